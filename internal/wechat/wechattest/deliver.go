@@ -1,0 +1,91 @@
+package wechattest
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+)
+
+// contentType is one of the forms an answer comes in. WeChat may send text/plain over JSON (npm wx-server-sdk@4.0.2,
+// index.js:2456), so data comes that way here and errors come as JSON: a client has to ignore the header.
+type contentType uint8
+
+const (
+	formText contentType = iota
+	formJSON
+	formHTML
+)
+
+func (c contentType) String() string {
+	return [...]string{"text/plain", "application/json; charset=UTF-8", "text/html; charset=UTF-8"}[c]
+}
+
+// Pages that stand in the way of an answer.
+const (
+	pageError = "<html>\r\n<head><title>500 Internal Server Error</title></head>\r\n<body>\r\n" +
+		"<center><h1>500 Internal Server Error</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
+	pageBusy = `<!DOCTYPE html><html><head><meta charset="UTF-8"><title>系统繁忙</title></head>` +
+		`<body><p>系统繁忙，请稍后再试。</p></body></html>`
+)
+
+// deliver sends the answer of x, or what a fault leaves of it, and settles the ledger.
+func (s *Simulator) deliver(w http.ResponseWriter, x *exchange) {
+	switch x.fault {
+	case faultReset:
+		cut(w, true)
+		return
+	case faultLost:
+		s.settle(x, 0, 1)
+		cut(w, false)
+		return
+	case faultTruncated:
+		s.settle(x, 0, 1)
+		_ = write(w, x.status, x.form, x.answer[:len(x.answer)/2])
+		return
+	}
+	// Settled before the client has the answer, so that whoever read it finds it in the ledger; taken back on failure.
+	s.settle(x, 1, 0)
+	if err := write(w, x.status, x.form, x.answer); err != nil {
+		s.settle(x, -1, 1)
+		s.stats.gone.Add(1)
+	}
+}
+
+// settle adds to what became of the items of x whose data is in the answer.
+func (s *Simulator) settle(x *exchange, answered, lost int32) {
+	s.stats.answered.Add(int64(answered) * int64(len(x.served)))
+	if s.ledger == nil {
+		return
+	}
+	for _, id := range x.served {
+		s.ledger.settle(id, answered, lost)
+	}
+}
+
+// write sends a whole answer and returns once the connection has taken it.
+func write(w http.ResponseWriter, status int, form contentType, answer []byte) error {
+	h := w.Header()
+	h["Content-Type"] = []string{form.String()}
+	h["Content-Length"] = []string{strconv.Itoa(len(answer))}
+	w.WriteHeader(status)
+	if _, err := w.Write(answer); err != nil {
+		return err
+	}
+	if err := http.NewResponseController(w).Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
+}
+
+// cut ends the connection without an answer: with a reset, or as if the peer had gone quietly. Where a connection
+// cannot be taken over, as in HTTP/2, the server ends the stream.
+func cut(w http.ResponseWriter, reset bool) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler) // the documented way to end a request without an answer
+	}
+	if tcp, ok := conn.(interface{ SetLinger(sec int) error }); ok && reset {
+		_ = tcp.SetLinger(0)
+	}
+	_ = conn.Close()
+}
