@@ -1,0 +1,136 @@
+package tasks
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// longAgo is before every possible cloudID. A time before it is a mix-up of seconds and milliseconds.
+var longAgo = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// maxFaultsShown bounds the text of an [InvalidError]: a call of 100 cloudIDs can have hundreds of faults.
+const maxFaultsShown = 20
+
+// InvalidError tells all that is wrong with what a producer handed in. It names fields, positions and bounds and
+// never holds a submitted value, since those are other people's data.
+type InvalidError struct {
+	Faults []Fault
+}
+
+// Fault is one thing that is wrong.
+type Fault struct {
+	Field   string // "appid", "items[3].cloud_id"
+	Problem string // "is empty", "has 600 bytes, at most 512 are allowed"
+}
+
+// Error lists the faults.
+func (e *InvalidError) Error() string {
+	var b strings.Builder
+	for i, f := range e.Faults {
+		if i == maxFaultsShown {
+			fmt.Fprintf(&b, "; and %d more", len(e.Faults)-i)
+			break
+		}
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		b.WriteString(f.Field + " " + f.Problem)
+	}
+	return b.String()
+}
+
+// Validate checks the payload against the bounds of this package. Its error is an [*InvalidError] with every fault.
+func (p *ResolvePayload) Validate() error {
+	var v validator
+	v.text("appid", p.AppID, 1, MaxAppIDBytes)
+	v.text("webhook", p.Webhook, 0, MaxNameBytes)
+	v.text("backfill", p.Backfill, 0, MaxNameBytes)
+	if n := len(p.Items); n < 1 || n > MaxItems {
+		v.add("items", fmt.Sprintf("has %d cloudIDs, 1 to %d are allowed", n, MaxItems))
+	}
+	now := time.Now()
+	for i := range p.Items {
+		v.item(i, &p.Items[i], now)
+	}
+	return v.err()
+}
+
+type validator struct{ faults []Fault }
+
+func (v *validator) err() error {
+	if len(v.faults) == 0 {
+		return nil
+	}
+	return &InvalidError{Faults: v.faults}
+}
+
+func (v *validator) add(field, problem string) {
+	v.faults = append(v.faults, Fault{Field: field, Problem: problem})
+}
+
+func (v *validator) item(i int, it *Item, now time.Time) {
+	// The field's name is only built for a fault: this runs for every cloudID.
+	if p := textProblem(it.CloudID, 1, MaxCloudIDBytes); p != "" {
+		v.add(fmt.Sprintf("items[%d].cloud_id", i), p)
+	}
+	if p := textProblem(it.OpenID, 0, MaxOpenIDBytes); p != "" {
+		v.add(fmt.Sprintf("items[%d].openid", i), p)
+	}
+	if p := textProblem(it.Reference, 0, MaxRefBytes); p != "" {
+		v.add(fmt.Sprintf("items[%d].reference", i), p)
+	}
+	if p := timeProblem(it.ObtainedAt, now); p != "" {
+		v.add(fmt.Sprintf("items[%d].obtained_at", i), p)
+	}
+}
+
+func (v *validator) text(field, s string, minBytes, maxBytes int) {
+	if p := textProblem(s, minBytes, maxBytes); p != "" {
+		v.add(field, p)
+	}
+}
+
+// textProblem says what is wrong with s, or nothing. WeChat documents no form for its ids, so nothing is asked of
+// them but a length and that they can be printed.
+func textProblem(s string, minBytes, maxBytes int) string {
+	if len(s) < minBytes {
+		return "is empty"
+	}
+	if len(s) > maxBytes {
+		return fmt.Sprintf("has %d bytes, at most %d are allowed", len(s), maxBytes)
+	}
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] >= utf8.RuneSelf || s[i] == 0x7f {
+			return unprintable(s)
+		}
+	}
+	return ""
+}
+
+func unprintable(s string) string {
+	if !utf8.ValidString(s) {
+		return "is not UTF-8"
+	}
+	for i, r := range s {
+		if !unicode.IsPrint(r) {
+			return fmt.Sprintf("has a character at byte %d that cannot be printed", i)
+		}
+	}
+	return ""
+}
+
+func timeProblem(t, now time.Time) string {
+	switch {
+	case t.IsZero():
+		return ""
+	case t.Before(longAgo):
+		return "is before the year 2000 (seconds and milliseconds mixed up?)"
+	case t.After(now.Add(MaxClockSkew)):
+		return fmt.Sprintf("is more than %s in the future", MaxClockSkew)
+	default:
+		return ""
+	}
+}
