@@ -6,6 +6,7 @@
 package secret
 
 import (
+	"crypto/subtle"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -14,18 +15,35 @@ import (
 // Redacted is what stands in the place of a secret, wherever one is printed.
 const Redacted = "[redacted]"
 
-// Text is a secret string. The zero value is the empty secret. It is comparable with ==; that comparison is not
-// constant in time and serves tests and caches only.
-type Text struct{ value string }
+// Text is a secret string. The zero value is the empty secret.
+//
+// It holds a pointer because fmt prints unexported fields of a struct without asking their methods: %+v of a struct
+// around a Text then shows an address. Compare by [Text.Equal]; == compares addresses.
+type Text struct{ value *string }
 
 // New wraps value.
-func New(value string) Text { return Text{value: value} }
+func New(value string) Text {
+	if value == "" {
+		return Text{}
+	}
+	return Text{value: &value}
+}
+
+// Equal compares two secrets in constant time for their length.
+func (t Text) Equal(u Text) bool {
+	return subtle.ConstantTimeCompare([]byte(t.Reveal()), []byte(u.Reveal())) == 1
+}
 
 // Reveal returns the value itself. Hand it to the wire, never to a log, an error, a span or a metric.
-func (t Text) Reveal() string { return t.value }
+func (t Text) Reveal() string {
+	if t.value == nil {
+		return ""
+	}
+	return *t.value
+}
 
 // Empty reports whether there is no value.
-func (t Text) Empty() bool { return t.value == "" }
+func (t Text) Empty() bool { return t.Reveal() == "" }
 
 // String implements [fmt.Stringer].
 func (t Text) String() string { return Redacted }

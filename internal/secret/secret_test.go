@@ -20,9 +20,10 @@ func TestText_NeverPrinted(t *testing.T) {
 		Token secret.Text
 		List  []secret.Text
 		Map   map[string]secret.Text
+		inner secret.Text // fmt does not ask the methods of what it cannot export
 	}
 	text := secret.New(planted)
-	value := nested{Token: text, List: []secret.Text{text}, Map: map[string]secret.Text{"k": text}}
+	value := nested{Token: text, List: []secret.Text{text}, Map: map[string]secret.Text{"k": text}, inner: text}
 
 	var out bytes.Buffer
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {

@@ -1,0 +1,161 @@
+// Package config is the one YAML file of cloudidq: it reads it, lays the environment over it, checks it and prints it.
+//
+// [Load] reports every fault at once, each with its place ([Faults]), and leaves the secrets alone: a command that only
+// enqueues or reads results runs where no secret is at hand. The others call [Config.ResolveSecrets] next:
+//
+//	cfg, err := config.Load(path, os.LookupEnv)
+//	if err != nil {
+//		return err // Faults, one a line; exit status 2
+//	}
+//	if err := cfg.ResolveSecrets(); err != nil {
+//		return err // Faults as well
+//	}
+//
+// Every setting here is obeyed by the program. What the file will take later is refused by name, never ignored.
+//
+// The struct tags are the one table of the settings, which loader, validation and schema share: yaml is the key, env
+// the variable, default the value without either, min and max the bounds (both included), oneof the words that are
+// taken, later those that a later version takes, why a clause for the message. The comments below are the
+// descriptions in the schema.
+package config
+
+import (
+	"reflect"
+	"time"
+)
+
+// Modes of a token.
+const (
+	ModeStable = "stable" // getStableAccessToken with the AppSecret
+	ModeStatic = "static" // a token that somebody else renews
+)
+
+// What [App.GroupBy] may be.
+const (
+	GroupByOpenID = "openid"
+	GroupByApp    = "app"
+)
+
+// Config is the configuration of cloudidq: one YAML file, which the environment overrides.
+type Config struct {
+	Redis  Redis  `yaml:"redis" env:",prefix=REDIS_"`
+	Store  Store  `yaml:"store" env:",prefix=STORE_" jsonschema:"required"`
+	WeChat WeChat `yaml:"wechat" env:",prefix=WECHAT_"`
+	// CloudIDLifetime is how long a cloudID is worth a request, counted from obtained_at. 1s to 5m.
+	CloudIDLifetime time.Duration `yaml:"cloudid_lifetime" env:"CLOUDID_LIFETIME" default:"5m" min:"1s" max:"5m" why:"WeChat ends a cloudID after 5 minutes"`
+	// Apps are the mini programs whose cloudIDs are resolved; at least one, each appid once.
+	Apps   []App  `yaml:"apps" jsonschema:"required,minItems=1"`
+	Queues Queues `yaml:"queues" env:",prefix=QUEUES_"`
+	Worker Worker `yaml:"worker" env:",prefix=WORKER_"`
+	API    API    `yaml:"api" env:",prefix=API_"`
+	Log    Log    `yaml:"log" env:",prefix=LOG_"`
+
+	origin origin // where the values came from, for the place of a fault
+}
+
+// Redis is the server that holds the queues, and the results with store.driver redis.
+type Redis struct {
+	// URL is redis://[user:password@]host[:6379][/db], rediss:// for the same over TLS,
+	// redis-sentinel://[user:password@]h1[:26379],h2/mymaster[/db], redis-cluster://[user:password@]h1[:6379],h2, or
+	// embedded, which lives inside the process and ends with it. User and password are those of the data nodes, with
+	// reserved characters percent-encoded.
+	URL RedisURL `yaml:"url" env:"URL" default:"redis://127.0.0.1:6379/0"`
+}
+
+// Store is where the results are kept.
+type Store struct {
+	// Driver is the kind of store.
+	Driver string `yaml:"driver" env:"DRIVER" default:"redis" oneof:"redis" later:"postgres"`
+	// ResultTTL is how long a result can be read. 1m to 720h (30 days), and not less than cloudid_lifetime, or a
+	// cloudID could be asked for a second time.
+	ResultTTL time.Duration `yaml:"result_ttl" env:"RESULT_TTL" default:"24h" min:"1m" max:"720h"`
+	// Encryption says whether results are sealed. It has no default: results hold phone numbers, and this version keeps
+	// them unsealed, which has to be said by off.
+	Encryption string `yaml:"encryption" env:"ENCRYPTION" oneof:"off" later:"keyset" why:"results hold phone numbers, and this version keeps them unsealed in Redis, which has to be said" jsonschema:"required"`
+}
+
+// WeChat is how the server-side API of WeChat is reached.
+type WeChat struct {
+	// BaseURL is the origin of the API, with a path if a gateway needs one. https; http for loopback addresses only,
+	// because the access token travels in the query.
+	BaseURL string `yaml:"base_url" env:"BASE_URL" default:"https://api.weixin.qq.com"`
+	// Timeout limits one HTTP attempt. 100ms to 30s.
+	Timeout time.Duration `yaml:"timeout" env:"TIMEOUT" default:"5s" min:"100ms" max:"30s"`
+}
+
+// App is one mini program.
+type App struct {
+	// AppID is WeChat's id of the mini program: 1 to 64 letters, digits, - and _.
+	AppID string `yaml:"appid" jsonschema:"required,pattern=^[A-Za-z0-9_-]{1\\,64}$"`
+	Token Token  `yaml:"token" jsonschema:"required"`
+	// GroupBy says which cloudIDs share a request: openid, those of one user; app, those that came without an openid.
+	GroupBy string `yaml:"group_by" default:"openid" oneof:"openid,app"`
+	// BatchMax is how many cloudIDs go into one request at most. 1 to 100.
+	BatchMax int `yaml:"batch_max" default:"20" min:"1" max:"100"`
+	// BatchLinger is how long a request that is not full waits for more. 0s to 1s.
+	BatchLinger time.Duration `yaml:"batch_linger" default:"5ms" min:"0s" max:"1s"`
+	// MaxInFlight is how many requests of this app run at once in one process. 1 to 4096.
+	MaxInFlight int `yaml:"max_in_flight" default:"64" min:"1" max:"4096"`
+}
+
+// Token is how the access token of an app is had.
+type Token struct {
+	// Mode is stable (fetched with the AppSecret) or static (given).
+	Mode string `yaml:"mode" oneof:"stable,static" later:"legacy,remote,component,sidecar,cloudbase_file" jsonschema:"required"`
+	// Secret is the AppSecret, for mode stable: env:NAME, file:PATH (from the folder of this file) or the secret itself.
+	Secret Secret `yaml:"secret,omitzero"`
+	// AccessToken is the token of mode static: env:NAME, file:PATH (from the folder of this file) or the token itself.
+	AccessToken Secret `yaml:"access_token,omitzero"`
+}
+
+// Queues are the shares of worker.concurrency, so that one queue cannot take the slots of another.
+type Queues struct {
+	// Events is the share of the cloudIDs that a user has just produced. 1 to 100.
+	Events int `yaml:"events" env:"EVENTS" default:"6" min:"1" max:"100"`
+	// Backfill is the share of the cloudIDs from files. 1 to 100.
+	Backfill int `yaml:"backfill" env:"BACKFILL" default:"1" min:"1" max:"100"`
+	// Webhooks is the share of the deliveries. 1 to 100.
+	Webhooks int `yaml:"webhooks" env:"WEBHOOKS" default:"3" min:"1" max:"100"`
+}
+
+// Worker is how one worker process works.
+type Worker struct {
+	// Concurrency is how many tasks are handled at once. 1 to 4096.
+	Concurrency int `yaml:"concurrency" env:"CONCURRENCY" default:"64" min:"1" max:"4096"`
+	// Fetchers is how many loops take tasks from the events queue. 1 to 16.
+	Fetchers int `yaml:"fetchers" env:"FETCHERS" default:"2" min:"1" max:"16"`
+	// ShutdownTimeout is how long a stopping worker lets its tasks finish before it gives them back. 1s to 10m.
+	ShutdownTimeout time.Duration `yaml:"shutdown_timeout" env:"SHUTDOWN_TIMEOUT" default:"20s" min:"1s" max:"10m"`
+}
+
+// API is how single requests are taken in.
+type API struct {
+	// CommitLinger is how long a single request waits for others, to share their task. 0s to 1s.
+	CommitLinger time.Duration `yaml:"commit_linger" env:"COMMIT_LINGER" default:"2ms" min:"0s" max:"1s"`
+}
+
+// Log is what is written to standard error.
+type Log struct {
+	// Level is the least level that is written.
+	Level string `yaml:"level" env:"LEVEL" default:"info" oneof:"debug,info,warn,error"`
+	// Format is json, one object a line, or text.
+	Format string `yaml:"format" env:"FORMAT" default:"json" oneof:"json,text"`
+}
+
+// Default returns the configuration of an empty file. It has no apps and does not say store.encryption, so it is not
+// valid yet.
+func Default() *Config {
+	c := &Config{}
+	setDefaults(reflect.ValueOf(c).Elem())
+	return c
+}
+
+// App returns the settings of the app with this appid.
+func (c *Config) App(appid string) (App, bool) {
+	for _, app := range c.Apps {
+		if app.AppID == appid {
+			return app, true
+		}
+	}
+	return App{}, false
+}

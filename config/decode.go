@@ -1,0 +1,172 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// later are the keys that a later version takes, by their section.
+var later = map[string][]string{
+	"":             {"components", "webhooks", "ops"},
+	"store":        {"dsn", "keyset"},
+	"apps[]":       {"webhook", "rate_per_minute"},
+	"apps[].token": {"url", "header", "component", "refresh_token", "from_appid", "path"},
+	"api":          {"listen", "keys"},
+}
+
+const notYet = "is not available in this version"
+
+var index = regexp.MustCompile(`\[\d+\]`)
+
+// decoder writes a YAML tree into the configuration. It goes by hand through what go-yaml's own decoder does, since
+// that one stops at the first fault and quotes the source in its errors.
+type decoder struct{ *report }
+
+func decode(r *report, root ast.Node, config reflect.Value) {
+	decoder{r}.section(root, "", config)
+}
+
+// value writes one node into a field of any kind.
+func (d decoder) value(node ast.Node, path string, dst reflect.Value) {
+	switch {
+	case isSection(dst.Type()):
+		d.section(node, path, dst)
+	case dst.Kind() == reflect.Slice:
+		d.list(node, path, dst)
+	default:
+		d.scalar(node, path, dst)
+	}
+}
+
+// section writes a mapping into a struct. A key without anything below it leaves the defaults.
+func (d decoder) section(node ast.Node, path string, dst reflect.Value) {
+	if isNull(node) {
+		return
+	}
+	mapping, ok := node.(ast.MapNode)
+	if !ok {
+		d.refuse(path, "must be a mapping of settings, is %s", describe(node))
+		return
+	}
+	first := map[string]int{}
+	for entries := mapping.MapRange(); entries.Next(); {
+		entry := entries.KeyValue()
+		name, line := entry.Key.String(), lineOf(entry.Key)
+		if text, ok := entry.Key.(*ast.StringNode); ok {
+			name = text.Value
+		}
+		if at, twice := first[name]; twice {
+			d.at(line, d.shown(path, name), "is there twice, first on line %d", at)
+			continue
+		}
+		first[name] = line
+		if field, ok := fieldOf(dst, name); ok {
+			d.lines[join(path, name)] = line
+			d.value(entry.Value, join(path, name), field)
+		} else {
+			d.unknown(line, path, name, dst.Type())
+		}
+	}
+}
+
+// fieldOf finds the field of a key.
+func fieldOf(section reflect.Value, name string) (reflect.Value, bool) {
+	for _, f := range reflect.VisibleFields(section.Type()) {
+		if k, ok := key(f); ok && k == name {
+			return section.FieldByIndex(f.Index), true
+		}
+	}
+	return reflect.Value{}, false
+}
+
+// list writes a sequence into a slice; every element starts from its defaults.
+func (d decoder) list(node ast.Node, path string, dst reflect.Value) {
+	if isNull(node) {
+		return
+	}
+	sequence, ok := node.(*ast.SequenceNode)
+	if !ok {
+		d.refuse(path, "must be a list, is %s", describe(node))
+		return
+	}
+	dst.Set(reflect.MakeSlice(dst.Type(), len(sequence.Values), len(sequence.Values)))
+	for i, item := range sequence.Values {
+		at := fmt.Sprintf("%s[%d]", path, i)
+		if item != nil {
+			d.lines[at] = lineOf(item)
+		}
+		setDefaults(dst.Index(i))
+		d.value(item, at, dst.Index(i))
+	}
+}
+
+// scalar writes a single value. It is strict about types: 007 in the place of a text would lose its zeros.
+func (d decoder) scalar(node ast.Node, path string, dst reflect.Value) {
+	if isNull(node) {
+		d.refuse(path, "has no value")
+		return
+	}
+	text, isText := textOf(node)
+	switch {
+	case dst.Type() == durationType:
+		if !isText {
+			d.refuse(path, "must be a duration with its unit, such as 500ms or 5s, is %s", describe(node))
+		} else if v, err := time.ParseDuration(text); err != nil {
+			d.refuse(path, "must be a duration with its unit, such as 500ms or 5s, is %s", show(text))
+		} else {
+			dst.SetInt(int64(v))
+		}
+	case dst.Kind() == reflect.Int:
+		if n, ok := wholeOf(node); ok {
+			dst.SetInt(int64(n))
+		} else {
+			d.refuse(path, "must be a whole number, is %s", describe(node))
+		}
+	case !isText:
+		d.refuse(path, "must be a text, is %s%s", describe(node), quotesHint(node))
+	case dst.Type() == secretType:
+		s, err := parseSecret(text)
+		if err != nil {
+			d.refuse(path, "%v", err)
+		}
+		dst.Set(reflect.ValueOf(s))
+	default:
+		dst.SetString(text)
+	}
+}
+
+// unknown refuses a key: a typing error, or one that a later version takes.
+func (d decoder) unknown(line int, path, name string, section reflect.Type) {
+	at := d.shown(path, name)
+	if slices.Contains(later[index.ReplaceAllString(path, "[]")], name) {
+		d.at(line, at, notYet)
+		return
+	}
+	if name == "<<" {
+		d.at(line, at, "merges are not read; write the settings out")
+		return
+	}
+	hint := ""
+	if at != path {
+		if near, ok := nearest(name, keys(section)); ok {
+			hint = "; did you mean " + near + "?"
+		}
+	}
+	d.at(line, at, "unknown key%s", hint)
+}
+
+var plainKey = regexp.MustCompile(`^[A-Za-z0-9_.<-]{1,24}$`)
+
+// shown is the path of a key as a message may show it. What does not look like a key is left out: it might be a secret
+// in the wrong place.
+func (decoder) shown(path, name string) string {
+	if plainKey.MatchString(name) {
+		return join(path, name)
+	}
+	return path
+}

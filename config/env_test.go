@@ -1,0 +1,106 @@
+package config_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cloudidq/config"
+)
+
+func TestLoad_Environment(t *testing.T) {
+	t.Parallel()
+	vars := map[string]string{
+		"CLOUDIDQ_REDIS_URL":               "redis://redis:6380/1",
+		"CLOUDIDQ_STORE_DRIVER":            "redis",
+		"CLOUDIDQ_STORE_RESULT_TTL":        "48h",
+		"CLOUDIDQ_STORE_ENCRYPTION":        "off",
+		"CLOUDIDQ_WECHAT_BASE_URL":         "http://127.0.0.1:8081",
+		"CLOUDIDQ_WECHAT_TIMEOUT":          "3s",
+		"CLOUDIDQ_CLOUDID_LIFETIME":        "4m",
+		"CLOUDIDQ_QUEUES_EVENTS":           "7",
+		"CLOUDIDQ_QUEUES_BACKFILL":         "8",
+		"CLOUDIDQ_QUEUES_WEBHOOKS":         "9",
+		"CLOUDIDQ_WORKER_CONCURRENCY":      "10",
+		"CLOUDIDQ_WORKER_FETCHERS":         "11",
+		"CLOUDIDQ_WORKER_SHUTDOWN_TIMEOUT": "12s",
+		"CLOUDIDQ_API_COMMIT_LINGER":       "0s",
+		"CLOUDIDQ_LOG_LEVEL":               "warn",
+		"CLOUDIDQ_LOG_FORMAT":              "text",
+		"CLOUDIDQ_UNKNOWN":                 "is none of ours",
+	}
+	want := &config.Config{
+		Redis:           config.Redis{URL: "redis://redis:6380/1"},
+		Store:           config.Store{Driver: "redis", ResultTTL: 48 * time.Hour, Encryption: "off"},
+		WeChat:          config.WeChat{BaseURL: "http://127.0.0.1:8081", Timeout: 3 * time.Second},
+		CloudIDLifetime: 4 * time.Minute,
+		Queues:          config.Queues{Events: 7, Backfill: 8, Webhooks: 9},
+		Worker:          config.Worker{Concurrency: 10, Fetchers: 11, ShutdownTimeout: 12 * time.Second},
+		Log:             config.Log{Level: "warn", Format: "text"},
+	}
+	got := load(t, strings.Replace(string(config.Example()), "encryption: off", "", 1), vars)
+	want.Apps = got.Apps // no variable reaches into a list
+	same(t, got, want)
+
+	// Every setting outside the list is in the table above.
+	settings := 0
+	for line := range strings.Lines(yamlOf(t, got)) {
+		if value := strings.HasSuffix(line, ":\n"); !value && !strings.HasPrefix(line, "    ") {
+			settings++
+		}
+	}
+	// The lines of the first level of a list item begin with "  - ".
+	settings -= len(got.Apps)
+	if want := len(vars) - 1; settings != want {
+		t.Errorf("%d settings outside the list, %d have a variable here", settings, want)
+	}
+}
+
+func TestLoad_Environment_EmptyIsUnset(t *testing.T) {
+	t.Parallel()
+	cfg := load(t, with("worker: {concurrency: 5}\n"), map[string]string{
+		"CLOUDIDQ_WORKER_CONCURRENCY": "", "CLOUDIDQ_STORE_DSN": "",
+	})
+	if cfg.Worker.Concurrency != 5 {
+		t.Errorf("worker.concurrency = %d, want the 5 of the file", cfg.Worker.Concurrency)
+	}
+}
+
+func TestLoad_Environment_FaultsNameTheVariable(t *testing.T) {
+	t.Parallel()
+	const want = `cloudidq.yaml:1: worker.fetchers: must be between 1 and 16, is 99
+CLOUDIDQ_API_LISTEN: api.listen: is not available in this version
+CLOUDIDQ_CLOUDID_LIFETIME: cloudid_lifetime: must be a duration with its unit, such as 500ms or 5s, is "300"
+CLOUDIDQ_OPS_LISTEN: ops.listen: is not available in this version
+CLOUDIDQ_QUEUES_EVENTS: queues.events: must be between 1 and 100, is 0
+CLOUDIDQ_REDIS_URL: redis.url: must end with the number of a database
+CLOUDIDQ_STORE_DSN: store.dsn: is not available in this version
+CLOUDIDQ_STORE_ENCRYPTION: store.encryption: must be off, is "none": results hold phone numbers, and this version keeps them unsealed in Redis, which has to be said
+CLOUDIDQ_STORE_KEYSET: store.keyset: is not available in this version
+CLOUDIDQ_WORKER_CONCURRENCY: worker.concurrency: must be a whole number, is "many"`
+	got := faults(t, with("worker: {fetchers: 99}\n"), map[string]string{
+		"CLOUDIDQ_API_LISTEN":         ":8080",
+		"CLOUDIDQ_CLOUDID_LIFETIME":   "300",
+		"CLOUDIDQ_OPS_LISTEN":         ":9090",
+		"CLOUDIDQ_QUEUES_EVENTS":      "0",
+		"CLOUDIDQ_REDIS_URL":          "redis://u:planted@host/planted",
+		"CLOUDIDQ_STORE_DSN":          "postgres://planted",
+		"CLOUDIDQ_STORE_ENCRYPTION":   "none",
+		"CLOUDIDQ_STORE_KEYSET":       "planted",
+		"CLOUDIDQ_WORKER_CONCURRENCY": "many",
+	})
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("faults differ (-want +got):\n%s", diff)
+	}
+}
+
+// A variable repairs a value of the file that is out of bounds.
+func TestLoad_Environment_WinsOverFile(t *testing.T) {
+	t.Parallel()
+	cfg := load(t, with("worker: {fetchers: 99}\n"), map[string]string{"CLOUDIDQ_WORKER_FETCHERS": "4"})
+	if cfg.Worker.Fetchers != 4 {
+		t.Errorf("worker.fetchers = %d, want the 4 of the variable", cfg.Worker.Fetchers)
+	}
+}

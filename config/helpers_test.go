@@ -1,0 +1,117 @@
+package config_test
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"go.uber.org/goleak"
+
+	"cloudidq/config"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// minimal is the shortest valid file.
+const minimal = `store: {encryption: off}
+apps:
+  - appid: wx1
+    token: {mode: stable, secret: env:WX_SECRET}
+`
+
+// with puts lines before the minimal file.
+func with(lines string) string { return lines + minimal }
+
+// app is a file with one app that has these lines, indented by the function.
+func app(lines ...string) string {
+	return "store: {encryption: off}\napps:\n  - " + strings.Join(lines, "\n    ") + "\n"
+}
+
+// write puts text into a file of its own folder.
+func write(tb testing.TB, text string) string {
+	tb.Helper()
+	path := filepath.Join(tb.TempDir(), "cloudidq.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	return path
+}
+
+// environment is the look-up function of a map.
+func environment(vars map[string]string) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		value, ok := vars[name]
+		return value, ok
+	}
+}
+
+func load(tb testing.TB, text string, vars map[string]string) *config.Config {
+	tb.Helper()
+	cfg, err := config.Load(write(tb, text), environment(vars))
+	if err != nil {
+		tb.Fatalf("Load() = %v\n%s", err, text)
+	}
+	return cfg
+}
+
+// faults loads text, which must fail, and returns the error without the folder of the file.
+func faults(tb testing.TB, text string, vars map[string]string) string {
+	tb.Helper()
+	path := write(tb, text)
+	cfg, err := config.Load(path, environment(vars))
+	return short(tb, cfg, err, path)
+}
+
+func short(tb testing.TB, cfg *config.Config, err error, path string) string {
+	tb.Helper()
+	var all config.Faults
+	if !errors.As(err, &all) || len(all) == 0 {
+		tb.Fatalf("error = %v (%T), want Faults", err, err)
+	}
+	if cfg != nil {
+		tb.Errorf("Load() = a configuration beside %v", err)
+	}
+	return strings.ReplaceAll(err.Error(), filepath.Dir(path)+"/", "")
+}
+
+// same compares configurations by their values, not by where those came from.
+func same(tb testing.TB, got, want *config.Config) {
+	tb.Helper()
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(config.Config{})); diff != "" {
+		tb.Errorf("configuration differs (-want +got):\n%s", diff)
+	}
+}
+
+func yamlOf(tb testing.TB, cfg *config.Config) string {
+	tb.Helper()
+	text, err := cfg.YAML()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return string(text)
+}
+
+// golden compares got with a file in testdata.
+func golden(tb testing.TB, name, got string) {
+	tb.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		tb.Errorf("%s differs, run with -update if that is meant (-want +got):\n%s", path, diff)
+	}
+}

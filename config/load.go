@@ -1,0 +1,186 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"reflect"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// Bounds of a file. goccy/go-yaml v1.19.2 needs time and memory that grow with the square of the nesting and of the
+// keys of one mapping: a hundred thousand open brackets take minutes. A file with 3000 apps stays within.
+const (
+	maxFileBytes = 1 << 20
+	maxTokens    = 100_000
+	maxNesting   = 32
+)
+
+// Load reads the file at path and lays the environment over it, which lookup gives ([os.LookupEnv]; nil for none). It
+// resolves no secret. Its error is [Faults].
+//
+// The variable of a setting outside a list is CLOUDIDQ_ and its path in upper case: CLOUDIDQ_WORKER_CONCURRENCY. An
+// empty variable counts as unset.
+func Load(path string, lookup func(string) (string, bool)) (*Config, error) {
+	if lookup == nil {
+		lookup = func(string) (string, bool) { return "", false }
+	}
+	r := newReport(origin{file: path, lines: map[string]int{}, vars: map[string]bool{}, lookup: lookup})
+	if path == "" {
+		r.at(0, "", "no configuration file: name one by --config or CLOUDIDQ_CONFIG (the apps have no default)")
+		return nil, r.err()
+	}
+	text, ok := read(r, path)
+	if !ok {
+		return nil, r.err()
+	}
+	root, ok := parse(r, text)
+	if !ok {
+		return nil, r.err()
+	}
+	c := Default()
+	decode(r, root, reflect.ValueOf(c).Elem())
+	overlay(r, c)
+	c.origin = r.origin
+	c.check(r)
+	if err := r.err(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// read returns the text of the file without its byte order mark.
+func read(r *report, path string) ([]byte, bool) {
+	f, err := os.Open(path)
+	if err != nil {
+		r.at(0, "", "opening the configuration file: %v", cause(err))
+		return nil, false
+	}
+	defer func() { _ = f.Close() }() // only read
+	text, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	switch {
+	case err != nil:
+		r.at(0, "", "reading the configuration file: %v", cause(err))
+	case len(text) > maxFileBytes:
+		r.at(0, "", "must not exceed 1 MiB")
+	case !utf8.Valid(text):
+		r.at(1+bytes.Count(text[:invalidAt(text)], []byte("\n")), "", "is not UTF-8 text")
+	default:
+		return bytes.TrimPrefix(text, []byte("\ufeff")), true
+	}
+	return nil, false
+}
+
+// cause is an error of the file system without the path, which the fault names already.
+func cause(err error) error {
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		return pathErr.Err
+	}
+	return err
+}
+
+// invalidAt is the offset of the first byte that is not UTF-8.
+func invalidAt(text []byte) int {
+	at := 0
+	for at < len(text) {
+		char, size := utf8.DecodeRune(text[at:])
+		if char == utf8.RuneError && size == 1 {
+			break
+		}
+		at += size
+	}
+	return at
+}
+
+// parse returns the body of the one document, nil if it is empty.
+func parse(r *report, text []byte) (ast.Node, bool) {
+	// go-yaml v1.19.2 counts a line too many after a block scalar with CRLF.
+	tokens := lexer.Tokenize(strings.ReplaceAll(string(text), "\r\n", "\n"))
+	if line, why := excess(tokens); why != "" {
+		r.at(line, "", "%s", why)
+		return nil, false
+	}
+	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey()) // decode reports them, all of them
+	if err != nil {
+		line, message := syntaxFault(err)
+		r.at(line, "", "not valid YAML: %s", message)
+		return nil, false
+	}
+	if len(file.Docs) > 1 {
+		r.at(docLine(file.Docs[1]), "", "a second YAML document begins; the file must hold one")
+		return nil, false
+	}
+	if len(file.Docs) == 0 {
+		return nil, true
+	}
+	return file.Docs[0].Body, true
+}
+
+// excess refuses what would keep the parser busy for minutes.
+func excess(tokens token.Tokens) (line int, why string) {
+	flow, inline, inlineAt := 0, 0, 0
+	for i, tk := range tokens {
+		line = tk.Position.Line
+		if line != inlineAt {
+			inline, inlineAt = 0, line
+		}
+		switch tk.Type {
+		case token.MappingStartType, token.SequenceStartType:
+			flow++
+		case token.MappingEndType, token.SequenceEndType:
+			flow--
+		case token.SequenceEntryType, token.MappingKeyType:
+			inline++
+		}
+		if flow > maxNesting || inline > maxNesting {
+			return line, fmt.Sprintf("must not nest more than %d deep", maxNesting)
+		}
+		if i >= maxTokens {
+			return line, fmt.Sprintf("must not hold more than %d YAML tokens", maxTokens)
+		}
+	}
+	return 0, ""
+}
+
+// quoted finds what the parser's messages quote from the file: it might be a secret.
+var quoted = regexp.MustCompile(`"[^"]{2,}"`)
+
+// syntaxFault takes line and message from an error of the parser. Its Error text would show the lines around it, and
+// with them secrets.
+func syntaxFault(err error) (int, string) {
+	var fault yaml.Error
+	if !errors.As(err, &fault) {
+		return 0, "it cannot be parsed"
+	}
+	message := quoted.ReplaceAllString(fault.GetMessage(), "what is there")
+	if strings.Contains(message, "'\t'") {
+		message = "a tab where only spaces may stand"
+	}
+	if tk := fault.GetToken(); tk != nil && tk.Position != nil {
+		return tk.Position.Line, message
+	}
+	return 0, message
+}
+
+func docLine(doc *ast.DocumentNode) int {
+	switch {
+	case doc.Start != nil:
+		return doc.Start.Position.Line
+	case doc.Body != nil:
+		return lineOf(doc.Body)
+	default:
+		return 0
+	}
+}

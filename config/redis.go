@@ -1,0 +1,217 @@
+package config
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"cloudidq/internal/secret"
+)
+
+// ErrEmbedded is the error of [Redis.Open] for the URL "embedded": that server lives in the process, and the caller
+// starts and stops it.
+var ErrEmbedded = errors.New("redis.url is embedded: the process has to start it")
+
+const embedded = "embedded"
+
+// Embedded reports whether the server lives in the process.
+func (r Redis) Embedded() bool { return r.URL == embedded }
+
+// Open makes a client; it connects with the first command, and the caller closes it. maxRetries is how often a command
+// is sent again after a fault of the network: 0 is the default of go-redis (3), -1 never, which the asynq servers need,
+// because a repeated dequeue orphans tasks. Contexts end commands.
+//
+// The client sends no CLIENT SETINFO and asks for no maintenance notifications, which older servers and proxies answer
+// with errors.
+func (r Redis) Open(maxRetries int) (redis.UniversalClient, error) {
+	if r.Embedded() {
+		return nil, ErrEmbedded
+	}
+	a, err := parseRedisURL(string(r.URL))
+	if err != nil {
+		return nil, fmt.Errorf("redis.url %w", err)
+	}
+	options := redis.UniversalOptions{
+		Addrs:                 a.hosts,
+		Username:              a.user,
+		Password:              a.password,
+		DB:                    a.db,
+		MasterName:            a.master,
+		MaxRetries:            maxRetries,
+		ContextTimeoutEnabled: true,
+		// A connection for each of the 64 tasks of a default worker, on small machines too. More tasks share them:
+		// a connection is held for one round trip.
+		PoolSize:        max(64, 10*runtime.GOMAXPROCS(0)),
+		DisableIdentity: true,
+		MaintNotificationsConfig: &maintnotifications.Config{
+			Mode: maintnotifications.ModeDisabled,
+		},
+	}
+	switch a.scheme {
+	case "redis-sentinel":
+		return redis.NewFailoverClient(options.Failover()), nil
+	case "redis-cluster":
+		if maxRetries < 0 {
+			// go-redis counts a repeat after a fault of the network as a redirect (v9.23.0 osscluster.go:1507-1595).
+			// Without any, a MOVED is an error once; it reloads the slots, so that the next command goes right.
+			options.MaxRedirects = -1
+		}
+		return redis.NewClusterClient(options.Cluster()), nil
+	case "rediss":
+		host, _, _ := net.SplitHostPort(a.hosts[0]) // parseRedisURL joined it
+		options.TLSConfig = &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
+	}
+	return redis.NewClient(options.Simple()), nil
+}
+
+// RedisURL is the address of a Redis. It may hold a password, which is left out wherever it is printed; string(u) is
+// the whole of it.
+type RedisURL string
+
+// String is the address with the password redacted; all of it, if it is not valid.
+func (u RedisURL) String() string {
+	if u == "" || u == embedded {
+		return string(u)
+	}
+	if _, err := parseRedisURL(string(u)); err != nil {
+		return secret.Redacted
+	}
+	at := strings.LastIndex(string(u), "@")
+	if at < 0 {
+		return string(u)
+	}
+	scheme, rest, _ := strings.Cut(string(u)[:at], "://")
+	user, _, _ := strings.Cut(rest, ":")
+	return scheme + "://" + user + ":" + secret.Redacted + string(u)[at:]
+}
+
+// Format implements [fmt.Formatter], so that no verb and no flag prints the password.
+func (u RedisURL) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, u.String()) }
+
+// LogValue implements [slog.LogValuer].
+func (u RedisURL) LogValue() slog.Value { return slog.StringValue(u.String()) }
+
+// MarshalJSON implements [json.Marshaler].
+func (u RedisURL) MarshalJSON() ([]byte, error) { return json.Marshal(u.String()) }
+
+// MarshalYAML is what goccy/go-yaml asks (its InterfaceMarshaler).
+func (u RedisURL) MarshalYAML() (any, error) { return u.String(), nil }
+
+// redisAddress is a parsed [RedisURL].
+type redisAddress struct {
+	scheme         string
+	user, password string
+	hosts          []string // host:port
+	master         string   // sentinel only
+	db             int
+}
+
+var (
+	redisPorts = map[string]string{"redis": "6379", "rediss": "6379", "redis-sentinel": "26379", "redis-cluster": "6379"}
+	hostName   = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+	masterName = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+)
+
+// parseRedisURL reads every form but "embedded". net/url does not read lists of hosts, and its errors quote the
+// password; those of this function do not quote anything.
+func parseRedisURL(text string) (redisAddress, error) {
+	scheme, rest, ok := strings.Cut(text, "://")
+	port, known := redisPorts[scheme]
+	if !ok || !known {
+		return redisAddress{}, errors.New(
+			"must begin with redis://, rediss://, redis-sentinel:// or redis-cluster://, or be embedded")
+	}
+	a := redisAddress{scheme: scheme}
+	if at := strings.LastIndex(rest, "@"); at >= 0 {
+		var err error
+		if a.user, a.password, err = parseUser(rest[:at]); err != nil {
+			return redisAddress{}, err
+		}
+		rest = rest[at+1:]
+	}
+	if strings.ContainsAny(rest, "?#") {
+		return redisAddress{}, errors.New("takes no parameters after ? or #")
+	}
+	hosts, path, _ := strings.Cut(rest, "/")
+	for host := range strings.SplitSeq(hosts, ",") {
+		full, err := parseHost(host, port)
+		if err != nil {
+			return redisAddress{}, err
+		}
+		a.hosts = append(a.hosts, full)
+	}
+	if len(a.hosts) > 1 && (scheme == "redis" || scheme == "rediss") {
+		return redisAddress{}, errors.New("must name one host; redis-sentinel:// and redis-cluster:// take several")
+	}
+	return a, a.parsePath(path)
+}
+
+func parseUser(text string) (user, password string, err error) {
+	user, password, ok := strings.Cut(text, ":")
+	if !ok || password == "" {
+		return "", "", errors.New("must be user:password@ or :password@ before the host")
+	}
+	for _, part := range []*string{&user, &password} {
+		if *part, err = url.PathUnescape(*part); err != nil {
+			return "", "", errors.New("has a % in user or password that is not percent-encoding (write %25)")
+		}
+	}
+	return user, password, nil
+}
+
+func parseHost(text, defaultPort string) (string, error) {
+	host, port := text, defaultPort
+	if bare, ok := strings.CutSuffix(text, "]"); ok && strings.HasPrefix(bare, "[") {
+		host = bare[1:]
+	} else if strings.Contains(text, ":") {
+		var err error
+		if host, port, err = net.SplitHostPort(text); err != nil {
+			return "", errors.New("has a host that is not host or host:port")
+		}
+	}
+	if _, err := netip.ParseAddr(host); err != nil && !hostName.MatchString(host) {
+		return "", errors.New("has a host that is neither a name nor an address")
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return "", errors.New("has a port that is not between 1 and 65535")
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+// parsePath reads what follows the hosts: the master's name with sentinels, the number of the database.
+func (a *redisAddress) parsePath(path string) error {
+	db := path
+	switch a.scheme {
+	case "redis-cluster":
+		if path != "" {
+			return errors.New("must end after the hosts; a cluster has no databases")
+		}
+	case "redis-sentinel":
+		a.master, db, _ = strings.Cut(path, "/")
+		if !masterName.MatchString(a.master) {
+			return errors.New("must name the master after the hosts, as in redis-sentinel://h1:26379,h2:26379/mymaster")
+		}
+	}
+	if db == "" {
+		return nil
+	}
+	n, err := strconv.ParseUint(db, 10, 16)
+	if err != nil {
+		return errors.New("must end with the number of a database")
+	}
+	a.db = int(n)
+	return nil
+}

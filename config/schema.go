@@ -1,0 +1,162 @@
+package config
+
+import (
+	_ "embed" // the comments of config.go
+	"encoding/json"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/invopop/jsonschema"
+)
+
+//go:embed config.go
+var source string
+
+// durationPattern is what [time.ParseDuration] takes and the bounds leave: no sign, and always a unit.
+const durationPattern = `^([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h)(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h))*$`
+
+// Schema returns the JSON Schema (draft 2020-12) of the file, for editors. It tells the form, the bounds of numbers
+// and the words; what only [Load] can check (bounds of durations, unique appids, the forms of URLs) it leaves to it.
+// Its descriptions are the comments of the Go fields.
+func Schema() ([]byte, error) {
+	descriptions, err := fieldComments()
+	if err != nil {
+		return nil, err
+	}
+	reflector := jsonschema.Reflector{
+		FieldNameTag:               "yaml",
+		Anonymous:                  true,
+		DoNotReference:             true,
+		ExpandedStruct:             true,
+		RequiredFromJSONSchemaTags: true,
+		Mapper:                     scalarSchema,
+		LookupComment:              descriptions.of,
+	}
+	schema := reflector.Reflect(Config{})
+	schema.Title = "cloudidq configuration"
+	addTags(schema, reflect.TypeFor[Config]())
+	addTokenModes(schema)
+	text, err := json.MarshalIndent(schema, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("encoding the schema: %w", err)
+	}
+	return append(text, '\n'), nil
+}
+
+// scalarSchema gives the types whose form in the file is not that in Go.
+func scalarSchema(t reflect.Type) *jsonschema.Schema {
+	switch t {
+	case durationType:
+		return &jsonschema.Schema{Type: "string", Pattern: durationPattern}
+	case secretType:
+		least := uint64(1)
+		return &jsonschema.Schema{Type: "string", MinLength: &least}
+	case redisURLType:
+		return &jsonschema.Schema{Type: "string", Pattern: `^((redis|rediss|redis-sentinel|redis-cluster)://.+|embedded)$`}
+	default:
+		return nil
+	}
+}
+
+// addTags writes what the tags say into the schema of a section.
+func addTags(schema *jsonschema.Schema, section reflect.Type) {
+	for _, f := range reflect.VisibleFields(section) {
+		name, ok := key(f)
+		if !ok {
+			continue
+		}
+		field, _ := schema.Properties.Get(name)
+		switch {
+		case isSection(f.Type):
+			addTags(field, f.Type)
+		case f.Type.Kind() == reflect.Slice:
+			addTags(field.Items, f.Type.Elem())
+		default:
+			addScalarTags(field, f)
+		}
+	}
+}
+
+func addScalarTags(schema *jsonschema.Schema, f reflect.StructField) {
+	for _, word := range words(f, "oneof") {
+		schema.Enum = append(schema.Enum, word)
+	}
+	if f.Type.Kind() == reflect.Int {
+		schema.Minimum, schema.Maximum = json.Number(f.Tag.Get("min")), json.Number(f.Tag.Get("max"))
+	}
+	if text, ok := f.Tag.Lookup("default"); ok {
+		schema.Default = text
+		if n, err := strconv.Atoi(text); err == nil {
+			schema.Default = n
+		}
+	}
+}
+
+// addTokenModes says which field goes with which mode.
+func addTokenModes(schema *jsonschema.Schema) {
+	apps, _ := schema.Properties.Get("apps")
+	token, _ := apps.Items.Properties.Get("token")
+	for _, mode := range [][2]string{{ModeStable, "secret"}, {ModeStatic, "access_token"}} {
+		properties := jsonschema.NewProperties()
+		properties.Set("mode", &jsonschema.Schema{Const: mode[0]})
+		properties.Set(mode[1], jsonschema.TrueSchema)
+		token.OneOf = append(token.OneOf, &jsonschema.Schema{
+			Properties: properties, Required: []string{mode[1]}, AdditionalProperties: jsonschema.FalseSchema})
+	}
+}
+
+// comments maps Type.Field to the comment of the field, and Type to that of the type.
+type comments map[string]string
+
+func fieldComments() (comments, error) {
+	file, err := parser.ParseFile(token.NewFileSet(), "config.go", source, parser.ParseComments)
+	if err != nil {
+		return nil, fmt.Errorf("reading the comments: %w", err)
+	}
+	c := comments{}
+	for _, decl := range file.Decls {
+		types, ok := decl.(*ast.GenDecl)
+		if !ok || types.Tok != token.TYPE {
+			continue
+		}
+		for _, spec := range types.Specs {
+			c.add(types.Doc, spec.(*ast.TypeSpec))
+		}
+	}
+	return c, nil
+}
+
+func (c comments) add(doc *ast.CommentGroup, spec *ast.TypeSpec) {
+	text := func(group *ast.CommentGroup) string { return strings.Join(strings.Fields(group.Text()), " ") }
+	c[spec.Name.Name] = text(doc)
+	structure, ok := spec.Type.(*ast.StructType)
+	if !ok {
+		return
+	}
+	for _, field := range structure.Fields.List {
+		c[spec.Name.Name+"."+field.Names[0].Name] = text(field.Doc)
+	}
+}
+
+// of is the comment of a field under its YAML key, or that of the section it holds.
+func (c comments) of(t reflect.Type, field string) string {
+	if field == "" {
+		return c[t.Name()]
+	}
+	f, _ := t.FieldByName(field)
+	text := c[t.Name()+"."+field]
+	if text == "" {
+		return c[f.Type.Name()]
+	}
+	if name, ok := key(f); ok {
+		if rest, ok := strings.CutPrefix(text, field+" "); ok {
+			return name + " " + rest
+		}
+	}
+	return text
+}

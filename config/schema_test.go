@@ -1,0 +1,113 @@
+package config_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"cloudidq/config"
+)
+
+// compiled is the schema as a validator of its own reads it.
+func compiled(t *testing.T) *jsonschema.Schema {
+	t.Helper()
+	text, err := config.Schema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiler := jsonschema.NewCompiler()
+	if err := compiler.AddResource("config.json", doc); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := compiler.Compile("config.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schema
+}
+
+func tree(t *testing.T, text string) any {
+	t.Helper()
+	var doc any
+	if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+func TestSchema_TakesWhatLoadTakes(t *testing.T) {
+	t.Parallel()
+	schema := compiled(t)
+	for _, text := range []string{
+		string(config.Example()), minimal, printable, yamlOf(t, load(t, printable, nil)),
+		with("redis: {url: embedded}\n"), with("api: {commit_linger: 1.5ms}\nwechat: {timeout: 1s500ms}\n"),
+	} {
+		load(t, text, nil)
+		if err := schema.Validate(tree(t, text)); err != nil {
+			t.Errorf("Validate() = %v\n%s", err, text)
+		}
+	}
+}
+
+func TestSchema_RefusesWhatLoadRefuses(t *testing.T) {
+	t.Parallel()
+	schema := compiled(t)
+	for _, text := range []string{
+		"{}\n",
+		with("foo: 1\n"),
+		with("components: []\n"),
+		with("api: {listen: x}\n"),
+		with("worker: {concurrency: 0}\n"),
+		with("worker: {concurrency: 4097}\n"),
+		with("worker: {shutdown_timeout: 20}\n"),
+		with("worker: {shutdown_timeout: '20'}\n"),
+		with("worker: {shutdown_timeout: -20s}\n"),
+		with("log: {level: loud}\n"),
+		with("redis: {url: localhost}\n"),
+		strings.Replace(minimal, "off", "keyset", 1),
+		strings.Replace(minimal, "encryption: off", "", 1),
+		"store: {encryption: off}\napps: []\n",
+		app("appid: 'a b'", "token: {mode: static, access_token: t}"),
+		app("token: {mode: static, access_token: t}"),
+		app("appid: wx1"),
+		app("appid: wx1", "token: {mode: static}"),
+		app("appid: wx1", "token: {mode: stable, access_token: t}"),
+		app("appid: wx1", "token: {mode: stable, secret: s, access_token: t}"),
+		app("appid: wx1", "token: {mode: sidecar}"),
+		app("appid: wx1", "token: {mode: static, access_token: ''}"),
+		app("appid: wx1", "token: {mode: static, access_token: t}", "webhook: orders"),
+	} {
+		faults(t, text, nil)
+		if err := schema.Validate(tree(t, text)); err == nil {
+			t.Errorf("Validate() takes what Load refuses:\n%s", text)
+		}
+	}
+}
+
+func TestSchema_EverySettingIsDescribed(t *testing.T) {
+	t.Parallel()
+	var walk func(path string, s *jsonschema.Schema)
+	walk = func(path string, s *jsonschema.Schema) {
+		if s.Description == "" {
+			t.Errorf("%s has no description", path)
+		}
+		for name, property := range s.Properties {
+			walk(path+"."+name, property)
+		}
+		if items, ok := s.Items2020, s.Items2020 != nil; ok {
+			walk(path+"[]", items)
+		}
+	}
+	root := compiled(t)
+	if root.AdditionalProperties != false {
+		t.Errorf("additionalProperties = %v, want false", root.AdditionalProperties)
+	}
+	walk("", root)
+}
