@@ -1,0 +1,233 @@
+package wechat
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sethvargo/go-retry"
+)
+
+const (
+	maxTries   = 3                      // requests for one cloudID, without the repetition for a fresh token
+	firstWait  = 500 * time.Millisecond // before the second try; doubled for the third, both with full jitter
+	retryUntil = 3 * time.Second        // no try begins later than this after the first
+
+	// An answer of one cloudID takes some 2 KiB (31 days of steps). More than this is not WeChat's.
+	answerBase    = 1 << 20
+	answerPerItem = 64 << 10
+)
+
+const textNotSent = "not sent: its lifetime is over"
+
+// errOpen asks for another try because items are still open.
+var errOpen = errors.New("wechat: items still open")
+
+// GetOpenData exchanges the cloudIDs of a request and returns exactly one outcome per item, in the order of req.Items.
+// An error of the call as a whole is the Err of every item that was still open.
+//
+// It repeats what may pass on repetition, three tries in about 3 seconds, and asks again only for what is still open and
+// whose SendBy has not passed. A refused token is replaced once. Whether an exchange may be asked for twice, should the
+// first answer have been lost, WeChat does not say.
+func (c *Client) GetOpenData(ctx context.Context, tokens TokenSource, req Request) []Outcome {
+	x := newExchange(c, tokens, req)
+	// The error is that of the last try, or the context's; the outcomes tell more.
+	_ = retry.Do(ctx, x.backoff(), x.try)
+	if ctx.Err() != nil {
+		x.fail(transient(interrupted))
+	}
+	return x.outcomes
+}
+
+// exchange is one GetOpenData under way.
+type exchange struct {
+	client *Client
+	tokens TokenSource
+	req    Request
+
+	outcomes []Outcome
+	open     []int // the items without an end yet, as indexes
+	token    Token // the one last used
+	replaced bool  // the token was refused once
+}
+
+func newExchange(c *Client, tokens TokenSource, req Request) *exchange {
+	x := &exchange{
+		client:   c,
+		tokens:   tokens,
+		req:      req,
+		outcomes: make([]Outcome, len(req.Items)),
+		open:     make([]int, len(req.Items)),
+	}
+	for i, item := range req.Items {
+		x.outcomes[i].CloudID = item.CloudID
+		x.open[i] = i
+	}
+	return x
+}
+
+// backoff returns the waits between tries. It is stateful, so each exchange has its own. It stops where waiting would
+// outlast all open items.
+func (x *exchange) backoff() retry.Backoff {
+	waits := retry.WithFullJitter(retry.NewExponential(firstWait))
+	waits = retry.WithMaxRetries(maxTries-1, retry.WithMaxDuration(retryUntil, waits))
+	return retry.BackoffFunc(func() (time.Duration, bool) {
+		wait, stop := waits.Next()
+		return wait, stop || x.allLate(time.Now().Add(wait))
+	})
+}
+
+// try sends what is open, and once more if the token was refused for the first time. The error it returns steers the
+// repetition alone.
+func (x *exchange) try(ctx context.Context) error {
+	failure := x.sendOpen(ctx)
+	if failure != nil && failure.Class == ClassToken && !x.replaced {
+		x.replaced = true
+		x.tokens.Reject(ctx, x.token)
+		failure = x.sendOpen(ctx)
+	}
+	if failure != nil {
+		x.fail(failure)
+		if failure.Class != ClassRetry {
+			x.open = nil
+			return failure
+		}
+	}
+	if len(x.open) > 0 {
+		return retry.RetryableError(errOpen)
+	}
+	return nil
+}
+
+// sendOpen sends what is open and in time. Where connecting took so long that an item's moment has passed, nothing was
+// sent, and the others go without it.
+func (x *exchange) sendOpen(ctx context.Context) *Error {
+	for {
+		x.dropLate(time.Now())
+		if len(x.open) == 0 {
+			return nil
+		}
+		err := x.send(ctx)
+		if err == nil {
+			return nil
+		}
+		if failure, ok := errors.AsType[*Error](err); ok {
+			return failure
+		}
+	}
+}
+
+// send makes one request for all that is open and settles what the answer settles. Its errors are errLate and *Error.
+func (x *exchange) send(ctx context.Context) error {
+	if failure := x.fetchToken(ctx); failure != nil {
+		return failure
+	}
+	sent := x.submitted()
+	to := x.client.openDataURL
+	to.RawQuery = query(x.token, x.req.OpenID)
+	limit := int64(answerBase + answerPerItem*len(x.open))
+	reply, err := x.client.post(ctx, to, requestBody(sent.cloudIDs), x.earliest(), limit)
+	if errors.Is(err, errLate) {
+		return err
+	}
+	for _, at := range x.open {
+		x.outcomes[at].Attempts++
+	}
+	if err != nil {
+		return err
+	}
+	answers, failure := parseResponse(reply, sent, x.req.AppID)
+	if failure != nil {
+		return failure
+	}
+	x.settle(answers)
+	return nil
+}
+
+// submitted returns what a request for the open items carries.
+func (x *exchange) submitted() submitted {
+	sent := submitted{
+		token:    x.token.Value.Reveal(),
+		hosted:   x.token.Param != paramAccessToken,
+		openID:   x.req.OpenID,
+		cloudIDs: make([]string, len(x.open)),
+	}
+	for i, at := range x.open {
+		sent.cloudIDs[i] = x.req.Items[at].CloudID
+	}
+	return sent
+}
+
+// fetchToken puts a token into x. A foreign error is not shown, since nobody knows what its text holds.
+func (x *exchange) fetchToken(ctx context.Context) *Error {
+	token, err := x.tokens.Token(ctx)
+	if err == nil {
+		x.token = token
+		return nil
+	}
+	if failure, ok := errors.AsType[*Error](err); ok {
+		return failure
+	}
+	return transient("no access token")
+}
+
+// settle takes over what came back for the open items. Those that may still get better stay open.
+func (x *exchange) settle(answers []Outcome) {
+	still := x.open[:0]
+	for i, at := range x.open {
+		outcome := &x.outcomes[at]
+		outcome.Kind, outcome.Data, outcome.Err = answers[i].Kind, answers[i].Data, answers[i].Err
+		if outcome.Err != nil && outcome.Err.Class == ClassRetry {
+			still = append(still, at)
+		}
+	}
+	x.open = still
+}
+
+// fail puts one error on every open item.
+func (x *exchange) fail(failure *Error) {
+	for _, at := range x.open {
+		x.outcomes[at].Err = failure
+	}
+}
+
+// dropLate closes the items whose moment has passed. They keep the error of an earlier try.
+func (x *exchange) dropLate(now time.Time) {
+	var notSent *Error
+	still := x.open[:0]
+	for _, at := range x.open {
+		if !late(x.req.Items[at].SendBy, now) {
+			still = append(still, at)
+			continue
+		}
+		if x.outcomes[at].Err == nil {
+			if notSent == nil {
+				notSent = transient(textNotSent)
+			}
+			x.outcomes[at].Err = notSent
+		}
+	}
+	x.open = still
+}
+
+// allLate reports whether at that time no open item could be sent.
+func (x *exchange) allLate(now time.Time) bool {
+	for _, at := range x.open {
+		if !late(x.req.Items[at].SendBy, now) {
+			return false
+		}
+	}
+	return true
+}
+
+// earliest returns the first SendBy among the open items; zero if none has one.
+func (x *exchange) earliest() time.Time {
+	var first time.Time
+	for _, at := range x.open {
+		by := x.req.Items[at].SendBy
+		if !by.IsZero() && (first.IsZero() || by.Before(first)) {
+			first = by
+		}
+	}
+	return first
+}

@@ -1,0 +1,56 @@
+package wechat
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"cloudidq/internal/secret"
+)
+
+// SetTransport puts a function in the place of the network, so that a synctest bubble can own the clock.
+func (c *Client) SetTransport(transport http.RoundTripper) { c.transport = transport }
+
+// HTTPTransport returns the transport that New made.
+func (c *Client) HTTPTransport() *http.Transport { return c.transport.(*http.Transport) }
+
+// ParseResponse is parseResponse with plain arguments.
+func ParseResponse(status int, body []byte, appID string, cloudIDs []string) ([]Outcome, *Error) {
+	return parseResponse(reply{status: status, body: body}, submitted{cloudIDs: cloudIDs}, appID)
+}
+
+// ParseHosted is ParseResponse for a request whose credential cloud hosting added.
+func ParseHosted(status int, body []byte, cloudIDs []string) ([]Outcome, *Error) {
+	return parseResponse(reply{status: status, body: body}, submitted{hosted: true, cloudIDs: cloudIDs}, "")
+}
+
+// Members collects what members yields.
+func Members(text []byte) (keys, values []string) {
+	for key, value := range members(text) {
+		keys, values = append(keys, string(key)), append(values, string(value))
+	}
+	return keys, values
+}
+
+// Elements collects what elements yields.
+func Elements(text []byte) (values []string) {
+	for value := range elements(text) {
+		values = append(values, string(value))
+	}
+	return values
+}
+
+// RequestBody is requestBody.
+func RequestBody(cloudIDs []string) []byte { return requestBody(cloudIDs) }
+
+// NewCachedTokens returns a token cache over a fetch of the test's.
+func NewCachedTokens(fetch func(ctx context.Context) (token string, life time.Duration, err *Error)) TokenSource {
+	return &cachedTokens{
+		param: paramAccessToken,
+		fetch: func(ctx context.Context) (grant, *Error) {
+			token, life, err := fetch(ctx)
+			return grant{token: secret.New(token), life: life}, err
+		},
+		detach: func(ctx context.Context, f func(context.Context)) { go f(context.WithoutCancel(ctx)) },
+	}
+}
