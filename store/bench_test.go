@@ -1,0 +1,155 @@
+package store_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"cloudidq/internal/redistest"
+	"cloudidq/store"
+)
+
+var batchSizes = []int{1, 20, 100}
+
+// benchBatch returns n pending records of new cloudIDs, and what becomes of them: some 500 bytes of JSON each.
+func benchBatch(serial *atomic.Int64, n int) (pending, resolved []store.Record) {
+	pending, resolved = make([]store.Record, n), make([]store.Record, n)
+	now := store.At(time.Now())
+	for i := range n {
+		rec := full()
+		rec.CloudID = "73_" + strconv.FormatInt(serial.Add(1), 10) + "_abcdefghijklmnopqrstuvwxyz0123456789"
+		rec.Error, rec.AcceptedAt, rec.FinishedAt = nil, now, now
+		rec.Data = benchData
+		resolved[i] = rec
+		rec.Status, rec.Data, rec.Kind, rec.FinishedAt = store.Pending, nil, "", store.Time{}
+		pending[i] = rec
+	}
+	return pending, resolved
+}
+
+var benchData = json.RawMessage(`{"stepInfoList":[{"timestamp":1603641600,"step":1234},{"timestamp":1603728000,"step":4321},` +
+	`{"timestamp":1603814400,"step":8000}],"watermark":{"appid":"wx1234567890abcdef","timestamp":1603641700}}`)
+
+// BenchmarkRedis_ClaimSave is the life of a record in the worker, one batch after the other.
+func BenchmarkRedis_ClaimSave(b *testing.B) {
+	for _, n := range batchSizes {
+		b.Run(fmt.Sprint("batch=", n), func(b *testing.B) {
+			rdb := redistest.Start(b).Client(b)
+			results := store.NewRedis(rdb, time.Hour)
+			var serial atomic.Int64
+			before := redisCPU(b, rdb)
+			b.ReportAllocs()
+			for b.Loop() {
+				claimSave(b, results, &serial, n)
+			}
+			perRecord(b, n)
+			b.ReportMetric((redisCPU(b, rdb)-before)*1e9/float64(b.N*n), "redis-ns/record")
+		})
+	}
+}
+
+// BenchmarkRedis_ClaimSaveParallel is the same from many goroutines, as the worker does it.
+func BenchmarkRedis_ClaimSaveParallel(b *testing.B) {
+	for _, n := range batchSizes {
+		b.Run(fmt.Sprint("batch=", n), func(b *testing.B) {
+			results := store.NewRedis(redistest.Start(b).Client(b), time.Hour)
+			var serial atomic.Int64
+			b.ReportAllocs()
+			b.SetParallelism(8)
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					claimSave(b, results, &serial, n)
+				}
+			})
+			perRecord(b, n)
+		})
+	}
+}
+
+// BenchmarkRedis_Lookup reads resolved records.
+func BenchmarkRedis_Lookup(b *testing.B) {
+	for _, n := range batchSizes {
+		b.Run(fmt.Sprint("batch=", n), func(b *testing.B) {
+			results := store.NewRedis(redistest.Start(b).Client(b), time.Hour)
+			_, resolved := benchBatch(new(atomic.Int64), n)
+			ids := make([]string, n)
+			for i := range resolved {
+				ids[i] = resolved[i].CloudID
+			}
+			if err := results.Save(b.Context(), "task", resolved); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := results.Lookup(b.Context(), "wx1", ids); err != nil {
+					b.Fatal(err)
+				}
+			}
+			perRecord(b, n)
+		})
+	}
+}
+
+func claimSave(b *testing.B, results store.Results, serial *atomic.Int64, n int) {
+	pending, resolved := benchBatch(serial, n)
+	c := store.Claim{AppID: "wx1", TaskID: "task", Until: time.Now().Add(time.Minute), Records: pending}
+	if _, err := results.Claim(b.Context(), c); err != nil {
+		b.Error(err)
+	}
+	if err := results.Save(b.Context(), "task", resolved); err != nil {
+		b.Error(err)
+	}
+}
+
+// redisCPU returns the seconds of processor time that the server has used, which a busy machine does not falsify.
+func redisCPU(b *testing.B, rdb *redis.Client) float64 {
+	b.Helper()
+	sum := 0.0
+	for line := range strings.Lines(rdb.Info(b.Context(), "cpu").Val()) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		if name == "used_cpu_user" || name == "used_cpu_sys" {
+			seconds, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				b.Fatal(err)
+			}
+			sum += seconds
+		}
+	}
+	return sum
+}
+
+func perRecord(b *testing.B, n int) {
+	records := float64(b.N) * float64(n)
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/records, "ns/record")
+	b.ReportMetric(records/b.Elapsed().Seconds(), "records/s")
+}
+
+func BenchmarkEncode(b *testing.B) {
+	_, resolved := benchBatch(new(atomic.Int64), 1)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := store.Encode("task", resolved[0]); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkDecode(b *testing.B) {
+	_, resolved := benchBatch(new(atomic.Int64), 1)
+	value, err := store.Encode("task", resolved[0])
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, ok := store.Decode(string(value), "wx1", resolved[0].CloudID); !ok {
+			b.Fatal("unknown")
+		}
+	}
+}

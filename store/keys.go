@@ -1,0 +1,102 @@
+package store
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"strconv"
+	"time"
+)
+
+// What the Redis store keeps, all of it on this page. One record is one string:
+//
+//	key    cloudidq:{AAAAAAAA}:CCCCCCCCCCCCCCCCCCCCCC
+//	         A  8 hex characters of sha256(appid). The braces make them the cluster's hash tag: the records of one
+//	            app lie in one slot, so one script reaches all of a call.
+//	         C  22 base64url characters: the first 16 bytes of sha256(appid NUL cloud_id). No id stands in a key's
+//	            name, since names show up in SLOWLOG, MONITOR and on dashboards.
+//	value  R OOOOOOOOOOOOOOOO UUUUUUUUUUUUU {…}, without the blanks
+//	         R  rank: 0 pending, 1 failed or expired, 2 resolved
+//	         O  owner: 16 hex characters of sha256(task id), the task that claimed or finished it last; zeros: nobody
+//	         U  until: when the claim lapses, in Unix milliseconds; zeros: not claimed
+//	            then the record's JSON, which the scripts never look into
+//
+// What a write does to the record that is there, "none" being also a value that is not of this layout:
+//
+//	there                            claim by task T                         save final        save pending
+//	none                             write; Claimed                          write             write
+//	0, free, lapsed or T's           owner and until; full TTL; Claimed      write             write
+//	0, held by another               Busy                                    write             write, the claim stays
+//	1, ended by T, free              Done                                    write             nothing
+//	1, free, lapsed or T's           owner and until; TTL goes on; Claimed   write             T's claim: owner, until := 0
+//	1, held by another               Busy                                    write             nothing
+//	2                                Done                                    nothing           nothing
+//
+// To write sets the full TTL, the task as owner, and until, which is zero but for a claim. A task that gives back its
+// claim on a record of rank 1 must not stay its owner: it would take the failure of a former ask for its own.
+const (
+	keyPrefix = "cloudidq:{"
+	appLen    = 8
+	cloudLen  = 22
+	keyLen    = len(keyPrefix) + appLen + len("}:") + cloudLen
+
+	rankPending  = '0'
+	rankFailed   = '1'
+	rankResolved = '2'
+
+	ownerLen  = 16
+	untilLen  = 13
+	headerLen = 1 + ownerLen + untilLen
+
+	unclaimed = "0000000000000" // until of a record nobody holds
+)
+
+// maxUntil is the last moment that 13 digits can name, in the year 2286.
+const maxUntil = 1e13 - 1
+
+// keys returns the key of each of n cloudIDs of one app. All lie in one string, so that they cost one allocation.
+func keys(appID string, n int, cloudID func(int) string) []string {
+	app := sha256.Sum256([]byte(appID))
+	prefix := keyPrefix + hex.EncodeToString(app[:appLen/2]) + "}:"
+
+	id := append(make([]byte, 0, 256), appID...)
+	id = append(id, 0)
+	all := make([]byte, 0, n*keyLen)
+	for i := range n {
+		sum := sha256.Sum256(append(id, cloudID(i)...))
+		all = append(all, prefix...)
+		all = base64.RawURLEncoding.AppendEncode(all, sum[:16])
+	}
+
+	joined, out := string(all), make([]string, n)
+	for i := range out {
+		out[i] = joined[i*keyLen : (i+1)*keyLen]
+	}
+	return out
+}
+
+// owner is how a value names a task.
+func owner(taskID string) string {
+	sum := sha256.Sum256([]byte(taskID))
+	return hex.EncodeToString(sum[:ownerLen/2])
+}
+
+// until writes t as a value does. A moment out of range is moved into it; zero stays reserved for "not claimed".
+func until(t time.Time) string {
+	ms := min(max(t.UnixMilli(), 1), maxUntil)
+	// One digit more than needed pads with zeros, and is cut off again.
+	return strconv.FormatInt(1e13+ms, 10)[1:]
+}
+
+// rankOf returns the rank of a record of status s, or 0 for a status that does not exist.
+func rankOf(s Status) byte {
+	switch s {
+	case Pending:
+		return rankPending
+	case Failed, Expired:
+		return rankFailed
+	case Resolved:
+		return rankResolved
+	}
+	return 0
+}

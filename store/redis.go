@@ -1,0 +1,166 @@
+package store
+
+import (
+	"context"
+	_ "embed" // the scripts
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+//go:embed claim.lua
+var claimLua string
+
+//go:embed save.lua
+var saveLua string
+
+// dropLua removes one value whose JSON nobody can read, unless it has been replaced meanwhile.
+const dropLua = `
+if string.sub(redis.call('GET', KEYS[1]) or '', 31) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0`
+
+// errAnswer is an answer that the scripts of this package do not give.
+var errAnswer = errors.New("unexpected answer from Redis")
+
+// Redis keeps records in Redis: a single server, Sentinel or Cluster. keys.go has its layout.
+//
+// Claims are compared with the clock of the caller's machine. Each script may be repeated without harm, so the
+// client's own retries after a lost connection are welcome.
+type Redis struct {
+	rdb   redis.UniversalClient
+	ttl   string // in milliseconds
+	claim *redis.Script
+	save  *redis.Script
+	drop  *redis.Script
+}
+
+var _ Results = (*Redis)(nil)
+
+// NewRedis returns a store whose records end after ttl, which must be a millisecond or more: Redis refuses to write
+// with less. The caller owns rdb and closes it.
+func NewRedis(rdb redis.UniversalClient, ttl time.Duration) *Redis {
+	return &Redis{
+		rdb:   rdb,
+		ttl:   strconv.FormatInt(ttl.Milliseconds(), 10),
+		claim: redis.NewScript(claimLua),
+		save:  redis.NewScript(saveLua),
+		drop:  redis.NewScript(dropLua),
+	}
+}
+
+// Claim implements [Results].
+func (r *Redis) Claim(ctx context.Context, c Claim) ([]ClaimResult, error) {
+	if len(c.Records) == 0 {
+		return nil, nil
+	}
+	results := make([]ClaimResult, len(c.Records))
+	if err := r.claimAll(ctx, c, results); err != nil {
+		return nil, fmt.Errorf("claiming %d records: %w", len(c.Records), err)
+	}
+	return results, nil
+}
+
+// claimAll claims c's records and puts what it hears into results.
+func (r *Redis) claimAll(ctx context.Context, c Claim, results []ClaimResult) error {
+	for i := range c.Records {
+		if rec := &c.Records[i]; rec.Status != Pending || rec.AppID != c.AppID {
+			return errors.New("a record to claim is not a pending one of the claim's app")
+		}
+	}
+	ks := recordKeys(c.AppID, c.Records)
+	me, till := owner(c.TaskID), until(c.Until)
+	values, err := encode(c.Records, me, till)
+	if err != nil {
+		return err
+	}
+	args := append(make([]any, 0, 4+len(values)), me, until(time.Now()), till, r.ttl)
+	for _, v := range values {
+		args = append(args, v)
+	}
+
+	answers, err := r.claim.Run(ctx, r.rdb, ks, args...).Slice()
+	if err != nil {
+		return err
+	}
+	if len(answers) != len(results) {
+		return errAnswer
+	}
+	for i, answer := range answers {
+		var ok bool
+		if results[i], ok = claimResult(answer, &c.Records[i]); ok {
+			continue
+		}
+		if results[i], err = r.reclaim(ctx, c, i, ks[i], answer); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// claimResult reads the script's answer for rec. It reports false for a record that cannot be read.
+func claimResult(answer any, rec *Record) (ClaimResult, bool) {
+	switch a := answer.(type) {
+	case int64:
+		if a == 0 {
+			return ClaimResult{State: Claimed, Record: *rec}, true
+		}
+		return ClaimResult{State: Busy}, true
+	case string:
+		state := Claimed
+		if strings.HasPrefix(a, "d") {
+			state = Done
+		}
+		stored, ok := decode(a[min(1, len(a)):], rec.AppID, rec.CloudID)
+		return ClaimResult{State: state, Record: stored}, ok
+	}
+	return ClaimResult{}, false
+}
+
+// reclaim claims record i again after its value turned out to have a sound header above a broken body: it drops the
+// value first, so that the record counts as missing. Nothing but a foreign hand in Redis leads here.
+func (r *Redis) reclaim(ctx context.Context, c Claim, i int, key string, answer any) (ClaimResult, error) {
+	a, _ := answer.(string)
+	if len(a) < 1+headerLen {
+		return ClaimResult{}, errAnswer
+	}
+	if err := r.drop.Run(ctx, r.rdb, []string{key}, a[1+headerLen:]).Err(); err != nil {
+		return ClaimResult{}, err
+	}
+	c.Records = c.Records[i : i+1]
+	var result [1]ClaimResult
+	if err := r.claimAll(ctx, c, result[:]); err != nil {
+		return ClaimResult{}, err
+	}
+	return result[0], nil
+}
+
+// Lookup implements [Results].
+func (r *Redis) Lookup(ctx context.Context, appID string, cloudIDs []string) ([]Record, error) {
+	if len(cloudIDs) == 0 {
+		return nil, nil
+	}
+	ks := keys(appID, len(cloudIDs), func(i int) string { return cloudIDs[i] })
+	values, err := r.rdb.MGet(ctx, ks...).Result()
+	if err == nil && len(values) != len(cloudIDs) {
+		err = errAnswer
+	}
+	if err != nil {
+		return nil, fmt.Errorf("looking up %d records: %w", len(cloudIDs), err)
+	}
+	records := make([]Record, len(cloudIDs))
+	for i, v := range values {
+		if value, ok := v.(string); ok {
+			records[i], _ = decode(value, appID, cloudIDs[i])
+		}
+	}
+	return records, nil
+}
+
+// recordKeys returns the key of each record of one app.
+func recordKeys(appID string, records []Record) []string {
+	return keys(appID, len(records), func(i int) string { return records[i].CloudID })
+}

@@ -1,0 +1,93 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// saving is one run of the save script: the records of one app.
+type saving struct {
+	keys []string
+	args []any
+}
+
+// Save implements [Results]. Records of several apps travel in one pipeline, a script for each.
+func (r *Redis) Save(ctx context.Context, taskID string, records []Record) error {
+	if len(records) == 0 {
+		return nil
+	}
+	if err := r.saveAll(ctx, taskID, records); err != nil {
+		return fmt.Errorf("saving %d records: %w", len(records), err)
+	}
+	return nil
+}
+
+func (r *Redis) saveAll(ctx context.Context, taskID string, records []Record) error {
+	me, now := owner(taskID), until(time.Now())
+	apps := byApp(records)
+	runs := make([]saving, 0, len(apps))
+	// Everything is encoded before anything is sent, so that a faulty record stops the whole call.
+	for _, recs := range apps {
+		values, err := encode(recs, me, unclaimed)
+		if err != nil {
+			return err
+		}
+		args := append(make([]any, 0, 3+len(values)), me, now, r.ttl)
+		for _, v := range values {
+			args = append(args, v)
+		}
+		runs = append(runs, saving{keys: recordKeys(recs[0].AppID, recs), args: args})
+	}
+	if len(runs) == 1 {
+		return r.save.Run(ctx, r.rdb, runs[0].keys, runs[0].args...).Err()
+	}
+	return r.pipeline(ctx, runs)
+}
+
+// pipeline runs the save script for several apps in one round trip.
+func (r *Redis) pipeline(ctx context.Context, runs []saving) error {
+	cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, run := range runs {
+			r.save.EvalSha(ctx, p, run.keys, run.args...)
+		}
+		return nil
+	})
+	if len(cmds) != len(runs) {
+		return err
+	}
+	var errs []error
+	for i, cmd := range cmds {
+		err := cmd.Err()
+		// A server that does not know the script yet, or forgot it in a restart, learns it here.
+		if redis.HasErrorPrefix(err, "NOSCRIPT") {
+			err = r.save.Run(ctx, r.rdb, runs[i].keys, runs[i].args...).Err()
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// byApp groups records by app and keeps their order within each.
+func byApp(records []Record) [][]Record {
+	first := records[0].AppID
+	if !slices.ContainsFunc(records, func(r Record) bool { return r.AppID != first }) {
+		return [][]Record{records}
+	}
+	groups := map[string]int{first: 0}
+	out := [][]Record{nil}
+	for i := range records {
+		n, ok := groups[records[i].AppID]
+		if !ok {
+			n = len(out)
+			groups[records[i].AppID] = n
+			out = append(out, nil)
+		}
+		out[n] = append(out[n], records[i])
+	}
+	return out
+}

@@ -1,0 +1,124 @@
+package storetest
+
+import (
+	"time"
+
+	"cloudidq/store"
+)
+
+// claimRules are the rules of Claim: what is there before, and what a task hears.
+var claimRules = map[string]func(*suite){
+	"ClaimOfUnknown_StoredPending": func(s *suite) {
+		s.wantClaim(taskA, store.Claimed, s.pending(id))
+		s.wantStored(s.pending(id))
+	},
+	"ClaimHeldByOther_Busy": func(s *suite) {
+		s.claim(taskA, id)
+		s.wantClaim(taskB, store.Busy, store.Record{})
+		s.wantStored(s.pending(id))
+	},
+	"ClaimOfSameTask_ReopenedAfterCrash": func(s *suite) {
+		s.claim(taskA, id)
+		s.wantClaim(taskA, store.Claimed, s.pending(id))
+		s.wantClaim(taskB, store.Busy, store.Record{})
+	},
+	"ClaimLapsed_TakenOver": func(s *suite) {
+		s.lapsed(taskA, id)
+		s.wantClaim(taskB, store.Claimed, s.pending(id))
+		s.wantClaim(taskA, store.Busy, store.Record{})
+	},
+	"ClaimLapsesByItself": func(s *suite) {
+		s.claimUntil(time.Now().Add(300*time.Millisecond), taskA, id)
+		s.eventually("the claim lapses", func() bool {
+			return s.claim(taskB, id)[0].State == store.Claimed
+		})
+	},
+	"ClaimOfAnyMoment_NotTakenForFree": func(s *suite) {
+		s.save(taskB, s.failed(id, "no"))
+		for _, until := range []time.Time{{}, time.UnixMilli(0), time.UnixMilli(-1)} {
+			s.claimUntil(until, taskA, id)
+			s.wantClaim(taskA, store.Claimed, s.failed(id, "no")) // not Done: it has claimed, and not ended it
+			s.save(taskA, s.pending(id))
+		}
+		s.claimUntil(time.Date(9000, 1, 1, 0, 0, 0, 0, time.UTC), taskA, id)
+		s.wantClaim(taskB, store.Busy, store.Record{})
+	},
+	"SavedPending_ClaimReleasedAndRecordUpdated": func(s *suite) {
+		tried := s.pending(id)
+		tried.Attempts, tried.Error = 1, &store.Error{Code: -1, Message: "system error"}
+		s.claim(taskA, id)
+		s.save(taskA, tried)
+		s.wantStored(tried)
+		s.wantClaim(taskB, store.Claimed, tried)
+	},
+	"Resolved_DoneForAll": func(s *suite) {
+		want := s.resolved(id, `{"a":1}`)
+		s.save(taskA, want)
+		s.wantClaim(taskA, store.Done, want)
+		s.wantClaim(taskB, store.Done, want)
+		s.wantStored(want)
+	},
+	"FailedOfThisTask_Done": func(s *suite) {
+		for _, want := range []store.Record{s.failed(id, "no"), s.expired(id)} {
+			s.claim(taskA, id)
+			s.save(taskA, want)
+			s.wantClaim(taskA, store.Done, want)
+		}
+	},
+	"FailedOfFormerTask_ClaimedWithRecord": func(s *suite) {
+		old := s.failed(id, "no")
+		s.claim(taskA, id)
+		s.save(taskA, old)
+		s.wantClaim(taskB, store.Claimed, old)
+		s.wantClaim(taskB, store.Claimed, old) // after a crash
+		s.wantClaim(taskA, store.Busy, store.Record{})
+		s.wantStored(old)
+	},
+	"FailedOfFormerTask_ClaimLapsed_TakenOver": func(s *suite) {
+		old := s.expired(id)
+		s.save(taskA, old)
+		s.lapsed(taskB, id)
+		s.wantClaim("task-c", store.Claimed, old)
+		s.wantClaim(taskB, store.Busy, store.Record{})
+	},
+	"FailedOfFormerTask_TriedInVain_ClaimedAgain": func(s *suite) {
+		old := s.failed(id, "no")
+		s.save(taskA, old)
+		s.claim(taskB, id)
+		s.save(taskB, s.pending(id))
+		s.wantStored(old)
+		s.wantClaim(taskB, store.Claimed, old) // not Done: the failure is not B's
+		s.save(taskB, s.pending(id))
+		s.wantClaim("task-c", store.Claimed, old)
+	},
+	"ClaimOfMany_EachByItself": func(s *suite) {
+		resolved, former, mine := s.resolved("r", `{}`), s.failed("f", "no"), s.expired("e")
+		s.save(taskA, resolved, former)
+		s.save(taskB, mine)
+		s.claim(taskA, "held")
+		got := s.claim(taskB, "new", "r", "held", "f", "e")
+		s.equal("Claim", got, []store.ClaimResult{
+			{State: store.Claimed, Record: s.pending("new")},
+			{State: store.Done, Record: resolved},
+			{State: store.Busy},
+			{State: store.Claimed, Record: former},
+			{State: store.Done, Record: mine},
+		})
+	},
+	"ClaimOfFinalRecord_Refused": func(s *suite) {
+		c := store.Claim{AppID: s.app, TaskID: taskA, Until: time.Now().Add(time.Hour)}
+		c.Records = []store.Record{s.pending("other"), s.failed(id, "no")}
+		if _, err := s.results.Claim(s.Context(), c); err == nil {
+			s.Error("Claim with a failed record = nil error")
+		}
+		s.wantUnknown("other", id)
+	},
+	"ClaimOfForeignRecord_Refused": func(s *suite) {
+		c := store.Claim{AppID: s.app + "x", TaskID: taskA, Until: time.Now().Add(time.Hour)}
+		c.Records = []store.Record{s.pending(id)}
+		if _, err := s.results.Claim(s.Context(), c); err == nil {
+			s.Error("Claim with a record of another app = nil error")
+		}
+		s.wantUnknown(id)
+	},
+}

@@ -1,0 +1,110 @@
+package storetest
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"cloudidq/store"
+)
+
+// anyCalls makes random calls of few tasks on few cloudIDs of two apps, and compares every answer with the model's.
+func anyCalls(t *testing.T, results store.Results) {
+	rapid.Check(t, func(rt *rapid.T) {
+		m := &machine{ctx: t, results: results, model: model{}}
+		for i := range m.apps { // new ones each time: the store is the same
+			m.apps[i] = "wx" + rand.Text()
+		}
+		rt.Repeat(map[string]func(*rapid.T){"": m.lookup, "claim": m.claim, "save": m.save})
+	})
+}
+
+// machine is the store and its model side by side.
+type machine struct {
+	ctx     testing.TB
+	results store.Results
+	model   model
+	apps    [2]string
+	calls   int // so that no two records are alike
+}
+
+var (
+	anyTask   = rapid.SampledFrom([]string{taskA, taskB, "task-c"})
+	anyIDs    = rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"1", "2", "3", "4"}), 1, 4, rapid.ID[string])
+	anyHold   = rapid.SampledFrom([]hold{held, held, past})
+	anyStatus = rapid.SampledFrom([]store.Status{store.Pending, store.Pending, store.Failed, store.Expired, store.Resolved})
+)
+
+func (m *machine) claim(rt *rapid.T) {
+	task, hold := anyTask.Draw(rt, "task"), anyHold.Draw(rt, "hold")
+	c := store.Claim{AppID: rapid.SampledFrom(m.apps[:]).Draw(rt, "app"), TaskID: task, Until: time.Now().Add(time.Hour)}
+	if hold == past {
+		c.Until = time.Now().Add(-time.Hour)
+	}
+	var want []store.ClaimResult
+	for _, id := range anyIDs.Draw(rt, "ids") {
+		rec := m.record(c.AppID, id, store.Pending)
+		c.Records = append(c.Records, rec)
+		want = append(want, m.model.claim(task, hold, rec))
+	}
+	got, err := m.results.Claim(m.ctx.Context(), c)
+	m.compare(rt, "Claim", err, want, got)
+}
+
+func (m *machine) save(rt *rapid.T) {
+	task := anyTask.Draw(rt, "task")
+	var records []store.Record
+	for _, app := range m.apps {
+		if len(records) > 0 && rapid.Bool().Draw(rt, "one app only") {
+			break
+		}
+		for _, id := range anyIDs.Draw(rt, "ids") {
+			rec := m.record(app, id, anyStatus.Draw(rt, "status"))
+			records = append(records, rec)
+			m.model.save(task, rec)
+		}
+	}
+	m.compare(rt, "Save", m.results.Save(m.ctx.Context(), task, records), nil, nil)
+}
+
+// lookup is the check after every call: all that is stored.
+func (m *machine) lookup(rt *rapid.T) {
+	for _, app := range m.apps {
+		ids := []string{"1", "2", "3", "4"}
+		var want []store.Record
+		for _, id := range ids {
+			want = append(want, m.model.lookup(app, id))
+		}
+		got, err := m.results.Lookup(m.ctx.Context(), app, ids)
+		m.compare(rt, "Lookup", err, want, got)
+	}
+}
+
+// record makes a record that no other call makes.
+func (m *machine) record(app, id string, status store.Status) store.Record {
+	m.calls++
+	r := store.Record{AppID: app, CloudID: id, Status: status, Attempts: m.calls, AcceptedAt: accepted}
+	if status.Final() {
+		r.FinishedAt = finished
+		r.Error = &store.Error{Code: m.calls, Message: "no"}
+	}
+	if status == store.Resolved {
+		r.Error, r.Data = nil, json.RawMessage(fmt.Sprintf(`{"n":%d}`, m.calls))
+	}
+	return r
+}
+
+func (m *machine) compare(rt *rapid.T, what string, err error, want, got any) {
+	rt.Helper()
+	if err != nil {
+		rt.Fatalf("%s: %v", what, err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		rt.Fatalf("%s (-model +store):\n%s", what, diff)
+	}
+}

@@ -1,0 +1,182 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cloudidq/store"
+)
+
+// lookups is a store that only answers Lookup, and notes when it was asked for what.
+type lookups struct {
+	store.Results
+	answer func(id string) store.Record
+	fail   error
+	asked  [][]string
+	at     []time.Time
+}
+
+func (l *lookups) Lookup(ctx context.Context, _ string, ids []string) ([]store.Record, error) {
+	l.asked, l.at = append(l.asked, slices.Clone(ids)), append(l.at, time.Now())
+	if err := errors.Join(ctx.Err(), l.fail); err != nil {
+		return nil, err
+	}
+	records := make([]store.Record, len(ids))
+	for i, id := range ids {
+		records[i] = l.answer(id)
+	}
+	return records, nil
+}
+
+func ended(id string, status store.Status, at time.Time) store.Record {
+	return store.Record{AppID: "wx1", CloudID: id, Status: status, FinishedAt: store.At(at)}
+}
+
+func TestWait_AllEnded_OneLookup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		since := time.Now()
+		want := []store.Record{
+			ended("1", store.Resolved, since.Add(-time.Hour)), // resolved counts at any time
+			ended("2", store.Failed, since),
+			ended("3", store.Expired, since.Add(time.Second)),
+		}
+		fake := &lookups{answer: func(id string) store.Record { return want[id[0]-'1'] }}
+		got, err := store.Wait(t.Context(), fake, "wx1", []string{"1", "2", "3"}, since)
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Errorf("Wait: %v (-want +got):\n%s", err, diff)
+		}
+		if len(fake.asked) != 1 || time.Since(since) != 0 {
+			t.Errorf("Wait asked %d times in %v, want once and at once", len(fake.asked), time.Since(since))
+		}
+	})
+}
+
+func TestWait_NothingAsked(t *testing.T) {
+	fake := &lookups{}
+	got, err := store.Wait(t.Context(), fake, "wx1", nil, time.Now())
+	if err != nil || len(got) != 0 || len(fake.asked) != 0 {
+		t.Errorf("Wait for nothing = %v, %v after %d lookups, want nothing", got, err, len(fake.asked))
+	}
+}
+
+func TestWait_OnlyOpenOnesAskedAgain_InOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		due := map[string]time.Duration{"1": 3 * time.Millisecond, "2": 0, "3": time.Second, "4": 3 * time.Millisecond}
+		fake := &lookups{answer: func(id string) store.Record {
+			if time.Since(start) < due[id] {
+				return store.Record{AppID: "wx1", CloudID: id, Status: store.Pending}
+			}
+			return ended(id, store.Failed, time.Now())
+		}}
+		got, err := store.Wait(t.Context(), fake, "wx1", []string{"1", "2", "3", "4"}, start)
+		if err != nil {
+			t.Fatalf("Wait: %v", err)
+		}
+		for i, id := range []string{"1", "2", "3", "4"} {
+			if got[i].CloudID != id || got[i].Status != store.Failed {
+				t.Errorf("record %d = %s %s, want %s failed", i, got[i].CloudID, got[i].Status, id)
+			}
+		}
+		want := [][]string{{"1", "2", "3", "4"}, {"1", "3", "4"}, {"1", "3", "4"}, {"3"}, {"3"}}
+		if diff := cmp.Diff(want, fake.asked[:5]); diff != "" {
+			t.Errorf("lookups (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestWait_FailureOfFormerAsk_NotTheAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		// Accepted within the millisecond in which the former ask had ended, or later.
+		for _, since := range []time.Time{start.Add(700 * time.Microsecond), start.Add(999 * time.Microsecond)} {
+			fake := &lookups{answer: func(id string) store.Record { return ended(id, store.Failed, start) }}
+			if _, err := store.Wait(t.Context(), fake, "wx1", []string{"1"}, since); err != nil {
+				t.Errorf("Wait: %v", err)
+			}
+		}
+
+		since := start.Add(time.Millisecond)
+		fake := &lookups{answer: func(id string) store.Record {
+			if time.Since(start) < 50*time.Millisecond {
+				return ended(id, store.Failed, start)
+			}
+			return ended(id, store.Failed, start.Add(40*time.Millisecond))
+		}}
+		got, err := store.Wait(t.Context(), fake, "wx1", []string{"1"}, since)
+		if err != nil || got[0].FinishedAt.Sub(start) != 40*time.Millisecond {
+			t.Errorf("Wait = %v, %v, want the second failure", got, err)
+		}
+	})
+}
+
+func TestWait_IntervalGrows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		fake := &lookups{answer: func(string) store.Record { return store.Record{} }}
+		if _, err := store.Wait(ctx, fake, "wx1", []string{"1"}, time.Now()); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Wait = %v, want %v", err, context.DeadlineExceeded)
+		}
+		last := time.Duration(0)
+		for i := 1; i < len(fake.at); i++ {
+			gap := fake.at[i].Sub(fake.at[i-1])
+			want := 2 * time.Millisecond
+			if i > 1 {
+				want = min(last*3/2, 100*time.Millisecond)
+			}
+			if gap != want {
+				t.Errorf("interval %d = %v, want %v", i, gap, want)
+			}
+			last = gap
+		}
+		if last != 100*time.Millisecond {
+			t.Errorf("last interval = %v, want 100ms", last)
+		}
+	})
+}
+
+func TestWait_ContextEnds_RecordsKnownSoFar(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		since := time.Now()
+		answers := map[string]store.Record{
+			"1": ended("1", store.Resolved, since),
+			"2": {AppID: "wx1", CloudID: "2", Status: store.Pending},
+		}
+		fake := &lookups{answer: func(id string) store.Record { return answers[id] }}
+		got, err := store.Wait(ctx, fake, "wx1", []string{"1", "2", "3"}, since)
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Wait = %v, want %v", err, context.DeadlineExceeded)
+		}
+		if diff := cmp.Diff([]store.Record{answers["1"], answers["2"], {}}, got); diff != "" {
+			t.Errorf("Wait (-want +got):\n%s", diff)
+		}
+		if since.Add(time.Second) != time.Now() {
+			t.Errorf("Wait took %v, want 1s", time.Since(since))
+		}
+	})
+}
+
+func TestWait_ContextEndedBefore(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	got, err := store.Wait(ctx, &lookups{}, "wx1", []string{"1"}, time.Now())
+	if !errors.Is(err, context.Canceled) || len(got) != 1 {
+		t.Errorf("Wait = %v, %v, want one unknown record and %v", got, err, context.Canceled)
+	}
+}
+
+func TestWait_LookupFails_ErrorAtOnce(t *testing.T) {
+	fake := &lookups{fail: errors.New("down")}
+	if _, err := store.Wait(t.Context(), fake, "wx1", []string{"1"}, time.Now()); !errors.Is(err, fake.fail) {
+		t.Errorf("Wait = %v, want %v", err, fake.fail)
+	}
+}
