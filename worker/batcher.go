@@ -1,0 +1,196 @@
+package worker
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"cloudidq/internal/wechat"
+)
+
+// openData is the part of [wechat.Client] that the batcher uses: one outcome per item, in order.
+type openData interface {
+	GetOpenData(ctx context.Context, tokens wechat.TokenSource, req wechat.Request) []wechat.Outcome
+}
+
+// batcher merges the cloudIDs of all tasks in hand into requests. A request carries one openid, so a batch is one
+// (appid, openid), or one app where [App.GroupByApp] says so. A batch leaves when it is full or its linger is over,
+// and until a request of its app is free to take it, more may join.
+//
+// A handler adds its entries, reads their answers from the waiter's channel, and withdraws the waiter to leave early.
+type batcher struct {
+	wechat openData
+	runCtx context.Context // of every request; ends with close
+	cancel context.CancelFunc
+
+	mu      sync.Mutex
+	lanes   map[string]*lane // by appid; guarded by mu, as is all within
+	closed  bool             // guarded by mu
+	running sync.WaitGroup   // the lanes' goroutines; Add only under mu and before closed
+}
+
+// waiter is one handler's end of the batcher.
+type waiter struct {
+	answers chan answer // has room for every entry, so that answering never blocks
+	gone    bool        // what is not yet sent is dropped; guarded by batcher.mu
+	unsent  int         // guarded by batcher.mu
+}
+
+// entry is one cloudID of one waiter. The index is the waiter's own.
+type entry struct {
+	waiter *waiter
+	index  int
+	item   wechat.Item
+}
+
+type answer struct {
+	index   int
+	outcome wechat.Outcome
+}
+
+// batch is what will be one request: entries of one openid.
+type batch struct {
+	openID  string
+	entries []entry
+	ready   bool // waits in lane.ready
+}
+
+func newBatcher(client openData, apps []App) *batcher {
+	ctx, cancel := context.WithCancel(context.Background())
+	b := &batcher{wechat: client, runCtx: ctx, cancel: cancel, lanes: make(map[string]*lane, len(apps))}
+	for _, app := range apps {
+		b.lanes[app.AppID] = newLane(app)
+	}
+	return b
+}
+
+// ask is a cloudID on its way into the batcher.
+type ask struct {
+	openID string
+	item   wechat.Item
+}
+
+// add puts asks into batches and returns the waiter that gets one answer for each, by its index in asks. The app must
+// be one the batcher was made with.
+func (b *batcher) add(appID string, asks []ask) *waiter {
+	w := &waiter{answers: make(chan answer, len(asks)), unsent: len(asks)}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l := b.lanes[appID]
+	limit := l.batchLimit(time.Now())
+	var opened []*batch
+	for i, a := range asks {
+		openID := a.openID
+		if l.app.GroupByApp {
+			openID = ""
+		}
+		bt := l.open[openID]
+		if bt == nil {
+			bt = &batch{openID: openID}
+			l.open[openID] = bt
+			opened = append(opened, bt)
+		}
+		bt.entries = append(bt.entries, entry{waiter: w, index: i, item: a.item})
+		if len(bt.entries) >= limit {
+			delete(l.open, openID)
+			b.release(l, bt)
+		}
+	}
+	b.releaseLater(l, opened)
+	return w
+}
+
+// releaseLater gives the batches that one call of add has opened one timer together. Called with mu held.
+func (b *batcher) releaseLater(l *lane, opened []*batch) {
+	if len(opened) == 0 {
+		return
+	}
+	if l.app.BatchLinger <= 0 {
+		b.releaseAll(l, opened)
+		return
+	}
+	time.AfterFunc(l.app.BatchLinger, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.releaseAll(l, opened)
+	})
+}
+
+func (b *batcher) releaseAll(l *lane, batches []*batch) {
+	for _, bt := range batches {
+		b.release(l, bt)
+	}
+}
+
+// release puts a batch in line for one of its app's requests. Called with mu held; a second call does nothing.
+func (b *batcher) release(l *lane, bt *batch) {
+	if bt.ready || b.closed {
+		return
+	}
+	bt.ready = true
+	l.ready.push(bt)
+	if l.running < l.app.MaxInFlight {
+		l.running++
+		b.running.Go(func() { b.run(l) })
+	}
+}
+
+// run sends what is in line until nothing is.
+func (b *batcher) run(l *lane) {
+	for {
+		openID, entries := b.take(l)
+		if entries == nil {
+			return
+		}
+		if passed := b.send(l, openID, entries); 0 < passed && passed < len(entries) {
+			b.learn(l, passed)
+		}
+	}
+}
+
+// take closes the first batch in line to further entries and returns those whose waiters still wait, or nothing after
+// it has signed the calling goroutine off.
+func (b *batcher) take(l *lane) (openID string, entries []entry) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for {
+		bt := l.ready.pop()
+		if bt == nil || b.closed {
+			l.running--
+			return "", nil
+		}
+		if l.open[bt.openID] == bt {
+			delete(l.open, bt.openID)
+		}
+		for _, e := range bt.entries {
+			if e.waiter.gone {
+				continue
+			}
+			e.waiter.unsent--
+			entries = append(entries, e)
+		}
+		if len(entries) > 0 {
+			return bt.openID, entries
+		}
+	}
+}
+
+// withdraw ends a waiter's interest in what has not been sent and returns how many entries that is: no answer comes
+// for them any more. Those under way are still answered.
+func (b *batcher) withdraw(w *waiter) (dropped int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	w.gone = true
+	return w.unsent
+}
+
+// close drops what has not been sent, interrupts the requests under way and waits for them. The worker calls it after
+// its handlers have returned: what is still under way then belongs to tasks that are back in the queue, and nobody
+// reads its answer.
+func (b *batcher) close() {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	b.cancel()
+	b.running.Wait()
+}

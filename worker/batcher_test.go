@@ -1,0 +1,352 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"cloudidq/internal/wechat"
+)
+
+const testApp = "wx0000000000000001"
+
+// fakeWeChat answers every cloudID with data, after a delay, unless answer says otherwise.
+type fakeWeChat struct {
+	delay  time.Duration
+	answer func(req wechat.Request) *wechat.Error
+
+	mu       sync.Mutex
+	requests []wechat.Request
+	inFlight int
+	peak     int
+}
+
+func (f *fakeWeChat) GetOpenData(ctx context.Context, _ wechat.TokenSource, req wechat.Request) []wechat.Outcome {
+	f.enter(req)
+	defer f.leave()
+	var refusal *wechat.Error
+	if f.answer != nil {
+		refusal = f.answer(req)
+	}
+	select {
+	case <-time.After(f.delay):
+	case <-ctx.Done():
+		refusal = &wechat.Error{Class: wechat.ClassRetry, Message: "interrupted"}
+	}
+	outcomes := make([]wechat.Outcome, len(req.Items))
+	for i, it := range req.Items {
+		outcomes[i] = wechat.Outcome{CloudID: it.CloudID, Err: refusal, Attempts: 1}
+		if refusal == nil {
+			outcomes[i].Data = []byte(`"` + it.CloudID + `"`)
+		}
+	}
+	return outcomes
+}
+
+func (f *fakeWeChat) enter(req wechat.Request) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.requests = append(f.requests, req)
+	f.inFlight++
+	f.peak = max(f.peak, f.inFlight)
+}
+
+func (f *fakeWeChat) leave() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.inFlight--
+}
+
+func (f *fakeWeChat) sizes() []int {
+	var sizes []int
+	for _, r := range f.requests {
+		sizes = append(sizes, len(r.Items))
+	}
+	return sizes
+}
+
+func app(change func(*App)) App {
+	a := App{AppID: testApp, BatchMax: 20, BatchLinger: 5 * time.Millisecond, MaxInFlight: 64}
+	if change != nil {
+		change(&a)
+	}
+	return a
+}
+
+func asksOf(openID string, from, to int) []ask {
+	var asks []ask
+	for i := from; i < to; i++ {
+		asks = append(asks, ask{openID: openID, item: wechat.Item{CloudID: fmt.Sprintf("73_%s_%03d", openID, i)}})
+	}
+	return asks
+}
+
+func (w *waiter) collect(n int) []answer {
+	var got []answer
+	for range n {
+		got = append(got, <-w.answers)
+	}
+	return got
+}
+
+func TestBatcher_MergesTasksByUser(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeWeChat{delay: 50 * time.Millisecond}
+		b := newBatcher(f, []App{app(nil)})
+		defer b.close()
+		one := b.add(testApp, append(asksOf("oA", 0, 3), asksOf("oB", 0, 2)...))
+		time.Sleep(4 * time.Millisecond)
+		two := b.add(testApp, asksOf("oA", 3, 5))
+		begun := time.Now()
+		one.collect(5)
+		two.collect(2)
+		if took := time.Since(begun); took != 51*time.Millisecond {
+			t.Errorf("took %s, want the rest of the linger and one request: 51ms", took)
+		}
+		if got := f.sizes(); !slices.Equal(got, []int{5, 2}) && !slices.Equal(got, []int{2, 5}) {
+			t.Errorf("requests of %v cloudIDs, want 5 of oA and 2 of oB", got)
+		}
+		for _, r := range f.requests {
+			for _, it := range r.Items {
+				if !strings.HasPrefix(it.CloudID, "73_"+r.OpenID) {
+					t.Errorf("a cloudID of another user in the request of %s", r.OpenID)
+				}
+			}
+		}
+	})
+}
+
+func TestBatcher_FullBatchDoesNotLinger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeWeChat{}
+		b := newBatcher(f, []App{app(func(a *App) { a.BatchLinger = time.Hour })})
+		defer b.close()
+		b.add(testApp, asksOf("oA", 0, 40)).collect(40)
+		if got := f.sizes(); !slices.Equal(got, []int{20, 20}) {
+			t.Errorf("requests of %v cloudIDs, want two of 20", got)
+		}
+	})
+}
+
+func TestBatcher_GroupByApp_NoOpenID(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeWeChat{}
+		b := newBatcher(f, []App{app(func(a *App) { a.GroupByApp = true })})
+		defer b.close()
+		b.add(testApp, append(asksOf("oA", 0, 2), asksOf("oB", 0, 2)...)).collect(4)
+		if len(f.requests) != 1 || f.requests[0].OpenID != "" {
+			t.Errorf("requests %v, want one without openid", f.requests)
+		}
+	})
+}
+
+func TestBatcher_MaxInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeWeChat{delay: time.Second}
+		b := newBatcher(f, []App{app(func(a *App) { a.MaxInFlight = 3 })})
+		defer b.close()
+		var asks []ask
+		for i := range 10 {
+			asks = append(asks, asksOf(fmt.Sprintf("o%d", i), 0, 1)...)
+		}
+		begun := time.Now()
+		b.add(testApp, asks).collect(10)
+		if f.peak != 3 {
+			t.Errorf("%d requests at once, want 3", f.peak)
+		}
+		if took := time.Since(begun).Truncate(time.Second); took != 4*time.Second {
+			t.Errorf("10 requests by 3 at once took %s, want 4s", took)
+		}
+	})
+}
+
+func TestBatcher_BatchInLineTakesMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeWeChat{delay: time.Second}
+		b := newBatcher(f, []App{app(func(a *App) { a.MaxInFlight = 1 })})
+		defer b.close()
+		first := b.add(testApp, asksOf("oA", 0, 1))
+		time.Sleep(10 * time.Millisecond) // its request is under way
+		second := b.add(testApp, asksOf("oB", 0, 1))
+		time.Sleep(100 * time.Millisecond) // its linger is over, no request is free
+		third := b.add(testApp, asksOf("oB", 1, 2))
+		first.collect(1)
+		second.collect(1)
+		third.collect(1)
+		if got := f.sizes(); !slices.Equal(got, []int{1, 2}) {
+			t.Errorf("requests of %v cloudIDs, want 1 and 2", got)
+		}
+	})
+}
+
+func TestBatcher_AppsDoNotWaitForEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeWeChat{delay: time.Second}
+		other := app(func(a *App) { a.AppID = "wx0000000000000002" })
+		b := newBatcher(f, []App{app(func(a *App) { a.MaxInFlight = 1 }), other})
+		defer b.close()
+		for i := range 5 {
+			b.add(testApp, asksOf(fmt.Sprintf("o%d", i), 0, 1))
+		}
+		begun := time.Now()
+		b.add(other.AppID, asksOf("oX", 0, 1)).collect(1)
+		if took := time.Since(begun); took > 1100*time.Millisecond {
+			t.Errorf("the other app waited %s", took)
+		}
+	})
+}
+
+func TestBatcher_WithdrawnIsNotSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeWeChat{delay: time.Second}
+		b := newBatcher(f, []App{app(func(a *App) { a.MaxInFlight = 1 })})
+		defer b.close()
+		asks := append(asksOf("oA", 0, 1), asksOf("oB", 0, 2)...)
+		w := b.add(testApp, asks)
+		time.Sleep(100 * time.Millisecond)
+		if dropped := b.withdraw(w); dropped != 2 {
+			t.Fatalf("withdraw() = %d, want 2 of which nothing was sent", dropped)
+		}
+		w.collect(1)
+		time.Sleep(time.Minute)
+		if got := f.sizes(); !slices.Equal(got, []int{1}) {
+			t.Errorf("requests of %v cloudIDs, want only the one under way", got)
+		}
+	})
+}
+
+func TestBatcher_SplitsUntilTheBadItemStandsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const bad = "73_oA_007"
+		f := &fakeWeChat{answer: func(req wechat.Request) *wechat.Error {
+			if slices.ContainsFunc(req.Items, func(it wechat.Item) bool { return it.CloudID == bad }) {
+				return &wechat.Error{Class: wechat.ClassBatch, Code: 40097}
+			}
+			return nil
+		}}
+		b := newBatcher(f, []App{app(nil)})
+		defer b.close()
+		asks := asksOf("oA", 0, 20)
+		for _, a := range b.add(testApp, asks).collect(20) {
+			if isBad := asks[a.index].item.CloudID == bad; (a.outcome.Err != nil) != isBad {
+				t.Errorf("cloudID %d: %v", a.index, a.outcome.Err)
+			}
+		}
+		if l := b.lanes[testApp]; l.batchLimit(time.Now()) != 20 {
+			t.Errorf("a bad item taught a batch size of %d", l.learnt)
+		}
+		if n := len(f.requests); n > 11 {
+			t.Errorf("%d requests to find one bad item of 20", n)
+		}
+	})
+}
+
+func TestBatcher_LearnsTheSizeThatPasses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeWeChat{answer: func(req wechat.Request) *wechat.Error {
+			if len(req.Items) > 5 {
+				return &wechat.Error{Class: wechat.ClassBatch, Code: 40097}
+			}
+			return nil
+		}}
+		b := newBatcher(f, []App{app(nil)})
+		defer b.close()
+		for _, a := range b.add(testApp, asksOf("oA", 0, 20)).collect(20) {
+			if a.outcome.Err != nil {
+				t.Errorf("cloudID %d: %v", a.index, a.outcome.Err)
+			}
+		}
+		synctest.Wait()
+		f.requests = nil
+		b.add(testApp, asksOf("oA", 0, 20)).collect(20)
+		if got := f.sizes(); !slices.Equal(got, []int{5, 5, 5, 5}) {
+			t.Errorf("after learning: requests of %v, want four of 5", got)
+		}
+		time.Sleep(learntFor)
+		if limit := b.lanes[testApp].batchLimit(time.Now()); limit != 20 {
+			t.Errorf("limit after %s is %d, want 20 again", learntFor, limit)
+		}
+	})
+}
+
+func TestBatcher_CloseInterruptsWhatIsUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeWeChat{delay: time.Hour}
+		b := newBatcher(f, []App{app(nil)})
+		w := b.add(testApp, asksOf("oA", 0, 1))
+		time.Sleep(time.Second)
+		begun := time.Now()
+		b.close()
+		if took := time.Since(begun); took != 0 {
+			t.Errorf("close took %s, want to interrupt at once", took)
+		}
+		if a := w.collect(1); a[0].outcome.Err == nil {
+			t.Errorf("outcome = %+v, want one that says interrupted", a[0].outcome)
+		}
+		b.add(testApp, asksOf("oA", 1, 2)) // after close: dropped, nothing runs
+		time.Sleep(time.Second)
+		if len(f.requests) != 1 {
+			t.Errorf("%d requests, want none after close", len(f.requests))
+		}
+	})
+}
+
+// Whatever comes in whatever order: every cloudID that is not withdrawn gets exactly one answer, its own, and no
+// request holds two users, more than BatchMax, or runs beside too many others.
+func TestBatcher_Rules(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		synctest.Test(t, func(t *testing.T) {
+			a := app(func(a *App) {
+				a.BatchMax = rapid.IntRange(1, 7).Draw(rt, "batch_max")
+				a.BatchLinger = time.Duration(rapid.IntRange(0, 9).Draw(rt, "linger")) * time.Millisecond
+				a.MaxInFlight = rapid.IntRange(1, 4).Draw(rt, "max_in_flight")
+			})
+			limit := rapid.IntRange(1, 7).Draw(rt, "limit of WeChat")
+			f := &fakeWeChat{delay: 10 * time.Millisecond, answer: func(req wechat.Request) *wechat.Error {
+				if len(req.Items) > limit {
+					return &wechat.Error{Class: wechat.ClassBatch}
+				}
+				return nil
+			}}
+			b := newBatcher(f, []App{a})
+			var wg sync.WaitGroup
+			for task := range rapid.IntRange(1, 8).Draw(rt, "tasks") {
+				var asks []ask
+				for i := range rapid.IntRange(1, 20).Draw(rt, "cloudIDs") {
+					user := rapid.IntRange(0, 3).Draw(rt, "user")
+					asks = append(asks, asksOf(fmt.Sprintf("o%d", user), task*100+i, task*100+i+1)...)
+				}
+				w := b.add(a.AppID, asks)
+				wg.Go(func() { checkAnswers(t, asks, w) })
+				time.Sleep(time.Duration(rapid.IntRange(0, 12).Draw(rt, "pause")) * time.Millisecond)
+			}
+			wg.Wait()
+			b.close()
+			if f.peak > a.MaxInFlight {
+				t.Errorf("%d requests at once, want at most %d", f.peak, a.MaxInFlight)
+			}
+			for _, r := range f.requests {
+				if len(r.Items) > a.BatchMax {
+					t.Errorf("a request of %d, want at most %d", len(r.Items), a.BatchMax)
+				}
+			}
+		})
+	})
+}
+
+func checkAnswers(t *testing.T, asks []ask, w *waiter) {
+	seen := map[int]bool{}
+	for _, got := range w.collect(len(asks)) {
+		if seen[got.index] || got.outcome.CloudID != asks[got.index].item.CloudID {
+			t.Errorf("answer %d is a repeat or somebody else's", got.index)
+		}
+		seen[got.index] = true
+	}
+}

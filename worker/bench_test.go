@@ -1,0 +1,45 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"cloudidq/internal/wechat"
+)
+
+// instant answers at once and keeps nothing.
+type instant struct{}
+
+func (instant) GetOpenData(_ context.Context, _ wechat.TokenSource, req wechat.Request) []wechat.Outcome {
+	outcomes := make([]wechat.Outcome, len(req.Items))
+	for i, it := range req.Items {
+		outcomes[i].CloudID = it.CloudID
+	}
+	return outcomes
+}
+
+// BenchmarkBatcher is the way of a task's 100 cloudIDs through the batcher and back, by how many users they belong to.
+func BenchmarkBatcher(b *testing.B) {
+	for _, users := range []int{1, 20, 100} {
+		b.Run(fmt.Sprintf("users=%d", users), func(b *testing.B) {
+			bt := newBatcher(instant{}, []App{{AppID: testApp, BatchMax: 20, BatchLinger: time.Microsecond, MaxInFlight: 64}})
+			defer bt.close()
+			asks := make([]ask, 100)
+			for i := range asks {
+				asks[i] = ask{openID: fmt.Sprintf("o%d", i%users), item: wechat.Item{CloudID: fmt.Sprintf("73_%d", i)}}
+			}
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					w := bt.add(testApp, asks)
+					for range asks {
+						<-w.answers
+					}
+				}
+			})
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(asks)), "ns/cloudID")
+		})
+	}
+}

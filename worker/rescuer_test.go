@@ -1,0 +1,138 @@
+package worker
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"cloudidq/internal/redistest"
+	"cloudidq/tasks"
+)
+
+// The rescuer reaches into asynq's keys. This test lets the asynq of go.mod write them, and its Inspector and Server
+// read what the rescuer has made of them: it fails when a new version lays them out in another way.
+func TestRescuer_FitsTheLayoutOfAsynq(t *testing.T) {
+	rdb := redistest.Start(t).Client(t)
+	client := asynq.NewClientFromRedisClient(rdb)
+	inspector := asynq.NewInspectorFromRedisClient(rdb)
+	const queue = tasks.QueueEvents
+	for range 3 {
+		if _, err := client.Enqueue(asynq.NewTask("t", []byte("p")), asynq.Queue(queue)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hanging := newHangingServer(t, func() *asynq.Server {
+		return asynq.NewServerFromRedisClient(rdb, asynq.Config{
+			Concurrency: 3, Queues: map[string]int{queue: 1}, LogLevel: asynq.FatalLevel, ShutdownTimeout: time.Millisecond,
+		})
+	})
+	hanging.waitForTasks(t, 3)
+
+	r := &rescuer{rdb: rdb, queues: []string{queue}, log: slog.New(slog.DiscardHandler)}
+	if n, err := r.rescue(t.Context(), queue); n != 0 || err != nil {
+		t.Fatalf("rescue() of living tasks = %d, %v, want none", n, err)
+	}
+	lease := "asynq:{" + queue + "}:lease"
+	ids, err := rdb.ZRange(t.Context(), lease, 0, -1).Result()
+	if err != nil || len(ids) != 3 {
+		t.Fatalf("the lease key holds %d tasks, %v, want 3: asynq's layout has changed", len(ids), err)
+	}
+	// Its worker dies: no heartbeat for 30 s. (The heartbeat of the living one comes every 5 s.)
+	for _, id := range ids[:2] {
+		if err := rdb.ZIncrBy(t.Context(), lease, -40, id).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := r.rescue(t.Context(), queue); n != 2 || err != nil {
+		t.Fatalf("rescue() = %d, %v, want 2", n, err)
+	}
+	info, err := inspector.GetQueueInfo(queue)
+	if err != nil || info.Pending != 2 || info.Active != 1 {
+		t.Fatalf("after the rescue: %+v, %v, want 2 pending and 1 active", info, err)
+	}
+	pending, err := inspector.ListPendingTasks(queue)
+	if err != nil || len(pending) != 2 || pending[0].Retried != 0 || string(pending[0].Payload) != "p" {
+		t.Fatalf("pending tasks = %+v, %v, want the two, no retry burnt", pending, err)
+	}
+	hanging.stop()
+
+	var wg sync.WaitGroup
+	wg.Add(2)
+	srv := asynq.NewServerFromRedisClient(rdb, asynq.Config{
+		Concurrency: 1, Queues: map[string]int{queue: 1}, TaskCheckInterval: 10 * time.Millisecond, LogLevel: asynq.FatalLevel,
+	})
+	var once sync.Map
+	if err := srv.Start(asynq.HandlerFunc(func(ctx context.Context, _ *asynq.Task) error {
+		id, _ := asynq.GetTaskID(ctx)
+		if _, seen := once.LoadOrStore(id, true); !seen && (id == ids[0] || id == ids[1]) {
+			wg.Done()
+		}
+		return nil
+	})); err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
+	srv.Shutdown()
+}
+
+// A task whose hash is gone must not stop the rescue of others.
+func TestRescuer_DropsWhatIsGone(t *testing.T) {
+	rdb := redistest.Start(t).Client(t)
+	prefix := "asynq:{" + tasks.QueueEvents + "}:"
+	ctx := t.Context()
+	rdb.LPush(ctx, prefix+"active", "gone", "there")
+	rdb.HSet(ctx, prefix+"t:there", "state", "active", "msg", "m")
+	for _, id := range []string{"gone", "there"} {
+		rdb.ZIncrBy(ctx, prefix+"lease", 1, id)
+	}
+	r := &rescuer{rdb: rdb, log: slog.New(slog.DiscardHandler)}
+	if n, err := r.rescue(ctx, tasks.QueueEvents); n != 1 || err != nil {
+		t.Fatalf("rescue() = %d, %v, want 1", n, err)
+	}
+	if left := rdb.LLen(ctx, prefix+"active").Val() + rdb.ZCard(ctx, prefix+"lease").Val(); left != 0 {
+		t.Errorf("%d entries of dead tasks are left", left)
+	}
+	if state := rdb.HGet(ctx, prefix+"t:there", "state").Val(); state != "pending" {
+		t.Errorf("state = %q, want pending", state)
+	}
+}
+
+// hangingServer holds its tasks until stop.
+type hangingServer struct {
+	srv     *asynq.Server
+	release chan struct{}
+	held    chan struct{}
+}
+
+func newHangingServer(t *testing.T, open func() *asynq.Server) *hangingServer {
+	t.Helper()
+	h := &hangingServer{srv: open(), release: make(chan struct{}), held: make(chan struct{}, 100)}
+	if err := h.srv.Start(asynq.HandlerFunc(func(context.Context, *asynq.Task) error {
+		h.held <- struct{}{}
+		<-h.release
+		return nil
+	})); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func (h *hangingServer) waitForTasks(t *testing.T, n int) {
+	t.Helper()
+	for range n {
+		select {
+		case <-h.held:
+		case <-time.After(30 * time.Second):
+			t.Fatal("the tasks do not come")
+		}
+	}
+}
+
+func (h *hangingServer) stop() {
+	close(h.release)
+	h.srv.Shutdown()
+}

@@ -1,0 +1,235 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"cloudidq/internal/wechat"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+// resolution is one try of one task. It is used by its handler's goroutine only.
+type resolution struct {
+	h       *resolver
+	taskID  string
+	payload tasks.ResolvePayload
+
+	items   []item         // one per cloudID
+	asked   []int          // positions in items of what the batcher was given
+	unsaved []store.Record // outcomes that the store does not have yet
+
+	resolved, failed, expired int // ends, those of earlier tries included
+	again                     againError
+	cause                     *store.Error // of one that ended without data, for the archive
+}
+
+// item is a cloudID and its record as far as it is known.
+type item struct {
+	record store.Record
+	sendBy time.Time
+	open   bool
+}
+
+func newResolution(h *resolver, taskID string, p tasks.ResolvePayload) *resolution {
+	now := time.Now()
+	accepted := p.AcceptedAt
+	if accepted.IsZero() || accepted.After(now) {
+		accepted = now
+	}
+	r := &resolution{h: h, taskID: taskID, payload: p, items: make([]item, 0, len(p.Items))}
+	seen := make(map[string]struct{}, len(p.Items))
+	for _, it := range p.Items {
+		// tasks.Client puts no cloudID twice into a task; a foreign producer may.
+		if _, repeated := seen[it.CloudID]; repeated {
+			continue
+		}
+		seen[it.CloudID] = struct{}{}
+		r.items = append(r.items, item{
+			record: store.Record{
+				AppID: p.AppID, OpenID: it.OpenID, CloudID: it.CloudID, Status: store.Pending,
+				Reference: it.Reference, AcceptedAt: store.At(accepted),
+			},
+			sendBy: sendBy(obtainedAt(it, p, accepted), h.lifetime),
+			open:   true,
+		})
+	}
+	return r
+}
+
+// obtainedAt is when the item's lifetime began. A front end's clock may run ahead, so acceptance bounds it.
+func obtainedAt(it tasks.Item, p tasks.ResolvePayload, accepted time.Time) time.Time {
+	if it.ObtainedAt.IsZero() || it.ObtainedAt.After(accepted) {
+		return accepted
+	}
+	return it.ObtainedAt
+}
+
+// claim takes the cloudIDs that are neither resolved nor in another task's hands.
+func (r *resolution) claim(ctx context.Context) error {
+	pending := make([]store.Record, len(r.items))
+	for i := range r.items {
+		pending[i] = r.items[i].record
+	}
+	claimed, err := r.h.results.Claim(ctx, store.Claim{
+		AppID: r.payload.AppID, TaskID: r.taskID, Until: time.Now().Add(claimFor), Records: pending,
+	})
+	if err != nil {
+		return err
+	}
+	for i, c := range claimed {
+		r.takeClaim(&r.items[i], c)
+	}
+	return nil
+}
+
+func (r *resolution) takeClaim(it *item, c store.ClaimResult) {
+	switch c.State {
+	case store.Done:
+		it.open = false
+		r.count(c.Record)
+	case store.Busy:
+		it.open = false
+		r.again.merge(againError{reason: "another task is asking for it", delay: delayWaiting})
+	case store.Claimed:
+		r.resume(it, c.Record)
+	}
+}
+
+// resume goes on where an earlier try of this task, or of another that waits, has stopped.
+func (r *resolution) resume(it *item, stored store.Record) {
+	if stored.Status != store.Pending {
+		return
+	}
+	it.record.Attempts, it.record.Error = stored.Attempts, stored.Error
+	if r.payload.AcceptedAt.IsZero() && !stored.AcceptedAt.IsZero() && stored.AcceptedAt.Before(it.record.AcceptedAt.Time) {
+		// A producer that says nothing of time: the lifetime runs from the first try.
+		it.sendBy = it.sendBy.Add(stored.AcceptedAt.Sub(it.record.AcceptedAt.Time))
+		it.record.AcceptedAt = stored.AcceptedAt
+	}
+}
+
+// endOutlived ends what is past its lifetime: asking would be waste.
+func (r *resolution) endOutlived(now time.Time) {
+	for i := range r.items {
+		if it := &r.items[i]; it.open && !now.Before(it.sendBy) {
+			r.endAsOutlived(it, now)
+		}
+	}
+}
+
+func (r *resolution) endAsOutlived(it *item, now time.Time) {
+	end := &store.Error{Message: "its lifetime ended before it was asked for"}
+	if last := it.record.Error; last != nil {
+		end = &store.Error{Code: last.Code, Message: "its lifetime ended; last answer: " + last.Message, RID: last.RID}
+	}
+	r.end(it, store.Expired, end, now)
+}
+
+// asks lists what is open, for the batcher.
+func (r *resolution) asks() []ask {
+	asks := make([]ask, 0, len(r.items))
+	for i := range r.items {
+		if it := &r.items[i]; it.open {
+			r.asked = append(r.asked, i)
+			asks = append(asks, ask{openID: it.record.OpenID, item: wechat.Item{CloudID: it.record.CloudID, SendBy: it.sendBy}})
+		}
+	}
+	return asks
+}
+
+// settle takes the answer for the index-th ask.
+func (r *resolution) settle(index int, o wechat.Outcome, now time.Time) {
+	it := &r.items[r.asked[index]]
+	it.record.Attempts += o.Attempts
+	if o.Err == nil {
+		it.record.Kind, it.record.Data = o.Kind, o.Data
+		r.end(it, store.Resolved, nil, now)
+		return
+	}
+	told := &store.Error{Code: o.Err.Code, Message: o.Err.Message, RID: o.Err.RID}
+	if status := endStatus(o.Err); status.Final() {
+		r.end(it, status, told, now)
+		return
+	}
+	if o.Attempts > 0 {
+		it.record.Error = told
+	}
+	if !now.Before(it.sendBy) {
+		r.endAsOutlived(it, now)
+		return
+	}
+	again := againFor(o.Err, now)
+	again.latest = it.sendBy
+	r.again.merge(again)
+	it.open = false
+	r.unsaved = append(r.unsaved, it.record) // pending still, with what has been tried
+}
+
+func (r *resolution) end(it *item, status store.Status, err *store.Error, now time.Time) {
+	it.open = false
+	it.record.Status, it.record.Error, it.record.FinishedAt = status, err, store.At(now)
+	r.count(it.record)
+	r.unsaved = append(r.unsaved, it.record)
+}
+
+func (r *resolution) count(rec store.Record) {
+	switch rec.Status {
+	case store.Resolved:
+		r.resolved++
+		return
+	case store.Expired:
+		r.expired++
+	case store.Failed, store.Pending:
+		r.failed++
+	}
+	if r.cause == nil {
+		r.cause = rec.Error
+	}
+}
+
+// leaveOpen sends everything that is open back, for a reason that concerns the app.
+func (r *resolution) leaveOpen(reason string) {
+	for i := range r.items {
+		if it := &r.items[i]; it.open {
+			it.open = false
+			r.again.merge(againError{reason: reason, delay: delayApp, latest: it.sendBy})
+			r.unsaved = append(r.unsaved, it.record)
+		}
+	}
+}
+
+// verdict is what becomes of the task: back to the queue for what is open, to the archive if all ended badly, or done.
+func (r *resolution) verdict() error {
+	for i := range r.items {
+		if it := &r.items[i]; it.open { // withdrawn: its turn did not come
+			r.again.merge(againError{reason: "no request of the app was free", delay: delayWaiting, latest: it.sendBy})
+		}
+	}
+	if r.again.open > 0 {
+		return &r.again
+	}
+	if r.resolved > 0 {
+		return nil
+	}
+	return archived(r.sadEnd())
+}
+
+// sadEnd says why a task brought nothing, without a value of it. WeChat's own text is not repeated here: the queue
+// keeps this one for 90 days, unsealed.
+func (r *resolution) sadEnd() string {
+	text := fmt.Sprintf("no cloudID brought data: %d failed, %d expired", r.failed, r.expired)
+	if r.cause == nil || r.cause.Code == 0 {
+		return text
+	}
+	return fmt.Sprintf("%s, the first with errcode %d (%s)", text, r.cause.Code, codeText(r.cause.Code))
+}
+
+// codeText is the table's text of an errcode: unlike what WeChat answered, it repeats nothing that was submitted.
+func codeText(code int) string {
+	if known, ok := wechat.LookupCode(code); ok {
+		return known.Text
+	}
+	return "not in the table of codes"
+}

@@ -1,0 +1,134 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/sethvargo/go-retry"
+
+	"cloudidq/internal/wechat"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+const (
+	// tryFor is how long one try of a task waits for its cloudIDs' turn. What has not been sent by then goes back to the
+	// queue; with what is under way, a try stays below the task's timeout of a minute.
+	tryFor = 25 * time.Second
+	// claimFor outlives a try, so that only a dead worker's claims lapse.
+	claimFor = 2 * time.Minute
+	// saveLinger is how long a finished record waits for others of its task, while some are still being asked.
+	saveLinger = 10 * time.Millisecond
+	// saveFor is how long a store that fails is tried again before the task goes back, with answers thrown away.
+	saveFor = 10 * time.Second
+)
+
+// resolver handles cloudid:resolve. It alone writes the end of a cloudID.
+type resolver struct {
+	apps     map[string]App
+	lifetime time.Duration
+	results  store.Results
+	batcher  *batcher
+	log      *slog.Logger
+}
+
+// ProcessTask is one try of a task: claim its cloudIDs, end those past their lifetime, ask WeChat for the others, and
+// save every outcome as it comes. It returns nil when all have ended, or an error that tells asynq when to come back,
+// or one that archives the task because nothing of it brought data.
+func (h *resolver) ProcessTask(ctx context.Context, task *asynq.Task) error {
+	payload, err := tasks.ParseResolve(task.Payload())
+	if err != nil {
+		return archived(err.Error())
+	}
+	taskID, _ := asynq.GetTaskID(ctx)
+	r := newResolution(h, taskID, payload)
+	err = r.try(ctx)
+	h.logTry(ctx, r, err)
+	return err
+}
+
+func (r *resolution) try(ctx context.Context) error {
+	if err := r.claim(ctx); err != nil {
+		return r.storeTrouble(err)
+	}
+	r.endOutlived(time.Now())
+	if err := r.ask(ctx); err != nil {
+		return err
+	}
+	return r.verdict()
+}
+
+// ask sends what is open through the batcher and saves the answers, several at a time.
+func (r *resolution) ask(ctx context.Context) error {
+	asks := r.asks()
+	if _, known := r.h.apps[r.payload.AppID]; !known {
+		r.leaveOpen("the app is not configured in this worker")
+		asks = nil
+	}
+	if len(asks) == 0 {
+		return r.save(ctx)
+	}
+	w := r.h.batcher.add(r.payload.AppID, asks)
+	defer r.h.batcher.withdraw(w)
+
+	limit := time.NewTimer(tryFor)
+	defer limit.Stop()
+	save := time.NewTimer(saveLinger) // runs while something is unsaved
+	defer save.Stop()
+	for left := len(asks); left > 0; {
+		select {
+		case a := <-w.answers:
+			left--
+			if len(r.unsaved) == 0 {
+				save.Reset(saveLinger)
+			}
+			r.settle(a.index, a.outcome, time.Now())
+		case <-save.C:
+			if err := r.save(ctx); err != nil {
+				return err
+			}
+		case <-limit.C:
+			left -= r.h.batcher.withdraw(w)
+		case <-ctx.Done():
+			return ctx.Err() // asynq has taken the task away already
+		}
+	}
+	return r.save(ctx)
+}
+
+// save writes the outcomes since the last save in one round trip.
+func (r *resolution) save(ctx context.Context) error {
+	if len(r.unsaved) == 0 {
+		return nil
+	}
+	b := retry.WithMaxDuration(saveFor, retry.WithJitterPercent(50, retry.NewExponential(50*time.Millisecond)))
+	err := retry.Do(ctx, b, func(ctx context.Context) error {
+		return retry.RetryableError(r.h.results.Save(ctx, r.taskID, r.unsaved))
+	})
+	if err != nil {
+		return r.storeTrouble(err)
+	}
+	r.unsaved = r.unsaved[:0]
+	return nil
+}
+
+// storeTrouble sends the task back because the store does not answer. The records that are not saved are asked for
+// again: a repeat, not a hole.
+func (r *resolution) storeTrouble(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	r.h.log.Error("the store does not answer", "task_id", r.taskID, "error", err)
+	return &againError{open: len(r.items), reason: "the store does not answer", failure: true}
+}
+
+// sendBy is the moment after which nothing is sent for a cloudID: the end of its lifetime, less a margin for the way
+// to WeChat.
+func sendBy(obtained time.Time, lifetime time.Duration) time.Time {
+	return obtained.Add(lifetime - min(time.Second, lifetime/20))
+}
+
+var _ openData = (*wechat.Client)(nil)

@@ -1,0 +1,293 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"cloudidq/internal/redistest"
+	"cloudidq/internal/wechat"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+// bench is a resolver on a real store, with a WeChat that the test scripts.
+type resolverBed struct {
+	*resolver
+	wechat  *fakeWeChat
+	results store.Results
+}
+
+func newResolverBed(t *testing.T, f *fakeWeChat) *resolverBed {
+	t.Helper()
+	results := store.NewRedis(redistest.Start(t).Client(t), time.Hour)
+	a := app(nil)
+	b := newBatcher(f, []App{a})
+	t.Cleanup(b.close)
+	return &resolverBed{
+		resolver: &resolver{
+			apps: map[string]App{a.AppID: a}, lifetime: 5 * time.Minute, results: results, batcher: b,
+			log: slog.New(slog.DiscardHandler),
+		},
+		wechat: f, results: results,
+	}
+}
+
+// try runs one try of a task with this id.
+func (b *resolverBed) try(t *testing.T, id string, p tasks.ResolvePayload) error {
+	t.Helper()
+	h, ctx := b.resolver, t.Context()
+	r := newResolution(h, id, p)
+	return r.try(ctx)
+}
+
+func (b *resolverBed) lookup(t *testing.T, p tasks.ResolvePayload) []store.Record {
+	t.Helper()
+	var ids []string
+	for _, it := range p.Items {
+		ids = append(ids, it.CloudID)
+	}
+	records, err := b.results.Lookup(t.Context(), p.AppID, ids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return records
+}
+
+func payloadOf(n int, obtained time.Time) tasks.ResolvePayload {
+	p := tasks.ResolvePayload{Version: tasks.PayloadVersion, AppID: testApp, AcceptedAt: obtained}
+	for i := range n {
+		p.Items = append(p.Items, tasks.Item{
+			CloudID: fmt.Sprintf("73_%03d", i), OpenID: fmt.Sprintf("o%d", i), ObtainedAt: obtained, Reference: fmt.Sprint(i),
+		})
+	}
+	return p
+}
+
+func TestTry_AllResolved(t *testing.T) {
+	b := newResolverBed(t, &fakeWeChat{})
+	p := payloadOf(3, time.Now())
+	if err := b.try(t, "task-1", p); err != nil {
+		t.Fatalf("try() = %v, want nil", err)
+	}
+	for i, rec := range b.lookup(t, p) {
+		if rec.Status != store.Resolved || rec.Attempts != 1 || rec.Reference != fmt.Sprint(i) || rec.FinishedAt.IsZero() {
+			t.Errorf("record = %+v", rec)
+		}
+	}
+	if err := b.try(t, "task-1", p); err != nil {
+		t.Errorf("the same task again = %v, want nil", err)
+	}
+	if err := b.try(t, "task-2", p); err != nil {
+		t.Errorf("another task for them = %v, want nil", err)
+	}
+	if n := len(b.wechat.requests); n != 3 {
+		t.Errorf("%d requests, want 3: what is resolved costs none", n)
+	}
+}
+
+func TestTry_OnlyWhatIsOpenIsAskedAgain(t *testing.T) {
+	busy := map[string]bool{"73_001": true}
+	f := &fakeWeChat{answer: func(req wechat.Request) *wechat.Error {
+		switch {
+		case busy[req.Items[0].CloudID]:
+			return &wechat.Error{Class: wechat.ClassRetry, Code: -1, Message: "system error"}
+		case req.Items[0].CloudID == "73_002":
+			return &wechat.Error{Class: wechat.ClassItem, Code: -601007, Message: "cloudID not belong to user."}
+		}
+		return nil
+	}}
+	b := newResolverBed(t, f)
+	p := payloadOf(3, time.Now())
+	again, ok := errors.AsType[*againError](b.try(t, "task-1", p))
+	if !ok || again.open != 1 || !again.failure || again.latest.IsZero() {
+		t.Fatalf("try() = %+v, want one open, a failure, with its end of life", again)
+	}
+	if rec := b.lookup(t, p)[1]; rec.Status != store.Pending || rec.Attempts != 1 || rec.Error == nil || rec.Error.Code != -1 {
+		t.Errorf("record between two tries = %+v, %+v", rec, rec.Error)
+	}
+	busy["73_001"], f.requests = false, nil
+	if err := b.try(t, "task-1", p); err != nil {
+		t.Fatalf("second try() = %v, want nil", err)
+	}
+	if len(f.requests) != 1 || f.requests[0].Items[0].CloudID != "73_001" {
+		t.Errorf("second try asked for %v, want only what was open", f.requests)
+	}
+	records := b.lookup(t, p)
+	if rec := records[1]; rec.Status != store.Resolved || rec.Attempts != 2 || rec.Error != nil {
+		t.Errorf("record = %+v, want resolved after 2 attempts", rec)
+	}
+	if rec := records[2]; rec.Status != store.Failed || rec.Error.Code != -601007 {
+		t.Errorf("record = %+v, want failed", rec)
+	}
+}
+
+func TestTry_AllBad_Archived(t *testing.T) {
+	f := &fakeWeChat{answer: func(wechat.Request) *wechat.Error {
+		return &wechat.Error{Class: wechat.ClassCall, Code: 40003, Message: "invalid openid"}
+	}}
+	b := newResolverBed(t, f)
+	p := payloadOf(2, time.Now())
+	err := b.try(t, "task-1", p)
+	if !errors.Is(err, asynq.SkipRetry) {
+		t.Fatalf("try() = %v, want it archived", err)
+	}
+	if want := "no cloudID brought data: 2 failed, 0 expired, the first with errcode 40003"; !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("reason = %q, want %q …", err, want)
+	}
+	// A new task may ask again for what failed; the same one may not.
+	f.answer, f.requests = nil, nil
+	if err := b.try(t, "task-1", p); !errors.Is(err, asynq.SkipRetry) || len(f.requests) != 0 {
+		t.Errorf("the same task again = %v with %d requests, want archived without one", err, len(f.requests))
+	}
+	if err := b.try(t, "task-2", p); err != nil {
+		t.Errorf("a new task = %v, want nil", err)
+	}
+	if rec := b.lookup(t, p)[0]; rec.Status != store.Resolved {
+		t.Errorf("record = %+v, want resolved", rec)
+	}
+}
+
+func TestTry_HeldByAnotherTask_Waits(t *testing.T) {
+	b := newResolverBed(t, &fakeWeChat{})
+	p := payloadOf(1, time.Now())
+	_, err := b.results.Claim(t.Context(), store.Claim{
+		AppID: testApp, TaskID: "task-1", Until: time.Now().Add(time.Minute),
+		Records: []store.Record{{AppID: testApp, CloudID: p.Items[0].CloudID, Status: store.Pending}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, ok := errors.AsType[*againError](b.try(t, "task-2", p))
+	if !ok || again.open != 1 || again.failure || len(b.wechat.requests) != 0 {
+		t.Errorf("try() = %+v with %d requests, want to wait without one", again, len(b.wechat.requests))
+	}
+	if err := b.try(t, "task-1", p); err != nil {
+		t.Errorf("the holder = %v, want nil", err)
+	}
+}
+
+func TestTry_Outlived_ExpiredWithTheLastAnswer(t *testing.T) {
+	f := &fakeWeChat{answer: func(wechat.Request) *wechat.Error {
+		return &wechat.Error{Class: wechat.ClassRetry, Code: -1, Message: "system error", RID: "68aeab00-21ea7900-3a442400"}
+	}}
+	b := newResolverBed(t, f)
+	b.lifetime = time.Hour
+	p := payloadOf(1, time.Now().Add(-30*time.Minute))
+	if _, ok := errors.AsType[*againError](b.try(t, "task-1", p)); !ok {
+		t.Fatal("want it open after the first try")
+	}
+	b.lifetime = time.Minute
+	f.requests = nil
+	if err := b.try(t, "task-1", p); !errors.Is(err, asynq.SkipRetry) {
+		t.Fatalf("try() = %v, want archived", err)
+	}
+	rec := b.lookup(t, p)[0]
+	if rec.Status != store.Expired || rec.Attempts != 1 || rec.Error.Code != -1 || rec.Error.RID == "" {
+		t.Errorf("record = %+v, %+v, want expired with the last answer", rec, rec.Error)
+	}
+	if len(f.requests) != 0 {
+		t.Errorf("%d requests after the lifetime", len(f.requests))
+	}
+}
+
+// A foreign producer may leave out all times: the lifetime then runs from the first try, not from each.
+func TestTry_NoTimes_LifetimeFromTheFirstTry(t *testing.T) {
+	f := &fakeWeChat{answer: func(wechat.Request) *wechat.Error {
+		return &wechat.Error{Class: wechat.ClassRetry, Code: -1, Message: "system error"}
+	}}
+	b := newResolverBed(t, f)
+	p := payloadOf(1, time.Time{})
+	b.lifetime = time.Second
+	if _, ok := errors.AsType[*againError](b.try(t, "task-1", p)); !ok {
+		t.Fatal("want it open after the first try")
+	}
+	first := b.lookup(t, p)[0].AcceptedAt
+	b.lifetime = time.Since(first.Time) / 2 // it is over by now, counted from the first try
+	if err := b.try(t, "task-1", p); !errors.Is(err, asynq.SkipRetry) {
+		t.Errorf("try() = %v, want expired and archived", err)
+	}
+}
+
+func TestTry_UnknownApp_WaitsForAWorkerThatKnowsIt(t *testing.T) {
+	b := newResolverBed(t, &fakeWeChat{})
+	p := payloadOf(1, time.Now())
+	p.AppID = "wx0000000000000009"
+	again, ok := errors.AsType[*againError](b.try(t, "task-1", p))
+	if !ok || again.failure || !strings.Contains(again.Error(), "not configured") {
+		t.Errorf("try() = %v, want it back in the queue", again)
+	}
+}
+
+func TestTry_RepeatedCloudID_AskedOnce(t *testing.T) {
+	b := newResolverBed(t, &fakeWeChat{})
+	p := payloadOf(1, time.Now())
+	p.Items = append(p.Items, p.Items[0])
+	if err := b.try(t, "task-1", p); err != nil {
+		t.Fatal(err)
+	}
+	if len(b.wechat.requests) != 1 || len(b.wechat.requests[0].Items) != 1 {
+		t.Errorf("requests %v, want one with one cloudID", b.wechat.requests)
+	}
+}
+
+// brokenStore fails its first calls, as a Redis that fails over.
+type brokenStore struct {
+	store.Results
+	fail int
+}
+
+func (s *brokenStore) Save(ctx context.Context, taskID string, records []store.Record) error {
+	if s.fail > 0 {
+		s.fail--
+		return errors.New("connection refused")
+	}
+	return s.Results.Save(ctx, taskID, records)
+}
+
+func TestTry_StoreFailsForAMoment_NothingIsAskedTwice(t *testing.T) {
+	b := newResolverBed(t, &fakeWeChat{})
+	b.resolver.results = &brokenStore{Results: b.results, fail: 3}
+	p := payloadOf(5, time.Now())
+	if err := b.try(t, "task-1", p); err != nil {
+		t.Fatalf("try() = %v, want nil", err)
+	}
+	if rec := b.lookup(t, p)[0]; rec.Status != store.Resolved {
+		t.Errorf("record = %+v", rec)
+	}
+	if n := len(b.wechat.requests); n != 5 {
+		t.Errorf("%d requests, want 5", n)
+	}
+}
+
+func TestProcessTask_Unreadable_Archived(t *testing.T) {
+	b := newResolverBed(t, &fakeWeChat{})
+	err := b.ProcessTask(t.Context(), asynq.NewTask(tasks.TypeResolve, []byte("{")))
+	if !errors.Is(err, asynq.SkipRetry) || !strings.HasPrefix(err.Error(), "payload cannot be read") {
+		t.Errorf("ProcessTask() = %v, want archived", err)
+	}
+}
+
+func TestRecoverPanics_NoValueInTheError(t *testing.T) {
+	var said strings.Builder
+	h := recoverPanics(slog.New(slog.NewJSONHandler(&said, nil)))(asynq.HandlerFunc(
+		func(context.Context, *asynq.Task) error { panic("planted-13812345678") }))
+	err := h.ProcessTask(t.Context(), asynq.NewTask("t", nil))
+	if !errors.Is(err, errPanic) {
+		t.Fatalf("ProcessTask() = %v, want errPanic", err)
+	}
+	var line map[string]any
+	if json.Unmarshal([]byte(said.String()), &line) != nil || line["stack"] == "" {
+		t.Errorf("the log has no stack: %s", said.String())
+	}
+	if strings.Contains(said.String()+err.Error(), "planted") {
+		t.Errorf("the panic's value was told: %s", said.String())
+	}
+}

@@ -1,0 +1,139 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"cloudidq/internal/wechat"
+	"cloudidq/store"
+)
+
+// This file alone decides what the queue does about an outcome. The rest of the worker says what happened.
+//
+//	answer of WeChat              record            task
+//	data                          resolved          done
+//	class item, call, bug, batch  failed            done, archived if no cloudID of it brought data
+//	class expired                 expired           the same
+//	class retry, token            pending           again after 1, 2, 4, 8, 15, 15 … s, counted as a failure
+//	class rate                    pending           again in the next minute
+//	class quota, app              pending           again after a while
+//	lifetime over                 expired           as class expired
+//
+// Waiting is not failing: a task that comes back for quota, permission or another task's claim uses up no retry
+// (IsFailure is false) and the dashboard does not count it. Its end is the cloudIDs' own lifetime.
+
+// Delays between two tries of a task.
+const (
+	delayQuota   = time.Minute      // 45009 may be a short matter or last until midnight in Beijing: ask now and then
+	delayApp     = 15 * time.Second // an operator mends it, or the lifetime ends
+	delayWaiting = time.Second      // for a claim or a free request: asynq's clock has no finer step
+)
+
+// backoff is the delay after the n-th failed try of a task.
+var backoff = [...]time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 15 * time.Second}
+
+// endStatus returns the state in which an error of WeChat ends a cloudID, or [store.Pending] if it does not.
+func endStatus(err *wechat.Error) store.Status {
+	switch err.Class {
+	case wechat.ClassItem, wechat.ClassCall, wechat.ClassBatch, wechat.ClassBug:
+		return store.Failed
+	case wechat.ClassExpired:
+		return store.Expired
+	default:
+		return store.Pending
+	}
+}
+
+// againError sends a task back to the queue for the cloudIDs that are still open.
+type againError struct {
+	open    int           // cloudIDs without an end
+	reason  string        // why, without any submitted value: asynq stores it, the dashboard shows it
+	delay   time.Duration // until the next try; 0 = the back-off by number of tries
+	latest  time.Time     // the next try comes no later than this: the first open cloudID's end of life
+	failure bool          // counts as a failed try
+}
+
+// Error is what the dashboard shows.
+func (e *againError) Error() string {
+	return fmt.Sprintf("open cloudIDs: %d; %s", e.open, e.reason)
+}
+
+// againFor is what an error of WeChat asks of the queue while the cloudID lives.
+func againFor(err *wechat.Error, now time.Time) againError {
+	again := againError{reason: err.Error()}
+	switch err.Class {
+	case wechat.ClassRate:
+		again.delay = now.Truncate(time.Minute).Add(time.Minute).Sub(now)
+	case wechat.ClassQuota:
+		again.delay = delayQuota
+	case wechat.ClassApp:
+		again.delay = delayApp
+	default:
+		again.failure = true
+	}
+	return again
+}
+
+// merge folds the wish of one more open cloudID into e: the soonest next try wins, and its reason is shown.
+func (e *againError) merge(other againError) {
+	first := e.open == 0
+	e.open++
+	if first || other.wait(0) < e.wait(0) {
+		e.reason, e.delay = other.reason, other.delay
+	}
+	e.failure = e.failure || other.failure
+	if !other.latest.IsZero() && (e.latest.IsZero() || other.latest.Before(e.latest)) {
+		e.latest = other.latest
+	}
+}
+
+func (e *againError) wait(retried int) time.Duration {
+	if e.delay > 0 {
+		return e.delay
+	}
+	return backoff[min(retried, len(backoff)-1)]
+}
+
+// archived is the error of a task that must not be tried again; asynq keeps it, with reason, where the dashboard
+// shows it.
+func archived(reason string) error {
+	return fmt.Errorf("%s: %w", reason, asynq.SkipRetry)
+}
+
+// retryDelay is asynq's RetryDelayFunc. The part of a second spreads tasks that failed together: asynq cuts the moment
+// to whole seconds.
+func retryDelay(retried int, err error, _ *asynq.Task) time.Duration {
+	again, ok := errors.AsType[*againError](err)
+	switch {
+	case ok:
+		return again.capped(again.wait(retried)+rand.N(time.Second), time.Now())
+	case errors.Is(err, asynq.ErrLeaseExpired):
+		return 0 // its worker is dead; the cloudIDs have waited long enough
+	default:
+		return backoff[min(retried, len(backoff)-1)]
+	}
+}
+
+// capped shortens d so that the next try comes right after the first open cloudID has outlived its lifetime, and can
+// say so.
+func (e *againError) capped(d time.Duration, now time.Time) time.Duration {
+	if e.latest.IsZero() {
+		return d
+	}
+	// One second more, because asynq cuts the moment down to a whole one.
+	return max(0, min(d, e.latest.Sub(now)+time.Second))
+}
+
+// isFailure is asynq's IsFailure: whether a try uses up a retry and counts in the statistics.
+func isFailure(err error) bool {
+	if again, ok := errors.AsType[*againError](err); ok {
+		return again.failure
+	}
+	// A crash or a stop of the worker is no fault of the task.
+	return !errors.Is(err, asynq.ErrLeaseExpired) && !errors.Is(err, context.Canceled)
+}

@@ -1,0 +1,102 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"cloudidq/internal/wechat"
+	"cloudidq/store"
+)
+
+func TestEndStatus_EveryClass(t *testing.T) {
+	for class, want := range map[wechat.Class]store.Status{
+		wechat.ClassRetry: store.Pending, wechat.ClassToken: store.Pending, wechat.ClassRate: store.Pending,
+		wechat.ClassQuota: store.Pending, wechat.ClassApp: store.Pending,
+		wechat.ClassBatch: store.Failed, wechat.ClassCall: store.Failed, wechat.ClassItem: store.Failed,
+		wechat.ClassBug: store.Failed, wechat.ClassExpired: store.Expired,
+	} {
+		if got := endStatus(&wechat.Error{Class: class}); got != want {
+			t.Errorf("endStatus(%s) = %s, want %s", class, got, want)
+		}
+	}
+}
+
+func TestRetryDelay_BacksOff(t *testing.T) {
+	err := &againError{open: 1, failure: true}
+	for retried, want := range []time.Duration{1, 2, 4, 8, 15, 15, 15} {
+		want *= time.Second
+		if got := retryDelay(retried, err, nil); got < want || got >= want+time.Second {
+			t.Errorf("retryDelay(%d) = %s, want %s and a part of a second", retried, got, want)
+		}
+	}
+}
+
+func TestRetryDelay_ComesBackForTheEndOfLife(t *testing.T) {
+	err := &againError{open: 1, delay: time.Minute, latest: time.Now().Add(3 * time.Second)}
+	if got := retryDelay(0, err, nil); got > 4*time.Second || got < 3*time.Second {
+		t.Errorf("retryDelay() = %s, want about 4s: the first open cloudID ends in 3s", got)
+	}
+	err.latest = time.Now().Add(-time.Minute)
+	if got := retryDelay(0, err, nil); got != 0 {
+		t.Errorf("retryDelay() past the end = %s, want 0", got)
+	}
+}
+
+func TestRetryDelay_DeadWorker_AtOnce(t *testing.T) {
+	if got := retryDelay(3, asynq.ErrLeaseExpired, nil); got != 0 {
+		t.Errorf("retryDelay() = %s, want 0", got)
+	}
+}
+
+func TestIsFailure_WaitingIsNot(t *testing.T) {
+	for name, tc := range map[string]struct {
+		err  error
+		want bool
+	}{
+		"busy":         {&againError{failure: true}, true},
+		"quota":        {&againError{delay: delayQuota}, false},
+		"dead worker":  {asynq.ErrLeaseExpired, false},
+		"stop":         {context.Canceled, false},
+		"panic":        {errPanic, true},
+		"task timeout": {context.DeadlineExceeded, true},
+	} {
+		if got := isFailure(tc.err); got != tc.want {
+			t.Errorf("isFailure(%s) = %t, want %t", name, got, tc.want)
+		}
+	}
+}
+
+func TestAgain_SoonestWins(t *testing.T) {
+	now := time.Now()
+	var again againError
+	for _, class := range []wechat.Class{wechat.ClassQuota, wechat.ClassRetry, wechat.ClassApp} {
+		a := againFor(&wechat.Error{Class: class, Code: 1}, now)
+		a.latest = now.Add(time.Duration(class) * time.Minute)
+		again.merge(a)
+	}
+	if again.open != 3 || !again.failure || again.wait(0) != time.Second {
+		t.Errorf("got %+v, want 3 open, a failure, after 1s", again)
+	}
+	if want := now.Add(time.Duration(wechat.ClassRetry) * time.Minute); !again.latest.Equal(want) {
+		t.Errorf("latest = %s, want the earliest end of life", again.latest)
+	}
+}
+
+func TestAgainFor_RateWaitsForTheNextMinute(t *testing.T) {
+	now := time.Date(2026, 11, 22, 8, 0, 47, 0, time.UTC)
+	if got := againFor(&wechat.Error{Class: wechat.ClassRate, Code: 45011}, now); got.delay != 13*time.Second {
+		t.Errorf("delay = %s, want 13s", got.delay)
+	}
+}
+
+func TestArchived_IsNotRetried(t *testing.T) {
+	err := archived("payload cannot be read")
+	if !errors.Is(err, asynq.SkipRetry) || !strings.HasPrefix(err.Error(), "payload cannot be read") {
+		t.Errorf("archived() = %v", err)
+	}
+}

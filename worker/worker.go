@@ -1,0 +1,127 @@
+// Package worker takes cloudid:resolve tasks from asynq and brings every cloudID to its end.
+//
+// A reader who follows one cloudID starts at [resolver.ProcessTask] in resolve.go, goes on to batcher.go, where the
+// cloudIDs of all tasks in hand are merged into requests, leaves for internal/wechat, which makes the request, and
+// comes back to resolution.go, where the answer becomes a record for the store. retry.go says what the queue does about
+// every outcome.
+//
+// The worker never decides an end by asynq's means: retries do not run out, and asynq's deadlines are not used. A
+// cloudID ends resolved, failed, or expired when its lifetime is over.
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
+
+	"cloudidq/internal/wechat"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+// App is what the worker needs to know of one mini program.
+type App struct {
+	AppID  string
+	Tokens wechat.TokenSource
+	// GroupByApp puts cloudIDs of different users into one request, which then carries no openid.
+	GroupByApp  bool
+	BatchMax    int           // cloudIDs in one request, 1..100
+	BatchLinger time.Duration // how long a cloudID waits for others of its batch
+	MaxInFlight int           // requests of this app at once, in this process
+}
+
+// Config are the settings of a Worker.
+type Config struct {
+	Apps     []App
+	Lifetime time.Duration // of a cloudID, from obtained_at
+	// Shares divides Concurrency among the queues, so that none can take another's slots.
+	Shares          map[string]int
+	Concurrency     int           // tasks in hand at once, of up to 100 cloudIDs each
+	Fetchers        int           // asynq servers for each queue; each fetches one task at a time
+	ShutdownTimeout time.Duration // from the end of Run's context to Run's return
+}
+
+// Worker runs the tasks of this process. Make one with New, run it once.
+type Worker struct {
+	cfg     Config
+	rdb     redis.UniversalClient
+	batcher *batcher
+	handler asynq.Handler
+	rescuer *rescuer
+	log     *slog.Logger
+}
+
+// New returns a worker that has not started. rdb must not repeat commands by itself (MaxRetries: -1), since a dequeue
+// whose answer is lost would be repeated and leave a task behind; it stays the caller's to close, after Run.
+func New(cfg Config, rdb redis.UniversalClient, results store.Results, client openData, log *slog.Logger) (*Worker, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	apps := make(map[string]App, len(cfg.Apps))
+	for _, app := range cfg.Apps {
+		apps[app.AppID] = app
+	}
+	b := newBatcher(client, cfg.Apps)
+	mux := asynq.NewServeMux()
+	mux.Use(recoverPanics(log))
+	mux.Handle(tasks.TypeResolve, &resolver{
+		apps: apps, lifetime: cfg.Lifetime, results: results, batcher: b, log: log,
+	})
+	return &Worker{
+		cfg: cfg, rdb: rdb, batcher: b, handler: mux, log: log,
+		rescuer: &rescuer{rdb: rdb, queues: resolveQueues[:], log: log},
+	}, nil
+}
+
+func (c *Config) validate() error {
+	var faults []error
+	atLeast := func(name string, value, bound int) {
+		if value < bound {
+			faults = append(faults, fmt.Errorf("worker: %s is %d, at least %d is needed", name, value, bound))
+		}
+	}
+	atLeast("Concurrency", c.Concurrency, 1)
+	atLeast("Fetchers", c.Fetchers, 1)
+	if c.Lifetime <= 0 || c.ShutdownTimeout <= 0 {
+		faults = append(faults, errors.New("worker: Lifetime and ShutdownTimeout must be positive"))
+	}
+	for _, app := range c.Apps {
+		atLeast("BatchMax of an app", app.BatchMax, 1)
+		atLeast("MaxInFlight of an app", app.MaxInFlight, 1)
+	}
+	return errors.Join(faults...)
+}
+
+// stopReserve is the part of ShutdownTimeout that is kept for what comes after the handlers.
+const stopReserve = 4 // a fourth
+
+// Run works until ctx ends, then stops within ShutdownTimeout: no new task is fetched, tasks in hand finish or go back
+// to the head of their queue, the batcher closes. It returns when all of its goroutines have ended, with nil after an
+// orderly stop.
+func (w *Worker) Run(ctx context.Context) error {
+	servers, err := w.start()
+	if err != nil {
+		return err
+	}
+	rescue, stopRescue := context.WithCancel(context.Background())
+	var g errgroup.Group
+	g.Go(func() error { w.rescuer.run(rescue); return nil })
+
+	w.log.Info("the worker is up", "apps", len(w.cfg.Apps), "concurrency", w.cfg.Concurrency, "servers", len(servers))
+	<-ctx.Done()
+	begun := time.Now()
+	w.log.Info("the worker stops", "timeout", w.cfg.ShutdownTimeout)
+
+	stopRescue()
+	shutdown(servers)
+	w.batcher.close()
+	err = g.Wait()
+	w.log.Info("the worker has stopped", "took", time.Since(begun).Round(time.Millisecond))
+	return err
+}
