@@ -1,0 +1,220 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"cloudidq/config"
+	"cloudidq/internal/redistest"
+)
+
+// invoke runs the program in this process.
+func invoke(t *testing.T, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	var out, err bytes.Buffer
+	status = run(t.Context(), args, streams{
+		in: strings.NewReader(""), out: &out, err: &err,
+		lookupEnv: func(string) (string, bool) { return "", false },
+	})
+	return status, out.String(), err.String()
+}
+
+func writeConfig(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "cloudidq.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func goodConfig(t *testing.T, redisAddr string) string {
+	t.Helper()
+	return writeConfig(t, fmt.Sprintf(`redis: {url: "redis://%s/0"}
+store: {encryption: "off"}
+apps: [{appid: %s, token: {mode: static, access_token: "env:NOT_SET"}}]
+`, redisAddr, appA))
+}
+
+func TestRun_WrongUse_ExitTwo(t *testing.T) {
+	good := goodConfig(t, "127.0.0.1:1")
+	long := strings.Repeat("x", 513)
+	for name, tc := range map[string]struct {
+		args []string
+		says []string
+	}{
+		"unknown command":     {[]string{"resolve"}, []string{`unknown command "resolve"`}},
+		"unknown flag":        {[]string{"demo", "--idz", "3"}, []string{"unknown flag: --idz", "cloudidq demo --help"}},
+		"no configuration":    {[]string{"worker"}, []string{"--config", "CLOUDIDQ_CONFIG"}},
+		"missing file":        {[]string{"worker", "--config", "nowhere.yaml"}, []string{"nowhere.yaml"}},
+		"surplus argument":    {[]string{"worker", "--config", good, "x"}, []string{"cloudidq worker --help"}},
+		"secret not set":      {[]string{"worker", "--config", good}, []string{":3:", "NOT_SET"}},
+		"no cloudID":          {[]string{"enqueue", "--config", good, "--appid", appA}, []string{"at least 1 arg"}},
+		"all flags wrong":     {[]string{"enqueue", "--config", good, "--obtained-at", "yesterday", "--wait", "-1s", "73_x"}, []string{"--appid is missing", "--obtained-at", "--wait is negative"}},
+		"unknown app":         {[]string{"enqueue", "--config", good, "--appid", "wx9", "73_x"}, []string{"--appid is not among the apps"}},
+		"bad demo":            {[]string{"demo", "--ids", "0", "--users", "-1", "--faults", "bussy=2"}, []string{"--ids is 0", "--users is -1", "bussy", "busy"}},
+		"bad faults":          {[]string{"sim", "--faults", "busy=2"}, []string{"--faults", "busy"}},
+		"bad result":          {[]string{"result", "--config", good, "--appid", appA, long}, []string{"items[0].cloud_id has 513 bytes, at most 512"}},
+		"result, unknown app": {[]string{"result", "--config", good, "--appid", "wx9", "73_x"}, []string{"--appid"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			status, stdout, stderr := invoke(t, tc.args...)
+			if status != exitUsage || stdout != "" {
+				t.Errorf("exit %d with %q on stdout, want 2 and nothing; stderr: %s", status, stdout, stderr)
+			}
+			for _, want := range tc.says {
+				if !strings.Contains(stderr, want) {
+					t.Errorf("stderr = %q, misses %q", stderr, want)
+				}
+			}
+		})
+	}
+}
+
+// Bad input is refused before anything is enqueued, all faults at once.
+func TestEnqueue_BadInput_NothingEnqueued(t *testing.T) {
+	srv := redistest.Start(t)
+	good := goodConfig(t, srv.Addr)
+	args := []string{"enqueue", "--config", good, "--appid", appA, "--openid", "o1"}
+	many := make([]string, 101)
+	for i := range many {
+		many[i] = fmt.Sprintf("73_%03d", i)
+	}
+	for name, tc := range map[string]struct {
+		ids  []string
+		says []string
+	}{
+		"empty":       {[]string{"73_ok", ""}, []string{"items[1].cloud_id is empty"}},
+		"long":        {[]string{strings.Repeat("x", 513), "73_\n"}, []string{"items[0].cloud_id has 513 bytes", "items[1].cloud_id has a character at byte 3"}},
+		"101":         {many, []string{"items has 101 cloudIDs, 1 to 100 are allowed"}},
+		"queue":       {[]string{"--queue", "default", "73_ok"}, []string{"queue must be events or backfill"}},
+		"too early":   {[]string{"--obtained-at", "1970-01-20T12:00:00Z", "73_ok"}, []string{"items[0].obtained_at is before the year 2000"}},
+		"from future": {[]string{"--obtained-at", "2099-01-20T12:00:00Z", "73_ok"}, []string{"items[0].obtained_at is more than 1m0s in the future"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			status, _, stderr := invoke(t, append(append([]string{}, args...), tc.ids...)...)
+			if status != exitUsage {
+				t.Errorf("exit %d, want 2; stderr: %s", status, stderr)
+			}
+			for _, want := range tc.says {
+				if !strings.Contains(stderr, want) {
+					t.Errorf("stderr = %q, misses %q", stderr, want)
+				}
+			}
+		})
+	}
+	if keys := srv.Client(t).Keys(t.Context(), "*").Val(); len(keys) > 0 {
+		t.Errorf("something was enqueued: %v", keys)
+	}
+}
+
+func TestRun_RedisDown_ExitOne(t *testing.T) {
+	good := goodConfig(t, "127.0.0.1:1")
+	for _, args := range [][]string{
+		{"enqueue", "--config", good, "--appid", appA, "73_x"},
+		{"result", "--config", good, "--appid", appA, "73_x"},
+	} {
+		status, stdout, stderr := invoke(t, args...)
+		if status != exitFailed || stdout != "" || !strings.Contains(stderr, "reaching Redis") {
+			t.Errorf("%s: exit %d, stdout %q, stderr %q", args[0], status, stdout, stderr)
+		}
+	}
+}
+
+func TestEnqueue_Embedded_Refused(t *testing.T) {
+	path := writeConfig(t, `redis: {url: embedded}
+store: {encryption: "off"}
+apps: [{appid: wx1, token: {mode: static, access_token: t}}]
+`)
+	status, _, stderr := invoke(t, "enqueue", "--config", path, "--appid", "wx1", "73_x")
+	if status != exitUsage || !strings.Contains(stderr, "redis.url is embedded") {
+		t.Errorf("exit %d, %s", status, stderr)
+	}
+}
+
+func TestEnqueueThenResult(t *testing.T) {
+	srv := redistest.Start(t)
+	good := goodConfig(t, srv.Addr)
+	status, stdout, stderr := invoke(t, "enqueue", "--config", good, "--appid", appA, "--openid", "o1", "73_a", "73_b")
+	if status != exitDone || stdout != "" || stderr != "enqueued 2 cloudIDs of "+appA+"\n" {
+		t.Errorf("enqueue: exit %d, stdout %q, stderr %q", status, stdout, stderr)
+	}
+	status, _, stderr = invoke(t, "enqueue", "--config", good, "--appid", appA, "--wait", "50ms", "73_c")
+	if status != exitFailed || !strings.Contains(stderr, "after 50ms not all have ended") {
+		t.Errorf("enqueue --wait without a worker: exit %d, stderr %q", status, stderr)
+	}
+	status, stdout, stderr = invoke(t, "result", "--config", good, "--appid", appA, "73_a", "73_unknown")
+	if status != exitFailed || stdout != "" || !strings.Contains(stderr, "2 of 2 cloudIDs are unknown") {
+		t.Errorf("result: exit %d, stdout %q, stderr %q", status, stdout, stderr)
+	}
+}
+
+func TestDemo_JSON(t *testing.T) {
+	status, stdout, stderr := invoke(t, "demo", "--ids", "60", "--users", "20", "--faults", "busy=0.1", "--json")
+	var report map[string]float64
+	if err := json.Unmarshal([]byte(stdout), &report); status != exitDone || err != nil {
+		t.Fatalf("exit %d, stdout %q: %v; stderr %q", status, stdout, err, stderr)
+	}
+	for _, key := range []string{
+		"accepted", "resolved", "failed", "expired", "wrong", "requests", "cloudids_per_request", "retries", "p50_ms", "p99_ms", "seconds",
+	} {
+		if _, ok := report[key]; !ok {
+			t.Errorf("the report has no %q: %s", key, stdout)
+		}
+	}
+	if report["accepted"] != 60 || report["resolved"] != 60 || report["wrong"] != 0 {
+		t.Errorf("report = %s", stdout)
+	}
+}
+
+func TestDemo_Table(t *testing.T) {
+	status, stdout, _ := invoke(t, "demo", "--ids", "20", "--users", "5", "--faults", "")
+	if status != exitDone {
+		t.Fatalf("exit %d", status)
+	}
+	for _, want := range []string{"20 cloudIDs of 5 users", "resolved", "every record is what the simulator knows"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("the table misses %q:\n%s", want, stdout)
+		}
+	}
+}
+
+func TestConfigCommands(t *testing.T) {
+	good := goodConfig(t, "127.0.0.1:1")
+	if status, stdout, _ := invoke(t, "config", "print", "--config", good); status != exitDone || !strings.Contains(stdout, "result_ttl: 24h") {
+		t.Errorf("print: exit %d, %s", status, stdout)
+	}
+	if status, _, stderr := invoke(t, "config", "check", "--config", good); status != exitUsage || !strings.Contains(stderr, "NOT_SET") {
+		t.Errorf("check: exit %d, %s", status, stderr)
+	}
+	if status, stdout, _ := invoke(t, "config", "schema"); status != exitDone || !json.Valid([]byte(stdout)) {
+		t.Errorf("schema: exit %d, %s", status, stdout)
+	}
+	if status, stdout, _ := invoke(t, "config", "example"); status != exitDone || stdout != string(config.Example()) {
+		t.Errorf("example: exit %d, %s", status, stdout)
+	}
+}
+
+// Every command explains itself with an example.
+func TestHelp_HasAnExample(t *testing.T) {
+	for _, args := range [][]string{
+		{}, {"demo"}, {"worker"}, {"enqueue"}, {"result"}, {"sim"}, {"config"}, {"config", "check"}, {"config", "print"},
+		{"config", "schema"}, {"config", "example"}, {"version"},
+	} {
+		status, stdout, stderr := invoke(t, append(args, "--help")...)
+		if status != exitDone || !strings.Contains(stdout, "Examples:\n") {
+			t.Errorf("%v --help: exit %d, %s%s", args, status, stdout, stderr)
+		}
+	}
+	if status, stdout, _ := invoke(t, "version"); status != exitDone || !strings.HasPrefix(stdout, "cloudidq ") {
+		t.Errorf("version: exit %d, %s", status, stdout)
+	}
+	if status, stdout, _ := invoke(t, "completion", "bash"); status != exitDone || !strings.Contains(stdout, "cloudidq") {
+		t.Errorf("completion: exit %d", status)
+	}
+}

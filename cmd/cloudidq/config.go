@@ -1,0 +1,92 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"cloudidq/config"
+)
+
+func newConfig(s streams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "config",
+		Short:   "Check, print or describe the configuration",
+		Example: "  cloudidq config example > cloudidq.yaml\n  cloudidq config check --config cloudidq.yaml",
+		Args:    takes(cobra.NoArgs),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newConfigCheck(s), newConfigPrint(s), newConfigSchema(s), newConfigExample(s))
+	return cmd
+}
+
+func newConfigCheck(s streams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "check --config FILE",
+		Short:   "Report every fault of the configuration, secrets included",
+		Example: "  cloudidq config check --config cloudidq.yaml",
+		Args:    takes(cobra.NoArgs),
+	}
+	path := configFlag(cmd, s)
+	cmd.RunE = func(*cobra.Command, []string) error {
+		cfg, err := config.Load(*path, s.lookupEnv)
+		if err != nil {
+			return err
+		}
+		if err := cfg.ResolveSecrets(); err != nil {
+			return err
+		}
+		fmt.Fprintf(s.err, "%s is fine: %d apps\n", *path, len(cfg.Apps))
+		return nil
+	}
+	return cmd
+}
+
+func newConfigPrint(s streams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "print --config FILE",
+		Short:   "Print the effective configuration, secrets redacted",
+		Example: "  CLOUDIDQ_WORKER_CONCURRENCY=16 cloudidq config print --config cloudidq.yaml",
+		Args:    takes(cobra.NoArgs),
+	}
+	path := configFlag(cmd, s)
+	cmd.RunE = func(*cobra.Command, []string) error {
+		cfg, err := config.Load(*path, s.lookupEnv)
+		if err != nil {
+			return err
+		}
+		return printText(s, cfg.YAML)
+	}
+	return cmd
+}
+
+func newConfigSchema(s streams) *cobra.Command {
+	return &cobra.Command{
+		Use:     "schema",
+		Short:   "Print the JSON Schema of the configuration, for editors",
+		Example: "  cloudidq config schema > cloudidq.schema.json",
+		Args:    takes(cobra.NoArgs),
+		RunE:    func(*cobra.Command, []string) error { return printText(s, config.Schema) },
+	}
+}
+
+func newConfigExample(s streams) *cobra.Command {
+	return &cobra.Command{
+		Use:     "example",
+		Short:   "Print a configuration to start from",
+		Example: "  cloudidq config example > cloudidq.yaml",
+		Args:    takes(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			return printText(s, func() ([]byte, error) { return config.Example(), nil })
+		},
+	}
+}
+
+func printText(s streams, text func() ([]byte, error)) error {
+	b, err := text()
+	if err != nil {
+		return err
+	}
+	_, err = s.out.Write(b)
+	return err
+}

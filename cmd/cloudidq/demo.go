@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"cloudidq/config"
+	"cloudidq/internal/demo"
+	"cloudidq/internal/wechat/wechattest"
+)
+
+const (
+	demoFaults = "busy=0.1,missing=0.03,reset=0.02,truncated=0.01,expired=0.02,foreign=0.02"
+	maxDemoIDs = 1_000_000
+)
+
+func newDemo(s streams) *cobra.Command {
+	cfg := demo.Config{Seed: 1}
+	var (
+		faults string
+		asJSON bool
+	)
+	cmd := &cobra.Command{
+		Use:   "demo [flags]",
+		Short: "Run everything in this process against a simulated WeChat",
+		Long: "demo needs nothing installed. It starts an embedded Redis, a WeChat simulator with faults mixed in, and a\n" +
+			"worker; enqueues cloudIDs; and checks every record against what the simulator knows. Exit status 1 if one is wrong.",
+		Example: "  cloudidq demo\n  cloudidq demo --ids 5000 --users 2000 --faults busy=0.2,missing=0.05 --json",
+		Args:    takes(cobra.NoArgs),
+	}
+	flags := cmd.Flags()
+	flags.IntVar(&cfg.IDs, "ids", 300, "cloudIDs to enqueue")
+	flags.IntVar(&cfg.Users, "users", 100, "users they belong to")
+	flags.StringVar(&faults, "faults", demoFaults, "faults, as `NAME=P,…`; cloudidq sim --help lists them")
+	flags.DurationVar(&cfg.Latency, "latency", 20*time.Millisecond, "time every answer of the simulator takes")
+	flags.Uint64Var(&cfg.Seed, "seed", 1, "decides users, cloudIDs, data and faults")
+	flags.BoolVar(&asJSON, "json", false, "print the report as one JSON object")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := checkDemo(&cfg, faults); err != nil {
+			return err
+		}
+		return runDemo(cmd.Context(), s, cfg, asJSON)
+	}
+	return cmd
+}
+
+func checkDemo(cfg *demo.Config, faults string) error {
+	var wrong []error
+	if cfg.IDs < 1 || cfg.IDs > maxDemoIDs {
+		wrong = append(wrong, fmt.Errorf("--ids is %d, 1 to %d are allowed", cfg.IDs, maxDemoIDs))
+	}
+	if cfg.Users < 1 || cfg.Users > maxDemoIDs {
+		wrong = append(wrong, fmt.Errorf("--users is %d, 1 to %d are allowed", cfg.Users, maxDemoIDs))
+	}
+	if cfg.Latency < 0 || cfg.Latency > time.Minute {
+		wrong = append(wrong, fmt.Errorf("--latency is %s, 0s to 1m are allowed", cfg.Latency))
+	}
+	parsed, err := wechattest.ParseFaults(faults)
+	if err != nil {
+		wrong = append(wrong, fmt.Errorf("--faults: %w", err))
+	}
+	cfg.Faults = parsed
+	if len(wrong) > 0 {
+		return usageError{errors.Join(wrong...)}
+	}
+	return nil
+}
+
+func runDemo(ctx context.Context, s streams, cfg demo.Config, asJSON bool) error {
+	newLogger(io.Discard, config.Log{Level: "error"}) // go-redis would speak up at the end of the embedded Redis
+	cfg.Log = slog.New(slog.DiscardHandler)
+	bar := newBar(s.err, cfg.IDs)
+	cfg.Progress = bar.show
+	report, err := demo.Run(ctx, cfg)
+	bar.finish()
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		err = json.NewEncoder(s.out).Encode(report)
+	} else {
+		err = printReport(s.out, cfg, report)
+	}
+	if err != nil {
+		return err
+	}
+	if report.Wrong > 0 {
+		return fmt.Errorf("%d records differ from what the simulator knows", report.Wrong)
+	}
+	return nil
+}
+
+func printReport(out io.Writer, cfg demo.Config, r demo.Report) error {
+	percent := func(n int) string { return fmt.Sprintf("%.1f %%", 100*float64(n)/float64(max(1, r.Accepted))) }
+	t := table.NewWriter()
+	t.SetStyle(table.StyleRounded)
+	t.SetTitle("%d cloudIDs of %d users", r.Accepted, min(cfg.Users, cfg.IDs))
+	t.SetColumnConfigs([]table.ColumnConfig{{Number: 2, Align: text.AlignRight}})
+	t.AppendRows([]table.Row{
+		{"resolved", r.Resolved, percent(r.Resolved)},
+		{"failed", r.Failed, percent(r.Failed) + ", WeChat said no for good"},
+		{"expired", r.Expired, percent(r.Expired) + ", too old"},
+	})
+	t.AppendSeparator()
+	t.AppendRows([]table.Row{
+		{"requests", r.Requests, fmt.Sprintf("%.2f cloudIDs each", r.CloudIDsPerReq)},
+		{"retries", r.Retries, "cloudIDs asked for again"},
+		{"p50", fmt.Sprintf("%.0f ms", r.P50Milliseconds), "from acceptance to its end"},
+		{"p99", fmt.Sprintf("%.0f ms", r.P99Milliseconds), "the slow ones met several faults"},
+		{"took", fmt.Sprintf("%.1f s", r.Seconds), fmt.Sprintf("%.0f cloudIDs/s", float64(r.Accepted)/r.Seconds)},
+	})
+	t.AppendSeparator()
+	verdict := "every record is what the simulator knows"
+	if r.Wrong > 0 {
+		verdict = "RECORDS DIFFER FROM WHAT THE SIMULATOR KNOWS"
+	}
+	t.AppendRow(table.Row{"wrong", r.Wrong, verdict})
+	_, err := fmt.Fprintf(out, "%s\nfaults mixed in: %s\n", t.Render(), cfg.Faults)
+	return err
+}
+
+// bar is a progress bar on a terminal, and nothing elsewhere.
+type bar struct{ bar *progressbar.ProgressBar }
+
+func newBar(out io.Writer, total int) bar {
+	f, ok := out.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return bar{}
+	}
+	return bar{progressbar.NewOptions(total,
+		progressbar.OptionSetWriter(out),
+		progressbar.OptionSetDescription("resolving"),
+		progressbar.OptionSetWidth(40),
+		progressbar.OptionShowCount(),
+		progressbar.OptionShowIts(),
+		progressbar.OptionSetItsString("cloudIDs"),
+		progressbar.OptionClearOnFinish(),
+		progressbar.OptionSetTheme(progressbar.ThemeUnicode),
+	)}
+}
+
+func (b bar) show(done, _ int) {
+	if b.bar != nil {
+		_ = b.bar.Set(done) // a bar that cannot be drawn is no reason to stop
+	}
+}
+
+func (b bar) finish() {
+	if b.bar != nil {
+		_ = b.bar.Finish()
+	}
+}

@@ -1,0 +1,244 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"cloudidq/internal/wechat/wechattest"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+// A user's set-up: a Redis, a WeChat, two workers, and enqueue --wait from the shell.
+func TestEnqueueWait_PrintsTheRecords(t *testing.T) {
+	s := newSite(t, wechattest.Config{Seed: 5, Faults: wechattest.Faults{"busy": 0.2, "missing": 0.1, "foreign": 0.2}})
+	twin := s.twin(t)
+	workers := []*process{s.worker(t), s.worker(t)}
+
+	var logs strings.Builder
+	var taps []wechattest.Tap
+	now := time.Now()
+	for user := range 12 {
+		app := appA
+		if user%2 == 1 {
+			app = appB
+		}
+		mine := []wechattest.Tap{twin.CloudID(app, user, 0, now), twin.CloudID(app, user, 1, now)}
+		taps = append(taps, mine...)
+		p := start(t, "enqueue", "--config", s.config, "--appid", app, "--openid", mine[0].OpenID, "--wait", "30s",
+			"--reference", "order 4711", mine[0].CloudID, mine[1].CloudID)
+		want := 0
+		var records []store.Record
+		status := p.status(t)
+		for line := range strings.Lines(p.out.String()) {
+			var rec store.Record
+			if err := json.Unmarshal([]byte(line), &rec); err != nil {
+				t.Fatalf("stdout is not NDJSON: %v", err)
+			}
+			if rec.Reference != "order 4711" || rec.OpenID != mine[0].OpenID || rec.AppID != app || rec.AcceptedAt.IsZero() {
+				t.Errorf("record = %+v, misses what was enqueued", rec)
+			}
+			if rec.Status != store.Resolved {
+				want = 1
+			}
+			records = append(records, rec)
+		}
+		if len(records) != 2 || status != want {
+			t.Fatalf("%d records and exit %d, want 2 and %d; it said: %s", len(records), status, want, p.err.String())
+		}
+		checkTruth(t, twin, mine, records)
+		logs.WriteString(p.err.String())
+	}
+	stats := s.stats(t)
+	if stats.Violations != (wechattest.Violations{}) {
+		t.Errorf("the simulator saw %+v, want nothing of it", stats.Violations)
+	}
+	if stats.TokenCalls > 4 {
+		t.Errorf("%d token calls, want at most one for each app and process", stats.TokenCalls)
+	}
+	again := start(t, "enqueue", "--config", s.config, "--appid", appA, "--wait", "30s", firstResolved(t, twin, taps))
+	if status := again.status(t); status != 0 {
+		t.Errorf("asking again for a resolved cloudID: exit %d, %s", status, again.err.String())
+	}
+	if after := s.stats(t); after.Requests != stats.Requests {
+		t.Errorf("a resolved cloudID cost %d more requests", after.Requests-stats.Requests)
+	}
+	for _, w := range workers {
+		w.term(t)
+		logs.WriteString(w.err.String())
+	}
+	checkPrivate(t, logs.String(), taps)
+}
+
+func firstResolved(t *testing.T, twin *wechattest.Simulator, taps []wechattest.Tap) string {
+	t.Helper()
+	for _, tap := range taps {
+		if tap.AppID == appA && twin.Truth(tap.AppID, tap.OpenID, tap.CloudID).Status == wechattest.StatusResolved {
+			return tap.CloudID
+		}
+	}
+	t.Fatal("nothing is resolved")
+	return ""
+}
+
+// checkPrivate looks for everything that must not be in what the processes said.
+func checkPrivate(t *testing.T, said string, taps []wechattest.Tap) {
+	t.Helper()
+	if len(said) == 0 {
+		t.Fatal("the processes said nothing: nothing is proved")
+	}
+	planted := []string{tokA, "access_token=", "phoneNumber", "stepInfoList"}
+	for _, tap := range taps {
+		planted = append(planted, tap.CloudID, tap.OpenID)
+	}
+	for _, p := range planted {
+		if at := strings.Index(said, p); at >= 0 {
+			t.Errorf("the log holds %q: …%s…", p, said[max(0, at-200):min(len(said), at+200)])
+		}
+	}
+}
+
+// A worker is killed in the middle of its work; the next one brings everything to its right end.
+func TestKill9_EveryCloudIDEndsRight(t *testing.T) {
+	const n = 5000
+	s := newSite(t, wechattest.Config{
+		Seed: 6, Latency: 30 * time.Millisecond, Faults: wechattest.Faults{"busy": 0.05, "missing": 0.02, "foreign": 0.02},
+	})
+	twin := s.twin(t)
+	taps := s.enqueueMany(t, twin, n, 2000)
+	doomed := s.worker(t)
+	waitFor(t, "a part of the work", func() bool { _, ended := s.records(t, taps); return ended > n/5 })
+	doomed.kill()
+	killed := time.Now()
+	_, before := s.records(t, taps)
+	if before == n {
+		t.Fatal("all was done before the kill: nothing is proved")
+	}
+	s.worker(t)
+	var records []store.Record
+	waitFor(t, "all ends", func() bool {
+		var ended int
+		records, ended = s.records(t, taps)
+		return ended == n
+	})
+	t.Logf("%d had ended at the kill, all of them %s after it", before, time.Since(killed).Round(time.Second))
+	checkTruth(t, twin, taps, records)
+	v := s.stats(t).Violations
+	if v.MixedOpenIDs != 0 || v.AfterDeadline != 0 {
+		t.Errorf("the simulator saw %+v", v)
+	}
+	// What was answered but not yet stored when the worker died is asked for again: a repeat, never a hole.
+	if most := int64(64 * 20); v.AfterResolved > most {
+		t.Errorf("%d cloudIDs were asked for again, want at most what was in flight", v.AfterResolved)
+	}
+}
+
+// SIGTERM while WeChat hangs: the process is gone in time, and its work is back in the queue.
+func TestSIGTERM_GivesItsWorkBack(t *testing.T) {
+	s := newSite(t, wechattest.Config{Seed: 7, Latency: time.Second, Faults: wechattest.Faults{"slow": 1}})
+	s.configure(t, "worker: {shutdown_timeout: 3s}")
+	twin := s.twin(t)
+	taps := s.enqueueMany(t, twin, 300, 300)
+	w := s.worker(t)
+	waitFor(t, "requests under way", func() bool { return s.stats(t).MaxInFlight > 0 })
+	if took := w.term(t); took > 3*time.Second {
+		t.Errorf("the process took %s to end, want at most shutdown_timeout, 3s; it said: %s", took, w.err.String())
+	}
+	if status := w.status(t); status != 0 {
+		t.Errorf("exit %d after SIGTERM, want 0: %s", status, w.err.String())
+	}
+	inspector := asynq.NewInspectorFromRedisClient(s.redis.Client(t))
+	info, err := inspector.GetQueueInfo(tasks.QueueEvents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Active != 0 || info.Pending+info.Retry != 3 {
+		t.Errorf("queue after the stop: %d active, %d pending, %d retry; want all 3 tasks back", info.Active, info.Pending, info.Retry)
+	}
+	s.wechat.kill()
+	s.sim.Latency, s.sim.Faults = 0, nil
+	s.startSim(t)
+	s.worker(t)
+	var records []store.Record
+	waitFor(t, "all ends", func() bool {
+		var ended int
+		records, ended = s.records(t, taps)
+		return ended == len(taps)
+	})
+	checkTruth(t, twin, taps, records)
+}
+
+// SIGTERM while WeChat answers: what is in hand is finished, not given back.
+func TestSIGTERM_FinishesWhatIsInHand(t *testing.T) {
+	s := newSite(t, wechattest.Config{Seed: 8, Latency: 300 * time.Millisecond})
+	twin := s.twin(t)
+	taps := s.enqueueMany(t, twin, 100, 100)
+	w := s.worker(t)
+	waitFor(t, "requests under way", func() bool { return s.stats(t).Requests > 0 })
+	if took := w.term(t); took > 10*time.Second {
+		t.Errorf("the process took %s to end", took)
+	}
+	records, ended := s.records(t, taps)
+	if ended != len(taps) {
+		t.Errorf("%d of %d have ended, want all of the task in hand", ended, len(taps))
+	}
+	checkTruth(t, twin, taps, records)
+}
+
+// Nothing is sent after the lifetime: what waited too long ends expired without a request.
+func TestOutlived_EndsExpiredWithoutARequest(t *testing.T) {
+	s := newSite(t, wechattest.Config{Seed: 9})
+	twin := s.twin(t)
+	client := tasks.NewClient(s.redis.Client(t), tasks.Options{})
+	defer client.Close()
+	tap := twin.CloudID(appA, 1, 1, time.Now().Add(-10*time.Minute))
+	req := tasks.Request{AppID: appA, Items: []tasks.Item{{CloudID: tap.CloudID, OpenID: tap.OpenID, ObtainedAt: tap.ObtainedAt}}}
+	if _, err := client.Resolve(t.Context(), req); err != nil {
+		t.Fatal(err)
+	}
+	s.worker(t)
+	var records []store.Record
+	waitFor(t, "its end", func() bool {
+		var ended int
+		records, ended = s.records(t, []wechattest.Tap{tap})
+		return ended == 1
+	})
+	if rec := records[0]; rec.Status != store.Expired || rec.Attempts != 0 || rec.Error == nil || rec.Error.Code != 0 {
+		t.Errorf("record = %+v, want expired without an attempt", rec)
+	}
+	if stats := s.stats(t); stats.Requests != 0 {
+		t.Errorf("%d requests, want none", stats.Requests)
+	}
+	inspector := asynq.NewInspectorFromRedisClient(s.redis.Client(t))
+	waitFor(t, "the archive", func() bool {
+		list, err := inspector.ListArchivedTasks(tasks.QueueEvents)
+		return err == nil && len(list) == 1 && strings.HasPrefix(list[0].LastErr, "no cloudID brought data: 0 failed, 1 expired")
+	})
+}
+
+// What no worker can read is archived with a reason and not tried again.
+func TestUnreadablePayload_Archived(t *testing.T) {
+	s := newSite(t, wechattest.Config{Seed: 10})
+	rdb := s.redis.Client(t)
+	const planted = "planted-13812345678"
+	task := asynq.NewTask(tasks.TypeResolve, []byte(`{"v":1,"appid":"`+planted))
+	if _, err := asynq.NewClientFromRedisClient(rdb).Enqueue(task, asynq.Queue(tasks.QueueEvents)); err != nil {
+		t.Fatal(err)
+	}
+	s.worker(t)
+	inspector := asynq.NewInspectorFromRedisClient(rdb)
+	waitFor(t, "the archive", func() bool {
+		list, err := inspector.ListArchivedTasks(tasks.QueueEvents)
+		if err != nil || len(list) != 1 {
+			return false
+		}
+		if reason := list[0].LastErr; !strings.HasPrefix(reason, "payload cannot be read: ") || strings.Contains(reason, planted) {
+			t.Errorf("reason = %q", reason)
+		}
+		return list[0].Retried == 0
+	})
+}

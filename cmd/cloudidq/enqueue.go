@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/spf13/cobra"
+
+	"cloudidq/config"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+type enqueueFlags struct {
+	config     *string
+	appID      string
+	openID     string
+	queue      string
+	obtainedAt string
+	reference  string
+	wait       time.Duration
+}
+
+func newEnqueue(s streams) *cobra.Command {
+	var f enqueueFlags
+	cmd := &cobra.Command{
+		Use:   "enqueue --config FILE --appid APPID [flags] CLOUDID…",
+		Short: "Enqueue up to 100 cloudIDs of one user",
+		Long: "enqueue returns once Redis has the cloudIDs. With --wait it prints their records as NDJSON when all have\n" +
+			"ended, and exits 1 if one of them is not resolved or the wait runs out.",
+		Example: "  cloudidq enqueue --config cloudidq.yaml --appid wx0000000000000001 --openid oUser --wait 10s 73_…",
+		Args:    takes(cobra.MinimumNArgs(1)),
+	}
+	f.config = configFlag(cmd, s)
+	flags := cmd.Flags()
+	flags.StringVar(&f.appID, "appid", "", "the mini program the cloudIDs come from")
+	flags.StringVar(&f.openID, "openid", "", "the user the cloudIDs belong to")
+	flags.StringVar(&f.queue, "queue", tasks.QueueEvents, "queue: events or backfill")
+	flags.StringVar(&f.obtainedAt, "obtained-at", "", "when the front end got them, as 2026-11-22T08:00:00Z (default now)")
+	flags.StringVar(&f.reference, "reference", "", "your own key, which comes back in the records")
+	flags.DurationVar(&f.wait, "wait", 0, "wait that long for the records and print them")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		cfg, err := config.Load(*f.config, s.lookupEnv)
+		if err != nil {
+			return err
+		}
+		req, err := f.request(cfg, args)
+		if err != nil {
+			return err
+		}
+		newLogger(s.err, cfg.Log)
+		return enqueue(cmd.Context(), s, cfg, req, f.wait)
+	}
+	return cmd
+}
+
+// request checks what only the command line and the configuration can tell; tasks checks the rest.
+func (f *enqueueFlags) request(cfg *config.Config, cloudIDs []string) (tasks.Request, error) {
+	var faults []error
+	if f.appID == "" {
+		faults = append(faults, errors.New("--appid is missing"))
+	} else if _, ok := cfg.App(f.appID); !ok {
+		faults = append(faults, errors.New("--appid is not among the apps of the configuration"))
+	}
+	var obtained time.Time
+	if f.obtainedAt != "" {
+		t, err := time.Parse(time.RFC3339, f.obtainedAt)
+		if err != nil {
+			faults = append(faults, errors.New("--obtained-at is not a time such as 2026-11-22T08:00:00Z"))
+		}
+		obtained = t
+	}
+	if f.wait < 0 {
+		faults = append(faults, errors.New("--wait is negative"))
+	}
+	if len(faults) > 0 {
+		return tasks.Request{}, usageError{errors.Join(faults...)}
+	}
+	req := tasks.Request{AppID: f.appID, Queue: f.queue}
+	for _, id := range cloudIDs {
+		req.Items = append(req.Items, tasks.Item{
+			CloudID: id, OpenID: f.openID, ObtainedAt: obtained, Reference: f.reference,
+		})
+	}
+	return req, nil
+}
+
+func enqueue(ctx context.Context, s streams, cfg *config.Config, req tasks.Request, wait time.Duration) error {
+	rdb, err := openRedis(ctx, cfg, repeatCommands)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rdb.Close() }()
+	client := tasks.NewClient(rdb, tasks.Options{CommitLinger: -1}) // one call, no company to wait for
+	defer client.Close()
+	receipt, err := client.Resolve(ctx, req)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.err, "enqueued %d cloudIDs of %s\n", receipt.Enqueued, req.AppID)
+	if wait == 0 {
+		return nil
+	}
+	return awaitRecords(ctx, s, cfg, rdb, req, receipt, wait)
+}
+
+func awaitRecords(
+	ctx context.Context, s streams, cfg *config.Config, rdb redis.UniversalClient,
+	req tasks.Request, receipt tasks.Receipt, wait time.Duration,
+) error {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	results := store.NewRedis(rdb, cfg.Store.ResultTTL)
+	records, err := store.Wait(ctx, results, req.AppID, cloudIDsOf(req.Items), receipt.AcceptedAt)
+	if printed := printRecords(s.out, records); printed != nil {
+		return printed
+	}
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("after %s not all have ended; they stay in the queue", wait)
+	case err != nil:
+		return err
+	}
+	unresolved := 0
+	for _, rec := range records {
+		if rec.Status != store.Resolved {
+			unresolved++
+		}
+	}
+	if unresolved > 0 {
+		return fmt.Errorf("%d of %d cloudIDs are not resolved", unresolved, len(records))
+	}
+	return nil
+}
+
+// cloudIDsOf lists each cloudID once: the same one given twice has one record.
+func cloudIDsOf(items []tasks.Item) []string {
+	seen := make(map[string]bool, len(items))
+	var ids []string
+	for _, it := range items {
+		if !seen[it.CloudID] {
+			seen[it.CloudID] = true
+			ids = append(ids, it.CloudID)
+		}
+	}
+	return ids
+}

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"cloudidq/config"
+)
+
+const (
+	// repeatCommands is how often go-redis repeats a command whose answer did not come. All of ours are harmless twice.
+	repeatCommands = 3
+	// neverRepeat is for the asynq servers: a dequeue that is repeated leaves the first task behind.
+	neverRepeat = -1
+
+	pingTimeout = 5 * time.Second
+)
+
+// openRedis returns a client that has reached its Redis. The caller closes it.
+func openRedis(ctx context.Context, cfg *config.Config, maxRetries int) (redis.UniversalClient, error) {
+	rdb, err := cfg.Redis.Open(maxRetries)
+	if errors.Is(err, config.ErrEmbedded) {
+		return nil, usagef("redis.url is embedded: a Redis inside this process, which nothing else could reach; " +
+			"`cloudidq demo` uses one, this command needs a server")
+	}
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	if err := rdb.Ping(ctx).Err(); err != nil {
+		return nil, errors.Join(fmt.Errorf("reaching Redis: %w", err), rdb.Close())
+	}
+	return rdb, nil
+}

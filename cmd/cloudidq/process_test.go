@@ -1,0 +1,282 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"cloudidq/internal/redistest"
+	"cloudidq/internal/wechat/wechattest"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+// runAsMain makes the test binary the program itself, so that tests run real processes, race detector included.
+const runAsMain = "CLOUDIDQ_TEST_RUN_MAIN"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(runAsMain) != "" {
+		main()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+const (
+	appA  = "wx00000000000000aa"
+	appB  = "wx00000000000000bb"
+	tokA  = "planted-AppSecret-of-app-A"
+	longs = time.Minute // for what is waited for, on a loaded machine
+)
+
+// process is a cloudidq of its own.
+type process struct {
+	cmd    *exec.Cmd
+	out    bytes.Buffer
+	err    lockedBuffer
+	exited chan struct{}
+}
+
+func start(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := &process{cmd: exec.Command(os.Args[0], args...), exited: make(chan struct{})}
+	// Without the option the race detector lets a process linger for a second after its end.
+	p.cmd.Env = append(os.Environ(), runAsMain+"=1", "SECRET_A="+tokA, "GORACE=atexit_sleep_ms=0")
+	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.err
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = p.cmd.Wait(); close(p.exited) }()
+	t.Cleanup(func() { p.kill() })
+	return p
+}
+
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.exited
+}
+
+// term asks the process to stop and returns how long it took.
+func (p *process) term(t *testing.T) time.Duration {
+	t.Helper()
+	begun := time.Now()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-p.exited:
+	case <-time.After(longs):
+		t.Fatal("the process does not end")
+	}
+	return time.Since(begun)
+}
+
+// status waits for the end and returns the exit status.
+func (p *process) status(t *testing.T) int {
+	t.Helper()
+	select {
+	case <-p.exited:
+	case <-time.After(longs):
+		t.Fatalf("the process does not end; it said: %s", p.err.String())
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// lockedBuffer is what a process has said so far.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// site is a Redis, a simulator process and a configuration file for workers and producers.
+type site struct {
+	redis  *redistest.Server
+	sim    wechattest.Config // of the process; a second simulator made of it knows the same truths
+	wechat *process
+	addr   string // of the simulator
+	url    string
+	config string
+}
+
+func newSite(t *testing.T, sim wechattest.Config, redisArgs ...string) *site {
+	t.Helper()
+	s := &site{redis: redistest.Start(t, redisArgs...), sim: sim}
+	s.addr = freeAddr(t)
+	s.url = "http://" + s.addr
+	s.startSim(t)
+	s.config = filepath.Join(t.TempDir(), "cloudidq.yaml")
+	s.configure(t, "")
+	return s
+}
+
+func (s *site) startSim(t *testing.T) {
+	t.Helper()
+	s.wechat = start(t, "sim", "--listen", s.addr, "--latency", s.sim.Latency.String(), "--faults", s.sim.Faults.String(),
+		"--seed", fmt.Sprint(s.sim.Seed), "--secret", tokA)
+	waitFor(t, "the simulator", func() bool {
+		conn, err := net.DialTimeout("tcp", s.addr, time.Second)
+		if err != nil {
+			return false
+		}
+		return conn.Close() == nil
+	})
+}
+
+// configure writes the configuration file, with more settings if need be.
+func (s *site) configure(t *testing.T, more string) {
+	t.Helper()
+	text := fmt.Sprintf(`redis: {url: "redis://%s/0"}
+store: {encryption: "off"}
+wechat: {base_url: %q, timeout: 2s}
+apps:
+  - {appid: %s, token: {mode: stable, secret: "env:SECRET_A"}}
+  - {appid: %s, token: {mode: stable, secret: "env:SECRET_A"}, group_by: app}
+log: {level: debug}
+%s`, s.redis.Addr, s.url, appA, appB, more)
+	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *site) worker(t *testing.T) *process {
+	t.Helper()
+	p := start(t, "worker", "--config", s.config)
+	waitFor(t, "the worker", func() bool { return strings.Contains(p.err.String(), "the worker is up") })
+	return p
+}
+
+// twin is a simulator in this process that knows what the other one knows.
+func (s *site) twin(t *testing.T) *wechattest.Simulator {
+	t.Helper()
+	twin, err := wechattest.New(s.sim)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return twin
+}
+
+func (s *site) stats(t *testing.T) wechattest.Stats {
+	t.Helper()
+	resp, err := http.Get(s.url + "/sim/stats")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	var stats wechattest.Stats
+	if err := json.NewDecoder(resp.Body).Decode(&stats); err != nil {
+		t.Fatal(err)
+	}
+	return stats
+}
+
+// enqueueMany puts n cloudIDs of as many users as there are into the queue.
+func (s *site) enqueueMany(t *testing.T, twin *wechattest.Simulator, n, users int) []wechattest.Tap {
+	t.Helper()
+	client := tasks.NewClient(s.redis.Client(t), tasks.Options{})
+	defer client.Close()
+	taps := make([]wechattest.Tap, n)
+	req := tasks.Request{AppID: appA}
+	now := time.Now()
+	for i := range taps {
+		taps[i] = twin.CloudID(appA, i%users, i/users, now)
+		req.Items = append(req.Items, tasks.Item{CloudID: taps[i].CloudID, OpenID: taps[i].OpenID, ObtainedAt: taps[i].ObtainedAt})
+	}
+	if _, err := client.ResolveAll(t.Context(), req); err != nil {
+		t.Fatal(err)
+	}
+	return taps
+}
+
+// records looks all taps up and counts those that have ended.
+func (s *site) records(t *testing.T, taps []wechattest.Tap) (records []store.Record, ended int) {
+	t.Helper()
+	results := store.NewRedis(s.redis.Client(t), time.Hour)
+	for at := 0; at < len(taps); at += 1000 {
+		var ids []string
+		for _, tap := range taps[at:min(at+1000, len(taps))] {
+			ids = append(ids, tap.CloudID)
+		}
+		found, err := results.Lookup(t.Context(), taps[0].AppID, ids)
+		if err != nil {
+			t.Fatal(err)
+		}
+		records = append(records, found...)
+	}
+	for _, rec := range records {
+		if rec.Status.Final() {
+			ended++
+		}
+	}
+	return records, ended
+}
+
+// checkTruth holds records against what the simulator knows, to the byte.
+func checkTruth(t *testing.T, twin *wechattest.Simulator, taps []wechattest.Tap, records []store.Record) {
+	t.Helper()
+	wrong := 0
+	for i, rec := range records {
+		want := twin.Truth(taps[i].AppID, taps[i].OpenID, taps[i].CloudID)
+		ok := string(rec.Status) == want.Status && bytes.Equal(rec.Data, want.Data) && rec.Kind == want.Kind
+		if ok && want.Status != wechattest.StatusResolved {
+			ok = rec.Error != nil && rec.Error.Code == want.Code
+		}
+		if !ok {
+			if wrong++; wrong <= 3 {
+				t.Errorf("record %d is %+v (%+v), want %+v", i, rec, rec.Error, want)
+			}
+		}
+	}
+	if wrong > 0 {
+		t.Errorf("%d of %d records are wrong", wrong, len(records))
+	}
+}
+
+func waitFor(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), longs)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("waited %s for %s", longs, what)
+		}
+	}
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ln.Close() }()
+	return ln.Addr().String()
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"cloudidq/config"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+func newResult(s streams) *cobra.Command {
+	var appID string
+	cmd := &cobra.Command{
+		Use:     "result --config FILE --appid APPID CLOUDID…",
+		Short:   "Print the records of cloudIDs as NDJSON",
+		Long:    "result prints one line per known cloudID, in the order given, and exits 1 if one is unknown.",
+		Example: "  cloudidq result --config cloudidq.yaml --appid wx0000000000000001 73_… | jq .data",
+		Args:    takes(cobra.MinimumNArgs(1)),
+	}
+	path := configFlag(cmd, s)
+	cmd.Flags().StringVar(&appID, "appid", "", "the mini program the cloudIDs come from")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		cfg, err := config.Load(*path, s.lookupEnv)
+		if err != nil {
+			return err
+		}
+		if _, ok := cfg.App(appID); !ok {
+			return usagef("--appid is not among the apps of the configuration")
+		}
+		if err := checkCloudIDs(appID, args); err != nil {
+			return err
+		}
+		newLogger(s.err, cfg.Log)
+		rdb, err := openRedis(cmd.Context(), cfg, repeatCommands)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = rdb.Close() }()
+		records, err := store.NewRedis(rdb, cfg.Store.ResultTTL).Lookup(cmd.Context(), appID, args)
+		if err != nil {
+			return err
+		}
+		return printFound(s.out, records)
+	}
+	return cmd
+}
+
+// checkCloudIDs refuses what could not have been enqueued.
+func checkCloudIDs(appID string, ids []string) error {
+	p := tasks.ResolvePayload{AppID: appID}
+	for _, id := range ids {
+		p.Items = append(p.Items, tasks.Item{CloudID: id})
+	}
+	return p.Validate()
+}
+
+func printFound(out io.Writer, records []store.Record) error {
+	unknown := 0
+	for _, rec := range records {
+		if rec.Status == "" {
+			unknown++
+		}
+	}
+	if err := printRecords(out, records); err != nil {
+		return err
+	}
+	if unknown > 0 {
+		return fmt.Errorf("%d of %d cloudIDs are unknown", unknown, len(records))
+	}
+	return nil
+}
+
+// printRecords writes the known ones, a line each.
+func printRecords(out io.Writer, records []store.Record) error {
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	for _, rec := range records {
+		if rec.Status == "" {
+			continue
+		}
+		if err := enc.Encode(rec); err != nil {
+			return fmt.Errorf("writing the records: %w", err)
+		}
+	}
+	return nil
+}

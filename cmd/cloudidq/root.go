@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/spf13/cobra"
+
+	"cloudidq/config"
+)
+
+func newRoot(s streams) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "cloudidq",
+		Short:         "Exchange WeChat cloudIDs for their open data, in the background",
+		Long:          "cloudidq takes cloudIDs of WeChat mini programs into a queue, exchanges them for their open data through\nPOST /wxa/getopendata within their five minutes of life, and keeps the results.",
+		Example:       "  cloudidq demo\n  cloudidq worker --config cloudidq.yaml\n  cloudidq enqueue --config cloudidq.yaml --appid wx… --openid o… --wait 10s CLOUDID",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("unknown command %q; see cloudidq --help", args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetIn(s.in)
+	root.SetOut(s.out)
+	root.SetErr(s.err)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%w; see %s --help", err, cmd.CommandPath())
+	})
+	root.AddCommand(
+		newDemo(s), newWorker(s), newEnqueue(s), newResult(s), newSim(s), newConfig(s), newVersion(s),
+	)
+	return root
+}
+
+// takes makes cobra's check of positional arguments an error of usage.
+func takes(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usagef("%w; see %s --help", err, cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
+// configFlag gives a command its --config.
+func configFlag(cmd *cobra.Command, s streams) *string {
+	path, _ := s.lookupEnv("CLOUDIDQ_CONFIG")
+	return cmd.Flags().String("config", path, "configuration `file` (or CLOUDIDQ_CONFIG)")
+}
+
+// newLogger returns the program's logger and hands go-redis one, which would write to stderr in a form of its own.
+func newLogger(out io.Writer, cfg config.Log) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(cfg.Level)); err != nil {
+		level = slog.LevelInfo // the configuration has been checked
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	var handler slog.Handler = slog.NewJSONHandler(out, opts)
+	if cfg.Format == "text" {
+		handler = slog.NewTextHandler(out, opts)
+	}
+	log := slog.New(handler)
+	redis.SetLogger(redisLog{log})
+	return log
+}
+
+// redisLog is slog behind go-redis's logger. Its messages are about connections; commands and values are not in them.
+type redisLog struct{ log *slog.Logger }
+
+// Printf implements the logging interface of go-redis. The caller reports the error that follows, so this is detail.
+func (l redisLog) Printf(_ context.Context, format string, v ...any) {
+	l.log.Debug(fmt.Sprintf(format, v...), "from", "go-redis")
+}

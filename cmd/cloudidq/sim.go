@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"cloudidq/internal/wechat/wechattest"
+)
+
+func newSim(s streams) *cobra.Command {
+	var (
+		listen string
+		faults string
+		cfg    wechattest.Config
+	)
+	cmd := &cobra.Command{
+		Use:   "sim [flags]",
+		Short: "Run a WeChat that misbehaves on request",
+		Long: "sim answers POST /wxa/getopendata and POST /cgi-bin/stable_token as WeChat does, with faults by name and\n" +
+			"probability. It also plays the front end: GET /sim/cloudids hands out cloudIDs, GET /sim/truth says what must\n" +
+			"become of one, GET /sim/stats what the simulator has seen.\n\n" + faultsHelp(),
+		Example: "  cloudidq sim --latency 50ms --faults busy=0.1,missing=0.02\n" +
+			"  curl 'http://127.0.0.1:9900/sim/cloudids?appid=wx0000000000000001&n=3'",
+		Args: takes(cobra.NoArgs),
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&listen, "listen", "127.0.0.1:9900", "`address` to listen on")
+	flags.DurationVar(&cfg.Latency, "latency", 0, "time every answer takes")
+	flags.StringVar(&faults, "faults", "", "faults, as `NAME=P,…` with P from 0 to 1")
+	flags.IntVar(&cfg.Users, "users", wechattest.DefaultUsers, "users that GET /sim/cloudids plays")
+	flags.Uint64Var(&cfg.Seed, "seed", 1, "decides users, cloudIDs, data and faults")
+	flags.StringVar(&cfg.Secret, "secret", "", "AppSecret that stable_token demands (default: any)")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		var err error
+		if cfg.Faults, err = wechattest.ParseFaults(faults); err != nil {
+			return usagef("--faults: %w", err)
+		}
+		sim, err := wechattest.New(cfg)
+		if err != nil {
+			return usageError{err}
+		}
+		return serveSim(cmd.Context(), s, sim, listen)
+	}
+	return cmd
+}
+
+func serveSim(ctx context.Context, s streams, sim *wechattest.Simulator, listen string) error {
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", listen)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.err, "WeChat simulator on http://%s (set wechat.base_url to it)\n", ln.Addr())
+	begun := time.Now()
+	err = sim.Serve(ctx, ln)
+	stats := sim.Stats()
+	fmt.Fprintf(s.err, "stopped after %s: %d requests with %d cloudIDs\n",
+		time.Since(begun).Round(time.Second), stats.Requests, stats.CloudIDs)
+	return err
+}
+
+// faultsHelp lists the faults for --help.
+func faultsHelp() string {
+	var b strings.Builder
+	b.WriteString("Faults (those of a request or an item are over when asked again):\n")
+	for _, f := range wechattest.FaultNames() {
+		fmt.Fprintf(&b, "  %-10s %-8s %s\n", f.Name, f.Per, f.Help)
+	}
+	return strings.TrimRight(b.String(), "\n")
+}
