@@ -1,0 +1,128 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"cloudidq/internal/wechat/wechattest"
+	"cloudidq/store"
+)
+
+const (
+	simSeed = 11
+	simEnv  = "CLOUDIDQ_BENCH_SIM" // makes the test binary the simulator's process, listening at its value
+)
+
+// TestMain lets the binary be run again as the simulator.
+func TestMain(m *testing.M) {
+	if addr := os.Getenv(simEnv); addr != "" {
+		fmt.Fprintln(os.Stderr, serveSim(addr))
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+func serveSim(addr string) error {
+	sim, err := wechattest.New(wechattest.Config{Seed: simSeed, Latency: simLatency(), NoLedger: true})
+	if err != nil {
+		return err
+	}
+	ln, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
+	if err != nil {
+		return err
+	}
+	return sim.Serve(context.Background(), ln)
+}
+
+const latencyEnv = "CLOUDIDQ_BENCH_LATENCY"
+
+func simLatency() time.Duration {
+	d, err := time.ParseDuration(os.Getenv(latencyEnv))
+	if err != nil {
+		return latency
+	}
+	return d
+}
+
+// simulator is a WeChat in a process of its own, so that its work is not taken for the worker's.
+type simulator struct{ url, token string }
+
+func startSimulator(b *testing.B, env ...string) *simulator {
+	b.Helper()
+	addr := freeAddr(b)
+	cmd := exec.CommandContext(b.Context(), os.Args[0])
+	cmd.Env = append(append(os.Environ(), simEnv+"="+addr), env...)
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	for range 200 {
+		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(b.Context(), "tcp", addr)
+		if err == nil {
+			_ = conn.Close()
+			front, err := wechattest.New(wechattest.Config{Seed: simSeed, NoLedger: true})
+			if err != nil {
+				b.Fatal(err)
+			}
+			return &simulator{url: "http://" + addr, token: front.StaticToken(appID)}
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	b.Fatal("the simulator does not come up")
+	return nil
+}
+
+func freeAddr(b *testing.B) string {
+	b.Helper()
+	ln, err := (&net.ListenConfig{}).Listen(b.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = ln.Close() }()
+	return ln.Addr().String()
+}
+
+// counter is a store that tells when so many records have ended.
+type counter struct {
+	store.Results
+	left atomic.Int64
+	done chan struct{}
+}
+
+func newCounter(results store.Results, n int) *counter {
+	c := &counter{Results: results, done: make(chan struct{})}
+	c.left.Store(int64(n))
+	return c
+}
+
+// Save implements [store.Results].
+func (c *counter) Save(ctx context.Context, taskID string, records []store.Record) error {
+	if err := c.Results.Save(ctx, taskID, records); err != nil {
+		return err
+	}
+	ends := 0
+	for i := range records {
+		if records[i].Status.Final() {
+			ends++
+		}
+	}
+	if ends > 0 && c.left.Add(-int64(ends)) == 0 {
+		close(c.done)
+	}
+	return nil
+}
+
+func (c *counter) wait(b *testing.B) {
+	b.Helper()
+	select {
+	case <-c.done:
+	case <-time.After(4 * time.Minute):
+		b.Fatalf("%d cloudIDs have not ended", c.left.Load())
+	}
+}

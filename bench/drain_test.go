@@ -1,0 +1,187 @@
+// Package bench measures whole drains of a queue: cloudidq beside a plain asynq worker and beside a bare loop over HTTP,
+// all in one run and on the same cores, because only their ratios mean something. Redis is a redis-server of its own;
+// WeChat is the simulator in a process of its own, answering after 50 ms.
+//
+//	make bench
+package bench
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"cloudidq/internal/redistest"
+	"cloudidq/internal/secret"
+	"cloudidq/internal/wechat"
+	"cloudidq/internal/wechat/wechattest"
+	"cloudidq/store"
+	"cloudidq/tasks"
+	"cloudidq/worker"
+)
+
+const (
+	appID       = "wx0000000000000001"
+	latency     = 50 * time.Millisecond
+	connections = 512
+)
+
+// size is a number of cloudIDs, which the environment may change for a quick look.
+func size(tb testing.TB, name string, n int) int {
+	text := os.Getenv(name)
+	if text == "" {
+		return n
+	}
+	given, err := strconv.Atoi(text)
+	if err != nil || given < 1 {
+		tb.Fatalf("%s=%q is not a number of cloudIDs", name, text)
+	}
+	return given
+}
+
+// bed is what one measurement runs on: a fresh Redis and the simulator's process.
+type bed struct {
+	rdb *redis.Client
+	sim *simulator
+}
+
+func newBed(b *testing.B, sim *simulator) *bed {
+	b.Helper()
+	srv := redistest.Start(b)
+	rdb := redis.NewClient(&redis.Options{Addr: srv.Addr, MaxRetries: -1, PoolSize: 2 * connections})
+	b.Cleanup(func() { _ = rdb.Close() })
+	return &bed{rdb: rdb, sim: sim}
+}
+
+func (bd *bed) client(b *testing.B) *wechat.Client {
+	b.Helper()
+	client, err := wechat.New(wechat.Config{BaseURL: bd.sim.url, Timeout: 10 * time.Second, MaxConns: connections})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(client.Close)
+	return client
+}
+
+// taps are n cloudIDs of n users, obtained now.
+func taps(n int) []wechattest.Tap {
+	front, err := wechattest.New(wechattest.Config{Seed: simSeed, NoLedger: true})
+	if err != nil {
+		panic(err) // the configuration above is a constant
+	}
+	now := time.Now()
+	all := make([]wechattest.Tap, n)
+	for i := range all {
+		all[i] = front.CloudID(appID, i, 0, now)
+	}
+	return all
+}
+
+func items(all []wechattest.Tap) []tasks.Item {
+	out := make([]tasks.Item, len(all))
+	for i, tap := range all {
+		out[i] = tasks.Item{CloudID: tap.CloudID, OpenID: tap.OpenID, ObtainedAt: tap.ObtainedAt}
+	}
+	return out
+}
+
+// report prints one rate as the benchmark's own figure.
+func report(b *testing.B, n int, took time.Duration) {
+	b.ReportMetric(float64(n)/took.Seconds(), "cloudIDs/s")
+	b.ReportMetric(0, "ns/op") // one drain is one run; the rate is the figure
+}
+
+// drain lets cloudidq resolve what has been enqueued and returns how long the last record took.
+func drain(b *testing.B, bd *bed, all []wechattest.Tap, change func(*worker.App)) time.Duration {
+	b.Helper()
+	client := bd.client(b)
+	app := worker.App{
+		AppID: appID, Tokens: wechat.StaticToken(secret.New(bd.sim.token)),
+		BatchMax: 20, BatchLinger: 5 * time.Millisecond, MaxInFlight: connections,
+	}
+	if change != nil {
+		change(&app)
+	}
+	counted := newCounter(store.NewRedis(bd.rdb, time.Hour), len(all))
+	w, err := worker.New(worker.Config{
+		Apps: []worker.App{app}, Lifetime: 5 * time.Minute,
+		Shares:      map[string]int{tasks.QueueEvents: 6, tasks.QueueBackfill: 1},
+		Concurrency: 64, Fetchers: 2, ShutdownTimeout: 20 * time.Second,
+	}, bd.rdb, counted, client, slog.New(slog.DiscardHandler))
+	if err != nil {
+		b.Fatal(err)
+	}
+	producer := tasks.NewClient(bd.rdb, tasks.Options{})
+	defer producer.Close()
+	if _, err := producer.ResolveAll(b.Context(), tasks.Request{AppID: appID, Items: items(all)}); err != nil {
+		b.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(b.Context())
+	ended := make(chan error, 1)
+	begun := time.Now()
+	go func() { ended <- w.Run(ctx) }()
+	counted.wait(b)
+	took := time.Since(begun)
+	stop()
+	if err := <-ended; err != nil {
+		b.Fatal(err)
+	}
+	bd.check(b, all)
+	return took
+}
+
+// check makes sure that the rate is one of right answers.
+func (bd *bed) check(b *testing.B, all []wechattest.Tap) {
+	b.Helper()
+	results := store.NewRedis(bd.rdb, time.Hour)
+	for at := 0; at < len(all); at += 1000 {
+		part := all[at:min(at+1000, len(all))]
+		ids := make([]string, len(part))
+		for i, tap := range part {
+			ids[i] = tap.CloudID
+		}
+		records, err := results.Lookup(b.Context(), appID, ids)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, rec := range records {
+			if rec.Status != store.Resolved {
+				b.Fatalf("a record is %q: %+v", rec.Status, rec.Error)
+			}
+		}
+	}
+}
+
+// BenchmarkDrain is the table of docs/architecture.md. The four lines of one run belong together.
+func BenchmarkDrain(b *testing.B) {
+	users, bulk := size(b, "BENCH_USERS", 40_000), size(b, "BENCH_BULK", 100_000)
+	sim := startSimulator(b)
+	ours := map[string]float64{}
+	run := func(name string, n int, f func(b *testing.B, bd *bed, all []wechattest.Tap) time.Duration) {
+		b.Run(fmt.Sprintf("%s/cloudIDs=%d", name, n), func(b *testing.B) {
+			for b.Loop() {
+				bd := newBed(b, sim)
+				took := f(b, bd, taps(n))
+				ours[name] = float64(n) / took.Seconds()
+				report(b, n, took)
+			}
+		})
+	}
+	run("bare-http-loop", users, bareLoop)
+	run("plain-asynq-worker", users, plainWorker)
+	run("cloudidq/group_by=openid", users, func(b *testing.B, bd *bed, all []wechattest.Tap) time.Duration {
+		return drain(b, bd, all, nil)
+	})
+	run("cloudidq/group_by=app", bulk, func(b *testing.B, bd *bed, all []wechattest.Tap) time.Duration {
+		return drain(b, bd, all, func(app *worker.App) { app.GroupByApp, app.BatchMax = true, 100 })
+	})
+	b.Logf("openid / plain = %.2f, openid / bare = %.2f, app / plain = %.1f",
+		ours["cloudidq/group_by=openid"]/ours["plain-asynq-worker"],
+		ours["cloudidq/group_by=openid"]/ours["bare-http-loop"],
+		ours["cloudidq/group_by=app"]/ours["plain-asynq-worker"])
+}

@@ -1,0 +1,69 @@
+package bench
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"cloudidq/internal/secret"
+	"cloudidq/internal/wechat"
+	"cloudidq/internal/wechat/wechattest"
+	"cloudidq/store"
+	"cloudidq/tasks"
+	"cloudidq/worker"
+)
+
+// BenchmarkIdleLatency is what one user waits in an idle system: from Resolve to the record that Wait returns, with the
+// default settings and a WeChat that answers after 1 ms.
+func BenchmarkIdleLatency(b *testing.B) {
+	bd := newBed(b, startSimulator(b, latencyEnv+"=1ms"))
+	client := bd.client(b)
+	results := store.NewRedis(bd.rdb, time.Hour)
+	w, err := worker.New(worker.Config{
+		Apps: []worker.App{{
+			AppID: appID, Tokens: wechat.StaticToken(secret.New(bd.sim.token)),
+			BatchMax: 20, BatchLinger: 5 * time.Millisecond, MaxInFlight: 64,
+		}},
+		Lifetime: 5 * time.Minute, Shares: map[string]int{tasks.QueueEvents: 6, tasks.QueueBackfill: 1},
+		Concurrency: 64, Fetchers: 2, ShutdownTimeout: 20 * time.Second,
+	}, bd.rdb, results, client, slog.New(slog.DiscardHandler))
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(b.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	producer := tasks.NewClient(bd.rdb, tasks.Options{})
+	defer producer.Close()
+
+	var took []time.Duration
+	for _, tap := range taps(b.N) {
+		began := time.Now()
+		resolveOne(b, producer, results, tap)
+		took = append(took, time.Since(began))
+	}
+	b.StopTimer()
+	stop()
+	if err := <-ended; err != nil {
+		b.Fatal(err)
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
+}
+
+func resolveOne(b *testing.B, producer *tasks.Client, results store.Results, tap wechattest.Tap) {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.Context(), 30*time.Second)
+	defer cancel()
+	receipt, err := producer.Resolve(ctx, tasks.Request{AppID: appID, Items: items([]wechattest.Tap{tap})})
+	if err != nil {
+		b.Fatal(err)
+	}
+	records, err := store.Wait(ctx, results, appID, []string{tap.CloudID}, receipt.AcceptedAt)
+	if err != nil || records[0].Status != store.Resolved {
+		b.Fatalf("record = %+v, %v", records, err)
+	}
+}
