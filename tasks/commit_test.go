@@ -21,7 +21,7 @@ type fakeQueue struct {
 	payloads []ResolvePayload
 }
 
-func (q *fakeQueue) EnqueueContext(ctx context.Context, task *asynq.Task, _ ...asynq.Option) (*asynq.TaskInfo, error) {
+func (q *fakeQueue) EnqueueContext(_ context.Context, task *asynq.Task, _ ...asynq.Option) (*asynq.TaskInfo, error) {
 	time.Sleep(q.delay)
 	p, err := ParseResolve(task.Payload())
 	if err != nil {
