@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -28,7 +27,7 @@ func (r *Redis) Save(ctx context.Context, taskID string, records []Record) error
 }
 
 func (r *Redis) saveAll(ctx context.Context, taskID string, records []Record) error {
-	me, now := owner(taskID), until(time.Now())
+	me := owner(taskID)
 	apps := byApp(records)
 	runs := make([]saving, 0, len(apps))
 	// Everything is encoded before anything is sent, so that a faulty record stops the whole call.
@@ -37,7 +36,7 @@ func (r *Redis) saveAll(ctx context.Context, taskID string, records []Record) er
 		if err != nil {
 			return err
 		}
-		args := append(make([]any, 0, 3+len(values)), me, now, r.ttl)
+		args := append(make([]any, 0, 2+len(values)), me, r.ttl)
 		for _, v := range values {
 			args = append(args, v)
 		}

@@ -58,7 +58,8 @@ type Worker struct {
 }
 
 // New returns a worker that has not started. rdb must not repeat commands by itself (MaxRetries: -1), since a dequeue
-// whose answer is lost would be repeated and leave a task behind; it stays the caller's to close, after Run.
+// whose answer is lost would be repeated and leave a task behind; it gets a hook that slows it down while Redis is away, and
+// stays the caller's to close, after Run.
 func New(cfg Config, rdb redis.UniversalClient, results store.Results, client openData, log *slog.Logger) (*Worker, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
@@ -67,6 +68,7 @@ func New(cfg Config, rdb redis.UniversalClient, results store.Results, client op
 	for _, app := range cfg.Apps {
 		apps[app.AppID] = app
 	}
+	rdb.AddHook(outageBrake{})
 	b := newBatcher(client, cfg.Apps)
 	mux := asynq.NewServeMux()
 	mux.Use(recoverPanics(log))
@@ -116,12 +118,12 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.log.Info("the worker is up", "apps", len(w.cfg.Apps), "concurrency", w.cfg.Concurrency, "servers", len(servers))
 	<-ctx.Done()
 	begun := time.Now()
-	w.log.Info("the worker stops", "timeout", w.cfg.ShutdownTimeout)
+	w.log.Info("the worker stops", "timeout", w.cfg.ShutdownTimeout.String())
 
 	stopRescue()
 	shutdown(servers)
 	w.batcher.close()
 	err = g.Wait()
-	w.log.Info("the worker has stopped", "took", time.Since(begun).Round(time.Millisecond))
+	w.log.Info("the worker has stopped", "took", time.Since(begun).Round(time.Millisecond).String())
 	return err
 }

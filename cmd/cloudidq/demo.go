@@ -127,7 +127,11 @@ func printReport(out io.Writer, cfg demo.Config, r demo.Report) error {
 		verdict = "RECORDS DIFFER FROM WHAT THE SIMULATOR KNOWS"
 	}
 	t.AppendRow(table.Row{"wrong", r.Wrong, verdict})
-	_, err := fmt.Fprintf(out, "%s\nfaults mixed in: %s\n", t.Render(), cfg.Faults)
+	faults := cfg.Faults.String()
+	if faults == "" {
+		faults = "none"
+	}
+	_, err := fmt.Fprintf(out, "%s\nfaults mixed in: %s\n", t.Render(), faults)
 	return err
 }
 

@@ -242,3 +242,31 @@ func TestUnreadablePayload_Archived(t *testing.T) {
 		return list[0].Retried == 0
 	})
 }
+
+// Redis goes away in the middle of the work and comes back with what its append-only file holds.
+func TestRedisRestart_EveryCloudIDEndsRight(t *testing.T) {
+	const n = 3000
+	s := newSite(t, wechattest.Config{
+		Seed: 11, Latency: 30 * time.Millisecond, Faults: wechattest.Faults{"busy": 0.05, "foreign": 0.02},
+	}, "--appendonly", "yes", "--appendfsync", "always")
+	twin := s.twin(t)
+	taps := s.enqueueMany(t, twin, n, 1500)
+	w := s.worker(t)
+	waitFor(t, "a part of the work", func() bool { _, ended := s.records(t, taps); return ended > n/5 })
+	s.redis.Kill()
+	time.Sleep(3 * time.Second) // the outage
+	s.redis.Restart()
+	var records []store.Record
+	waitFor(t, "all ends", func() bool {
+		var ended int
+		records, ended = s.records(t, taps)
+		return ended == n
+	})
+	checkTruth(t, twin, taps, records)
+	v := s.stats(t).Violations
+	if v.MixedOpenIDs != 0 || v.AfterDeadline != 0 {
+		t.Errorf("the simulator saw %+v", v)
+	}
+	w.term(t)
+	t.Logf("processor time of the worker: %s", w.cmd.ProcessState.UserTime()+w.cmd.ProcessState.SystemTime())
+}
