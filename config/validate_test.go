@@ -30,7 +30,7 @@ func TestLoad_Bounds(t *testing.T) {
 		bounds string
 	}{
 		{"store.result_ttl", inStore, [4]string{"1m", "720h", "59.999s", "720h0m1s"}, "1m and 720h"},
-		{"wechat.timeout", section("wechat", "timeout"), [4]string{"100ms", "30s", "99ms", "30.001s"}, "100ms and 30s"},
+		{"wechat.timeout", section("wechat", "timeout"), [4]string{"100ms", "15s", "99ms", "15.001s"}, "100ms and 15s"},
 		{"cloudid_lifetime", func(v string) string { return with("cloudid_lifetime: " + v + "\n") },
 			[4]string{"1s", "5m", "999ms", "5m0.001s"}, "1s and 5m"},
 		{"apps[0].batch_max", inApp("batch_max"), [4]string{"1", "100", "0", "101"}, "1 and 100"},

@@ -141,7 +141,7 @@ func TestEnqueueThenResult(t *testing.T) {
 	srv := redistest.Start(t)
 	good := goodConfig(t, srv.Addr)
 	status, stdout, stderr := invoke(t, "enqueue", "--config", good, "--appid", appA, "--openid", "o1", "73_a", "73_b")
-	if status != exitDone || stdout != "" || stderr != "enqueued 2 cloudIDs of "+appA+"\n" {
+	if status != exitDone || stdout != "" || stderr != "enqueued for "+appA+": 2\n" {
 		t.Errorf("enqueue: exit %d, stdout %q, stderr %q", status, stdout, stderr)
 	}
 	status, _, stderr = invoke(t, "enqueue", "--config", good, "--appid", appA, "--wait", "50ms", "73_c")
@@ -149,7 +149,7 @@ func TestEnqueueThenResult(t *testing.T) {
 		t.Errorf("enqueue --wait without a worker: exit %d, stderr %q", status, stderr)
 	}
 	status, stdout, stderr = invoke(t, "result", "--config", good, "--appid", appA, "73_a", "73_unknown")
-	if status != exitFailed || stdout != "" || !strings.Contains(stderr, "2 of 2 cloudIDs are unknown") {
+	if status != exitFailed || stdout != "" || !strings.Contains(stderr, "unknown cloudIDs: 2 of 2") {
 		t.Errorf("result: exit %d, stdout %q, stderr %q", status, stdout, stderr)
 	}
 }

@@ -100,7 +100,7 @@ func enqueue(ctx context.Context, s streams, cfg *config.Config, req tasks.Reque
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(s.err, "enqueued %d cloudIDs of %s\n", receipt.Enqueued, req.AppID)
+	fmt.Fprintf(s.err, "enqueued for %s: %d\n", req.AppID, receipt.Enqueued)
 	if wait == 0 {
 		return nil
 	}
@@ -131,7 +131,7 @@ func awaitRecords(
 		}
 	}
 	if unresolved > 0 {
-		return fmt.Errorf("%d of %d cloudIDs are not resolved", unresolved, len(records))
+		return fmt.Errorf("not resolved: %d of %d", unresolved, len(records))
 	}
 	return nil
 }

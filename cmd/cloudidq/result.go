@@ -69,7 +69,7 @@ func printFound(out io.Writer, records []store.Record) error {
 		return err
 	}
 	if unknown > 0 {
-		return fmt.Errorf("%d of %d cloudIDs are unknown", unknown, len(records))
+		return fmt.Errorf("unknown cloudIDs: %d of %d", unknown, len(records))
 	}
 	return nil
 }
