@@ -23,19 +23,19 @@ import (
 //
 // What a write does to the record that is there, "none" being also a value that is not of this layout:
 //
-//	there                       claim by task T                         save final   save pending
-//	none                        write; Claimed                          write        write
-//	0, free, lapsed or T's      owner and until; full TTL; Claimed      write        write (but see below)
-//	0, held by another          Busy                                    write        write, owner and until stay
-//	1, ended by T, free         Done                                    write        nothing
-//	1, free, lapsed or T's      owner and until; TTL goes on; Claimed   write        T's claim: owner, until := 0
-//	1, held by another          Busy                                    write        nothing
-//	2                           Done                                    nothing      nothing
+//	there                         claim by task T                         save final   save pending
+//	none                          write; Claimed                          write        write
+//	0, T's                        owner and until; full TTL; Claimed      write        write
+//	0, another's, free or lapsed  owner and until; full TTL; Claimed      write        write, owner and until stay
+//	0, held by another            Busy                                    write        write, owner and until stay
+//	1, ended by T, free           Done                                    write        nothing
+//	1, T's claim                  owner and until; TTL goes on; Claimed   write        owner and until := 0
+//	1, another's, free or lapsed  owner and until; TTL goes on; Claimed   write        nothing
+//	1, held by another            Busy                                    write        nothing
+//	2                             Done                                    nothing      nothing
 //
-// To write sets the full TTL, the task as owner, and until, which is zero but for a claim. Saving a pending record over
-// one of another owner leaves owner and until alone even if the claim has lapsed, since all may claim it as it is. A
-// task that gives back its claim on a record of rank 1 must not stay its owner: it would take the failure of a former
-// ask for its own.
+// To write sets the full TTL, the task as owner, and until, which is zero but for a claim. A task that gives back its
+// claim on a record of rank 1 must not stay its owner: it would take the failure of a former ask for its own.
 const (
 	keyPrefix = "cloudidq:{"
 	appLen    = 8

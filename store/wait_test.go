@@ -38,6 +38,14 @@ func ended(id string, status store.Status, at time.Time) store.Record {
 	return store.Record{AppID: "wx1", CloudID: id, Status: status, FinishedAt: store.At(at)}
 }
 
+// wait waits for cloudIDs of one app, for a minute at most.
+func wait(t *testing.T, r store.Results, ids []string, since time.Time) ([]store.Record, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	return store.Wait(ctx, r, "wx1", ids, since)
+}
+
 func TestWait_AllEnded_OneLookup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		since := time.Now()
@@ -47,7 +55,7 @@ func TestWait_AllEnded_OneLookup(t *testing.T) {
 			ended("3", store.Expired, since.Add(time.Second)),
 		}
 		fake := &lookups{answer: func(id string) store.Record { return want[id[0]-'1'] }}
-		got, err := store.Wait(t.Context(), fake, "wx1", []string{"1", "2", "3"}, since)
+		got, err := wait(t, fake, []string{"1", "2", "3"}, since)
 		if diff := cmp.Diff(want, got); err != nil || diff != "" {
 			t.Errorf("Wait: %v (-want +got):\n%s", err, diff)
 		}
@@ -59,7 +67,7 @@ func TestWait_AllEnded_OneLookup(t *testing.T) {
 
 func TestWait_NothingAsked(t *testing.T) {
 	fake := &lookups{}
-	got, err := store.Wait(t.Context(), fake, "wx1", nil, time.Now())
+	got, err := wait(t, fake, nil, time.Now())
 	if err != nil || len(got) != 0 || len(fake.asked) != 0 {
 		t.Errorf("Wait for nothing = %v, %v after %d lookups, want nothing", got, err, len(fake.asked))
 	}
@@ -75,7 +83,7 @@ func TestWait_OnlyOpenOnesAskedAgain_InOrder(t *testing.T) {
 			}
 			return ended(id, store.Failed, time.Now())
 		}}
-		got, err := store.Wait(t.Context(), fake, "wx1", []string{"1", "2", "3", "4"}, start)
+		got, err := wait(t, fake, []string{"1", "2", "3", "4"}, start)
 		if err != nil {
 			t.Fatalf("Wait: %v", err)
 		}
@@ -97,7 +105,7 @@ func TestWait_FailureOfFormerAsk_NotTheAnswer(t *testing.T) {
 		// Accepted within the millisecond in which the former ask had ended, or later.
 		for _, since := range []time.Time{start.Add(700 * time.Microsecond), start.Add(999 * time.Microsecond)} {
 			fake := &lookups{answer: func(id string) store.Record { return ended(id, store.Failed, start) }}
-			if _, err := store.Wait(t.Context(), fake, "wx1", []string{"1"}, since); err != nil {
+			if _, err := wait(t, fake, []string{"1"}, since); err != nil {
 				t.Errorf("Wait: %v", err)
 			}
 		}
@@ -109,7 +117,7 @@ func TestWait_FailureOfFormerAsk_NotTheAnswer(t *testing.T) {
 			}
 			return ended(id, store.Failed, start.Add(40*time.Millisecond))
 		}}
-		got, err := store.Wait(t.Context(), fake, "wx1", []string{"1"}, since)
+		got, err := wait(t, fake, []string{"1"}, since)
 		if err != nil || got[0].FinishedAt.Sub(start) != 40*time.Millisecond {
 			t.Errorf("Wait = %v, %v, want the second failure", got, err)
 		}
@@ -176,7 +184,7 @@ func TestWait_ContextEndedBefore(t *testing.T) {
 
 func TestWait_LookupFails_ErrorAtOnce(t *testing.T) {
 	fake := &lookups{fail: errors.New("down")}
-	if _, err := store.Wait(t.Context(), fake, "wx1", []string{"1"}, time.Now()); !errors.Is(err, fake.fail) {
+	if _, err := wait(t, fake, []string{"1"}, time.Now()); !errors.Is(err, fake.fail) {
 		t.Errorf("Wait = %v, want %v", err, fake.fail)
 	}
 }
