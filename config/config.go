@@ -47,7 +47,6 @@ type Config struct {
 	Apps   []App  `yaml:"apps" jsonschema:"required,minItems=1"`
 	Queues Queues `yaml:"queues" env:",prefix=QUEUES_"`
 	Worker Worker `yaml:"worker" env:",prefix=WORKER_"`
-	API    API    `yaml:"api" env:",prefix=API_"`
 	Log    Log    `yaml:"log" env:",prefix=LOG_"`
 
 	origin origin // where the values came from, for the place of a fault
@@ -88,7 +87,8 @@ type App struct {
 	// AppID is WeChat's id of the mini program: 1 to 64 letters, digits, - and _.
 	AppID string `yaml:"appid" jsonschema:"required,pattern=^[A-Za-z0-9_-]{1\\,64}$"`
 	Token Token  `yaml:"token" jsonschema:"required"`
-	// GroupBy says which cloudIDs share a request: openid, those of one user; app, those that came without an openid.
+	// GroupBy says which cloudIDs share a request: openid, those of one user; app, those of all users, in requests that
+	// carry no openid, which WeChat demands for sensitive data.
 	GroupBy string `yaml:"group_by" default:"openid" oneof:"openid,app"`
 	// BatchMax is how many cloudIDs go into one request at most. 1 to 100.
 	BatchMax int `yaml:"batch_max" default:"20" min:"1" max:"100"`
@@ -114,24 +114,16 @@ type Queues struct {
 	Events int `yaml:"events" env:"EVENTS" default:"6" min:"1" max:"100"`
 	// Backfill is the share of the cloudIDs from files. 1 to 100.
 	Backfill int `yaml:"backfill" env:"BACKFILL" default:"1" min:"1" max:"100"`
-	// Webhooks is the share of the deliveries. 1 to 100.
-	Webhooks int `yaml:"webhooks" env:"WEBHOOKS" default:"3" min:"1" max:"100"`
 }
 
 // Worker is how one worker process works.
 type Worker struct {
 	// Concurrency is how many tasks are handled at once. 1 to 4096.
 	Concurrency int `yaml:"concurrency" env:"CONCURRENCY" default:"64" min:"1" max:"4096"`
-	// Fetchers is how many loops take tasks from the events queue. 1 to 16.
+	// Fetchers is how many loops take tasks from each queue. 1 to 16.
 	Fetchers int `yaml:"fetchers" env:"FETCHERS" default:"2" min:"1" max:"16"`
 	// ShutdownTimeout is how long a stopping worker lets its tasks finish before it gives them back. 1s to 10m.
 	ShutdownTimeout time.Duration `yaml:"shutdown_timeout" env:"SHUTDOWN_TIMEOUT" default:"20s" min:"1s" max:"10m"`
-}
-
-// API is how single requests are taken in.
-type API struct {
-	// CommitLinger is how long a single request waits for others, to share their task. 0s to 1s.
-	CommitLinger time.Duration `yaml:"commit_linger" env:"COMMIT_LINGER" default:"2ms" min:"0s" max:"1s"`
 }
 
 // Log is what is written to standard error.

@@ -12,11 +12,11 @@ import (
 
 // later are the keys that a later version takes, by their section.
 var later = map[string][]string{
-	"":             {"components", "webhooks", "ops"},
+	"":             {"components", "webhooks", "api", "ops"},
+	"queues":       {"webhooks"},
 	"store":        {"dsn", "keyset"},
 	"apps[]":       {"webhook", "rate_per_minute"},
 	"apps[].token": {"url", "header", "component", "refresh_token", "from_appid", "path"},
-	"api":          {"listen", "keys"},
 }
 
 const notYet = "is not available in this version"

@@ -47,7 +47,7 @@ func TestSchema_TakesWhatLoadTakes(t *testing.T) {
 	schema := compiled(t)
 	for _, text := range []string{
 		string(config.Example()), minimal, printable, yamlOf(t, load(t, printable, nil)),
-		with("redis: {url: embedded}\n"), with("api: {commit_linger: 1.5ms}\nwechat: {timeout: 1s500ms}\n"),
+		with("redis: {url: embedded}\n"), with("worker: {shutdown_timeout: 1500.5ms}\nwechat: {timeout: 1s500ms}\n"),
 	} {
 		load(t, text, nil)
 		if err := schema.Validate(tree(t, text)); err != nil {

@@ -38,11 +38,9 @@ func TestLoad_Bounds(t *testing.T) {
 		{"apps[0].max_in_flight", inApp("max_in_flight"), [4]string{"1", "4096", "0", "4097"}, "1 and 4096"},
 		{"queues.events", section("queues", "events"), [4]string{"1", "100", "0", "101"}, "1 and 100"},
 		{"queues.backfill", section("queues", "backfill"), [4]string{"1", "100", "0", "101"}, "1 and 100"},
-		{"queues.webhooks", section("queues", "webhooks"), [4]string{"1", "100", "-1", "101"}, "1 and 100"},
 		{"worker.concurrency", section("worker", "concurrency"), [4]string{"1", "4096", "0", "4097"}, "1 and 4096"},
 		{"worker.fetchers", section("worker", "fetchers"), [4]string{"1", "16", "0", "17"}, "1 and 16"},
 		{"worker.shutdown_timeout", section("worker", "shutdown_timeout"), [4]string{"1s", "10m", "999ms", "10m1s"}, "1s and 10m"},
-		{"api.commit_linger", section("api", "commit_linger"), [4]string{"0s", "1s", "-2ms", "2s"}, "0s and 1s"},
 	} {
 		t.Run(test.path, func(t *testing.T) {
 			t.Parallel()

@@ -51,7 +51,7 @@ func newResolution(h *resolver, taskID string, p tasks.ResolvePayload) *resoluti
 				AppID: p.AppID, OpenID: it.OpenID, CloudID: it.CloudID, Status: store.Pending,
 				Reference: it.Reference, AcceptedAt: store.At(accepted),
 			},
-			sendBy: sendBy(obtainedAt(it, p, accepted), h.lifetime),
+			sendBy: sendBy(obtainedAt(it, accepted), h.lifetime),
 			open:   true,
 		})
 	}
@@ -59,7 +59,7 @@ func newResolution(h *resolver, taskID string, p tasks.ResolvePayload) *resoluti
 }
 
 // obtainedAt is when the item's lifetime began. A front end's clock may run ahead, so acceptance bounds it.
-func obtainedAt(it tasks.Item, p tasks.ResolvePayload, accepted time.Time) time.Time {
+func obtainedAt(it tasks.Item, accepted time.Time) time.Time {
 	if it.ObtainedAt.IsZero() || it.ObtainedAt.After(accepted) {
 		return accepted
 	}

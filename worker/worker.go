@@ -83,19 +83,19 @@ func New(cfg Config, rdb redis.UniversalClient, results store.Results, client op
 
 func (c *Config) validate() error {
 	var faults []error
-	atLeast := func(name string, value, bound int) {
-		if value < bound {
-			faults = append(faults, fmt.Errorf("worker: %s is %d, at least %d is needed", name, value, bound))
+	positive := func(name string, value int) {
+		if value < 1 {
+			faults = append(faults, fmt.Errorf("worker: %s is %d, at least 1 is needed", name, value))
 		}
 	}
-	atLeast("Concurrency", c.Concurrency, 1)
-	atLeast("Fetchers", c.Fetchers, 1)
+	positive("Concurrency", c.Concurrency)
+	positive("Fetchers", c.Fetchers)
 	if c.Lifetime <= 0 || c.ShutdownTimeout <= 0 {
 		faults = append(faults, errors.New("worker: Lifetime and ShutdownTimeout must be positive"))
 	}
 	for _, app := range c.Apps {
-		atLeast("BatchMax of an app", app.BatchMax, 1)
-		atLeast("MaxInFlight of an app", app.MaxInFlight, 1)
+		positive("BatchMax of an app", app.BatchMax)
+		positive("MaxInFlight of an app", app.MaxInFlight)
 	}
 	return errors.Join(faults...)
 }

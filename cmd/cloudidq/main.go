@@ -45,14 +45,13 @@ func run(ctx context.Context, args []string, s streams) int {
 	if err == nil {
 		return exitDone
 	}
-	if !errors.Is(err, errTold) {
+	if faults, ok := errors.AsType[config.Faults](err); ok {
+		fmt.Fprintf(s.err, "%v\n", faults) // one a line, each beginning with its place
+	} else {
 		fmt.Fprintf(s.err, "cloudidq: %v\n", err)
 	}
 	return exitStatus(err)
 }
-
-// errTold is the error of a command that has said what is wrong.
-var errTold = errors.New("told")
 
 // usageError is an error of the command line.
 type usageError struct{ err error }

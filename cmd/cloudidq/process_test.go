@@ -52,7 +52,7 @@ type process struct {
 
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(os.Args[0], args...), exited: make(chan struct{})}
+	p := &process{cmd: exec.CommandContext(context.Background(), os.Args[0], args...), exited: make(chan struct{})}
 	// Without the option the race detector lets a process linger for a second after its end.
 	p.cmd.Env = append(os.Environ(), runAsMain+"=1", "SECRET_A="+tokA, "GORACE=atexit_sleep_ms=0")
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.err
@@ -139,7 +139,7 @@ func (s *site) startSim(t *testing.T) {
 	s.wechat = start(t, "sim", "--listen", s.addr, "--latency", s.sim.Latency.String(), "--faults", s.sim.Faults.String(),
 		"--seed", fmt.Sprint(s.sim.Seed), "--secret", tokA)
 	waitFor(t, "the simulator", func() bool {
-		conn, err := net.DialTimeout("tcp", s.addr, time.Second)
+		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(t.Context(), "tcp", s.addr)
 		if err != nil {
 			return false
 		}
@@ -182,7 +182,11 @@ func (s *site) twin(t *testing.T) *wechattest.Simulator {
 
 func (s *site) stats(t *testing.T) wechattest.Stats {
 	t.Helper()
-	resp, err := http.Get(s.url + "/sim/stats")
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/sim/stats", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -273,7 +277,7 @@ func waitFor(t *testing.T, what string, done func() bool) {
 
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ func newSim(s streams) *cobra.Command {
 	flags.DurationVar(&cfg.Latency, "latency", 0, "time every answer takes")
 	flags.StringVar(&faults, "faults", "", "faults, as `NAME=P,…` with P from 0 to 1")
 	flags.IntVar(&cfg.Users, "users", wechattest.DefaultUsers, "users that GET /sim/cloudids plays")
-	flags.Uint64Var(&cfg.Seed, "seed", 1, "decides users, cloudIDs, data and faults")
+	flags.Uint64Var(&cfg.Seed, "seed", 1, "decides users, cloudIDs, data and faults; simulators of one seed agree")
 	flags.StringVar(&cfg.Secret, "secret", "", "AppSecret that stable_token demands (default: any)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		var err error
