@@ -1,0 +1,72 @@
+# make help lists the targets. CI runs `make check`.
+
+GO       ?= go
+CONFIG   ?= cloudidq.yaml
+FUZZTIME ?= 20s
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+# The linter is built once per version, outside of the tree and of go.mod.
+GOLANGCI_VERSION := v2.15.0
+CACHE            := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cloudidq-ci
+GOLANGCI         := $(CACHE)/bin/$(GOLANGCI_VERSION)/golangci-lint
+
+.DEFAULT_GOAL := help
+.PHONY: help build test race check fmt fmt-check vet lint tidy tidy-check bench bench-micro fuzz run demo docker deps
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build bin/cloudidq, static
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/cloudidq ./cmd/cloudidq
+
+test: deps ## run all tests, with the race detector and in random order
+	$(GO) test -race -shuffle=on ./...
+
+race: test ## the same as test
+
+check: ## all that CI does
+	@for step in fmt-check vet lint tidy-check build test; do \
+		printf '\n== %s\n' "$$step"; $(MAKE) --no-print-directory "$$step" || exit; \
+	done
+
+fmt: ## format the Go files
+	gofmt -w .
+
+fmt-check: ## list the Go files that are not formatted
+	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "not formatted, make fmt does it:"; echo "$$files"; exit 1; fi
+
+vet: ## run go vet
+	$(GO) vet ./...
+
+lint: $(GOLANGCI) ## run golangci-lint as .golangci.yml says
+	$(GOLANGCI) run ./...
+
+$(GOLANGCI):
+	GOBIN=$(dir $@) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+
+tidy: ## bring go.mod and go.sum up to date
+	$(GO) mod tidy
+
+tidy-check: ## show what tidy would change
+	$(GO) mod tidy -diff
+
+bench: ## measure the whole against other ways to do it
+	$(GO) test -run '^$$' -bench . -benchmem ./bench
+
+bench-micro: ## measure single parts
+	$(GO) test -run '^$$' -bench . -benchmem ./worker ./internal/wechat ./store ./tasks
+
+fuzz: ## run every fuzz test for FUZZTIME (20s)
+	@GO=$(GO) .ci/fuzz $(FUZZTIME)
+
+run: build ## run a worker with CONFIG (cloudidq.yaml)
+	./bin/cloudidq worker --config $(CONFIG)
+
+demo: ## run everything in one process against a simulated WeChat
+	$(GO) run ./cmd/cloudidq demo
+
+docker: ## build the image cloudidq
+	docker build --build-arg VERSION=$(VERSION) -t cloudidq .
+
+deps: # what the tests run besides Go
+	@.ci/deps redis-server cc
