@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -90,12 +91,6 @@ func items(all []wechattest.Tap) []tasks.Item {
 	return out
 }
 
-// report prints one rate as the benchmark's own figure.
-func report(b *testing.B, n int, took time.Duration) {
-	b.ReportMetric(float64(n)/took.Seconds(), "cloudIDs/s")
-	b.ReportMetric(0, "ns/op") // one drain is one run; the rate is the figure
-}
-
 // drain lets cloudidq resolve what has been enqueued and returns how long the last record took.
 func drain(b *testing.B, bd *bed, all []wechattest.Tap, change func(*worker.App)) time.Duration {
 	b.Helper()
@@ -157,31 +152,42 @@ func (bd *bed) check(b *testing.B, all []wechattest.Tap) {
 	}
 }
 
-// BenchmarkDrain is the table of docs/architecture.md. The four lines of one run belong together.
+// BenchmarkDrain runs the four in turn; x-plain and x-bare are the ratios to the first two of the same run.
 func BenchmarkDrain(b *testing.B) {
 	users, bulk := size(b, "BENCH_USERS", 40_000), size(b, "BENCH_BULK", 100_000)
 	sim := startSimulator(b)
-	ours := map[string]float64{}
+	rates := map[string]float64{}
 	run := func(name string, n int, f func(b *testing.B, bd *bed, all []wechattest.Tap) time.Duration) {
 		b.Run(fmt.Sprintf("%s/cloudIDs=%d", name, n), func(b *testing.B) {
 			for b.Loop() {
-				bd := newBed(b, sim)
-				took := f(b, bd, taps(n))
-				ours[name] = float64(n) / took.Seconds()
-				report(b, n, took)
+				took := f(b, newBed(b, sim), taps(n))
+				rates[name] = float64(n) / took.Seconds()
 			}
+			report(b, rates, name)
 		})
 	}
-	run("bare-http-loop", users, bareLoop)
-	run("plain-asynq-worker", users, plainWorker)
+	run(bare, users, bareLoop)
+	run(plain, users, plainWorker)
 	run("cloudidq/group_by=openid", users, func(b *testing.B, bd *bed, all []wechattest.Tap) time.Duration {
 		return drain(b, bd, all, nil)
 	})
 	run("cloudidq/group_by=app", bulk, func(b *testing.B, bd *bed, all []wechattest.Tap) time.Duration {
 		return drain(b, bd, all, func(app *worker.App) { app.GroupByApp, app.BatchMax = true, 100 })
 	})
-	b.Logf("openid / plain = %.2f, openid / bare = %.2f, app / plain = %.1f",
-		ours["cloudidq/group_by=openid"]/ours["plain-asynq-worker"],
-		ours["cloudidq/group_by=openid"]/ours["bare-http-loop"],
-		ours["cloudidq/group_by=app"]/ours["plain-asynq-worker"])
+}
+
+const (
+	bare  = "bare-http-loop"
+	plain = "plain-asynq-worker"
+)
+
+// report prints the rate of one way, and its ratio to the peers that have run before it.
+func report(b *testing.B, rates map[string]float64, name string) {
+	b.ReportMetric(0, "ns/op") // one drain is one run; the rate is the figure
+	b.ReportMetric(rates[name], "cloudIDs/s")
+	for _, peer := range []string{plain, bare} {
+		if rate, ran := rates[peer]; ran && name != bare && name != peer {
+			b.ReportMetric(rates[name]/rate, "x-"+peer[:strings.IndexByte(peer, '-')])
+		}
+	}
 }
