@@ -2,64 +2,14 @@ package wechat
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"time"
+
+	"github.com/sethvargo/go-retry"
 )
-
-// Config is what a Client needs to know.
-type Config struct {
-	BaseURL  string        // such as https://api.weixin.qq.com; http:// serves the side-car of cloud hosting
-	Timeout  time.Duration // of one HTTP attempt; default 5s
-	MaxConns int           // connections to the host at once; default 512
-}
-
-const (
-	defaultTimeout  = 5 * time.Second
-	defaultMaxConns = 512
-)
-
-func (c Config) timeout() time.Duration {
-	if c.Timeout == 0 {
-		return defaultTimeout
-	}
-	return c.Timeout
-}
-
-func (c Config) maxConns() int {
-	if c.MaxConns == 0 {
-		return defaultMaxConns
-	}
-	return c.MaxConns
-}
-
-// parse returns the base URL, or all that is wrong with the configuration. The URL is not repeated in the errors: who
-// writes a password into it should not find it in the log.
-func (c Config) parse() (*url.URL, error) {
-	var faults []error
-	base, err := url.Parse(strings.TrimRight(c.BaseURL, "/") + "/") // without its slash JoinPath leaves the path relative
-	switch {
-	case err != nil:
-		faults = append(faults, errors.New("base URL: not a URL"))
-	case base.Scheme != "https" && base.Scheme != "http", base.Host == "":
-		faults = append(faults, errors.New("base URL: want http:// or https:// and a host"))
-	case base.User != nil, base.RawQuery != "", base.ForceQuery, base.Fragment != "":
-		faults = append(faults, errors.New("base URL: want neither user, query nor fragment"))
-	}
-	if c.Timeout < 0 {
-		faults = append(faults, fmt.Errorf("timeout: want more than 0, not %v", c.Timeout))
-	}
-	if c.MaxConns < 0 {
-		faults = append(faults, fmt.Errorf("max conns: want more than 0, not %d", c.MaxConns))
-	}
-	return base, errors.Join(faults...)
-}
 
 // Client calls WeChat's HTTP API. It is safe for concurrent use; one serves all apps of a process.
 type Client struct {
@@ -100,26 +50,20 @@ func New(cfg Config) (*Client, error) {
 	}, nil
 }
 
-// newTransport returns a transport of our own, so that no setting of another package changes it.
-func newTransport(maxConns int) *http.Transport {
-	var protocols http.Protocols
-	protocols.SetHTTP1(true) // a connection per request in flight: one that hangs holds up no other
-	return &http.Transport{
-		Proxy:       nil, // tokens go nowhere but to the host in the configuration
-		DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-		TLSClientConfig: &tls.Config{
-			MinVersion:         tls.VersionTLS12,
-			ClientSessionCache: tls.NewLRUClientSessionCache(0), // spares a new connection most of its handshake
-		},
-		TLSHandshakeTimeout:    5 * time.Second,
-		MaxConnsPerHost:        maxConns,
-		MaxIdleConns:           maxConns,
-		MaxIdleConnsPerHost:    maxConns,
-		IdleConnTimeout:        30 * time.Second, // before the other side does it: usual front ends wait 60 s or longer
-		DisableCompression:     true,             // a small answer cannot unpack into a huge one
-		MaxResponseHeaderBytes: 64 << 10,
-		Protocols:              &protocols,
+// GetOpenData exchanges the cloudIDs of a request and returns exactly one outcome per item, in the order of req.Items.
+// An error of the call as a whole is the Err of every item that was still open.
+//
+// It repeats what may pass on repetition, three tries in about 3 seconds, and asks again only for what is still open and
+// whose SendBy has not passed. A refused token is replaced once. Whether an exchange may be asked for twice, should the
+// first answer have been lost, WeChat does not say.
+func (c *Client) GetOpenData(ctx context.Context, tokens TokenSource, req Request) []Outcome {
+	x := newExchange(c, tokens, req)
+	// The error is that of the last try, or the context's; the outcomes tell more.
+	_ = retry.Do(ctx, x.backoff(), x.try)
+	if ctx.Err() != nil {
+		x.fail(transient(interrupted))
 	}
+	return x.outcomes
 }
 
 // Close ends token fetches that are under way, waits for them and closes idle connections. Call it after the last

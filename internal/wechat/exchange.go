@@ -23,22 +23,6 @@ const textNotSent = "not sent: its lifetime is over"
 // errOpen asks for another try because items are still open.
 var errOpen = errors.New("wechat: items still open")
 
-// GetOpenData exchanges the cloudIDs of a request and returns exactly one outcome per item, in the order of req.Items.
-// An error of the call as a whole is the Err of every item that was still open.
-//
-// It repeats what may pass on repetition, three tries in about 3 seconds, and asks again only for what is still open and
-// whose SendBy has not passed. A refused token is replaced once. Whether an exchange may be asked for twice, should the
-// first answer have been lost, WeChat does not say.
-func (c *Client) GetOpenData(ctx context.Context, tokens TokenSource, req Request) []Outcome {
-	x := newExchange(c, tokens, req)
-	// The error is that of the last try, or the context's; the outcomes tell more.
-	_ = retry.Do(ctx, x.backoff(), x.try)
-	if ctx.Err() != nil {
-		x.fail(transient(interrupted))
-	}
-	return x.outcomes
-}
-
 // exchange is one GetOpenData under way.
 type exchange struct {
 	client *Client
