@@ -59,7 +59,7 @@ func newBatcher(client openData, apps []App) *batcher {
 	ctx, cancel := context.WithCancel(context.Background())
 	b := &batcher{wechat: client, runCtx: ctx, cancel: cancel, lanes: make(map[string]*lane, len(apps))}
 	for _, app := range apps {
-		b.lanes[app.AppID] = newLane(app)
+		b.lanes[app.AppID] = newLane(app, &b.mu)
 	}
 	return b
 }
@@ -129,10 +129,16 @@ func (b *batcher) release(l *lane, bt *batch) {
 	}
 	bt.ready = true
 	l.ready.push(bt)
-	if l.running < l.app.MaxInFlight {
-		l.running++
-		b.running.Go(func() { b.run(l) })
+	b.startRun(l)
+}
+
+// startRun lets one more goroutine send, if there is something to send and a request is free. Called with mu held.
+func (b *batcher) startRun(l *lane) {
+	if b.closed || l.ready.empty() || l.running+l.resting >= l.app.MaxInFlight {
+		return
 	}
+	l.running++
+	b.running.Go(func() { b.run(l) })
 }
 
 // run sends what is in line until nothing is.
@@ -154,11 +160,13 @@ func (b *batcher) take(l *lane) (openID string, entries []entry) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for {
-		bt := l.ready.pop()
-		if bt == nil || b.closed {
+		// One that wants its request back goes first; it takes what is ready afterwards, in this one's place.
+		if b.closed || l.ready.empty() || l.running+l.resting > l.app.MaxInFlight {
 			l.running--
+			l.freed.Signal()
 			return "", nil
 		}
+		bt := l.ready.pop()
 		if l.open[bt.openID] == bt {
 			delete(l.open, bt.openID)
 		}
@@ -190,6 +198,9 @@ func (b *batcher) withdraw(w *waiter) (dropped int) {
 func (b *batcher) close() {
 	b.mu.Lock()
 	b.closed = true
+	for _, l := range b.lanes {
+		l.freed.Broadcast()
+	}
 	b.mu.Unlock()
 	b.cancel()
 	b.running.Wait()

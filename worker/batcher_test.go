@@ -20,6 +20,7 @@ const testApp = "wx0000000000000001"
 // fakeWeChat answers every cloudID with data, after a delay, unless answer says otherwise.
 type fakeWeChat struct {
 	delay  time.Duration
+	rest   time.Duration // before the answer: a wait between two tries
 	answer func(req wechat.Request) *wechat.Error
 
 	mu       sync.Mutex
@@ -31,6 +32,13 @@ type fakeWeChat struct {
 func (f *fakeWeChat) GetOpenData(ctx context.Context, _ wechat.TokenSource, req wechat.Request) []wechat.Outcome {
 	f.enter(req)
 	defer f.leave()
+	if f.rest > 0 {
+		f.leave()
+		req.Slot.Release()
+		time.Sleep(f.rest)
+		req.Slot.Acquire()
+		f.enter(wechat.Request{})
+	}
 	var refusal *wechat.Error
 	if f.answer != nil {
 		refusal = f.answer(req)
@@ -53,7 +61,9 @@ func (f *fakeWeChat) GetOpenData(ctx context.Context, _ wechat.TokenSource, req 
 func (f *fakeWeChat) enter(req wechat.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.requests = append(f.requests, req)
+	if req.Items != nil {
+		f.requests = append(f.requests, req)
+	}
 	f.inFlight++
 	f.peak = max(f.peak, f.inFlight)
 }
@@ -186,6 +196,26 @@ func TestBatcher_BatchInLineTakesMore(t *testing.T) {
 	})
 }
 
+func TestBatcher_WaitingCallsFreeTheirRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeWeChat{rest: time.Second, delay: 10 * time.Millisecond}
+		b := newBatcher(f, []App{app(func(a *App) { a.MaxInFlight = 2 })})
+		defer b.close()
+		var asks []ask
+		for i := range 20 {
+			asks = append(asks, asksOf(fmt.Sprintf("o%d", i), 0, 1)...)
+		}
+		begun := time.Now()
+		b.add(testApp, asks).collect(20)
+		if took := time.Since(begun); took > 1200*time.Millisecond {
+			t.Errorf("20 calls that each wait a second took %s, want them to wait side by side", took)
+		}
+		if f.peak > 2 {
+			t.Errorf("%d requests at once, want 2", f.peak)
+		}
+	})
+}
+
 func TestBatcher_AppsDoNotWaitForEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeWeChat{delay: time.Second}
@@ -309,7 +339,8 @@ func TestBatcher_Rules(t *testing.T) {
 				a.MaxInFlight = rapid.IntRange(1, 4).Draw(rt, "max_in_flight")
 			})
 			limit := rapid.IntRange(1, 7).Draw(rt, "limit of WeChat")
-			f := &fakeWeChat{delay: 10 * time.Millisecond, answer: func(req wechat.Request) *wechat.Error {
+			rest := time.Duration(rapid.IntRange(0, 20).Draw(rt, "rest")) * time.Millisecond
+			f := &fakeWeChat{delay: 10 * time.Millisecond, rest: rest, answer: func(req wechat.Request) *wechat.Error {
 				if len(req.Items) > limit {
 					return &wechat.Error{Class: wechat.ClassBatch}
 				}

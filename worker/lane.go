@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"sync"
 	"time"
 
 	"cloudidq/internal/wechat"
@@ -16,14 +17,44 @@ type lane struct {
 	app     App
 	open    map[string]*batch // by openid: what more entries may join
 	ready   fifo              // in line
-	running int               // goroutines that send, at most app.MaxInFlight
+	running int               // requests under way, at most app.MaxInFlight
+	resting int               // goroutines that want their request back after a wait between two tries
+	freed   *sync.Cond        // on batcher.mu: running has become less
 
 	learnt      int // batch size that WeChat took after it had refused a larger one; 0 = none
 	learntUntil time.Time
 }
 
-func newLane(app App) *lane {
-	return &lane{app: app, open: make(map[string]*batch)}
+func newLane(app App, mu *sync.Mutex) *lane {
+	return &lane{app: app, open: make(map[string]*batch), freed: sync.NewCond(mu)}
+}
+
+// slot is one request of a lane, in the hands of a goroutine of the batcher.
+type slot struct {
+	b *batcher
+	l *lane
+}
+
+// Release lets another batch be sent while this one waits between two tries: max_in_flight counts requests, and a storm
+// of "system busy" must not keep the rest waiting.
+func (s slot) Release() {
+	s.b.mu.Lock()
+	defer s.b.mu.Unlock()
+	s.l.running--
+	s.b.startRun(s.l)
+	s.l.freed.Signal()
+}
+
+// Acquire waits for a request that is free. Those who come back go before new batches, see take.
+func (s slot) Acquire() {
+	s.b.mu.Lock()
+	defer s.b.mu.Unlock()
+	s.l.resting++
+	for s.l.running >= s.l.app.MaxInFlight && !s.b.closed {
+		s.l.freed.Wait()
+	}
+	s.l.resting--
+	s.l.running++
 }
 
 func (l *lane) batchLimit(now time.Time) int {
@@ -37,7 +68,7 @@ func (l *lane) batchLimit(now time.Time) int {
 // the bad item stands alone. It returns the size of the largest request that passed, or 0 if one item was refused even
 // alone: then the size was not at fault.
 func (b *batcher) send(l *lane, openID string, entries []entry) (passed int) {
-	req := wechat.Request{AppID: l.app.AppID, OpenID: openID, Items: make([]wechat.Item, len(entries))}
+	req := wechat.Request{AppID: l.app.AppID, OpenID: openID, Items: make([]wechat.Item, len(entries)), Slot: slot{b, l}}
 	for i, e := range entries {
 		req.Items[i] = e.item
 	}
@@ -79,10 +110,10 @@ type fifo struct {
 
 func (q *fifo) push(b *batch) { q.items = append(q.items, b) }
 
+func (q *fifo) empty() bool { return q.head == len(q.items) }
+
+// pop takes the first one; the queue must not be empty.
 func (q *fifo) pop() *batch {
-	if q.head == len(q.items) {
-		return nil
-	}
 	b := q.items[q.head]
 	q.items[q.head] = nil
 	q.head++

@@ -33,6 +33,7 @@ type exchange struct {
 	open     []int // the items without an end yet, as indexes
 	token    Token // the one last used
 	replaced bool  // the token was refused once
+	resting  bool  // the slot is given back
 }
 
 func newExchange(c *Client, tokens TokenSource, req Request) *exchange {
@@ -57,13 +58,34 @@ func (x *exchange) backoff() retry.Backoff {
 	waits = retry.WithMaxRetries(maxTries-1, retry.WithMaxDuration(retryUntil, waits))
 	return retry.BackoffFunc(func() (time.Duration, bool) {
 		wait, stop := waits.Next()
-		return wait, stop || x.allLate(time.Now().Add(wait))
+		if stop || x.allLate(time.Now().Add(wait)) {
+			return wait, true
+		}
+		x.rest()
+		return wait, false
 	})
+}
+
+// rest gives the slot back for the wait that follows.
+func (x *exchange) rest() {
+	if x.req.Slot != nil && !x.resting {
+		x.resting = true
+		x.req.Slot.Release()
+	}
+}
+
+// resume takes the slot again.
+func (x *exchange) resume() {
+	if x.resting {
+		x.req.Slot.Acquire()
+		x.resting = false
+	}
 }
 
 // try sends what is open, and once more if the token was refused for the first time. The error it returns steers the
 // repetition alone.
 func (x *exchange) try(ctx context.Context) error {
+	x.resume()
 	failure := x.sendOpen(ctx)
 	if failure != nil && failure.Class == ClassToken && !x.replaced {
 		x.replaced = true

@@ -29,6 +29,14 @@ type Request struct {
 	AppID  string
 	OpenID string // empty where the app groups by app: the call then carries no openid
 	Items  []Item // no cloudID twice
+	Slot   Slot   // held when GetOpenData is called; nil = nobody counts requests
+}
+
+// Slot is the caller's leave to have one request under way. GetOpenData gives it back while it waits between two tries,
+// so that a call that waits keeps no other from being sent, and holds it again when it returns.
+type Slot interface {
+	Release()
+	Acquire() // may block
 }
 
 // Item is one cloudID of a request.
