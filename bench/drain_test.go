@@ -107,7 +107,9 @@ func drain(b *testing.B, bd *bed, all []wechattest.Tap, change func(*worker.App)
 		Apps: []worker.App{app}, Lifetime: 5 * time.Minute,
 		Shares:      map[string]int{tasks.QueueEvents: 6, tasks.QueueBackfill: 1},
 		Concurrency: 64, Fetchers: 2, ShutdownTimeout: 20 * time.Second,
-	}, bd.rdb, counted, client, slog.New(slog.DiscardHandler))
+	}, worker.Parts{
+		Queue: bd.rdb, Results: counted, WeChat: client, Pauses: store.NewPauses(bd.rdb), Log: slog.New(slog.DiscardHandler),
+	})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -28,7 +28,9 @@ func BenchmarkIdleLatency(b *testing.B) {
 		}},
 		Lifetime: 5 * time.Minute, Shares: map[string]int{tasks.QueueEvents: 6, tasks.QueueBackfill: 1},
 		Concurrency: 64, Fetchers: 2, ShutdownTimeout: 20 * time.Second,
-	}, bd.rdb, results, client, slog.New(slog.DiscardHandler))
+	}, worker.Parts{
+		Queue: bd.rdb, Results: results, WeChat: client, Pauses: store.NewPauses(bd.rdb), Log: slog.New(slog.DiscardHandler),
+	})
 	if err != nil {
 		b.Fatal(err)
 	}

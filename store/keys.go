@@ -58,9 +58,7 @@ const maxUntil = 1e13 - 1
 
 // keys returns the key of each of n cloudIDs of one app. All lie in one string, so that they cost one allocation.
 func keys(appID string, n int, cloudID func(int) string) []string {
-	app := sha256.Sum256([]byte(appID))
-	prefix := keyPrefix + hex.EncodeToString(app[:appLen/2]) + "}:"
-
+	prefix := appPrefix(appID)
 	id := append(make([]byte, 0, 256), appID...)
 	id = append(id, 0)
 	all := make([]byte, 0, n*keyLen)
@@ -75,6 +73,12 @@ func keys(appID string, n int, cloudID func(int) string) []string {
 		out[i] = joined[i*keyLen : (i+1)*keyLen]
 	}
 	return out
+}
+
+// appPrefix begins the keys of an app.
+func appPrefix(appID string) string {
+	app := sha256.Sum256([]byte(appID))
+	return keyPrefix + hex.EncodeToString(app[:appLen/2]) + "}:"
 }
 
 // owner is how a value names a task.

@@ -20,6 +20,8 @@ type openData interface {
 // A handler adds its entries, reads their answers from the waiter's channel, and withdraws the waiter to leave early.
 type batcher struct {
 	wechat openData
+	rates  rates           // nil = no app has a rate
+	tell   func(pauseNews) // called without mu; does not block
 	runCtx context.Context // of every request; ends with close
 	cancel context.CancelFunc
 
@@ -57,7 +59,9 @@ type batch struct {
 
 func newBatcher(client openData, apps []App) *batcher {
 	ctx, cancel := context.WithCancel(context.Background())
-	b := &batcher{wechat: client, runCtx: ctx, cancel: cancel, lanes: make(map[string]*lane, len(apps))}
+	b := &batcher{
+		wechat: client, tell: func(pauseNews) {}, runCtx: ctx, cancel: cancel, lanes: make(map[string]*lane, len(apps)),
+	}
 	for _, app := range apps {
 		b.lanes[app.AppID] = newLane(app, &b.mu)
 	}
@@ -144,6 +148,7 @@ func (b *batcher) startRun(l *lane) {
 // run sends what is in line until nothing is.
 func (b *batcher) run(l *lane) {
 	for {
+		b.pace(l)
 		openID, entries := b.take(l)
 		if entries == nil {
 			return
@@ -177,7 +182,13 @@ func (b *batcher) take(l *lane) (openID string, entries []entry) {
 			e.waiter.unsent--
 			entries = append(entries, e)
 		}
-		if len(entries) > 0 {
+		switch {
+		case len(entries) == 0:
+		case l.closedToSending():
+			answerAll(entries, l.halt.err)
+			entries = entries[:0]
+		default:
+			l.probeOut = l.probing
 			return bt.openID, entries
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sony/gobreaker/v2"
+
 	"cloudidq/internal/wechat"
 )
 
@@ -21,12 +23,22 @@ type lane struct {
 	resting int               // goroutines that want their request back after a wait between two tries
 	freed   *sync.Cond        // on batcher.mu: running has become less
 
+	halt     *halt // nothing is sent, see pause.go; nil = not paused
+	probing  bool  // the pause has ended and this process may find out, by one request, whether the trouble is over
+	probeOut bool  // that request is under way
+
+	turn    chan struct{} // held by the one goroutine that asks for a request of the minute
+	breaker *gobreaker.CircuitBreaker[[]wechat.Outcome]
+
 	learnt      int // batch size that WeChat took after it had refused a larger one; 0 = none
 	learntUntil time.Time
 }
 
 func newLane(app App, mu *sync.Mutex) *lane {
-	return &lane{app: app, open: make(map[string]*batch), freed: sync.NewCond(mu)}
+	return &lane{
+		app: app, open: make(map[string]*batch), freed: sync.NewCond(mu),
+		turn: make(chan struct{}, 1), breaker: newBreaker(),
+	}
 }
 
 // slot is one request of a lane, in the hands of a goroutine of the batcher.
@@ -55,6 +67,9 @@ func (s slot) Acquire() {
 	}
 	s.l.resting--
 	s.l.running++
+	s.b.mu.Unlock()
+	s.b.pace(s.l)
+	s.b.mu.Lock()
 }
 
 func (l *lane) batchLimit(now time.Time) int {
@@ -64,42 +79,11 @@ func (l *lane) batchLimit(now time.Time) int {
 	return l.app.BatchMax
 }
 
-// send makes the request for entries and answers them. A request refused as malformed or too large is halved until
-// the bad item stands alone. It returns the size of the largest request that passed, or 0 if one item was refused even
-// alone: then the size was not at fault.
-func (b *batcher) send(l *lane, openID string, entries []entry) (passed int) {
-	req := wechat.Request{AppID: l.app.AppID, OpenID: openID, Items: make([]wechat.Item, len(entries)), Slot: slot{b, l}}
-	for i, e := range entries {
-		req.Items[i] = e.item
-	}
-	outcomes := b.wechat.GetOpenData(b.runCtx, l.app.Tokens, req)
-	if refused(outcomes) && len(entries) > 1 {
-		half := len(entries) / 2
-		first, second := b.send(l, openID, entries[:half]), b.send(l, openID, entries[half:])
-		if first == 0 || second == 0 {
-			return 0
-		}
-		return max(first, second)
-	}
-	for i, e := range entries {
-		e.waiter.answers <- answer{index: e.index, outcome: outcomes[i]}
-	}
-	if refused(outcomes) {
-		return 0
-	}
-	return len(entries)
-}
-
 // learn remembers the batch size that passed after a larger one was refused.
 func (b *batcher) learn(l *lane, size int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	l.learnt, l.learntUntil = size, time.Now().Add(learntFor)
-}
-
-// refused reports whether WeChat turned down the request as a whole for its form.
-func refused(outcomes []wechat.Outcome) bool {
-	return outcomes[0].Err != nil && outcomes[0].Err.Class == wechat.ClassBatch
 }
 
 // fifo is a queue of batches that keeps its memory.

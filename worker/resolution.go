@@ -66,6 +66,20 @@ func obtainedAt(it tasks.Item, accepted time.Time) time.Time {
 	return it.ObtainedAt
 }
 
+// putBack returns the task as it came, unless a cloudID of it has outlived its lifetime and is to be ended.
+func (r *resolution) putBack(again againError, now time.Time) error {
+	for i := range r.items {
+		if !now.Before(r.items[i].sendBy) {
+			return nil
+		}
+	}
+	for i := range r.items {
+		again.latest = r.items[i].sendBy
+		r.again.merge(again)
+	}
+	return &r.again
+}
+
 // claim takes the cloudIDs that are neither resolved nor in another task's hands.
 func (r *resolution) claim(ctx context.Context) error {
 	pending := make([]store.Record, len(r.items))
@@ -153,7 +167,7 @@ func (r *resolution) settle(index int, o wechat.Outcome, now time.Time) {
 		r.end(it, status, told, now)
 		return
 	}
-	if o.Attempts > 0 {
+	if o.Attempts > 0 || it.record.Error == nil && told.Code != 0 {
 		it.record.Error = told
 	}
 	if !now.Before(it.sendBy) {
@@ -161,6 +175,9 @@ func (r *resolution) settle(index int, o wechat.Outcome, now time.Time) {
 		return
 	}
 	again := againFor(o.Err, now)
+	if h := r.h.batcher.paused(r.payload.AppID); h != nil && pausesApp(o.Err) {
+		again = againAfter(h, now)
+	}
 	again.latest = it.sendBy
 	r.again.merge(again)
 	it.open = false

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -32,6 +33,7 @@ type resolver struct {
 	lifetime time.Duration
 	results  store.Results
 	batcher  *batcher
+	shares   *shares
 	log      *slog.Logger
 }
 
@@ -45,9 +47,25 @@ func (h *resolver) ProcessTask(ctx context.Context, task *asynq.Task) error {
 	}
 	taskID, _ := asynq.GetTaskID(ctx)
 	r := newResolution(h, taskID, payload)
-	err = r.try(ctx)
+	queue, _ := asynq.GetQueueName(ctx)
+	leave, within := h.shares.take(queue, payload.AppID)
+	defer leave()
+	if err = r.mayTry(within, time.Now()); err == nil {
+		err = r.try(ctx)
+	}
 	h.logTry(ctx, r, err)
 	return err
+}
+
+// mayTry sends the task back untouched if its app is paused or has its share of the slots.
+func (r *resolution) mayTry(within bool, now time.Time) error {
+	if h := r.h.batcher.paused(r.payload.AppID); h != nil {
+		return r.putBack(againAfter(h, now), now)
+	}
+	if !within {
+		return r.putBack(againError{reason: "its app has its share of the slots", delay: delayShare + rand.N(delayShare)}, now)
+	}
+	return nil
 }
 
 func (r *resolution) try(ctx context.Context) error {

@@ -33,7 +33,7 @@ func newResolverBed(t *testing.T, f *fakeWeChat) *resolverBed {
 	t.Cleanup(b.close)
 	return &resolverBed{
 		resolver: &resolver{
-			apps: map[string]App{a.AppID: a}, lifetime: 5 * time.Minute, results: results, batcher: b,
+			apps: map[string]App{a.AppID: a}, lifetime: 5 * time.Minute, results: results, batcher: b, shares: &shares{},
 			log: slog.New(slog.DiscardHandler),
 		},
 		wechat: f, results: results,

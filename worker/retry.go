@@ -20,8 +20,8 @@ import (
 //	class item, call, bug, batch  failed            done, archived if no cloudID of it brought data
 //	class expired                 expired           the same
 //	class retry, token            pending           again after 1, 2, 4, 8, 15, 15 … s, counted as a failure
-//	class rate                    pending           again in the next minute
-//	class quota, app              pending           again after a while
+//	class rate                    pending           the same: the next minute
+//	class quota, app              pending           again when the app's pause has ended (pauseEnd)
 //	lifetime over                 expired           as class expired
 //
 // Waiting is not failing: a task that comes back for quota, permission or another task's claim uses up no retry
@@ -32,7 +32,37 @@ const (
 	delayQuota   = time.Minute      // 45009 may be a short matter or last until midnight in Beijing: ask now and then
 	delayApp     = 15 * time.Second // an operator mends it, or the lifetime ends
 	delayWaiting = time.Second      // for a claim or a free request: asynq's clock has no finer step
+	delayShare   = time.Second      // for the app's other tasks, up to twice as long: a long backlog must not spin
+	delayPaused  = time.Second      // after the end of a pause, for its probe
 )
+
+// Pauses of an app.
+const (
+	firstQuotaPause = 2 * time.Minute
+	firstAppPause   = 15 * time.Second
+	maxAppPause     = 10 * time.Minute
+)
+
+// beijing is where WeChat's day ends.
+var beijing = time.FixedZone("Beijing", 8*60*60)
+
+// pauseEnd is when an app that has been paused times times in a row is tried again. 45011 is a matter of the minute;
+// 45009 may pass in minutes or last until midnight in Beijing; what an operator must mend is tried ever more seldom.
+func pauseEnd(class wechat.Class, times int, now time.Time) time.Time {
+	switch {
+	case class == wechat.ClassRate:
+		return nextMinute(now)
+	case class == wechat.ClassQuota && times == 1:
+		return now.Add(firstQuotaPause)
+	case class == wechat.ClassQuota:
+		t := now.In(beijing)
+		return time.Date(t.Year(), t.Month(), t.Day()+1, 0, 0, 0, 0, beijing)
+	default:
+		return now.Add(min(maxAppPause, firstAppPause<<min(times-1, 10)))
+	}
+}
+
+func nextMinute(now time.Time) time.Time { return now.Truncate(time.Minute).Add(time.Minute) }
 
 // backoff is the delay after the n-th failed try of a task.
 var backoff = [...]time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 15 * time.Second}
@@ -68,7 +98,7 @@ func againFor(err *wechat.Error, now time.Time) againError {
 	again := againError{reason: err.Error()}
 	switch err.Class {
 	case wechat.ClassRate:
-		again.delay = now.Truncate(time.Minute).Add(time.Minute).Sub(now)
+		again.delay = nextMinute(now).Sub(now)
 	case wechat.ClassQuota:
 		again.delay = delayQuota
 	case wechat.ClassApp:
@@ -77,6 +107,11 @@ func againFor(err *wechat.Error, now time.Time) againError {
 		again.failure = true
 	}
 	return again
+}
+
+// againAfter is for cloudIDs of an app that is paused.
+func againAfter(h *halt, now time.Time) againError {
+	return againError{reason: h.err.Message, delay: max(0, h.until.Sub(now)) + delayPaused}
 }
 
 // merge folds the wish of one more open cloudID into e: the soonest next try wins, and its reason is shown.

@@ -67,6 +67,15 @@ func (w *Worker) slots(queue string) int {
 	return max(1, w.cfg.Concurrency*max(1, w.cfg.Shares[queue])/sum)
 }
 
+// allSlots is slots for every queue.
+func (w *Worker) allSlots() map[string]int {
+	all := make(map[string]int)
+	for _, queue := range resolveQueues {
+		all[queue] = w.slots(queue)
+	}
+	return all
+}
+
 // split divides slots among at most n servers, as evenly as it goes.
 func split(slots, n int) []int {
 	n = min(n, slots)

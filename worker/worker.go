@@ -34,6 +34,21 @@ type App struct {
 	BatchMax    int           // cloudIDs in one request, 1..100
 	BatchLinger time.Duration // how long a cloudID waits for others of its batch
 	MaxInFlight int           // requests of this app at once, in this process
+	// RatePerMinute bounds the requests of all processes together; 0 = no bound of ours.
+	RatePerMinute int
+}
+
+// Parts are what a Worker works with. They stay the caller's to close, after Run.
+type Parts struct {
+	// Queue is the Redis below the asynq servers. It must not repeat commands by itself (MaxRetries: -1), since a
+	// dequeue whose answer is lost would be repeated and leave a task behind. It gets a hook that slows it down while
+	// Redis is away.
+	Queue   redis.UniversalClient
+	Results store.Results
+	WeChat  openData
+	Pauses  pauses // of apps, shared by all processes
+	Rates   rates  // nil if no app has a RatePerMinute
+	Log     *slog.Logger
 }
 
 // Config are the settings of a Worker.
@@ -52,15 +67,14 @@ type Worker struct {
 	cfg     Config
 	rdb     redis.UniversalClient
 	batcher *batcher
+	pauser  *pauser
 	handler asynq.Handler
 	rescuer *rescuer
 	log     *slog.Logger
 }
 
-// New returns a worker that has not started. rdb must not repeat commands by itself (MaxRetries: -1), since a dequeue
-// whose answer is lost would be repeated and leave a task behind; it gets a hook that slows it down while Redis is away, and
-// stays the caller's to close, after Run.
-func New(cfg Config, rdb redis.UniversalClient, results store.Results, client openData, log *slog.Logger) (*Worker, error) {
+// New returns a worker that has not started.
+func New(cfg Config, parts Parts) (*Worker, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
@@ -68,17 +82,22 @@ func New(cfg Config, rdb redis.UniversalClient, results store.Results, client op
 	for _, app := range cfg.Apps {
 		apps[app.AppID] = app
 	}
-	rdb.AddHook(outageBrake{})
-	b := newBatcher(client, cfg.Apps)
+	parts.Queue.AddHook(outageBrake{})
+	b := newBatcher(parts.WeChat, cfg.Apps)
+	b.rates = parts.Rates
+	w := &Worker{
+		cfg: cfg, rdb: parts.Queue, batcher: b, log: parts.Log,
+		pauser:  newPauser(parts.Pauses, b, parts.Log),
+		rescuer: &rescuer{rdb: parts.Queue, queues: resolveQueues[:], log: parts.Log},
+	}
 	mux := asynq.NewServeMux()
-	mux.Use(recoverPanics(log))
+	mux.Use(recoverPanics(parts.Log))
 	mux.Handle(tasks.TypeResolve, &resolver{
-		apps: apps, lifetime: cfg.Lifetime, results: results, batcher: b, log: log,
+		apps: apps, lifetime: cfg.Lifetime, results: parts.Results, batcher: b, shares: newShares(len(apps), w.allSlots()),
+		log: parts.Log,
 	})
-	return &Worker{
-		cfg: cfg, rdb: rdb, batcher: b, handler: mux, log: log,
-		rescuer: &rescuer{rdb: rdb, queues: resolveQueues[:], log: log},
-	}, nil
+	w.handler = mux
+	return w, nil
 }
 
 func (c *Config) validate() error {
@@ -111,18 +130,19 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rescue, stopRescue := context.WithCancel(context.Background())
+	besides, stop := context.WithCancel(context.Background())
 	var g errgroup.Group
-	g.Go(func() error { w.rescuer.run(rescue); return nil })
+	g.Go(func() error { w.rescuer.run(besides); return nil })
+	g.Go(func() error { w.pauser.run(besides); return nil })
 
 	w.log.Info("the worker is up", "apps", len(w.cfg.Apps), "concurrency", w.cfg.Concurrency, "servers", len(servers))
 	<-ctx.Done()
 	begun := time.Now()
 	w.log.Info("the worker stops", "timeout", w.cfg.ShutdownTimeout.String())
 
-	stopRescue()
 	shutdown(servers)
 	w.batcher.close()
+	stop()
 	err = g.Wait()
 	w.log.Info("the worker has stopped", "took", time.Since(begun).Round(time.Millisecond).String())
 	return err

@@ -69,7 +69,14 @@ func runWorker(ctx context.Context, s streams, cfg *config.Config) error {
 		Concurrency:     cfg.Worker.Concurrency,
 		Fetchers:        cfg.Worker.Fetchers,
 		ShutdownTimeout: cfg.Worker.ShutdownTimeout,
-	}, queue, store.NewRedis(results, cfg.Store.ResultTTL), client, log)
+	}, worker.Parts{
+		Queue:   queue,
+		Results: store.NewRedis(results, cfg.Store.ResultTTL),
+		WeChat:  client,
+		Pauses:  store.NewPauses(results),
+		Rates:   store.NewRates(results),
+		Log:     log,
+	})
 	if err != nil {
 		return err
 	}

@@ -88,7 +88,7 @@ func resolveAll(ctx context.Context, cfg Config, sim *wechattest.Simulator, rdb 
 		Lifetime:    wechattest.DefaultLifetime,
 		Shares:      map[string]int{tasks.QueueEvents: 6, tasks.QueueBackfill: 1},
 		Concurrency: 64, Fetchers: 2, ShutdownTimeout: 10 * time.Second,
-	}, rdb, results, client, cfg.Log)
+	}, worker.Parts{Queue: rdb, Results: results, WeChat: client, Pauses: store.NewPauses(rdb), Log: cfg.Log})
 	if err != nil {
 		return Report{}, err
 	}

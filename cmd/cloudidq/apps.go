@@ -1,0 +1,170 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"cloudidq/config"
+	"cloudidq/internal/wechat"
+	"cloudidq/store"
+)
+
+func newApps(s streams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "apps",
+		Short:   "Show which apps are paused, and end a pause",
+		Example: "  cloudidq apps list --config cloudidq.yaml\n  cloudidq apps resume --config cloudidq.yaml wx0000000000000001",
+		Args:    takes(cobra.NoArgs),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newAppsList(s), newAppsResume(s))
+	return cmd
+}
+
+// appState is what `apps list` tells of one app.
+type appState struct {
+	AppID  string       `json:"appid"`
+	State  string       `json:"state"` // running, paused, or probing: its pause has ended, a request finds out
+	Pause  *store.Pause `json:"pause,omitempty"`
+	Remedy string       `json:"remedy,omitempty"`
+}
+
+func newAppsList(s streams) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list --config FILE",
+		Short: "List the apps and their pauses",
+		Long: "list shows every app of the configuration. WeChat's quotas and an app's missing permissions pause it for all\n" +
+			"workers; its tasks wait in the queue until the pause ends and one request finds out whether the trouble is over.",
+		Example: "  cloudidq apps list --config cloudidq.yaml --json | jq 'select(.state != \"running\")'",
+		Args:    takes(cobra.NoArgs),
+	}
+	path := configFlag(cmd, s)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print NDJSON")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := config.Load(*path, s.lookupEnv)
+		if err != nil {
+			return err
+		}
+		newLogger(s.err, cfg.Log)
+		rdb, err := openRedis(cmd.Context(), cfg, repeatCommands)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = rdb.Close() }()
+		paused, err := store.NewPauses(rdb).List(cmd.Context())
+		if err != nil {
+			return err
+		}
+		states := appStates(cfg.Apps, paused, time.Now())
+		if asJSON {
+			return printAppsJSON(s.out, states)
+		}
+		return printAppsTable(s.out, states)
+	}
+	return cmd
+}
+
+// appStates lists the apps of the configuration, and behind them apps that are paused and not in it.
+func appStates(apps []config.App, paused []store.Pause, now time.Time) []appState {
+	byApp := make(map[string]*store.Pause, len(paused))
+	for i := range paused {
+		byApp[paused[i].AppID] = &paused[i]
+	}
+	var states []appState
+	for _, app := range apps {
+		states = append(states, appStateOf(app.AppID, byApp[app.AppID], now))
+		delete(byApp, app.AppID)
+	}
+	for _, p := range paused {
+		if byApp[p.AppID] != nil {
+			states = append(states, appStateOf(p.AppID, &p, now))
+		}
+	}
+	return states
+}
+
+func appStateOf(appID string, p *store.Pause, now time.Time) appState {
+	if p == nil {
+		return appState{AppID: appID, State: "running"}
+	}
+	state := appState{AppID: appID, State: "paused", Pause: p}
+	if !p.Until.After(now) {
+		state.State = "probing"
+	}
+	if known, ok := wechat.LookupCode(p.Code); ok {
+		state.Remedy = known.Remedy
+	}
+	return state
+}
+
+func printAppsJSON(out io.Writer, states []appState) error {
+	enc := json.NewEncoder(out)
+	for _, state := range states {
+		if err := enc.Encode(state); err != nil {
+			return fmt.Errorf("writing the apps: %w", err)
+		}
+	}
+	return nil
+}
+
+func printAppsTable(out io.Writer, states []appState) error {
+	t := table.NewWriter()
+	t.SetStyle(table.StyleRounded)
+	t.AppendHeader(table.Row{"app", "state", "until", "errcode", "why", "remedy"})
+	for _, state := range states {
+		if state.Pause == nil {
+			t.AppendRow(table.Row{state.AppID, state.State})
+			continue
+		}
+		p := state.Pause
+		t.AppendRow(table.Row{
+			state.AppID, state.State, p.Until.Local().Format(time.DateTime), p.Code,
+			fmt.Sprintf("%s, %d in a row", p.Reason, p.Times), state.Remedy,
+		})
+	}
+	_, err := fmt.Fprintln(out, t.Render())
+	return err
+}
+
+func newAppsResume(s streams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "resume --config FILE APPID…",
+		Short:   "End the pause of apps at once",
+		Long:    "resume ends pauses; all workers go on within a second. If the trouble lasts, the next request pauses the app again.",
+		Example: "  cloudidq apps resume --config cloudidq.yaml wx0000000000000001",
+		Args:    takes(cobra.MinimumNArgs(1)),
+	}
+	path := configFlag(cmd, s)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		cfg, err := config.Load(*path, s.lookupEnv)
+		if err != nil {
+			return err
+		}
+		newLogger(s.err, cfg.Log)
+		rdb, err := openRedis(cmd.Context(), cfg, repeatCommands)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = rdb.Close() }()
+		pauses := store.NewPauses(rdb)
+		for _, appID := range args {
+			there, err := pauses.Lift(cmd.Context(), appID)
+			if err != nil {
+				return err
+			}
+			if there {
+				fmt.Fprintf(s.err, "%s goes on\n", appID)
+			} else {
+				fmt.Fprintf(s.err, "%s was not paused\n", appID)
+			}
+		}
+		return nil
+	}
+	return cmd
+}

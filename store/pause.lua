@@ -1,0 +1,7 @@
+-- Writes one field of the hash of pauses if it still is what the caller has read.
+-- KEYS: the hash. ARGV: field, old value ("" = none), new value. Answer: 1 written, 0 not.
+if (redis.call("HGET", KEYS[1], ARGV[1]) or "") ~= ARGV[2] then
+	return 0
+end
+redis.call("HSET", KEYS[1], ARGV[1], ARGV[3])
+return 1

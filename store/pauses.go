@@ -1,0 +1,157 @@
+package store
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"sort"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Pause is why nothing is sent for an app, and until when. It holds for every process.
+type Pause struct {
+	AppID  string `json:"appid"`
+	Code   int    `json:"code"`   // WeChat's errcode
+	Reason string `json:"reason"` // the class of the code: rate, quota, app
+	Times  int    `json:"times"`  // pauses in a row; the first one is 1
+	Since  Time   `json:"since"`  // of the first in the row
+	Until  Time   `json:"until"`
+	// ProbeUntil is set while one process has leave to find out, by one request, whether the trouble is over.
+	ProbeUntil Time `json:"probe_until,omitzero"`
+}
+
+// Pauses keeps the paused apps in Redis: one hash, a field per app, so that a process learns of all of them in one
+// round trip, however many apps there are.
+type Pauses struct{ rdb redis.UniversalClient }
+
+// pausesKey is the hash: appid → "until probe_until since times code reason", times in Unix milliseconds.
+const pausesKey = "cloudidq:pauses"
+
+// pauseTries bounds the repetition when two processes write at once; the other's write is as good as ours.
+const pauseTries = 5
+
+//go:embed pause.lua
+var pauseLua string
+
+var pauseScript = redis.NewScript(pauseLua)
+
+// NewPauses returns the pauses in rdb, which stays the caller's to close.
+func NewPauses(rdb redis.UniversalClient) *Pauses { return &Pauses{rdb: rdb} }
+
+// List returns the pauses of all apps, ended ones included until their probe has passed, by appid.
+func (p *Pauses) List(ctx context.Context) ([]Pause, error) {
+	fields, err := p.rdb.HGetAll(ctx, pausesKey).Result()
+	if err != nil {
+		return nil, fmt.Errorf("listing pauses: %w", err)
+	}
+	list := make([]Pause, 0, len(fields))
+	for appID, text := range fields {
+		if pause, ok := parsePause(appID, text); ok {
+			list = append(list, pause)
+		}
+	}
+	sort.Slice(list, func(i, j int) bool { return list[i].AppID < list[j].AppID })
+	return list, nil
+}
+
+// Set pauses an app until the moment that until returns for the number of pauses in a row. A pause that still runs is
+// left as it is. Set returns the pause that holds.
+func (p *Pauses) Set(ctx context.Context, appID string, code int, reason string, until func(times int) time.Time) (Pause, error) {
+	return p.change(ctx, appID, func(old *Pause, now time.Time) *Pause {
+		if old != nil && old.Until.After(now) {
+			return nil
+		}
+		next := Pause{AppID: appID, Code: code, Reason: reason, Times: 1, Since: At(now)}
+		if old != nil {
+			next.Times, next.Since = old.Times+1, old.Since
+		}
+		next.Until = At(until(next.Times))
+		return &next
+	})
+}
+
+// Probe gives leave to send for an app whose pause has ended: to one caller, for lease. The others wait for what it
+// finds: Lift, or the next Set.
+func (p *Pauses) Probe(ctx context.Context, appID string, lease time.Duration) (bool, error) {
+	won := false
+	_, err := p.change(ctx, appID, func(old *Pause, now time.Time) *Pause {
+		if won = old != nil && !old.Until.After(now) && !old.ProbeUntil.After(now); !won {
+			return nil
+		}
+		next := *old
+		next.ProbeUntil = At(now.Add(lease))
+		return &next
+	})
+	return won && err == nil, err
+}
+
+// Lift ends the pause of an app and reports whether there was one.
+func (p *Pauses) Lift(ctx context.Context, appID string) (bool, error) {
+	n, err := p.rdb.HDel(ctx, pausesKey, appID).Result()
+	if err != nil {
+		return false, fmt.Errorf("lifting a pause: %w", err)
+	}
+	return n > 0, nil
+}
+
+var errPauseContended = errors.New("other processes keep changing it")
+
+// change replaces the pause of an app by what next makes of it, unless that is nil or another process was faster; then
+// next is asked again. It returns the pause that holds.
+func (p *Pauses) change(ctx context.Context, appID string, next func(old *Pause, now time.Time) *Pause) (Pause, error) {
+	for range pauseTries {
+		text, err := p.rdb.HGet(ctx, pausesKey, appID).Result()
+		if err != nil && !errors.Is(err, redis.Nil) {
+			return Pause{}, fmt.Errorf("reading a pause: %w", err)
+		}
+		var old *Pause
+		if pause, ok := parsePause(appID, text); ok {
+			old = &pause
+		}
+		wanted := next(old, time.Now())
+		if wanted == nil {
+			if old == nil {
+				return Pause{}, nil
+			}
+			return *old, nil
+		}
+		done, err := pauseScript.Run(ctx, p.rdb, []string{pausesKey}, appID, text, wanted.text()).Bool()
+		if err != nil && !errors.Is(err, redis.Nil) {
+			return Pause{}, fmt.Errorf("writing a pause: %w", err)
+		}
+		if done {
+			return *wanted, nil
+		}
+	}
+	return Pause{}, fmt.Errorf("writing a pause: %w", errPauseContended)
+}
+
+func (p *Pause) text() string {
+	return fmt.Sprintf("%d %d %d %d %d %s",
+		p.Until.UnixMilli(), milli(p.ProbeUntil), p.Since.UnixMilli(), p.Times, p.Code, p.Reason)
+}
+
+// milli is t in Unix milliseconds, 0 for none.
+func milli(t Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+// parsePause reads the stored form; what is not one counts as none.
+func parsePause(appID, text string) (Pause, bool) {
+	var until, probe, since int64
+	p := Pause{AppID: appID}
+	if _, err := fmt.Sscanf(text, "%d %d %d %d %d %s", &until, &probe, &since, &p.Times, &p.Code, &p.Reason); err != nil {
+		return Pause{}, false
+	}
+	p.Until, p.Since = At(time.UnixMilli(until)), At(time.UnixMilli(since))
+	if probe > 0 {
+		p.ProbeUntil = At(time.UnixMilli(probe))
+	}
+	return p, true
+}

@@ -1,0 +1,139 @@
+package store_test
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"cloudidq/internal/redistest"
+	"cloudidq/store"
+)
+
+func in(d time.Duration) func(int) time.Time {
+	return func(int) time.Time { return time.Now().Add(d) }
+}
+
+func TestPauses_FirstHoldsWhileItRuns(t *testing.T) {
+	p := store.NewPauses(redistest.Start(t).Client(t))
+	first, err := p.Set(t.Context(), "wx1", 45009, "quota", in(time.Minute))
+	if err != nil || first.Times != 1 || first.Code != 45009 || first.Reason != "quota" {
+		t.Fatalf("Set() = %+v, %v", first, err)
+	}
+	second, err := p.Set(t.Context(), "wx1", 48001, "app", in(time.Hour))
+	if err != nil || second != first {
+		t.Errorf("Set() of a paused app = %+v, %v, want %+v", second, err, first)
+	}
+	list, err := p.List(t.Context())
+	if err != nil || len(list) != 1 || list[0] != first {
+		t.Errorf("List() = %+v, %v", list, err)
+	}
+}
+
+func TestPauses_CountsThoseInARow(t *testing.T) {
+	p := store.NewPauses(redistest.Start(t).Client(t))
+	var since store.Time
+	for times := 1; times <= 3; times++ {
+		got, err := p.Set(t.Context(), "wx1", 45009, "quota", func(n int) time.Time {
+			if n != times {
+				t.Errorf("asked for the end of pause %d, want %d", n, times)
+			}
+			return time.Now().Add(-time.Millisecond)
+		})
+		if err != nil || got.Times != times {
+			t.Fatalf("Set() = %+v, %v, want the %d. in a row", got, err, times)
+		}
+		if since.IsZero() {
+			since = got.Since
+		}
+		if got.Since != since {
+			t.Errorf("since = %s, want that of the first, %s", got.Since, since)
+		}
+	}
+	if there, err := p.Lift(t.Context(), "wx1"); !there || err != nil {
+		t.Errorf("Lift() = %t, %v", there, err)
+	}
+	if there, err := p.Lift(t.Context(), "wx1"); there || err != nil {
+		t.Errorf("second Lift() = %t, %v, want none", there, err)
+	}
+	if again, err := p.Set(t.Context(), "wx1", 45009, "quota", in(time.Minute)); err != nil || again.Times != 1 {
+		t.Errorf("Set() after Lift = %+v, %v, want the first in a new row", again, err)
+	}
+}
+
+func TestPauses_OneProbe(t *testing.T) {
+	srv := redistest.Start(t)
+	p := store.NewPauses(srv.Client(t))
+	if won, err := p.Probe(t.Context(), "wx1", time.Minute); won || err != nil {
+		t.Errorf("Probe() of an app that is not paused = %t, %v", won, err)
+	}
+	if _, err := p.Set(t.Context(), "wx1", 45009, "quota", in(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if won, err := p.Probe(t.Context(), "wx1", time.Minute); won || err != nil {
+		t.Errorf("Probe() of a running pause = %t, %v", won, err)
+	}
+	if _, err := p.Lift(t.Context(), "wx1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Set(t.Context(), "wx1", 45009, "quota", in(-time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	var won atomic.Int32
+	var wg sync.WaitGroup
+	for range 20 {
+		process := store.NewPauses(srv.Client(t))
+		wg.Go(func() {
+			if ok, err := process.Probe(t.Context(), "wx1", time.Minute); err != nil {
+				t.Error(err)
+			} else if ok {
+				won.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if n := won.Load(); n != 1 {
+		t.Errorf("%d processes probe, want 1", n)
+	}
+}
+
+func TestPauses_ForeignFieldIsNone(t *testing.T) {
+	rdb := redistest.Start(t).Client(t)
+	p := store.NewPauses(rdb)
+	rdb.HSet(t.Context(), "cloudidq:pauses", "wx1", "what is this")
+	if list, err := p.List(t.Context()); err != nil || len(list) != 0 {
+		t.Errorf("List() = %+v, %v, want none", list, err)
+	}
+	if got, err := p.Set(t.Context(), "wx1", 45009, "quota", in(time.Minute)); err != nil || got.Times != 1 {
+		t.Errorf("Set() over it = %+v, %v", got, err)
+	}
+}
+
+func TestRates_NoWindowOverTheLimit(t *testing.T) {
+	srv := redistest.Start(t)
+	const perMinute = 600
+	processes := []*store.Rates{store.NewRates(srv.Client(t)), store.NewRates(srv.Client(t))}
+	begun, taken := time.Now(), 0
+	for time.Since(begun) < 2*time.Second {
+		wait, err := processes[taken%2].Take(t.Context(), "wx1", perMinute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if wait == 0 {
+			taken++
+			continue
+		}
+		if wait > time.Second {
+			t.Fatalf("told to wait %s at %d a minute", wait, perMinute)
+		}
+		time.Sleep(wait)
+	}
+	// A burst of a tenth, then nine tenths spread over the minute.
+	seconds := time.Since(begun).Seconds()
+	if most := 60 + int(seconds*9) + 1; taken > most || taken < most/2 {
+		t.Errorf("%d requests in %.1f s, want about %d", taken, seconds, most)
+	}
+	if wait, err := processes[0].Take(t.Context(), "wx2", perMinute); wait != 0 || err != nil {
+		t.Errorf("another app waits %s, %v", wait, err)
+	}
+}
