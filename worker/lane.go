@@ -59,17 +59,19 @@ func (s slot) Release() {
 
 // Acquire waits for a request that is free. Those who come back go before new batches, see take.
 func (s slot) Acquire() {
-	s.b.mu.Lock()
-	defer s.b.mu.Unlock()
-	s.l.resting++
-	for s.l.running >= s.l.app.MaxInFlight && !s.b.closed {
-		s.l.freed.Wait()
-	}
-	s.l.resting--
-	s.l.running++
-	s.b.mu.Unlock()
+	s.b.reacquire(s.l)
 	s.b.pace(s.l)
-	s.b.mu.Lock()
+}
+
+func (b *batcher) reacquire(l *lane) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l.resting++
+	for l.running >= l.app.MaxInFlight && !b.closed {
+		l.freed.Wait()
+	}
+	l.resting--
+	l.running++
 }
 
 func (l *lane) batchLimit(now time.Time) int {
@@ -89,10 +91,15 @@ func (b *batcher) learn(l *lane, size int) {
 // fifo is a queue of batches that keeps its memory.
 type fifo struct {
 	items []*batch
-	head  int
+	head  int // what stands before it has been taken
 }
 
-func (q *fifo) push(b *batch) { q.items = append(q.items, b) }
+func (q *fifo) push(b *batch) {
+	if q.head > len(q.items)/2 && len(q.items) == cap(q.items) {
+		q.items, q.head = append(q.items[:0], q.items[q.head:]...), 0 // rather than to grow by what has been taken
+	}
+	q.items = append(q.items, b)
+}
 
 func (q *fifo) empty() bool { return q.head == len(q.items) }
 
