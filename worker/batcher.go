@@ -148,7 +148,7 @@ func (b *batcher) startRun(l *lane) {
 // run sends what is in line until nothing is.
 func (b *batcher) run(l *lane) {
 	for {
-		b.pace(l)
+		b.pace(l, func() bool { return b.hasToSend(l) })
 		openID, entries := b.take(l)
 		if entries == nil {
 			return
@@ -157,6 +157,13 @@ func (b *batcher) run(l *lane) {
 			b.learn(l, passed)
 		}
 	}
+}
+
+// hasToSend reports whether take would return a batch.
+func (b *batcher) hasToSend(l *lane) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.closed && !l.ready.empty() && !l.closedToSending()
 }
 
 // take closes the first batch in line to further entries and returns those whose waiters still wait, or nothing after

@@ -60,7 +60,7 @@ func (s slot) Release() {
 // Acquire waits for a request that is free. Those who come back go before new batches, see take.
 func (s slot) Acquire() {
 	s.b.reacquire(s.l)
-	s.b.pace(s.l)
+	s.b.pace(s.l, func() bool { return !s.b.halted(s.l) })
 }
 
 func (b *batcher) reacquire(l *lane) {

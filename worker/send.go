@@ -91,9 +91,10 @@ func refused(outcomes []wechat.Outcome) bool {
 	return outcomes[0].Err != nil && outcomes[0].Err.Class == wechat.ClassBatch
 }
 
-// pace waits until the app's minute, which all processes share, has room for one more request. One goroutine asks at a
-// time; while Redis is away nothing is sent.
-func (b *batcher) pace(l *lane) {
+// pace waits until the app's minute, which all processes share, has room for one more request, or until none is wanted
+// any more: what is taken from the minute cannot be given back. One goroutine asks at a time; while Redis is away
+// nothing is sent.
+func (b *batcher) pace(l *lane, wanted func() bool) {
 	if l.app.RatePerMinute == 0 || b.rates == nil {
 		return
 	}
@@ -103,7 +104,7 @@ func (b *batcher) pace(l *lane) {
 	case <-b.runCtx.Done():
 		return
 	}
-	for !b.halted(l) {
+	for wanted() {
 		wait, err := b.rates.Take(b.runCtx, l.app.AppID, l.app.RatePerMinute)
 		if err == nil && wait == 0 {
 			return
