@@ -232,7 +232,7 @@ func TestMayTry_PausedOrFull_PutBackUntouched(t *testing.T) {
 	p := payloadOf(3, time.Now())
 	b.batcher.setHalt(testApp, &halt{until: time.Now().Add(90 * time.Second), err: haltError(wechat.ClassQuota, 45009)}, false)
 	again, ok := errors.AsType[*againError](newResolution(b.resolver, "task-1", p).mayTry(true, time.Now()))
-	if !ok || again.open != 3 || again.failure || again.delay < 90*time.Second || again.latest.IsZero() {
+	if !ok || again.open != 3 || again.failure || again.delay != maxPaused || again.latest.IsZero() {
 		t.Errorf("mayTry() of a paused app = %+v", again)
 	}
 	b.batcher.setHalt(testApp, nil, false)

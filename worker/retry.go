@@ -34,6 +34,7 @@ const (
 	delayWaiting = time.Second      // for a claim or a free request: asynq's clock has no finer step
 	delayShare   = time.Second      // for the app's other tasks, up to twice as long: a long backlog must not spin
 	delayPaused  = time.Second      // after the end of a pause, for its probe
+	maxPaused    = 20 * time.Second // in a pause, since an operator may end it early
 )
 
 // Pauses of an app.
@@ -111,7 +112,7 @@ func againFor(err *wechat.Error, now time.Time) againError {
 
 // againAfter is for cloudIDs of an app that is paused.
 func againAfter(h *halt, now time.Time) againError {
-	return againError{reason: h.err.Message, delay: max(0, h.until.Sub(now)) + delayPaused}
+	return againError{reason: h.err.Message, delay: min(max(0, h.until.Sub(now))+delayPaused, maxPaused)}
 }
 
 // merge folds the wish of one more open cloudID into e: the soonest next try wins, and its reason is shown.
