@@ -96,6 +96,9 @@ type App struct {
 	BatchLinger time.Duration `yaml:"batch_linger" default:"5ms" min:"0s" max:"1s"`
 	// MaxInFlight is how many requests of this app run at once in one process. 1 to 4096.
 	MaxInFlight int `yaml:"max_in_flight" default:"64" min:"1" max:"4096"`
+	// RatePerMinute is how many requests of this app all processes make together in any minute; 0 means no limit of
+	// ours. 0 to 600000.
+	RatePerMinute int `yaml:"rate_per_minute" default:"0" min:"0" max:"600000"`
 }
 
 // Token is how the access token of an app is had.

@@ -15,7 +15,7 @@ var later = map[string][]string{
 	"":             {"components", "webhooks", "api", "ops"},
 	"queues":       {"webhooks"},
 	"store":        {"dsn", "keyset"},
-	"apps[]":       {"webhook", "rate_per_minute"},
+	"apps[]":       {"webhook"},
 	"apps[].token": {"url", "header", "component", "refresh_token", "from_appid", "path"},
 }
 

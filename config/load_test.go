@@ -63,7 +63,7 @@ cloudid_lifetime: 10m
 apps:
   - appid: wx1
     token: {mode: stable}
-    rate_per_minute: 0
+    webhook: orders
     batch_max: 101
   - token:
       mode: sidecar
@@ -85,7 +85,7 @@ cloudidq.yaml:6: wechat.base_url: must be https, is "http://api.weixin.qq.com": 
 cloudidq.yaml:7: wechat.timeout: must be a duration with its unit, such as 500ms or 5s, is a bare number
 cloudidq.yaml:8: cloudid_lifetime: must be between 1s and 5m, is 10m: WeChat ends a cloudID after 5 minutes
 cloudidq.yaml:11: apps[0].token.secret: missing; mode stable needs the AppSecret
-cloudidq.yaml:12: apps[0].rate_per_minute: is not available in this version
+cloudidq.yaml:12: apps[0].webhook: is not available in this version
 cloudidq.yaml:13: apps[0].batch_max: must be between 1 and 100, is 101
 cloudidq.yaml:14: apps[1].appid: missing
 cloudidq.yaml:15: apps[1].token.mode: sidecar is not available in this version; must be stable or static
@@ -166,15 +166,14 @@ func TestLoad_Later(t *testing.T) {
 	t.Parallel()
 	const notYet = ": is not available in this version"
 	for path, text := range map[string]string{
-		"components":              with("components: [{appid: wxc}]\n"),
-		"webhooks":                with("webhooks:\n  - name: orders\n"),
-		"ops":                     with("ops: {listen: 127.0.0.1:9090}\n"),
-		"api":                     with("api: {listen: 127.0.0.1:8080}\n"),
-		"queues.webhooks":         with("queues: {webhooks: 3}\n"),
-		"store.dsn":               strings.Replace(minimal, "off", `off, dsn: ""`, 1),
-		"store.keyset":            strings.Replace(minimal, "off", "off, keyset: file:/run/secrets/keyset", 1),
-		"apps[0].webhook":         minimal + "    webhook: orders\n",
-		"apps[0].rate_per_minute": minimal + "    rate_per_minute: 0\n",
+		"components":      with("components: [{appid: wxc}]\n"),
+		"webhooks":        with("webhooks:\n  - name: orders\n"),
+		"ops":             with("ops: {listen: 127.0.0.1:9090}\n"),
+		"api":             with("api: {listen: 127.0.0.1:8080}\n"),
+		"queues.webhooks": with("queues: {webhooks: 3}\n"),
+		"store.dsn":       strings.Replace(minimal, "off", `off, dsn: ""`, 1),
+		"store.keyset":    strings.Replace(minimal, "off", "off, keyset: file:/run/secrets/keyset", 1),
+		"apps[0].webhook": minimal + "    webhook: orders\n",
 	} {
 		if got := faults(t, text, nil); !strings.HasSuffix(got, path+notYet) || strings.Contains(got, "\n") {
 			t.Errorf("Load(%s) = %s, want %s", path, got, path+notYet)

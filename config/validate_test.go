@@ -36,6 +36,7 @@ func TestLoad_Bounds(t *testing.T) {
 		{"apps[0].batch_max", inApp("batch_max"), [4]string{"1", "100", "0", "101"}, "1 and 100"},
 		{"apps[0].batch_linger", inApp("batch_linger"), [4]string{"0s", "1s", "-1ns", "1.001s"}, "0s and 1s"},
 		{"apps[0].max_in_flight", inApp("max_in_flight"), [4]string{"1", "4096", "0", "4097"}, "1 and 4096"},
+		{"apps[0].rate_per_minute", inApp("rate_per_minute"), [4]string{"0", "600000", "-1", "600001"}, "0 and 600000"},
 		{"queues.events", section("queues", "events"), [4]string{"1", "100", "0", "101"}, "1 and 100"},
 		{"queues.backfill", section("queues", "backfill"), [4]string{"1", "100", "0", "101"}, "1 and 100"},
 		{"worker.concurrency", section("worker", "concurrency"), [4]string{"1", "4096", "0", "4097"}, "1 and 4096"},

@@ -39,7 +39,7 @@ const (
 	appA  = "wx00000000000000aa"
 	appB  = "wx00000000000000bb"
 	tokA  = "planted-AppSecret-of-app-A"
-	longs = time.Minute // for what is waited for, on a loaded machine
+	longs = 90 * time.Second // for what is waited for, on a loaded machine
 )
 
 // process is a cloudidq of its own.

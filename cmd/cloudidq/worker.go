@@ -93,6 +93,7 @@ func workerApps(apps []config.App, client *wechat.Client) ([]worker.App, error) 
 		out[i] = worker.App{
 			AppID: app.AppID, Tokens: tokens, GroupByApp: app.GroupBy == config.GroupByApp,
 			BatchMax: app.BatchMax, BatchLinger: app.BatchLinger, MaxInFlight: app.MaxInFlight,
+			RatePerMinute: app.RatePerMinute,
 		}
 	}
 	return out, nil

@@ -54,7 +54,7 @@ var codes = [...]Code{
 	{42001, ClassToken, "access_token expired", ""},
 
 	// Quotas.
-	{45011, ClassRate, "api minute-quota reach limit, must slower, retry next minute", "lower max_in_flight of the app"},
+	{45011, ClassRate, "api minute-quota reach limit, must slower, retry next minute", "set rate_per_minute of the app below what its quota allows"},
 	{45009, ClassQuota, "reach max api daily quota limit", "wait for 00:00 Beijing time, or ask WeChat for a higher quota"},
 
 	// Final for one cloudID.
