@@ -50,6 +50,7 @@ func runWorker(ctx context.Context, s streams, cfg *config.Config) error {
 	defer func() { _ = results.Close() }()
 	client, err := wechat.New(wechat.Config{
 		BaseURL: cfg.WeChat.BaseURL, Timeout: cfg.WeChat.Timeout, MaxConns: connections(cfg.Apps),
+		Tokens: store.NewTokens(results),
 	})
 	if err != nil {
 		return err

@@ -17,6 +17,7 @@ type Client struct {
 	stableTokenURL url.URL
 	header         http.Header // of every request; nobody changes it
 	timeout        time.Duration
+	tokens         TokenCache
 
 	transport http.RoundTripper
 	closeIdle func()
@@ -43,6 +44,7 @@ func New(cfg Config) (*Client, error) {
 			"User-Agent":   {"cloudidq"},
 		},
 		timeout:   cfg.timeout(),
+		tokens:    cfg.Tokens,
 		transport: transport,
 		closeIdle: transport.CloseIdleConnections,
 		running:   running,

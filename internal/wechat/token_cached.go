@@ -32,6 +32,7 @@ type cachedTokens struct {
 	param  string
 	fetch  func(ctx context.Context) (grant, *Error)
 	detach func(ctx context.Context, f func(context.Context)) // runs f beside the caller
+	shared *sharedTokens                                      // nil: this process is on its own
 
 	mu        sync.Mutex // guards what follows
 	token     Token
@@ -96,7 +97,7 @@ func (s *cachedTokens) now(ctx context.Context, now time.Time) (Token, *Error, *
 
 // run fetches once and tells all who wait.
 func (s *cachedTokens) run(ctx context.Context) {
-	got, failure := s.fetch(ctx)
+	got, failure := s.obtain(ctx)
 	if failure == nil && got.token.Empty() {
 		failure = &Error{Class: ClassRetry, Message: textTokens + "no token in the answer"}
 	}
@@ -106,6 +107,20 @@ func (s *cachedTokens) run(ctx context.Context) {
 	s.flight.token, s.flight.failure = s.token, failure
 	close(s.flight.done)
 	s.flight = nil
+}
+
+// obtain fetches, or takes what another process has fetched.
+func (s *cachedTokens) obtain(ctx context.Context) (grant, *Error) {
+	if s.shared == nil {
+		return s.fetch(ctx)
+	}
+	s.mu.Lock()
+	var refused secret.Text
+	if s.refused {
+		refused = s.token.Value
+	}
+	s.mu.Unlock()
+	return s.shared.obtain(ctx, refused, s.fetch)
 }
 
 // keep takes over the result of a fetch. s.mu is held.

@@ -27,6 +27,7 @@ func (c *Client) StableToken(appID string, secret secret.Text) TokenSource {
 	return &cachedTokens{
 		param:  paramAccessToken,
 		detach: c.detach,
+		shared: newSharedTokens(c.tokens, "stable:"+appID, secret),
 		fetch: func(ctx context.Context) (grant, *Error) {
 			return c.fetchStableToken(ctx, appID, secret)
 		},

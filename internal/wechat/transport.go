@@ -16,6 +16,7 @@ type Config struct {
 	BaseURL  string        // such as https://api.weixin.qq.com; http:// serves the side-car of cloud hosting
 	Timeout  time.Duration // of one HTTP attempt; default 5s
 	MaxConns int           // connections to the host at once; default 512
+	Tokens   TokenCache    // shares access tokens with other processes; nil = this one fetches its own
 }
 
 const (

@@ -1,0 +1,239 @@
+package wechat_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cloudidq/internal/redistest"
+	"cloudidq/internal/secret"
+	"cloudidq/internal/wechat"
+	"cloudidq/store"
+)
+
+var _ wechat.TokenCache = (*store.Tokens)(nil)
+
+// memoryTokens is a cache for synctest bubbles.
+type memoryTokens struct {
+	mu     sync.Mutex
+	values map[string][]byte
+	locked map[string]bool
+	broken bool
+}
+
+func newMemoryTokens() *memoryTokens {
+	return &memoryTokens{values: map[string][]byte{}, locked: map[string]bool{}}
+}
+
+func (m *memoryTokens) Load(_ context.Context, key string) ([]byte, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.broken {
+		return nil, errors.New("connection refused")
+	}
+	return m.values[key], nil
+}
+
+func (m *memoryTokens) Swap(_ context.Context, key string, old, value []byte, _ time.Duration) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !bytes.Equal(m.values[key], old) {
+		return false, nil
+	}
+	m.values[key] = value
+	return true, nil
+}
+
+func (m *memoryTokens) Lock(_ context.Context, key string, _ time.Duration) (func(), bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.locked[key] {
+		return nil, false, nil
+	}
+	m.locked[key] = true
+	return func() { m.mu.Lock(); m.locked[key] = false; m.mu.Unlock() }, true, nil
+}
+
+// countingEndpoint is a stable_token that takes a while and counts.
+type countingEndpoint struct {
+	calls atomic.Int64
+	token func(call int64) string
+}
+
+func (e *countingEndpoint) RoundTrip(r *http.Request) (*http.Response, error) {
+	n := e.calls.Add(1)
+	if err := pause(r.Context(), 200*time.Millisecond); err != nil {
+		return nil, err
+	}
+	text := fmt.Sprintf(`{"access_token":%q,"expires_in":7200}`, e.token(n))
+	return &http.Response{StatusCode: 200, ContentLength: -1, Body: io.NopCloser(strings.NewReader(text))}, nil
+}
+
+// processes are token sources that share nothing but cache and endpoint.
+func processes(t *testing.T, n int, cache wechat.TokenCache, e *countingEndpoint) []wechat.TokenSource {
+	t.Helper()
+	var sources []wechat.TokenSource
+	for range n {
+		client, err := wechat.New(wechat.Config{BaseURL: "https://api.weixin.qq.com", Tokens: cache})
+		if err != nil {
+			t.Fatal(err)
+		}
+		client.SetTransport(e)
+		t.Cleanup(client.Close)
+		sources = append(sources, client.StableToken("wx1", secret.New("AppSecret")))
+	}
+	return sources
+}
+
+// tokensOf asks all sources at once.
+func tokensOf(t *testing.T, sources []wechat.TokenSource) map[string]int {
+	t.Helper()
+	var mu sync.Mutex
+	seen := map[string]int{}
+	var wg sync.WaitGroup
+	for _, s := range sources {
+		wg.Go(func() {
+			token, err := s.Token(t.Context())
+			if err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			seen[token.Value.Reveal()]++
+		})
+	}
+	wg.Wait()
+	return seen
+}
+
+func numbered(n int64) string { return fmt.Sprintf("T%d", n) }
+
+func TestSharedTokens_OneFetchForAllProcesses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &countingEndpoint{token: numbered}
+		sources := processes(t, 20, newMemoryTokens(), e)
+		if seen := tokensOf(t, sources); len(seen) != 1 || e.calls.Load() != 1 {
+			t.Errorf("%d fetches brought %v, want one for all", e.calls.Load(), seen)
+		}
+		time.Sleep(2 * time.Hour) // its life is over
+		if seen := tokensOf(t, sources); seen["T1"] != 0 || e.calls.Load() != 2 {
+			t.Errorf("after its life: %d fetches in all, %v, want one more", e.calls.Load(), seen)
+		}
+	})
+}
+
+func TestSharedTokens_RefusedByAll_OneFetch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &countingEndpoint{token: numbered}
+		sources := processes(t, 20, newMemoryTokens(), e)
+		tokensOf(t, sources)
+		time.Sleep(time.Hour)
+		for _, s := range sources {
+			token, _ := s.Token(t.Context())
+			s.Reject(t.Context(), token)
+		}
+		if seen := tokensOf(t, sources); seen["T2"] != 20 || e.calls.Load() != 2 {
+			t.Errorf("%d fetches brought %v, want one more, for all", e.calls.Load(), seen)
+		}
+	})
+}
+
+// Half of all calls answered 40001 for five seconds, on a token that is good: stable_token gives the same one.
+func TestSharedTokens_StormOfRefusals_FewFetches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &countingEndpoint{token: func(int64) string { return "T" }}
+		sources := processes(t, 20, newMemoryTokens(), e)
+		tokensOf(t, sources)
+		time.Sleep(time.Hour)
+		for range 100 {
+			for _, s := range sources {
+				token, err := s.Token(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.Reject(t.Context(), token)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		if n := e.calls.Load(); n > 3 {
+			t.Errorf("%d fetches in a storm of 2,000 refusals, want at most 3", n)
+		}
+	})
+}
+
+func TestSharedTokens_CacheAway_EachFetches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &countingEndpoint{token: numbered}
+		cache := newMemoryTokens()
+		cache.broken = true
+		if seen := tokensOf(t, processes(t, 3, cache, e)); len(seen) != 3 {
+			t.Errorf("tokens %v, want each process to have fetched", seen)
+		}
+	})
+}
+
+func TestSharedTokens_FetchThatHangs_DoesNotHangOthersForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cache := newMemoryTokens()
+		cache.locked["stable:wx1"] = true // a process that died in its fetch
+		begun := time.Now()
+		_, err := processes(t, 1, cache, &countingEndpoint{token: numbered})[0].Token(t.Context())
+		if err == nil || time.Since(begun) > 20*time.Second {
+			t.Errorf("Token() = %v after %s, want an error within the time of a fetch", err, time.Since(begun))
+		}
+	})
+}
+
+func TestSharedTokens_OnRedis_Sealed(t *testing.T) {
+	const planted, appSecret = "planted-access-token-4711", "planted-AppSecret-4711"
+	var calls atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		calls.Add(1)
+		_, _ = fmt.Fprintf(w, `{"access_token":%q,"expires_in":7200}`, planted)
+	}))
+	defer server.Close()
+	srv := redistest.Start(t)
+	token := func(secretOfApp string) string {
+		client, err := wechat.New(wechat.Config{BaseURL: server.URL, Tokens: store.NewTokens(srv.Client(t))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		got, err := client.StableToken("wx1", secret.New(secretOfApp)).Token(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.Value.Reveal()
+	}
+	for range 5 {
+		if got := token(appSecret); got != planted {
+			t.Errorf("token = %q", got)
+		}
+	}
+	if n := calls.Load(); n != 1 {
+		t.Errorf("%d fetches by 5 processes, want 1", n)
+	}
+	rdb := srv.Client(t)
+	keys := rdb.Keys(t.Context(), "*").Val()
+	if len(keys) != 1 || rdb.PTTL(t.Context(), keys[0]).Val() <= time.Hour {
+		t.Errorf("keys %v, want the token's alone, with a TTL", keys)
+	}
+	for _, key := range keys {
+		if dump := key + rdb.Get(t.Context(), key).Val(); strings.Contains(dump, "planted") || strings.Contains(dump, "wx1") {
+			t.Errorf("Redis holds %q", dump)
+		}
+	}
+	if token("another AppSecret"); calls.Load() != 2 {
+		t.Errorf("%d fetches, want one more by the process with another AppSecret: it cannot open the cached one", calls.Load())
+	}
+}

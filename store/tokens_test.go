@@ -1,0 +1,59 @@
+package store_test
+
+import (
+	"testing"
+	"time"
+
+	"cloudidq/internal/redistest"
+	"cloudidq/store"
+)
+
+func TestTokens_SwapOnlyWhatWasRead(t *testing.T) {
+	tokens, ctx := store.NewTokens(redistest.Start(t).Client(t)), t.Context()
+	if value, err := tokens.Load(ctx, "k"); value != nil || err != nil {
+		t.Fatalf("Load() of nothing = %q, %v", value, err)
+	}
+	for _, step := range []struct {
+		old, value string
+		want       bool
+		there      string
+	}{
+		{"", "one", true, "one"},
+		{"", "two", false, "one"},
+		{"other", "two", false, "one"},
+		{"one", "two", true, "two"},
+	} {
+		done, err := tokens.Swap(ctx, "k", []byte(step.old), []byte(step.value), time.Minute)
+		if done != step.want || err != nil {
+			t.Errorf("Swap(%q, %q) = %t, %v, want %t", step.old, step.value, done, err, step.want)
+		}
+		if there, err := tokens.Load(ctx, "k"); string(there) != step.there || err != nil {
+			t.Errorf("Load() = %q, %v, want %q", there, err, step.there)
+		}
+	}
+}
+
+func TestTokens_LockOfOne(t *testing.T) {
+	srv := redistest.Start(t)
+	one, two, ctx := store.NewTokens(srv.Client(t)), store.NewTokens(srv.Client(t)), t.Context()
+	unlock, ok, err := one.Lock(ctx, "k", time.Minute)
+	if !ok || err != nil {
+		t.Fatalf("Lock() = %t, %v", ok, err)
+	}
+	if _, ok, err := two.Lock(ctx, "k", time.Minute); ok || err != nil {
+		t.Errorf("second Lock() = %t, %v, want it taken", ok, err)
+	}
+	if _, ok, err := two.Lock(ctx, "other", time.Minute); !ok || err != nil {
+		t.Errorf("Lock() of another key = %t, %v", ok, err)
+	}
+	unlock()
+	late, ok, err := two.Lock(ctx, "k", time.Minute)
+	if !ok || err != nil {
+		t.Errorf("Lock() after unlock = %t, %v", ok, err)
+	}
+	unlock() // once more, and too late: it is the other's now
+	if _, ok, _ := one.Lock(ctx, "k", time.Minute); ok {
+		t.Error("an unlock gave away another process's lock")
+	}
+	late()
+}
