@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
 	"cloudidq/config"
@@ -51,21 +53,17 @@ func newAppsList(s streams) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		newLogger(s.err, cfg.Log)
-		rdb, err := openRedis(cmd.Context(), cfg, repeatCommands)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = rdb.Close() }()
-		paused, err := store.NewPauses(rdb).List(cmd.Context())
-		if err != nil {
-			return err
-		}
-		states := appStates(cfg.Apps, paused, time.Now())
-		if asJSON {
-			return printAppsJSON(s.out, states)
-		}
-		return printAppsTable(s.out, states)
+		return withRedis(cmd.Context(), s, cfg, func(rdb redis.UniversalClient) error {
+			paused, err := store.NewPauses(rdb).List(cmd.Context())
+			if err != nil {
+				return err
+			}
+			states := appStates(cfg.Apps, paused, time.Now())
+			if asJSON {
+				return printAppsJSON(s.out, states)
+			}
+			return printAppsTable(s.out, states)
+		})
 	}
 	return cmd
 }
@@ -146,25 +144,24 @@ func newAppsResume(s streams) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		newLogger(s.err, cfg.Log)
-		rdb, err := openRedis(cmd.Context(), cfg, repeatCommands)
+		return withRedis(cmd.Context(), s, cfg, func(rdb redis.UniversalClient) error {
+			return resume(cmd.Context(), s, store.NewPauses(rdb), args)
+		})
+	}
+	return cmd
+}
+
+func resume(ctx context.Context, s streams, pauses *store.Pauses, appIDs []string) error {
+	for _, appID := range appIDs {
+		there, err := pauses.Lift(ctx, appID)
 		if err != nil {
 			return err
 		}
-		defer func() { _ = rdb.Close() }()
-		pauses := store.NewPauses(rdb)
-		for _, appID := range args {
-			there, err := pauses.Lift(cmd.Context(), appID)
-			if err != nil {
-				return err
-			}
-			if there {
-				fmt.Fprintf(s.err, "%s goes on\n", appID)
-			} else {
-				fmt.Fprintf(s.err, "%s was not paused\n", appID)
-			}
+		if there {
+			fmt.Fprintf(s.err, "%s goes on\n", appID)
+		} else {
+			fmt.Fprintf(s.err, "%s was not paused\n", appID)
 		}
-		return nil
 	}
-	return cmd
+	return nil
 }

@@ -8,9 +8,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"cloudidq/config"
 	"cloudidq/internal/redistest"
+	"cloudidq/store"
 )
 
 // invoke runs the program in this process.
@@ -216,5 +218,37 @@ func TestHelp_HasAnExample(t *testing.T) {
 	}
 	if status, stdout, _ := invoke(t, "completion", "bash"); status != exitDone || !strings.Contains(stdout, "cloudidq") {
 		t.Errorf("completion: exit %d", status)
+	}
+}
+
+func TestApps_ListAndResume(t *testing.T) {
+	srv := redistest.Start(t)
+	good := goodConfig(t, srv.Addr)
+	pauses := store.NewPauses(srv.Client(t))
+	if status, stdout, _ := invoke(t, "apps", "list", "--config", good); status != exitDone || !strings.Contains(stdout, "running") {
+		t.Errorf("list: exit %d, %s", status, stdout)
+	}
+	until := func(int) time.Time { return time.Now().Add(time.Hour) }
+	if _, err := pauses.Set(t.Context(), appA, 45009, "quota", until); err != nil {
+		t.Fatal(err)
+	}
+	status, stdout, _ := invoke(t, "apps", "list", "--config", good, "--json")
+	var state struct {
+		AppID, State string
+		Pause        store.Pause
+	}
+	if err := json.Unmarshal([]byte(stdout), &state); err != nil || status != exitDone {
+		t.Fatalf("list --json: exit %d, %q: %v", status, stdout, err)
+	}
+	if state.AppID != appA || state.State != "paused" || state.Pause.Code != 45009 || state.Pause.Times != 1 {
+		t.Errorf("list --json: %s", stdout)
+	}
+	if status, stdout, _ := invoke(t, "apps", "list", "--config", good); status != exitDone || !strings.Contains(stdout, "45009") {
+		t.Errorf("list: exit %d, %s", status, stdout)
+	}
+	for _, want := range []string{" goes on\n", " was not paused\n"} {
+		if status, _, stderr := invoke(t, "apps", "resume", "--config", good, appA); status != exitDone || stderr != appA+want {
+			t.Errorf("resume: exit %d, %q, want %q", status, stderr, want)
+		}
 	}
 }

@@ -51,8 +51,9 @@ func newEnqueue(s streams) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		newLogger(s.err, cfg.Log)
-		return enqueue(cmd.Context(), s, cfg, req, f.wait)
+		return withRedis(cmd.Context(), s, cfg, func(rdb redis.UniversalClient) error {
+			return enqueue(cmd.Context(), s, cfg, rdb, req, f.wait)
+		})
 	}
 	return cmd
 }
@@ -88,12 +89,9 @@ func (f *enqueueFlags) request(cfg *config.Config, cloudIDs []string) (tasks.Req
 	return req, nil
 }
 
-func enqueue(ctx context.Context, s streams, cfg *config.Config, req tasks.Request, wait time.Duration) error {
-	rdb, err := openRedis(ctx, cfg, repeatCommands)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = rdb.Close() }()
+func enqueue(
+	ctx context.Context, s streams, cfg *config.Config, rdb redis.UniversalClient, req tasks.Request, wait time.Duration,
+) error {
 	client := tasks.NewClient(rdb, tasks.Options{CommitLinger: -1}) // one call, no company to wait for
 	defer client.Close()
 	receipt, err := client.Resolve(ctx, req)

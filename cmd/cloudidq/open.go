@@ -20,6 +20,17 @@ const (
 	pingTimeout = 5 * time.Second
 )
 
+// withRedis runs one command of an operator or a producer: it makes the logger and a client of Redis, and closes that.
+func withRedis(ctx context.Context, s streams, cfg *config.Config, use func(redis.UniversalClient) error) error {
+	newLogger(s.err, cfg.Log)
+	rdb, err := openRedis(ctx, cfg, repeatCommands)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rdb.Close() }()
+	return use(rdb)
+}
+
 // openRedis returns a client that has reached its Redis. The caller closes it.
 func openRedis(ctx context.Context, cfg *config.Config, maxRetries int) (redis.UniversalClient, error) {
 	rdb, err := cfg.Redis.Open(maxRetries)

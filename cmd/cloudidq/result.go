@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
 	"cloudidq/config"
@@ -34,17 +35,13 @@ func newResult(s streams) *cobra.Command {
 		if err := checkCloudIDs(appID, args); err != nil {
 			return err
 		}
-		newLogger(s.err, cfg.Log)
-		rdb, err := openRedis(cmd.Context(), cfg, repeatCommands)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = rdb.Close() }()
-		records, err := store.NewRedis(rdb, cfg.Store.ResultTTL).Lookup(cmd.Context(), appID, args)
-		if err != nil {
-			return err
-		}
-		return printFound(s.out, records)
+		return withRedis(cmd.Context(), s, cfg, func(rdb redis.UniversalClient) error {
+			records, err := store.NewRedis(rdb, cfg.Store.ResultTTL).Lookup(cmd.Context(), appID, args)
+			if err != nil {
+				return err
+			}
+			return printFound(s.out, records)
+		})
 	}
 	return cmd
 }
