@@ -53,9 +53,14 @@ func (t *Tokens) Load(ctx context.Context, key string) ([]byte, error) {
 	return value, nil
 }
 
-// Swap puts value under key for ttl if what is there still is old (nil = nothing), and reports whether it did.
+// Swap puts value under key for ttl, 0 = for good, if what is there still is old (nil = nothing), and reports whether
+// it did.
 func (t *Tokens) Swap(ctx context.Context, key string, old, value []byte, ttl time.Duration) (bool, error) {
-	done, err := tokenSwap.Run(ctx, t.rdb, []string{tokenKey(key)}, old, value, max(1, ttl.Milliseconds())).Bool()
+	ms := ttl.Milliseconds()
+	if ttl > 0 {
+		ms = max(1, ms)
+	}
+	done, err := tokenSwap.Run(ctx, t.rdb, []string{tokenKey(key)}, old, value, ms).Bool()
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return false, fmt.Errorf("saving a token: %w", err)
 	}

@@ -15,30 +15,48 @@ import (
 // errLate is what sending ends with if the moment after which nothing may be sent came first.
 var errLate = errors.New("wechat: too late to send")
 
-// reply is what came back over HTTP.
-type reply struct {
-	status int
-	body   []byte
+// call is one HTTP request.
+type call struct {
+	method  string
+	to      url.URL
+	header  http.Header // nil: that of every request of the client
+	content []byte
+	by      time.Time // nothing is sent after this moment; the zero time sets no limit
+	limit   int64     // bytes of the answer at most
 }
 
-// post sends one request and reads its answer, of limit bytes at most. Nothing is sent after the moment by; the zero
-// time sets no limit. Its errors are errLate, if nothing was sent for that reason, and otherwise *Error. It calls the
-// transport itself: a redirect is an answer then, and there is no *url.Error, which would show the token.
-func (c *Client) post(ctx context.Context, to url.URL, content []byte, by time.Time, limit int64) (reply, error) {
+// reply is what came back over HTTP.
+type reply struct {
+	status  int
+	sidecar bool // the answer passed the side-car of cloud hosting
+	body    []byte
+}
+
+// headerSidecar is in every answer that came through the side-car of cloud hosting:
+// https://developers.weixin.qq.com/miniprogram/dev/wxcloudrun/src/guide/weixin/open.html.
+const headerSidecar = "X-Openapi-Seqid"
+
+// do makes one call and reads its answer. Its errors are errLate, if nothing was sent because it was too late, and
+// otherwise *Error. It calls the transport itself: a redirect is an answer then, and there is no *url.Error, which
+// would show the token.
+func (c *Client) do(ctx context.Context, call call) (reply, error) {
 	attempt, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	payload := &payload{content: content, by: by}
-	if !by.IsZero() && time.Until(by) < c.timeout {
+	payload := &payload{content: call.content, by: call.by}
+	if !call.by.IsZero() && time.Until(call.by) < c.timeout {
 		attempt = httptrace.WithClientTrace(attempt, &httptrace.ClientTrace{GotConn: payload.gotConn})
 	}
 	request := &http.Request{
-		Method:        http.MethodPost,
-		URL:           &to,
-		Host:          to.Host,
-		Header:        c.header,
-		Body:          payload.open(),
-		GetBody:       payload.reopen,
-		ContentLength: int64(len(content)),
+		Method: call.method,
+		URL:    &call.to,
+		Host:   call.to.Host,
+		Header: call.header,
+	}
+	if request.Header == nil {
+		request.Header = c.header
+	}
+	if call.content != nil {
+		request.Body, request.GetBody, request.ContentLength = payload.open(), payload.reopen, int64(len(call.content))
 	}
 	response, err := c.transport.RoundTrip(request.WithContext(attempt))
 	if err != nil && payload.late {
@@ -48,11 +66,11 @@ func (c *Client) post(ctx context.Context, to url.URL, content []byte, by time.T
 		return reply{}, fault(ctx, err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	answer, err := readAll(response, limit)
+	answer, err := readAll(response, call.limit)
 	if err != nil {
 		return reply{}, fault(ctx, err)
 	}
-	return reply{status: response.StatusCode, body: answer}, nil
+	return reply{status: response.StatusCode, sidecar: response.Header.Get(headerSidecar) != "", body: answer}, nil
 }
 
 // payload is the body of one request.

@@ -13,11 +13,11 @@ import (
 
 // Client calls WeChat's HTTP API. It is safe for concurrent use; one serves all apps of a process.
 type Client struct {
-	openDataURL    url.URL
-	stableTokenURL url.URL
-	header         http.Header // of every request; nobody changes it
-	timeout        time.Duration
-	tokens         TokenCache
+	base        *url.URL
+	openDataURL url.URL
+	header      http.Header // of the requests with JSON; nobody changes it
+	timeout     time.Duration
+	tokens      TokenCache
 
 	transport http.RoundTripper
 	closeIdle func()
@@ -28,6 +28,11 @@ type Client struct {
 	fetches sync.WaitGroup
 }
 
+const (
+	userAgent    = "cloudidq"
+	pathOpenData = "/wxa/getopendata"
+)
+
 // New returns a client. It connects to nothing and starts nothing.
 func New(cfg Config) (*Client, error) {
 	base, err := cfg.parse()
@@ -37,11 +42,11 @@ func New(cfg Config) (*Client, error) {
 	transport := newTransport(cfg.maxConns())
 	running, cancel := context.WithCancel(context.Background())
 	return &Client{
-		openDataURL:    *base.JoinPath("/wxa/getopendata"),
-		stableTokenURL: *base.JoinPath("/cgi-bin/stable_token"),
+		base:        base,
+		openDataURL: *base.JoinPath(pathOpenData),
 		header: http.Header{
 			"Content-Type": {"application/json"},
-			"User-Agent":   {"cloudidq"},
+			"User-Agent":   {userAgent},
 		},
 		timeout:   cfg.timeout(),
 		tokens:    cfg.Tokens,

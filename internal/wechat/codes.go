@@ -80,7 +80,8 @@ var codes = [...]Code{
 
 	// Defects of ours.
 	{-601002, ClassBug, "system args error", remedyReport},
-	{codeTokenMissing, ClassBug, "access_token missing", remedyReport}, // in cloud hosting the operator's, see topClass
+	// In cloud hosting this one is the operator's, see topClass.
+	{codeTokenMissing, ClassBug, "access_token missing", "in cloud hosting switch the open API service on and build a new version; elsewhere report it"},
 	{43001, ClassBug, "require GET method", remedyReport},
 	{43002, ClassBug, "require POST method", remedyReport},
 	{43003, ClassBug, "require https", "let wechat.base_url begin with https://, except in cloud hosting"},

@@ -3,6 +3,7 @@ package wechat
 import (
 	"context"
 	"errors"
+	"net/http"
 	"time"
 
 	"github.com/sethvargo/go-retry"
@@ -129,10 +130,10 @@ func (x *exchange) send(ctx context.Context) error {
 		return failure
 	}
 	sent := x.submitted()
-	to := x.client.openDataURL
-	to.RawQuery = query(x.token, x.req.OpenID)
-	limit := int64(answerBase + answerPerItem*len(x.open))
-	reply, err := x.client.post(ctx, to, requestBody(sent.cloudIDs), x.earliest(), limit)
+	reply, err := x.client.do(ctx, call{
+		method: http.MethodPost, to: openDataURL(x.client.openDataURL, x.token, x.req.OpenID),
+		content: requestBody(sent.cloudIDs), by: x.earliest(), limit: int64(answerBase + answerPerItem*len(x.open)),
+	})
 	if errors.Is(err, errLate) {
 		return err
 	}

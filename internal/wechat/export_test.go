@@ -46,7 +46,7 @@ func RequestBody(cloudIDs []string) []byte { return requestBody(cloudIDs) }
 // NewCachedTokens returns a token cache over a fetch of the test's.
 func NewCachedTokens(fetch func(ctx context.Context) (token string, life time.Duration, err *Error)) TokenSource {
 	return &cachedTokens{
-		param: paramAccessToken,
+		param: paramAccessToken, interval: minInterval,
 		fetch: func(ctx context.Context) (grant, *Error) {
 			token, life, err := fetch(ctx)
 			return grant{token: secret.New(token), life: life}, err

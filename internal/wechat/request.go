@@ -5,19 +5,31 @@ import (
 	"net/url"
 )
 
-// query returns the credential, if any, and the openid, if any.
-func query(token Token, openID string) string {
-	var q string
-	if token.Param != "" {
-		q = url.QueryEscape(token.Param) + "=" + url.QueryEscape(token.Value.Reveal())
+// openDataURL returns base with the credential, if any, and the openid, if any. A side-car takes plain http only: with
+// https its own certificate fails (https://developers.weixin.qq.com/community/personal/oCJUsw5FCPCAlFfAT9L7vJTYm5II/answer).
+func openDataURL(base url.URL, token Token, openID string) url.URL {
+	var q []byte
+	if token.Param == "" {
+		base.Scheme = "http"
+	} else {
+		q = appendParam(q, token.Param, token.Value.Reveal())
 	}
-	if openID == "" {
-		return q
+	if token.FromAppID != "" {
+		q = appendParam(q, "from_appid", token.FromAppID)
 	}
-	if q != "" {
-		q += "&"
+	if openID != "" {
+		q = appendParam(q, "openid", openID)
 	}
-	return q + "openid=" + url.QueryEscape(openID)
+	base.RawQuery = string(q)
+	return base
+}
+
+func appendParam(q []byte, name, value string) []byte {
+	if len(q) > 0 {
+		q = append(q, '&')
+	}
+	q = append(append(q, name...), '=')
+	return append(q, url.QueryEscape(value)...)
 }
 
 // requestBody returns {"cloudid_list":[…]}.

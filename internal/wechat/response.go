@@ -60,7 +60,7 @@ func parseTop(reply reply, sent submitted) (list []byte, failure *Error) {
 	top, failure := parseErrcode(reply.body)
 	switch {
 	case failure == nil && top.code != 0:
-		return nil, newError(topClass(top.code, sent), top.code, top.message, sent)
+		return nil, routed(newError(topClass(top.code, sent), top.code, top.message, sent), reply, sent)
 	case reply.status != http.StatusOK:
 		return nil, statusError(reply.status, sent.hosted)
 	case failure != nil:
@@ -84,6 +84,19 @@ func topClass(code int, sent submitted) Class {
 	default:
 		return class
 	}
+}
+
+// routed adds to a refused credential what the way of the answer tells: whether it passed the side-car of cloud hosting.
+// The page is that of statusError.
+func routed(failure *Error, reply reply, sent submitted) *Error {
+	switch {
+	case failure.Code == codeTokenMissing && sent.hosted && !reply.sidecar:
+		failure.Message += ": the call did not pass the side-car, which is switched off or still starting"
+	case failure.Class == ClassToken && !sent.hosted && reply.sidecar:
+		failure.Class = ClassApp
+		failure.Message += ": a token was sent through the side-car of cloud hosting; use mode sidecar"
+	}
+	return failure
 }
 
 // top is an answer without its entries' details.

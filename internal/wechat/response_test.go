@@ -234,7 +234,8 @@ func TestParseResponse_CloudHosting(t *testing.T) {
 		body   string
 		want   wechat.Error
 	}{
-		{200, `{"errcode":41001,"errmsg":"access_token missing"}`, wechat.Error{Class: wechat.ClassApp, Code: 41001, Message: "access_token missing"}},
+		{200, `{"errcode":41001,"errmsg":"access_token missing"}`, wechat.Error{Class: wechat.ClassApp, Code: 41001,
+			Message: "access_token missing: the call did not pass the side-car, which is switched off or still starting"}},
 		{502, ``, wechat.Error{Class: wechat.ClassApp, Message: "HTTP 502"}},
 		{503, ``, wechat.Error{Class: wechat.ClassRetry, Message: "HTTP 503"}},
 	}

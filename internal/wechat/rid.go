@@ -8,6 +8,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"cloudidq/internal/secret"
 )
 
 // WeChat appends to its errmsg a request id, formerly a hint, at times both, at times neither:
@@ -53,8 +55,9 @@ func RIDTime(rid string) (time.Time, bool) {
 
 // submitted is what a request carried and what no text of ours may repeat.
 type submitted struct {
-	token    string // or the AppSecret, towards the token endpoint
-	hosted   bool   // the credential is not an access_token of ours but cloud hosting's
+	token    string
+	hosted   bool          // the credential is not an access_token of ours but cloud hosting's
+	secrets  []secret.Text // towards an endpoint that gives tokens, in the token's place
 	openID   string
 	cloudIDs []string
 }
@@ -72,6 +75,9 @@ const (
 func (s submitted) clean(text string) string {
 	text = strings.Map(printable, text)
 	text = conceal(text, s.token)
+	for _, value := range s.secrets {
+		text = conceal(text, value.Reveal())
+	}
 	text = conceal(text, s.openID)
 	for _, id := range s.cloudIDs {
 		text = conceal(text, id)

@@ -10,6 +10,8 @@ import (
 type Token struct {
 	Param string // "access_token", "cloudbase_access_token" in cloud hosting; empty: no credential, a side-car adds it
 	Value secret.Text
+	// FromAppID is the app whose user a call is about, where a side-car serves the apps of others too.
+	FromAppID string
 }
 
 // TokenSource gives the tokens of one app. Implementations are safe for concurrent use and leave no goroutine behind,

@@ -9,12 +9,6 @@ import (
 	"cloudidq/internal/secret"
 )
 
-// grant is what an endpoint that gives tokens answers.
-type grant struct {
-	token secret.Text
-	life  time.Duration // as stated; not trusted
-}
-
 const (
 	refreshAhead = 5 * time.Minute  // stable_token gives a new token in the last 5 minutes of the old one only
 	minLife      = time.Minute      // no token is fetched anew sooner, whatever the endpoint says of its life
@@ -29,10 +23,11 @@ const (
 // is here: one fetch at a time, refresh ahead of the end, compare and swap on refusal, a pause between fetches. It never
 // asks WeChat for more than fetch does: force_refresh voids the token that other processes hold.
 type cachedTokens struct {
-	param  string
-	fetch  func(ctx context.Context) (grant, *Error)
-	detach func(ctx context.Context, f func(context.Context)) // runs f beside the caller
-	shared *sharedTokens                                      // nil: this process is on its own
+	param    string
+	interval time.Duration // between two fetches
+	fetch    func(ctx context.Context) (grant, *Error)
+	detach   func(ctx context.Context, f func(context.Context)) // runs f beside the caller
+	shared   *sharedTokens                                      // nil: this process is on its own
 
 	mu        sync.Mutex // guards what follows
 	token     Token
@@ -136,7 +131,7 @@ func (s *cachedTokens) keep(got grant, failure *Error, now time.Time) {
 	s.refused = false
 	s.expires = now.Add(life)
 	s.refreshAt = now.Add(ahead + jitter(ahead))
-	s.notBefore = now.Add(minInterval)
+	s.notBefore = now.Add(s.interval)
 }
 
 // jitter returns a random part of a tenth of d, of maxJitter at most. It is added: a refresh that comes before the last

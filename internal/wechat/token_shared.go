@@ -2,12 +2,6 @@ package wechat
 
 import (
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/hkdf"
-	"crypto/sha256"
-	"encoding/json"
-	"fmt"
 	"time"
 
 	"cloudidq/internal/secret"
@@ -17,7 +11,8 @@ import (
 type TokenCache interface {
 	// Load returns what is cached under key, or nil.
 	Load(ctx context.Context, key string) ([]byte, error)
-	// Swap puts value under key for ttl if what is there still is old (nil = nothing), and reports whether it did.
+	// Swap puts value under key for ttl, 0 = for good, if what is there still is old (nil = nothing), and reports whether
+	// it did.
 	Swap(ctx context.Context, key string, old, value []byte, ttl time.Duration) (bool, error)
 	// Lock makes the caller the only process that fetches the token of key, until unlock or ttl; ok is false if another
 	// process is.
@@ -32,32 +27,16 @@ const (
 )
 
 // sharedTokens is the part of a token source that is the same in all processes: one of them fetches, the others take
-// what it has put into the cache. It is sealed under a key made of the secret that the fetch needs, so whoever can read
-// the cached token could have fetched one.
-type sharedTokens struct {
-	cache TokenCache
-	key   string
-	aead  cipher.AEAD
-}
+// what it has put into the cache.
+type sharedTokens struct{ value sealedValue }
 
-// newSharedTokens returns nil, which shares nothing, for a nil cache. The key names mode and app.
+// newSharedTokens returns nil, which shares nothing, for a nil cache. The key names mode and app; the secret is one that
+// a fetch needs.
 func newSharedTokens(cache TokenCache, key string, from secret.Text) *sharedTokens {
 	if cache == nil {
 		return nil
 	}
-	sealing, err := hkdf.Key(sha256.New, []byte(from.Reveal()), nil, "cloudidq token v1|"+key, 32)
-	if err != nil {
-		panic(fmt.Sprintf("wechat: 32 bytes of HKDF-SHA256: %v", err)) // impossible: the bound is 8160
-	}
-	block, err := aes.NewCipher(sealing)
-	if err != nil {
-		panic(fmt.Sprintf("wechat: a key of 32 bytes: %v", err)) // impossible
-	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
-	if err != nil {
-		panic(fmt.Sprintf("wechat: GCM over AES: %v", err)) // impossible
-	}
-	return &sharedTokens{cache: cache, key: key, aead: aead}
+	return &sharedTokens{value: newSealedValue(cache, key, from)}
 }
 
 // obtain returns a token of another process if there is a good one that is not the refused one, and else lets one
@@ -71,7 +50,7 @@ func (s *sharedTokens) obtain(ctx context.Context, refused secret.Text, fetch fu
 		if there.good(refused, time.Now()) {
 			return there.grant(time.Now()), nil
 		}
-		unlock, ok, err := s.cache.Lock(ctx, s.key, fetchLock)
+		unlock, ok, err := s.value.cache.Lock(ctx, s.value.key, fetchLock)
 		switch {
 		case err != nil:
 			return fetch(ctx)
@@ -97,12 +76,7 @@ func (s *sharedTokens) refresh(ctx context.Context, refused secret.Text, fetch f
 	if failure != nil || got.token.Empty() {
 		return got, failure
 	}
-	got.life = min(max(got.life, minLife), maxLife)
-	now := time.Now()
-	if sealed := s.seal(cached{Token: got.token.Reveal(), Fetched: now, Expires: now.Add(got.life)}); sealed != nil {
-		// If this fails the token serves this process, and the next one fetches its own.
-		_, _ = s.cache.Swap(ctx, s.key, old, sealed, got.life)
-	}
+	s.put(ctx, old, got)
 	return got, nil
 }
 
@@ -126,24 +100,16 @@ func (c cached) grant(now time.Time) grant {
 	return grant{token: secret.New(c.Token), life: c.Expires.Sub(now)}
 }
 
-// load returns what is cached, sealed and opened. What cannot be opened, because the AppSecret has changed, counts as
-// nothing but is replaced.
+// load returns what is cached, sealed and opened.
 func (s *sharedTokens) load(ctx context.Context) (sealed []byte, opened cached, err error) {
-	sealed, err = s.cache.Load(ctx, s.key)
-	if err != nil || sealed == nil {
-		return nil, cached{}, err
-	}
-	text, err := s.aead.Open(nil, nil, sealed, []byte(s.key))
-	if err != nil || json.Unmarshal(text, &opened) != nil {
-		return sealed, cached{}, nil
-	}
-	return sealed, opened, nil
+	sealed, err = s.value.load(ctx, &opened)
+	return sealed, opened, err
 }
 
-func (s *sharedTokens) seal(c cached) []byte {
-	text, err := json.Marshal(c)
-	if err != nil {
-		return nil // a time beyond the year 9999
-	}
-	return s.aead.Seal(nil, nil, text, []byte(s.key))
+// put caches a token that was fetched just now, if what is there still is old. If that fails the token serves this
+// process, and the next one fetches its own.
+func (s *sharedTokens) put(ctx context.Context, old []byte, got grant) {
+	life := min(max(got.life, minLife), maxLife)
+	now := time.Now()
+	_, _ = s.value.swap(ctx, old, cached{Token: got.token.Reveal(), Fetched: now, Expires: now.Add(life)}, life)
 }

@@ -1,0 +1,351 @@
+package wechat_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cloudidq/internal/secret"
+	"cloudidq/internal/wechat"
+)
+
+const (
+	componentApp = "wxcomponent"
+	merchant     = "wxmerchant"
+)
+
+// platformAPI is WeChat's side of a third-party platform, reduced to what a test says.
+type platformAPI struct {
+	mu      sync.Mutex // guards what follows
+	calls   []string   // last part of the path, and what was sent
+	tickets map[string]bool
+	refresh map[string]bool // good refresh tokens
+	rotate  string          // answered in the place of the refresh token, once
+	code    string          // good once
+	refuse  int             // so many calls with a component token are answered 42001
+	tokens  int
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (p *platformAPI) RoundTrip(r *http.Request) (*http.Response, error) {
+	text, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	var sent map[string]string
+	if err := json.Unmarshal(text, &sent); err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	call := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
+	p.calls = append(p.calls, call)
+	return &http.Response{StatusCode: 200, ContentLength: -1, Body: io.NopCloser(strings.NewReader(p.answer(r, call, sent)))}, nil
+}
+
+func (p *platformAPI) answer(r *http.Request, call string, sent map[string]string) string {
+	if sent["component_appid"] != componentApp {
+		return `{"errcode":61011,"errmsg":"invalid component"}`
+	}
+	p.tokens++
+	switch {
+	case call == "api_component_token":
+		if !p.tickets[sent["component_verify_ticket"]] || sent["component_appsecret"] != "hunter2" {
+			return fmt.Sprintf(`{"errcode":61006,"errmsg":"component ticket %s is invalid"}`, sent["component_verify_ticket"])
+		}
+		return fmt.Sprintf(`{"component_access_token":"C%d","expires_in":7200}`, p.tokens)
+	case !strings.HasPrefix(r.URL.RawQuery, "access_token=C"):
+		return `{"errcode":61014,"errmsg":"must use component token"}`
+	case p.refuse > 0:
+		p.refuse--
+		return `{"errcode":42001,"errmsg":"access_token expired"}`
+	case call == "api_query_auth":
+		if sent["authorization_code"] != p.code || p.code == "" {
+			return fmt.Sprintf(`{"errcode":61010,"errmsg":"code %s is expired"}`, sent["authorization_code"])
+		}
+		p.code = ""
+		return fmt.Sprintf(`{"authorization_info":{"authorizer_appid":%q,"authorizer_access_token":"A%d","expires_in":7200,`+
+			`"authorizer_refresh_token":"R-of-event","func_info":[]}}`, merchant, p.tokens)
+	case !p.refresh[sent["authorizer_refresh_token"]]:
+		return fmt.Sprintf(`{"errcode":61023,"errmsg":"refresh_token %s is invalid"}`, sent["authorizer_refresh_token"])
+	}
+	refresh := sent["authorizer_refresh_token"]
+	if p.rotate != "" {
+		refresh, p.rotate = p.rotate, ""
+	}
+	return fmt.Sprintf(`{"authorizer_access_token":"A%d","expires_in":7200,"authorizer_refresh_token":%q}`, p.tokens, refresh)
+}
+
+// took returns the calls since it was asked last.
+func (p *platformAPI) took() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	calls := strings.Join(p.calls, " ")
+	p.calls = nil
+	return calls
+}
+
+// platform is one process's end of the platform.
+func platform(t *testing.T, api *platformAPI, cache wechat.TokenCache) *wechat.Platform {
+	t.Helper()
+	client, err := wechat.New(wechat.Config{BaseURL: "https://api.weixin.qq.com", Tokens: cache})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.SetTransport(api)
+	t.Cleanup(client.Close)
+	p, err := client.Platform(componentApp, secret.New("hunter2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// wantAccess asks for a token of the merchant's app, which platformAPI begins with A.
+func wantAccess(t *testing.T, source wechat.TokenSource) wechat.Token {
+	t.Helper()
+	got, err := source.Token(t.Context())
+	if err != nil || !strings.HasPrefix(got.Value.Reveal(), "A") || got.Param != "access_token" {
+		t.Errorf("Token = %s, %v, want A…", got.Value.Reveal(), err)
+	}
+	return got
+}
+
+func wantRefusal(t *testing.T, source wechat.TokenSource, want wechat.Error) {
+	t.Helper()
+	_, err := source.Token(t.Context())
+	got, _ := errors.AsType[*wechat.Error](err)
+	if diff := cmp.Diff(&want, got); diff != "" {
+		t.Errorf("Token (-want +got):\n%s", diff)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantCalls(t *testing.T, api *platformAPI, want string) {
+	t.Helper()
+	if got := api.took(); got != want {
+		t.Errorf("calls = %q, want %q", got, want)
+	}
+}
+
+func TestPlatform_FromTicketToTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := &platformAPI{tickets: map[string]bool{"ticket-1": true}, refresh: map[string]bool{"refresh-1": true}}
+		cache := newMemoryTokens()
+		api1, api2 := platform(t, api, cache), platform(t, api, cache)
+		source := api2.Authorizer(merchant, secret.New("refresh-1"))
+		wantRefusal(t, source, wechat.Error{Class: wechat.ClassApp,
+			Message: "token endpoint: no component_verify_ticket has arrived yet; WeChat pushes one every 10 minutes"})
+		wantCalls(t, api, "")
+
+		must(t, api1.TakeTicket(t.Context(), secret.New("ticket-1"), time.Now()))
+		time.Sleep(time.Second) // a failed fetch is not repeated sooner
+		wantAccess(t, source)
+		wantCalls(t, api, "api_component_token api_authorizer_token")
+
+		// All processes share both tokens.
+		wantAccess(t, api1.Authorizer(merchant, secret.New("refresh-1")))
+		wantCalls(t, api, "")
+		wantAccess(t, api1.Authorizer("wxother", secret.New("refresh-1")))
+		wantCalls(t, api, "api_authorizer_token")
+	})
+}
+
+func TestPlatform_NewestTicketWins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := &platformAPI{tickets: map[string]bool{"new": true}, refresh: map[string]bool{"refresh-1": true}}
+		p := platform(t, api, newMemoryTokens())
+		now := time.Now()
+		must(t, p.TakeTicket(t.Context(), secret.New("new"), now))
+		must(t, p.TakeTicket(t.Context(), secret.New("old"), now.Add(-10*time.Minute)))
+		must(t, p.TakeTicket(t.Context(), secret.New("replayed"), now))
+		wantAccess(t, p.Authorizer(merchant, secret.New("refresh-1")))
+
+		api.tickets = map[string]bool{}
+		must(t, p.TakeTicket(t.Context(), secret.New("newer"), now.Add(10*time.Minute)))
+		time.Sleep(3 * time.Hour)
+		wantRefusal(t, p.Authorizer("wxother", secret.New("refresh-1")), wechat.Error{Class: wechat.ClassApp, Code: 61006,
+			Message: "token endpoint: component ticket … is invalid"})
+	})
+}
+
+func TestPlatform_RefusedComponentTokenIsReplacedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := &platformAPI{tickets: map[string]bool{"ticket-1": true}, refresh: map[string]bool{"refresh-1": true}}
+		p := platform(t, api, newMemoryTokens())
+		must(t, p.TakeTicket(t.Context(), secret.New("ticket-1"), time.Now()))
+		source := p.Authorizer(merchant, secret.New("refresh-1"))
+		first := wantAccess(t, source)
+		wantCalls(t, api, "api_component_token api_authorizer_token")
+		time.Sleep(time.Minute)
+		api.refuse = 1
+		source.Reject(t.Context(), first)
+		wantAccess(t, source)
+		wantCalls(t, api, "api_authorizer_token api_component_token api_authorizer_token")
+	})
+}
+
+func TestPlatform_EventsStartAndStopAnApp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := &platformAPI{tickets: map[string]bool{"ticket-1": true}, refresh: map[string]bool{"R-of-event": true}, code: "code-1"}
+		cache := newMemoryTokens()
+		events, workers := platform(t, api, cache), platform(t, api, cache)
+		ctx, authorised := t.Context(), time.Now()
+		must(t, events.TakeTicket(ctx, secret.New("ticket-1"), authorised))
+		if known, err := workers.Authorized(ctx, merchant); known || err != nil {
+			t.Errorf("Authorized = %v, %v, want false", known, err)
+		}
+
+		must(t, events.Authorize(ctx, merchant, secret.New("code-1"), authorised))
+		wantCalls(t, api, "api_component_token api_query_auth")
+		if known, err := workers.Authorized(ctx, merchant); !known || err != nil {
+			t.Errorf("Authorized = %v, %v, want true", known, err)
+		}
+		source := workers.Authorizer(merchant, secret.Text{})
+		token := wantAccess(t, source) // the one that came with the authorization
+		wantCalls(t, api, "")
+
+		// The event comes twice: the code is not tried again.
+		must(t, events.Authorize(ctx, merchant, secret.New("code-1"), authorised))
+		wantCalls(t, api, "")
+
+		time.Sleep(time.Minute)
+		must(t, events.Unauthorize(ctx, merchant, time.Now()))
+		if known, err := workers.Authorized(ctx, merchant); known || err != nil {
+			t.Errorf("Authorized = %v, %v, want false again", known, err)
+		}
+		must(t, events.Authorize(ctx, merchant, secret.New("code-1"), authorised)) // a straggler
+		source.Reject(ctx, token)                                                  // WeChat takes it no more
+		wantRefusal(t, source, wechat.Error{Class: wechat.ClassApp, Code: 61003,
+			Message: "token endpoint: the merchant has withdrawn the authorization"})
+		wantCalls(t, api, "")
+
+		time.Sleep(time.Minute)
+		api.code = "code-2"
+		must(t, events.Authorize(ctx, merchant, secret.New("code-2"), time.Now()))
+		must(t, events.Unauthorize(ctx, merchant, authorised.Add(time.Minute))) // a replay
+		wantAccess(t, source)
+		wantCalls(t, api, "api_query_auth")
+	})
+}
+
+func TestPlatform_CodeThatIsRefused_AnotherApp_NoTicket(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := &platformAPI{tickets: map[string]bool{"ticket-1": true}, code: "code-1"}
+		p := platform(t, api, newMemoryTokens())
+		ctx := t.Context()
+		if err := p.Authorize(ctx, merchant, secret.New("code-1"), time.Now()); err == nil {
+			t.Error("Authorize without a ticket succeeded")
+		}
+		must(t, p.TakeTicket(ctx, secret.New("ticket-1"), time.Now()))
+		time.Sleep(time.Second)
+		err := p.Authorize(ctx, merchant, secret.New("code-planted"), time.Now())
+		if failure, ok := errors.AsType[*wechat.Error](err); !ok || failure.Code != 61010 || strings.Contains(failure.Message, "planted") {
+			t.Errorf("Authorize = %#v, want 61010 without the code", err)
+		}
+		if err := p.Authorize(ctx, "wxother", secret.New("code-1"), time.Now()); err == nil {
+			t.Error("Authorize took tokens of another app")
+		}
+		for _, app := range []string{merchant, "wxother"} {
+			if known, err := p.Authorized(ctx, app); known || err != nil {
+				t.Errorf("Authorized(%s) = %v, %v, want false", app, known, err)
+			}
+		}
+	})
+}
+
+func TestAuthorizer_RefreshTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := &platformAPI{tickets: map[string]bool{"ticket-1": true}, refresh: map[string]bool{"refresh-1": true}, rotate: "refresh-2"}
+		cache := newMemoryTokens()
+		p := platform(t, api, cache)
+		must(t, p.TakeTicket(t.Context(), secret.New("ticket-1"), time.Now()))
+		source := p.Authorizer(merchant, secret.New("refresh-1"))
+		wantAccess(t, source)
+
+		// refresh-2 came back with it, and refresh-1 is worth nothing now.
+		api.refresh = map[string]bool{"refresh-2": true}
+		must(t, p.TakeTicket(t.Context(), secret.New("ticket-1"), time.Now().Add(time.Second)))
+		time.Sleep(2 * time.Hour)
+		api.took()
+		wantAccess(t, source)
+		wantCalls(t, api, "api_component_token api_authorizer_token")
+
+		// The merchant has authorised again, and an operator has written what came back into the configuration.
+		api.refresh = map[string]bool{"refresh-3": true}
+		time.Sleep(2 * time.Hour)
+		restarted := platform(t, api, cache).Authorizer(merchant, secret.New("refresh-3"))
+		wantAccess(t, restarted)
+		api.took()
+		time.Sleep(2 * time.Hour)
+		wantAccess(t, restarted)
+		if got := api.took(); strings.Count(got, "api_authorizer_token") != 1 {
+			t.Errorf("calls = %q, want refresh-3 to be the first one tried", got)
+		}
+
+		api.refresh = nil
+		time.Sleep(2 * time.Hour)
+		wantRefusal(t, restarted, wechat.Error{Class: wechat.ClassApp, Code: 61023, Message: "token endpoint: refresh_token … is invalid"})
+	})
+}
+
+func TestPlatform_NothingInTheCacheIsLegible(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := &platformAPI{tickets: map[string]bool{plantedToken: true}, refresh: map[string]bool{"R-of-event": true}, code: "code-1"}
+		cache := newMemoryTokens()
+		p := platform(t, api, cache)
+		must(t, p.TakeTicket(t.Context(), secret.New(plantedToken), time.Now()))
+		must(t, p.Authorize(t.Context(), merchant, secret.New("code-1"), time.Now()))
+		wantAccess(t, p.Authorizer(merchant, secret.Text{}))
+		if len(cache.values) != 4 { // ticket, component token, authorization, authorizer token
+			t.Errorf("%d values in the cache, want 4", len(cache.values))
+		}
+		for key, value := range cache.values {
+			for _, planted := range []string{plantedToken, "R-of-event", "hunter2", "expires", "A2"} {
+				if strings.Contains(key+string(value), planted) {
+					t.Errorf("%s shows %s", key, planted)
+				}
+			}
+		}
+	})
+}
+
+func TestPlatform_NeedsCacheAndSecret(t *testing.T) {
+	client := newClient(t, "https://api.weixin.qq.com")
+	if _, err := client.Platform(componentApp, secret.New("hunter2")); err == nil {
+		t.Error("Platform without a cache succeeded")
+	}
+	broken := newMemoryTokens()
+	broken.broken = true
+	p := platform(t, &platformAPI{}, broken)
+	ctx := t.Context()
+	if err := p.TakeTicket(ctx, secret.New("t"), time.Now()); err == nil {
+		t.Error("TakeTicket without Redis succeeded: WeChat would be told success")
+	}
+	if err := p.Authorize(ctx, merchant, secret.New("c"), time.Now()); err == nil {
+		t.Error("Authorize without Redis succeeded")
+	}
+	if err := p.Unauthorize(ctx, merchant, time.Now()); err == nil {
+		t.Error("Unauthorize without Redis succeeded")
+	}
+	if _, err := p.Authorized(ctx, merchant); err == nil {
+		t.Error("Authorized without Redis succeeded")
+	}
+	wantRefusal(t, p.Authorizer(merchant, secret.Text{}), wechat.Error{Class: wechat.ClassRetry,
+		Message: "token endpoint: the authorization cannot be read from Redis"})
+}
