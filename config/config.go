@@ -24,18 +24,6 @@ import (
 	"time"
 )
 
-// Modes of a token.
-const (
-	ModeStable = "stable" // getStableAccessToken with the AppSecret
-	ModeStatic = "static" // a token that somebody else renews
-)
-
-// What [App.GroupBy] may be.
-const (
-	GroupByOpenID = "openid"
-	GroupByApp    = "app"
-)
-
 // Config is the configuration of cloudidq: one YAML file, which the environment overrides.
 type Config struct {
 	Redis  Redis  `yaml:"redis" env:",prefix=REDIS_"`
@@ -43,11 +31,14 @@ type Config struct {
 	WeChat WeChat `yaml:"wechat" env:",prefix=WECHAT_"`
 	// CloudIDLifetime is how long a cloudID is worth a request, counted from obtained_at. 1s to 5m.
 	CloudIDLifetime time.Duration `yaml:"cloudid_lifetime" env:"CLOUDID_LIFETIME" default:"5m" min:"1s" max:"5m" why:"WeChat ends a cloudID after 5 minutes"`
-	// Apps are the mini programs whose cloudIDs are resolved; at least one, each appid once.
-	Apps   []App  `yaml:"apps" jsonschema:"required,minItems=1"`
-	Queues Queues `yaml:"queues" env:",prefix=QUEUES_"`
-	Worker Worker `yaml:"worker" env:",prefix=WORKER_"`
-	Log    Log    `yaml:"log" env:",prefix=LOG_"`
+	// Apps are the mini programs whose cloudIDs are resolved, each appid once. At least one app or component is needed.
+	Apps []App `yaml:"apps,omitempty"`
+	// Components are third-party platforms, which call for the merchants who have authorised them.
+	Components []Component `yaml:"components,omitempty"`
+	Queues     Queues      `yaml:"queues" env:",prefix=QUEUES_"`
+	Worker     Worker      `yaml:"worker" env:",prefix=WORKER_"`
+	API        API         `yaml:"api" env:",prefix=API_"`
+	Log        Log         `yaml:"log" env:",prefix=LOG_"`
 
 	origin origin // where the values came from, for the place of a fault
 }
@@ -82,35 +73,6 @@ type WeChat struct {
 	Timeout time.Duration `yaml:"timeout" env:"TIMEOUT" default:"5s" min:"100ms" max:"15s" why:"a try of a task, with its repeated requests, must end within a minute"`
 }
 
-// App is one mini program.
-type App struct {
-	// AppID is WeChat's id of the mini program: 1 to 64 letters, digits, - and _.
-	AppID string `yaml:"appid" jsonschema:"required,pattern=^[A-Za-z0-9_-]{1\\,64}$"`
-	Token Token  `yaml:"token" jsonschema:"required"`
-	// GroupBy says which cloudIDs share a request: openid, those of one user; app, those of all users, in requests that
-	// carry no openid, which WeChat demands for sensitive data.
-	GroupBy string `yaml:"group_by" default:"openid" oneof:"openid,app"`
-	// BatchMax is how many cloudIDs go into one request at most. 1 to 100.
-	BatchMax int `yaml:"batch_max" default:"20" min:"1" max:"100"`
-	// BatchLinger is how long a request that is not full waits for more. 0s to 1s.
-	BatchLinger time.Duration `yaml:"batch_linger" default:"5ms" min:"0s" max:"1s"`
-	// MaxInFlight is how many requests of this app run at once in one process. 1 to 4096.
-	MaxInFlight int `yaml:"max_in_flight" default:"64" min:"1" max:"4096"`
-	// RatePerMinute is how many requests of this app all processes make together in any minute; 0 means no limit of
-	// ours. 0 to 600000.
-	RatePerMinute int `yaml:"rate_per_minute" default:"0" min:"0" max:"600000"`
-}
-
-// Token is how the access token of an app is had.
-type Token struct {
-	// Mode is stable (fetched with the AppSecret) or static (given).
-	Mode string `yaml:"mode" oneof:"stable,static" later:"legacy,remote,component,sidecar,cloudbase_file" jsonschema:"required"`
-	// Secret is the AppSecret, for mode stable: env:NAME, file:PATH (from the folder of this file) or the secret itself.
-	Secret Secret `yaml:"secret,omitzero"`
-	// AccessToken is the token of mode static: env:NAME, file:PATH (from the folder of this file) or the token itself.
-	AccessToken Secret `yaml:"access_token,omitzero"`
-}
-
 // Queues are the shares of worker.concurrency, so that one queue cannot take the slots of another.
 type Queues struct {
 	// Events is the share of the cloudIDs that a user has just produced. 1 to 100.
@@ -129,6 +91,13 @@ type Worker struct {
 	ShutdownTimeout time.Duration `yaml:"shutdown_timeout" env:"SHUTDOWN_TIMEOUT" default:"20s" min:"1s" max:"10m"`
 }
 
+// API is the HTTP server.
+type API struct {
+	// Listen is host:port. A loopback address: whoever is to reach it from elsewhere, WeChat's pushes among them, comes
+	// through a proxy with TLS.
+	Listen string `yaml:"listen" env:"LISTEN" default:"127.0.0.1:8080"`
+}
+
 // Log is what is written to standard error.
 type Log struct {
 	// Level is the least level that is written.
@@ -143,14 +112,4 @@ func Default() *Config {
 	c := &Config{}
 	setDefaults(reflect.ValueOf(c).Elem())
 	return c
-}
-
-// App returns the settings of the app with this appid.
-func (c *Config) App(appid string) (App, bool) {
-	for _, app := range c.Apps {
-		if app.AppID == appid {
-			return app, true
-		}
-	}
-	return App{}, false
 }

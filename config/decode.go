@@ -12,11 +12,12 @@ import (
 
 // later are the keys that a later version takes, by their section.
 var later = map[string][]string{
-	"":             {"components", "webhooks", "api", "ops"},
-	"queues":       {"webhooks"},
-	"store":        {"dsn", "keyset"},
-	"apps[]":       {"webhook"},
-	"apps[].token": {"url", "header", "component", "refresh_token", "from_appid", "path"},
+	"":                         {"webhooks", "ops"},
+	"queues":                   {"webhooks"},
+	"store":                    {"dsn", "keyset"},
+	"api":                      {"keys", "commit_linger"},
+	"apps[]":                   {"webhook"},
+	"components[].authorizers": {"webhook"},
 }
 
 const notYet = "is not available in this version"

@@ -81,7 +81,7 @@ func scalarPaths(section reflect.Type, path string) []scalarPath {
 
 // laterScalars are the settings of a later version that have a variable.
 func laterScalars() []string {
-	all := []string{"api.listen", "api.commit_linger", "ops.listen"}
+	all := []string{"ops.listen"}
 	for section, names := range later {
 		for _, name := range names {
 			if !strings.Contains(section, "[]") && section != "" && name != "keys" {

@@ -25,6 +25,7 @@ func TestLoad_Environment(t *testing.T) {
 		"CLOUDIDQ_WORKER_CONCURRENCY":      "10",
 		"CLOUDIDQ_WORKER_FETCHERS":         "11",
 		"CLOUDIDQ_WORKER_SHUTDOWN_TIMEOUT": "12s",
+		"CLOUDIDQ_API_LISTEN":              "localhost:8088",
 		"CLOUDIDQ_LOG_LEVEL":               "warn",
 		"CLOUDIDQ_LOG_FORMAT":              "text",
 		"CLOUDIDQ_UNKNOWN":                 "is none of ours",
@@ -36,6 +37,7 @@ func TestLoad_Environment(t *testing.T) {
 		CloudIDLifetime: 4 * time.Minute,
 		Queues:          config.Queues{Events: 7, Backfill: 8},
 		Worker:          config.Worker{Concurrency: 10, Fetchers: 11, ShutdownTimeout: 12 * time.Second},
+		API:             config.API{Listen: "localhost:8088"},
 		Log:             config.Log{Level: "warn", Format: "text"},
 	}
 	got := load(t, strings.Replace(string(config.Example()), "encryption: off", "", 1), vars)
@@ -69,7 +71,7 @@ func TestLoad_Environment_EmptyIsUnset(t *testing.T) {
 func TestLoad_Environment_FaultsNameTheVariable(t *testing.T) {
 	t.Parallel()
 	const want = `cloudidq.yaml:1: worker.fetchers: must be between 1 and 16, is 99
-CLOUDIDQ_API_LISTEN: api.listen: is not available in this version
+CLOUDIDQ_API_LISTEN: api.listen: must be a loopback address, is "": the API has no keys in this version
 CLOUDIDQ_CLOUDID_LIFETIME: cloudid_lifetime: must be a duration with its unit, such as 500ms or 5s, is "300"
 CLOUDIDQ_OPS_LISTEN: ops.listen: is not available in this version
 CLOUDIDQ_QUEUES_EVENTS: queues.events: must be between 1 and 100, is 0

@@ -22,10 +22,11 @@ func TestLoad_Defaults(t *testing.T) {
 		CloudIDLifetime: 5 * time.Minute,
 		Apps: []config.App{{
 			AppID: "wx1", Token: config.Token{Mode: config.ModeStatic, AccessToken: config.NewSecret("t")},
-			GroupBy: config.GroupByOpenID, BatchMax: 20, BatchLinger: 5 * time.Millisecond, MaxInFlight: 64,
+			Calls: config.Calls{GroupBy: config.GroupByOpenID, BatchMax: 20, BatchLinger: 5 * time.Millisecond, MaxInFlight: 64},
 		}},
 		Queues: config.Queues{Events: 6, Backfill: 1},
 		Worker: config.Worker{Concurrency: 64, Fetchers: 2, ShutdownTimeout: 20 * time.Second},
+		API:    config.API{Listen: "127.0.0.1:8080"},
 		Log:    config.Log{Level: "info", Format: "json"},
 	}
 	same(t, load(t, app("appid: wx1", "token: {mode: static, access_token: t}"), nil), want)
@@ -46,7 +47,7 @@ func TestLoad_Example(t *testing.T) {
 	}
 	// It shows the defaults, and every setting.
 	want := config.Default()
-	want.Store.Encryption, want.Apps = "off", cfg.Apps
+	want.Store.Encryption, want.Apps, want.Components = "off", cfg.Apps, cfg.Components
 	same(t, cfg, want)
 }
 
@@ -66,7 +67,7 @@ apps:
     webhook: orders
     batch_max: 101
   - token:
-      mode: sidecar
+      mode: oauth
   - appid: wx1
     token: {mode: static, secret: env:A}
     group_by: user
@@ -75,7 +76,9 @@ worker:
   concurrency: many
   fetchers: 2
   fetchers: 3
-components: []
+components:
+  - appid: wxc
+    authorizers: {batch_max: 0}
 `
 	const want = `cloudidq.yaml:1: redis.url: must begin with redis://, rediss://, redis-sentinel:// or redis-cluster://, or be embedded
 cloudidq.yaml:2: store.encryption: missing; must be off: results hold phone numbers, and this version keeps them unsealed in Redis, which has to be said
@@ -88,15 +91,18 @@ cloudidq.yaml:11: apps[0].token.secret: missing; mode stable needs the AppSecret
 cloudidq.yaml:12: apps[0].webhook: is not available in this version
 cloudidq.yaml:13: apps[0].batch_max: must be between 1 and 100, is 101
 cloudidq.yaml:14: apps[1].appid: missing
-cloudidq.yaml:15: apps[1].token.mode: sidecar is not available in this version; must be stable or static
+cloudidq.yaml:15: apps[1].token.mode: must be stable, legacy, static, remote, component, sidecar or cloudbase_file, is "oauth"
 cloudidq.yaml:16: apps[2].appid: "wx1" is the appid of apps[0] already
-cloudidq.yaml:17: apps[2].token.secret: belongs to mode stable; the mode is static
+cloudidq.yaml:17: apps[2].token.secret: belongs to mode stable or legacy; the mode is static
 cloudidq.yaml:17: apps[2].token.access_token: missing; mode static needs the token
 cloudidq.yaml:18: apps[2].group_by: must be openid or app, is "user"
 cloudidq.yaml:19: wroker: unknown key; did you mean worker?
 cloudidq.yaml:21: worker.concurrency: must be a whole number, is a text
 cloudidq.yaml:23: worker.fetchers: is there twice, first on line 22
-cloudidq.yaml:24: components: is not available in this version
+cloudidq.yaml:25: components[0].secret: missing
+cloudidq.yaml:25: components[0].verify_token: missing
+cloudidq.yaml:25: components[0].aes_key: missing
+cloudidq.yaml:26: components[0].authorizers.batch_max: must be between 1 and 100, is 0
 CLOUDIDQ_LOG_LEVEL: log.level: must be debug, info, warn or error, is "loud"
 CLOUDIDQ_QUEUES_EVENTS: queues.events: must be between 1 and 100, is 0`
 	got := faults(t, file, map[string]string{"CLOUDIDQ_LOG_LEVEL": "loud", "CLOUDIDQ_QUEUES_EVENTS": "0"})
@@ -110,8 +116,8 @@ func TestLoad_Form(t *testing.T) {
 	const encryption = "store.encryption: missing; must be off: results hold phone numbers, " +
 		"and this version keeps them unsealed in Redis, which has to be said"
 	for _, test := range []struct{ name, text, want string }{
-		{"Empty", "", "cloudidq.yaml:1: " + encryption + "\ncloudidq.yaml:1: apps: missing; at least one app is needed"},
-		{"CommentsOnly", "# nothing\n", "cloudidq.yaml:1: " + encryption + "\ncloudidq.yaml:1: apps: missing; at least one app is needed"},
+		{"Empty", "", "cloudidq.yaml:1: " + encryption + "\ncloudidq.yaml:1: apps: missing; at least one app, or one of components, is needed"},
+		{"CommentsOnly", "# nothing\n", "cloudidq.yaml:1: " + encryption + "\ncloudidq.yaml:1: apps: missing; at least one app, or one of components, is needed"},
 		{"NotAMapping", "- a\n", "cloudidq.yaml:1: must be a mapping of settings, is a list"},
 		{"Text", "hello\n", "cloudidq.yaml:1: must be a mapping of settings, is a text"},
 		{"UnknownKey", with("\nfoo: 1\n"), "cloudidq.yaml:2: foo: unknown key"},
@@ -120,7 +126,7 @@ func TestLoad_Form(t *testing.T) {
 		{"DuplicateKey", with("log: {}\nlog: {}\n"), "cloudidq.yaml:2: log: is there twice, first on line 1"},
 		{"SectionIsText", with("log: info\n"), "cloudidq.yaml:1: log: must be a mapping of settings, is a text"},
 		{"AppsIsMapping", "store: {encryption: off}\napps: {appid: wx1}\n", "cloudidq.yaml:2: apps: must be a list, is a mapping"},
-		{"AppsIsEmpty", "store: {encryption: off}\napps: []\n", "cloudidq.yaml:2: apps: missing; at least one app is needed"},
+		{"AppsIsEmpty", "store: {encryption: off}\napps: []\n", "cloudidq.yaml:2: apps: missing; at least one app, or one of components, is needed"},
 		{"NoValue", with("log:\n  level:\n"), "cloudidq.yaml:2: log.level: has no value"},
 		{"NumberForText", app("appid: 17", "token: {mode: static, access_token: t}"),
 			"cloudidq.yaml:3: apps[0].appid: must be a text, is a bare number (put it in quotes)"},
@@ -166,10 +172,9 @@ func TestLoad_Later(t *testing.T) {
 	t.Parallel()
 	const notYet = ": is not available in this version"
 	for path, text := range map[string]string{
-		"components":      with("components: [{appid: wxc}]\n"),
 		"webhooks":        with("webhooks:\n  - name: orders\n"),
 		"ops":             with("ops: {listen: 127.0.0.1:9090}\n"),
-		"api":             with("api: {listen: 127.0.0.1:8080}\n"),
+		"api.keys":        with("api: {keys: []}\n"),
 		"queues.webhooks": with("queues: {webhooks: 3}\n"),
 		"store.dsn":       strings.Replace(minimal, "off", `off, dsn: ""`, 1),
 		"store.keyset":    strings.Replace(minimal, "off", "off, keyset: file:/run/secrets/keyset", 1),
@@ -177,18 +182,6 @@ func TestLoad_Later(t *testing.T) {
 	} {
 		if got := faults(t, text, nil); !strings.HasSuffix(got, path+notYet) || strings.Contains(got, "\n") {
 			t.Errorf("Load(%s) = %s, want %s", path, got, path+notYet)
-		}
-	}
-	for _, field := range []string{"url", "header", "component", "refresh_token", "from_appid", "path"} {
-		text := app("appid: wx1", "token: {mode: static, access_token: t, "+field+": x}")
-		if got, want := faults(t, text, nil), "cloudidq.yaml:4: apps[0].token."+field+notYet; got != want {
-			t.Errorf("Load(token.%s) = %s, want %s", field, got, want)
-		}
-	}
-	for _, mode := range []string{"legacy", "remote", "component", "sidecar", "cloudbase_file"} {
-		want := "cloudidq.yaml:4: apps[0].token.mode: " + mode + " is not available in this version; must be stable or static"
-		if got := faults(t, app("appid: wx1", "token: {mode: "+mode+"}"), nil); got != want {
-			t.Errorf("Load(mode %s) = %s, want %s", mode, got, want)
 		}
 	}
 	got := faults(t, strings.Replace(minimal, "off", "keyset", 1), nil)

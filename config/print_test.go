@@ -17,6 +17,16 @@ apps:
     group_by: app
   - appid: wx3
     token: {mode: stable, secret: planted4711}
+  - appid: wx4
+    token: {mode: remote, url: "https://tokens.example.com/?app=wx4", header: "env:TOKEN_HEADER"}
+  - appid: wx5
+    token: {mode: component, component: wxc, refresh_token: planted4711}
+components:
+  - appid: wxc
+    secret: planted4711
+    verify_token: env:COMPONENT_TOKEN
+    aes_key: file:keys/aes
+    authorizers: {batch_max: 5}
 `
 
 func TestYAML_Golden(t *testing.T) {
@@ -29,8 +39,8 @@ func TestYAML_CanBeLoaded(t *testing.T) {
 	t.Parallel()
 	cfg := load(t, printable, nil)
 	printed := yamlOf(t, cfg)
-	if n := strings.Count(printed, "[redacted]"); n != 2 {
-		t.Errorf("%d values are redacted, want 2:\n%s", n, printed)
+	if n := strings.Count(printed, "[redacted]"); n != 4 {
+		t.Errorf("%d values are redacted, want 4:\n%s", n, printed)
 	}
 	load(t, printed, nil) // as it is, to be looked at
 	same(t, load(t, strings.ReplaceAll(printed, "[redacted]", planted), nil), cfg)

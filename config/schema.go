@@ -1,21 +1,22 @@
 package config
 
 import (
-	_ "embed" // the comments of config.go
+	"embed"
 	"encoding/json"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/invopop/jsonschema"
 )
 
-//go:embed config.go
-var source string
+//go:embed config.go apps.go
+var source embed.FS
 
 // durationPattern is what [time.ParseDuration] takes and the bounds leave: no sign, and always a unit.
 const durationPattern = `^([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h)(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h))*$`
@@ -41,6 +42,7 @@ func Schema() ([]byte, error) {
 	schema.Title = "cloudidq configuration"
 	addTags(schema, reflect.TypeFor[Config]())
 	addTokenModes(schema)
+	addEitherOr(schema, "apps", "components")
 	text, err := json.MarshalIndent(schema, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("encoding the schema: %w", err)
@@ -101,12 +103,29 @@ func addScalarTags(schema *jsonschema.Schema, f reflect.StructField) {
 func addTokenModes(schema *jsonschema.Schema) {
 	apps, _ := schema.Properties.Get("apps")
 	token, _ := apps.Items.Properties.Get("token")
-	for _, mode := range [][2]string{{ModeStable, "secret"}, {ModeStatic, "access_token"}} {
-		properties := jsonschema.NewProperties()
-		properties.Set("mode", &jsonschema.Schema{Const: mode[0]})
-		properties.Set(mode[1], jsonschema.TrueSchema)
+	for _, mode := range tokenModes() {
+		properties, required := jsonschema.NewProperties(), []string{"mode"}
+		properties.Set("mode", &jsonschema.Schema{Const: mode})
+		for _, field := range tokenFields {
+			if slices.Contains(field.modes, mode) {
+				properties.Set(field.key, jsonschema.TrueSchema)
+				if !field.optional {
+					required = append(required, field.key)
+				}
+			}
+		}
 		token.OneOf = append(token.OneOf, &jsonschema.Schema{
-			Properties: properties, Required: []string{mode[1]}, AdditionalProperties: jsonschema.FalseSchema})
+			Properties: properties, Required: required, AdditionalProperties: jsonschema.FalseSchema})
+	}
+}
+
+// addEitherOr demands at least one element in one of the lists.
+func addEitherOr(schema *jsonschema.Schema, lists ...string) {
+	one := uint64(1)
+	for _, list := range lists {
+		properties := jsonschema.NewProperties()
+		properties.Set(list, &jsonschema.Schema{MinItems: &one})
+		schema.AnyOf = append(schema.AnyOf, &jsonschema.Schema{Properties: properties, Required: []string{list}})
 	}
 }
 
@@ -114,11 +133,22 @@ func addTokenModes(schema *jsonschema.Schema) {
 type comments map[string]string
 
 func fieldComments() (comments, error) {
-	file, err := parser.ParseFile(token.NewFileSet(), "config.go", source, parser.ParseComments)
-	if err != nil {
-		return nil, fmt.Errorf("reading the comments: %w", err)
-	}
 	c := comments{}
+	for _, name := range []string{"config.go", "apps.go"} {
+		text, err := source.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("reading the comments: %w", err)
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, text, parser.ParseComments)
+		if err != nil {
+			return nil, fmt.Errorf("reading the comments: %w", err)
+		}
+		c.addFile(file)
+	}
+	return c, nil
+}
+
+func (c comments) addFile(file *ast.File) {
 	for _, decl := range file.Decls {
 		types, ok := decl.(*ast.GenDecl)
 		if !ok || types.Tok != token.TYPE {
@@ -128,7 +158,6 @@ func fieldComments() (comments, error) {
 			c.add(types.Doc, spec.(*ast.TypeSpec))
 		}
 	}
-	return c, nil
 }
 
 func (c comments) add(doc *ast.CommentGroup, spec *ast.TypeSpec) {
@@ -139,6 +168,9 @@ func (c comments) add(doc *ast.CommentGroup, spec *ast.TypeSpec) {
 		return
 	}
 	for _, field := range structure.Fields.List {
+		if len(field.Names) == 0 { // an embedded section: its fields are found under its own type
+			continue
+		}
 		c[spec.Name.Name+"."+field.Names[0].Name] = text(field.Doc)
 	}
 }

@@ -62,8 +62,8 @@ func TestSchema_RefusesWhatLoadRefuses(t *testing.T) {
 	for _, text := range []string{
 		"{}\n",
 		with("foo: 1\n"),
-		with("components: []\n"),
-		with("api: {listen: x}\n"),
+		with("components: [{appid: wxc}]\n"),
+		with("api: {keys: []}\n"),
 		with("worker: {concurrency: 0}\n"),
 		with("worker: {concurrency: 4097}\n"),
 		with("worker: {shutdown_timeout: 20}\n"),
@@ -80,7 +80,9 @@ func TestSchema_RefusesWhatLoadRefuses(t *testing.T) {
 		app("appid: wx1", "token: {mode: static}"),
 		app("appid: wx1", "token: {mode: stable, access_token: t}"),
 		app("appid: wx1", "token: {mode: stable, secret: s, access_token: t}"),
-		app("appid: wx1", "token: {mode: sidecar}"),
+		app("appid: wx1", "token: {mode: sidecar, secret: s}"),
+		app("appid: wx1", "token: {mode: remote, header: 'a: b'}"),
+		app("appid: wx1", "token: {mode: component, refresh_token: r}"),
 		app("appid: wx1", "token: {mode: static, access_token: ''}"),
 		app("appid: wx1", "token: {mode: static, access_token: t}", "webhook: orders"),
 	} {

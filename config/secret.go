@@ -89,19 +89,28 @@ func (c *Config) ResolveSecrets() error {
 	for i := range c.Apps {
 		token := &c.Apps[i].Token
 		path := fmt.Sprintf("apps[%d].token", i)
-		c.resolve(r, join(path, "secret"), &token.Secret)
-		c.resolve(r, join(path, "access_token"), &token.AccessToken)
+		c.resolve(r, join(path, "secret"), &token.Secret, plausible)
+		c.resolve(r, join(path, "access_token"), &token.AccessToken, plausible)
+		c.resolve(r, join(path, "header"), &token.Header, headerLine)
+		c.resolve(r, join(path, "refresh_token"), &token.RefreshToken, plausible)
+	}
+	for i := range c.Components {
+		component := &c.Components[i]
+		path := fmt.Sprintf("components[%d]", i)
+		c.resolve(r, join(path, "secret"), &component.Secret, plausible)
+		c.resolve(r, join(path, "verify_token"), &component.VerifyToken, plausible)
+		c.resolve(r, join(path, "aes_key"), &component.AESKey, pushKey)
 	}
 	return r.err()
 }
 
-func (c *Config) resolve(r *report, path string, s *Secret) {
+func (c *Config) resolve(r *report, path string, s *Secret, check func(string) error) {
 	if s.IsZero() {
 		return
 	}
 	value, err := s.fetch(c.origin)
 	if err == nil {
-		err = plausible(value)
+		err = check(value)
 	}
 	if err != nil {
 		r.refuse(path, "%v", err)

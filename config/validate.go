@@ -2,11 +2,13 @@ package config
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"net/url"
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 )
 
 // Validate checks the configuration as [Load] does, for one that is made in code. Its error is [Faults].
@@ -31,19 +33,33 @@ func (c *Config) check(r *report) {
 	if reason := wrongBaseURL(c.WeChat.BaseURL); reason != "" {
 		r.refuse("wechat.base_url", "%s", reason)
 	}
-	if len(c.Apps) == 0 {
-		r.refuse("apps", "missing; at least one app is needed")
+	if reason := wrongListen(c.API.Listen); reason != "" {
+		r.refuse("api.listen", "%s", reason)
 	}
-	first := map[string]int{}
+	if len(c.Apps) == 0 && len(c.Components) == 0 {
+		r.refuse("apps", "missing; at least one app, or one of components, is needed")
+	}
+	checkAppIDs(r, "components", c.Components, func(comp Component) string { return comp.AppID })
+	checkAppIDs(r, "apps", c.Apps, func(app App) string { return app.AppID })
+	for i, comp := range c.Components {
+		checkComponent(r, fmt.Sprintf("components[%d]", i), comp)
+	}
 	for i, app := range c.Apps {
-		path := fmt.Sprintf("apps[%d]", i)
-		checkAppID(r, join(path, "appid"), app.AppID)
-		if at, twice := first[app.AppID]; twice && app.AppID != "" {
-			r.refuse(join(path, "appid"), "%s is the appid of apps[%d] already", show(app.AppID), at)
+		checkToken(r, fmt.Sprintf("apps[%d].token", i), app.Token, c.Components)
+	}
+}
+
+// checkAppIDs holds the appids of a list against their form, and against each other.
+func checkAppIDs[T any](r *report, list string, all []T, idOf func(T) string) {
+	first := map[string]int{}
+	for i, one := range all {
+		path, id := fmt.Sprintf("%s[%d].appid", list, i), idOf(one)
+		checkAppID(r, path, id)
+		if at, twice := first[id]; twice && id != "" {
+			r.refuse(path, "%s is the appid of %s[%d] already", show(id), list, at)
 		} else {
-			first[app.AppID] = i
+			first[id] = i
 		}
-		checkToken(r, join(path, "token"), app.Token)
 	}
 }
 
@@ -114,6 +130,21 @@ func wrongBaseURL(text string) string {
 	}
 }
 
+// wrongListen says what is wrong with the address of the API. Without keys whoever reaches it may use it.
+func wrongListen(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return "must be host:port, such as 127.0.0.1:8080"
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return "must end with a port from 0 to 65535"
+	}
+	if !isLoopback(host) {
+		return fmt.Sprintf("must be a loopback address, is %s: the API has no keys in this version", show(host))
+	}
+	return ""
+}
+
 func isLoopback(host string) bool {
 	if host == "localhost" {
 		return true
@@ -130,26 +161,5 @@ func checkAppID(r *report, path, id string) {
 		r.refuse(path, "missing")
 	case !appID.MatchString(id):
 		r.refuse(path, "must be 1 to 64 letters, digits, - or _, is %s", show(id))
-	}
-}
-
-// checkToken holds the fields of a token against its mode. Of an unknown mode nothing is known.
-func checkToken(r *report, path string, t Token) {
-	if t.Mode != ModeStable && t.Mode != ModeStatic {
-		return
-	}
-	for _, field := range []struct {
-		key, mode, what string
-		value           Secret
-	}{
-		{"secret", ModeStable, "the AppSecret", t.Secret},
-		{"access_token", ModeStatic, "the token", t.AccessToken},
-	} {
-		switch at := join(path, field.key); {
-		case field.mode == t.Mode && field.value.IsZero():
-			r.refuse(at, "missing; mode %s needs %s", field.mode, field.what)
-		case field.mode != t.Mode && !field.value.IsZero():
-			r.refuse(at, "belongs to mode %s; the mode is %s", field.mode, t.Mode)
-		}
 	}
 }

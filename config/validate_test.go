@@ -146,14 +146,14 @@ func TestValidate_MadeInCode(t *testing.T) {
 	cfg := config.Default()
 	cfg.Redis.URL = "embedded"
 	const want = "store.encryption: missing; must be off: results hold phone numbers, and this version keeps them " +
-		"unsealed in Redis, which has to be said\napps: missing; at least one app is needed"
+		"unsealed in Redis, which has to be said\napps: missing; at least one app, or one of components, is needed"
 	if err := cfg.Validate(); err == nil || err.Error() != want {
 		t.Errorf("Validate() = %v, want %s", err, want)
 	}
 	cfg.Store.Encryption = "off"
 	cfg.Apps = []config.App{{
 		AppID: "wx1", Token: config.Token{Mode: config.ModeStatic, AccessToken: config.NewSecret("t")},
-		GroupBy: config.GroupByApp, BatchMax: 1, MaxInFlight: 1,
+		Calls: config.Calls{GroupBy: config.GroupByApp, BatchMax: 1, MaxInFlight: 1},
 	}}
 	if err := cfg.Validate(); err != nil {
 		t.Errorf("Validate() = %v", err)

@@ -26,9 +26,10 @@ type batcher struct {
 	cancel context.CancelFunc
 
 	mu      sync.Mutex
-	lanes   map[string]*lane // by appid; guarded by mu, as is all within
-	closed  bool             // guarded by mu
-	running sync.WaitGroup   // the lanes' goroutines; Add only under mu and before closed
+	lanes   map[string]*lane   // by appid; guarded by mu, as is all within
+	local   map[*lane]struct{} // those with a halt that Redis does not have yet; guarded by mu
+	closed  bool               // guarded by mu
+	running sync.WaitGroup     // the lanes' goroutines; Add only under mu and before closed
 }
 
 // waiter is one handler's end of the batcher.
@@ -60,12 +61,29 @@ type batch struct {
 func newBatcher(client openData, apps []App) *batcher {
 	ctx, cancel := context.WithCancel(context.Background())
 	b := &batcher{
-		wechat: client, tell: func(pauseNews) {}, runCtx: ctx, cancel: cancel, lanes: make(map[string]*lane, len(apps)),
+		wechat: client, tell: func(pauseNews) {}, runCtx: ctx, cancel: cancel,
+		lanes: make(map[string]*lane, len(apps)), local: make(map[*lane]struct{}),
 	}
 	for _, app := range apps {
-		b.lanes[app.AppID] = newLane(app, &b.mu)
+		b.open(app)
 	}
 	return b
+}
+
+// open makes the lane of an app, unless it has one.
+func (b *batcher) open(app App) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.lanes[app.AppID] == nil {
+		b.lanes[app.AppID] = newLane(app, &b.mu)
+	}
+}
+
+// has reports whether an app has a lane.
+func (b *batcher) has(appID string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.lanes[appID] != nil
 }
 
 // ask is a cloudID on its way into the batcher.
@@ -75,7 +93,7 @@ type ask struct {
 }
 
 // add puts asks into batches and returns the waiter that gets one answer for each, by its index in asks. The app must
-// be one the batcher was made with.
+// have a lane.
 func (b *batcher) add(appID string, asks []ask) *waiter {
 	w := &waiter{answers: make(chan answer, len(asks)), unsent: len(asks)}
 	b.mu.Lock()

@@ -42,6 +42,7 @@ func (b *batcher) judge(l *lane, outcomes []wechat.Outcome) {
 	case trouble != nil && (l.halt == nil || l.probing):
 		l.halt = &halt{until: time.Now().Add(time.Second), err: haltError(trouble.Class, trouble.Code), local: true}
 		l.probing = false
+		b.local[l] = struct{}{}
 	case trouble == nil && wasProbe && answered:
 		l.halt, l.probing = nil, false
 	default:

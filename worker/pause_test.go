@@ -249,7 +249,7 @@ func TestMayTry_PausedOrFull_PutBackUntouched(t *testing.T) {
 }
 
 func TestShares_AnAppLeavesSlotsToOthers(t *testing.T) {
-	s := newShares(2, map[string]int{tasks.QueueEvents: 8})
+	s := newShares(true, map[string]int{tasks.QueueEvents: 8})
 	var leave []func()
 	for i := range 8 {
 		l, within := s.take(tasks.QueueEvents, "wx1")
@@ -267,7 +267,7 @@ func TestShares_AnAppLeavesSlotsToOthers(t *testing.T) {
 	if _, within := s.take(tasks.QueueEvents, "wx1"); !within || len(s.held) != 2 {
 		t.Errorf("after all left: within = %t, %d counted", within, len(s.held))
 	}
-	if _, within := newShares(1, map[string]int{tasks.QueueEvents: 1}).take(tasks.QueueEvents, "wx1"); !within {
+	if _, within := newShares(false, map[string]int{tasks.QueueEvents: 1}).take(tasks.QueueEvents, "wx1"); !within {
 		t.Error("an app that is alone is bounded")
 	}
 }

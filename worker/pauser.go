@@ -150,19 +150,17 @@ func (p *pauser) follow(ctx context.Context, pause store.Pause, now time.Time) e
 	return nil
 }
 
-func (b *batcher) has(appID string) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.lanes[appID] != nil
-}
-
 // endLocalHalts frees lanes whose halt never reached Redis.
 func (b *batcher) endLocalHalts(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, l := range b.lanes {
-		if l.halt != nil && l.halt.local && now.After(l.halt.until) {
+	for l := range b.local {
+		switch {
+		case l.halt == nil || !l.halt.local:
+			delete(b.local, l) // Redis has it, or it has ended
+		case now.After(l.halt.until):
 			l.halt, l.probing = nil, false
+			delete(b.local, l)
 		}
 	}
 }

@@ -29,7 +29,7 @@ const (
 
 // resolver handles cloudid:resolve. It alone writes the end of a cloudID.
 type resolver struct {
-	apps     map[string]App
+	apps     *directory
 	lifetime time.Duration
 	results  store.Results
 	batcher  *batcher
@@ -82,8 +82,8 @@ func (r *resolution) try(ctx context.Context) error {
 // ask sends what is open through the batcher and saves the answers, several at a time.
 func (r *resolution) ask(ctx context.Context) error {
 	asks := r.asks()
-	if _, known := r.h.apps[r.payload.AppID]; !known {
-		r.leaveOpen("the app is not configured in this worker")
+	if known, err := r.h.apps.know(ctx, r.payload.AppID); !known {
+		r.leaveOpen(err.Error())
 		asks = nil
 	}
 	if len(asks) == 0 {

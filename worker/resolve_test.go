@@ -33,7 +33,7 @@ func newResolverBed(t *testing.T, f *fakeWeChat) *resolverBed {
 	t.Cleanup(b.close)
 	return &resolverBed{
 		resolver: &resolver{
-			apps: map[string]App{a.AppID: a}, lifetime: 5 * time.Minute, results: results, batcher: b, shares: &shares{},
+			apps: &directory{batcher: b}, lifetime: 5 * time.Minute, results: results, batcher: b, shares: &shares{},
 			log: slog.New(slog.DiscardHandler),
 		},
 		wechat: f, results: results,
@@ -221,7 +221,7 @@ func TestTry_UnknownApp_WaitsForAWorkerThatKnowsIt(t *testing.T) {
 	p := payloadOf(1, time.Now())
 	p.AppID = "wx0000000000000009"
 	again, ok := errors.AsType[*againError](b.try(t, "task-1", p))
-	if !ok || again.failure || !strings.Contains(again.Error(), "not configured") {
+	if !ok || again.failure || !strings.Contains(again.Error(), "neither configured") {
 		t.Errorf("try() = %v, want it back in the queue", again)
 	}
 }

@@ -13,10 +13,10 @@ type shares struct {
 
 type share struct{ queue, appID string }
 
-// newShares gives one app three quarters of a queue's slots at most. An app that is alone has all of them.
-func newShares(apps int, slots map[string]int) *shares {
+// newShares gives one app three quarters of a queue's slots at most, if there are several. One that is alone has all.
+func newShares(several bool, slots map[string]int) *shares {
 	s := &shares{most: make(map[string]int), held: make(map[share]int)}
-	if apps < 2 {
+	if !several {
 		return s
 	}
 	for queue, n := range slots {

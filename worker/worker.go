@@ -48,7 +48,9 @@ type Parts struct {
 	WeChat  openData
 	Pauses  pauses // of apps, shared by all processes
 	Rates   rates  // nil if no app has a RatePerMinute
-	Log     *slog.Logger
+	// Authorizers finds apps that Config.Apps does not list: those of the merchants of third-party platforms. nil = none.
+	Authorizers authorizers
+	Log         *slog.Logger
 }
 
 // Config are the settings of a Worker.
@@ -78,10 +80,6 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	apps := make(map[string]App, len(cfg.Apps))
-	for _, app := range cfg.Apps {
-		apps[app.AppID] = app
-	}
 	parts.Queue.AddHook(outageBrake{})
 	b := newBatcher(parts.WeChat, cfg.Apps)
 	b.rates = parts.Rates
@@ -92,8 +90,10 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 	}
 	mux := asynq.NewServeMux()
 	mux.Use(recoverPanics(parts.Log))
+	several := len(cfg.Apps) > 1 || parts.Authorizers != nil
 	mux.Handle(tasks.TypeResolve, &resolver{
-		apps: apps, lifetime: cfg.Lifetime, results: parts.Results, batcher: b, shares: newShares(len(apps), w.allSlots()),
+		apps:     &directory{batcher: b, authorizers: parts.Authorizers},
+		lifetime: cfg.Lifetime, results: parts.Results, batcher: b, shares: newShares(several, w.allSlots()),
 		log: parts.Log,
 	})
 	w.handler = mux
@@ -113,10 +113,16 @@ func (c *Config) validate() error {
 		faults = append(faults, errors.New("worker: Lifetime and ShutdownTimeout must be positive"))
 	}
 	for _, app := range c.Apps {
-		positive("BatchMax of an app", app.BatchMax)
-		positive("MaxInFlight of an app", app.MaxInFlight)
+		faults = append(faults, app.validate())
 	}
 	return errors.Join(faults...)
+}
+
+func (a *App) validate() error {
+	if a.BatchMax < 1 || a.MaxInFlight < 1 || a.Tokens == nil {
+		return fmt.Errorf("worker: app %s: BatchMax and MaxInFlight must be at least 1, and Tokens be set", a.AppID)
+	}
+	return nil
 }
 
 // stopReserve is the part of ShutdownTimeout that is kept for what comes after the handlers.

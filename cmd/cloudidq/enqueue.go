@@ -63,7 +63,7 @@ func (f *enqueueFlags) request(cfg *config.Config, cloudIDs []string) (tasks.Req
 	var faults []error
 	if f.appID == "" {
 		faults = append(faults, errors.New("--appid is missing"))
-	} else if _, ok := cfg.App(f.appID); !ok {
+	} else if _, ok := cfg.App(f.appID); !ok && len(cfg.Components) == 0 { // who has authorised a platform, the worker knows
 		faults = append(faults, errors.New("--appid is not among the apps of the configuration"))
 	}
 	var obtained time.Time

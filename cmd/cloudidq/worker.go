@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"cloudidq/config"
-	"cloudidq/internal/wechat"
 	"cloudidq/store"
 	"cloudidq/tasks"
 	"cloudidq/worker"
@@ -48,17 +46,25 @@ func runWorker(ctx context.Context, s streams, cfg *config.Config) error {
 		return err
 	}
 	defer func() { _ = results.Close() }()
-	client, err := wechat.New(wechat.Config{
-		BaseURL: cfg.WeChat.BaseURL, Timeout: cfg.WeChat.Timeout, MaxConns: connections(cfg.Apps),
-		Tokens: store.NewTokens(results),
-	})
+	access, err := openWeChat(cfg, store.NewTokens(results))
 	if err != nil {
 		return err
 	}
-	defer client.Close()
-	apps, err := workerApps(cfg.Apps, client)
+	defer access.client.Close()
+	apps, err := access.apps(cfg)
 	if err != nil {
 		return err
+	}
+	parts := worker.Parts{
+		Queue:   queue,
+		Results: store.NewRedis(results, cfg.Store.ResultTTL),
+		WeChat:  access.client,
+		Pauses:  store.NewPauses(results),
+		Rates:   store.NewRates(results),
+		Log:     log,
+	}
+	if len(cfg.Components) > 0 {
+		parts.Authorizers = authorizers{access, cfg.Components}
 	}
 	w, err := worker.New(worker.Config{
 		Apps:     apps,
@@ -70,55 +76,9 @@ func runWorker(ctx context.Context, s streams, cfg *config.Config) error {
 		Concurrency:     cfg.Worker.Concurrency,
 		Fetchers:        cfg.Worker.Fetchers,
 		ShutdownTimeout: cfg.Worker.ShutdownTimeout,
-	}, worker.Parts{
-		Queue:   queue,
-		Results: store.NewRedis(results, cfg.Store.ResultTTL),
-		WeChat:  client,
-		Pauses:  store.NewPauses(results),
-		Rates:   store.NewRates(results),
-		Log:     log,
-	})
+	}, parts)
 	if err != nil {
 		return err
 	}
 	return w.Run(ctx)
-}
-
-func workerApps(apps []config.App, client *wechat.Client) ([]worker.App, error) {
-	out := make([]worker.App, len(apps))
-	for i, app := range apps {
-		tokens, err := tokenSource(app, client)
-		if err != nil {
-			return nil, err
-		}
-		out[i] = worker.App{
-			AppID: app.AppID, Tokens: tokens, GroupByApp: app.GroupBy == config.GroupByApp,
-			BatchMax: app.BatchMax, BatchLinger: app.BatchLinger, MaxInFlight: app.MaxInFlight,
-			RatePerMinute: app.RatePerMinute,
-		}
-	}
-	return out, nil
-}
-
-func tokenSource(app config.App, client *wechat.Client) (wechat.TokenSource, error) {
-	switch app.Token.Mode {
-	case config.ModeStable:
-		return client.StableToken(app.AppID, app.Token.Secret.Text()), nil
-	case config.ModeStatic:
-		return wechat.StaticToken(app.Token.AccessToken.Text()), nil
-	default:
-		return nil, fmt.Errorf("token mode %q of %s has no source", app.Token.Mode, app.AppID)
-	}
-}
-
-// maxConnections bounds what one process opens towards WeChat, however many apps it serves.
-const maxConnections = 4096
-
-// connections is room for every request that may be in flight.
-func connections(apps []config.App) int {
-	sum := 0
-	for _, app := range apps {
-		sum += app.MaxInFlight
-	}
-	return min(sum, maxConnections)
 }

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"cloudidq/config"
+	"cloudidq/internal/secret"
+	"cloudidq/internal/wechat"
+	"cloudidq/store"
+	"cloudidq/worker"
+)
+
+// wechatAccess is the client of WeChat and all that knows how to get credentials for it.
+type wechatAccess struct {
+	client    *wechat.Client
+	platforms map[string]*wechat.Platform // by the component's appid
+}
+
+// openWeChat makes the client, and the platforms of the configuration. The caller closes the client.
+func openWeChat(cfg *config.Config, tokens *store.Tokens) (*wechatAccess, error) {
+	client, err := wechat.New(wechat.Config{
+		BaseURL: cfg.WeChat.BaseURL, Timeout: cfg.WeChat.Timeout, MaxConns: connections(cfg), Tokens: tokens,
+	})
+	if err != nil {
+		return nil, err
+	}
+	access := &wechatAccess{client: client, platforms: make(map[string]*wechat.Platform, len(cfg.Components))}
+	for _, component := range cfg.Components {
+		platform, err := client.Platform(component.AppID, component.Secret.Text())
+		if err != nil {
+			client.Close()
+			return nil, fmt.Errorf("component %s: %w", component.AppID, err)
+		}
+		access.platforms[component.AppID] = platform
+	}
+	return access, nil
+}
+
+// tokenSource is how an app of the configuration gets its tokens.
+func (a *wechatAccess) tokenSource(app config.App) (wechat.TokenSource, error) {
+	switch token := app.Token; token.Mode {
+	case config.ModeStable:
+		return a.client.StableToken(app.AppID, token.Secret.Text()), nil
+	case config.ModeLegacy:
+		return a.client.LegacyToken(app.AppID, token.Secret.Text()), nil
+	case config.ModeStatic:
+		return wechat.StaticToken(token.AccessToken.Text()), nil
+	case config.ModeRemote:
+		return a.client.RemoteToken(app.AppID, token.URL, token.Header.Text())
+	case config.ModeSidecar:
+		return wechat.Sidecar(token.FromAppID), nil
+	case config.ModeCloudbaseFile:
+		path := token.Path
+		if path == "" {
+			path = wechat.CloudbaseTokenPath
+		}
+		return wechat.CloudbaseFile(path), nil
+	case config.ModeComponent:
+		if platform := a.platforms[token.Component]; platform != nil {
+			return platform.Authorizer(app.AppID, token.RefreshToken.Text()), nil
+		}
+	}
+	return nil, fmt.Errorf("token mode %q of %s has no source", app.Token.Mode, app.AppID)
+}
+
+// apps are those of the configuration, as the worker takes them.
+func (a *wechatAccess) apps(cfg *config.Config) ([]worker.App, error) {
+	apps := make([]worker.App, len(cfg.Apps))
+	for i, app := range cfg.Apps {
+		tokens, err := a.tokenSource(app)
+		if err != nil {
+			return nil, err
+		}
+		apps[i] = workerApp(app.AppID, tokens, app.Calls)
+	}
+	return apps, nil
+}
+
+func workerApp(appID string, tokens wechat.TokenSource, calls config.Calls) worker.App {
+	return worker.App{
+		AppID: appID, Tokens: tokens, GroupByApp: calls.GroupBy == config.GroupByApp,
+		BatchMax: calls.BatchMax, BatchLinger: calls.BatchLinger, MaxInFlight: calls.MaxInFlight,
+		RatePerMinute: calls.RatePerMinute,
+	}
+}
+
+// authorizers finds the merchants' apps that have authorised a platform, in the order of the configuration.
+type authorizers struct {
+	access     *wechatAccess
+	components []config.Component
+}
+
+// Find asks each platform; there are few of them, and thousands of merchants.
+func (a authorizers) Find(ctx context.Context, appID string) (worker.App, bool, error) {
+	for _, component := range a.components {
+		platform := a.access.platforms[component.AppID]
+		authorised, err := platform.Authorized(ctx, appID)
+		if err != nil {
+			return worker.App{}, false, err
+		}
+		if authorised {
+			return workerApp(appID, platform.Authorizer(appID, secret.Text{}), component.Authorizers), true, nil
+		}
+	}
+	return worker.App{}, false, nil
+}
+
+// maxConnections bounds what one process opens towards WeChat, however many apps it serves.
+const maxConnections = 4096
+
+// connections is room for every request that may be in flight. Nobody knows how many merchants a platform has.
+func connections(cfg *config.Config) int {
+	if len(cfg.Components) > 0 {
+		return maxConnections
+	}
+	sum := 0
+	for _, app := range cfg.Apps {
+		sum += app.MaxInFlight
+	}
+	return min(sum, maxConnections)
+}
