@@ -24,7 +24,7 @@ func newApps(s streams) *cobra.Command {
 		Args:    takes(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newAppsList(s), newAppsResume(s))
+	cmd.AddCommand(newAppsList(s), newAppsQuota(s), newAppsResume(s))
 	return cmd
 }
 

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/spf13/cobra"
+
+	"cloudidq/config"
+	"cloudidq/internal/httpapi"
+	"cloudidq/internal/secret"
+	"cloudidq/internal/wechat"
+	"cloudidq/internal/wechat/push"
+	"cloudidq/store"
+	"cloudidq/worker"
+)
+
+func newAPI(s streams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "api --config FILE",
+		Short: "Serve the HTTP API, until SIGTERM",
+		Long: "api takes what WeChat pushes to third-party platforms: tickets and authorizations, at\n" +
+			"/v1/wechat/components/APPID/events. It listens on api.listen, a loopback address: TLS and the way from elsewhere\n" +
+			"are a proxy's. Run as many as you like.",
+		Example: "  cloudidq api --config cloudidq.yaml",
+		Args:    takes(cobra.NoArgs),
+	}
+	path := configFlag(cmd, s)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := config.Load(*path, s.lookupEnv)
+		if err != nil {
+			return err
+		}
+		if err := cfg.ResolveSecrets(); err != nil {
+			return err
+		}
+		return runAPI(cmd.Context(), s, cfg)
+	}
+	return cmd
+}
+
+func runAPI(ctx context.Context, s streams, cfg *config.Config) error {
+	log := newLogger(s.err, cfg.Log)
+	rdb, err := openRedis(ctx, cfg, repeatCommands)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rdb.Close() }()
+	access, err := openWeChat(cfg, store.NewTokens(rdb))
+	if err != nil {
+		return err
+	}
+	defer access.client.Close()
+	platforms, err := pushTargets(cfg, access, rdb)
+	if err != nil {
+		return err
+	}
+	server, err := httpapi.New(httpapi.Config{Listen: cfg.API.Listen}, httpapi.Parts{Platforms: platforms, Log: log})
+	if err != nil {
+		return err
+	}
+	return server.Run(ctx)
+}
+
+// pushTarget is a third-party platform as its events change it: what they say is kept, and the app starts or stops in
+// every worker.
+type pushTarget struct {
+	*push.Codec
+	*wechat.Platform
+	pauses *store.Pauses
+}
+
+// Authorize implements [httpapi.Platform].
+func (t pushTarget) Authorize(ctx context.Context, appID string, code secret.Text, created time.Time) error {
+	if err := t.Platform.Authorize(ctx, appID, code, created); err != nil {
+		return err
+	}
+	return t.follow(ctx, appID)
+}
+
+// Unauthorize implements [httpapi.Platform].
+func (t pushTarget) Unauthorize(ctx context.Context, appID string, created time.Time) error {
+	if err := t.Platform.Unauthorize(ctx, appID, created); err != nil {
+		return err
+	}
+	return t.follow(ctx, appID)
+}
+
+// follow starts or stops the app as what is kept says, which is not the event's word where a newer one has come.
+func (t pushTarget) follow(ctx context.Context, appID string) error {
+	authorised, err := t.Authorized(ctx, appID)
+	if err != nil {
+		return err
+	}
+	if authorised {
+		return worker.StartApp(ctx, t.pauses, appID)
+	}
+	return worker.StopApp(ctx, t.pauses, appID)
+}
+
+func pushTargets(cfg *config.Config, access *wechatAccess, rdb redis.UniversalClient) (map[string]httpapi.Platform, error) {
+	targets := make(map[string]httpapi.Platform, len(cfg.Components))
+	for _, component := range cfg.Components {
+		codec, err := push.NewCodec(push.Config{
+			AppID: component.AppID, VerifyToken: component.VerifyToken.Text(), AESKey: component.AESKey.Text(),
+		})
+		if err != nil {
+			return nil, err
+		}
+		targets[component.AppID] = pushTarget{codec, access.platforms[component.AppID], store.NewPauses(rdb)}
+	}
+	return targets, nil
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/redis/go-redis/v9"
+	"github.com/spf13/cobra"
+
+	"cloudidq/config"
+	"cloudidq/internal/wechat"
+	"cloudidq/store"
+)
+
+// appQuota is what `apps quota` tells of one app.
+type appQuota struct {
+	AppID          string `json:"appid"`
+	DailyLimit     int64  `json:"daily_limit"`
+	Used           int64  `json:"used"`
+	Remain         int64  `json:"remain"`
+	Calls          int64  `json:"call_count,omitempty"`
+	RefreshSeconds int64  `json:"refresh_second,omitempty"`
+	Error          string `json:"error,omitempty"`
+	Remedy         string `json:"remedy,omitempty"`
+}
+
+func newAppsQuota(s streams) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "quota --config FILE [APPID…]",
+		Short: "Ask WeChat for the quota of /wxa/getopendata",
+		Long: "quota asks for every app of the configuration, or for those named. The call needs the app's token and spends\n" +
+			"nothing of the quota. It exits 1 if one app's cannot be had.",
+		Example: "  cloudidq apps quota --config cloudidq.yaml wx0000000000000001",
+		Args:    takes(cobra.ArbitraryArgs),
+	}
+	path := configFlag(cmd, s)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print NDJSON")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		cfg, err := config.Load(*path, s.lookupEnv)
+		if err != nil {
+			return err
+		}
+		apps, err := appsNamed(cfg, args)
+		if err != nil {
+			return err
+		}
+		if err := cfg.ResolveSecrets(); err != nil {
+			return err
+		}
+		return withRedis(cmd.Context(), s, cfg, func(rdb redis.UniversalClient) error {
+			quotas, failed, err := askQuotas(cmd.Context(), cfg, rdb, apps)
+			if err != nil {
+				return err
+			}
+			if err := printQuotas(s.out, quotas, asJSON); err != nil {
+				return err
+			}
+			if failed > 0 {
+				return fmt.Errorf("without an answer: %d of %d apps", failed, len(quotas))
+			}
+			return nil
+		})
+	}
+	return cmd
+}
+
+// appsNamed are the apps of the configuration with these appids, all for none.
+func appsNamed(cfg *config.Config, appIDs []string) ([]int, error) {
+	var at []int
+	var faults []error
+	for i := range cfg.Apps {
+		if len(appIDs) == 0 {
+			at = append(at, i)
+		}
+	}
+	for _, id := range appIDs {
+		found := false
+		for i, app := range cfg.Apps {
+			if app.AppID == id {
+				at, found = append(at, i), true
+			}
+		}
+		if !found {
+			faults = append(faults, fmt.Errorf("%s is not among the apps of the configuration", id))
+		}
+	}
+	if len(faults) > 0 {
+		return nil, usageError{errors.Join(faults...)}
+	}
+	return at, nil
+}
+
+func askQuotas(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient, at []int) (quotas []appQuota, failed int, err error) {
+	access, err := openWeChat(cfg, store.NewTokens(rdb))
+	if err != nil {
+		return nil, 0, err
+	}
+	defer access.client.Close()
+	for _, i := range at {
+		app := cfg.Apps[i]
+		tokens, err := access.tokenSource(app)
+		if err != nil {
+			return nil, 0, err
+		}
+		got, err := access.client.Quota(ctx, tokens)
+		quota := appQuota{
+			AppID: app.AppID, DailyLimit: got.DailyLimit, Used: got.Used, Remain: got.Remain,
+			Calls: got.Calls, RefreshSeconds: got.RefreshSeconds,
+		}
+		if err != nil {
+			failed++
+			quota.Error, quota.Remedy = describe(err)
+		}
+		quotas = append(quotas, quota)
+	}
+	return quotas, failed, nil
+}
+
+// describe is an error of WeChat with its text, and what to do about it.
+func describe(err error) (text, remedy string) {
+	failure, ok := errors.AsType[*wechat.Error](err)
+	if !ok {
+		return err.Error(), ""
+	}
+	if known, ok := wechat.LookupCode(failure.Code); ok {
+		remedy = known.Remedy
+	}
+	return fmt.Sprintf("%d %s", failure.Code, failure.Message), remedy
+}
+
+func printQuotas(out io.Writer, quotas []appQuota, asJSON bool) error {
+	if asJSON {
+		enc := json.NewEncoder(out)
+		for _, quota := range quotas {
+			if err := enc.Encode(quota); err != nil {
+				return fmt.Errorf("writing the quotas: %w", err)
+			}
+		}
+		return nil
+	}
+	t := table.NewWriter()
+	t.SetStyle(table.StyleRounded)
+	t.AppendHeader(table.Row{"app", "daily limit", "used", "remain", "calls / seconds", "error", "remedy"})
+	for _, q := range quotas {
+		rate := ""
+		if q.RefreshSeconds > 0 {
+			rate = fmt.Sprintf("%d / %d", q.Calls, q.RefreshSeconds)
+		}
+		if q.Error != "" {
+			t.AppendRow(table.Row{q.AppID, "", "", "", "", q.Error, q.Remedy})
+			continue
+		}
+		t.AppendRow(table.Row{q.AppID, q.DailyLimit, q.Used, q.Remain, rate})
+	}
+	_, err := fmt.Fprintln(out, t.Render())
+	return err
+}

@@ -1,0 +1,103 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"cloudidq/internal/secret"
+	"cloudidq/internal/wechat/push"
+)
+
+// Platform is a third-party platform, as its events change it. All of them may come twice and out of order; created is
+// WeChat's time of an event. An error says that the event has had no effect.
+type Platform interface {
+	// Open checks and reads a push.
+	Open(query url.Values, body []byte, now time.Time) (push.Event, error)
+	// TakeTicket keeps a component_verify_ticket.
+	TakeTicket(ctx context.Context, ticket secret.Text, created time.Time) error
+	// Authorize starts the app of a merchant who has authorised the platform, or has changed what is authorised.
+	Authorize(ctx context.Context, appID string, code secret.Text, created time.Time) error
+	// Unauthorize stops the app of a merchant who has withdrawn.
+	Unauthorize(ctx context.Context, appID string, created time.Time) error
+}
+
+// events takes WeChat's pushes: POST /v1/wechat/components/{appid}/events. WeChat wants the plain text "success".
+// https://developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0/api/Before_Develop/component_verify_ticket.html.
+type events struct {
+	platforms map[string]Platform
+	log       *slog.Logger
+}
+
+// applyTimeout bounds what an event may take, with a call to WeChat in it: WeChat waits 5 seconds for the answer.
+const applyTimeout = 20 * time.Second
+
+// ServeHTTP implements [http.Handler].
+func (h *events) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	component := r.PathValue("appid")
+	platform := h.platforms[component]
+	if platform == nil {
+		refuse(w, http.StatusNotFound, "no component of the configuration has this appid")
+		return
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, push.MaxBytes))
+	if err != nil {
+		h.refuseBody(w, err)
+		return
+	}
+	event, err := platform.Open(r.URL.Query(), body, time.Now())
+	if err != nil {
+		h.refusePush(w, component, err)
+		return
+	}
+	// An event that has begun is not left half-done because WeChat has hung up.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), applyTimeout)
+	defer cancel()
+	if err := apply(ctx, platform, event); err != nil {
+		h.log.Error("an event of WeChat had no effect", "component", component, "type", event.Type.String(),
+			"appid", event.Authorizer, "error", err)
+		w.Header().Set("Retry-After", "60")
+		refuse(w, http.StatusServiceUnavailable, "the event had no effect; send it again")
+		return
+	}
+	h.log.Info("an event of WeChat", "component", component, "type", event.Type.String(), "appid", event.Authorizer,
+		"created", event.CreatedAt)
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = io.WriteString(w, "success")
+}
+
+// apply does what an event says. One of another type needs no more than an answer.
+func apply(ctx context.Context, platform Platform, event push.Event) error {
+	switch event.Type {
+	case push.Ticket:
+		return platform.TakeTicket(ctx, event.Ticket, event.CreatedAt)
+	case push.Authorized, push.UpdateAuthorized:
+		return platform.Authorize(ctx, event.Authorizer, event.Code, event.CreatedAt)
+	case push.Unauthorized:
+		return platform.Unauthorize(ctx, event.Authorizer, event.CreatedAt)
+	default:
+		return nil
+	}
+}
+
+func (h *events) refuseBody(w http.ResponseWriter, err error) {
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		refuse(w, http.StatusRequestEntityTooLarge, "a push has at most 64 KiB")
+		return
+	}
+	refuse(w, http.StatusBadRequest, "the body has not arrived")
+}
+
+// refusePush answers what is not believed. Its errors hold nothing of the push.
+func (h *events) refusePush(w http.ResponseWriter, component string, err error) {
+	h.log.Warn("a push is refused", "component", component, "error", err)
+	status := http.StatusBadRequest
+	if errors.Is(err, push.ErrSignature) || errors.Is(err, push.ErrStale) {
+		status = http.StatusForbidden
+	}
+	refuse(w, status, err.Error())
+}

@@ -1,0 +1,118 @@
+// Package httpapi is the HTTP server of cloudidq: what others call over the network. Its routes are those of the
+// contract; each has a file.
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/netutil"
+)
+
+// Config are the settings of a Server.
+type Config struct {
+	Listen         string // host:port; port 0 takes a free one, see [Server.Addr]
+	MaxConnections int    // at once; default 4096
+}
+
+// Parts are what a Server works with. They stay the caller's to close, after Run.
+type Parts struct {
+	Platforms map[string]Platform // third-party platforms, by the component's appid
+	Log       *slog.Logger
+}
+
+// Server serves the API. Make one with New, run it once.
+type Server struct {
+	cfg   Config
+	log   *slog.Logger
+	inner http.Handler
+	addr  atomic.Pointer[string]
+	ready chan struct{}
+}
+
+const (
+	defaultConnections = 4096
+	drainTimeout       = 10 * time.Second // for requests under way when the server stops
+
+	// A client that is slower than this keeps a connection from others.
+	headerTimeout = 5 * time.Second
+	readTimeout   = 30 * time.Second
+	idleTimeout   = time.Minute
+	maxHeader     = 16 << 10
+)
+
+// New returns a server that has not started.
+func New(cfg Config, parts Parts) (*Server, error) {
+	if _, _, err := net.SplitHostPort(cfg.Listen); err != nil {
+		return nil, errors.New("httpapi: Listen must be host:port")
+	}
+	if cfg.MaxConnections < 0 {
+		return nil, fmt.Errorf("httpapi: MaxConnections is %d, want 0 or more", cfg.MaxConnections)
+	}
+	if cfg.MaxConnections == 0 {
+		cfg.MaxConnections = defaultConnections
+	}
+	mux := http.NewServeMux()
+	mux.Handle("POST /v1/wechat/components/{appid}/events", &events{platforms: parts.Platforms, log: parts.Log})
+	return &Server{
+		cfg: cfg, log: parts.Log, inner: recoverPanics(parts.Log, problemsOf(mux)), ready: make(chan struct{}),
+	}, nil
+}
+
+// ServeHTTP implements [http.Handler], for tests and for whoever brings a server of his own.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.inner.ServeHTTP(w, r) }
+
+// Ready is closed once Run listens.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Addr is where Run listens; empty before Ready.
+func (s *Server) Addr() string {
+	if addr := s.addr.Load(); addr != nil {
+		return *addr
+	}
+	return ""
+}
+
+// Run serves until ctx ends, lets the requests under way finish for 10 seconds, and returns when all of its goroutines
+// have ended: with nil after an orderly stop.
+func (s *Server) Run(ctx context.Context) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("listening for the API: %w", err)
+	}
+	addr := listener.Addr().String()
+	s.addr.Store(&addr)
+	server := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // of connections: scanners, broken clients
+	}
+	s.log.Info("the API is up", "addr", addr)
+	close(s.ready)
+
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(netutil.LimitListener(listener, s.cfg.MaxConnections)) }()
+	select {
+	case err := <-served: // the listener has failed
+		return fmt.Errorf("serving the API: %w", err)
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	err = server.Shutdown(drain)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("stopping the API: %w", err), server.Close())
+	}
+	<-served //nolint:errcheck // http.ErrServerClosed, after Shutdown
+	s.log.Info("the API has stopped")
+	return err
+}

@@ -1,0 +1,251 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"cloudidq/internal/httpapi"
+	"cloudidq/internal/secret"
+	"cloudidq/internal/wechat/push"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// platform does what the test says and notes what reaches it.
+type platform struct {
+	event push.Event
+	open  error
+	apply error
+	block chan struct{} // if set, an event sends to it and then waits for it
+	panic bool
+
+	mu    sync.Mutex
+	calls []string
+}
+
+func (p *platform) Open(url.Values, []byte, time.Time) (push.Event, error) {
+	if p.panic {
+		panic("planted")
+	}
+	return p.event, p.open
+}
+
+func (p *platform) note(format string, args ...any) error {
+	if p.block != nil {
+		p.block <- struct{}{}
+		<-p.block
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.calls = append(p.calls, fmt.Sprintf(format, args...))
+	return p.apply
+}
+
+func (p *platform) TakeTicket(_ context.Context, ticket secret.Text, created time.Time) error {
+	return p.note("ticket %s %d", ticket.Reveal(), created.Unix())
+}
+
+func (p *platform) Authorize(_ context.Context, appID string, code secret.Text, created time.Time) error {
+	return p.note("authorize %s %s %d", appID, code.Reveal(), created.Unix())
+}
+
+func (p *platform) Unauthorize(_ context.Context, appID string, created time.Time) error {
+	return p.note("unauthorize %s %d", appID, created.Unix())
+}
+
+// api is a server on a port of its own, and what it logs.
+type api struct {
+	url  string
+	log  *lockedBuffer
+	stop func() error
+}
+
+func serve(t *testing.T, cfg httpapi.Config, p httpapi.Platform) *api {
+	t.Helper()
+	log := &lockedBuffer{}
+	cfg.Listen = "127.0.0.1:0"
+	s, err := httpapi.New(cfg, httpapi.Parts{
+		Platforms: map[string]httpapi.Platform{"wxc": p}, Log: slog.New(slog.NewTextHandler(log, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	<-s.Ready()
+	var once sync.Once
+	stop := func() (err error) {
+		once.Do(func() { cancel(); err = <-ended })
+		return err
+	}
+	t.Cleanup(func() { _ = stop(); http.DefaultClient.CloseIdleConnections() })
+	return &api{url: "http://" + s.Addr(), log: log, stop: stop}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+type reply struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func do(t *testing.T, method, url, body string) reply {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reply{resp.StatusCode, resp.Header, string(text)}
+}
+
+// wantProblem checks an RFC 9457 answer that repeats nothing.
+func wantProblem(t *testing.T, got reply, status int) {
+	t.Helper()
+	var p struct {
+		Type, Title, Detail string
+		Status              int
+	}
+	err := json.Unmarshal([]byte(got.body), &p)
+	if got.status != status || err != nil || p.Status != status || p.Type == "" || p.Title == "" ||
+		got.header.Get("Content-Type") != "application/problem+json" || strings.Contains(got.body, "planted") {
+		t.Errorf("answer = %d %s %s, want a problem of status %d", got.status, got.header.Get("Content-Type"), got.body, status)
+	}
+}
+
+func TestRoutes_UnknownOnesAreProblems(t *testing.T) {
+	a := serve(t, httpapi.Config{}, &platform{})
+	wantProblem(t, do(t, "GET", a.url+"/planted", ""), 404)
+	wantProblem(t, do(t, "POST", a.url+"/v1/wechat/components/wxplanted/events", ""), 404)
+	got := do(t, "GET", a.url+"/v1/wechat/components/wxc/events", "")
+	wantProblem(t, got, 405)
+	if got.header.Get("Allow") != "POST" {
+		t.Errorf("Allow = %q, want POST", got.header.Get("Allow"))
+	}
+}
+
+func TestPanic_IsAProblemWithoutItsValue(t *testing.T) {
+	a := serve(t, httpapi.Config{}, &platform{panic: true})
+	wantProblem(t, do(t, "POST", a.url+"/v1/wechat/components/wxc/events", "planted"), 500)
+	if said := a.log.String(); !strings.Contains(said, "panicked") || strings.Contains(said, "planted") {
+		t.Errorf("log = %s, want the panic without its value", said)
+	}
+}
+
+func TestRun_FinishesWhatIsUnderWay(t *testing.T) {
+	p := &platform{event: push.Event{Type: push.Ticket}, block: make(chan struct{})}
+	a := serve(t, httpapi.Config{}, p)
+	answered := make(chan reply, 1)
+	go func() { answered <- do(t, "POST", a.url+"/v1/wechat/components/wxc/events", "") }()
+	<-p.block
+	stopped := make(chan error, 1)
+	go func() { stopped <- a.stop() }()
+	close(p.block)
+	if err := <-stopped; err != nil {
+		t.Errorf("Run = %v, want nil", err)
+	}
+	if got := <-answered; got.status != 200 || got.body != "success" {
+		t.Errorf("the request under way got %d %s, want success", got.status, got.body)
+	}
+}
+
+func TestRun_LimitsConnections(t *testing.T) {
+	a := serve(t, httpapi.Config{MaxConnections: 1}, &platform{})
+	first, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(a.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The first one is accepted for sure once it has been answered.
+	if _, err := io.WriteString(first, "GET /x HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := first.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, "GET", a.url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	if resp, err := transport.RoundTrip(req); !errors.Is(err, context.DeadlineExceeded) {
+		_ = resp.Body.Close()
+		t.Errorf("a second connection was served beside the only one: %v", err)
+	}
+	_ = first.Close()
+	if got := do(t, "GET", a.url, ""); got.status != 404 {
+		t.Errorf("after the first had gone: %d, want an answer", got.status)
+	}
+}
+
+func TestRun_HeaderThatDoesNotEnd_IsCut(t *testing.T) {
+	a := serve(t, httpapi.Config{}, &platform{})
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(a.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := io.WriteString(conn, "POST /x HTTP/1.1\r\nX-Long: "+strings.Repeat("a", 64<<10)); err != nil {
+		t.Fatal(err)
+	}
+	answer, _ := io.ReadAll(conn) // the connection ends, perhaps by a reset
+	if !bytes.HasPrefix(answer, []byte("HTTP/1.1 431 ")) && len(answer) > 0 {
+		t.Errorf("answer = %.60s, want 431", answer)
+	}
+}
+
+func TestNew_Faults(t *testing.T) {
+	for _, cfg := range []httpapi.Config{{}, {Listen: "localhost"}, {Listen: ":0", MaxConnections: -1}} {
+		if _, err := httpapi.New(cfg, httpapi.Parts{}); err == nil {
+			t.Errorf("New(%+v) succeeded", cfg)
+		}
+	}
+	s, err := httpapi.New(httpapi.Config{Listen: "192.0.2.1:1"}, httpapi.Parts{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Run(t.Context()); err == nil {
+		t.Error("Run on an address of another machine succeeded")
+	}
+}
