@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"net"
 	"strings"
@@ -14,16 +16,20 @@ import (
 
 func newSim(s streams) *cobra.Command {
 	var (
-		listen string
-		faults string
-		cfg    wechattest.Config
+		listen     string
+		faults     string
+		components []string
+		cfg        wechattest.Config
 	)
 	cmd := &cobra.Command{
 		Use:   "sim [flags]",
 		Short: "Run a WeChat that misbehaves on request",
-		Long: "sim answers POST /wxa/getopendata and POST /cgi-bin/stable_token as WeChat does, with faults by name and\n" +
-			"probability. It also plays the front end: GET /sim/cloudids hands out cloudIDs, GET /sim/truth says what must\n" +
-			"become of one, GET /sim/stats what the simulator has seen.\n\n" + faultsHelp(),
+		Long: "sim answers POST /wxa/getopendata as WeChat does, and all the endpoints that give tokens for it, with faults by\n" +
+			"name and probability. It also plays the front end: GET /sim/cloudids hands out cloudIDs, GET /sim/truth says what\n" +
+			"must become of one, GET /sim/stats what the simulator has seen. POST /sim/faults changes the faults of one app,\n" +
+			"POST /sim/push tells a third-party platform of tickets and authorizations.\n\n" +
+			"A component C has the secret component-secret-C, the token verify-C, and as its key the SHA-256 of aes-C in\n" +
+			"Base64, 43 characters without padding.\n\n" + faultsHelp(),
 		Example: "  cloudidq sim --latency 50ms --faults busy=0.1,missing=0.02\n" +
 			"  curl 'http://127.0.0.1:9900/sim/cloudids?appid=wx0000000000000001&n=3'",
 		Args: takes(cobra.NoArgs),
@@ -34,11 +40,19 @@ func newSim(s streams) *cobra.Command {
 	flags.StringVar(&faults, "faults", "", "faults, as `NAME=P,…` with P from 0 to 1")
 	flags.IntVar(&cfg.Users, "users", wechattest.DefaultUsers, "users that GET /sim/cloudids plays")
 	flags.Uint64Var(&cfg.Seed, "seed", 1, "decides users, cloudIDs, data and faults; simulators of one seed agree")
-	flags.StringVar(&cfg.Secret, "secret", "", "AppSecret that stable_token demands (default: any)")
+	flags.StringVar(&cfg.Secret, "secret", "", "AppSecret that the token endpoints demand (default: any)")
+	flags.DurationVar(&cfg.TokenTTL, "token-ttl", wechattest.DefaultTokenTTL, "life of an access token")
+	flags.StringVar(&cfg.SidecarAppID, "sidecar", "", "be the side-car of cloud hosting for this `appid`: take calls without a token")
+	flags.DurationVar(&cfg.SidecarAfter, "sidecar-after", 0, "how long the side-car is still starting")
+	flags.StringArrayVar(&components, "component", nil, "`appid` of a third-party platform; may be repeated")
+	flags.Int64Var(&cfg.DailyLimit, "daily-limit", 0, "requests of one app before 45009 (default: no limit)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		var err error
 		if cfg.Faults, err = wechattest.ParseFaults(faults); err != nil {
 			return usagef("--faults: %w", err)
+		}
+		for _, id := range components {
+			cfg.Components = append(cfg.Components, simComponent(id))
 		}
 		sim, err := wechattest.New(cfg)
 		if err != nil {
@@ -47,6 +61,15 @@ func newSim(s streams) *cobra.Command {
 		return serveSim(cmd.Context(), s, sim, listen)
 	}
 	return cmd
+}
+
+// simComponent is a third-party platform whose secrets follow from its appid, as --help says.
+func simComponent(appID string) wechattest.Component {
+	key := sha256.Sum256([]byte("aes-" + appID))
+	return wechattest.Component{
+		AppID: appID, Secret: "component-secret-" + appID, VerifyToken: "verify-" + appID,
+		AESKey: base64.RawStdEncoding.EncodeToString(key[:]),
+	}
 }
 
 func serveSim(ctx context.Context, s streams, sim *wechattest.Simulator, listen string) error {

@@ -24,6 +24,25 @@ const (
 	codeDailyQuota       = 45009
 	codeMinuteQuota      = 45011
 	codeDataFormat       = 47001
+	codeNeedGet          = 43001
+)
+
+// Codes of third-party platforms and of cloud hosting
+// (developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0/Before_Develop/creat_token.md,
+// developers.weixin.qq.com/minigame/dev/wxcloudrun/src/guide/weixin/faq.html), and of quota/get.
+const (
+	codeNotAuthorised      = 61003
+	codeTicketExpired      = 61005
+	codeInvalidTicket      = 61006
+	codeCodeExpired        = 61010
+	codeInvalidComponent   = 61011
+	codeNeedComponentToken = 61014
+	codeInvalidRefresh     = 61023
+	codeNotPermitted       = 85105
+	codeNotListed          = 85107
+	codeNotReady           = 85113
+	codeForeignPath        = 76003
+	codeUnknownPath        = 76021
 )
 
 // Codes of one item (npm wx-server-sdk@4.0.2, index.js:3108-3180).
@@ -70,6 +89,40 @@ func text(code int) string {
 		return "api minute-quota reach limit, must slower, retry next minute"
 	case codeDataFormat:
 		return "data format error"
+	case codeNeedGet:
+		return "require GET method"
+	default:
+		return textBeyond(code)
+	}
+}
+
+// textBeyond is text for the codes of an item, of third-party platforms, cloud hosting and quota/get.
+func textBeyond(code int) string {
+	switch code {
+	case codeNotAuthorised:
+		return "component is not authorized by this account"
+	case codeTicketExpired:
+		return "component ticket is expired"
+	case codeInvalidTicket:
+		return "component ticket is invalid"
+	case codeCodeExpired:
+		return "code is expired"
+	case codeInvalidComponent:
+		return "invalid component"
+	case codeNeedComponentToken:
+		return "must use component token for component api"
+	case codeInvalidRefresh:
+		return "refresh_token is invalid"
+	case codeNotPermitted:
+		return "not authorized"
+	case codeNotListed:
+		return "URL is not in the white list"
+	case codeNotReady:
+		return "cloudbase_token is not ready, try in minutes"
+	case codeForeignPath:
+		return "cgi_path is not of this account"
+	case codeUnknownPath:
+		return "cgi_path not found"
 	case itemInvalid:
 		return "invalid cloudID"
 	case itemExpired:

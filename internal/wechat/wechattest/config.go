@@ -36,6 +36,17 @@ type Config struct {
 	Secret string
 	// TokenTTL is the life of an access token; 0 means DefaultTokenTTL.
 	TokenTTL time.Duration
+	// SidecarAppID makes the simulator the side-car of cloud hosting for this app: calls without a token are taken as the
+	// app's, or as those of the app in from_appid, and those with one are refused. Empty = no side-car.
+	SidecarAppID string
+	// SidecarAfter is how long the side-car is still starting, and answers 41001.
+	SidecarAfter time.Duration
+	// CloudbaseTTL is the life of a token of CloudbaseToken; 0 means DefaultCloudbaseTTL.
+	CloudbaseTTL time.Duration
+	// Components are the third-party platforms that exist.
+	Components []Component
+	// DailyLimit is how many requests of an app are answered before 45009; 0 means no limit.
+	DailyLimit int64
 	// NoLedger saves the memory of about 60 bytes per cloudID in load runs. Sent and Entry then know nothing, no
 	// after_resolved is noticed, and transient faults hang on the count of requests instead of the times a cloudID was
 	// seen, so they are no longer the same in every run.
@@ -57,6 +68,9 @@ func (c Config) validate() error {
 	negative("Lifetime", c.Lifetime < 0, c.Lifetime)
 	negative("MaxBatch", c.MaxBatch < 0, c.MaxBatch)
 	negative("TokenTTL", c.TokenTTL < 0, c.TokenTTL)
+	negative("SidecarAfter", c.SidecarAfter < 0, c.SidecarAfter)
+	negative("CloudbaseTTL", c.CloudbaseTTL < 0, c.CloudbaseTTL)
+	negative("DailyLimit", c.DailyLimit < 0, c.DailyLimit)
 	return errors.Join(append(faults, c.Faults.validate())...)
 }
 
@@ -70,6 +84,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.TokenTTL == 0 {
 		c.TokenTTL = DefaultTokenTTL
+	}
+	if c.CloudbaseTTL == 0 {
+		c.CloudbaseTTL = DefaultCloudbaseTTL
 	}
 	if c.Now == nil {
 		c.Now = time.Now

@@ -24,6 +24,8 @@ func (c contentType) String() string {
 const (
 	pageError = "<html>\r\n<head><title>500 Internal Server Error</title></head>\r\n<body>\r\n" +
 		"<center><h1>500 Internal Server Error</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
+	pageGateway = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n" +
+		"<center><h1>502 Bad Gateway</h1></center>\r\n</body>\r\n</html>\r\n"
 	pageBusy = `<!DOCTYPE html><html><head><meta charset="UTF-8"><title>系统繁忙</title></head>` +
 		`<body><p>系统繁忙，请稍后再试。</p></body></html>`
 )
@@ -53,7 +55,11 @@ func (s *Simulator) deliver(w http.ResponseWriter, x *exchange) {
 
 // settle adds to what became of the items of x whose data is in the answer.
 func (s *Simulator) settle(x *exchange, answered, lost int32) {
+	if len(x.served) == 0 {
+		return
+	}
 	s.stats.answered.Add(int64(answered) * int64(len(x.served)))
+	x.app.answered.Add(int64(answered) * int64(len(x.served)))
 	if s.ledger == nil {
 		return
 	}

@@ -10,6 +10,7 @@ import (
 type exchange struct {
 	now    time.Time
 	caller caller
+	app    *appCounters // of the caller; nil before it is known
 	body   []byte
 	items  []item
 
@@ -20,6 +21,7 @@ type exchange struct {
 	answer []byte
 	status int
 	form   contentType
+	dice   *dice
 	fault  fault // of the request, or noFault
 	slow   bool
 }
@@ -57,6 +59,7 @@ func (s *Simulator) getOpenData(w http.ResponseWriter, r *http.Request) {
 		latency *= 10
 	}
 	stayed := wait(r.Context(), latency)
+	s.markSidecar(w.Header())
 	s.stats.leave() // before the answer, so that a client which keeps to a limit is never counted above it
 	if !stayed {
 		s.stats.gone.Add(1)
@@ -76,11 +79,11 @@ func (s *Simulator) process(x *exchange, r *http.Request) {
 	s.arrive(x)
 
 	first := x.items[0]
-	if s.dice.strikes(faultSlow, first.hash, first.seen) {
+	if x.dice.strikes(faultSlow, first.hash, first.seen) {
 		x.slow = true
 		s.stats.struck(faultSlow)
 	}
-	x.fault = s.dice.first(faultReset, faultLost, first.hash, first.seen)
+	x.fault = x.dice.first(faultReset, faultLost, first.hash, first.seen)
 	if x.fault != noFault {
 		s.stats.struck(x.fault)
 	}
@@ -98,6 +101,14 @@ func (s *Simulator) process(x *exchange, r *http.Request) {
 		s.refuse(x, codeDailyQuota)
 	case faultRate:
 		s.refuse(x, codeMinuteQuota)
+	case faultGateway:
+		x.answer, x.status, x.form = append(x.answer, pageGateway...), http.StatusBadGateway, formHTML
+	case faultNotPermitted:
+		s.refuse(x, codeNotPermitted)
+	case faultNotListed:
+		s.refuse(x, codeNotListed)
+	case faultNotReady:
+		s.refuse(x, codeNotReady)
 	default:
 		s.compose(x)
 	}
@@ -109,13 +120,15 @@ func (s *Simulator) admit(x *exchange, r *http.Request) int {
 	if r.Method != http.MethodPost {
 		return codeNeedPost
 	}
-	token := queryValue(r.URL.RawQuery, "access_token")
-	if token == "" { // the parameter's name for tokens of cloud hosting
-		token = queryValue(r.URL.RawQuery, "cloudbase_access_token")
-	}
-	holder, code := s.tokens.check(token, x.now)
+	holder, code := s.credential(r.URL.RawQuery, x.now)
 	if code != 0 {
 		return code
+	}
+	x.dice, x.app = s.diceFor(holder.appID, x.now), s.apps.of(holder.appID)
+	x.app.requests.Add(1)
+	x.app.last.Store(x.now.UnixNano())
+	if s.overQuota(x.app) {
+		return codeDailyQuota
 	}
 	var err error
 	x.body, err = readBody(x.body, r)
@@ -169,6 +182,7 @@ func (s *Simulator) arrive(x *exchange) {
 		s.stats.mixedOpenIDs.Add(1)
 	}
 	s.stats.cloudIDs.Add(int64(len(x.items)))
+	x.app.cloudIDs.Add(int64(len(x.items)))
 	raise(&s.stats.maxBatch, int64(len(x.items)))
 }
 
@@ -209,7 +223,7 @@ func (s *Simulator) compose(x *exchange) {
 
 // composeItem appends the entry of one item. It reports false if there is none.
 func (s *Simulator) composeItem(x *exchange, it *item) bool {
-	f := s.dice.first(faultMissing, faultItemBusy, it.hash, it.seen)
+	f := x.dice.first(faultMissing, faultItemBusy, it.hash, it.seen)
 	if f == noFault {
 		f = it.verdict.fault
 	}

@@ -69,7 +69,9 @@ func TestRefusals(t *testing.T) {
 		code   int
 	}{
 		"Good":             {"POST", good, list(1), 0},
-		"CloudbaseToken":   {"POST", url.Values{"cloudbase_access_token": good["access_token"]}, list(1), 0},
+		"CloudbaseToken":   {"POST", url.Values{"cloudbase_access_token": {w.CloudbaseToken(appA)}}, list(1), 0},
+		"CloudbaseAsOther": {"POST", url.Values{"access_token": {w.CloudbaseToken(appA)}}, list(1), 40001},
+		"OtherAsCloudbase": {"POST", url.Values{"cloudbase_access_token": good["access_token"]}, list(1), 40001},
 		"UnknownField":     {"POST", good, `{"x":{"y":[1]},"cloudid_list":["\u0041"]}`, 0},
 		"Get":              {"GET", good, "", 43002},
 		"NoToken":          {"POST", url.Values{"openid": {tap.OpenID}}, list(1), 41001},

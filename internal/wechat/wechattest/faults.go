@@ -33,6 +33,10 @@ const (
 	faultToken
 	faultQuota
 	faultRate
+	faultGateway
+	faultNotPermitted
+	faultNotListed
+	faultNotReady
 	faultTruncated
 	faultLost
 	faultSlow
@@ -52,25 +56,29 @@ const (
 // FaultNames lists every fault in the order in which it is drawn: what a request meets first comes first.
 func FaultNames() []FaultInfo {
 	return []FaultInfo{
-		faultReset:     {"reset", "request", "the connection is reset without an answer, nothing is done"},
-		faultHTTP500:   {"http500", "request", "HTTP 500 with a page of HTML"},
-		faultHTML:      {"html", "request", "HTTP 200 with a page of HTML"},
-		faultBusy:      {"busy", "request", "errcode -1, system error"},
-		faultToken:     {"token", "request", "errcode 40001 for a token that is good"},
-		faultQuota:     {"quota", "request", "errcode 45009, the quota of the day is used up"},
-		faultRate:      {"rate", "request", "errcode 45011, the quota of the minute is used up"},
-		faultTruncated: {"truncated", "request", "all is done, but only half of the JSON arrives"},
-		faultLost:      {"lost", "request", "all is done, but the connection is cut instead of the answer"},
-		faultSlow:      {"slow", "request", "ten times the latency; comes on top of another fault"},
-		faultMissing:   {"missing", "item", "the item's entry is absent from the answer"},
-		faultEmpty:     {"empty", "item", "the item's json is the empty string"},
-		faultItemBusy:  {"itembusy", "item", "the item's errCode is -601001, system error"},
-		faultExpired:   {"expired", "cloudid", "errCode -601006, cloudID expired"},
-		faultForeign:   {"foreign", "cloudid", "errCode -601007, cloudID of another user"},
-		faultInvalid:   {"invalid", "cloudid", "errCode -601005, invalid cloudID"},
-		faultNoPhone:   {"nophone", "cloudid", "errCode -601009, missing mobile phone, whatever the kind"},
-		faultPoison:    {"poison", "cloudid", "every request with it is refused as a whole with 40097, also alone"},
-		faultWatermark: {"watermark", "cloudid", "data with the watermark of another app"},
+		faultReset:        {"reset", "request", "the connection is reset without an answer, nothing is done"},
+		faultHTTP500:      {"http500", "request", "HTTP 500 with a page of HTML"},
+		faultHTML:         {"html", "request", "HTTP 200 with a page of HTML"},
+		faultBusy:         {"busy", "request", "errcode -1, system error"},
+		faultToken:        {"token", "request", "errcode 40001 for a token that is good"},
+		faultQuota:        {"quota", "request", "errcode 45009, the quota of the day is used up"},
+		faultRate:         {"rate", "request", "errcode 45011, the quota of the minute is used up"},
+		faultGateway:      {"gateway", "request", "HTTP 502, as cloud hosting answers for a path that is not listed"},
+		faultNotPermitted: {"notpermitted", "request", "errcode 85105, as cloud hosting answers without permission"},
+		faultNotListed:    {"notlisted", "request", "errcode 85107, as cloud hosting answers for a path that is not listed"},
+		faultNotReady:     {"notready", "request", "errcode 85113, as cloud hosting answers in its first minutes"},
+		faultTruncated:    {"truncated", "request", "all is done, but only half of the JSON arrives"},
+		faultLost:         {"lost", "request", "all is done, but the connection is cut instead of the answer"},
+		faultSlow:         {"slow", "request", "ten times the latency; comes on top of another fault"},
+		faultMissing:      {"missing", "item", "the item's entry is absent from the answer"},
+		faultEmpty:        {"empty", "item", "the item's json is the empty string"},
+		faultItemBusy:     {"itembusy", "item", "the item's errCode is -601001, system error"},
+		faultExpired:      {"expired", "cloudid", "errCode -601006, cloudID expired"},
+		faultForeign:      {"foreign", "cloudid", "errCode -601007, cloudID of another user"},
+		faultInvalid:      {"invalid", "cloudid", "errCode -601005, invalid cloudID"},
+		faultNoPhone:      {"nophone", "cloudid", "errCode -601009, missing mobile phone, whatever the kind"},
+		faultPoison:       {"poison", "cloudid", "every request with it is refused as a whole with 40097, also alone"},
+		faultWatermark:    {"watermark", "cloudid", "data with the watermark of another app"},
 	}
 }
 

@@ -72,9 +72,14 @@ func (s *Simulator) serveToken(w http.ResponseWriter, r *http.Request) {
 
 // serveStats answers GET /sim/stats.
 func (s *Simulator) serveStats(w http.ResponseWriter, r *http.Request) {
-	if isGet(w, r) {
-		writeJSON(w, s.Stats())
+	if !isGet(w, r) {
+		return
 	}
+	if appID := r.URL.Query().Get("appid"); appID != "" {
+		writeJSON(w, s.AppStats(appID))
+		return
+	}
+	writeJSON(w, s.Stats())
 }
 
 // question is what /sim/truth is asked, answered what it says.

@@ -1,6 +1,6 @@
-// Package wechattest is a WeChat that fits into one process: an [http.Handler] that answers POST /wxa/getopendata and
-// POST /cgi-bin/stable_token as api.weixin.qq.com does, misbehaves in named ways on request, and keeps a ledger of
-// what it was asked. Tests, `cloudidq demo` and `cloudidq sim` are its callers. It knows nothing of the client it
+// Package wechattest is a WeChat that fits into one process: an [http.Handler] that answers POST /wxa/getopendata, the
+// endpoints that give tokens for it, cloud hosting's and third-party platforms' among them, and quota/get, as
+// api.weixin.qq.com does. It misbehaves in named ways on request and keeps a ledger of what it was asked. Tests, `cloudidq demo` and `cloudidq sim` are its callers. It knows nothing of the client it
 // tests: it imports no other package of the project.
 //
 // In a test:
@@ -23,7 +23,7 @@
 //
 // # Helper routes
 //
-// As a process it is driven over HTTP, beside the two routes of WeChat:
+// As a process it is driven over HTTP, beside the routes of WeChat:
 //
 //	GET  /sim/cloudids?appid=A&n=10    plays the front end: NDJSON lines {cloud_id, openid, obtained_at}. Consecutive
 //	                                   calls go on where the last one of that app ended; start=N sets the place,
@@ -31,7 +31,14 @@
 //	GET  /sim/token?appid=A            {"access_token": …}, the token of StaticToken
 //	GET  /sim/truth?appid=A&openid=O&cloud_id=C
 //	POST /sim/truth                    NDJSON lines {appid, openid, cloud_id} → one line of truth each, in order
-//	GET  /sim/stats                    the counters as JSON
+//	GET  /sim/stats                    the counters as JSON; with appid=A those of one app
+//	POST /sim/faults                   {"appid":A,"faults":{"quota":1},"for":"5s"}: other faults for an app, see SetFaults
+//	GET  /sim/remote_token?appid=A     a central token server, which demands RemoteHeader
+//	GET  /sim/cloudbase_token?appid=A  {"cloudbase_access_token": …}, as in the file of cloud hosting
+//	POST /sim/push?component=C&event=E&appid=A&url=U
+//	                                   pushes ticket, authorized, updateauthorized or unauthorized to a platform
+//	POST /sim/authorize?component=C&appid=A
+//	                                   {authorization_code, refresh_token}, without a push
 package wechattest
 
 import (
@@ -53,6 +60,11 @@ type Simulator struct {
 	tokens *tokens
 	ledger *ledger // nil with Config.NoLedger
 	stats  counters
+	apps   apps
+
+	platforms *platforms
+	started   time.Time
+	routes    map[string]http.HandlerFunc // all but getopendata
 
 	exchanges sync.Pool // of *exchange
 	rids      atomic.Uint64
@@ -74,6 +86,9 @@ func New(cfg Config) (*Simulator, error) {
 		dice:  newDice(cfg.Seed, cfg.Faults),
 		front: make(map[string]uint64),
 	}
+	s.started = cfg.Now()
+	s.routes = s.slowRoutes()
+	s.platforms = newPlatforms(&s.codec, cfg.Components)
 	s.tokens = newTokens(&s.codec, cfg.TokenTTL)
 	s.exchanges.New = func() any { return new(exchange) }
 	if !cfg.NoLedger {
@@ -84,21 +99,36 @@ func New(cfg Config) (*Simulator, error) {
 
 // ServeHTTP implements [http.Handler].
 func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	switch r.URL.Path {
-	case "/wxa/getopendata":
+	if r.URL.Path == "/wxa/getopendata" { // the one that is in a hurry
 		s.getOpenData(w, r)
-	case "/cgi-bin/stable_token":
-		s.stableToken(w, r)
-	case "/sim/cloudids":
-		s.serveCloudIDs(w, r)
-	case "/sim/token":
-		s.serveToken(w, r)
-	case "/sim/truth":
-		s.serveTruth(w, r)
-	case "/sim/stats":
-		s.serveStats(w, r)
-	default:
-		http.NotFound(w, r)
+		return
+	}
+	if serve := s.routes[r.URL.Path]; serve != nil {
+		serve(w, r)
+		return
+	}
+	http.NotFound(w, r)
+}
+
+// slowRoutes are all but getopendata.
+func (s *Simulator) slowRoutes() map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{
+		"/cgi-bin/stable_token":                   s.stableToken,
+		"/cgi-bin/token":                          s.legacyToken,
+		"/cgi-bin/openapi/quota/get":              s.quotaGet,
+		"/cgi-bin/component/api_component_token":  s.componentToken,
+		"/cgi-bin/component/api_authorizer_token": s.authorizerToken,
+		"/cgi-bin/component/api_query_auth":       s.queryAuth,
+
+		"/sim/cloudids":        s.serveCloudIDs,
+		"/sim/token":           s.serveToken,
+		"/sim/remote_token":    s.remoteToken,
+		"/sim/cloudbase_token": s.serveCloudbaseToken,
+		"/sim/truth":           s.serveTruth,
+		"/sim/stats":           s.serveStats,
+		"/sim/faults":          s.setFaults,
+		"/sim/push":            s.servePush,
+		"/sim/authorize":       s.serveAuthorize,
 	}
 }
 

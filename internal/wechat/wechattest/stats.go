@@ -10,7 +10,7 @@ type Stats struct {
 	Refused     int64            `json:"refused"`      // requests refused for a reason of their own, no fault: 4xxxx
 	Gone        int64            `json:"gone"`         // requests whose client left before the answer was written
 	Faults      map[string]int64 `json:"faults"`       // how often each fault struck; those that never did are absent
-	TokenCalls  int64            `json:"token_calls"`  // of stable_token
+	TokenCalls  int64            `json:"token_calls"`  // of all endpoints that give tokens
 	TokenForced int64            `json:"token_forced"` // of those, successful ones with force_refresh
 	MaxInFlight int64            `json:"max_in_flight"`
 	MaxBatch    int64            `json:"max_batch"` // the longest list

@@ -3,23 +3,43 @@ package wechattest
 import (
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/json"
-	"net/http"
-	"strconv"
 	"sync"
 	"time"
 )
 
-// maxOverlap is how long before its end stable_token replaces a token; old and new are then both good
-// (developers.weixin.qq.com/doc/service/api/base/api_getstableaccesstoken). Where tokens live shorter than the usual
-// two hours, so does their overlap.
+// maxOverlap is how long an old token stays good beside its successor. stable_token replaces one that long before its
+// end (developers.weixin.qq.com/doc/service/api/base/api_getstableaccesstoken); the older endpoints replace one at every
+// call. Where tokens live shorter than the usual two hours, so does their overlap.
 const maxOverlap = 5 * time.Minute
+
+// family is a kind of token. Tokens of one family do not touch those of another.
+type family uint8
+
+const (
+	familyStatic family = iota // and of stable_token
+	familyLegacy
+	familyCloudbase
+	familyComponent
+	familyAuthorizer
+)
+
+// takenAs reports whether getopendata takes a token of this family under this name.
+func (f family) takenAs(param string) bool {
+	switch f {
+	case familyCloudbase:
+		return param == paramCloudbase
+	case familyComponent:
+		return false
+	default:
+		return param == paramAccess
+	}
+}
 
 // StaticToken returns a token that getopendata always accepts for an app. It hangs on the seed and the appid alone.
 func (s *Simulator) StaticToken(appID string) string { return s.codec.token(appID, 0) }
 
-// RevokeTokens makes every token that stable_token gave to an app worthless, as another program with force_refresh
-// does. The next call of stable_token brings a new one. Static tokens stay good.
+// RevokeTokens makes every token that was given to an app worthless, as another program with force_refresh does. The
+// next call of an endpoint brings a new one. Static tokens stay good.
 func (s *Simulator) RevokeTokens(appID string) { s.tokens.revoke(appID) }
 
 // tokens knows who holds which access token.
@@ -29,18 +49,27 @@ type tokens struct {
 
 	mu     sync.RWMutex
 	grants map[string]grant  // by token, also ended ones; guarded by mu
-	latest map[string]latest // by appid; guarded by mu
+	latest map[holder]latest // guarded by mu
 }
 
 // grant is what a token stands for.
 type grant struct {
 	appID   string
 	app     appHash
+	family  family
 	expires time.Time // zero for a static token
 	revoked bool
+	// replaced is when another token takes its place for good; zero if nothing but its own end does.
+	replaced time.Time
 }
 
-// latest is the newest token of an app.
+// holder is an app with one family of its tokens.
+type holder struct {
+	family family
+	appID  string
+}
+
+// latest is the newest token of a holder.
 type latest struct {
 	token   string
 	expires time.Time
@@ -53,7 +82,7 @@ func newTokens(c *codec, ttl time.Duration) *tokens {
 		ttl:     ttl,
 		overlap: min(maxOverlap, ttl/24),
 		grants:  make(map[string]grant),
-		latest:  make(map[string]latest),
+		latest:  make(map[holder]latest),
 	}
 }
 
@@ -76,7 +105,7 @@ func (t *tokens) check(token string, now time.Time) (grant, int) {
 		t.mu.Unlock()
 	}
 	switch {
-	case g.revoked:
+	case g.revoked, !g.replaced.IsZero() && !now.Before(g.replaced):
 		return grant{}, codeInvalidToken
 	case !g.expires.IsZero() && !now.Before(g.expires):
 		return grant{}, codeTokenExpired
@@ -92,14 +121,32 @@ func (t *tokens) stable(appID string, now time.Time, force bool) (string, time.D
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	l := t.latest[appID]
+	l := t.latest[holder{familyStatic, appID}]
 	if !l.expires.After(now.Add(t.overlap)) {
-		l.serial++
-		l.token, l.expires = t.codec.token(appID, l.serial), now.Add(t.ttl)
-		t.latest[appID] = l
-		t.grants[l.token] = grant{appID: appID, app: t.codec.appHash(appID), expires: l.expires}
+		l = t.issue(holder{familyStatic, appID}, now, t.ttl)
 	}
 	return l.token, l.expires.Sub(now)
+}
+
+// fresh returns a new token, as the older endpoints do at every call; the one before stays good for the overlap.
+func (t *tokens) fresh(h holder, now time.Time, ttl time.Duration) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if old, ok := t.grants[t.latest[h].token]; ok {
+		old.replaced = now.Add(t.overlap)
+		t.grants[t.latest[h].token] = old
+	}
+	return t.issue(h, now, ttl).token
+}
+
+// issue makes a holder's next token. t.mu is held.
+func (t *tokens) issue(h holder, now time.Time, ttl time.Duration) latest {
+	l := t.latest[h]
+	l.serial++
+	l.token, l.expires = t.codec.token(h.appID, uint32(h.family)<<24|l.serial), now.Add(ttl)
+	t.latest[h] = l
+	t.grants[l.token] = grant{appID: h.appID, app: t.codec.appHash(h.appID), family: h.family, expires: l.expires}
+	return l
 }
 
 func (t *tokens) revoke(appID string) {
@@ -111,63 +158,15 @@ func (t *tokens) revoke(appID string) {
 			t.grants[token] = g
 		}
 	}
-	t.latest[appID] = latest{serial: t.latest[appID].serial}
-}
-
-// stableToken answers POST /cgi-bin/stable_token.
-func (s *Simulator) stableToken(w http.ResponseWriter, r *http.Request) {
-	s.stats.tokenCalls.Add(1)
-	now := s.cfg.Now()
-	answer, code := s.grantToken(r, now)
-	if code != 0 {
-		answer = s.appendError(nil, code, now)
+	for h, l := range t.latest {
+		if h.appID == appID {
+			t.latest[h] = latest{serial: l.serial}
+		}
 	}
-	if !wait(r.Context(), s.cfg.Latency) {
-		return
-	}
-	w.Header().Set("Content-Type", "application/json; encoding=utf-8") // WeChat's spelling
-	_, _ = w.Write(answer)
-}
-
-// grantToken returns the answer to a good request, or the errcode of a bad one.
-func (s *Simulator) grantToken(r *http.Request, now time.Time) ([]byte, int) {
-	if r.Method != http.MethodPost {
-		return nil, codeNeedPost
-	}
-	body, err := readBody(nil, r)
-	if len(body) == 0 {
-		return nil, codeEmptyPost
-	}
-	var ask struct {
-		GrantType    string `json:"grant_type"`
-		AppID        string `json:"appid"`
-		Secret       string `json:"secret"`
-		ForceRefresh bool   `json:"force_refresh"`
-	}
-	if err != nil || json.Unmarshal(body, &ask) != nil {
-		return nil, codeDataFormat
-	}
-	switch {
-	case ask.GrantType != "client_credential":
-		return nil, codeInvalidGrantType
-	case ask.AppID == "":
-		return nil, codeAppIDMissing
-	case ask.Secret == "":
-		return nil, codeSecretMissing
-	case s.cfg.Secret != "" && ask.Secret != s.cfg.Secret:
-		return nil, codeInvalidSecret
-	}
-	if ask.ForceRefresh {
-		s.stats.tokenForced.Add(1)
-	}
-	token, life := s.tokens.stable(ask.AppID, now, ask.ForceRefresh)
-	answer := []byte(`{"access_token":"` + token + `","expires_in":`)
-	answer = strconv.AppendInt(answer, int64((life+time.Second-1)/time.Second), 10)
-	return append(answer, '}'), 0
 }
 
 // A token is "80_" and the base64url form of 64 bytes that authenticate what follows under the seed, a serial number
-// (0 for the static token) and the appid. The length is about that of real ones.
+// (0 for the static token; its first byte is the family) and the appid. The length is about that of real ones.
 const (
 	tokenPrefix = "80_"
 	tokenTagLen = 64

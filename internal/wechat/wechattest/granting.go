@@ -1,0 +1,120 @@
+package wechattest
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// stableToken answers POST /cgi-bin/stable_token.
+func (s *Simulator) stableToken(w http.ResponseWriter, r *http.Request) {
+	s.granting(w, r, func(now time.Time) ([]byte, int) {
+		var ask struct {
+			GrantType    string `json:"grant_type"`
+			AppID        string `json:"appid"`
+			Secret       string `json:"secret"`
+			ForceRefresh bool   `json:"force_refresh"`
+		}
+		if code := readAsk(r, &ask); code != 0 {
+			return nil, code
+		}
+		if code := s.checkSecret(ask.GrantType, ask.AppID, ask.Secret); code != 0 {
+			return nil, code
+		}
+		s.apps.of(ask.AppID).tokenCalls.Add(1)
+		if ask.ForceRefresh {
+			s.stats.tokenForced.Add(1)
+		}
+		token, life := s.tokens.stable(ask.AppID, now, ask.ForceRefresh)
+		return granted("access_token", token, life), 0
+	})
+}
+
+// legacyToken answers GET /cgi-bin/token.
+func (s *Simulator) legacyToken(w http.ResponseWriter, r *http.Request) {
+	s.granting(w, r, func(now time.Time) ([]byte, int) {
+		if r.Method != http.MethodGet {
+			return nil, codeNeedGet
+		}
+		q := r.URL.Query()
+		appID := q.Get("appid")
+		if code := s.checkSecret(q.Get("grant_type"), appID, q.Get("secret")); code != 0 {
+			return nil, code
+		}
+		s.apps.of(appID).tokenCalls.Add(1)
+		return granted("access_token", s.tokens.fresh(holder{familyLegacy, appID}, now, s.cfg.TokenTTL), s.cfg.TokenTTL), 0
+	})
+}
+
+// RemoteHeader is what the token server of GET /sim/remote_token demands.
+const RemoteHeader = "X-Token-Auth: let-me-in"
+
+// remoteToken answers GET /sim/remote_token?appid=A: a central token server, which keeps the token of stable_token.
+func (s *Simulator) remoteToken(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("X-Token-Auth") != "let-me-in" {
+		http.Error(w, "who are you?", http.StatusUnauthorized)
+		return
+	}
+	s.granting(w, r, func(now time.Time) ([]byte, int) {
+		appID := r.URL.Query().Get("appid")
+		if appID == "" {
+			return nil, codeAppIDMissing
+		}
+		s.apps.of(appID).tokenCalls.Add(1)
+		token, life := s.tokens.stable(appID, now, false)
+		return granted("access_token", token, life), 0
+	})
+}
+
+// granting answers a call that gives tokens with what grant returns, or with its errcode.
+func (s *Simulator) granting(w http.ResponseWriter, r *http.Request, grant func(now time.Time) ([]byte, int)) {
+	s.stats.tokenCalls.Add(1)
+	now := s.cfg.Now()
+	answer, code := grant(now)
+	if code != 0 {
+		answer = s.appendError(nil, code, now)
+	}
+	if !wait(r.Context(), s.cfg.Latency) {
+		return
+	}
+	w.Header().Set("Content-Type", "application/json; encoding=utf-8") // WeChat's spelling
+	_, _ = w.Write(answer)
+}
+
+// readAsk reads the JSON of a POST into ask and returns the errcode of one that is none.
+func readAsk(r *http.Request, ask any) int {
+	if r.Method != http.MethodPost {
+		return codeNeedPost
+	}
+	body, err := readBody(nil, r)
+	if len(body) == 0 {
+		return codeEmptyPost
+	}
+	if err != nil || json.Unmarshal(body, ask) != nil {
+		return codeDataFormat
+	}
+	return 0
+}
+
+// checkSecret returns the errcode of a request for an app's token that does not deserve one, or 0.
+func (s *Simulator) checkSecret(grantType, appID, secret string) int {
+	switch {
+	case grantType != "client_credential":
+		return codeInvalidGrantType
+	case appID == "":
+		return codeAppIDMissing
+	case secret == "":
+		return codeSecretMissing
+	case s.cfg.Secret != "" && secret != s.cfg.Secret:
+		return codeInvalidSecret
+	}
+	return 0
+}
+
+// granted is a good answer: {"access_token":"…","expires_in":7200}, of whole seconds, rounded up.
+func granted(field, token string, life time.Duration) []byte {
+	answer := []byte(`{"` + field + `":"` + token + `","expires_in":`)
+	answer = strconv.AppendInt(answer, int64((life+time.Second-1)/time.Second), 10)
+	return append(answer, '}')
+}

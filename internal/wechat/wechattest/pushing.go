@@ -1,0 +1,124 @@
+package wechattest
+
+import (
+	"bytes"
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"crypto/sha1" // WeChat signs with SHA-1
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// What [Simulator.Push] tells a platform; the words are WeChat's InfoType but for the ticket's.
+const (
+	PushTicket           = "ticket"
+	PushAuthorized       = "authorized"
+	PushUpdateAuthorized = "updateauthorized"
+	PushUnauthorized     = "unauthorized"
+)
+
+// Push lets something happen to a component, of an app where it is about one, and tells the platform at address as
+// WeChat does. It returns an error unless the answer is "success".
+func (s *Simulator) Push(ctx context.Context, component, event, appID, address string) error {
+	inside, err := s.happen(component, event, appID)
+	if err != nil {
+		return err
+	}
+	query, body, err := s.Seal(component, inside)
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address+"?"+query.Encode(), bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("pushing: %w", err)
+	}
+	request.Header.Set("Content-Type", "text/xml")
+	transport := &http.Transport{DisableKeepAlives: true}
+	defer transport.CloseIdleConnections()
+	answer, err := transport.RoundTrip(request)
+	if err != nil {
+		return fmt.Errorf("pushing: %w", err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(answer.Body, 4<<10))
+	if err != nil || answer.StatusCode != http.StatusOK || string(text) != "success" {
+		return fmt.Errorf("the platform answered %d %q, want success", answer.StatusCode, text)
+	}
+	return nil
+}
+
+// happen does what an event says and returns the document that tells of it.
+func (s *Simulator) happen(component, event, appID string) (string, error) {
+	created := strconv.FormatInt(s.cfg.Now().Unix(), 10)
+	head := "<xml><AppId><![CDATA[" + component + "]]></AppId><CreateTime>" + created + "</CreateTime>"
+	if event != PushTicket && appID == "" {
+		return "", errors.New("appid is missing")
+	}
+	switch event {
+	case PushTicket:
+		ticket, err := s.Ticket(component)
+		return head + "<InfoType><![CDATA[component_verify_ticket]]></InfoType><ComponentVerifyTicket><![CDATA[" + ticket +
+			"]]></ComponentVerifyTicket></xml>", err
+	case PushAuthorized, PushUpdateAuthorized:
+		code, _, err := s.Authorize(component, appID)
+		return head + "<InfoType><![CDATA[" + event + "]]></InfoType><AuthorizerAppid><![CDATA[" + appID +
+			"]]></AuthorizerAppid><AuthorizationCode><![CDATA[" + code + "]]></AuthorizationCode>" +
+			"<AuthorizationCodeExpiredTime>" + created + "</AuthorizationCodeExpiredTime>" +
+			"<PreAuthCode><![CDATA[preauth]]></PreAuthCode></xml>", err
+	case PushUnauthorized:
+		return head + "<InfoType><![CDATA[unauthorized]]></InfoType><AuthorizerAppid><![CDATA[" + appID +
+			"]]></AuthorizerAppid></xml>", s.Unauthorize(component, appID)
+	default:
+		return "", fmt.Errorf("event %q is unknown", event)
+	}
+}
+
+// Seal encrypts and signs a document for a component, as
+// developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0/Before_Develop/Technical_Plan.html has it: AES-256 in
+// CBC mode over 16 random bytes, the document's length, the document and the component's appid.
+func (s *Simulator) Seal(component, document string) (url.Values, []byte, error) {
+	s.platforms.mu.Lock()
+	p := s.platforms.byID[component]
+	s.platforms.mu.Unlock()
+	if p == nil {
+		return nil, nil, fmt.Errorf("component %q is unknown", component)
+	}
+	key, err := base64.StdEncoding.DecodeString(p.AESKey + "=")
+	if err != nil {
+		return nil, nil, errors.New("the component's AESKey is no base64")
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, nil, fmt.Errorf("the component's AESKey: %w", err)
+	}
+	text := make([]byte, 16)
+	_, _ = rand.Read(text) // it never fails
+	text = binary.BigEndian.AppendUint32(text, uint32(len(document)))
+	text = append(append(text, document...), component...)
+	pad := 32 - len(text)%32
+	text = append(text, bytes.Repeat([]byte{byte(pad)}, pad)...)
+	cipher.NewCBCEncrypter(block, key[:aes.BlockSize]).CryptBlocks(text, text)
+	encrypted := base64.StdEncoding.EncodeToString(text)
+
+	timestamp, nonce := strconv.FormatInt(s.cfg.Now().Unix(), 10), strconv.FormatInt(time.Now().UnixNano(), 36)
+	parts := []string{p.VerifyToken, timestamp, nonce, encrypted}
+	slices.Sort(parts)
+	sum := sha1.Sum([]byte(strings.Join(parts, "")))
+	query := url.Values{
+		"timestamp": {timestamp}, "nonce": {nonce}, "encrypt_type": {"aes"}, "msg_signature": {hex.EncodeToString(sum[:])},
+	}
+	body := "<xml><AppId><![CDATA[" + component + "]]></AppId><Encrypt><![CDATA[" + encrypted + "]]></Encrypt></xml>"
+	return query, []byte(body), nil
+}
