@@ -57,10 +57,12 @@ func (s slot) Release() {
 	s.l.freed.Signal()
 }
 
-// Acquire waits for a request that is free. Those who come back go before new batches, see take.
-func (s slot) Acquire() {
+// Acquire waits for a request that is free. Those who come back go before new batches, see take. What belongs to an app
+// that has been paused meanwhile is not sent again.
+func (s slot) Acquire() *wechat.Error {
 	s.b.reacquire(s.l)
-	s.b.pace(s.l, func() bool { return !s.b.halted(s.l) })
+	s.b.pace(s.l, func() bool { return s.b.haltOf(s.l) == nil })
+	return s.b.haltOf(s.l)
 }
 
 func (b *batcher) reacquire(l *lane) {

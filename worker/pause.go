@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"strings"
 	"time"
 
 	"cloudidq/internal/wechat"
@@ -20,9 +21,14 @@ type pauseNews struct {
 	err   *wechat.Error
 }
 
-// pausesApp reports whether an error concerns the whole app and asking on is waste.
+// textPaused begins the message of what was not sent because of a pause.
+const textPaused = "the app is paused: "
+
+// pausesApp reports whether an error concerns the whole app and asking on is waste. A pause's own error is no news: it
+// would begin anew what somebody may have ended meanwhile.
 func pausesApp(err *wechat.Error) bool {
-	return err != nil && (err.Class == wechat.ClassRate || err.Class == wechat.ClassQuota || err.Class == wechat.ClassApp)
+	return err != nil && !strings.HasPrefix(err.Message, textPaused) &&
+		(err.Class == wechat.ClassRate || err.Class == wechat.ClassQuota || err.Class == wechat.ClassApp)
 }
 
 // judge stops a lane at once when WeChat says that its app must not ask, and ends a pause when a probe passes. The
@@ -54,7 +60,7 @@ func (b *batcher) judge(l *lane, outcomes []wechat.Outcome) {
 }
 
 func haltError(class wechat.Class, code int) *wechat.Error {
-	return &wechat.Error{Class: class, Code: code, Message: "the app is paused: " + codeText(code)}
+	return &wechat.Error{Class: class, Code: code, Message: textPaused + codeText(code)}
 }
 
 // classNamed is the class of a pause that another process has written.
@@ -76,10 +82,14 @@ func remedy(code int) string {
 // closedToSending reports whether a batch must be answered instead of sent. Called with batcher.mu held.
 func (l *lane) closedToSending() bool { return l.halt != nil && (!l.probing || l.probeOut) }
 
-func (b *batcher) halted(l *lane) bool {
+// haltOf is what keeps a call from sending once more, or nil. The one call that probes may.
+func (b *batcher) haltOf(l *lane) *wechat.Error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return l.closedToSending()
+	if l.halt == nil || l.probing {
+		return nil
+	}
+	return l.halt.err
 }
 
 // paused returns why and until when nothing is sent for an app, or nil.

@@ -2,12 +2,14 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/hibiken/asynq"
 
+	"cloudidq/internal/redistest"
 	"cloudidq/internal/wechat/wechattest"
 	"cloudidq/store"
 	"cloudidq/tasks"
@@ -19,8 +21,8 @@ func TestEnqueueWait_PrintsTheRecords(t *testing.T) {
 	twin := s.twin(t)
 	workers := []*process{s.worker(t), s.worker(t)}
 
-	var logs strings.Builder
 	var taps []wechattest.Tap
+	var producers []*process
 	now := time.Now()
 	for user := range 12 {
 		app := appA
@@ -51,7 +53,7 @@ func TestEnqueueWait_PrintsTheRecords(t *testing.T) {
 			t.Fatalf("%d records and exit %d, want 2 and %d; it said: %s", len(records), status, want, p.err.String())
 		}
 		checkTruth(t, twin, mine, records)
-		logs.WriteString(p.err.String())
+		producers = append(producers, p)
 	}
 	stats := s.stats(t)
 	if stats.Violations != (wechattest.Violations{}) {
@@ -69,9 +71,8 @@ func TestEnqueueWait_PrintsTheRecords(t *testing.T) {
 	}
 	for _, w := range workers {
 		w.term(t)
-		logs.WriteString(w.err.String())
 	}
-	checkPrivate(t, logs.String(), taps)
+	s.checkPrivate(t, taps, producers...)
 }
 
 func firstResolved(t *testing.T, twin *wechattest.Simulator, taps []wechattest.Tap) string {
@@ -86,12 +87,19 @@ func firstResolved(t *testing.T, twin *wechattest.Simulator, taps []wechattest.T
 }
 
 // checkPrivate looks for everything that must not be in what the processes said.
-func checkPrivate(t *testing.T, said string, taps []wechattest.Tap) {
+func (s *site) checkPrivate(t *testing.T, taps []wechattest.Tap, others ...*process) {
 	t.Helper()
+	var all strings.Builder
+	for _, p := range append(others, s.said...) {
+		all.WriteString(p.err.String())
+	}
+	said := all.String()
 	if len(said) == 0 {
 		t.Fatal("the processes said nothing: nothing is proved")
 	}
-	planted := []string{tokA, "access_token=", "phoneNumber", "stepInfoList"}
+	said += s.queueErrors(t)
+	// 80_ and @@@ are of the simulator's tokens and tickets.
+	planted := append([]string{tokA, "access_token=", "phoneNumber", "stepInfoList", "80_", "@@@", "let-me-in"}, s.planted...)
 	for _, tap := range taps {
 		planted = append(planted, tap.CloudID, tap.OpenID)
 	}
@@ -100,6 +108,27 @@ func checkPrivate(t *testing.T, said string, taps []wechattest.Tap) {
 			t.Errorf("the log holds %q: …%s…", p, said[max(0, at-200):min(len(said), at+200)])
 		}
 	}
+}
+
+// queueErrors are the errors that asynq keeps and the dashboard shows.
+func (s *site) queueErrors(t *testing.T) string {
+	t.Helper()
+	inspector := asynq.NewInspectorFromRedisClient(s.redis.Client(t))
+	var all strings.Builder
+	for _, queue := range []string{tasks.QueueEvents, tasks.QueueBackfill} {
+		for _, list := range []func(string, ...asynq.ListOption) ([]*asynq.TaskInfo, error){
+			inspector.ListRetryTasks, inspector.ListArchivedTasks, inspector.ListPendingTasks,
+		} {
+			infos, err := list(queue, asynq.PageSize(1000))
+			if err != nil && !errors.Is(err, asynq.ErrQueueNotFound) {
+				t.Fatal(err)
+			}
+			for _, info := range infos {
+				all.WriteString(info.LastErr + "\n")
+			}
+		}
+	}
+	return all.String()
 }
 
 // A worker is killed in the middle of its work; the next one brings everything to its right end.
@@ -246,9 +275,10 @@ func TestUnreadablePayload_Archived(t *testing.T) {
 // Redis goes away in the middle of the work and comes back with what its append-only file holds.
 func TestRedisRestart_EveryCloudIDEndsRight(t *testing.T) {
 	const n = 3000
-	s := newSite(t, wechattest.Config{
+	durable := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
+	s := newSiteOn(t, durable, wechattest.Config{
 		Seed: 11, Latency: 30 * time.Millisecond, Faults: wechattest.Faults{"busy": 0.05, "foreign": 0.02},
-	}, "--appendonly", "yes", "--appendfsync", "always")
+	})
 	twin := s.twin(t)
 	taps := s.enqueueMany(t, twin, n, 1500)
 	w := s.worker(t)

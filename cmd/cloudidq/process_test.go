@@ -117,15 +117,26 @@ func (l *lockedBuffer) String() string {
 type site struct {
 	redis  *redistest.Server
 	sim    wechattest.Config // of the process; a second simulator made of it knows the same truths
+	flags  []string          // more of them for the simulator
 	wechat *process
 	addr   string // of the simulator
 	url    string
+	apiURL string
 	config string
+
+	said    []*process // whose output must hold nothing private
+	planted []string   // what it must not hold, besides what always is private
 }
 
-func newSite(t *testing.T, sim wechattest.Config, redisArgs ...string) *site {
+// newSite starts Redis and the simulator, with more flags if need be.
+func newSite(t *testing.T, sim wechattest.Config, flags ...string) *site {
 	t.Helper()
-	s := &site{redis: redistest.Start(t, redisArgs...), sim: sim}
+	return newSiteOn(t, redistest.Start(t), sim, flags...)
+}
+
+func newSiteOn(t *testing.T, redis *redistest.Server, sim wechattest.Config, flags ...string) *site {
+	t.Helper()
+	s := &site{redis: redis, sim: sim, flags: flags}
 	s.addr = freeAddr(t)
 	s.url = "http://" + s.addr
 	s.startSim(t)
@@ -136,8 +147,8 @@ func newSite(t *testing.T, sim wechattest.Config, redisArgs ...string) *site {
 
 func (s *site) startSim(t *testing.T) {
 	t.Helper()
-	s.wechat = start(t, "sim", "--listen", s.addr, "--latency", s.sim.Latency.String(), "--faults", s.sim.Faults.String(),
-		"--seed", fmt.Sprint(s.sim.Seed), "--secret", tokA)
+	s.wechat = start(t, append([]string{"sim", "--listen", s.addr, "--latency", s.sim.Latency.String(),
+		"--faults", s.sim.Faults.String(), "--seed", fmt.Sprint(s.sim.Seed), "--secret", tokA}, s.flags...)...)
 	waitFor(t, "the simulator", func() bool {
 		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(t.Context(), "tcp", s.addr)
 		if err != nil {
@@ -166,6 +177,7 @@ log: {level: debug}
 func (s *site) worker(t *testing.T) *process {
 	t.Helper()
 	p := start(t, "worker", "--config", s.config)
+	s.said = append(s.said, p)
 	waitFor(t, "the worker", func() bool { return strings.Contains(p.err.String(), "the worker is up") })
 	return p
 }
@@ -201,19 +213,38 @@ func (s *site) stats(t *testing.T) wechattest.Stats {
 // enqueueMany puts n cloudIDs of as many users as there are into the queue.
 func (s *site) enqueueMany(t *testing.T, twin *wechattest.Simulator, n, users int) []wechattest.Tap {
 	t.Helper()
-	client := tasks.NewClient(s.redis.Client(t), tasks.Options{})
-	defer client.Close()
 	taps := make([]wechattest.Tap, n)
-	req := tasks.Request{AppID: appA}
 	now := time.Now()
 	for i := range taps {
 		taps[i] = twin.CloudID(appA, i%users, i/users, now)
+	}
+	s.enqueue(t, taps)
+	return taps
+}
+
+// enqueueMore puts one cloudID each of n users into the queue, the first of whom is given.
+func (s *site) enqueueMore(t *testing.T, twin *wechattest.Simulator, n, first int) []wechattest.Tap {
+	t.Helper()
+	taps := make([]wechattest.Tap, n)
+	for i := range taps {
+		taps[i] = twin.CloudID(appA, first+i, 0, time.Now())
+	}
+	s.enqueue(t, taps)
+	return taps
+}
+
+// enqueue puts cloudIDs of one app into the queue.
+func (s *site) enqueue(t *testing.T, taps []wechattest.Tap) {
+	t.Helper()
+	client := tasks.NewClient(s.redis.Client(t), tasks.Options{})
+	defer client.Close()
+	req := tasks.Request{AppID: taps[0].AppID}
+	for i := range taps {
 		req.Items = append(req.Items, tasks.Item{CloudID: taps[i].CloudID, OpenID: taps[i].OpenID, ObtainedAt: taps[i].ObtainedAt})
 	}
 	if _, err := client.ResolveAll(t.Context(), req); err != nil {
 		t.Fatal(err)
 	}
-	return taps
 }
 
 // records looks all taps up and counts those that have ended.

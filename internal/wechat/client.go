@@ -65,7 +65,7 @@ func New(cfg Config) (*Client, error) {
 // first answer have been lost, WeChat does not say.
 func (c *Client) GetOpenData(ctx context.Context, tokens TokenSource, req Request) []Outcome {
 	x := newExchange(c, tokens, req)
-	defer x.resume()
+	defer func() { _ = x.resume() }()
 	// The error is that of the last try, or the context's; the outcomes tell more.
 	_ = retry.Do(ctx, x.backoff(), x.try)
 	if ctx.Err() != nil {

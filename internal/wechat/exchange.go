@@ -75,23 +75,25 @@ func (x *exchange) rest() {
 	}
 }
 
-// resume takes the slot again.
-func (x *exchange) resume() {
-	if x.resting {
-		x.req.Slot.Acquire()
-		x.resting = false
+// resume takes the slot again. Its error says that nothing more is to be sent.
+func (x *exchange) resume() *Error {
+	if !x.resting {
+		return nil
 	}
+	x.resting = false
+	return x.req.Slot.Acquire()
 }
 
 // try sends what is open, and once more if the token was refused for the first time. The error it returns steers the
 // repetition alone.
 func (x *exchange) try(ctx context.Context) error {
-	x.resume()
-	failure := x.sendOpen(ctx)
+	failure := x.resume()
+	if failure == nil {
+		failure = x.sendOpen(ctx)
+	}
 	if failure != nil && failure.Class == ClassToken && !x.replaced {
 		x.replaced = true
-		x.tokens.Reject(ctx, x.token)
-		failure = x.sendOpen(ctx)
+		failure = x.sendAnew(ctx)
 	}
 	if failure != nil {
 		x.fail(failure)
@@ -104,6 +106,16 @@ func (x *exchange) try(ctx context.Context) error {
 		return retry.RetryableError(errOpen)
 	}
 	return nil
+}
+
+// sendAnew sends with another token. It is one more request, so it takes its turn.
+func (x *exchange) sendAnew(ctx context.Context) *Error {
+	x.tokens.Reject(ctx, x.token)
+	x.rest()
+	if failure := x.resume(); failure != nil {
+		return failure
+	}
+	return x.sendOpen(ctx)
 }
 
 // sendOpen sends what is open and in time. Where connecting took so long that an item's moment has passed, nothing was

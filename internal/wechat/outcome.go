@@ -32,11 +32,13 @@ type Request struct {
 	Slot   Slot   // held when GetOpenData is called; nil = nobody counts requests
 }
 
-// Slot is the caller's leave to have one request under way. GetOpenData gives it back while it waits between two tries,
-// so that a call that waits keeps no other from being sent, and holds it again when it returns.
+// Slot is the caller's leave to have one request under way. GetOpenData gives it back before every repetition, so that a
+// call that waits keeps no other from being sent, and holds it again when it returns.
 type Slot interface {
 	Release()
-	Acquire() // may block
+	// Acquire may block. An error means that the slot is held again but nothing more is to be sent, as when the app has
+	// been paused meanwhile; it becomes the Err of what is still open.
+	Acquire() *Error
 }
 
 // Item is one cloudID of a request.

@@ -15,10 +15,16 @@ type countingSlot struct {
 	held     bool
 	releases int
 	back     time.Duration
+	halted   *wechat.Error // from the first time on that it is given back
 }
 
 func (s *countingSlot) Release() { s.held, s.releases = false, s.releases+1 }
-func (s *countingSlot) Acquire() { time.Sleep(s.back); s.held = true }
+
+func (s *countingSlot) Acquire() *wechat.Error {
+	time.Sleep(s.back)
+	s.held = true
+	return s.halted
+}
 
 // watched fails the test when a request is sent without the slot.
 type watched struct {
@@ -42,6 +48,7 @@ func TestGetOpenData_GivesTheSlotBackWhileItWaits(t *testing.T) {
 	}{
 		"no try after the first": {[]string{`{"errcode":40003,"errmsg":"invalid openid"}`}, 0},
 		"two more tries":         {[]string{busy}, 2},
+		"a fresh token":          {[]string{`{"errcode":42001}`, `{"errcode":40003}`}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -71,4 +78,24 @@ func TestGetOpenData_InterruptedWhileItWaits_HoldsTheSlotAgain(t *testing.T) {
 			t.Error("the slot is not held on return")
 		}
 	})
+}
+
+// A call whose app has been paused while it waited sends nothing more, and says why.
+func TestGetOpenData_PausedWhileItWaits_SendsNoMore(t *testing.T) {
+	for name, first := range map[string]string{"Busy": `{"errcode":-1}`, "RefusedToken": `{"errcode":42001}`} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				halted := &wechat.Error{Class: wechat.ClassQuota, Code: 45009, Message: "the app is paused"}
+				slot := &countingSlot{held: true, halted: halted}
+				n := &network{answers: []string{first}}
+				client := offline(t, n)
+				got := client.GetOpenData(t.Context(), accessTokens("T"), wechat.Request{
+					AppID: "wx1", Items: []wechat.Item{{CloudID: "a"}}, Slot: slot,
+				})
+				if len(n.bodies) != 1 || got[0].Err != halted || got[0].Attempts != 1 || !slot.held {
+					t.Errorf("%d requests and %+v, want one and the pause", len(n.bodies), got[0])
+				}
+			})
+		})
+	}
 }

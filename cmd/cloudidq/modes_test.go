@@ -1,0 +1,330 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"cloudidq/internal/wechat/wechattest"
+	"cloudidq/store"
+)
+
+const (
+	modeIDs   = 1000
+	component = "wxcomponent00000001"
+)
+
+// Every way of calling resolves 1,000 cloudIDs with two workers that are processes of their own, and none of them asks
+// for more tokens than two in a token's life.
+func TestModes_ResolveWithTwoWorkers(t *testing.T) {
+	tokenFile := filepath.Join(t.TempDir(), "cloudbase_access_token")
+	for mode, tt := range map[string]struct {
+		token   string   // of the app in the configuration
+		sim     []string // flags of the simulator
+		prepare func(*testing.T, *site)
+		calls   int64 // tokens asked for, at most
+	}{
+		"stable": {token: "{mode: stable, secret: env:SECRET_A}", calls: 2},
+		"legacy": {token: "{mode: legacy, secret: env:SECRET_A}", calls: 2},
+		"static": {token: "{mode: static, access_token: env:TOKEN_A}", prepare: func(t *testing.T, s *site) {
+			t.Setenv("TOKEN_A", s.twin(t).StaticToken(appA))
+		}},
+		"remote": {token: `{mode: remote, url: "%s/sim/remote_token?appid=` + appA + `", header: env:HEADER_A}`, calls: 2,
+			prepare: func(t *testing.T, _ *site) { t.Setenv("HEADER_A", wechattest.RemoteHeader) }},
+		"sidecar": {token: "{mode: sidecar}", sim: []string{"--sidecar", appA}},
+		"sidecar_from": {token: "{mode: sidecar, from_appid: " + appA + "}",
+			sim: []string{"--sidecar", appB, "--sidecar-after", "1s"}},
+		"cloudbase_file": {token: "{mode: cloudbase_file, path: " + tokenFile + "}", prepare: func(t *testing.T, s *site) {
+			var answer map[string]string
+			s.get(t, "/sim/cloudbase_token?appid="+appA, &answer)
+			if err := os.WriteFile(tokenFile, []byte(answer["cloudbase_access_token"]+"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		// The platform's own token and the app's.
+		"component": {token: "{mode: component, component: " + component + ", refresh_token: env:REFRESH_A}",
+			sim: []string{"--component", component}, calls: 4, prepare: func(t *testing.T, s *site) {
+				var answer map[string]string
+				s.post(t, "/sim/authorize?component="+component+"&appid="+appA, "", &answer)
+				t.Setenv("REFRESH_A", answer["refresh_token"])
+				s.api(t)
+				s.push(t, "ticket", "")
+			}},
+	} {
+		t.Run(mode, func(t *testing.T) {
+			s := newSite(t, wechattest.Config{Seed: 8, Faults: wechattest.Faults{"busy": 0.05, "missing": 0.05, "foreign": 0.05}}, tt.sim...)
+			s.configureApp(t, strings.ReplaceAll(tt.token, "%s", s.url))
+			if tt.prepare != nil {
+				tt.prepare(t, s)
+			}
+			s.wantModeWorks(t, tt.calls)
+		})
+	}
+}
+
+// wantModeWorks lets two workers resolve the cloudIDs of appA and holds everything against the simulator.
+func (s *site) wantModeWorks(t *testing.T, tokenCalls int64) {
+	t.Helper()
+	twin := s.twin(t)
+	workers := []*process{s.worker(t), s.worker(t)}
+	taps := s.enqueueMany(t, twin, modeIDs, 500)
+	var records []store.Record
+	waitFor(t, "all ends", func() bool {
+		var ended int
+		records, ended = s.records(t, taps)
+		return ended == len(taps)
+	})
+	checkTruth(t, twin, taps, records)
+	stats := s.stats(t)
+	if stats.Violations != (wechattest.Violations{}) {
+		t.Errorf("the simulator saw %+v, want nothing of it", stats.Violations)
+	}
+	if stats.TokenCalls > tokenCalls {
+		t.Errorf("%d token calls, want at most %d", stats.TokenCalls, tokenCalls)
+	}
+	t.Logf("%d cloudIDs, %d requests, %d token calls", len(taps), stats.Requests, stats.TokenCalls)
+	for _, w := range workers {
+		if w.term(t); !strings.Contains(w.err.String(), `"resolved":`) {
+			t.Error("a worker has resolved nothing: the other one did it alone")
+		}
+	}
+	s.checkPrivate(t, taps)
+}
+
+// A merchant who authorises the platform is served, though no configuration names him, and no more once he has
+// withdrawn.
+func TestComponent_EventsStartAndStopAnApp(t *testing.T) {
+	s := newSite(t, wechattest.Config{Seed: 9}, "--component", component)
+	s.configureApp(t, "{mode: component, component: "+component+"}")
+	s.write(t, strings.Replace(s.text(t), "appid: "+appA, "appid: "+appB, 1)) // appA is nobody the configuration knows
+	s.api(t)
+	s.worker(t)
+	s.worker(t)
+	twin := s.twin(t)
+
+	early := s.enqueueMany(t, twin, 10, 10)
+	s.push(t, "ticket", "")
+	s.push(t, "authorized", appA)
+	waitFor(t, "the app to be served", func() bool { _, ended := s.records(t, early); return ended == 10 })
+
+	s.push(t, "unauthorized", appA)
+	var answer wechattest.AppStats
+	s.get(t, "/sim/stats?appid="+appA, &answer)
+	before := answer.Requests
+	waitFor(t, "the pause", func() bool {
+		p := start(t, "apps", "list", "--config", s.config, "--json")
+		return p.status(t) == 0 && strings.Contains(p.out.String(), `"code":61003`)
+	})
+	late := s.enqueueMore(t, twin, 10, 1000)
+	waitFor(t, "the tasks to be put back", func() bool {
+		n, err := s.redis.Client(t).ZCard(t.Context(), "asynq:{events}:retry").Result()
+		return err == nil && n > 0
+	})
+	if s.get(t, "/sim/stats?appid="+appA, &answer); answer.Requests != before {
+		t.Errorf("%d requests after the merchant had withdrawn", answer.Requests-before)
+	}
+
+	s.push(t, "authorized", appA)
+	waitFor(t, "the app to be served again", func() bool { _, ended := s.records(t, late); return ended == 10 })
+	records, _ := s.records(t, late)
+	checkTruth(t, twin, late, records)
+	s.checkPrivate(t, append(early, late...))
+}
+
+// Half of all calls are answered 40001 for 5 seconds, though the token is good.
+func TestTokenStorm_NoStormOfFetches(t *testing.T) {
+	s := newSite(t, wechattest.Config{Seed: 10, Latency: 5 * time.Millisecond})
+	twin := s.twin(t)
+	s.worker(t)
+	s.worker(t)
+	s.post(t, "/sim/faults", `{"faults":{"token":0.5},"for":"5s"}`, nil)
+	begun := time.Now()
+	var taps []wechattest.Tap
+	for n := 0; time.Since(begun) < 6*time.Second; n++ {
+		taps = append(taps, s.enqueueMore(t, twin, 100, 1000*n)...)
+		time.Sleep(50 * time.Millisecond) // the load, not a wait
+	}
+	var records []store.Record
+	waitFor(t, "all ends", func() bool {
+		var ended int
+		records, ended = s.records(t, taps)
+		return ended == len(taps)
+	})
+	checkTruth(t, twin, taps, records)
+	stats := s.stats(t)
+	if stats.Faults["token"] < 100 {
+		t.Fatalf("only %d calls were refused: no storm, nothing is proved", stats.Faults["token"])
+	}
+	if stats.TokenCalls > 3 {
+		t.Errorf("%d token calls after %d refusals, want at most 3", stats.TokenCalls, stats.Faults["token"])
+	}
+	t.Logf("%d cloudIDs, %d requests, %d of them refused, %d token calls", len(taps), stats.Requests, stats.Faults["token"], stats.TokenCalls)
+	s.checkPrivate(t, taps)
+}
+
+// One app runs into its daily quota while two workers are busy with two. Within a second nobody calls for it any more;
+// the other one gets what it got before.
+func TestQuota_StopsOneAppAndLeavesTheOtherAlone(t *testing.T) {
+	const tick, perTick, window = 50 * time.Millisecond, 20, 4 * time.Second
+	s := newSite(t, wechattest.Config{Seed: 12, Latency: 20 * time.Millisecond})
+	twin := s.twin(t)
+	s.worker(t)
+	s.worker(t)
+	stats := func(app string) (a wechattest.AppStats) { s.get(t, "/sim/stats?appid="+app, &a); return a }
+	user := 0
+	// load offers both apps the same, for a while.
+	load := func(d time.Duration) {
+		ticks := time.NewTicker(tick)
+		defer ticks.Stop()
+		for range d / tick {
+			for _, app := range []string{appA, appB} {
+				taps := make([]wechattest.Tap, perTick)
+				for i := range taps {
+					taps[i] = twin.CloudID(app, user+i, 0, time.Now())
+				}
+				s.enqueue(t, taps)
+			}
+			user += perTick
+			<-ticks.C
+		}
+	}
+	load(time.Second) // until both are in full swing
+	before := stats(appB).Answered
+	load(window)
+	undisturbed := stats(appB).Answered - before
+
+	s.post(t, "/sim/faults", `{"appid":"`+appA+`","faults":{"quota":1}}`, nil)
+	before = stats(appB).Answered
+	load(time.Second)
+	stopped := stats(appA).Requests
+	load(window - time.Second)
+	beside := stats(appB).Answered - before
+
+	if late := stats(appA).Requests - stopped; late != 0 {
+		t.Errorf("%d calls for the app later than a second after its first 45009", late)
+	}
+	if beside*10 < undisturbed*9 {
+		t.Errorf("the other app got %d answers in %s, %d before: more than a tenth less", beside, window, undisturbed)
+	}
+	list := start(t, "apps", "list", "--config", s.config, "--json")
+	if list.status(t); !strings.Contains(list.out.String(), `"code":45009,"reason":"quota"`) {
+		t.Errorf("apps list = %s, want the pause", list.out.String())
+	}
+	t.Logf("the other app: %d answers in %s before, %d beside", undisturbed, window, beside)
+}
+
+func TestAppsQuota(t *testing.T) {
+	s := newSite(t, wechattest.Config{Seed: 11}, "--daily-limit", "1000")
+	p := start(t, "apps", "quota", "--config", s.config, "--json", appA)
+	const want = `{"appid":"` + appA + `","daily_limit":1000,"used":0,"remain":1000,"call_count":5000,"refresh_second":60}` + "\n"
+	if status := p.status(t); status != 0 || p.out.String() != want {
+		t.Errorf("apps quota = %d %s%s, want %s", status, p.out.String(), p.err.String(), want)
+	}
+	table := start(t, "apps", "quota", "--config", s.config)
+	if status := table.status(t); status != 0 || strings.Count(table.out.String(), "1000") < 4 {
+		t.Errorf("apps quota = %d %s, want both apps", status, table.out.String())
+	}
+	if p := start(t, "apps", "quota", "--config", s.config, "wxother"); p.status(t) != 2 {
+		t.Errorf("apps quota of an unknown app: exit %d, want 2", p.status(t))
+	}
+	s.wechat.kill()
+	down := start(t, "apps", "quota", "--config", s.config, appB)
+	if status := down.status(t); status != 1 || !strings.Contains(down.out.String(), "connection refused") {
+		t.Errorf("apps quota without WeChat = %d %s, want 1 and the reason", status, down.out.String())
+	}
+}
+
+// api starts an API process and keeps its address.
+func (s *site) api(t *testing.T) {
+	t.Helper()
+	p := start(t, "api", "--config", s.config)
+	s.said = append(s.said, p)
+	waitFor(t, "the API", func() bool { return strings.Contains(p.err.String(), "the API is up") })
+	for line := range strings.Lines(p.err.String()) {
+		var entry struct{ Addr string }
+		if json.Unmarshal([]byte(line), &entry) == nil && entry.Addr != "" {
+			s.apiURL = "http://" + entry.Addr
+		}
+	}
+}
+
+// push lets the simulator push an event to the API, which must take it.
+func (s *site) push(t *testing.T, event, appID string) {
+	t.Helper()
+	query := url.Values{"component": {component}, "event": {event}, "appid": {appID},
+		"url": {s.apiURL + "/v1/wechat/components/" + component + "/events"}}
+	s.post(t, "/sim/push?"+query.Encode(), "", nil)
+}
+
+// configureApp writes a configuration with appA alone, and the component that a mode may need.
+func (s *site) configureApp(t *testing.T, token string) {
+	t.Helper()
+	key := sha256.Sum256([]byte("aes-" + component))
+	aesKey := base64.RawStdEncoding.EncodeToString(key[:])
+	t.Setenv("COMPONENT_AES_KEY", aesKey)
+	s.planted = append(s.planted, aesKey, "component-secret-", "verify-"+component)
+	s.write(t, fmt.Sprintf(`redis: {url: "redis://%s/0"}
+store: {encryption: "off"}
+wechat: {base_url: %q, timeout: 2s}
+apps:
+  - {appid: %s, token: %s}
+components:
+  - {appid: %s, secret: component-secret-%s, verify_token: verify-%s, aes_key: "env:COMPONENT_AES_KEY"}
+api: {listen: "127.0.0.1:0"}
+log: {level: debug}
+`, s.redis.Addr, s.url, appA, token, component, component, component))
+}
+
+func (s *site) write(t *testing.T, text string) {
+	t.Helper()
+	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *site) text(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(s.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func (s *site) get(t *testing.T, path string, answer any) { t.Helper(); s.call(t, "GET", path, "", answer) }
+
+func (s *site) post(t *testing.T, path, body string, answer any) {
+	t.Helper()
+	s.call(t, "POST", path, body, answer)
+}
+
+// call asks the simulator, which must answer 200.
+func (s *site) call(t *testing.T, method, path, body string, answer any) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, s.url+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s answered %s", path, resp.Status)
+	}
+	if answer == nil {
+		return
+	}
+	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
+		t.Fatal(err)
+	}
+}
