@@ -36,7 +36,9 @@ func (f *fakeWeChat) GetOpenData(ctx context.Context, _ wechat.TokenSource, req 
 		f.leave()
 		req.Slot.Release()
 		time.Sleep(f.rest)
-		req.Slot.Acquire()
+		if err := req.Slot.Acquire(); err != nil {
+			return outcomesOf(req.Items, err)
+		}
 		f.enter(wechat.Request{})
 	}
 	var refusal *wechat.Error

@@ -162,7 +162,7 @@ func (r *resolution) settle(index int, o wechat.Outcome, now time.Time) {
 		r.end(it, store.Resolved, nil, now)
 		return
 	}
-	told := &store.Error{Code: o.Err.Code, Message: o.Err.Message, RID: o.Err.RID}
+	told := tell(o.Err)
 	if status := endStatus(o.Err); status.Final() {
 		r.end(it, status, told, now)
 		return
@@ -182,6 +182,15 @@ func (r *resolution) settle(index int, o wechat.Outcome, now time.Time) {
 	r.again.merge(again)
 	it.open = false
 	r.unsaved = append(r.unsaved, it.record) // pending still, with what has been tried
+}
+
+// tell is an error of WeChat as a record has it: with what is to be done about it, where the code table knows.
+func tell(err *wechat.Error) *store.Error {
+	message := err.Message
+	if todo := remedy(err.Code); todo != "" {
+		message += "; " + todo
+	}
+	return &store.Error{Code: err.Code, Message: message, RID: err.RID}
 }
 
 func (r *resolution) end(it *item, status store.Status, err *store.Error, now time.Time) {

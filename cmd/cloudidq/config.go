@@ -36,7 +36,7 @@ func newConfigCheck(s streams) *cobra.Command {
 		if err := cfg.ResolveSecrets(); err != nil {
 			return err
 		}
-		fmt.Fprintf(s.err, "%s is fine: %d apps\n", *path, len(cfg.Apps))
+		fmt.Fprintf(s.err, "%s is fine; apps: %d, components: %d\n", *path, len(cfg.Apps), len(cfg.Components))
 		return nil
 	}
 	return cmd

@@ -299,7 +299,10 @@ func (s *site) text(t *testing.T) string {
 	return string(text)
 }
 
-func (s *site) get(t *testing.T, path string, answer any) { t.Helper(); s.call(t, "GET", path, "", answer) }
+func (s *site) get(t *testing.T, path string, answer any) {
+	t.Helper()
+	s.call(t, "GET", path, "", answer)
+}
 
 func (s *site) post(t *testing.T, path, body string, answer any) {
 	t.Helper()
