@@ -1,0 +1,135 @@
+package seal
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/tink-crypto/tink-go/v2/aead/aesgcm"
+	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
+	"github.com/tink-crypto/tink-go/v2/key"
+	"github.com/tink-crypto/tink-go/v2/keyset"
+	"github.com/tink-crypto/tink-go/v2/prf/hmacprf"
+
+	"cloudidq/internal/secret"
+)
+
+const documentVersion = 1
+
+// document is the JSON that an operator keeps. Each half is a keyset as Tink writes it in the clear
+// (https://developers.google.com/tink/wire-format), so that tinkey can read it too.
+type document struct {
+	Version int             `json:"version"`
+	AEAD    json.RawMessage `json:"aead"`  // AES256-GCM keys, one of them primary; they come and go
+	Index   json.RawMessage `json:"index"` // one HMAC-SHA256 key, for ever: the store's keys are made with it
+}
+
+// parsed is a document whose keys are all of the right kind.
+type parsed struct {
+	raw   document
+	aead  *keyset.Handle
+	index *keyset.Handle
+}
+
+// parse checks all of a document. What Tink or encoding/json say of broken input may quote it, so the errors are our
+// own words.
+func parse(text secret.Text) (*parsed, error) {
+	doc := &parsed{}
+	err := doc.raw.decode([]byte(text.Reveal()))
+	if err != nil {
+		return nil, fmt.Errorf("keyset: %w", err)
+	}
+	if doc.aead, err = readTink(doc.raw.AEAD, isSealingKey, "an AES256-GCM key with prefix TINK"); err != nil {
+		return nil, fmt.Errorf("keyset: aead: %w", err)
+	}
+	if doc.index, err = readTink(doc.raw.Index, isIndexKey, "a 32-byte HmacPrfKey with SHA256"); err != nil {
+		return nil, fmt.Errorf("keyset: index: %w", err)
+	}
+	if n := doc.index.Len(); n != 1 {
+		return nil, fmt.Errorf("keyset: index: has %d keys, must have one: it cannot be rotated", n)
+	}
+	return doc, nil
+}
+
+// decode reads the outer members. The version comes first: what a later one consists of is not known here.
+func (d *document) decode(text []byte) error {
+	if len(bytes.TrimSpace(text)) == 0 {
+		return errors.New("is empty")
+	}
+	if err := json.Unmarshal(text, d); err != nil {
+		return decodeFault(err, len(text))
+	}
+	if d.Version != documentVersion {
+		return fmt.Errorf("version is %d, must be %d", d.Version, documentVersion)
+	}
+	strict := json.NewDecoder(bytes.NewReader(text))
+	strict.DisallowUnknownFields()
+	if strict.Decode(&document{}) != nil {
+		return errors.New("has members besides version, aead and index")
+	}
+	return nil
+}
+
+// decodeFault says what encoding/json found, without the characters it quotes.
+func decodeFault(err error, size int) error {
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		if syntax.Offset >= int64(size) {
+			return fmt.Errorf("is cut off after %d bytes", size)
+		}
+		return fmt.Errorf("is not JSON at byte %d", syntax.Offset)
+	}
+	if kind, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && kind.Field == "version" {
+		return errors.New("version is not a whole number")
+	}
+	return errors.New("is not a JSON object")
+}
+
+// readTink reads one of the two keysets and refuses keys that are not of the one kind wanted.
+func readTink(text json.RawMessage, wanted func(key.Key) bool, kind string) (*keyset.Handle, error) {
+	if len(text) == 0 || string(text) == "null" {
+		return nil, errors.New("is missing")
+	}
+	ks, err := keyset.NewJSONReader(bytes.NewReader(text)).Read()
+	if err != nil {
+		return nil, errors.New("is not a keyset of Tink in JSON")
+	}
+	if err := keyset.Validate(ks); err != nil {
+		return nil, fmt.Errorf("is refused by Tink: %w", err) // these texts hold key ids at most
+	}
+	handle, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(bytes.NewReader(text)))
+	if err != nil {
+		return nil, errors.New("holds a key that is damaged or of the wrong kind; must be " + kind)
+	}
+	for i := range handle.Len() {
+		entry, err := handle.Entry(i)
+		if err != nil || !wanted(entry.Key()) {
+			return nil, fmt.Errorf("key %d of %d is of the wrong kind; must be %s", i+1, handle.Len(), kind)
+		}
+	}
+	return handle, nil
+}
+
+// isSealingKey wants the prefix too: by it a sealed text names its key, and only that one is tried.
+func isSealingKey(k key.Key) bool {
+	p, ok := k.Parameters().(*aesgcm.Parameters)
+	return ok && p.KeySizeInBytes() == 32 && p.Variant() == aesgcm.VariantTink
+}
+
+func isIndexKey(k key.Key) bool {
+	p, ok := k.Parameters().(*hmacprf.Parameters)
+	return ok && p.KeySizeInBytes() == 32 && p.HashType() == hmacprf.SHA256
+}
+
+// writeTink is the reverse of readTink.
+func writeTink(handle *keyset.Handle) (json.RawMessage, error) {
+	var b bytes.Buffer
+	err := insecurecleartextkeyset.Write(handle, keyset.NewJSONWriter(&b))
+	return b.Bytes(), err
+}
+
+// text writes a document as one line without blanks, which fits into a variable of the environment.
+func (d document) text() (secret.Text, error) {
+	text, err := json.Marshal(d)
+	return secret.New(string(text)), err
+}
