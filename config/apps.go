@@ -85,6 +85,12 @@ type Component struct {
 	Authorizers Calls `yaml:"authorizers"`
 }
 
+// Serves reports whether an app is listed, or may be one of a platform's merchants: who those are, the worker knows.
+func (c *Config) Serves(appid string) bool {
+	_, listed := c.App(appid)
+	return listed || len(c.Components) > 0
+}
+
 // App returns the settings of the app with this appid.
 func (c *Config) App(appid string) (App, bool) {
 	for _, app := range c.Apps {

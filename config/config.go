@@ -24,6 +24,12 @@ import (
 	"time"
 )
 
+// What [Store.Encryption] may be.
+const (
+	EncryptionKeyset = "keyset"
+	EncryptionOff    = "off"
+)
+
 // Config is the configuration of cloudidq: one YAML file, which the environment overrides.
 type Config struct {
 	Redis  Redis  `yaml:"redis" env:",prefix=REDIS_"`
@@ -59,9 +65,12 @@ type Store struct {
 	// ResultTTL is how long a result can be read. 1m to 720h (30 days), and not less than cloudid_lifetime, or a
 	// cloudID could be asked for a second time.
 	ResultTTL time.Duration `yaml:"result_ttl" env:"RESULT_TTL" default:"24h" min:"1m" max:"720h"`
-	// Encryption says whether results are sealed. It has no default: results hold phone numbers, and this version keeps
-	// them unsealed, which has to be said by off.
-	Encryption string `yaml:"encryption" env:"ENCRYPTION" oneof:"off" later:"keyset" why:"results hold phone numbers, and this version keeps them unsealed in Redis, which has to be said" jsonschema:"required"`
+	// Encryption says whether results are sealed: with the keyset, or off, which has to be said, since results hold phone
+	// numbers.
+	Encryption string `yaml:"encryption" env:"ENCRYPTION" default:"keyset" oneof:"keyset,off"`
+	// Keyset is the JSON that cloudidq keys prints: env:NAME, file:PATH (from the folder of this file) or the JSON itself.
+	// It is needed unless encryption is off.
+	Keyset Secret `yaml:"keyset,omitzero" env:"KEYSET"`
 }
 
 // WeChat is how the server-side API of WeChat is reached.

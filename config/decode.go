@@ -14,7 +14,7 @@ import (
 var later = map[string][]string{
 	"":                         {"webhooks", "ops"},
 	"queues":                   {"webhooks"},
-	"store":                    {"dsn", "keyset"},
+	"store":                    {"dsn"},
 	"api":                      {"keys", "commit_linger"},
 	"apps[]":                   {"webhook"},
 	"components[].authorizers": {"webhook"},

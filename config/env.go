@@ -50,11 +50,15 @@ func overlay(r *report, c *Config) {
 			panic("config: reading the environment: " + err.Error()) // a wrong env tag
 		}
 		unread[last] = true
-		want := "a whole number"
-		if paths[at].kind == durationType {
-			want = "a duration with its unit, such as 500ms or 5s"
+		switch paths[at].kind {
+		case secretType: // what it is must not be shown
+			_, err := parseSecret(value)
+			r.refuse(paths[at].path, "%v", err)
+		case durationType:
+			r.refuse(paths[at].path, "must be a duration with its unit, such as 500ms or 5s, is %s", show(value))
+		default:
+			r.refuse(paths[at].path, "must be a whole number, is %s", show(value))
 		}
-		r.refuse(paths[at].path, "must be %s, is %s", want, show(value))
 	}
 }
 

@@ -16,7 +16,8 @@ func TestLoad_Environment(t *testing.T) {
 		"CLOUDIDQ_REDIS_URL":               "redis://redis:6380/1",
 		"CLOUDIDQ_STORE_DRIVER":            "redis",
 		"CLOUDIDQ_STORE_RESULT_TTL":        "48h",
-		"CLOUDIDQ_STORE_ENCRYPTION":        "off",
+		"CLOUDIDQ_STORE_ENCRYPTION":        "keyset",
+		"CLOUDIDQ_STORE_KEYSET":            "env:OTHER_KEYSET",
 		"CLOUDIDQ_WECHAT_BASE_URL":         "http://127.0.0.1:8081",
 		"CLOUDIDQ_WECHAT_TIMEOUT":          "3s",
 		"CLOUDIDQ_CLOUDID_LIFETIME":        "4m",
@@ -32,7 +33,7 @@ func TestLoad_Environment(t *testing.T) {
 	}
 	want := &config.Config{
 		Redis:           config.Redis{URL: "redis://redis:6380/1"},
-		Store:           config.Store{Driver: "redis", ResultTTL: 48 * time.Hour, Encryption: "off"},
+		Store:           config.Store{Driver: "redis", ResultTTL: 48 * time.Hour, Encryption: "keyset"},
 		WeChat:          config.WeChat{BaseURL: "http://127.0.0.1:8081", Timeout: 3 * time.Second},
 		CloudIDLifetime: 4 * time.Minute,
 		Queues:          config.Queues{Events: 7, Backfill: 8},
@@ -40,7 +41,11 @@ func TestLoad_Environment(t *testing.T) {
 		API:             config.API{Listen: "localhost:8088"},
 		Log:             config.Log{Level: "warn", Format: "text"},
 	}
-	got := load(t, strings.Replace(string(config.Example()), "encryption: off", "", 1), vars)
+	got := load(t, string(config.Example()), vars)
+	if got.Store.Keyset.String() != "env:OTHER_KEYSET" {
+		t.Errorf("keyset = %s, want the variable's", got.Store.Keyset)
+	}
+	want.Store.Keyset = got.Store.Keyset
 	want.Apps = got.Apps // no variable reaches into a list
 	same(t, got, want)
 
@@ -77,8 +82,8 @@ CLOUDIDQ_OPS_LISTEN: ops.listen: is not available in this version
 CLOUDIDQ_QUEUES_EVENTS: queues.events: must be between 1 and 100, is 0
 CLOUDIDQ_REDIS_URL: redis.url: must end with the number of a database
 CLOUDIDQ_STORE_DSN: store.dsn: is not available in this version
-CLOUDIDQ_STORE_ENCRYPTION: store.encryption: must be off, is "none": results hold phone numbers, and this version keeps them unsealed in Redis, which has to be said
-CLOUDIDQ_STORE_KEYSET: store.keyset: is not available in this version
+CLOUDIDQ_STORE_ENCRYPTION: store.encryption: must be keyset or off, is "none"
+CLOUDIDQ_STORE_KEYSET: store.keyset: env: must be followed by the name of a variable
 CLOUDIDQ_WORKER_CONCURRENCY: worker.concurrency: must be a whole number, is "many"`
 	got := faults(t, with("worker: {fetchers: 99}\n"), map[string]string{
 		"CLOUDIDQ_API_LISTEN":         ":8080",
@@ -88,7 +93,7 @@ CLOUDIDQ_WORKER_CONCURRENCY: worker.concurrency: must be a whole number, is "man
 		"CLOUDIDQ_REDIS_URL":          "redis://u:planted@host/planted",
 		"CLOUDIDQ_STORE_DSN":          "postgres://planted",
 		"CLOUDIDQ_STORE_ENCRYPTION":   "none",
-		"CLOUDIDQ_STORE_KEYSET":       "planted",
+		"CLOUDIDQ_STORE_KEYSET":       "env:planted 4711",
 		"CLOUDIDQ_WORKER_CONCURRENCY": "many",
 	})
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -47,7 +47,7 @@ func TestLoad_Example(t *testing.T) {
 	}
 	// It shows the defaults, and every setting.
 	want := config.Default()
-	want.Store.Encryption, want.Apps, want.Components = "off", cfg.Apps, cfg.Components
+	want.Store.Keyset, want.Apps, want.Components = cfg.Store.Keyset, cfg.Apps, cfg.Components
 	same(t, cfg, want)
 }
 
@@ -81,7 +81,7 @@ components:
     authorizers: {batch_max: 0}
 `
 	const want = `cloudidq.yaml:1: redis.url: must begin with redis://, rediss://, redis-sentinel:// or redis-cluster://, or be embedded
-cloudidq.yaml:2: store.encryption: missing; must be off: results hold phone numbers, and this version keeps them unsealed in Redis, which has to be said
+cloudidq.yaml:2: store.keyset: missing; results hold phone numbers: give what cloudidq keys new prints, or say encryption: off
 cloudidq.yaml:3: store.driver: postgres is not available in this version; must be redis
 cloudidq.yaml:4: store.dsn: is not available in this version
 cloudidq.yaml:6: wechat.base_url: must be https, is "http://api.weixin.qq.com": the access token travels in the query; http is taken for loopback addresses only
@@ -113,8 +113,7 @@ CLOUDIDQ_QUEUES_EVENTS: queues.events: must be between 1 and 100, is 0`
 
 func TestLoad_Form(t *testing.T) {
 	t.Parallel()
-	const encryption = "store.encryption: missing; must be off: results hold phone numbers, " +
-		"and this version keeps them unsealed in Redis, which has to be said"
+	const encryption = "store.keyset: missing; results hold phone numbers: give what cloudidq keys new prints, or say encryption: off"
 	for _, test := range []struct{ name, text, want string }{
 		{"Empty", "", "cloudidq.yaml:1: " + encryption + "\ncloudidq.yaml:1: apps: missing; at least one app, or one of components, is needed"},
 		{"CommentsOnly", "# nothing\n", "cloudidq.yaml:1: " + encryption + "\ncloudidq.yaml:1: apps: missing; at least one app, or one of components, is needed"},
@@ -177,16 +176,30 @@ func TestLoad_Later(t *testing.T) {
 		"api.keys":        with("api: {keys: []}\n"),
 		"queues.webhooks": with("queues: {webhooks: 3}\n"),
 		"store.dsn":       strings.Replace(minimal, "off", `off, dsn: ""`, 1),
-		"store.keyset":    strings.Replace(minimal, "off", "off, keyset: file:/run/secrets/keyset", 1),
 		"apps[0].webhook": minimal + "    webhook: orders\n",
 	} {
 		if got := faults(t, text, nil); !strings.HasSuffix(got, path+notYet) || strings.Contains(got, "\n") {
 			t.Errorf("Load(%s) = %s, want %s", path, got, path+notYet)
 		}
 	}
-	got := faults(t, strings.Replace(minimal, "off", "keyset", 1), nil)
-	if !strings.HasPrefix(got, "cloudidq.yaml:1: store.encryption: keyset is not available in this version; must be off: results hold phone numbers") {
-		t.Errorf("Load(keyset) = %s", got)
+}
+
+func TestLoad_Keyset(t *testing.T) {
+	t.Parallel()
+	for store, want := range map[string]string{
+		"encryption: off, keyset: planted4711": "cloudidq.yaml:1: store.keyset: belongs to encryption keyset; the encryption is off",
+		"encryption: keyset":                   "cloudidq.yaml:1: store.keyset: missing; results hold phone numbers: give what cloudidq keys new prints, or say encryption: off",
+		"result_ttl: 1h":                       "cloudidq.yaml:1: store.keyset: missing; results hold phone numbers: give what cloudidq keys new prints, or say encryption: off",
+		"encryption: none":                     `cloudidq.yaml:1: store.encryption: must be keyset or off, is "none"`,
+	} {
+		if got := faults(t, strings.Replace(minimal, "encryption: off", store, 1), nil); got != want {
+			t.Errorf("Load(%s) = %s, want %s", store, got, want)
+		}
+	}
+	document := `{"version":1}`
+	cfg := load(t, strings.Replace(minimal, "encryption: off", "keyset: env:KEYSET", 1), map[string]string{"KEYSET": document})
+	if err := cfg.ResolveStore(); err != nil || cfg.Store.Keyset.Text().Reveal() != document {
+		t.Errorf("ResolveStore() = %v, keyset %s", err, cfg.Store.Keyset.Text().Reveal())
 	}
 }
 

@@ -43,6 +43,7 @@ func Schema() ([]byte, error) {
 	addTags(schema, reflect.TypeFor[Config]())
 	addTokenModes(schema)
 	addEitherOr(schema, "apps", "components")
+	addSealing(schema)
 	text, err := json.MarshalIndent(schema, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("encoding the schema: %w", err)
@@ -126,6 +127,20 @@ func addEitherOr(schema *jsonschema.Schema, lists ...string) {
 		properties := jsonschema.NewProperties()
 		properties.Set(list, &jsonschema.Schema{MinItems: &one})
 		schema.AnyOf = append(schema.AnyOf, &jsonschema.Schema{Properties: properties, Required: []string{list}})
+	}
+}
+
+// addSealing demands a keyset unless encryption is off.
+func addSealing(schema *jsonschema.Schema) {
+	stores, _ := schema.Properties.Get("store")
+	off := jsonschema.NewProperties()
+	off.Set("encryption", &jsonschema.Schema{Const: EncryptionOff})
+	off.Set("keyset", jsonschema.FalseSchema)
+	on := jsonschema.NewProperties()
+	on.Set("encryption", &jsonschema.Schema{Const: EncryptionKeyset})
+	stores.OneOf = []*jsonschema.Schema{
+		{Properties: off, Required: []string{"encryption"}},
+		{Properties: on, Required: []string{"keyset"}},
 	}
 }
 

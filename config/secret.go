@@ -60,6 +60,12 @@ func (s Secret) MarshalJSON() ([]byte, error) { return json.Marshal(s.String()) 
 // MarshalYAML is what goccy/go-yaml asks (its InterfaceMarshaler).
 func (s Secret) MarshalYAML() (any, error) { return s.String(), nil }
 
+// EnvDecode is what sethvargo/go-envconfig asks (its Decoder).
+func (s *Secret) EnvDecode(text string) (err error) {
+	*s, err = parseSecret(text)
+	return err
+}
+
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // parseSecret reads a setting. Its error does not quote it.
@@ -86,6 +92,7 @@ func parseSecret(text string) (Secret, error) {
 // to read changed ones. Its error is [Faults], with every secret that is not to be had.
 func (c *Config) ResolveSecrets() error {
 	r := newReport(c.origin)
+	c.resolveStore(r)
 	for i := range c.Apps {
 		token := &c.Apps[i].Token
 		path := fmt.Sprintf("apps[%d].token", i)
@@ -102,6 +109,25 @@ func (c *Config) ResolveSecrets() error {
 		c.resolve(r, join(path, "aes_key"), &component.AESKey, pushKey)
 	}
 	return r.err()
+}
+
+// ResolveStore is ResolveSecrets for the store alone: what commands need that read results.
+func (c *Config) ResolveStore() error {
+	r := newReport(c.origin)
+	c.resolveStore(r)
+	return r.err()
+}
+
+func (c *Config) resolveStore(r *report) {
+	c.resolve(r, "store.keyset", &c.Store.Keyset, notRedacted)
+}
+
+// notRedacted takes everything but what stands for a secret in the output of config print.
+func notRedacted(value string) error {
+	if value == secret.Redacted {
+		return errRedacted
+	}
+	return nil
 }
 
 func (c *Config) resolve(r *report, path string, s *Secret, check func(string) error) {
@@ -167,11 +193,13 @@ func readSecret(path string) (string, error) {
 	return value, nil
 }
 
+var errRedacted = errors.New("is what config print writes in the place of a secret; put the secret back")
+
 // plausible refuses what cannot be a secret of WeChat. Its error does not quote it.
 func plausible(value string) error {
 	switch {
 	case value == secret.Redacted:
-		return errors.New("is what config print writes in the place of a secret; put the secret back")
+		return errRedacted
 	case strings.ContainsFunc(value, func(c rune) bool { return unicode.IsSpace(c) || unicode.IsControl(c) }):
 		return errors.New("holds a blank, a line end or a control character")
 	default:

@@ -30,6 +30,13 @@ func (c *Config) check(r *report) {
 		r.refuse("store.result_ttl", "must not be less than cloudid_lifetime (%s), is %s: a cloudID could be asked for twice",
 			short(c.CloudIDLifetime), short(c.Store.ResultTTL))
 	}
+	switch {
+	case r.isBroken("store.encryption"), r.isBroken("store.keyset"):
+	case c.Store.Encryption == EncryptionKeyset && c.Store.Keyset.IsZero():
+		r.refuse("store.keyset", "missing; results hold phone numbers: give what cloudidq keys new prints, or say encryption: off")
+	case c.Store.Encryption == EncryptionOff && !c.Store.Keyset.IsZero():
+		r.refuse("store.keyset", "belongs to encryption keyset; the encryption is off")
+	}
 	if reason := wrongBaseURL(c.WeChat.BaseURL); reason != "" {
 		r.refuse("wechat.base_url", "%s", reason)
 	}

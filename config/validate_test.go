@@ -145,8 +145,8 @@ func TestValidate_MadeInCode(t *testing.T) {
 	t.Parallel()
 	cfg := config.Default()
 	cfg.Redis.URL = "embedded"
-	const want = "store.encryption: missing; must be off: results hold phone numbers, and this version keeps them " +
-		"unsealed in Redis, which has to be said\napps: missing; at least one app, or one of components, is needed"
+	const want = "store.keyset: missing; results hold phone numbers: give what cloudidq keys new prints, or say encryption: off" +
+		"\napps: missing; at least one app, or one of components, is needed"
 	if err := cfg.Validate(); err == nil || err.Error() != want {
 		t.Errorf("Validate() = %v, want %s", err, want)
 	}

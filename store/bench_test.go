@@ -54,11 +54,12 @@ func BenchmarkRedis_ClaimSave(b *testing.B) {
 	}
 }
 
-// BenchmarkRedis_ClaimSaveParallel is the same from many goroutines, as the worker does it.
+// BenchmarkRedis_ClaimSaveParallel is the same from many goroutines and under a keyset, as the worker does it.
 func BenchmarkRedis_ClaimSaveParallel(b *testing.B) {
 	for _, n := range batchSizes {
 		b.Run(fmt.Sprint("batch=", n), func(b *testing.B) {
-			results := store.NewRedis(redistest.Start(b).Client(b), time.Hour)
+			keyset, _, _ := keysets(b)
+			results := store.NewRedis(redistest.Start(b).Client(b), time.Hour, store.Sealed(keyset))
 			var serial atomic.Int64
 			b.ReportAllocs()
 			b.SetParallelism(8)
@@ -152,4 +153,19 @@ func BenchmarkDecode(b *testing.B) {
 			b.Fatal("unknown")
 		}
 	}
+}
+
+// BenchmarkRedis_SaveSealed is one round trip for 100 outcomes, under a keyset.
+func BenchmarkRedis_SaveSealed(b *testing.B) {
+	keyset, _, _ := keysets(b)
+	results := store.NewRedis(redistest.Start(b).Client(b), time.Hour, store.Sealed(keyset))
+	var serial atomic.Int64
+	b.ReportAllocs()
+	for b.Loop() {
+		_, resolved := benchBatch(&serial, 100)
+		if err := results.Save(b.Context(), "task", resolved); err != nil {
+			b.Fatal(err)
+		}
+	}
+	perRecord(b, 100)
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"strings"
 	"unicode/utf8"
+
+	"cloudidq/internal/seal"
 )
 
 // Faults of a record that could not be read back, and so would be lost. They are our own words: encoding/json's errors
@@ -14,80 +16,119 @@ var (
 	errStatus = errors.New("a record's status is unknown")
 	errID     = errors.New("a record's appid or cloudID is not UTF-8")
 	errJSON   = errors.New("a record's data is not JSON, or its time has a year beyond 9999")
+	errSeal   = errors.New("a record cannot be sealed")
 )
 
-// encoder writes records in their stored form (see keys.go), one behind the other: a call's records lie in one
-// buffer, so that they cost few allocations.
+// errForeign is for a value that nobody of this package wrote.
+var errForeign = errors.New("not a record")
+
+// ErrUnreadable says that a record is sealed, and not under a key of the keyset at hand.
+var ErrUnreadable = errors.New("sealed under a key that the keyset does not hold")
+
+// codec turns records into their stored form (see keys.go) and back. It is the one place where data is sealed.
 //
 // Its JSON differs from json.Marshal's in one thing: "<", U+2028 and their like are not escaped, since Data is to stay
 // as WeChat wrote it.
-type encoder struct {
-	buf  bytes.Buffer
-	json *json.Encoder
+type codec struct {
+	keyset *seal.Keyset // nil: nothing is sealed
 }
 
-func newEncoder(size int) *encoder {
-	e := &encoder{}
-	e.buf.Grow(size)
-	e.json = json.NewEncoder(&e.buf)
-	e.json.SetEscapeHTML(false)
-	return e
-}
+// fieldRecord binds what is sealed to its place: a value copied to another key cannot be opened there.
+const fieldRecord = "record"
 
-// value returns rec's stored form, which stays good.
-func (e *encoder) value(owner, until string, rec *Record) ([]byte, error) {
-	rank := rankOf(rec.Status)
-	switch {
-	case rank == 0:
-		return nil, errStatus
-	case !utf8.ValidString(rec.AppID) || !utf8.ValidString(rec.CloudID):
-		return nil, errID
-	}
-	start := e.buf.Len()
-	e.buf.WriteByte(rank)
-	e.buf.WriteString(owner)
-	e.buf.WriteString(until)
-	if err := e.json.Encode(rec); err != nil {
-		return nil, errJSON
-	}
-	// Without the newline that Encode ends with. A buffer that grows moves on and leaves these bytes alone.
-	return e.buf.Bytes()[start : e.buf.Len()-1], nil
-}
-
-// encode returns each record's stored form.
-func encode(records []Record, owner, until string) ([][]byte, error) {
+// encode returns each record's stored form. They lie in one buffer, one behind the other, so that they cost few
+// allocations; a buffer that grows moves on and leaves what it has handed out alone.
+func (c codec) encode(records []Record, owner, until string) ([][]byte, error) {
 	size := 0
 	for i := range records {
-		size += headerLen + 384 + len(records[i].Data)
+		size += headerLen + 384 + seal.Overhead + len(records[i].Data)
 	}
-	e := newEncoder(size)
+	var out, text bytes.Buffer
+	out.Grow(size)
 	values := make([][]byte, len(records))
 	for i := range records {
-		var err error
-		if values[i], err = e.value(owner, until, &records[i]); err != nil {
+		start, rec := out.Len(), &records[i]
+		if err := writeJSON(&text, rec); err != nil {
 			return nil, err
 		}
+		out.WriteByte(rankOf(rec.Status))
+		out.WriteString(owner)
+		out.WriteString(until)
+		body, err := c.close(text.Bytes(), rec)
+		if err != nil {
+			return nil, err
+		}
+		out.Write(body)
+		values[i] = out.Bytes()[start:]
 	}
 	return values, nil
 }
 
-// decode reads a stored value. It reports false for anything that encode did not write for this very cloudID: such a
-// value counts as missing, whoever wrote it.
-func decode(value, appID, cloudID string) (Record, bool) {
-	if !validHeader(value) {
-		return Record{}, false
+// writeJSON replaces what is in b by the JSON of a record that can be read back.
+func writeJSON(b *bytes.Buffer, rec *Record) error {
+	switch {
+	case rankOf(rec.Status) == 0:
+		return errStatus
+	case !utf8.ValidString(rec.AppID) || !utf8.ValidString(rec.CloudID):
+		return errID
+	}
+	b.Reset()
+	enc := json.NewEncoder(b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(rec); err != nil {
+		return errJSON
+	}
+	b.Truncate(b.Len() - 1) // the newline that Encode ends with
+	return nil
+}
+
+// close seals the JSON of a record, if there is a keyset.
+func (c codec) close(text []byte, rec *Record) ([]byte, error) {
+	if c.keyset == nil {
+		return text, nil
+	}
+	sealed, err := c.keyset.Seal(nil, text, seal.AD{Field: fieldRecord, AppID: rec.AppID, CloudID: rec.CloudID})
+	if err != nil {
+		return nil, errSeal
+	}
+	return sealed, nil
+}
+
+// decode reads a stored value. Its error is errForeign for anything that encode did not write for this very cloudID, and
+// ErrUnreadable for what is sealed under a key that is not at hand.
+func (c codec) decode(value, appID, cloudID string) (Record, error) {
+	if !validHeader(value) || value[0] == rankErased {
+		return Record{}, errForeign
+	}
+	text := []byte(value[headerLen:])
+	if len(text) > 0 && text[0] != '{' {
+		var err error
+		if text, err = c.open(text, appID, cloudID); err != nil {
+			return Record{}, err
+		}
 	}
 	var rec Record
-	err := json.Unmarshal([]byte(value[headerLen:]), &rec)
+	err := json.Unmarshal(text, &rec)
 	if err != nil || rec.AppID != appID || rec.CloudID != cloudID || rankOf(rec.Status) != value[0] {
-		return Record{}, false
+		return Record{}, errForeign
 	}
-	return rec, true
+	return rec, nil
+}
+
+func (c codec) open(sealed []byte, appID, cloudID string) ([]byte, error) {
+	if c.keyset == nil {
+		return nil, ErrUnreadable
+	}
+	text, err := c.keyset.Open(nil, sealed, seal.AD{Field: fieldRecord, AppID: appID, CloudID: cloudID})
+	if err != nil {
+		return nil, ErrUnreadable
+	}
+	return text, nil
 }
 
 // validHeader reports whether value starts with a header, by the same rule as the scripts.
 func validHeader(value string) bool {
-	if len(value) < headerLen || value[0] < rankPending || value[0] > rankResolved {
+	if len(value) < headerLen || value[0] < rankPending || value[0] > rankErased {
 		return false
 	}
 	hex, digits := value[1:1+ownerLen], value[1+ownerLen:headerLen]

@@ -3,13 +3,20 @@ package store
 // What the external tests see of the codec.
 const HeaderLen = headerLen
 
-// Encode returns rec's stored form, unclaimed.
+// Encode returns the stored form of one record that nobody holds, unsealed.
 func Encode(taskID string, rec Record) ([]byte, error) {
-	return newEncoder(1024).value(owner(taskID), unclaimed, &rec)
+	values, err := codec{}.encode([]Record{rec}, owner(taskID), unclaimed)
+	if err != nil {
+		return nil, err
+	}
+	return values[0], nil
 }
 
-// Decode reads a stored value.
-func Decode(value, appID, cloudID string) (Record, bool) { return decode(value, appID, cloudID) }
+// Decode reads a stored form that is not sealed.
+func Decode(value, appID, cloudID string) (Record, bool) {
+	rec, err := codec{}.decode(value, appID, cloudID)
+	return rec, err == nil
+}
 
 // Keys returns the keys of cloudIDs.
 func Keys(appID string, cloudIDs ...string) []string {

@@ -15,16 +15,26 @@ import (
 //	            app lie in one slot, so one script reaches all of a call.
 //	         C  22 base64url characters: the first 16 bytes of sha256(appid NUL cloud_id). No id stands in a key's
 //	            name, since names show up in SLOWLOG, MONITOR and on dashboards.
-//	value  R OOOOOOOOOOOOOOOO UUUUUUUUUUUUU {…}, without the blanks
-//	         R  rank: 0 pending, 1 failed or expired, 2 resolved
+//	value  R OOOOOOOOOOOOOOOO UUUUUUUUUUUUU body, without the blanks
+//	         R  rank: 0 pending, 1 failed or expired, 2 resolved, 3 erased: a tombstone without a body
 //	         O  owner: 16 hex characters of sha256(task id), the task that claimed or finished it last; zeros: nobody
 //	         U  until: when the claim lapses, in Unix milliseconds; zeros: not claimed
-//	            then the record's JSON, which the scripts never look into
+//	            then the record's JSON, sealed if it does not begin with "{"; the scripts never look into it
+//
+// Beside the records lies, for each person of whom there are any, a hash by which they are found for erasure:
+//
+//	key    cloudidq:{AAAAAAAA}:p:PPPPPPPPPPPPPPPPPPPPPP
+//	         P  22 base64url characters: the first 16 bytes of HMAC(keyset, appid, openid), or of sha256(appid NUL openid)
+//	            where nothing is sealed
+//	field  CCCCCCCCCCCCCCCCCCCCCC of each record, and "erased", the moment of the last erasure in Unix milliseconds: what
+//	       was accepted up to then is not claimed any more
 //
 // What a write does to the record that is there, "none" being also a value that is not of this layout:
 //
 //	there                         claim by task T                         save final   save pending
 //	none                          write; Claimed                          write        write
+//	none, its person erased since write a tombstone; Erased               nothing      nothing
+//	it was accepted
 //	0, T's                        owner and until; full TTL; Claimed      write        write
 //	0, another's, free or lapsed  owner and until; full TTL; Claimed      write        write, owner and until stay
 //	0, held by another            Busy                                    write        write, owner and until stay
@@ -33,6 +43,7 @@ import (
 //	1, another's, free or lapsed  owner and until; TTL goes on; Claimed   write        nothing
 //	1, held by another            Busy                                    write        nothing
 //	2                             Done                                    nothing      nothing
+//	3                             Erased                                  nothing      nothing
 //
 // To write sets the full TTL, the task as owner, and until, which is zero but for a claim. A task that gives back its
 // claim on a record of rank 1 must not stay its owner: it would take the failure of a former ask for its own.
@@ -45,6 +56,7 @@ const (
 	rankPending  = '0'
 	rankFailed   = '1'
 	rankResolved = '2'
+	rankErased   = '3'
 
 	ownerLen  = 16
 	untilLen  = 13
@@ -105,4 +117,19 @@ func rankOf(s Status) byte {
 		return rankResolved
 	}
 	return 0
+}
+
+// personPart tells the key of a person from that of a record.
+const personPart = "p:"
+
+// personKey is where the records of a person are found.
+func (c codec) personKey(appID, openID string) string {
+	var hash [16]byte
+	if c.keyset != nil {
+		hash = c.keyset.PersonHash(appID, openID)
+	} else {
+		sum := sha256.Sum256([]byte(appID + "\x00" + openID))
+		hash = [16]byte(sum[:16])
+	}
+	return appPrefix(appID) + personPart + base64.RawURLEncoding.EncodeToString(hash[:])
 }

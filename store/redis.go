@@ -32,9 +32,11 @@ var errAnswer = errors.New("unexpected answer from Redis")
 // client's own retries after a lost connection are welcome.
 type Redis struct {
 	rdb   redis.UniversalClient
+	codec codec
 	ttl   string // in milliseconds
 	claim *redis.Script
 	save  *redis.Script
+	erase *redis.Script
 	drop  *redis.Script
 }
 
@@ -42,12 +44,18 @@ var _ Results = (*Redis)(nil)
 
 // NewRedis returns a store whose records end after ttl, which must be a millisecond or more: Redis refuses to write
 // with less. The caller owns rdb and closes it.
-func NewRedis(rdb redis.UniversalClient, ttl time.Duration) *Redis {
+func NewRedis(rdb redis.UniversalClient, ttl time.Duration, options ...Option) *Redis {
+	var with settings
+	for _, option := range options {
+		option(&with)
+	}
 	return &Redis{
 		rdb:   rdb,
+		codec: codec(with),
 		ttl:   strconv.FormatInt(ttl.Milliseconds(), 10),
 		claim: redis.NewScript(claimLua),
 		save:  redis.NewScript(saveLua),
+		erase: redis.NewScript(eraseLua),
 		drop:  redis.NewScript(dropLua),
 	}
 }
@@ -73,16 +81,16 @@ func (r *Redis) claimAll(ctx context.Context, c Claim, results []ClaimResult) er
 	}
 	ks := recordKeys(c.AppID, c.Records)
 	me, till := owner(c.TaskID), until(c.Until)
-	values, err := encode(c.Records, me, till)
+	values, err := r.codec.encode(c.Records, me, till)
 	if err != nil {
 		return err
 	}
-	args := append(make([]any, 0, 4+len(values)), me, until(time.Now()), till, r.ttl)
-	for _, v := range values {
-		args = append(args, v)
+	args := append(make([]any, 0, 5+2*len(values)), me, until(time.Now()), till, r.ttl, personMargin.Milliseconds())
+	for i, v := range values {
+		args = append(args, v, milli(c.Records[i].AcceptedAt))
 	}
 
-	answers, err := r.claim.Run(ctx, r.rdb, ks, args...).Slice()
+	answers, err := r.claim.Run(ctx, r.rdb, append(ks, r.personKeys(c.Records, ks)...), args...).Slice()
 	if err != nil {
 		return err
 	}
@@ -91,7 +99,7 @@ func (r *Redis) claimAll(ctx context.Context, c Claim, results []ClaimResult) er
 	}
 	for i, answer := range answers {
 		var ok bool
-		if results[i], ok = claimResult(answer, &c.Records[i]); ok {
+		if results[i], ok = r.claimResult(answer, &c.Records[i]); ok {
 			continue
 		}
 		if results[i], err = r.reclaim(ctx, c, i, ks[i], answer); err != nil {
@@ -101,23 +109,43 @@ func (r *Redis) claimAll(ctx context.Context, c Claim, results []ClaimResult) er
 	return nil
 }
 
-// claimResult reads the script's answer for rec. It reports false for a record that cannot be read.
-func claimResult(answer any, rec *Record) (ClaimResult, bool) {
+// claimResult reads the script's answer for rec. It reports false for a record that is none.
+func (r *Redis) claimResult(answer any, rec *Record) (ClaimResult, bool) {
 	switch a := answer.(type) {
 	case int64:
-		if a == 0 {
+		switch a {
+		case 0:
 			return ClaimResult{State: Claimed, Record: *rec}, true
+		case 1:
+			return ClaimResult{State: Busy}, true
+		default:
+			return ClaimResult{State: Erased}, true
 		}
-		return ClaimResult{State: Busy}, true
 	case string:
 		state := Claimed
 		if strings.HasPrefix(a, "d") {
 			state = Done
 		}
-		stored, ok := decode(a[min(1, len(a)):], rec.AppID, rec.CloudID)
-		return ClaimResult{State: state, Record: stored}, ok
+		stored, err := r.codec.decode(a[min(1, len(a)):], rec.AppID, rec.CloudID)
+		if errors.Is(err, ErrUnreadable) {
+			stored, err = unreadable(a[1], rec), nil
+		}
+		return ClaimResult{State: state, Record: stored}, err == nil
 	}
 	return ClaimResult{}, false
+}
+
+// unreadable is what is known of a record that is sealed under another keyset, as beside a process that has a newer one:
+// its rank. The claim holds all the same.
+func unreadable(rank byte, rec *Record) Record {
+	known := *rec
+	switch rank {
+	case rankResolved:
+		known.Status = Resolved
+	case rankFailed:
+		known.Status = Failed
+	}
+	return known
 }
 
 // reclaim claims record i again after its value turned out to have a sound header above a broken body: it drops the
@@ -151,11 +179,16 @@ func (r *Redis) Lookup(ctx context.Context, appID string, cloudIDs []string) ([]
 	if err != nil {
 		return nil, fmt.Errorf("looking up %d records: %w", len(cloudIDs), err)
 	}
-	records := make([]Record, len(cloudIDs))
+	records, sealed := make([]Record, len(cloudIDs)), 0
 	for i, v := range values {
 		if value, ok := v.(string); ok {
-			records[i], _ = decode(value, appID, cloudIDs[i])
+			if records[i], err = r.codec.decode(value, appID, cloudIDs[i]); errors.Is(err, ErrUnreadable) {
+				sealed++
+			}
 		}
+	}
+	if sealed > 0 {
+		return records, fmt.Errorf("reading %d of %d records: %w", sealed, len(records), ErrUnreadable)
 	}
 	return records, nil
 }

@@ -32,15 +32,16 @@ func (r *Redis) saveAll(ctx context.Context, taskID string, records []Record) er
 	runs := make([]saving, 0, len(apps))
 	// Everything is encoded before anything is sent, so that a faulty record stops the whole call.
 	for _, recs := range apps {
-		values, err := encode(recs, me, unclaimed)
+		values, err := r.codec.encode(recs, me, unclaimed)
 		if err != nil {
 			return err
 		}
-		args := append(make([]any, 0, 2+len(values)), me, r.ttl)
-		for _, v := range values {
-			args = append(args, v)
+		args := append(make([]any, 0, 3+2*len(values)), me, r.ttl, personMargin.Milliseconds())
+		for i, v := range values {
+			args = append(args, v, milli(recs[i].AcceptedAt))
 		}
-		runs = append(runs, saving{keys: recordKeys(recs[0].AppID, recs), args: args})
+		ks := recordKeys(recs[0].AppID, recs)
+		runs = append(runs, saving{keys: append(ks, r.personKeys(recs, ks)...), args: args})
 	}
 	if len(runs) == 1 {
 		return r.save.Run(ctx, r.rdb, runs[0].keys, runs[0].args...).Err()

@@ -4,8 +4,8 @@
 // else only looks up. [Redis] is the first implementation; storetest holds the rules that every one must pass.
 //
 // The rules. A resolved record is never replaced. A failed or expired one is replaced by the outcome of a later ask,
-// and stays visible until that outcome is there; a pending one never replaces it. Every record ends after the
-// store's TTL. Records of one app are never found under another.
+// and stays visible until that outcome is there; a pending one never replaces it. An erased one stays erased. Every record
+// ends after the store's TTL. Records of one app are never found under another.
 package store
 
 import (
@@ -71,6 +71,8 @@ const (
 	Busy
 	// Done: it is resolved, or this very task has ended it. Record is the end; nothing is to be asked.
 	Done
+	// Erased: its person's data has been erased since it was accepted. Nothing is to be asked or stored. Record is empty.
+	Erased
 )
 
 // ClaimResult is what Claim says about one cloudID.
@@ -89,8 +91,12 @@ type Results interface {
 	// Save writes outcomes for the task taskID and releases its claims on them, all or none per app. A final record
 	// obeys the package's rules; a pending one (a try that ended without an answer) only updates a pending one.
 	Save(ctx context.Context, taskID string, records []Record) error
-	// Lookup returns one record per cloudID, in order; an unknown one has an empty Status.
+	// Lookup returns one record per cloudID, in order; an unknown one, and one that was erased, has an empty Status. So
+	// has one that cannot be opened: the records come with an error then, which is ErrUnreadable.
 	Lookup(ctx context.Context, appID string, cloudIDs []string) ([]Record, error)
+	// Erase removes all records of a person, for good: their cloudIDs stay unknown until the store's TTL ends, and what
+	// was accepted of this person so far, but has no record yet, never gets one. It returns how many records there were.
+	Erase(ctx context.Context, appID, openID string) (int, error)
 }
 
 // Time is a moment with millisecond precision, always written in UTC with three decimals

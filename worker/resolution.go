@@ -21,6 +21,7 @@ type resolution struct {
 	unsaved []store.Record // outcomes that the store does not have yet
 
 	resolved, failed, expired int // ends, those of earlier tries included
+	erased                    int // of persons who are to be forgotten
 	again                     againError
 	cause                     *store.Error // of one that ended without data, for the archive
 }
@@ -106,6 +107,9 @@ func (r *resolution) takeClaim(it *item, c store.ClaimResult) {
 	case store.Busy:
 		it.open = false
 		r.again.merge(againError{reason: "another task is asking for it", delay: delayWaiting})
+	case store.Erased:
+		it.open = false
+		r.erased++
 	case store.Claimed:
 		r.resume(it, c.Record)
 	}
@@ -236,7 +240,7 @@ func (r *resolution) verdict() error {
 	if r.again.open > 0 {
 		return &r.again
 	}
-	if r.resolved > 0 {
+	if r.resolved > 0 || r.failed+r.expired == 0 { // all erased: nobody is to look into it
 		return nil
 	}
 	return archived(r.sadEnd())

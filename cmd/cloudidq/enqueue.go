@@ -51,8 +51,18 @@ func newEnqueue(s streams) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return withRedis(cmd.Context(), s, cfg, func(rdb redis.UniversalClient) error {
-			return enqueue(cmd.Context(), s, cfg, rdb, req, f.wait)
+		if f.wait == 0 {
+			return withRedis(cmd.Context(), s, cfg, func(rdb redis.UniversalClient) error {
+				_, err := enqueue(cmd.Context(), s, rdb, req)
+				return err
+			})
+		}
+		return withResults(cmd.Context(), s, cfg, func(rdb redis.UniversalClient, results store.Results) error {
+			receipt, err := enqueue(cmd.Context(), s, rdb, req)
+			if err != nil {
+				return err
+			}
+			return awaitRecords(cmd.Context(), s, results, req, receipt, f.wait)
 		})
 	}
 	return cmd
@@ -63,7 +73,7 @@ func (f *enqueueFlags) request(cfg *config.Config, cloudIDs []string) (tasks.Req
 	var faults []error
 	if f.appID == "" {
 		faults = append(faults, errors.New("--appid is missing"))
-	} else if _, ok := cfg.App(f.appID); !ok && len(cfg.Components) == 0 { // who has authorised a platform, the worker knows
+	} else if !cfg.Serves(f.appID) {
 		faults = append(faults, errors.New("--appid is not among the apps of the configuration"))
 	}
 	var obtained time.Time
@@ -89,29 +99,22 @@ func (f *enqueueFlags) request(cfg *config.Config, cloudIDs []string) (tasks.Req
 	return req, nil
 }
 
-func enqueue(
-	ctx context.Context, s streams, cfg *config.Config, rdb redis.UniversalClient, req tasks.Request, wait time.Duration,
-) error {
+func enqueue(ctx context.Context, s streams, rdb redis.UniversalClient, req tasks.Request) (tasks.Receipt, error) {
 	client := tasks.NewClient(rdb, tasks.Options{CommitLinger: -1}) // one call, no company to wait for
 	defer client.Close()
 	receipt, err := client.Resolve(ctx, req)
 	if err != nil {
-		return err
+		return receipt, err
 	}
 	fmt.Fprintf(s.err, "enqueued for %s: %d\n", req.AppID, receipt.Enqueued)
-	if wait == 0 {
-		return nil
-	}
-	return awaitRecords(ctx, s, cfg, rdb, req, receipt, wait)
+	return receipt, nil
 }
 
 func awaitRecords(
-	ctx context.Context, s streams, cfg *config.Config, rdb redis.UniversalClient,
-	req tasks.Request, receipt tasks.Receipt, wait time.Duration,
+	ctx context.Context, s streams, results store.Results, req tasks.Request, receipt tasks.Receipt, wait time.Duration,
 ) error {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	results := store.NewRedis(rdb, cfg.Store.ResultTTL)
 	records, err := store.Wait(ctx, results, req.AppID, cloudIDsOf(req.Items), receipt.AcceptedAt)
 	if printed := printRecords(s.out, records); printed != nil {
 		return printed

@@ -272,7 +272,7 @@ func (s *site) configureApp(t *testing.T, token string) {
 	t.Setenv("COMPONENT_AES_KEY", aesKey)
 	s.planted = append(s.planted, aesKey, "component-secret-", "verify-"+component)
 	s.write(t, fmt.Sprintf(`redis: {url: "redis://%s/0"}
-store: {encryption: "off"}
+store: {keyset: "env:KEYSET_A"}
 wechat: {base_url: %q, timeout: 2s}
 apps:
   - {appid: %s, token: %s}

@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"cloudidq/config"
+	"cloudidq/store"
 )
 
 const (
@@ -29,6 +30,34 @@ func withRedis(ctx context.Context, s streams, cfg *config.Config, use func(redi
 	}
 	defer func() { _ = rdb.Close() }()
 	return use(rdb)
+}
+
+// withResults is withRedis for what reads or erases results.
+func withResults(
+	ctx context.Context, s streams, cfg *config.Config, use func(redis.UniversalClient, store.Results) error,
+) error {
+	if err := cfg.ResolveStore(); err != nil {
+		return err
+	}
+	return withRedis(ctx, s, cfg, func(rdb redis.UniversalClient) error {
+		results, err := openResults(cfg, rdb)
+		if err != nil {
+			return err
+		}
+		return use(rdb, results)
+	})
+}
+
+// openResults returns the store of the configuration, over rdb where that is where it is.
+func openResults(cfg *config.Config, rdb redis.UniversalClient) (store.Results, error) {
+	var keyset *store.Keyset
+	if cfg.Store.Encryption == config.EncryptionKeyset {
+		var err error
+		if keyset, err = store.ParseKeyset(cfg.Store.Keyset.Text().Reveal()); err != nil {
+			return nil, usagef("store.keyset: %w; `cloudidq keys new` prints one", err)
+		}
+	}
+	return store.NewRedis(rdb, cfg.Store.ResultTTL, store.Sealed(keyset)), nil
 }
 
 // openRedis returns a client that has reached its Redis. The caller closes it.

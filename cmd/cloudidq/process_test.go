@@ -19,6 +19,8 @@ import (
 	"go.uber.org/goleak"
 
 	"cloudidq/internal/redistest"
+	"cloudidq/internal/seal"
+	"cloudidq/internal/secret"
 	"cloudidq/internal/wechat/wechattest"
 	"cloudidq/store"
 	"cloudidq/tasks"
@@ -42,6 +44,15 @@ const (
 	longs = 90 * time.Second // for what is waited for, on a loaded machine
 )
 
+// keyset is what all processes of the tests seal results under.
+var keyset = sync.OnceValue(func() secret.Text {
+	text, err := seal.New()
+	if err != nil {
+		panic(err)
+	}
+	return text
+})
+
 // process is a cloudidq of its own.
 type process struct {
 	cmd    *exec.Cmd
@@ -54,7 +65,7 @@ func start(t *testing.T, args ...string) *process {
 	t.Helper()
 	p := &process{cmd: exec.CommandContext(context.Background(), os.Args[0], args...), exited: make(chan struct{})}
 	// Without the option the race detector lets a process linger for a second after its end.
-	p.cmd.Env = append(os.Environ(), runAsMain+"=1", "SECRET_A="+tokA, "GORACE=atexit_sleep_ms=0")
+	p.cmd.Env = append(os.Environ(), runAsMain+"=1", "SECRET_A="+tokA, "KEYSET_A="+keyset().Reveal(), "GORACE=atexit_sleep_ms=0")
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.err
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -162,7 +173,7 @@ func (s *site) startSim(t *testing.T) {
 func (s *site) configure(t *testing.T, more string) {
 	t.Helper()
 	text := fmt.Sprintf(`redis: {url: "redis://%s/0"}
-store: {encryption: "off"}
+store: {keyset: "env:KEYSET_A"}
 wechat: {base_url: %q, timeout: 2s}
 apps:
   - {appid: %s, token: {mode: stable, secret: "env:SECRET_A"}}
@@ -250,7 +261,11 @@ func (s *site) enqueue(t *testing.T, taps []wechattest.Tap) {
 // records looks all taps up and counts those that have ended.
 func (s *site) records(t *testing.T, taps []wechattest.Tap) (records []store.Record, ended int) {
 	t.Helper()
-	results := store.NewRedis(s.redis.Client(t), time.Hour)
+	sealing, err := store.ParseKeyset(keyset().Reveal())
+	if err != nil {
+		t.Fatal(err)
+	}
+	results := store.NewRedis(s.redis.Client(t), time.Hour, store.Sealed(sealing))
 	for at := 0; at < len(taps); at += 1000 {
 		var ids []string
 		for _, tap := range taps[at:min(at+1000, len(taps))] {

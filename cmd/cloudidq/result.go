@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 
@@ -29,16 +30,16 @@ func newResult(s streams) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if _, ok := cfg.App(appID); !ok {
+		if !cfg.Serves(appID) {
 			return usagef("--appid is not among the apps of the configuration")
 		}
 		if err := checkCloudIDs(appID, args); err != nil {
 			return err
 		}
-		return withRedis(cmd.Context(), s, cfg, func(rdb redis.UniversalClient) error {
-			records, err := store.NewRedis(rdb, cfg.Store.ResultTTL).Lookup(cmd.Context(), appID, args)
+		return withResults(cmd.Context(), s, cfg, func(_ redis.UniversalClient, results store.Results) error {
+			records, err := results.Lookup(cmd.Context(), appID, args)
 			if err != nil {
-				return err
+				return errors.Join(printRecords(s.out, records), err)
 			}
 			return printFound(s.out, records)
 		})

@@ -55,9 +55,13 @@ func runWorker(ctx context.Context, s streams, cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
+	records, err := openResults(cfg, results)
+	if err != nil {
+		return err
+	}
 	parts := worker.Parts{
 		Queue:   queue,
-		Results: store.NewRedis(results, cfg.Store.ResultTTL),
+		Results: records,
 		WeChat:  access.client,
 		Pauses:  store.NewPauses(results),
 		Rates:   store.NewRates(results),

@@ -1,6 +1,10 @@
 package storetest
 
-import "cloudidq/store"
+import (
+	"time"
+
+	"cloudidq/store"
+)
 
 // hold is what became of the last claim on a record.
 type hold int
@@ -16,19 +20,48 @@ type entry struct {
 	rec   store.Record
 	owner string // the task that claimed or finished it last; empty: nobody
 	hold  hold
+	gone  bool // erased
 }
 
 // model is the store's rules without time: a claim is held for ever or has lapsed at once.
-type model map[string]*entry // by appid and cloudID
+type model struct {
+	records map[string]*entry // by appid and cloudID
+	erased  map[string]bool   // persons, by appid and openid
+}
+
+func newModel() model { return model{records: map[string]*entry{}, erased: map[string]bool{}} }
+
+func personKey(appID, openID string) string { return appID + "\x00" + openID }
+
+// forgotten reports whether a record that is not there must not come: its person was erased after it was accepted.
+func (m model) forgotten(r store.Record) bool {
+	return r.OpenID != "" && m.erased[personKey(r.AppID, r.OpenID)] && r.AcceptedAt.Before(time.Now())
+}
+
+func (m model) erase(appID, openID string) (n int) {
+	m.erased[personKey(appID, openID)] = true
+	for _, e := range m.records {
+		if e.rec.AppID == appID && e.rec.OpenID == openID && !e.gone {
+			e.gone = true
+			n++
+		}
+	}
+	return n
+}
 
 func modelKey(r store.Record) string { return r.AppID + "\x00" + r.CloudID }
 
 func (m model) claim(task string, h hold, rec store.Record) store.ClaimResult {
-	e := m[modelKey(rec)]
+	e := m.records[modelKey(rec)]
 	switch {
+	case e == nil && m.forgotten(rec):
+		m.records[modelKey(rec)] = &entry{rec: rec, gone: true}
+		return store.ClaimResult{State: store.Erased}
 	case e == nil:
-		m[modelKey(rec)] = &entry{rec: rec, owner: task, hold: h}
+		m.records[modelKey(rec)] = &entry{rec: rec, owner: task, hold: h}
 		return store.ClaimResult{State: store.Claimed, Record: rec}
+	case e.gone:
+		return store.ClaimResult{State: store.Erased}
 	case e.rec.Status == store.Resolved,
 		e.rec.Status != store.Pending && e.owner == task && e.hold == free:
 		return store.ClaimResult{State: store.Done, Record: e.rec}
@@ -40,11 +73,12 @@ func (m model) claim(task string, h hold, rec store.Record) store.ClaimResult {
 }
 
 func (m model) save(task string, rec store.Record) {
-	e := m[modelKey(rec)]
+	e := m.records[modelKey(rec)]
 	switch {
+	case e == nil && m.forgotten(rec):
 	case e == nil:
-		m[modelKey(rec)] = &entry{rec: rec, owner: task}
-	case e.rec.Status == store.Resolved:
+		m.records[modelKey(rec)] = &entry{rec: rec, owner: task}
+	case e.gone, e.rec.Status == store.Resolved:
 	case rec.Status != store.Pending:
 		*e = entry{rec: rec, owner: task}
 	case e.rec.Status == store.Pending:
@@ -58,7 +92,7 @@ func (m model) save(task string, rec store.Record) {
 }
 
 func (m model) lookup(appID, cloudID string) store.Record {
-	if e := m[modelKey(store.Record{AppID: appID, CloudID: cloudID})]; e != nil {
+	if e := m.records[modelKey(store.Record{AppID: appID, CloudID: cloudID})]; e != nil && !e.gone {
 		return e.rec
 	}
 	return store.Record{}

@@ -16,11 +16,11 @@ import (
 // anyCalls makes random calls of few tasks on few cloudIDs of two apps, and compares every answer with the model's.
 func anyCalls(t *testing.T, results store.Results) {
 	rapid.Check(t, func(rt *rapid.T) {
-		m := &machine{tb: t, results: results, model: model{}}
+		m := &machine{tb: t, results: results, model: newModel()}
 		for i := range m.apps { // new ones each time: the store is the same
 			m.apps[i] = "wx" + rand.Text()
 		}
-		rt.Repeat(map[string]func(*rapid.T){"claim": m.claim, "save": m.save, "lookup": m.lookup})
+		rt.Repeat(map[string]func(*rapid.T){"claim": m.claim, "save": m.save, "lookup": m.lookup, "erase": m.erase})
 		m.lookup(rt)
 	})
 }
@@ -49,7 +49,7 @@ func (m *machine) claim(rt *rapid.T) {
 	}
 	var want []store.ClaimResult
 	for _, id := range anyIDs.Draw(rt, "ids") {
-		rec := m.record(c.AppID, id, store.Pending)
+		rec := m.record(rt, c.AppID, id, store.Pending)
 		c.Records = append(c.Records, rec)
 		want = append(want, m.model.claim(task, hold, rec))
 	}
@@ -65,7 +65,7 @@ func (m *machine) save(rt *rapid.T) {
 			break
 		}
 		for _, id := range anyIDs.Draw(rt, "ids") {
-			rec := m.record(app, id, anyStatus.Draw(rt, "status"))
+			rec := m.record(rt, app, id, anyStatus.Draw(rt, "status"))
 			records = append(records, rec)
 			m.model.save(task, rec)
 		}
@@ -86,10 +86,23 @@ func (m *machine) lookup(rt *rapid.T) {
 	}
 }
 
+// persons are whose the cloudIDs are; that of the last is not known.
+var persons = map[string]string{"1": "oA", "2": "oA", "3": "oB"}
+
+func (m *machine) erase(rt *rapid.T) {
+	app, openID := rapid.SampledFrom(m.apps[:]).Draw(rt, "app"), rapid.SampledFrom([]string{"oA", "oB", "oC"}).Draw(rt, "openid")
+	want := m.model.erase(app, openID)
+	got, err := m.results.Erase(m.tb.Context(), app, openID)
+	m.compare(rt, "Erase", err, want, got)
+}
+
 // record makes a record that no other call makes.
-func (m *machine) record(app, id string, status store.Status) store.Record {
+func (m *machine) record(rt *rapid.T, app, id string, status store.Status) store.Record {
 	m.calls++
-	r := store.Record{AppID: app, CloudID: id, Status: status, Attempts: m.calls, AcceptedAt: accepted}
+	r := store.Record{AppID: app, OpenID: persons[id], CloudID: id, Status: status, Attempts: m.calls, AcceptedAt: accepted}
+	if rapid.IntRange(0, 3).Draw(rt, "later") == 0 { // than any erasure
+		r.AcceptedAt = store.At(time.Now().Add(time.Hour))
+	}
 	if status.Final() {
 		r.FinishedAt = finished
 		r.Error = &store.Error{Code: m.calls, Message: "no"}

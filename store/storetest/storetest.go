@@ -27,7 +27,7 @@ type Open = func(t *testing.T, ttl time.Duration) store.Results
 // Run holds the store that open returns against the rules of package store.
 func Run(t *testing.T, open Open) {
 	t.Helper()
-	for _, group := range []map[string]func(*suite){claimRules, saveRules, callRules, concurrentRules} {
+	for _, group := range []map[string]func(*suite){claimRules, saveRules, callRules, eraseRules, concurrentRules} {
 		for name, rule := range group {
 			t.Run(name, func(t *testing.T) { rule(newSuite(t, open, time.Hour)) })
 		}
@@ -57,7 +57,7 @@ const (
 )
 
 var (
-	accepted = store.At(time.Date(2026, 11, 22, 8, 0, 0, int(123*time.Millisecond), time.UTC))
+	accepted = store.At(time.Date(2024, 11, 22, 8, 0, 0, int(123*time.Millisecond), time.UTC))
 	finished = store.At(accepted.Add(1500 * time.Millisecond))
 )
 

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/spf13/cobra"
+
+	"cloudidq/config"
+	"cloudidq/store"
+)
+
+func newErase(s streams) *cobra.Command {
+	var appID, openID string
+	cmd := &cobra.Command{
+		Use:   "erase --config FILE --appid APPID --openid OPENID",
+		Short: "Remove all that is stored of one person",
+		Long: "erase removes every record of one user of an app and prints how many there were. Their cloudIDs stay unknown until\n" +
+			"store.result_ttl is over, an answer that comes late does not bring them back, and what of this user is still in the\n" +
+			"queue is dropped. A cloudID that is accepted afterwards is resolved as ever.",
+		Example: "  cloudidq erase --config cloudidq.yaml --appid wx0000000000000001 --openid oUser",
+		Args:    takes(cobra.NoArgs),
+	}
+	path := configFlag(cmd, s)
+	cmd.Flags().StringVar(&appID, "appid", "", "the mini program")
+	cmd.Flags().StringVar(&openID, "openid", "", "the user")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := config.Load(*path, s.lookupEnv)
+		if err != nil {
+			return err
+		}
+		if err := checkSubject(cfg, appID, openID); err != nil {
+			return err
+		}
+		return withResults(cmd.Context(), s, cfg, func(_ redis.UniversalClient, results store.Results) error {
+			erased, err := results.Erase(cmd.Context(), appID, openID)
+			if err != nil {
+				return err
+			}
+			newLogger(s.err, cfg.Log).Info("a person was erased", "appid", appID, "records", erased) // the audit line
+			if err := json.NewEncoder(s.out).Encode(map[string]int{"erased": erased}); err != nil {
+				return fmt.Errorf("writing the result: %w", err)
+			}
+			return nil
+		})
+	}
+	return cmd
+}
+
+// checkSubject refuses what can be nobody's.
+func checkSubject(cfg *config.Config, appID, openID string) error {
+	var faults []error
+	if appID == "" {
+		faults = append(faults, errors.New("--appid is missing"))
+	} else if !cfg.Serves(appID) {
+		faults = append(faults, errors.New("--appid is not among the apps of the configuration"))
+	}
+	if openID == "" {
+		faults = append(faults, errors.New("--openid is missing"))
+	}
+	if len(faults) > 0 {
+		return usageError{errors.Join(faults...)}
+	}
+	return nil
+}

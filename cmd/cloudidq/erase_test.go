@@ -1,0 +1,131 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"cloudidq/internal/wechat/wechattest"
+)
+
+// While two workers are at it, Redis holds nothing legible outside the tasks' payloads: no data, no token, no secret, no
+// id.
+func TestRedis_HoldsNothingLegible(t *testing.T) {
+	s := newSite(t, wechattest.Config{Seed: 13, Latency: 300 * time.Millisecond})
+	twin := s.twin(t)
+	taps := s.enqueueMany(t, twin, 3000, 1000)
+	s.worker(t)
+	s.worker(t)
+	waitFor(t, "a part of the work", func() bool { _, ended := s.records(t, taps); return ended > 500 })
+	half := s.dump(t)
+	_, ended := s.records(t, taps)
+	if ended == len(taps) {
+		t.Fatal("all was done before the dump: nothing is proved")
+	}
+	waitFor(t, "all ends", func() bool { _, ended := s.records(t, taps); return ended == len(taps) })
+	for _, dump := range []string{half, s.dump(t)} {
+		if len(dump) < 100*500 {
+			t.Fatalf("a dump of %d bytes: the records are not in it", len(dump))
+		}
+		planted := []string{tokA, stableToken(t, twin), "phoneNumber", "stepInfoList", "watermark", "resolved", keyset().Reveal()[:40]}
+		for _, tap := range taps {
+			planted = append(planted, tap.CloudID, tap.OpenID)
+		}
+		for _, p := range planted {
+			if strings.Contains(dump, p) {
+				t.Errorf("the dump holds %q", p)
+			}
+		}
+	}
+}
+
+// stableToken is the first token that the simulator gives for appA.
+func stableToken(t *testing.T, twin *wechattest.Simulator) string {
+	t.Helper()
+	w := httptest.NewRecorder()
+	body := `{"grant_type":"client_credential","appid":"` + appA + `","secret":"` + tokA + `"}`
+	twin.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "POST", "/cgi-bin/stable_token", strings.NewReader(body)))
+	var answer map[string]any
+	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil {
+		t.Fatal(err)
+	}
+	return answer["access_token"].(string)
+}
+
+// dump is all of Redis but the tasks and asynq's list of those in hand, whose payloads are the producers' own.
+func (s *site) dump(t *testing.T) string {
+	t.Helper()
+	rdb := s.redis.Client(t)
+	var all strings.Builder
+	for it := rdb.Scan(t.Context(), 0, "*", 1000).Iterator(); it.Next(t.Context()); {
+		if strings.HasPrefix(it.Val(), "asynq:workers:") || strings.HasPrefix(it.Val(), "asynq:{") && strings.Contains(it.Val(), "}:t:") {
+			continue
+		}
+		value, err := rdb.Dump(t.Context(), it.Val()).Result()
+		if err != nil && !errors.Is(err, redis.Nil) {
+			t.Fatal(err)
+		}
+		all.WriteString(it.Val() + " " + value + "\n")
+	}
+	return all.String()
+}
+
+// One person is erased while some of his cloudIDs are stored, some are being asked for and some are in the queue.
+func TestErase_OnePersonEverywhere(t *testing.T) {
+	s := newSite(t, wechattest.Config{Seed: 14, Latency: time.Second})
+	twin := s.twin(t)
+	tapsOf := func(user, from, n int) (taps []wechattest.Tap) {
+		for i := range n {
+			taps = append(taps, twin.CloudID(appA, user, from+i, time.Now()))
+		}
+		return taps
+	}
+	s.worker(t)
+	stored, others := tapsOf(1, 0, 5), tapsOf(2, 0, 5)
+	s.enqueue(t, stored)
+	s.enqueue(t, others)
+	waitFor(t, "some to be stored", func() bool {
+		_, one := s.records(t, stored)
+		_, two := s.records(t, others)
+		return one == 5 && two == 5
+	})
+	asked := tapsOf(1, 5, 5)
+	s.enqueue(t, asked)
+	waitFor(t, "some to be asked for", func() bool { return s.stats(t).CloudIDs >= 15 })
+
+	p := start(t, "erase", "--config", s.config, "--appid", appA, "--openid", stored[0].OpenID)
+	if status := p.status(t); status != 0 || p.out.String() != "{\"erased\":10}\n" {
+		t.Fatalf("erase = %d %s%s, want 10 erased", status, p.out.String(), p.err.String())
+	}
+	if said := p.err.String(); !strings.Contains(said, "a person was erased") || strings.Contains(said, stored[0].OpenID) {
+		t.Errorf("it said %s, want an audit line without the person", said)
+	}
+	again := start(t, "result", "--config", s.config, "--appid", appA, stored[0].CloudID, asked[0].CloudID)
+	if status := again.status(t); status != 1 || again.out.Len() > 0 {
+		t.Errorf("result = %d %s, want nothing", status, again.out.String())
+	}
+	// Asked for again, the erased stay erased; the others are as they were; a new cloudID of the person is served.
+	fresh := tapsOf(1, 10, 1)
+	s.enqueue(t, append(stored[:2:2], fresh...))
+	waitFor(t, "the new one", func() bool { _, ended := s.records(t, fresh); return ended == 1 })
+	for _, taps := range [][]wechattest.Tap{stored, asked} {
+		if records, ended := s.records(t, taps); ended != 0 {
+			t.Errorf("%d erased records came back: %v", ended, records)
+		}
+	}
+	if _, ended := s.records(t, others); ended != 5 {
+		t.Errorf("%d records of another person, want 5", ended)
+	}
+	if archived, err := s.redis.Client(t).ZCard(t.Context(), "asynq:{events}:archived").Result(); archived != 0 || err != nil {
+		t.Errorf("%d tasks in the archive, %v, want none", archived, err)
+	}
+	bad := start(t, "erase", "--config", s.config, "--appid", "wxother")
+	if status := bad.status(t); status != 2 || !strings.Contains(bad.err.String(), "--openid is missing") || !strings.Contains(bad.err.String(), "--appid is not among") {
+		t.Errorf("erase of nobody = %d %s, want 2 and both faults", status, bad.err.String())
+	}
+}

@@ -1,0 +1,38 @@
+package store
+
+import (
+	"context"
+	_ "embed" // the script
+	"fmt"
+	"strconv"
+	"time"
+)
+
+//go:embed erase.lua
+var eraseLua string
+
+// personMargin is how much longer than its records a person is known: a record's time begins anew when it is saved, the
+// person's when it is claimed.
+const personMargin = 10 * time.Minute
+
+// personKeys returns the key of each record's person; that of the record itself stands for nobody.
+func (r *Redis) personKeys(records []Record, recordKeys []string) []string {
+	persons := make([]string, len(records))
+	for i := range records {
+		persons[i] = recordKeys[i]
+		if rec := &records[i]; rec.OpenID != "" {
+			persons[i] = r.codec.personKey(rec.AppID, rec.OpenID)
+		}
+	}
+	return persons
+}
+
+// Erase implements [Results].
+func (r *Redis) Erase(ctx context.Context, appID, openID string) (int, error) {
+	n, err := r.erase.Run(ctx, r.rdb, []string{r.codec.personKey(appID, openID)},
+		strconv.FormatInt(time.Now().UnixMilli(), 10), r.ttl, personMargin.Milliseconds(), appPrefix(appID)).Int()
+	if err != nil {
+		return 0, fmt.Errorf("erasing a person's records: %w", err)
+	}
+	return n, nil
+}
