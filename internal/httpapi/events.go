@@ -33,8 +33,8 @@ type events struct {
 	log       *slog.Logger
 }
 
-// applyTimeout bounds what an event may take, with a call to WeChat in it: WeChat waits 5 seconds for the answer.
-const applyTimeout = 20 * time.Second
+// applyTimeout bounds what an event may take, with a call to WeChat in it; less than drainTimeout, so that a stop cuts none.
+const applyTimeout = 8 * time.Second
 
 // ServeHTTP implements [http.Handler].
 func (h *events) ServeHTTP(w http.ResponseWriter, r *http.Request) {

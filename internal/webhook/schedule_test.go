@@ -1,0 +1,64 @@
+package webhook_test
+
+import (
+	"io"
+	"log"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"cloudidq/internal/webhook"
+)
+
+func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
+
+func TestWait_Schedule(t *testing.T) {
+	bases := []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour,
+		10 * time.Hour, 14 * time.Hour, 20 * time.Hour, 24 * time.Hour}
+	if webhook.MaxAttempts != len(bases)+1 {
+		t.Errorf("MaxAttempts = %d, want %d", webhook.MaxAttempts, len(bases)+1)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(-1, len(bases)+2).Draw(t, "n")
+		asked := time.Duration(rapid.Int64Range(0, int64(48*time.Hour)).Draw(t, "asked"))
+		got, again := webhook.Wait(n, asked)
+		if again != (n >= 1 && n <= len(bases)) {
+			t.Fatalf("Wait(%d) says again = %t", n, again)
+		}
+		if !again {
+			return
+		}
+		base := bases[n-1]
+		if least := max(base*4/5, min(asked, 2*base)); got < least {
+			t.Fatalf("Wait(%d, %s) = %s, want at least %s", n, asked, got, least)
+		}
+		if most := max(base*6/5, min(asked, 2*base)); got > most {
+			t.Fatalf("Wait(%d, %s) = %s, want at most %s", n, asked, got, most)
+		}
+	})
+}
+
+func TestDisable(t *testing.T) {
+	first := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	day := 24 * time.Hour
+	for name, tt := range map[string]struct {
+		previous, now time.Duration
+		want          bool
+	}{
+		"FiveDays":             {4 * day, 5 * day, true},
+		"NotYet":               {4 * day, 5*day - time.Second, false},
+		"OneOutageAtTheStart":  {11 * time.Hour, 6 * day, false},
+		"SecondHalfADayLater":  {12 * time.Hour, 6 * day, true},
+		"TheVeryFirst":         {0, 0, false},
+		"TwoFailuresFarApart":  {0, 6 * day, false},
+		"ThreeFailuresAreThen": {6 * day, 6*day + time.Second, true},
+	} {
+		if got := webhook.Disable(first, first.Add(tt.previous), first.Add(tt.now)); got != tt.want {
+			t.Errorf("%s: Disable = %t, want %t", name, got, tt.want)
+		}
+	}
+	if webhook.Disable(time.Time{}, first, first.Add(10*day)) {
+		t.Error("an endpoint that has not failed is disabled")
+	}
+}

@@ -1,0 +1,103 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+)
+
+// Endpoint is where deliveries go.
+type Endpoint struct {
+	Name        string
+	URL         string
+	Keys        []Key            // at least one
+	AllowCIDRs  []netip.Prefix   // ranges that are open beside the public ones; with any, http:// is taken too
+	ClientCert  *tls.Certificate // nil = none
+	MaxInFlight int              // attempts at once; default 16
+	UserAgent   string
+
+	rootCAs *x509.CertPool // for tests
+}
+
+const defaultInFlight = 16
+
+func (e Endpoint) maxInFlight() int {
+	if e.MaxInFlight == 0 {
+		return defaultInFlight
+	}
+	return e.MaxInFlight
+}
+
+// Sender makes attempts at one endpoint. It is safe for concurrent use.
+type Sender struct {
+	endpoint  Endpoint
+	to        *url.URL
+	transport *http.Transport
+	timeout   time.Duration
+}
+
+// NewSender returns a sender that has connected to nothing, or all that is wrong with the endpoint. The URL is not
+// repeated in errors: it may hold a token of the receiver's.
+func NewSender(e Endpoint) (*Sender, error) {
+	var faults []error
+	to, err := url.Parse(e.URL)
+	switch {
+	case err != nil || to.Hostname() == "":
+		faults = append(faults, errors.New("url: want a URL such as https://example.com/hooks/cloudid"))
+	case to.User != nil || to.Fragment != "":
+		faults = append(faults, errors.New("url: want neither user nor fragment"))
+	case to.Scheme != "https" && (to.Scheme != "http" || len(e.AllowCIDRs) == 0):
+		faults = append(faults, errors.New("url: want https; http is taken where allow_cidrs opens a range on purpose"))
+	}
+	if len(e.Keys) == 0 {
+		faults = append(faults, errors.New("secrets: want at least one"))
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	return &Sender{endpoint: e, to: to, transport: newTransport(e), timeout: attemptTimeout}, nil
+}
+
+// Close closes idle connections.
+func (s *Sender) Close() { s.transport.CloseIdleConnections() }
+
+// Send makes one attempt to deliver body under id. It takes at most 30 seconds, whatever the receiver does.
+func (s *Sender) Send(ctx context.Context, id string, body []byte) Attempt {
+	begun := time.Now()
+	attempt := s.post(ctx, id, body, begun)
+	attempt.Duration = time.Since(begun)
+	return attempt
+}
+
+func (s *Sender) post(ctx context.Context, id string, body []byte, now time.Time) Attempt {
+	limited, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	header := Sign(s.endpoint.Keys, id, now, body)
+	header.Set("Content-Type", "application/json")
+	header.Set("User-Agent", s.endpoint.UserAgent)
+	request := (&http.Request{
+		Method: http.MethodPost, URL: s.to, Host: s.to.Host, Header: header,
+		Body:          io.NopCloser(bytes.NewReader(body)),
+		GetBody:       func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil },
+		ContentLength: int64(len(body)),
+	}).WithContext(limited)
+	// The transport itself is called: a client would follow redirects, and take the body and the signature along.
+	response, err := s.transport.RoundTrip(request)
+	if err != nil {
+		return Attempt{Class: classOfError(ctx, err)}
+	}
+	defer func() { _ = response.Body.Close() }()
+	// Only a short answer is read to its end, so that the connection can be used again. What it says is nobody's matter.
+	_, _ = io.CopyN(io.Discard, response.Body, maxAnswer)
+	return Attempt{
+		Status: response.StatusCode, Class: classOfStatus(response.StatusCode),
+		RetryAfter: retryAfter(response.Header.Get("Retry-After"), now),
+	}
+}
