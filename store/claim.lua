@@ -21,7 +21,9 @@ end
 local function remember(person, key)
   if person ~= key then
     call('HSET', person, sub(key, -22), '1')
-    call('PEXPIRE', person, ttl + margin)
+    if call('PTTL', person) < ttl + margin then -- deliveries may keep it for longer
+      call('PEXPIRE', person, ttl + margin)
+    end
   end
 end
 

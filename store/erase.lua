@@ -1,11 +1,55 @@
--- Erases the records of one person. keys.go says what lies where.
+-- Erases the records of one person, and takes them out of what waits for delivery. keys.go and outbox.go say what lies
+-- where.
 --
 -- KEYS  the person's hash
 -- ARGV  now (Unix ms), ttl (ms), how much longer the person is known (ms), what the keys of the app's records begin with
 -- Answer: the number of records that were there
 local person, now, ttl, margin, prefix = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local call = redis.call
+local call, sub = redis.call, string.sub
 local tombstone = '3' .. string.rep('0', 29)
+
+-- Takes the person's items out of a list. Answers whether there were any, and how many are left.
+local whose = sub(person, -22)
+local function take(list)
+  local stay, gone = {}, false
+  for _, item in ipairs(call('LRANGE', list, 0, -1)) do
+    if sub(item, 23, 44) == whose then
+      gone = true
+    else
+      stay[#stay + 1] = item
+    end
+  end
+  if gone then
+    local ttl = call('PTTL', list)
+    call('DEL', list)
+    for _, item in ipairs(stay) do
+      call('RPUSH', list, item)
+    end
+    if #stay > 0 and ttl > 0 then
+      call('PEXPIRE', list, ttl)
+    end
+  end
+  return gone, #stay
+end
+
+-- Takes the person's results out of a delivery. What is left of it goes out under another id, since other bytes may have
+-- been sent under this one.
+local function redact(id)
+  local row = prefix .. 'd:' .. id
+  local gone, left = take(row .. ':items')
+  if gone and left == 0 then
+    call('DEL', row, row .. ':tries')
+    call('ZREM', prefix .. 'due', id)
+    call('ZREM', prefix .. 'deliveries', id) -- one that was delivered has no items to be found here
+  elseif gone then
+    call('HINCRBY', row, 'rev', 1)
+    call('HSET', row, 'n', left)
+  end
+end
+
+for _, endpoint in ipairs(call('SMEMBERS', prefix .. 'outlets')) do
+  take(prefix .. 'o:' .. endpoint)
+end
 
 local erased = 0
 for _, field in ipairs(call('HKEYS', person)) do
@@ -20,8 +64,13 @@ for _, field in ipairs(call('HKEYS', person)) do
       call('SET', key, tombstone, 'PX', ttl)
     end
     call('HDEL', person, field)
+  elseif sub(field, 1, 2) == 'd:' then
+    redact(sub(field, 3))
+    call('HDEL', person, field)
   end
 end
 call('HSET', person, 'erased', now)
-call('PEXPIRE', person, ttl + margin)
+if call('PTTL', person) < ttl + margin then
+  call('PEXPIRE', person, ttl + margin)
+end
 return erased

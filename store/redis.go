@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -38,6 +39,8 @@ type Redis struct {
 	save  *redis.Script
 	erase *redis.Script
 	drop  *redis.Script
+
+	announced sync.Map // appids that outboxApps is known to hold
 }
 
 var _ Results = (*Redis)(nil)

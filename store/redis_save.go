@@ -27,6 +27,9 @@ func (r *Redis) Save(ctx context.Context, taskID string, records []Record) error
 }
 
 func (r *Redis) saveAll(ctx context.Context, taskID string, records []Record) error {
+	if err := r.announce(ctx, records); err != nil {
+		return err
+	}
 	me := owner(taskID)
 	apps := byApp(records)
 	runs := make([]saving, 0, len(apps))
@@ -36,11 +39,15 @@ func (r *Redis) saveAll(ctx context.Context, taskID string, records []Record) er
 		if err != nil {
 			return err
 		}
-		args := append(make([]any, 0, 3+2*len(values)), me, r.ttl, personMargin.Milliseconds())
-		for i, v := range values {
-			args = append(args, v, milli(recs[i].AcceptedAt))
-		}
 		ks := recordKeys(recs[0].AppID, recs)
+		args := append(make([]any, 0, 4+4*len(values)), me, r.ttl, personMargin.Milliseconds(), DeliverFor.Milliseconds())
+		for i, v := range values {
+			item, err := r.codec.item(&recs[i], ks[i])
+			if err != nil {
+				return err
+			}
+			args = append(args, v, milli(recs[i].AcceptedAt), recs[i].Deliver.Endpoint, item)
+		}
 		runs = append(runs, saving{keys: append(ks, r.personKeys(recs, ks)...), args: args})
 	}
 	if len(runs) == 1 {

@@ -42,6 +42,9 @@ type Record struct {
 	Reference  string          `json:"reference,omitempty"`
 	AcceptedAt Time            `json:"accepted_at,omitzero"`
 	FinishedAt Time            `json:"finished_at,omitzero"` // zero while pending
+
+	// Deliver is where Save is to deliver the record, should it be final and be written. It is not stored with it.
+	Deliver Outlet `json:"-"`
 }
 
 // Error is why a cloudID is not resolved, or not yet.
@@ -89,7 +92,8 @@ type Results interface {
 	// Claim tries to claim every record's cloudID and returns one result per record, in order.
 	Claim(ctx context.Context, c Claim) ([]ClaimResult, error)
 	// Save writes outcomes for the task taskID and releases its claims on them, all or none per app. A final record
-	// obeys the package's rules; a pending one (a try that ended without an answer) only updates a pending one.
+	// obeys the package's rules; a pending one (a try that ended without an answer) only updates a pending one. A final
+	// record that is written is put into the outbox of its Outlet by the same stroke, once for an end.
 	Save(ctx context.Context, taskID string, records []Record) error
 	// Lookup returns one record per cloudID, in order; an unknown one, and one that was erased, has an empty Status. So
 	// has one that cannot be opened: the records come with an error then, which is ErrUnreadable.

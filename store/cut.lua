@@ -1,0 +1,52 @@
+-- Makes a delivery of what waits for one endpoint. outbox.go says what lies where.
+--
+-- KEYS  the list of items, the delivery
+-- ARGV  how many items and how many bytes of them at most, now (Unix ms), how long a delivery is kept (ms), its id, appid,
+--       endpoint
+-- Answer: how many items the delivery has, 0 for none, and how many are left
+local list, row = KEYS[1], KEYS[2]
+local most, bytes, now, kept = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local id, appid, endpoint = ARGV[5], ARGV[6], ARGV[7]
+local call, sub = redis.call, string.sub
+local prefix = string.match(list, '^[^}]+}:')
+
+if call('EXISTS', row) == 1 then -- a repetition whose answer was lost
+  return {tonumber(call('HGET', row, 'n')), call('LLEN', list)}
+end
+local items = call('LRANGE', list, 0, most - 1)
+local n, size = 0, 0
+for i, item in ipairs(items) do
+  size = size + #item
+  if i > 1 and size > bytes then
+    break
+  end
+  n = i
+end
+if n == 0 then
+  call('SREM', prefix .. 'outlets', endpoint)
+  return {0, 0}
+end
+
+for i = 1, n do
+  call('RPUSH', row .. ':items', items[i])
+  local whose = sub(items[i], 23, 44)
+  if whose ~= string.rep('-', 22) then
+    local person = prefix .. 'p:' .. whose
+    call('HSET', person, 'd:' .. id, '1')
+    if call('PTTL', person) < kept then
+      call('PEXPIRE', person, kept)
+    end
+  end
+end
+call('PEXPIRE', row .. ':items', kept)
+call('LTRIM', list, n, -1)
+call('HSET', row, 'appid', appid, 'endpoint', endpoint, 'created', now, 'n', n, 'state', 'pending', 'tried', 0, 'next', now, 'rev', 0)
+call('PEXPIRE', row, kept)
+call('ZADD', prefix .. 'deliveries', now, id)
+call('ZREMRANGEBYSCORE', prefix .. 'deliveries', '-inf', now - kept)
+call('ZADD', prefix .. 'due', now, id)
+local left = call('LLEN', list)
+if left == 0 then
+  call('SREM', prefix .. 'outlets', endpoint)
+end
+return {n, left}
