@@ -41,6 +41,8 @@ type Calls struct {
 	// RatePerMinute is how many requests of this app all processes make together in any minute; 0 means no limit of
 	// ours. 0 to 600000.
 	RatePerMinute int `yaml:"rate_per_minute" default:"0" min:"0" max:"600000"`
+	// Webhook is the endpoint for results whose task names none; without one they are only stored.
+	Webhook string `yaml:"webhook,omitempty"`
 }
 
 // Token is how the access token of an app is had.

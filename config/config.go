@@ -41,10 +41,12 @@ type Config struct {
 	Apps []App `yaml:"apps,omitempty"`
 	// Components are third-party platforms, which call for the merchants who have authorised them.
 	Components []Component `yaml:"components,omitempty"`
-	Queues     Queues      `yaml:"queues" env:",prefix=QUEUES_"`
-	Worker     Worker      `yaml:"worker" env:",prefix=WORKER_"`
-	API        API         `yaml:"api" env:",prefix=API_"`
-	Log        Log         `yaml:"log" env:",prefix=LOG_"`
+	// Webhooks are endpoints that results are delivered to.
+	Webhooks []Webhook `yaml:"webhooks,omitempty"`
+	Queues   Queues    `yaml:"queues" env:",prefix=QUEUES_"`
+	Worker   Worker    `yaml:"worker" env:",prefix=WORKER_"`
+	API      API       `yaml:"api" env:",prefix=API_"`
+	Log      Log       `yaml:"log" env:",prefix=LOG_"`
 
 	origin origin // where the values came from, for the place of a fault
 }
@@ -88,6 +90,8 @@ type Queues struct {
 	Events int `yaml:"events" env:"EVENTS" default:"6" min:"1" max:"100"`
 	// Backfill is the share of the cloudIDs from files. 1 to 100.
 	Backfill int `yaml:"backfill" env:"BACKFILL" default:"1" min:"1" max:"100"`
+	// Webhooks is the share of deliveries; a worker without webhooks leaves it to the others. 1 to 100.
+	Webhooks int `yaml:"webhooks" env:"WEBHOOKS" default:"3" min:"1" max:"100"`
 }
 
 // Worker is how one worker process works.

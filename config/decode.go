@@ -12,12 +12,9 @@ import (
 
 // later are the keys that a later version takes, by their section.
 var later = map[string][]string{
-	"":                         {"webhooks", "ops"},
-	"queues":                   {"webhooks"},
-	"store":                    {"dsn"},
-	"api":                      {"keys", "commit_linger"},
-	"apps[]":                   {"webhook"},
-	"components[].authorizers": {"webhook"},
+	"":      {"ops"},
+	"store": {"dsn"},
+	"api":   {"keys", "commit_linger"},
 }
 
 const notYet = "is not available in this version"
@@ -101,7 +98,9 @@ func (d decoder) list(node ast.Node, path string, dst reflect.Value) {
 		if item != nil {
 			d.lines[at] = lineOf(item)
 		}
-		setDefaults(dst.Index(i))
+		if isSection(dst.Index(i).Type()) {
+			setDefaults(dst.Index(i))
+		}
 		d.value(item, at, dst.Index(i))
 	}
 }

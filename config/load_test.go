@@ -24,7 +24,7 @@ func TestLoad_Defaults(t *testing.T) {
 			AppID: "wx1", Token: config.Token{Mode: config.ModeStatic, AccessToken: config.NewSecret("t")},
 			Calls: config.Calls{GroupBy: config.GroupByOpenID, BatchMax: 20, BatchLinger: 5 * time.Millisecond, MaxInFlight: 64},
 		}},
-		Queues: config.Queues{Events: 6, Backfill: 1},
+		Queues: config.Queues{Events: 6, Backfill: 1, Webhooks: 3},
 		Worker: config.Worker{Concurrency: 64, Fetchers: 2, ShutdownTimeout: 20 * time.Second},
 		API:    config.API{Listen: "127.0.0.1:8080"},
 		Log:    config.Log{Level: "info", Format: "json"},
@@ -88,7 +88,7 @@ cloudidq.yaml:6: wechat.base_url: must be https, is "http://api.weixin.qq.com": 
 cloudidq.yaml:7: wechat.timeout: must be a duration with its unit, such as 500ms or 5s, is a bare number
 cloudidq.yaml:8: cloudid_lifetime: must be between 1s and 5m, is 10m: WeChat ends a cloudID after 5 minutes
 cloudidq.yaml:11: apps[0].token.secret: missing; mode stable needs the AppSecret
-cloudidq.yaml:12: apps[0].webhook: is not available in this version
+cloudidq.yaml:12: apps[0].webhook: "orders" is the name of none of webhooks
 cloudidq.yaml:13: apps[0].batch_max: must be between 1 and 100, is 101
 cloudidq.yaml:14: apps[1].appid: missing
 cloudidq.yaml:15: apps[1].token.mode: must be stable, legacy, static, remote, component, sidecar or cloudbase_file, is "oauth"
@@ -171,12 +171,9 @@ func TestLoad_Later(t *testing.T) {
 	t.Parallel()
 	const notYet = ": is not available in this version"
 	for path, text := range map[string]string{
-		"webhooks":        with("webhooks:\n  - name: orders\n"),
-		"ops":             with("ops: {listen: 127.0.0.1:9090}\n"),
-		"api.keys":        with("api: {keys: []}\n"),
-		"queues.webhooks": with("queues: {webhooks: 3}\n"),
-		"store.dsn":       strings.Replace(minimal, "off", `off, dsn: ""`, 1),
-		"apps[0].webhook": minimal + "    webhook: orders\n",
+		"ops":       with("ops: {listen: 127.0.0.1:9090}\n"),
+		"api.keys":  with("api: {keys: []}\n"),
+		"store.dsn": strings.Replace(minimal, "off", `off, dsn: ""`, 1),
 	} {
 		if got := faults(t, text, nil); !strings.HasSuffix(got, path+notYet) || strings.Contains(got, "\n") {
 			t.Errorf("Load(%s) = %s, want %s", path, got, path+notYet)

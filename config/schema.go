@@ -15,7 +15,7 @@ import (
 	"github.com/invopop/jsonschema"
 )
 
-//go:embed config.go apps.go
+//go:embed config.go apps.go webhooks.go
 var source embed.FS
 
 // durationPattern is what [time.ParseDuration] takes and the bounds leave: no sign, and always a unit.
@@ -77,6 +77,7 @@ func addTags(schema *jsonschema.Schema, section reflect.Type) {
 		switch {
 		case isSection(f.Type):
 			addTags(field, f.Type)
+		case f.Type.Kind() == reflect.Slice && !isSection(f.Type.Elem()):
 		case f.Type.Kind() == reflect.Slice:
 			addTags(field.Items, f.Type.Elem())
 		default:
@@ -149,7 +150,7 @@ type comments map[string]string
 
 func fieldComments() (comments, error) {
 	c := comments{}
-	for _, name := range []string{"config.go", "apps.go"} {
+	for _, name := range []string{"config.go", "apps.go", "webhooks.go"} {
 		text, err := source.ReadFile(name)
 		if err != nil {
 			return nil, fmt.Errorf("reading the comments: %w", err)

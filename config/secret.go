@@ -108,6 +108,7 @@ func (c *Config) ResolveSecrets() error {
 		c.resolve(r, join(path, "verify_token"), &component.VerifyToken, plausible)
 		c.resolve(r, join(path, "aes_key"), &component.AESKey, pushKey)
 	}
+	c.resolveWebhooks(r)
 	return r.err()
 }
 

@@ -51,6 +51,7 @@ func (c *Config) check(r *report) {
 	for i, comp := range c.Components {
 		checkComponent(r, fmt.Sprintf("components[%d]", i), comp)
 	}
+	c.checkWebhooks(r)
 	for i, app := range c.Apps {
 		checkToken(r, fmt.Sprintf("apps[%d].token", i), app.Token, c.Components)
 	}
@@ -81,6 +82,7 @@ func checkTags(r *report, section reflect.Value, path string) {
 		switch {
 		case isSection(f.Type):
 			checkTags(r, v, at)
+		case v.Kind() == reflect.Slice && !isSection(f.Type.Elem()):
 		case v.Kind() == reflect.Slice:
 			for i := range v.Len() {
 				checkTags(r, v.Index(i), fmt.Sprintf("%s[%d]", at, i))

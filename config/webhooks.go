@@ -1,0 +1,123 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+)
+
+// What [Webhook.Payload] may be.
+const (
+	PayloadFull = "full"
+	PayloadThin = "thin"
+)
+
+// Webhook is an endpoint that results are delivered to.
+type Webhook struct {
+	// Name is what apps and producers call the endpoint: 1 to 64 letters, digits, - and _.
+	Name string `yaml:"name" jsonschema:"required,pattern=^[A-Za-z0-9_-]{1\\,64}$"`
+	// URL is where deliveries are posted. https; http is taken where allow_cidrs opens a range on purpose.
+	URL string `yaml:"url" jsonschema:"required"`
+	// Secrets sign deliveries, each of them with all: whsec_ and Base64 of 24 to 64 bytes (HMAC-SHA256), or whsk_ and
+	// Base64 of an ed25519 key. Each is env:NAME, file:PATH or the secret itself. To change one, give both for a while.
+	Secrets []Secret `yaml:"secrets" jsonschema:"required,minItems=1"`
+	// Payload is full, the records, or thin, their ids and links.
+	Payload string `yaml:"payload" default:"full" oneof:"full,thin"`
+	// BatchMax is how many results go into one delivery at most. 1 to 1000.
+	BatchMax int `yaml:"batch_max" default:"100" min:"1" max:"1000"`
+	// AllowCIDRs are address ranges that may be reached although they are not public, such as 10.1.0.0/16.
+	AllowCIDRs []string `yaml:"allow_cidrs,omitempty"`
+	// ClientCert is a certificate in PEM that the endpoint asks for: env:NAME, file:PATH or the text itself.
+	ClientCert Secret `yaml:"client_cert,omitzero"`
+	// ClientKey is the key of client_cert, in PEM: env:NAME, file:PATH or the text itself.
+	ClientKey Secret `yaml:"client_key,omitzero"`
+}
+
+// Webhook returns the settings of an endpoint.
+func (c *Config) Webhook(name string) (Webhook, bool) {
+	at := slices.IndexFunc(c.Webhooks, func(w Webhook) bool { return w.Name == name })
+	if at < 0 {
+		return Webhook{}, false
+	}
+	return c.Webhooks[at], true
+}
+
+var webhookName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`) // 64 is tasks.MaxNameBytes
+
+func (c *Config) checkWebhooks(r *report) {
+	first := map[string]int{}
+	for i, hook := range c.Webhooks {
+		at := fmt.Sprintf("webhooks[%d]", i)
+		if earlier, twice := first[hook.Name]; twice && hook.Name != "" {
+			r.refuse(join(at, "name"), "%s is the name of webhooks[%d] already", show(hook.Name), earlier)
+		} else {
+			first[hook.Name] = i
+		}
+		checkWebhook(r, at, hook)
+	}
+	for i, app := range c.Apps {
+		c.checkWebhookName(r, fmt.Sprintf("apps[%d].webhook", i), app.Webhook)
+	}
+	for i, component := range c.Components {
+		c.checkWebhookName(r, fmt.Sprintf("components[%d].authorizers.webhook", i), component.Authorizers.Webhook)
+	}
+}
+
+func (c *Config) checkWebhookName(r *report, path, name string) {
+	if _, found := c.Webhook(name); name != "" && !found {
+		r.refuse(path, "%s is the name of none of webhooks", show(name))
+	}
+}
+
+func checkWebhook(r *report, at string, hook Webhook) {
+	switch {
+	case hook.Name == "":
+		r.refuse(join(at, "name"), "missing")
+	case !webhookName.MatchString(hook.Name):
+		r.refuse(join(at, "name"), "must be 1 to 64 letters, digits, - or _, is %s", show(hook.Name))
+	}
+	if reason := wrongWebhookURL(hook); reason != "" {
+		r.refuse(join(at, "url"), "%s", reason)
+	}
+	if len(hook.Secrets) == 0 {
+		r.refuse(join(at, "secrets"), "missing; at least one is needed")
+	}
+	for i, cidr := range hook.AllowCIDRs {
+		if _, err := netip.ParsePrefix(cidr); err != nil {
+			r.refuse(fmt.Sprintf("%s.allow_cidrs[%d]", at, i), "must be a range such as 10.1.0.0/16, is %s", show(cidr))
+		}
+	}
+	if hook.ClientCert.IsZero() != hook.ClientKey.IsZero() {
+		r.refuse(join(at, "client_cert"), "client_cert and client_key belong together")
+	}
+}
+
+// wrongWebhookURL says what is wrong with an address, without quoting it: it may hold a token of the receiver's.
+func wrongWebhookURL(hook Webhook) string {
+	u, err := url.Parse(hook.URL)
+	switch {
+	case hook.URL == "":
+		return "missing"
+	case err != nil || u.Hostname() == "":
+		return "must be a URL such as https://example.com/hooks/cloudid"
+	case u.User != nil || u.Fragment != "":
+		return "must have neither user nor fragment"
+	case u.Scheme == "https" || u.Scheme == "http" && len(hook.AllowCIDRs) > 0:
+		return ""
+	default:
+		return "must be https; http is taken where allow_cidrs opens a range on purpose"
+	}
+}
+
+func (c *Config) resolveWebhooks(r *report) {
+	for i := range c.Webhooks {
+		hook, at := &c.Webhooks[i], fmt.Sprintf("webhooks[%d]", i)
+		for k := range hook.Secrets {
+			c.resolve(r, fmt.Sprintf("%s.secrets[%d]", at, k), &hook.Secrets[k], plausible)
+		}
+		c.resolve(r, join(at, "client_cert"), &hook.ClientCert, notRedacted)
+		c.resolve(r, join(at, "client_key"), &hook.ClientKey, notRedacted)
+	}
+}
