@@ -13,6 +13,7 @@ import "time"
 const (
 	QueueEvents   = "events"   // cloudIDs that a user has just produced
 	QueueBackfill = "backfill" // cloudIDs from a file
+	QueueWebhooks = "webhooks" // results on their way to an endpoint
 )
 
 // TypeResolve is the asynq type of a task that exchanges cloudIDs for their open data.

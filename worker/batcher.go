@@ -86,6 +86,17 @@ func (b *batcher) has(appID string) bool {
 	return b.lanes[appID] != nil
 }
 
+// app returns the settings of an app that has a lane.
+func (b *batcher) app(appID string) (App, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l := b.lanes[appID]
+	if l == nil {
+		return App{}, false
+	}
+	return l.app, true
+}
+
 // ask is a cloudID on its way into the batcher.
 type ask struct {
 	openID string

@@ -15,6 +15,8 @@ type resolution struct {
 	h       *resolver
 	taskID  string
 	payload tasks.ResolvePayload
+	known   bool  // whether the app is served
+	unknown error // why not
 
 	items   []item         // one per cloudID
 	asked   []int          // positions in items of what the batcher was given

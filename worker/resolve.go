@@ -34,7 +34,11 @@ type resolver struct {
 	results  store.Results
 	batcher  *batcher
 	shares   *shares
-	log      *slog.Logger
+
+	endpoints map[string]*endpoint
+	outbox    *outbox // nil = nothing is delivered
+
+	log *slog.Logger
 }
 
 // ProcessTask is one try of a task: claim its cloudIDs, end those past their lifetime, ask WeChat for the others, and
@@ -69,6 +73,7 @@ func (r *resolution) mayTry(within bool, now time.Time) error {
 }
 
 func (r *resolution) try(ctx context.Context) error {
+	r.known, r.unknown = r.h.apps.know(ctx, r.payload.AppID)
 	if err := r.claim(ctx); err != nil {
 		return r.storeTrouble(err)
 	}
@@ -82,8 +87,8 @@ func (r *resolution) try(ctx context.Context) error {
 // ask sends what is open through the batcher and saves the answers, several at a time.
 func (r *resolution) ask(ctx context.Context) error {
 	asks := r.asks()
-	if known, err := r.h.apps.know(ctx, r.payload.AppID); !known {
-		r.leaveOpen(err.Error())
+	if !r.known {
+		r.leaveOpen(r.unknown.Error())
 		asks = nil
 	}
 	if len(asks) == 0 {
@@ -122,6 +127,7 @@ func (r *resolution) save(ctx context.Context) error {
 	if len(r.unsaved) == 0 {
 		return nil
 	}
+	to, ends := r.address()
 	b := retry.WithMaxDuration(saveFor, retry.WithJitterPercent(50, retry.NewExponential(50*time.Millisecond)))
 	err := retry.Do(ctx, b, func(ctx context.Context) error {
 		return retry.RetryableError(r.h.results.Save(ctx, r.taskID, r.unsaved))
@@ -130,7 +136,29 @@ func (r *resolution) save(ctx context.Context) error {
 		return r.storeTrouble(err)
 	}
 	r.unsaved = r.unsaved[:0]
+	if ends > 0 {
+		r.h.outbox.notify(r.payload.AppID, to, ends)
+	}
 	return nil
+}
+
+// address tells the store where the ends among the unsaved records are to be delivered, and returns how many there are.
+func (r *resolution) address() (endpoint string, ends int) {
+	if r.h.outbox == nil {
+		return "", 0
+	}
+	app, _ := r.h.batcher.app(r.payload.AppID)
+	to := outletOf(r.h.endpoints, app, r.payload.Webhook)
+	if to.Endpoint == "" {
+		return "", 0
+	}
+	for i := range r.unsaved {
+		if rec := &r.unsaved[i]; rec.Status.Final() {
+			rec.Deliver = to
+			ends++
+		}
+	}
+	return to.Endpoint, ends
 }
 
 // storeTrouble sends the task back because the store does not answer. The records that are not saved are asked for

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"cloudidq/internal/webhook"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
 )
@@ -23,6 +24,14 @@ import (
 //	class rate                    pending           the same: the next minute
 //	class quota, app              pending           again when the app's pause has ended (pauseEnd)
 //	lifetime over                 expired           as class expired
+//
+//	answer of an endpoint         delivery          task
+//	2xx                           delivered         done
+//	410                           held              done; the endpoint is disabled, an operator replays
+//	anything else                 pending           again by webhook.Wait, counted as a failure
+//	…, five days of nothing else  held              done; the endpoint is disabled
+//	…, for the last time          exhausted         archived; an operator replays
+//	no attempt was made           pending           again soon, not counted
 //
 // Waiting is not failing: a task that comes back for quota, permission or another task's claim uses up no retry
 // (IsFailure is false) and the dashboard does not count it. Its end is the cloudIDs' own lifetime.
@@ -145,9 +154,12 @@ func archived(reason string) error {
 // to whole seconds.
 func retryDelay(retried int, err error, _ *asynq.Task) time.Duration {
 	again, ok := errors.AsType[*againError](err)
+	later, isLater := errors.AsType[*laterError](err)
 	switch {
 	case ok:
 		return again.capped(again.wait(retried)+rand.N(time.Second), time.Now())
+	case isLater:
+		return later.delay
 	case errors.Is(err, asynq.ErrLeaseExpired):
 		return 0 // its worker is dead; the cloudIDs have waited long enough
 	default:
@@ -170,6 +182,75 @@ func isFailure(err error) bool {
 	if again, ok := errors.AsType[*againError](err); ok {
 		return again.failure
 	}
+	if later, ok := errors.AsType[*laterError](err); ok {
+		return later.failure
+	}
 	// A crash or a stop of the worker is no fault of the task.
 	return !errors.Is(err, asynq.ErrLeaseExpired) && !errors.Is(err, context.Canceled)
+}
+
+// verdict is what becomes of a delivery.
+type verdict struct {
+	state   store.DeliveryState
+	delay   time.Duration // of the next attempt, while pending
+	reason  string        // why it is not delivered
+	disable string        // why its endpoint is disabled; empty = it is not
+	attempt *store.Attempt
+}
+
+// judge says what becomes of a delivery after its n-th attempt has failed, at an endpoint that was in a state before.
+func judge(n int, attempt webhook.Attempt, before store.EndpointState, now time.Time) verdict {
+	v := verdict{reason: fmt.Sprintf("attempt %d: %s", n, attempt.Class)}
+	if attempt.Status != 0 {
+		v.reason = fmt.Sprintf("attempt %d: %s (HTTP %d)", n, attempt.Class, attempt.Status)
+	}
+	var again bool
+	v.delay, again = webhook.Wait(n, attempt.RetryAfter)
+	switch {
+	case attempt.Class == webhook.Gone:
+		v.state, v.disable = store.DeliveryHeld, "it answered 410"
+	case webhook.Disable(before.FirstFailure.Time, before.LastFailure.Time, now):
+		v.state, v.disable = store.DeliveryHeld, "it has done nothing but fail for five days"
+	case again:
+		v.state = store.DeliveryPending
+	default:
+		v.state = store.DeliveryExhausted
+	}
+	return v
+}
+
+// err is what the queue hears.
+func (v verdict) err() error {
+	switch v.state {
+	case store.DeliveryPending:
+		return &laterError{reason: v.reason, delay: v.delay, failure: true}
+	case store.DeliveryExhausted:
+		return archived(v.reason + "; the last one, cloudidq deliveries replay begins anew")
+	default:
+		return nil
+	}
+}
+
+// laterError sends a delivery back to the queue.
+type laterError struct {
+	reason  string // the dashboard shows it: no address, no value
+	delay   time.Duration
+	failure bool // an attempt was made
+}
+
+// Error is what the dashboard shows.
+func (e *laterError) Error() string { return e.reason }
+
+// Delays of a delivery that was not tried.
+const (
+	delaySoon  = time.Second
+	delayLater = 30 * time.Second
+)
+
+func deliverSoon(reason string) error {
+	return &laterError{reason: reason, delay: delaySoon + rand.N(delaySoon)}
+}
+
+func deliverLater(reason string) error {
+	return &laterError{reason: reason, delay: delayLater + rand.N(delayLater/2)}
 }

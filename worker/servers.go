@@ -10,14 +10,21 @@ import (
 	"cloudidq/tasks"
 )
 
-// resolveQueues are the queues that hold cloudid:resolve tasks.
-var resolveQueues = [...]string{tasks.QueueEvents, tasks.QueueBackfill}
+// queues are those this worker takes tasks from.
+func (c *Config) queues() []string {
+	all := []string{tasks.QueueEvents, tasks.QueueBackfill}
+	if len(c.Webhooks) > 0 {
+		all = append(all, tasks.QueueWebhooks)
+	}
+	return all
+}
 
 // How often an empty queue is polled (the mean; asynq v0.26.0 processor.go:178-187 sleeps half to one and a half of
 // it). asynq's own second would be a third of the time a user waits for an event; a backfill is in no hurry.
 const (
 	pollEvents   = 20 * time.Millisecond
 	pollBackfill = 200 * time.Millisecond
+	pollWebhooks = 50 * time.Millisecond
 	// pollDelayed is how often tasks whose retry is due come back to their queue. asynq's 5 s are long in a life of
 	// 5 minutes.
 	pollDelayed = 500 * time.Millisecond
@@ -27,7 +34,7 @@ const (
 // them in turn; so each has one queue, and a queue has several servers, all over one Redis client.
 func (w *Worker) start() ([]*asynq.Server, error) {
 	var servers []*asynq.Server
-	for _, queue := range resolveQueues {
+	for _, queue := range w.cfg.queues() {
 		for _, slots := range split(w.slots(queue), w.cfg.Fetchers) {
 			srv := asynq.NewServerFromRedisClient(w.rdb, w.serverConfig(queue, slots))
 			if err := srv.Start(w.handler); err != nil {
@@ -42,8 +49,11 @@ func (w *Worker) start() ([]*asynq.Server, error) {
 
 func (w *Worker) serverConfig(queue string, slots int) asynq.Config {
 	poll := pollEvents
-	if queue == tasks.QueueBackfill {
+	switch queue {
+	case tasks.QueueBackfill:
 		poll = pollBackfill
+	case tasks.QueueWebhooks:
+		poll = pollWebhooks
 	}
 	return asynq.Config{
 		Concurrency:              slots,
@@ -61,7 +71,7 @@ func (w *Worker) serverConfig(queue string, slots int) asynq.Config {
 // slots is the share of Concurrency that belongs to a queue, at least one.
 func (w *Worker) slots(queue string) int {
 	var sum int
-	for _, q := range resolveQueues {
+	for _, q := range w.cfg.queues() {
 		sum += max(1, w.cfg.Shares[q])
 	}
 	return max(1, w.cfg.Concurrency*max(1, w.cfg.Shares[queue])/sum)
@@ -70,7 +80,7 @@ func (w *Worker) slots(queue string) int {
 // allSlots is slots for every queue.
 func (w *Worker) allSlots() map[string]int {
 	all := make(map[string]int)
-	for _, queue := range resolveQueues {
+	for _, queue := range w.cfg.queues() {
 		all[queue] = w.slots(queue)
 	}
 	return all

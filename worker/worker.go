@@ -36,6 +36,8 @@ type App struct {
 	MaxInFlight int           // requests of this app at once, in this process
 	// RatePerMinute bounds the requests of all processes together; 0 = no bound of ours.
 	RatePerMinute int
+	// Webhook names the endpoint of results whose task names none; empty = they are only stored.
+	Webhook string
 }
 
 // Parts are what a Worker works with. They stay the caller's to close, after Run.
@@ -50,12 +52,15 @@ type Parts struct {
 	Rates   rates  // nil if no app has a RatePerMinute
 	// Authorizers finds apps that Config.Apps does not list: those of the merchants of third-party platforms. nil = none.
 	Authorizers authorizers
-	Log         *slog.Logger
+	// Deliveries is where Results leaves what is to be delivered; nil = nothing is.
+	Deliveries deliveries
+	Log        *slog.Logger
 }
 
 // Config are the settings of a Worker.
 type Config struct {
 	Apps     []App
+	Webhooks []Webhook
 	Lifetime time.Duration // of a cloudID, from obtained_at
 	// Shares divides Concurrency among the queues, so that none can take another's slots.
 	Shares          map[string]int
@@ -72,12 +77,13 @@ type Worker struct {
 	pauser  *pauser
 	handler asynq.Handler
 	rescuer *rescuer
+	outbox  *outbox // nil = nothing is delivered
 	log     *slog.Logger
 }
 
 // New returns a worker that has not started.
 func New(cfg Config, parts Parts) (*Worker, error) {
-	if err := cfg.validate(); err != nil {
+	if err := cfg.validate(parts); err != nil {
 		return nil, err
 	}
 	parts.Queue.AddHook(outageBrake{})
@@ -86,21 +92,28 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 	w := &Worker{
 		cfg: cfg, rdb: parts.Queue, batcher: b, log: parts.Log,
 		pauser:  newPauser(parts.Pauses, b, parts.Log),
-		rescuer: &rescuer{rdb: parts.Queue, queues: resolveQueues[:], log: parts.Log},
+		rescuer: &rescuer{rdb: parts.Queue, queues: cfg.queues(), log: parts.Log},
 	}
+	endpoints := newEndpoints(cfg.Webhooks, w.slots(tasks.QueueWebhooks))
 	mux := asynq.NewServeMux()
 	mux.Use(recoverPanics(parts.Log))
+	if parts.Deliveries != nil {
+		w.outbox = newOutbox(parts.Deliveries, asynq.NewClientFromRedisClient(parts.Queue), endpoints, parts.Log)
+	}
+	if len(endpoints) > 0 {
+		mux.Handle(tasks.TypeDeliver, &deliverer{deliveries: parts.Deliveries, endpoints: endpoints, log: parts.Log})
+	}
 	several := len(cfg.Apps) > 1 || parts.Authorizers != nil
 	mux.Handle(tasks.TypeResolve, &resolver{
 		apps:     &directory{batcher: b, authorizers: parts.Authorizers},
 		lifetime: cfg.Lifetime, results: parts.Results, batcher: b, shares: newShares(several, w.allSlots()),
-		log: parts.Log,
+		endpoints: endpoints, outbox: w.outbox, log: parts.Log,
 	})
 	w.handler = mux
 	return w, nil
 }
 
-func (c *Config) validate() error {
+func (c *Config) validate(parts Parts) error {
 	var faults []error
 	positive := func(name string, value int) {
 		if value < 1 {
@@ -114,6 +127,12 @@ func (c *Config) validate() error {
 	}
 	for _, app := range c.Apps {
 		faults = append(faults, app.validate())
+	}
+	if len(c.Webhooks) > 0 && parts.Deliveries == nil {
+		faults = append(faults, errors.New("worker: Webhooks need Deliveries"))
+	}
+	for _, hook := range c.Webhooks {
+		faults = append(faults, hook.validate())
 	}
 	return errors.Join(faults...)
 }
@@ -140,6 +159,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	var g errgroup.Group
 	g.Go(func() error { w.rescuer.run(besides); return nil })
 	g.Go(func() error { w.pauser.run(besides); return nil })
+	if w.outbox != nil {
+		g.Go(func() error { w.outbox.run(besides); return nil })
+	}
 
 	w.log.Info("the worker is up", "apps", len(w.cfg.Apps), "concurrency", w.cfg.Concurrency, "servers", len(servers))
 	<-ctx.Done()

@@ -1,0 +1,176 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/sethvargo/go-retry"
+
+	"cloudidq/internal/webhook"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+// deliverer handles webhook:deliver: one attempt at one delivery.
+type deliverer struct {
+	deliveries deliveries
+	endpoints  map[string]*endpoint
+	log        *slog.Logger
+}
+
+// ProcessTask makes an attempt. It returns nil when the delivery needs no further one, or an error that tells asynq when
+// to come back.
+func (d *deliverer) ProcessTask(ctx context.Context, task *asynq.Task) error {
+	id, err := tasks.ParseDeliver(task.Payload())
+	if err != nil {
+		return archived(err.Error())
+	}
+	delivery, err := d.deliveries.Load(ctx, id)
+	switch {
+	case errors.Is(err, store.ErrNoDelivery): // erased, or older than anything is kept
+		return d.deliveries.Forget(ctx, id)
+	case errors.Is(err, store.ErrUnreadable):
+		return deliverLater("it is sealed under a key that this worker does not have")
+	case err != nil:
+		return d.storeTrouble(ctx, err)
+	case delivery.State != store.DeliveryPending:
+		return nil
+	}
+	e := d.endpoints[delivery.Endpoint]
+	if e == nil {
+		return deliverLater("no webhook of its name is configured in this worker")
+	}
+	state, err := d.deliveries.Endpoint(ctx, e.Name)
+	if err != nil {
+		return d.storeTrouble(ctx, err)
+	}
+	if !state.Disabled.IsZero() {
+		return d.settle(ctx, &delivery, verdict{state: store.DeliveryHeld})
+	}
+	return d.attempt(ctx, e, &delivery, state)
+}
+
+// attempt sends the delivery if the endpoint's slots and its breaker let it.
+func (d *deliverer) attempt(ctx context.Context, e *endpoint, delivery *store.Delivery, state store.EndpointState) error {
+	leave, free := e.enter()
+	if !free {
+		return deliverSoon("its endpoint is busy")
+	}
+	defer leave()
+	tell, err := e.breaker.Allow()
+	if err != nil {
+		return deliverLater("its endpoint has not answered for a while")
+	}
+	begun := time.Now()
+	attempt := e.Sender.Send(ctx, delivery.MessageID(), body(delivery))
+	tell(breakerFault(attempt.Class))
+	d.logAttempt(ctx, delivery, attempt)
+	if attempt.Class == webhook.Canceled {
+		return context.Canceled
+	}
+	v, err := d.judge(ctx, e, delivery, attempt, state)
+	if err != nil {
+		return d.storeTrouble(ctx, err)
+	}
+	v.attempt = &store.Attempt{
+		At: store.At(begun), Status: attempt.Status, Class: string(attempt.Class), DurationMS: attempt.Duration.Milliseconds(),
+	}
+	return d.settle(ctx, delivery, v)
+}
+
+// errNobodyThere feeds the breaker.
+var errNobodyThere = errors.New("the endpoint does not take deliveries")
+
+// breakerFault tells the breaker of attempts that cost time and would of the next delivery as well. A receiver that
+// refuses one delivery may take another.
+func breakerFault(class webhook.Class) error {
+	switch class {
+	case webhook.OK, webhook.Refused, webhook.Gone, webhook.Canceled:
+		return nil
+	default:
+		return errNobodyThere
+	}
+}
+
+// judge keeps the books of the endpoint and lets retry.go decide.
+func (d *deliverer) judge(
+	ctx context.Context, e *endpoint, delivery *store.Delivery, attempt webhook.Attempt, state store.EndpointState,
+) (verdict, error) {
+	now := time.Now()
+	if attempt.Class == webhook.OK {
+		if !state.FirstFailure.IsZero() {
+			if err := d.deliveries.EndpointOK(ctx, e.Name); err != nil {
+				return verdict{}, err
+			}
+		}
+		return verdict{state: store.DeliveryDelivered}, nil
+	}
+	before, err := d.deliveries.EndpointFailed(ctx, e.Name, now)
+	if err != nil {
+		return verdict{}, err
+	}
+	v := judge(delivery.Tried+1, attempt, before, now)
+	if v.disable == "" {
+		return v, nil
+	}
+	d.log.Error("a webhook endpoint is disabled; its deliveries are kept for replay", "endpoint", e.Name, "reason", v.disable)
+	return v, d.deliveries.Disable(ctx, e.Name, v.disable, now)
+}
+
+// settle writes down what became of the delivery. While the store is away it is tried again for a while: what has been
+// delivered would else be sent once more, under the same id.
+func (d *deliverer) settle(ctx context.Context, delivery *store.Delivery, v verdict) error {
+	next := time.Now().Add(v.delay)
+	b := retry.WithMaxDuration(saveFor, retry.WithJitterPercent(50, retry.NewExponential(50*time.Millisecond)))
+	err := retry.Do(ctx, b, func(ctx context.Context) error {
+		return retry.RetryableError(d.deliveries.Settle(ctx, delivery.ID, v.state, next, v.attempt, v.attempt != nil))
+	})
+	if err != nil {
+		return d.storeTrouble(ctx, err)
+	}
+	return v.err()
+}
+
+func (d *deliverer) storeTrouble(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	d.log.Error("the store does not answer", "error", err)
+	return deliverSoon("the store does not answer")
+}
+
+// logAttempt writes the one line of an attempt: neither address nor content.
+func (d *deliverer) logAttempt(ctx context.Context, delivery *store.Delivery, a webhook.Attempt) {
+	level := slog.LevelDebug
+	if a.Class != webhook.OK {
+		level = slog.LevelInfo
+	}
+	d.log.LogAttrs(ctx, level, "deliver", slog.String("delivery", delivery.ID), slog.String("endpoint", delivery.Endpoint),
+		slog.String("appid", delivery.AppID), slog.Int("results", len(delivery.Items)), slog.Int("attempt", delivery.Tried+1),
+		slog.String("class", string(a.Class)), slog.Int("status", a.Status), slog.Duration("took", a.Duration))
+}
+
+// body is the message of a delivery, made of nothing but what is stored, so that it is the same at every attempt.
+// It must stay as it is: a delivery may be begun by one version and tried again by the next.
+func body(d *store.Delivery) []byte {
+	created, _ := d.Created.MarshalJSON() // of our own making
+	size := 128
+	for _, item := range d.Items {
+		size += len(item) + 1
+	}
+	b := append(make([]byte, 0, size), `{"type":"resolutions.finished","timestamp":`...)
+	b = append(b, created...)
+	b = append(b, `,"data":{"appid":"`...)
+	b = append(b, d.AppID...) // letters, digits, - and _
+	b = append(b, `","results":[`...)
+	for i, item := range d.Items {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, item...)
+	}
+	return append(b, "]}}"...)
+}

@@ -1,0 +1,102 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+
+	"cloudidq/internal/webhook"
+	"cloudidq/store"
+)
+
+// Webhook is an endpoint that results are delivered to.
+type Webhook struct {
+	Name     string
+	Sender   sender
+	Thin     bool // ids and links instead of records
+	BatchMax int  // results in one delivery
+}
+
+// sender is the part of [webhook.Sender] that the worker uses.
+type sender interface {
+	Send(ctx context.Context, id string, body []byte) webhook.Attempt
+}
+
+// deliveries is the part of [store.Deliveries] that the worker uses.
+type deliveries interface {
+	Apps(ctx context.Context) ([]string, error)
+	Outlets(ctx context.Context, appID string) ([]string, error)
+	Cut(ctx context.Context, appID, endpoint string, maximum int) (id string, left int, err error)
+	Due(ctx context.Context, appID string, by time.Time, again time.Duration, limit int) ([]string, error)
+	Load(ctx context.Context, id string) (store.Delivery, error)
+	Settle(ctx context.Context, id string, state store.DeliveryState, next time.Time, a *store.Attempt, counts bool) error
+	Forget(ctx context.Context, id string) error
+	Endpoint(ctx context.Context, name string) (store.EndpointState, error)
+	EndpointOK(ctx context.Context, name string) error
+	EndpointFailed(ctx context.Context, name string, now time.Time) (store.EndpointState, error)
+	Disable(ctx context.Context, name, reason string, now time.Time) error
+}
+
+// endpoint is a Webhook at work: it has its own breaker and a bound on its attempts at once, so that one that hangs
+// leaves slots to the others.
+type endpoint struct {
+	Webhook
+	slots   chan struct{}
+	breaker *gobreaker.TwoStepCircuitBreaker[struct{}]
+}
+
+// The breaker of an endpoint opens after so many attempts in a row that found nobody who takes deliveries.
+const (
+	endpointTrips = 5
+	endpointOpen  = 30 * time.Second
+)
+
+// newEndpoints gives each endpoint half of the queue's slots at most, if there are several.
+func newEndpoints(hooks []Webhook, slots int) map[string]*endpoint {
+	if len(hooks) > 1 {
+		slots = max(1, slots/2)
+	}
+	endpoints := make(map[string]*endpoint, len(hooks))
+	for _, hook := range hooks {
+		endpoints[hook.Name] = &endpoint{
+			Webhook: hook, slots: make(chan struct{}, slots),
+			breaker: gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
+				Timeout:     endpointOpen,
+				ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= endpointTrips },
+			}),
+		}
+	}
+	return endpoints
+}
+
+// enter takes a slot, and reports false if none is free.
+func (e *endpoint) enter() (leave func(), ok bool) {
+	select {
+	case e.slots <- struct{}{}:
+		return func() { <-e.slots }, true
+	default:
+		return nil, false
+	}
+}
+
+// outletOf is where the results of an app go: to the endpoint that a task names, or to the app's.
+func outletOf(endpoints map[string]*endpoint, app App, named string) store.Outlet {
+	name := named
+	if name == "" {
+		name = app.Webhook
+	}
+	if e := endpoints[name]; e != nil {
+		return store.Outlet{Endpoint: name, Thin: e.Thin}
+	}
+	// A task may name an endpoint that another worker knows, or that comes with the next start.
+	return store.Outlet{Endpoint: name}
+}
+
+func (h *Webhook) validate() error {
+	if h.Name == "" || h.Sender == nil || h.BatchMax < 1 {
+		return fmt.Errorf("worker: webhook %q: Name and Sender must be set, and BatchMax be at least 1", h.Name)
+	}
+	return nil
+}
