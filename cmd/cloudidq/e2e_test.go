@@ -115,7 +115,7 @@ func (s *site) queueErrors(t *testing.T) string {
 	t.Helper()
 	inspector := asynq.NewInspectorFromRedisClient(s.redis.Client(t))
 	var all strings.Builder
-	for _, queue := range []string{tasks.QueueEvents, tasks.QueueBackfill} {
+	for _, queue := range []string{tasks.QueueEvents, tasks.QueueBackfill, tasks.QueueWebhooks} {
 		for _, list := range []func(string, ...asynq.ListOption) ([]*asynq.TaskInfo, error){
 			inspector.ListRetryTasks, inspector.ListArchivedTasks, inspector.ListPendingTasks,
 		} {

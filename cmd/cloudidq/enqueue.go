@@ -21,6 +21,7 @@ type enqueueFlags struct {
 	queue      string
 	obtainedAt string
 	reference  string
+	webhook    string
 	wait       time.Duration
 }
 
@@ -41,6 +42,7 @@ func newEnqueue(s streams) *cobra.Command {
 	flags.StringVar(&f.queue, "queue", tasks.QueueEvents, "queue: events or backfill")
 	flags.StringVar(&f.obtainedAt, "obtained-at", "", "when the front end got them, as 2026-11-22T08:00:00Z (default now)")
 	flags.StringVar(&f.reference, "reference", "", "your own key, which comes back in the records")
+	flags.StringVar(&f.webhook, "webhook", "", "the endpoint to deliver the results to, instead of the app's")
 	flags.DurationVar(&f.wait, "wait", 0, "wait that long for the records and print them")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		cfg, err := config.Load(*f.config, s.lookupEnv)
@@ -84,13 +86,16 @@ func (f *enqueueFlags) request(cfg *config.Config, cloudIDs []string) (tasks.Req
 		}
 		obtained = t
 	}
+	if _, found := cfg.Webhook(f.webhook); f.webhook != "" && !found {
+		faults = append(faults, errors.New("--webhook is not among the webhooks of the configuration"))
+	}
 	if f.wait < 0 {
 		faults = append(faults, errors.New("--wait is negative"))
 	}
 	if len(faults) > 0 {
 		return tasks.Request{}, usageError{errors.Join(faults...)}
 	}
-	req := tasks.Request{AppID: f.appID, Queue: f.queue}
+	req := tasks.Request{AppID: f.appID, Queue: f.queue, Webhook: f.webhook}
 	for _, id := range cloudIDs {
 		req.Items = append(req.Items, tasks.Item{
 			CloudID: id, OpenID: f.openID, ObtainedAt: obtained, Reference: f.reference,

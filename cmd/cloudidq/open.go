@@ -50,14 +50,31 @@ func withResults(
 
 // openResults returns the store of the configuration, over rdb where that is where it is.
 func openResults(cfg *config.Config, rdb redis.UniversalClient) (store.Results, error) {
-	var keyset *store.Keyset
-	if cfg.Store.Encryption == config.EncryptionKeyset {
-		var err error
-		if keyset, err = store.ParseKeyset(cfg.Store.Keyset.Text().Reveal()); err != nil {
-			return nil, usagef("store.keyset: %w; `cloudidq keys new` prints one", err)
-		}
+	sealed, err := sealing(cfg)
+	if err != nil {
+		return nil, err
 	}
-	return store.NewRedis(rdb, cfg.Store.ResultTTL, store.Sealed(keyset)), nil
+	return store.NewRedis(rdb, cfg.Store.ResultTTL, sealed), nil
+}
+
+// openDeliveries returns what is on its way to webhooks.
+func openDeliveries(cfg *config.Config, rdb redis.UniversalClient) (*store.Deliveries, error) {
+	sealed, err := sealing(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return store.NewDeliveries(rdb, sealed), nil
+}
+
+func sealing(cfg *config.Config) (store.Option, error) {
+	if cfg.Store.Encryption == config.EncryptionOff {
+		return store.Sealed(nil), nil
+	}
+	keyset, err := store.ParseKeyset(cfg.Store.Keyset.Text().Reveal())
+	if err != nil {
+		return nil, usagef("store.keyset: %w; `cloudidq keys new` prints one", err)
+	}
+	return store.Sealed(keyset), nil
 }
 
 // openRedis returns a client that has reached its Redis. The caller closes it.

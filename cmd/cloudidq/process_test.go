@@ -135,6 +135,8 @@ type site struct {
 	apiURL string
 	config string
 
+	appSettings string // more settings of app A
+
 	said    []*process // whose output must hold nothing private
 	planted []string   // what it must not hold, besides what always is private
 }
@@ -176,10 +178,10 @@ func (s *site) configure(t *testing.T, more string) {
 store: {keyset: "env:KEYSET_A"}
 wechat: {base_url: %q, timeout: 2s}
 apps:
-  - {appid: %s, token: {mode: stable, secret: "env:SECRET_A"}}
+  - {appid: %s, token: {mode: stable, secret: "env:SECRET_A"}%s}
   - {appid: %s, token: {mode: stable, secret: "env:SECRET_A"}, group_by: app}
 log: {level: debug}
-%s`, s.redis.Addr, s.url, appA, appB, more)
+%s`, s.redis.Addr, s.url, appA, s.appSettings, appB, more)
 	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

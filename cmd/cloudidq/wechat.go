@@ -81,7 +81,7 @@ func workerApp(appID string, tokens wechat.TokenSource, calls config.Calls) work
 	return worker.App{
 		AppID: appID, Tokens: tokens, GroupByApp: calls.GroupBy == config.GroupByApp,
 		BatchMax: calls.BatchMax, BatchLinger: calls.BatchLinger, MaxInFlight: calls.MaxInFlight,
-		RatePerMinute: calls.RatePerMinute,
+		RatePerMinute: calls.RatePerMinute, Webhook: calls.Webhook,
 	}
 }
 

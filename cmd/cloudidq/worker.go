@@ -59,23 +59,35 @@ func runWorker(ctx context.Context, s streams, cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
+	deliveries, err := openDeliveries(cfg, results)
+	if err != nil {
+		return err
+	}
+	webhooks, closeWebhooks, err := openWebhooks(cfg)
+	if err != nil {
+		return err
+	}
+	defer closeWebhooks()
 	parts := worker.Parts{
-		Queue:   queue,
-		Results: records,
-		WeChat:  access.client,
-		Pauses:  store.NewPauses(results),
-		Rates:   store.NewRates(results),
-		Log:     log,
+		Queue:      queue,
+		Results:    records,
+		Deliveries: deliveries,
+		WeChat:     access.client,
+		Pauses:     store.NewPauses(results),
+		Rates:      store.NewRates(results),
+		Log:        log,
 	}
 	if len(cfg.Components) > 0 {
 		parts.Authorizers = authorizers{access, cfg.Components}
 	}
 	w, err := worker.New(worker.Config{
 		Apps:     apps,
+		Webhooks: webhooks,
 		Lifetime: cfg.CloudIDLifetime,
 		Shares: map[string]int{
 			tasks.QueueEvents:   cfg.Queues.Events,
 			tasks.QueueBackfill: cfg.Queues.Backfill,
+			tasks.QueueWebhooks: cfg.Queues.Webhooks,
 		},
 		Concurrency:     cfg.Worker.Concurrency,
 		Fetchers:        cfg.Worker.Fetchers,
