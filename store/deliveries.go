@@ -52,6 +52,7 @@ type Attempt struct {
 	At         Time   `json:"at"`
 	Status     int    `json:"status,omitempty"` // of HTTP; 0 without an answer
 	Class      string `json:"class"`
+	Error      string `json:"error,omitempty"` // what Class means
 	DurationMS int64  `json:"duration_ms"`
 }
 

@@ -76,7 +76,8 @@ func (d *deliverer) attempt(ctx context.Context, e *endpoint, delivery *store.De
 		return d.storeTrouble(ctx, err)
 	}
 	v.attempt = &store.Attempt{
-		At: store.At(begun), Status: attempt.Status, Class: string(attempt.Class), DurationMS: attempt.Duration.Milliseconds(),
+		At: store.At(begun), Status: attempt.Status, Class: string(attempt.Class),
+		Error: attempt.Class.Explain(), DurationMS: attempt.Duration.Milliseconds(),
 	}
 	return d.settle(ctx, delivery, v)
 }

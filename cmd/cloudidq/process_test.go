@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -136,6 +137,7 @@ type site struct {
 	config string
 
 	appSettings string // more settings of app A
+	redisAddr   string // for the configuration, if not that of redis
 
 	said    []*process // whose output must hold nothing private
 	planted []string   // what it must not hold, besides what always is private
@@ -181,7 +183,7 @@ apps:
   - {appid: %s, token: {mode: stable, secret: "env:SECRET_A"}%s}
   - {appid: %s, token: {mode: stable, secret: "env:SECRET_A"}, group_by: app}
 log: {level: debug}
-%s`, s.redis.Addr, s.url, appA, s.appSettings, appB, more)
+%s`, cmp.Or(s.redisAddr, s.redis.Addr), s.url, appA, s.appSettings, appB, more)
 	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

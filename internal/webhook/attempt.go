@@ -32,6 +32,22 @@ const (
 	Canceled  Class = "canceled" // by the caller: not the endpoint's fault
 )
 
+// Explain says what a class means to an operator; empty for OK.
+func (c Class) Explain() string { return explanations[c] }
+
+var explanations = map[Class]string{
+	Gone:      "the endpoint answered 410: it wants nothing any more",
+	Slow:      "the endpoint is busy",
+	Refused:   "the endpoint refused it; redirects are not followed",
+	Forbidden: "the address is not public; allow_cidrs opens a range on purpose, metadata services stay closed",
+	DNS:       "the name of the endpoint cannot be resolved",
+	Connect:   "nobody answers at the address",
+	TLS:       "no TLS connection comes about",
+	Reset:     "the connection ended without an answer",
+	Timeout:   "no answer came in time",
+	Canceled:  "the worker stopped",
+}
+
 // Attempt is what came of one. Neither body nor headers of the answer are kept, nor the text of a transport error: to
 // show them would make cloudidq a way to look into its network.
 type Attempt struct {

@@ -68,6 +68,9 @@ func TestSend_Classes(t *testing.T) {
 			w.WriteHeader(status)
 		})
 		got := sender(t, webhook.Endpoint{URL: server.URL, AllowCIDRs: loopback}).Send(t.Context(), "msg_1", nil)
+		if (got.Class == webhook.OK) != (got.Class.Explain() == "") {
+			t.Errorf("%s means %q", got.Class, got.Class.Explain())
+		}
 		if got.Class != want || got.Status != status || got.RetryAfter != 2*time.Minute {
 			t.Errorf("%d: %+v, want %s", status, got, want)
 		}
@@ -145,7 +148,7 @@ func TestSend_ReceiverThatWastesOurTime(t *testing.T) {
 				time.Sleep(5 * time.Millisecond)
 			}
 		},
-		"HugeBody": func(w http.ResponseWriter, r *http.Request) {
+		"HugeBody": func(w http.ResponseWriter, _ *http.Request) {
 			for range 10 << 10 {
 				n, err := w.Write(make([]byte, 1<<10))
 				if sent.Add(int64(n)); err != nil {

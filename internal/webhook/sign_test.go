@@ -103,7 +103,7 @@ func TestParseKey_Faults(t *testing.T) {
 func FuzzParseKey(f *testing.F) {
 	f.Add(specSecret)
 	f.Add("whsk_")
-	f.Fuzz(func(t *testing.T, text string) {
+	f.Fuzz(func(_ *testing.T, text string) {
 		k, err := webhook.ParseKey(secret.New(text))
 		if err == nil {
 			webhook.Sign([]webhook.Key{k}, "id", time.Unix(0, 0), nil)

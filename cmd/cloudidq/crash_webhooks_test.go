@@ -1,0 +1,134 @@
+package main
+
+import (
+	"bytes"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"cloudidq/internal/wechat/wechattest"
+)
+
+// tripwire stands between a process and its Redis. The process dies, as by SIGKILL, in the moment in which it sends a
+// command that holds a mark, and the command does not arrive.
+type tripwire struct {
+	addr string
+	mark []byte
+
+	mu      sync.Mutex
+	kill    func() // guarded by mu
+	tripped chan struct{}
+}
+
+func newTripwire(t *testing.T, redis, mark string) *tripwire {
+	t.Helper()
+	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &tripwire{addr: ln.Addr().String(), mark: []byte(mark), tripped: make(chan struct{})}
+	var pumps sync.WaitGroup
+	pumps.Go(func() {
+		for {
+			client, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			pumps.Go(func() { w.serve(client, redis) })
+		}
+	})
+	t.Cleanup(func() { _ = ln.Close(); pumps.Wait() })
+	return w
+}
+
+func (w *tripwire) serve(client net.Conn, redis string) {
+	defer func() { _ = client.Close() }()
+	server, err := net.Dial("tcp", redis) //nolint:noctx // ends with the client's connection
+	if err != nil {
+		return
+	}
+	var back sync.WaitGroup
+	back.Go(func() { w.pump(client, server, nil) })
+	w.pump(server, client, w.mark)
+	_ = server.Close()
+	_ = client.Close()
+	back.Wait()
+}
+
+// pump copies until one side ends, or until the mark is read.
+func (w *tripwire) pump(to, from net.Conn, mark []byte) {
+	buffer, tail := make([]byte, 64<<10), []byte(nil)
+	for {
+		n, err := from.Read(buffer)
+		seen := append(tail, buffer[:n]...)
+		if len(mark) > 0 && bytes.Contains(seen, mark) && w.trip() {
+			return
+		}
+		tail = append([]byte(nil), seen[max(0, len(seen)-len(mark)):]...)
+		if _, writeErr := to.Write(buffer[:n]); err != nil || writeErr != nil {
+			return
+		}
+	}
+}
+
+// trip kills the process, once.
+func (w *tripwire) trip() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.kill == nil {
+		return false
+	}
+	w.kill()
+	w.kill = nil
+	close(w.tripped)
+	return true
+}
+
+func (w *tripwire) arm(p *process) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.kill = p.kill
+}
+
+// A worker that dies between any two steps from the save to the acknowledgement leaves one delivery, under one id.
+func TestWebhooks_CrashAtEachStep(t *testing.T) {
+	for step, mark := range map[string]string{
+		"SavedAndNotCut":         ":o:orders",
+		"CutAndNotEnqueued":      "asynq:{webhooks}:t:msg_",
+		"EnqueuedAndNotSent":     "cloudidq:endpoint:orders",
+		"ReceivedAndNotAnswered": "",
+		"AnsweredAndNotSettled":  `"class":"ok"`,
+		"SettledNotAcknowledged": "asynq:{webhooks}:processed",
+	} {
+		t.Run(step, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, wechattest.Config{Seed: 12})
+			wire := newTripwire(t, s.redis.Addr, mark)
+			r := newReceiver(t, func(_ int, rw http.ResponseWriter) {
+				if mark == "" && wire.trip() {
+					rw.WriteHeader(http.StatusServiceUnavailable) // nobody hears it
+				}
+			})
+			r.listen()
+			s.appSettings, s.redisAddr = ", webhook: orders", wire.addr
+			s.configure(t, r.settings(""))
+			twin := s.twin(t)
+			victim := s.worker(t)
+			wire.arm(victim)
+			taps := s.enqueueMany(t, twin, 30, 10)
+			select {
+			case <-wire.tripped:
+			case <-time.After(longs):
+				t.Fatalf("the worker has not come to the step; it said: %s", victim.err.String())
+			}
+			s.redisAddr = ""
+			s.configure(t, r.settings(""))
+			s.worker(t)
+			waitFor(t, "all results to be delivered", func() bool { return r.arrived() == len(taps) })
+			waitFor(t, "the deliveries to be settled", func() bool { return s.unsettled(t) == 0 })
+			r.checkAgainst(twin, taps)
+		})
+	}
+}

@@ -1,0 +1,250 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"cloudidq/internal/wechat/wechattest"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+// listed are the deliveries as an operator sees them.
+func (s *site) listed(t *testing.T, args ...string) []store.Delivery {
+	t.Helper()
+	list := start(t, append([]string{"deliveries", "list", "--config", s.config, "--json", "--limit", "0"}, args...)...)
+	if status := list.status(t); status != 0 {
+		t.Fatalf("deliveries list: exit %d: %s", status, list.err.String())
+	}
+	return deliveriesOf(t, list.out.String())
+}
+
+func deliveriesOf(t *testing.T, text string) []store.Delivery {
+	t.Helper()
+	var all []store.Delivery
+	for line := range strings.Lines(text) {
+		var d store.Delivery
+		if err := json.Unmarshal([]byte(line), &d); err != nil {
+			t.Fatalf("not NDJSON: %v: %s", err, text)
+		}
+		all = append(all, d)
+	}
+	return all
+}
+
+// unsettled counts the deliveries that have not arrived.
+func (s *site) unsettled(t *testing.T) int {
+	t.Helper()
+	n := 0
+	err := store.NewDeliveries(s.redis.Client(t)).List(t.Context(), store.Filter{}, func(d store.Delivery) bool {
+		if d.State != store.DeliveryDelivered {
+			n++
+		}
+		return true
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// hurry lets deliveries that wait for their next attempt be tried now, as the dashboard's button does. The schedule is
+// hours long.
+func (s *site) hurry(t *testing.T) {
+	t.Helper()
+	_, err := asynq.NewInspectorFromRedisClient(s.redis.Client(t)).RunAllRetryTasks(tasks.QueueWebhooks)
+	if err != nil && !strings.Contains(err.Error(), "does not exist") {
+		t.Fatal(err)
+	}
+}
+
+// The receiver is away for a while, then refuses twice, then takes everything: one id and the same bytes for each
+// delivery, which the receiver holds against each other.
+func TestWebhooks_ReceiverIsDown(t *testing.T) {
+	down := 3 * time.Second
+	if text := os.Getenv("CLOUDIDQ_TEST_DOWN"); text != "" { // such as 60s
+		down, _ = time.ParseDuration(text)
+	}
+	s := newSite(t, wechattest.Config{Seed: 13})
+	twin := s.twin(t)
+	r := newReceiver(t, func(n int, w http.ResponseWriter) {
+		if n <= 2 {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	})
+	s.appSettings = ", webhook: orders"
+	s.configure(t, r.settings(", batch_max: 50"))
+	s.worker(t)
+	taps := s.enqueueMany(t, twin, 150, 50)
+	begun := time.Now()
+	waitFor(t, "the time without a receiver", func() bool {
+		s.hurry(t)
+		return time.Since(begun) >= down
+	})
+	waiting := s.listed(t, "--status", "pending")
+	if len(waiting) < 3 || waiting[0].Tried == 0 && waiting[1].Tried == 0 && waiting[2].Tried == 0 {
+		t.Errorf("while the receiver is away: %+v, want deliveries that have been tried", waiting)
+	}
+	r.listen()
+	waitFor(t, "all results to be delivered", func() bool {
+		s.hurry(t)
+		return r.arrived() == len(taps)
+	})
+	r.checkAgainst(twin, taps)
+	if r.requests != len(r.bodies)+2 {
+		t.Errorf("%d requests of %d deliveries, want two refused ones", r.requests, len(r.bodies))
+	}
+	waitFor(t, "the deliveries to be settled", func() bool { return s.unsettled(t) == 0 })
+	for _, d := range s.listed(t) {
+		if d.State != store.DeliveryDelivered {
+			t.Errorf("%+v, want it delivered", d)
+		}
+	}
+	s.checkPrivate(t, taps)
+}
+
+// An endpoint that is gone is asked no more, keeps what it has missed, and gets it when an operator says so.
+func TestWebhooks_GoneAndReplayed(t *testing.T) {
+	s := newSite(t, wechattest.Config{Seed: 14})
+	twin := s.twin(t)
+	var back atomic.Bool
+	r := newReceiver(t, func(_ int, w http.ResponseWriter) {
+		if !back.Load() {
+			w.WriteHeader(http.StatusGone)
+		}
+	})
+	r.listen()
+	s.appSettings = ", webhook: orders"
+	s.configure(t, r.settings(", batch_max: 10"))
+	s.worker(t)
+	taps := s.enqueueMany(t, twin, 100, 50)
+	waitFor(t, "the deliveries to be held", func() bool {
+		held := 0
+		for _, d := range s.listed(t, "--endpoint", "orders", "--status", "held") {
+			held += d.Results
+		}
+		return held == len(taps)
+	})
+	asked := r.requests
+	if asked == 0 || asked > 20 {
+		t.Errorf("%d requests, want a few at once and none afterwards", asked)
+	}
+	one := s.listed(t, "--status", "held")[0]
+	show := start(t, "deliveries", "show", "--config", s.config, one.ID)
+	if status := show.status(t); status != 0 || one.AppID != appA {
+		t.Errorf("deliveries show: exit %d, %s", status, show.out.String())
+	}
+	back.Store(true)
+	replay := start(t, "deliveries", "replay", "--config", s.config, "--endpoint", "orders")
+	if status := replay.status(t); status != 0 {
+		t.Errorf("deliveries replay: exit %d: %s", status, replay.err.String())
+	}
+	waitFor(t, "all results to be delivered", func() bool { return r.arrived() == len(taps) })
+	r.checkAgainst(twin, taps)
+	waitFor(t, "the deliveries to be settled", func() bool { return s.unsettled(t) == 0 })
+	again := start(t, "deliveries", "replay", "--config", s.config, one.ID)
+	if status := again.status(t); status != 1 || !strings.Contains(again.err.String(), "has been delivered") {
+		t.Errorf("replaying a delivered one: exit %d: %s", status, again.err.String())
+	}
+}
+
+// Nothing of a person who is erased reaches the receiver any more; the others' results do.
+func TestWebhooks_ErasedWhileItWaits(t *testing.T) {
+	s := newSite(t, wechattest.Config{Seed: 15})
+	twin := s.twin(t)
+	r := newReceiver(t, nil)
+	s.appSettings = ", webhook: orders"
+	s.configure(t, r.settings(""))
+	s.worker(t)
+	taps := s.enqueueMany(t, twin, 40, 4)
+	waitFor(t, "the results to wait for delivery", func() bool {
+		waiting := 0
+		for _, d := range s.listed(t, "--status", "pending") {
+			if d.Tried > 0 {
+				waiting += d.Results
+			}
+		}
+		return waiting == len(taps)
+	})
+	erase := start(t, "erase", "--config", s.config, "--appid", appA, "--openid", taps[0].OpenID)
+	if status := erase.status(t); status != 0 || !strings.Contains(erase.out.String(), `"erased":10`) {
+		t.Errorf("erase: exit %d: %s", status, erase.out.String())
+	}
+	r.listen()
+	waitFor(t, "the others' results to be delivered", func() bool {
+		s.hurry(t)
+		return r.arrived() >= 30 && s.unsettled(t) == 0
+	})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, tap := range taps {
+		if got := len(r.results[tap.CloudID]) > 0; got == (tap.OpenID == taps[0].OpenID) {
+			t.Errorf("a result has arrived: %t", got)
+		}
+	}
+}
+
+// An endpoint inside the network is refused, by whatever name, with a word that says why.
+func TestWebhooks_Egress(t *testing.T) {
+	s := newSite(t, wechattest.Config{Seed: 16})
+	twin := s.twin(t)
+	var reached atomic.Int64
+	secret := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Add(1) }))
+	defer secret.Close()
+	redirecting := newReceiver(t, func(_ int, w http.ResponseWriter) {
+		w.Header().Set("Location", secret.URL)
+		w.WriteHeader(http.StatusTemporaryRedirect)
+	})
+	redirecting.listen()
+	port := secret.URL[strings.LastIndex(secret.URL, ":"):]
+	classes := map[string]string{"redirect": "refused"}
+	settings := "webhooks:\n" + fmt.Sprintf("  - {name: redirect, url: 'http://%s', secrets: [%s], allow_cidrs: [127.0.0.0/8]}\n", redirecting.addr, hookSecret)
+	for name, url := range map[string]string{
+		"v4": "http://127.0.0.1" + port, "v6": "http://[::1]" + port, "name": "http://localhost" + port,
+		"metadata": "http://169.254.169.254/latest",
+	} {
+		classes[name] = "forbidden"
+		settings += fmt.Sprintf("  - {name: %s, url: '%s', secrets: [%s], allow_cidrs: [10.250.0.0/16]}\n", name, url, hookSecret)
+	}
+	s.configure(t, settings)
+	s.worker(t)
+	user := 0
+	for name := range classes {
+		tap := twin.CloudID(appA, user, 0, time.Now())
+		user++
+		p := start(t, "enqueue", "--config", s.config, "--appid", appA, "--openid", tap.OpenID, "--webhook", name, tap.CloudID)
+		if status := p.status(t); status != 0 {
+			t.Fatalf("enqueue: exit %d: %s", status, p.err.String())
+		}
+	}
+	waitFor(t, "an attempt at each", func() bool {
+		tried := 0
+		for _, d := range s.listed(t) {
+			tried += min(1, d.Tried)
+		}
+		return tried == len(classes)
+	})
+	for _, d := range s.listed(t) {
+		show := start(t, "deliveries", "show", "--config", s.config, d.ID)
+		show.status(t)
+		got := deliveriesOf(t, show.out.String())
+		if len(got) != 1 || len(got[0].Attempts) == 0 || got[0].Attempts[0].Class != classes[d.Endpoint] || got[0].Attempts[0].Error == "" {
+			t.Errorf("%s: %s, want class %s and what it means", d.Endpoint, show.out.String(), classes[d.Endpoint])
+		}
+		if strings.Contains(show.out.String(), "127.0.0.1") {
+			t.Errorf("%s: an address is shown: %s", d.Endpoint, show.out.String())
+		}
+	}
+	if n := reached.Load(); n != 0 {
+		t.Errorf("%d requests have reached what they must not", n)
+	}
+}

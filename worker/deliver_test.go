@@ -1,0 +1,414 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"cloudidq/internal/redistest"
+	"cloudidq/internal/secret"
+	"cloudidq/internal/webhook"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+// answering is a sender whose attempts all end the same way.
+type answering struct {
+	attempt webhook.Attempt
+	sent    []string
+}
+
+func (a *answering) Send(_ context.Context, id string, _ []byte) webhook.Attempt {
+	a.sent = append(a.sent, id)
+	return a.attempt
+}
+
+// deliverBed is a deliverer with one endpoint over a real Redis.
+type deliverBed struct {
+	*testing.T
+	rdb     *redis.Client
+	results *store.Redis
+	rows    *store.Deliveries
+	sender  *answering
+	d       *deliverer
+}
+
+func newDeliverBed(t *testing.T, attempt webhook.Attempt) *deliverBed {
+	t.Helper()
+	rdb := redistest.Start(t).Client(t)
+	sender := &answering{attempt: attempt}
+	rows := store.NewDeliveries(rdb)
+	return &deliverBed{
+		T: t, rdb: rdb, results: store.NewRedis(rdb, time.Hour), rows: rows, sender: sender,
+		d: &deliverer{
+			deliveries: rows, log: slog.New(slog.DiscardHandler),
+			endpoints: newEndpoints([]Webhook{{Name: "orders", Sender: sender, BatchMax: 10}}, 2),
+		},
+	}
+}
+
+// delivery makes one of n results.
+func (b *deliverBed) delivery(n int) string {
+	b.Helper()
+	saveEnds(b, b.results, "orders", n)
+	id, _, err := b.rows.Cut(b.Context(), testApp, "orders", n)
+	if err != nil || id == "" {
+		b.Fatalf("Cut = %q, %v", id, err)
+	}
+	return id
+}
+
+var endsSaved atomic.Int64
+
+// saveEnds saves n resolved records that are to be delivered.
+func saveEnds(tb testing.TB, results *store.Redis, endpoint string, n int) {
+	tb.Helper()
+	records := make([]store.Record, n)
+	for i := range records {
+		records[i] = store.Record{
+			AppID: testApp, OpenID: "o1", CloudID: fmt.Sprintf("73_%d", endsSaved.Add(1)), Status: store.Resolved, Kind: "werun",
+			Data:    json.RawMessage(`{"stepInfoList":[{"timestamp":1603641600,"step":1234}],"watermark":{"appid":"wx1","timestamp":1603641700}}`),
+			Deliver: store.Outlet{Endpoint: endpoint}, AcceptedAt: store.At(time.Now()), FinishedAt: store.At(time.Now()),
+		}
+	}
+	if err := results.Save(tb.Context(), "t", records); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+func (b *deliverBed) try(id string) error {
+	b.Helper()
+	task, err := tasks.NewDeliverTask(id)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return b.d.ProcessTask(b.Context(), task)
+}
+
+func (b *deliverBed) state(id string) store.Delivery {
+	b.Helper()
+	d, err := b.rows.Get(b.Context(), id)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return d
+}
+
+func TestDeliver_Delivered(t *testing.T) {
+	b := newDeliverBed(t, webhook.Attempt{Status: 200, Class: webhook.OK, Duration: time.Millisecond})
+	id := b.delivery(3)
+	if err := b.try(id); err != nil {
+		t.Errorf("ProcessTask = %v", err)
+	}
+	if d := b.state(id); d.State != store.DeliveryDelivered || d.Tried != 1 || len(d.Attempts) != 1 || d.Attempts[0].Status != 200 {
+		t.Errorf("delivery = %+v", d)
+	}
+	if err := b.try(id); err != nil || len(b.sender.sent) != 1 {
+		t.Errorf("a second task: %v, sent %d times", err, len(b.sender.sent))
+	}
+}
+
+func TestDeliver_TheScheduleEnds(t *testing.T) {
+	b := newDeliverBed(t, webhook.Attempt{Status: 500, Class: webhook.Refused})
+	id := b.delivery(1)
+	for n := 1; n < webhook.MaxAttempts; n++ {
+		err := b.try(id)
+		later, ok := errors.AsType[*laterError](err)
+		if !ok || !later.failure || !isFailure(err) || retryDelay(0, err, nil) != later.delay {
+			t.Fatalf("attempt %d: %v, want it tried again", n, err)
+		}
+		if d := b.state(id); d.Tried != n || d.State != store.DeliveryPending || !d.Next.After(time.Now()) {
+			t.Fatalf("after attempt %d: %+v", n, d)
+		}
+	}
+	if err := b.try(id); !errors.Is(err, asynq.SkipRetry) {
+		t.Errorf("the last attempt: %v, want it archived", err)
+	}
+	if d := b.state(id); d.State != store.DeliveryExhausted || d.Tried != webhook.MaxAttempts {
+		t.Errorf("delivery = %+v, want it exhausted", d)
+	}
+	for i, sent := range b.sender.sent {
+		if sent != id {
+			t.Errorf("attempt %d went out as %s", i+1, sent)
+		}
+	}
+}
+
+func TestDeliver_GoneDisables(t *testing.T) {
+	b := newDeliverBed(t, webhook.Attempt{Status: 410, Class: webhook.Gone})
+	first, second := b.delivery(1), b.delivery(1)
+	for _, id := range []string{first, second} {
+		if err := b.try(id); err != nil || b.state(id).State != store.DeliveryHeld {
+			t.Errorf("ProcessTask = %v, %+v, want it held", err, b.state(id))
+		}
+	}
+	if len(b.sender.sent) != 1 {
+		t.Errorf("%d attempts at an endpoint that is gone", len(b.sender.sent))
+	}
+}
+
+func TestDeliver_FiveDaysOfFailureDisable(t *testing.T) {
+	b := newDeliverBed(t, webhook.Attempt{Class: webhook.Connect})
+	now := time.Now()
+	for _, ago := range []time.Duration{121 * time.Hour, time.Hour} {
+		if _, err := b.rows.EndpointFailed(t.Context(), "orders", now.Add(-ago)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	id := b.delivery(1)
+	if err := b.try(id); err != nil || b.state(id).State != store.DeliveryHeld {
+		t.Errorf("ProcessTask = %v, %+v, want it held", err, b.state(id))
+	}
+	if state, err := b.rows.Endpoint(t.Context(), "orders"); err != nil || state.Disabled.IsZero() {
+		t.Errorf("Endpoint = %+v, %v, want it disabled", state, err)
+	}
+}
+
+func TestDeliver_SuccessForgetsFailures(t *testing.T) {
+	b := newDeliverBed(t, webhook.Attempt{Status: 200, Class: webhook.OK})
+	if _, err := b.rows.EndpointFailed(t.Context(), "orders", time.Now().Add(-121*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.try(b.delivery(1)); err != nil {
+		t.Fatal(err)
+	}
+	if state, err := b.rows.Endpoint(t.Context(), "orders"); err != nil || !state.FirstFailure.IsZero() {
+		t.Errorf("Endpoint = %+v, %v, want nothing of failures", state, err)
+	}
+}
+
+// What is no attempt uses up none of the schedule.
+func TestDeliver_NotTried(t *testing.T) {
+	wantLater := func(t *testing.T, b *deliverBed, id string) {
+		t.Helper()
+		err := b.try(id)
+		later, ok := errors.AsType[*laterError](err)
+		if !ok || later.failure || isFailure(err) || later.delay <= 0 {
+			t.Errorf("ProcessTask = %v, want it put off", err)
+		}
+	}
+	t.Run("Breaker", func(t *testing.T) {
+		b := newDeliverBed(t, webhook.Attempt{Class: webhook.Timeout})
+		for range endpointTrips {
+			if later, ok := errors.AsType[*laterError](b.try(b.delivery(1))); !ok || !later.failure {
+				t.Fatal("not tried")
+			}
+		}
+		id := b.delivery(1)
+		wantLater(t, b, id)
+		if d := b.state(id); d.Tried != 0 || len(b.sender.sent) != endpointTrips {
+			t.Errorf("delivery = %+v after %d attempts", d, len(b.sender.sent))
+		}
+	})
+	t.Run("RefusalsLeaveTheBreakerAlone", func(t *testing.T) {
+		b := newDeliverBed(t, webhook.Attempt{Status: 400, Class: webhook.Refused})
+		for range 2 * endpointTrips {
+			_ = b.try(b.delivery(1))
+		}
+		if len(b.sender.sent) != 2*endpointTrips {
+			t.Errorf("%d attempts", len(b.sender.sent))
+		}
+	})
+	t.Run("SlotsTaken", func(t *testing.T) {
+		b := newDeliverBed(t, webhook.Attempt{Class: webhook.OK})
+		for range 2 {
+			leave, ok := b.d.endpoints["orders"].enter()
+			if !ok {
+				t.Fatal("no slot")
+			}
+			defer leave()
+		}
+		wantLater(t, b, b.delivery(1))
+	})
+	t.Run("UnknownEndpoint", func(t *testing.T) {
+		b := newDeliverBed(t, webhook.Attempt{Class: webhook.OK})
+		id := b.delivery(1)
+		b.d.endpoints = nil
+		wantLater(t, b, id)
+	})
+	t.Run("RedisAway", func(t *testing.T) {
+		b := newDeliverBed(t, webhook.Attempt{Class: webhook.OK})
+		id := b.delivery(1)
+		if err := b.rdb.Close(); err != nil {
+			t.Fatal(err)
+		}
+		wantLater(t, b, id)
+	})
+	t.Run("Stop", func(t *testing.T) {
+		b := newDeliverBed(t, webhook.Attempt{Class: webhook.Canceled})
+		id := b.delivery(1)
+		if err := b.try(id); !errors.Is(err, context.Canceled) || isFailure(err) {
+			t.Errorf("ProcessTask = %v, want Canceled", err)
+		}
+		if d := b.state(id); d.Tried != 0 {
+			t.Errorf("delivery = %+v", d)
+		}
+	})
+	t.Run("NotThere", func(t *testing.T) {
+		b := newDeliverBed(t, webhook.Attempt{Class: webhook.OK})
+		if err := b.try("msg_0123abcd_0123456789abcdef0123456789abcdef"); err != nil {
+			t.Errorf("ProcessTask = %v, want nothing", err)
+		}
+	})
+	t.Run("Garbage", func(t *testing.T) {
+		b := newDeliverBed(t, webhook.Attempt{Class: webhook.OK})
+		for _, payload := range []string{"", "{}", `{"delivery":"a.b"}`, `{"delivery":7}`, "[]"} {
+			err := b.d.ProcessTask(t.Context(), asynq.NewTask(tasks.TypeDeliver, []byte(payload)))
+			if !errors.Is(err, asynq.SkipRetry) {
+				t.Errorf("ProcessTask(%q) = %v, want it archived", payload, err)
+			}
+		}
+	})
+}
+
+// What a dead worker has left at either step gets its task.
+func TestOutbox_SweepsWhatOthersLeft(t *testing.T) {
+	b := newDeliverBed(t, webhook.Attempt{})
+	o := newOutbox(b.rows, asynq.NewClientFromRedisClient(b.rdb), b.d.endpoints, b.d.log)
+	saveEnds(t, b.results, "orders", 25)
+	inspector := asynq.NewInspectorFromRedisClient(b.rdb)
+	o.sweep(t.Context())
+	pending, err := inspector.ListPendingTasks(tasks.QueueWebhooks)
+	if err != nil || len(pending) != 3 {
+		t.Fatalf("%d tasks, %v, want one for each 10 results", len(pending), err)
+	}
+	lost := pending[0].ID
+	if err := inspector.DeleteTask(tasks.QueueWebhooks, lost); err != nil {
+		t.Fatal(err)
+	}
+	o.sweep(t.Context()) // it is not overdue yet
+	if _, err := inspector.GetTaskInfo(tasks.QueueWebhooks, lost); !errors.Is(err, asynq.ErrTaskNotFound) {
+		t.Errorf("GetTaskInfo = %v, want none yet", err)
+	}
+	if err := b.rows.Settle(t.Context(), lost, store.DeliveryPending, time.Now().Add(-time.Minute), nil, false); err != nil {
+		t.Fatal(err)
+	}
+	o.sweep(t.Context())
+	if _, err := inspector.GetTaskInfo(tasks.QueueWebhooks, lost); err != nil {
+		t.Errorf("GetTaskInfo = %v, want the task again", err)
+	}
+}
+
+// deliveryWorker runs a worker with webhooks and no apps until the test ends.
+func deliveryWorker(tb testing.TB, rdb *redis.Client, hooks ...Webhook) *Worker {
+	tb.Helper()
+	w, err := New(Config{
+		Webhooks: hooks, Lifetime: time.Minute, Concurrency: 64, Fetchers: 2, ShutdownTimeout: 2 * time.Second,
+		Shares: map[string]int{tasks.QueueEvents: 6, tasks.QueueBackfill: 1, tasks.QueueWebhooks: 3},
+	}, Parts{
+		Queue: rdb, Results: store.NewRedis(rdb, time.Hour), Deliveries: store.NewDeliveries(rdb), WeChat: instant{},
+		Pauses: store.NewPauses(rdb), Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	tb.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			tb.Errorf("Run = %v", err)
+		}
+	})
+	return w
+}
+
+// hookAt returns a webhook whose endpoint is a real server.
+func hookAt(tb testing.TB, name string, batchMax int, handler http.HandlerFunc) Webhook {
+	tb.Helper()
+	server := httptest.NewServer(handler)
+	tb.Cleanup(server.Close)
+	key, err := webhook.ParseKey(secret.New("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s, err := webhook.NewSender(webhook.Endpoint{
+		Name: name, URL: server.URL, Keys: []webhook.Key{key}, MaxInFlight: 64,
+		AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(s.Close)
+	return Webhook{Name: name, Sender: s, BatchMax: batchMax}
+}
+
+// countResults counts the results of a delivery.
+func countResults(r *http.Request) int64 {
+	var message struct {
+		Data struct {
+			Results []json.RawMessage `json:"results"`
+		} `json:"data"`
+	}
+	if json.NewDecoder(r.Body).Decode(&message) != nil {
+		return 0
+	}
+	return int64(len(message.Data.Results))
+}
+
+// An endpoint that hangs holds its own deliveries only.
+func TestDeliver_HangingEndpointBlocksNobody(t *testing.T) {
+	rdb := redistest.Start(t).Client(t)
+	var arrived atomic.Int64
+	healed := make(chan struct{})
+	hanging := hookAt(t, "hanging", 1, func(_ http.ResponseWriter, r *http.Request) {
+		countResults(r)
+		<-healed
+	})
+	t.Cleanup(func() { close(healed) })
+	healthy := hookAt(t, "healthy", 10, func(_ http.ResponseWriter, r *http.Request) { arrived.Add(countResults(r)) })
+	results := store.NewRedis(rdb, time.Hour)
+	saveEnds(t, results, "hanging", 200)
+	saveEnds(t, results, "healthy", 1000)
+	deliveryWorker(t, rdb, hanging, healthy)
+	limit := time.After(20 * time.Second) // the hanging attempts take 15 s each
+	for arrived.Load() < 1000 {
+		select {
+		case <-limit:
+			t.Fatalf("%d of 1000 results have arrived beside a hanging endpoint", arrived.Load())
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// BenchmarkDeliver is the way of results from the outbox to an endpoint that answers after 20 ms.
+func BenchmarkDeliver(b *testing.B) {
+	rdb := redistest.Start(b).Client(b)
+	results := store.NewRedis(rdb, time.Hour)
+	var arrived atomic.Int64
+	hook := hookAt(b, "orders", 100, func(_ http.ResponseWriter, r *http.Request) {
+		n := countResults(r)
+		time.Sleep(20 * time.Millisecond)
+		arrived.Add(n)
+	})
+	w := deliveryWorker(b, rdb, hook)
+	const per = 10_000
+	var sum time.Duration
+	for b.Loop() {
+		b.StopTimer()
+		for range per / 1000 {
+			saveEnds(b, results, "orders", 1000)
+		}
+		want := (arrived.Load()/per + 1) * per
+		b.StartTimer()
+		begun := time.Now()
+		w.outbox.notify(testApp, "orders", per)
+		for arrived.Load() < want {
+			time.Sleep(time.Millisecond)
+		}
+		sum += time.Since(begun)
+	}
+	b.ReportMetric(float64(per)*float64(b.N)/sum.Seconds(), "results/s")
+}
