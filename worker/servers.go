@@ -10,13 +10,15 @@ import (
 	"cloudidq/tasks"
 )
 
+// resolveQueues are the queues that hold cloudid:resolve tasks.
+var resolveQueues = [...]string{tasks.QueueEvents, tasks.QueueBackfill}
+
 // queues are those this worker takes tasks from.
 func (c *Config) queues() []string {
-	all := []string{tasks.QueueEvents, tasks.QueueBackfill}
-	if len(c.Webhooks) > 0 {
-		all = append(all, tasks.QueueWebhooks)
+	if len(c.Webhooks) == 0 {
+		return resolveQueues[:]
 	}
-	return all
+	return append(resolveQueues[:], tasks.QueueWebhooks)
 }
 
 // How often an empty queue is polled (the mean; asynq v0.26.0 processor.go:178-187 sleeps half to one and a half of

@@ -77,6 +77,7 @@ type Worker struct {
 	pauser  *pauser
 	handler asynq.Handler
 	rescuer *rescuer
+	redact  *redactor
 	outbox  *outbox // nil = nothing is delivered
 	log     *slog.Logger
 }
@@ -94,6 +95,7 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 		pauser:  newPauser(parts.Pauses, b, parts.Log),
 		rescuer: &rescuer{rdb: parts.Queue, queues: cfg.queues(), log: parts.Log},
 	}
+	w.redact = &redactor{rdb: parts.Queue, queues: resolveQueues[:], log: parts.Log, seen: map[string]int64{}}
 	endpoints := newEndpoints(cfg.Webhooks, w.slots(tasks.QueueWebhooks))
 	mux := asynq.NewServeMux()
 	mux.Use(recoverPanics(parts.Log))
@@ -159,6 +161,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	var g errgroup.Group
 	g.Go(func() error { w.rescuer.run(besides); return nil })
 	g.Go(func() error { w.pauser.run(besides); return nil })
+	g.Go(func() error { w.redact.run(besides); return nil })
 	if w.outbox != nil {
 		g.Go(func() error { w.outbox.run(besides); return nil })
 	}

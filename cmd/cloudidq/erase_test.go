@@ -8,19 +8,31 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
 	"cloudidq/internal/wechat/wechattest"
+	"cloudidq/tasks"
 )
 
 // While two workers are at it, Redis holds nothing legible outside the tasks' payloads: no data, no token, no secret, no
 // id.
 func TestRedis_HoldsNothingLegible(t *testing.T) {
-	s := newSite(t, wechattest.Config{Seed: 13, Latency: 300 * time.Millisecond})
+	s := newSite(t, wechattest.Config{Seed: 13, Latency: 300 * time.Millisecond, Faults: wechattest.Faults{"foreign": 0.2}})
 	twin := s.twin(t)
+	// The receiver is away: what is to be delivered stays.
+	s.appSettings = ", webhook: orders"
+	s.configure(t, newReceiver(t, nil).settings(""))
+	alone := failingTap(t, twin)
+	s.enqueue(t, []wechattest.Tap{alone}) // its task is archived
 	taps := s.enqueueMany(t, twin, 3000, 1000)
 	s.worker(t)
 	s.worker(t)
+	inspector := asynq.NewInspectorFromRedisClient(s.redis.Client(t))
+	waitFor(t, "the archived task to be redacted", func() bool {
+		archived, err := inspector.ListArchivedTasks(tasks.QueueEvents)
+		return err == nil && len(archived) > 0 && strings.Contains(string(archived[0].Payload), "redacted")
+	})
 	waitFor(t, "a part of the work", func() bool { _, ended := s.records(t, taps); return ended > 500 })
 	half := s.dump(t)
 	_, ended := s.records(t, taps)
@@ -32,7 +44,10 @@ func TestRedis_HoldsNothingLegible(t *testing.T) {
 		if len(dump) < 100*500 {
 			t.Fatalf("a dump of %d bytes: the records are not in it", len(dump))
 		}
-		planted := []string{tokA, stableToken(t, twin), "phoneNumber", "stepInfoList", "watermark", "resolved", keyset().Reveal()[:40]}
+		if !strings.Contains(dump, ":items") {
+			t.Fatal("nothing waits for delivery: nothing is proved of it")
+		}
+		planted := []string{tokA, alone.CloudID, alone.OpenID, hookSecret, strings.TrimPrefix(hookSecret, "whsec_"), "planted-webhook", stableToken(t, twin), "phoneNumber", "stepInfoList", "watermark", "resolved", keyset().Reveal()[:40]}
 		for _, tap := range taps {
 			planted = append(planted, tap.CloudID, tap.OpenID)
 		}
@@ -57,13 +72,27 @@ func stableToken(t *testing.T, twin *wechattest.Simulator) string {
 	return answer["access_token"].(string)
 }
 
-// dump is all of Redis but the tasks and asynq's list of those in hand, whose payloads are the producers' own.
+// failingTap is a cloudID that WeChat will say no to.
+func failingTap(t *testing.T, twin *wechattest.Simulator) wechattest.Tap {
+	t.Helper()
+	for user := range 1000 {
+		tap := twin.CloudID(appA, 5000+user, 0, time.Now())
+		if twin.Truth(tap.AppID, tap.OpenID, tap.CloudID).Status == wechattest.StatusFailed {
+			return tap
+		}
+	}
+	t.Fatal("every cloudID resolves")
+	return wechattest.Tap{}
+}
+
+// dump is all of Redis but the tasks that wait and asynq's list of those in hand, whose payloads are the producers' own.
 func (s *site) dump(t *testing.T) string {
 	t.Helper()
 	rdb := s.redis.Client(t)
 	var all strings.Builder
 	for it := rdb.Scan(t.Context(), 0, "*", 1000).Iterator(); it.Next(t.Context()); {
-		if strings.HasPrefix(it.Val(), "asynq:workers:") || strings.HasPrefix(it.Val(), "asynq:{") && strings.Contains(it.Val(), "}:t:") {
+		task := strings.HasPrefix(it.Val(), "asynq:{") && strings.Contains(it.Val(), "}:t:")
+		if strings.HasPrefix(it.Val(), "asynq:workers:") || task && rdb.HGet(t.Context(), it.Val(), "state").Val() != "archived" {
 			continue
 		}
 		value, err := rdb.Dump(t.Context(), it.Val()).Result()
