@@ -14,7 +14,6 @@ import (
 var later = map[string][]string{
 	"":      {"ops"},
 	"store": {"dsn"},
-	"api":   {"keys", "commit_linger"},
 }
 
 const notYet = "is not available in this version"

@@ -28,6 +28,8 @@ func TestLoad_Environment(t *testing.T) {
 		"CLOUDIDQ_WORKER_FETCHERS":         "11",
 		"CLOUDIDQ_WORKER_SHUTDOWN_TIMEOUT": "12s",
 		"CLOUDIDQ_API_LISTEN":              "localhost:8088",
+		"CLOUDIDQ_API_COMMIT_LINGER":       "3ms",
+		"CLOUDIDQ_API_MAX_PENDING":         "77",
 		"CLOUDIDQ_LOG_LEVEL":               "warn",
 		"CLOUDIDQ_LOG_FORMAT":              "text",
 		"CLOUDIDQ_UNKNOWN":                 "is none of ours",
@@ -39,7 +41,7 @@ func TestLoad_Environment(t *testing.T) {
 		CloudIDLifetime: 4 * time.Minute,
 		Queues:          config.Queues{Events: 7, Backfill: 8, Webhooks: 9},
 		Worker:          config.Worker{Concurrency: 10, Fetchers: 11, ShutdownTimeout: 12 * time.Second},
-		API:             config.API{Listen: "localhost:8088"},
+		API:             config.API{Listen: "localhost:8088", CommitLinger: 3 * time.Millisecond, MaxPending: 77},
 		Log:             config.Log{Level: "warn", Format: "text"},
 	}
 	got := load(t, string(config.Example()), vars)
@@ -77,7 +79,7 @@ func TestLoad_Environment_EmptyIsUnset(t *testing.T) {
 func TestLoad_Environment_FaultsNameTheVariable(t *testing.T) {
 	t.Parallel()
 	const want = `cloudidq.yaml:1: worker.fetchers: must be between 1 and 16, is 99
-CLOUDIDQ_API_LISTEN: api.listen: must be a loopback address, is "": the API has no keys in this version
+CLOUDIDQ_API_LISTEN: api.listen: must be a loopback address, is "": there are no api.keys, so everybody could use it
 CLOUDIDQ_CLOUDID_LIFETIME: cloudid_lifetime: must be a duration with its unit, such as 500ms or 5s, is "300"
 CLOUDIDQ_OPS_LISTEN: ops.listen: is not available in this version
 CLOUDIDQ_QUEUES_EVENTS: queues.events: must be between 1 and 100, is 0

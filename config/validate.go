@@ -40,9 +40,7 @@ func (c *Config) check(r *report) {
 	if reason := wrongBaseURL(c.WeChat.BaseURL); reason != "" {
 		r.refuse("wechat.base_url", "%s", reason)
 	}
-	if reason := wrongListen(c.API.Listen); reason != "" {
-		r.refuse("api.listen", "%s", reason)
-	}
+	c.checkAPI(r)
 	if len(c.Apps) == 0 && len(c.Components) == 0 {
 		r.refuse("apps", "missing; at least one app, or one of components, is needed")
 	}
@@ -140,7 +138,7 @@ func wrongBaseURL(text string) string {
 }
 
 // wrongListen says what is wrong with the address of the API. Without keys whoever reaches it may use it.
-func wrongListen(address string) string {
+func wrongListen(address string, keys bool) string {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return "must be host:port, such as 127.0.0.1:8080"
@@ -148,8 +146,8 @@ func wrongListen(address string) string {
 	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
 		return "must end with a port from 0 to 65535"
 	}
-	if !isLoopback(host) {
-		return fmt.Sprintf("must be a loopback address, is %s: the API has no keys in this version", show(host))
+	if !keys && !isLoopback(host) {
+		return fmt.Sprintf("must be a loopback address, is %s: there are no api.keys, so everybody could use it", show(host))
 	}
 	return ""
 }

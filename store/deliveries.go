@@ -79,6 +79,9 @@ const (
 // ErrNoDelivery says that there is no such delivery: it was never there, its time is over, or all of it was erased.
 var ErrNoDelivery = errors.New("no such delivery")
 
+// ErrDelivered says that a delivery has arrived.
+var ErrDelivered = errors.New("it has been delivered, and its body is not kept")
+
 //go:embed cut.lua
 var cutLua string
 

@@ -23,18 +23,15 @@ func NewReplayer(d *store.Deliveries, client *asynq.Client, inspector *asynq.Ins
 	return &Replayer{deliveries: d, client: client, inspector: inspector}
 }
 
-// ErrDelivered says that a delivery has arrived: its body is not kept.
-var ErrDelivered = errors.New("it has been delivered, and its body is not kept")
-
 // Replay puts a delivery into the queue again, with the whole schedule before it. The error is [store.ErrNoDelivery] or
-// [ErrDelivered] for one that cannot be.
+// [store.ErrDelivered] for one that cannot be.
 func (r *Replayer) Replay(ctx context.Context, id string) error {
 	was, err := r.deliveries.Replay(ctx, id)
 	if err != nil {
 		return err
 	}
 	if was == store.DeliveryDelivered {
-		return ErrDelivered
+		return store.ErrDelivered
 	}
 	task, err := tasks.NewDeliverTask(id)
 	if err != nil {
@@ -77,7 +74,7 @@ func (r *Replayer) ReplayEndpoint(ctx context.Context, name string) (int, error)
 	replayed := 0
 	for _, id := range ids {
 		switch err := r.Replay(ctx, id); {
-		case errors.Is(err, store.ErrNoDelivery), errors.Is(err, ErrDelivered):
+		case errors.Is(err, store.ErrNoDelivery), errors.Is(err, store.ErrDelivered):
 		case err != nil:
 			return replayed, err
 		default:

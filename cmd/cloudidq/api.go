@@ -13,6 +13,7 @@ import (
 	"cloudidq/internal/wechat"
 	"cloudidq/internal/wechat/push"
 	"cloudidq/store"
+	"cloudidq/tasks"
 	"cloudidq/worker"
 )
 
@@ -20,9 +21,9 @@ func newAPI(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "api --config FILE",
 		Short: "Serve the HTTP API, until SIGTERM",
-		Long: "api takes what WeChat pushes to third-party platforms: tickets and authorizations, at\n" +
-			"/v1/wechat/components/APPID/events. It listens on api.listen, a loopback address: TLS and the way from elsewhere\n" +
-			"are a proxy's. Run as many as you like.",
+		Long: "api takes cloudIDs, shows records and deliveries, erases, and takes what WeChat pushes to third-party platforms;\n" +
+			"/openapi.yaml describes it. It listens on api.listen, without api.keys on a loopback address only: TLS is a proxy's.\n" +
+			"Run as many as you like.",
 		Example: "  cloudidq api --config cloudidq.yaml",
 		Args:    takes(cobra.NoArgs),
 	}
@@ -56,7 +57,31 @@ func runAPI(ctx context.Context, s streams, cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	server, err := httpapi.New(httpapi.Config{Listen: cfg.API.Listen}, httpapi.Parts{Platforms: platforms, Log: log})
+	results, err := openResults(cfg, rdb)
+	if err != nil {
+		return err
+	}
+	deliveries, err := openDeliveries(cfg, rdb)
+	if err != nil {
+		return err
+	}
+	hooks, closeWebhooks, err := openWebhooks(cfg)
+	if err != nil {
+		return err
+	}
+	defer closeWebhooks()
+	linger := cfg.API.CommitLinger
+	if linger == 0 {
+		linger = -1 // not at all, for the client
+	}
+	producer := tasks.NewClient(rdb, tasks.Options{CommitLinger: linger})
+	defer producer.Close()
+	server, err := httpapi.New(httpapi.Config{Listen: cfg.API.Listen, Keys: apiKeys(cfg)}, httpapi.Parts{
+		Producer: producer, Results: results, Deliveries: deliveries, Webhooks: newAPIWebhooks(rdb, deliveries, hooks),
+		Load: newQueueLoad(rdb, cfg.API.MaxPending, log), Requests: store.NewRequests(rdb), Serves: cfg.Serves,
+		Webhook:   func(name string) bool { _, found := cfg.Webhook(name); return found },
+		Platforms: platforms, Log: log,
+	})
 	if err != nil {
 		return err
 	}

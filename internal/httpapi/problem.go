@@ -2,83 +2,63 @@ package httpapi
 
 import (
 	"encoding/json"
-	"log/slog"
 	"net/http"
 )
 
 // problem is an error as RFC 9457 has it. Its texts are ours: nothing that was submitted is repeated.
 type problem struct {
-	Type   string `json:"type"` // about:blank: the status says what kind it is
-	Title  string `json:"title"`
-	Status int    `json:"status"`
-	Detail string `json:"detail,omitempty"`
+	Type   string  `json:"type" doc:"about:blank: the status says what kind it is"`
+	Title  string  `json:"title" doc:"the text of the status"`
+	Status int     `json:"status"`
+	Detail string  `json:"detail,omitempty" doc:"what is wrong, and what to do about it"`
+	Errors []fault `json:"errors,omitempty" doc:"every fault of the request"`
+
+	header http.Header
 }
 
+// fault is one thing that is wrong with a request.
+type fault struct {
+	Location string `json:"location" doc:"the field, such as body.cloud_ids[3]"`
+	Message  string `json:"message" doc:"what is wrong with it"`
+}
+
+func newProblem(status int, detail string, errors ...fault) *problem {
+	return &problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail, Errors: errors}
+}
+
+// retryAfter says when to come again, in seconds.
+func (p *problem) retryAfter(seconds string) *problem {
+	p.header = http.Header{"Retry-After": {seconds}}
+	return p
+}
+
+// Error implements error.
+func (p *problem) Error() string { return p.Detail }
+
+// GetStatus is what huma asks (its StatusError).
+func (p *problem) GetStatus() int { return p.Status }
+
+// GetHeaders is what huma asks (its HeadersError).
+func (p *problem) GetHeaders() http.Header { return p.header }
+
+// ContentType is what huma asks (its ContentTypeFilter).
+func (p *problem) ContentType(string) string { return "application/problem+json" }
+
 // refuse answers with a problem. The headers that go with the status are set before.
-func refuse(w http.ResponseWriter, status int, detail string) {
-	text, err := json.Marshal(problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail})
+func refuse(w http.ResponseWriter, status int, detail string) { write(w, newProblem(status, detail)) }
+
+func write(w http.ResponseWriter, p *problem) {
+	text, err := json.Marshal(p)
 	if err != nil { // impossible: texts and a number
-		status, text = http.StatusInternalServerError, nil
+		p.Status, text = http.StatusInternalServerError, nil
 	}
 	h := w.Header()
+	for name, values := range p.header {
+		h[name] = values
+	}
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Del("Content-Length")
-	w.WriteHeader(status)
+	w.WriteHeader(p.Status)
 	_, _ = w.Write(text) // a client that is gone needs no answer
-}
-
-// problemsOf turns the plain texts of 404 and 405, with which [http.ServeMux] answers by itself, into problems.
-func problemsOf(mux *http.ServeMux) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, pattern := mux.Handler(r); pattern != "" {
-			mux.ServeHTTP(w, r)
-			return
-		}
-		mux.ServeHTTP(&unrouted{ResponseWriter: w}, r)
-	})
-}
-
-// unrouted replaces whatever the mux says about a request that no route takes.
-type unrouted struct {
-	http.ResponseWriter
-	done bool
-}
-
-// WriteHeader implements [http.ResponseWriter].
-func (u *unrouted) WriteHeader(status int) {
-	u.done = true
-	switch status {
-	case http.StatusNotFound:
-		refuse(u.ResponseWriter, status, "there is no such route")
-	case http.StatusMethodNotAllowed:
-		refuse(u.ResponseWriter, status, "the route takes another method, see the Allow header")
-	default: // a redirect to the clean path
-		u.ResponseWriter.WriteHeader(status)
-	}
-}
-
-// Write implements [http.ResponseWriter].
-func (u *unrouted) Write(text []byte) (int, error) {
-	if !u.done {
-		u.WriteHeader(http.StatusNotFound)
-	}
-	return len(text), nil
-}
-
-// recoverPanics answers 500 where a handler panics. The value is not logged: it may hold what was submitted.
-func recoverPanics(log *slog.Logger, next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer func() {
-			switch p := recover(); p {
-			case nil:
-			case http.ErrAbortHandler:
-				panic(p) // net/http's way to end a connection
-			default:
-				log.Error("a handler has panicked", "route", r.Pattern)
-				refuse(w, http.StatusInternalServerError, "")
-			}
-		}()
-		next.ServeHTTP(w, r)
-	})
 }

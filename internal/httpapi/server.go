@@ -13,16 +13,28 @@ import (
 	"time"
 
 	"golang.org/x/net/netutil"
+
+	"cloudidq/store"
 )
 
 // Config are the settings of a Server.
 type Config struct {
 	Listen         string // host:port; port 0 takes a free one, see [Server.Addr]
 	MaxConnections int    // at once; default 4096
+	Keys           []Key  // who may come in; none = everybody, for a loopback address
 }
 
 // Parts are what a Server works with. They stay the caller's to close, after Run.
 type Parts struct {
+	Producer   producer
+	Results    store.Results
+	Deliveries deliveryRows
+	Webhooks   Webhooks
+	Load       Load
+	Requests   claims
+	// Serves and Webhook say whether the configuration has an app, and a webhook.
+	Serves, Webhook func(name string) bool
+
 	Platforms map[string]Platform // third-party platforms, by the component's appid
 	Log       *slog.Logger
 }
@@ -59,9 +71,20 @@ func New(cfg Config, parts Parts) (*Server, error) {
 		cfg.MaxConnections = defaultConnections
 	}
 	mux := http.NewServeMux()
+	api := newHuma(mux)
+	(&resolutions{
+		producer: parts.Producer, results: parts.Results, serves: parts.Serves, webhook: parts.Webhook, load: parts.Load,
+		once: &once{parts.Requests},
+	}).register(api)
+	(&subjects{parts.Results, func(key, appID string, erased int) {
+		parts.Log.Info("a person was erased", "appid", appID, "records", erased, "key", key) // the audit line
+	}}).register(api)
+	(&deliveries{parts.Deliveries, parts.Webhooks}).register(api)
+	describe(mux, api)
 	mux.Handle("POST /v1/wechat/components/{appid}/events", &events{platforms: parts.Platforms, log: parts.Log})
+	auth := &authenticator{keys: cfg.Keys, failed: newLimiter()}
 	return &Server{
-		cfg: cfg, log: parts.Log, inner: recoverPanics(parts.Log, problemsOf(mux)), ready: make(chan struct{}),
+		cfg: cfg, log: parts.Log, inner: recoverPanics(parts.Log, auth.wrap(problemsOf(mux))), ready: make(chan struct{}),
 	}, nil
 }
 

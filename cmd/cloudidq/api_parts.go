@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"cloudidq/config"
+	"cloudidq/internal/httpapi"
+	"cloudidq/store"
+	"cloudidq/tasks"
+	"cloudidq/worker"
+)
+
+// apiKeys are the keys of the configuration.
+func apiKeys(cfg *config.Config) []httpapi.Key {
+	keys := make([]httpapi.Key, 0, len(cfg.API.Keys))
+	for _, key := range cfg.API.Keys {
+		scopes := make([]httpapi.Scope, 0, len(key.Scopes))
+		for _, scope := range key.Scopes {
+			scopes = append(scopes, httpapi.Scope(scope))
+		}
+		keys = append(keys, httpapi.NewKey(key.Name, key.Secret.Text(), scopes, key.AppIDs))
+	}
+	return keys
+}
+
+// queueLoad measures the queues, each at most once a second.
+type queueLoad struct {
+	rdb  redis.UniversalClient
+	most int // tasks that may wait
+	log  *slog.Logger
+
+	mu   sync.Mutex
+	seen map[string]backlog // by queue; guarded by mu
+}
+
+type backlog struct {
+	at   time.Time
+	high bool
+}
+
+const loadEvery = time.Second
+
+func newQueueLoad(rdb redis.UniversalClient, most int, log *slog.Logger) *queueLoad {
+	return &queueLoad{rdb: rdb, most: most, log: log, seen: make(map[string]backlog)}
+}
+
+// High implements [httpapi.Load]. While Redis does not answer nothing is high: the request itself will find out.
+func (l *queueLoad) High(ctx context.Context, queue string) bool {
+	l.mu.Lock()
+	last := l.seen[queue]
+	if time.Since(last.at) < loadEvery {
+		l.mu.Unlock()
+		return last.high
+	}
+	l.seen[queue] = backlog{time.Now(), last.high} // one caller measures, the others take what was
+	l.mu.Unlock()
+
+	n, err := tasks.Backlog(ctx, l.rdb, queue)
+	high := err == nil && n >= l.most
+	if high && !last.high {
+		l.log.Warn("a queue is full; requests are refused", "queue", queue, "tasks", n)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seen[queue] = backlog{time.Now(), high}
+	return high
+}
+
+// apiWebhooks is what the API does with endpoints.
+type apiWebhooks struct {
+	*worker.Replayer
+	hooks map[string]worker.Webhook
+}
+
+func newAPIWebhooks(rdb redis.UniversalClient, d *store.Deliveries, hooks []worker.Webhook) *apiWebhooks {
+	w := &apiWebhooks{
+		Replayer: worker.NewReplayer(d, asynq.NewClientFromRedisClient(rdb), asynq.NewInspectorFromRedisClient(rdb)),
+		hooks:    make(map[string]worker.Webhook, len(hooks)),
+	}
+	for _, hook := range hooks {
+		w.hooks[hook.Name] = hook
+	}
+	return w
+}
+
+// Test implements [httpapi.Webhooks].
+func (w *apiWebhooks) Test(ctx context.Context, name string) (store.Attempt, bool) {
+	hook, known := w.hooks[name]
+	if !known {
+		return store.Attempt{}, false
+	}
+	now := store.At(time.Now())
+	body, _ := json.Marshal(map[string]any{"type": "webhook.test", "timestamp": now, "data": map[string]string{"webhook": name}})
+	attempt := hook.Sender.Send(ctx, "msg_test_"+rand.Text(), body)
+	return store.Attempt{
+		At: now, Status: attempt.Status, Class: string(attempt.Class), Error: attempt.Class.Explain(),
+		DurationMS: attempt.Duration.Milliseconds(),
+	}, true
+}

@@ -1,0 +1,147 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"net/http"
+	"slices"
+	"strings"
+
+	"cloudidq/internal/secret"
+)
+
+// Scope is a right of a key.
+type Scope string
+
+// The scopes.
+const (
+	ScopeResolve Scope = "resolve" // hand in cloudIDs
+	ScopeRead    Scope = "read"    // see records and deliveries
+	ScopeErase   Scope = "erase"   // erase a person
+	ScopeAdmin   Scope = "admin"   // replay deliveries, test webhooks
+)
+
+// Scopes are all of them.
+var Scopes = []Scope{ScopeResolve, ScopeRead, ScopeErase, ScopeAdmin}
+
+// Key lets a client in. Only its hash is kept.
+type Key struct {
+	Name   string // for the log
+	hash   [sha256.Size]byte
+	scopes []Scope
+	apps   []string // the only apps it reaches; empty = all
+}
+
+// NewKey makes a key of its secret. It reaches the apps that are given, or all if none is.
+func NewKey(name string, text secret.Text, scopes []Scope, apps []string) Key {
+	return Key{Name: name, hash: sha256.Sum256([]byte(text.Reveal())), scopes: scopes, apps: apps}
+}
+
+// has reports whether the key has a scope, for whichever app.
+func (k *Key) has(scope Scope) bool { return slices.Contains(k.scopes, scope) }
+
+// reaches reports whether the key may do what the scope says to an app; an empty appID stands for all apps.
+func (k *Key) reaches(scope Scope, appID string) bool {
+	if !k.has(scope) {
+		return false
+	}
+	return len(k.apps) == 0 || slices.Contains(k.apps, appID)
+}
+
+// everything is the key of those who come where no keys are demanded.
+var everything = Key{Name: "nobody", scopes: Scopes}
+
+type keyOf struct{}
+
+// caller is the key that a request came with.
+func caller(ctx context.Context) *Key {
+	if key, ok := ctx.Value(keyOf{}).(*Key); ok {
+		return key
+	}
+	return &Key{} // may do nothing
+}
+
+// permit reports whether the caller may do what the scope says to an app.
+func permit(ctx context.Context, scope Scope, appID string) error {
+	key := caller(ctx)
+	switch {
+	case !key.has(scope):
+		return newProblem(http.StatusForbidden, "the key has no scope "+string(scope))
+	case !key.reaches(scope, appID):
+		return newProblem(http.StatusForbidden, "the key does not reach this app")
+	default:
+		return nil
+	}
+}
+
+// authenticator lets in who has a key.
+type authenticator struct {
+	keys   []Key
+	failed *limiter // of tries, by address
+}
+
+// wrap puts the authenticator before next.
+func (a *authenticator) wrap(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if open(r.URL.Path) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		key, p := a.authenticate(r)
+		if p != nil {
+			write(w, p)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), keyOf{}, key)))
+	})
+}
+
+// open are the paths that need no key: WeChat signs its pushes, and the description says nothing of anybody.
+func open(path string) bool {
+	return strings.HasPrefix(path, "/v1/wechat/components/") || path == "/openapi.yaml" || path == "/openapi.json"
+}
+
+func (a *authenticator) authenticate(r *http.Request) (*Key, *problem) {
+	if len(a.keys) == 0 {
+		return &everything, nil
+	}
+	address := addressOf(r)
+	if !a.failed.allowed(address) {
+		return nil, newProblem(http.StatusTooManyRequests, "too many wrong keys from this address").retryAfter("60")
+	}
+	token, given := bearer(r)
+	if key := a.find(token); given && key != nil {
+		return key, nil
+	}
+	if given {
+		a.failed.count(address)
+	}
+	p := newProblem(http.StatusUnauthorized, "a key is needed: Authorization: Bearer KEY")
+	p.header = http.Header{"Www-Authenticate": {`Bearer realm="cloudidq"`}}
+	return nil, p
+}
+
+// bearer is the key of a request: Authorization: Bearer, or the password of Basic, as browsers send it.
+func bearer(r *http.Request) (string, bool) {
+	if _, password, ok := r.BasicAuth(); ok {
+		return password, true
+	}
+	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
+		return "", false
+	}
+	return strings.TrimSpace(token), true
+}
+
+// find compares with every key, in a time that does not tell which one is near.
+func (a *authenticator) find(token string) *Key {
+	hash := sha256.Sum256([]byte(token))
+	var found *Key
+	for i := range a.keys {
+		if subtle.ConstantTimeCompare(hash[:], a.keys[i].hash[:]) == 1 {
+			found = &a.keys[i]
+		}
+	}
+	return found
+}

@@ -1,0 +1,171 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"cloudidq/store"
+)
+
+// deliveryRows is the part of [store.Deliveries] that the API uses.
+type deliveryRows interface {
+	Get(ctx context.Context, id string) (store.Delivery, error)
+	List(ctx context.Context, filter store.Filter, yield func(store.Delivery) bool) error
+}
+
+// Webhooks is what the API does with endpoints.
+type Webhooks interface {
+	// Replay lets a delivery begin anew. The error is [store.ErrNoDelivery] or [store.ErrDelivered] for one that cannot.
+	Replay(ctx context.Context, id string) error
+	// Test makes one attempt at an endpoint with a message of type "webhook.test", and reports false for an unknown name.
+	Test(ctx context.Context, name string) (store.Attempt, bool)
+}
+
+// deliveries are the routes of webhook deliveries.
+type deliveries struct {
+	rows     deliveryRows
+	webhooks Webhooks
+}
+
+const (
+	pageSize    = 50
+	maxPageSize = 200
+)
+
+type listInput struct {
+	Status    string `query:"status" enum:"pending,delivered,held,exhausted" doc:"only those"`
+	Endpoint  string `query:"endpoint" maxLength:"64" doc:"only those to this webhook"`
+	AppID     string `query:"appid" maxLength:"64" doc:"only those of this app"`
+	PageSize  int    `query:"page_size" minimum:"0" doc:"50 unless said; 200 at most"`
+	PageToken string `query:"page_token" maxLength:"200" doc:"next_page_token of the page before"`
+}
+
+type listOutput struct {
+	Body struct {
+		Deliveries    []store.Delivery `json:"deliveries" nullable:"false" doc:"first those that have not arrived, the newest first, then those of the last hour that have"`
+		NextPageToken string           `json:"next_page_token" doc:"empty at the end"`
+	}
+}
+
+type replayInput struct {
+	ID string `path:"id"`
+}
+
+type replayOutput struct {
+	Body struct {
+		ID string `json:"id"`
+	}
+}
+
+type testInput struct {
+	Name string `path:"name"`
+}
+
+type testOutput struct{ Body store.Attempt }
+
+func (h *deliveries) register(api huma.API) {
+	huma.Register(api, operation("listDeliveries", http.MethodGet, "/v1/deliveries",
+		"Webhook deliveries", ScopeRead, http.StatusOK, 400, 422, 503), h.list)
+	huma.Register(api, operation("replayDelivery", http.MethodPost, "/v1/deliveries/{id}/replay",
+		"Let a delivery begin anew", ScopeAdmin, http.StatusAccepted, 404, 409, 503), h.replay)
+	huma.Register(api, operation("testWebhook", http.MethodPost, "/v1/webhooks/{name}/test",
+		"Make one attempt at a webhook, with a message of type webhook.test", ScopeAdmin, http.StatusOK, 404), h.test)
+}
+
+// list pages through the deliveries that the caller's key reaches. A page token is the last id of the page before: it
+// grants nothing.
+func (h *deliveries) list(ctx context.Context, in *listInput) (*listOutput, error) {
+	if err := permit(ctx, ScopeRead, in.AppID); err != nil && in.AppID != "" {
+		return nil, err
+	}
+	if !caller(ctx).has(ScopeRead) {
+		return nil, permit(ctx, ScopeRead, "")
+	}
+	after, err := lastOf(in.PageToken)
+	if err != nil {
+		return nil, err
+	}
+	size := pageSize
+	if in.PageSize > 0 {
+		size = min(in.PageSize, maxPageSize)
+	}
+	out := &listOutput{}
+	out.Body.Deliveries = []store.Delivery{}
+	filter := store.Filter{AppID: in.AppID, Endpoint: in.Endpoint, State: store.DeliveryState(in.Status)}
+	skipping, more := after != "", false
+	err = h.rows.List(ctx, filter, func(d store.Delivery) bool {
+		switch {
+		case skipping:
+			skipping = d.ID != after
+		case !caller(ctx).reaches(ScopeRead, d.AppID):
+		case len(out.Body.Deliveries) == size:
+			more = true
+		default:
+			out.Body.Deliveries = append(out.Body.Deliveries, d)
+		}
+		return !more
+	})
+	if err != nil {
+		return nil, storeAway()
+	}
+	if skipping {
+		return nil, newProblem(http.StatusBadRequest, "the page before is not there any more; begin anew",
+			fault{"query.page_token", "has ended"})
+	}
+	if more {
+		last := out.Body.Deliveries[size-1].ID
+		out.Body.NextPageToken = base64.RawURLEncoding.EncodeToString([]byte(last))
+	}
+	return out, nil
+}
+
+func lastOf(token string) (string, error) {
+	if token == "" {
+		return "", nil
+	}
+	last, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil || !strings.HasPrefix(string(last), "msg_") {
+		return "", newProblem(http.StatusBadRequest, "nothing was listed", fault{"query.page_token", "is not one that was given out"})
+	}
+	return string(last), nil
+}
+
+func (h *deliveries) replay(ctx context.Context, in *replayInput) (*replayOutput, error) {
+	if !caller(ctx).has(ScopeAdmin) {
+		return nil, permit(ctx, ScopeAdmin, "")
+	}
+	row, err := h.rows.Get(ctx, in.ID)
+	if err == nil && !caller(ctx).reaches(ScopeAdmin, row.AppID) {
+		err = store.ErrNoDelivery // of another app: not to be told from none
+	}
+	if err == nil {
+		err = h.webhooks.Replay(ctx, in.ID)
+	}
+	switch {
+	case errors.Is(err, store.ErrNoDelivery):
+		return nil, newProblem(http.StatusNotFound, "there is no such delivery")
+	case errors.Is(err, store.ErrDelivered):
+		return nil, newProblem(http.StatusConflict, store.ErrDelivered.Error())
+	case err != nil:
+		return nil, storeAway()
+	}
+	out := &replayOutput{}
+	out.Body.ID = in.ID
+	return out, nil
+}
+
+func (h *deliveries) test(ctx context.Context, in *testInput) (*testOutput, error) {
+	if err := permit(ctx, ScopeAdmin, ""); err != nil {
+		return nil, err
+	}
+	attempt, known := h.webhooks.Test(ctx, in.Name)
+	if !known {
+		return nil, newProblem(http.StatusNotFound, "no webhook of the configuration has this name")
+	}
+	return &testOutput{attempt}, nil
+}

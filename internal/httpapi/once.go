@@ -1,0 +1,76 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+
+	"cloudidq/store"
+)
+
+// claims is the part of [store.Requests] that the API uses.
+type claims interface {
+	// Claim takes a key for a request, or says what is known of the one that has it.
+	Claim(ctx context.Context, key, fingerprint string) (store.RequestState, error)
+	// Finish notes that the request has had its effect.
+	Finish(ctx context.Context, key, fingerprint string, accepted time.Time) error
+	// Release gives the key back, because the request has had no effect.
+	Release(ctx context.Context, key, fingerprint string) error
+}
+
+// once lets a request that is repeated under one Idempotency-Key have its effect once
+// (https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-idempotency-key-header-07). The record of a cloudID is the
+// second line: one that was resolved is not asked for again in any case.
+type once struct{ claims claims }
+
+var idempotencyKey = regexp.MustCompile(`^[!-~]{1,256}$`)
+
+// do calls effect unless a request of this key has had it. The answer to a repetition is made anew, so that nothing of
+// the request needs to be kept.
+func (o *once) do(
+	ctx context.Context, header string, body []byte, effect func() (time.Time, error),
+) (accepted time.Time, repeated bool, err error) {
+	key := strings.Trim(header, `"`) // the draft wants quotes, and few send them
+	if key == "" || o == nil {
+		accepted, err = effect()
+		return accepted, false, err
+	}
+	if !idempotencyKey.MatchString(key) {
+		return time.Time{}, false, newProblem(http.StatusBadRequest, "nothing was enqueued",
+			fault{"header.Idempotency-Key", "must be 1 to 256 printable characters"})
+	}
+	key, print := digest(caller(ctx).Name, key), digest(string(body))
+	state, err := o.claims.Claim(ctx, key, print)
+	switch {
+	case err != nil:
+		return time.Time{}, false, storeAway()
+	case state.Fingerprint != print:
+		return time.Time{}, false, newProblem(http.StatusUnprocessableEntity, "nothing was enqueued",
+			fault{"header.Idempotency-Key", "has come with another request before"})
+	case !state.Accepted.IsZero():
+		return state.Accepted, true, nil
+	case !state.Claimed:
+		return time.Time{}, false, newProblem(http.StatusConflict, "a request of this Idempotency-Key is under way").retryAfter("1")
+	}
+	accepted, err = effect()
+	// The client may be gone; the next one is not to find the key taken.
+	ctx = context.WithoutCancel(ctx)
+	if err != nil {
+		return accepted, false, errors.Join(err, o.claims.Release(ctx, key, print))
+	}
+	if err := o.claims.Finish(ctx, key, print, accepted); err != nil {
+		return accepted, false, nil //nolint:nilerr // Redis has the task; the claim ends by itself
+	}
+	return accepted, false, nil
+}
+
+// digest names a key or a body without showing it.
+func digest(parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	return hex.EncodeToString(sum[:16])
+}

@@ -1,0 +1,136 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"net/http"
+	"reflect"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"cloudidq/store"
+)
+
+// bodyMax bounds the JSON of a request: 100 cloudIDs of 512 bytes, and as much again.
+const bodyMax = 128 << 10
+
+// useProblems makes huma answer with problems of ours. huma has one such setting for the whole process.
+var useProblems = sync.OnceFunc(func() {
+	huma.NewError = func(status int, message string, errs ...error) huma.StatusError {
+		if status == http.StatusInternalServerError { // whose text might be of anything
+			return newProblem(status, "")
+		}
+		faults := make([]fault, 0, len(errs))
+		for _, err := range errs {
+			faults = append(faults, faultOf(err))
+		}
+		return newProblem(status, message, faults...)
+	}
+})
+
+// faultOf is what huma has found, without anything of what was submitted: neither value nor the name of a field that does
+// not exist.
+func faultOf(err error) fault {
+	detailer, ok := err.(huma.ErrorDetailer)
+	if !ok {
+		return fault{Location: "request", Message: "is not understood"}
+	}
+	detail := detailer.ErrorDetail()
+	location := detail.Location
+	switch {
+	case detail.Message == "unexpected property":
+		return fault{Location: parent(location), Message: "has a field that does not exist"}
+	case strings.HasPrefix(detail.Message, "unknown "):
+		return fault{Location: parent(location), Message: "has a parameter that does not exist"}
+	case strings.HasPrefix(detail.Message, "expected "):
+		return fault{Location: known(location), Message: detail.Message}
+	default:
+		return fault{Location: known(location), Message: "is not valid JSON of the expected form"}
+	}
+}
+
+func parent(location string) string {
+	return known(location[:max(0, strings.LastIndexByte(location, '.'))])
+}
+
+var fieldName = regexp.MustCompile(`^(body|query|header|path)(\.[A-Za-z_-]{1,20}(\[\d{1,4}\])?){0,2}$`)
+
+// known is a location that looks like one of ours.
+func known(location string) string {
+	if fieldName.MatchString(location) {
+		return location
+	}
+	return "body"
+}
+
+// newHuma puts huma before a mux: it reads and checks requests and describes the routes.
+func newHuma(mux *http.ServeMux) huma.API {
+	useProblems()
+	config := huma.DefaultConfig("cloudidq", "1")
+	config.Info.Description = "Exchanges WeChat cloudIDs for their open data, in the background."
+	config.SchemasPath, config.DocsPath, config.OpenAPIPath = "", "", ""
+	config.CreateHooks = nil // no $schema in answers
+	config.Formats = map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "application/problem+json": huma.DefaultJSONFormat}
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"key": {Type: "http", Scheme: "bearer", Description: "a key of api.keys"},
+	}
+	config.Security = []map[string][]string{{"key": {}}}
+	config.RejectUnknownQueryParameters = true
+	config.Components.Schemas.RegisterTypeAlias(reflect.TypeFor[store.Time](), reflect.TypeFor[time.Time]())
+	return humago.New(mux, config)
+}
+
+// operation describes a route that needs a scope.
+func operation(id, method, path, summary string, scope Scope, status int, errors ...int) huma.Operation {
+	return huma.Operation{
+		OperationID: id, Method: method, Path: path, Summary: summary, DefaultStatus: status, MaxBodyBytes: bodyMax,
+		Description:     "Needs scope " + string(scope) + ".",
+		Errors:          append([]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests}, errors...),
+		BodyReadTimeout: readTimeout,
+	}
+}
+
+// describe serves the description, and adds the route that is none of huma's.
+func describe(mux *http.ServeMux, api huma.API) {
+	api.OpenAPI().AddOperation(&huma.Operation{
+		OperationID: "push", Method: http.MethodPost, Path: "/v1/wechat/components/{appid}/events",
+		Summary:     "WeChat's pushes to a third-party platform",
+		Description: "Encrypted and signed by WeChat, and answered with the text success. Set it in the platform's console.",
+		Security:    []map[string][]string{},
+		Parameters: []*huma.Param{{
+			Name: "appid", In: "path", Required: true, Schema: &huma.Schema{Type: "string"}, Description: "of the component",
+		}},
+		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"text/xml": {}}},
+		Responses:   map[string]*huma.Response{"200": {Description: "success", Content: map[string]*huma.MediaType{"text/plain": {}}}},
+	})
+	for _, path := range api.OpenAPI().Paths {
+		if path.Post != nil && path.Post.RequestBody != nil {
+			delete(path.Post.RequestBody.Content, "application/octet-stream") // huma's word for RawBody
+		}
+	}
+	responses := api.OpenAPI().Paths["/v1/resolutions"].Post.Responses
+	waited := *responses["202"]
+	waited.Description = "Prefer: wait was given, and all have ended: the records"
+	responses["200"] = &waited
+	mux.HandleFunc("GET /openapi.yaml", func(w http.ResponseWriter, _ *http.Request) {
+		text, err := api.OpenAPI().YAML()
+		serveText(w, "application/yaml", text, err)
+	})
+	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		text, err := json.Marshal(api.OpenAPI())
+		serveText(w, "application/json", text, err)
+	})
+}
+
+func serveText(w http.ResponseWriter, kind string, text []byte, err error) {
+	if err != nil {
+		refuse(w, http.StatusInternalServerError, "")
+		return
+	}
+	w.Header().Set("Content-Type", kind)
+	_, _ = w.Write(text)
+}

@@ -1,0 +1,100 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"cloudidq/store"
+)
+
+type getInput struct {
+	AppID   string `path:"appid"`
+	CloudID string `path:"cloud_id" doc:"percent-encoded"`
+}
+
+type getOutput struct{ Body store.Record }
+
+// get answers with one record.
+func (h *resolutions) get(ctx context.Context, in *getInput) (*getOutput, error) {
+	if err := permit(ctx, ScopeRead, in.AppID); err != nil {
+		return nil, err
+	}
+	records, err := h.results.Lookup(ctx, in.AppID, []string{in.CloudID})
+	if err != nil {
+		return nil, storeAway()
+	}
+	if records[0].Status == "" {
+		return nil, newProblem(http.StatusNotFound, "nothing is known of this cloudID")
+	}
+	return &getOutput{records[0]}, nil
+}
+
+type lookupInput struct {
+	Body struct {
+		AppID    string   `json:"appid" minLength:"1" maxLength:"64"`
+		CloudIDs []string `json:"cloud_ids" minItems:"1" maxItems:"100" nullable:"false"`
+	}
+}
+
+type lookupOutput struct {
+	Body struct {
+		Records []store.Record `json:"records" nullable:"false" doc:"in the order of the request; without those of which nothing is known"`
+	}
+}
+
+// lookup answers with the records that there are.
+func (h *resolutions) lookup(ctx context.Context, in *lookupInput) (*lookupOutput, error) {
+	if err := permit(ctx, ScopeRead, in.Body.AppID); err != nil {
+		return nil, err
+	}
+	records, err := h.results.Lookup(ctx, in.Body.AppID, unique(in.Body.CloudIDs))
+	if err != nil {
+		return nil, storeAway()
+	}
+	out := &lookupOutput{}
+	out.Body.Records = make([]store.Record, 0, len(records))
+	for i := range records {
+		if records[i].Status != "" {
+			out.Body.Records = append(out.Body.Records, records[i])
+		}
+	}
+	return out, nil
+}
+
+// subjects are the persons whose data is kept.
+type subjects struct {
+	results store.Results
+	audit   func(key, appID string, erased int)
+}
+
+type eraseInput struct {
+	AppID  string `path:"appid"`
+	OpenID string `path:"openid"`
+}
+
+type eraseOutput struct {
+	Body struct {
+		Erased int `json:"erased" doc:"how many records there were"`
+	}
+}
+
+func (h *subjects) register(api huma.API) {
+	huma.Register(api, operation("erase", http.MethodDelete, "/v1/subjects/{appid}/{openid}",
+		"Remove all that is stored of one person", ScopeErase, http.StatusOK, 503), h.erase)
+}
+
+func (h *subjects) erase(ctx context.Context, in *eraseInput) (*eraseOutput, error) {
+	if err := permit(ctx, ScopeErase, in.AppID); err != nil {
+		return nil, err
+	}
+	erased, err := h.results.Erase(ctx, in.AppID, in.OpenID)
+	if err != nil {
+		return nil, storeAway()
+	}
+	h.audit(caller(ctx).Name, in.AppID, erased)
+	out := &eraseOutput{}
+	out.Body.Erased = erased
+	return out, nil
+}

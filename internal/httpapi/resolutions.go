@@ -1,0 +1,258 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"regexp"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+// producer is the part of [tasks.Client] that the API uses.
+type producer interface {
+	Resolve(ctx context.Context, req tasks.Request) (tasks.Receipt, error)
+}
+
+// resolutions are the routes of cloudIDs and their records.
+type resolutions struct {
+	producer producer
+	results  store.Results
+	serves   func(appID string) bool
+	webhook  func(name string) bool // whether there is one of this name
+	load     Load
+	once     *once // nil = Idempotency-Key is not heeded
+}
+
+// Load says whether a queue has more than its workers can take.
+type Load interface {
+	// High reports whether a queue is past its high-water mark.
+	High(ctx context.Context, queue string) bool
+}
+
+// maxWait is as long as a client may wait for records.
+const maxWait = 30 * time.Second
+
+type resolveInput struct {
+	Prefer         string `header:"Prefer" doc:"wait=N: answer with the records once all have ended, or after N seconds, 30 at most" example:"wait=10"`
+	IdempotencyKey string `header:"Idempotency-Key" doc:"a request that is repeated under the same key within 24 hours has its effect once" maxLength:"258"`
+	RawBody        []byte
+	Body           struct {
+		AppID      string    `json:"appid" minLength:"1" maxLength:"64" doc:"the mini program that the cloudIDs come from"`
+		OpenID     string    `json:"openid,omitempty" maxLength:"128" doc:"the user whose they are; WeChat demands it for sensitive data"`
+		CloudIDs   []string  `json:"cloud_ids" minItems:"1" maxItems:"100" nullable:"false" doc:"of at most 512 bytes each"`
+		ObtainedAt time.Time `json:"obtained_at,omitzero" doc:"when the front end got them: their five minutes run from here. Without it, from now"`
+		Queue      string    `json:"queue,omitempty" enum:"events,backfill" doc:"events, unless nobody waits"`
+		Webhook    string    `json:"webhook,omitempty" maxLength:"64" doc:"the endpoint to deliver the results to, instead of the app's"`
+		Reference  string    `json:"reference,omitempty" maxLength:"256" doc:"your own key, which comes back in the records"`
+	}
+}
+
+// resolution is a cloudID that was handed in: where it stands, where its record is, and the record once it has ended.
+type resolution struct {
+	CloudID    string          `json:"cloud_id"`
+	Status     store.Status    `json:"status" enum:"pending,resolved,failed,expired"`
+	URL        string          `json:"url" doc:"of the record"`
+	AppID      string          `json:"appid,omitempty"`
+	OpenID     string          `json:"openid,omitempty"`
+	Kind       string          `json:"kind,omitempty"`
+	Data       json.RawMessage `json:"data,omitempty"`
+	Error      *store.Error    `json:"error,omitempty"`
+	Attempts   int             `json:"attempts,omitempty"`
+	Reference  string          `json:"reference,omitempty"`
+	AcceptedAt store.Time      `json:"accepted_at,omitzero"`
+	FinishedAt store.Time      `json:"finished_at,omitzero"`
+}
+
+func resolutionOf(appID, cloudID string, rec store.Record) resolution {
+	url := store.RecordPath(appID, cloudID)
+	if !rec.Status.Final() {
+		return resolution{CloudID: cloudID, Status: store.Pending, URL: url}
+	}
+	return resolution{
+		CloudID: cloudID, Status: rec.Status, URL: url, AppID: appID, OpenID: rec.OpenID, Kind: rec.Kind, Data: rec.Data,
+		Error: rec.Error, Attempts: rec.Attempts, Reference: rec.Reference, AcceptedAt: rec.AcceptedAt, FinishedAt: rec.FinishedAt,
+	}
+}
+
+type resolveOutput struct {
+	Status   int
+	Replayed string `header:"Idempotency-Replayed" doc:"true if the request had its effect before"`
+	Body     struct {
+		Resolutions []resolution `json:"resolutions" nullable:"false"`
+	}
+}
+
+func (h *resolutions) register(api huma.API) {
+	huma.Register(api, operation("resolve", http.MethodPost, "/v1/resolutions",
+		"Hand in cloudIDs of one user", ScopeResolve, http.StatusAccepted, 400, 409, 413, 422, 503), h.resolve)
+	huma.Register(api, operation("get", http.MethodGet, "/v1/resolutions/{appid}/{cloud_id}",
+		"The record of a cloudID", ScopeRead, http.StatusOK, 404, 503), h.get)
+	huma.Register(api, operation("lookup", http.MethodPost, "/v1/resolutions/lookup",
+		"The records of cloudIDs", ScopeRead, http.StatusOK, 400, 413, 422, 503), h.lookup)
+}
+
+// resolve answers after Redis has the task.
+func (h *resolutions) resolve(ctx context.Context, in *resolveInput) (*resolveOutput, error) {
+	wait, err := waitOf(in.Prefer)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.mayResolve(ctx, in, wait > 0); err != nil {
+		return nil, err
+	}
+	req := tasks.Request{AppID: in.Body.AppID, Queue: in.Body.Queue, Webhook: in.Body.Webhook}
+	for _, id := range in.Body.CloudIDs {
+		req.Items = append(req.Items, tasks.Item{
+			CloudID: id, OpenID: in.Body.OpenID, ObtainedAt: in.Body.ObtainedAt, Reference: in.Body.Reference,
+		})
+	}
+	accepted, repeated, err := h.once.do(ctx, in.IdempotencyKey, in.RawBody, func() (time.Time, error) {
+		receipt, err := h.producer.Resolve(ctx, req)
+		return receipt.AcceptedAt, err
+	})
+	if err != nil {
+		return nil, refusal(ctx, err)
+	}
+	out := &resolveOutput{Status: http.StatusAccepted}
+	if repeated {
+		out.Replayed = "true"
+	}
+	ids := unique(in.Body.CloudIDs)
+	records := make([]store.Record, len(ids))
+	if wait > 0 {
+		var all bool
+		if records, all, err = h.await(ctx, in.Body.AppID, ids, accepted, wait); err != nil {
+			return nil, err
+		}
+		if all {
+			out.Status = http.StatusOK
+		}
+	}
+	for i, id := range ids {
+		out.Body.Resolutions = append(out.Body.Resolutions, resolutionOf(in.Body.AppID, id, records[i]))
+	}
+	return out, nil
+}
+
+// mayResolve checks what is not a matter of form.
+func (h *resolutions) mayResolve(ctx context.Context, in *resolveInput, waits bool) error {
+	if err := permit(ctx, ScopeResolve, in.Body.AppID); err != nil {
+		return err
+	}
+	if waits {
+		if err := permit(ctx, ScopeRead, in.Body.AppID); err != nil {
+			return err
+		}
+	}
+	var faults []fault
+	if !h.serves(in.Body.AppID) {
+		faults = append(faults, fault{"body.appid", "is not among the apps of the configuration"})
+	}
+	if in.Body.Webhook != "" && !h.webhook(in.Body.Webhook) {
+		faults = append(faults, fault{"body.webhook", "is not among the webhooks of the configuration"})
+	}
+	if len(faults) > 0 {
+		return newProblem(http.StatusUnprocessableEntity, "nothing was enqueued", faults...)
+	}
+	if !utf8.Valid(in.RawBody) {
+		return newProblem(http.StatusBadRequest, "the body is not UTF-8")
+	}
+	queue := in.Body.Queue
+	if queue == "" {
+		queue = tasks.QueueEvents
+	}
+	if h.load.High(ctx, queue) {
+		return newProblem(http.StatusServiceUnavailable, "the queue is full; nothing was enqueued").retryAfter("5")
+	}
+	return nil
+}
+
+// await returns the records once all have ended, or as they are when the wait is over.
+func (h *resolutions) await(
+	ctx context.Context, appID string, ids []string, since time.Time, wait time.Duration,
+) (records []store.Record, all bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	records, err = store.Wait(ctx, h.results, appID, ids, since)
+	switch {
+	case err == nil:
+		return records, true, nil
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return records, false, nil
+	default:
+		return nil, false, storeAway()
+	}
+}
+
+var waitPreference = regexp.MustCompile(`(?:^|[,;\s])wait\s*=\s*"?(\d{1,6})"?\s*(?:$|[,;])`)
+
+// waitOf reads Prefer: wait=N (RFC 7240, section 4.3). What else is preferred is left alone, as the RFC has it.
+func waitOf(prefer string) (time.Duration, error) {
+	found := waitPreference.FindStringSubmatch(prefer)
+	if found == nil {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(found[1])
+	if err != nil || time.Duration(n)*time.Second > maxWait {
+		return 0, newProblem(http.StatusBadRequest, "nothing was enqueued",
+			fault{"header.Prefer", "wait is at most 30 seconds"})
+	}
+	return time.Duration(n) * time.Second, nil
+}
+
+// refusal is the answer to a request that was not enqueued.
+func refusal(ctx context.Context, err error) error {
+	if invalid, ok := errors.AsType[*tasks.InvalidError](err); ok {
+		faults := make([]fault, 0, len(invalid.Faults))
+		for _, f := range invalid.Faults {
+			faults = append(faults, fault{fieldOf(f.Field), f.Problem})
+		}
+		return newProblem(http.StatusUnprocessableEntity, "nothing was enqueued", faults...)
+	}
+	if p, ok := errors.AsType[*problem](err); ok {
+		return p
+	}
+	if ctx.Err() != nil {
+		return newProblem(http.StatusServiceUnavailable, "the request has ended before Redis answered; ask again").retryAfter("1")
+	}
+	return newProblem(http.StatusServiceUnavailable, "the queue does not answer; ask again").retryAfter("5")
+}
+
+var itemField = regexp.MustCompile(`^items\[(\d+)\]\.(.*)$`)
+
+// fieldOf turns the field of a payload into that of the request.
+func fieldOf(field string) string {
+	item := itemField.FindStringSubmatch(field)
+	switch {
+	case item == nil:
+		return "body." + field
+	case item[2] == "cloud_id":
+		return "body.cloud_ids[" + item[1] + "]"
+	default:
+		return "body." + item[2]
+	}
+}
+
+func storeAway() *problem {
+	return newProblem(http.StatusServiceUnavailable, "the store does not answer").retryAfter("5")
+}
+
+func unique(ids []string) []string {
+	seen := make(map[string]bool, len(ids))
+	kept := make([]string, 0, len(ids))
+	for _, id := range ids {
+		if !seen[id] {
+			seen[id] = true
+			kept = append(kept, id)
+		}
+	}
+	return kept
+}

@@ -1,0 +1,61 @@
+package httpapi
+
+import (
+	"log/slog"
+	"net/http"
+)
+
+// problemsOf turns the plain texts of 404 and 405, with which [http.ServeMux] answers by itself, into problems.
+func problemsOf(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := mux.Handler(r); pattern != "" {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(&unrouted{ResponseWriter: w}, r)
+	})
+}
+
+// unrouted replaces whatever the mux says about a request that no route takes.
+type unrouted struct {
+	http.ResponseWriter
+	done bool
+}
+
+// WriteHeader implements [http.ResponseWriter].
+func (u *unrouted) WriteHeader(status int) {
+	u.done = true
+	switch status {
+	case http.StatusNotFound:
+		refuse(u.ResponseWriter, status, "there is no such route")
+	case http.StatusMethodNotAllowed:
+		refuse(u.ResponseWriter, status, "the route takes another method, see the Allow header")
+	default: // a redirect to the clean path
+		u.ResponseWriter.WriteHeader(status)
+	}
+}
+
+// Write implements [http.ResponseWriter].
+func (u *unrouted) Write(text []byte) (int, error) {
+	if !u.done {
+		u.WriteHeader(http.StatusNotFound)
+	}
+	return len(text), nil
+}
+
+// recoverPanics answers 500 where a handler panics. The value is not logged: it may hold what was submitted.
+func recoverPanics(log *slog.Logger, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			switch p := recover(); p {
+			case nil:
+			case http.ErrAbortHandler:
+				panic(p) // net/http's way to end a connection
+			default:
+				log.Error("a handler has panicked", "route", r.Pattern)
+				refuse(w, http.StatusInternalServerError, "")
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
