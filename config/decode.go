@@ -14,7 +14,6 @@ import (
 var later = map[string][]string{
 	"":                         {"webhooks", "ops"},
 	"queues":                   {"webhooks"},
-	"store":                    {"dsn"},
 	"api":                      {"keys", "commit_linger"},
 	"apps[]":                   {"webhook"},
 	"components[].authorizers": {"webhook"},

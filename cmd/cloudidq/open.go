@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -40,24 +41,56 @@ func withResults(
 		return err
 	}
 	return withRedis(ctx, s, cfg, func(rdb redis.UniversalClient) error {
-		results, err := openResults(cfg, rdb)
+		results, err := openResults(ctx, cfg, rdb)
 		if err != nil {
 			return err
 		}
+		defer results.Close()
 		return use(rdb, results)
 	})
 }
 
-// openResults returns the store of the configuration, over rdb where that is where it is.
-func openResults(cfg *config.Config, rdb redis.UniversalClient) (store.Results, error) {
+// results is the store of the configuration.
+type results struct {
+	store.Results
+	postgres *store.Postgres // nil: they are in Redis
+}
+
+// openResults opens the store, over rdb where that is where it is. The caller closes it, and rdb.
+func openResults(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient) (results, error) {
 	var keyset *store.Keyset
 	if cfg.Store.Encryption == config.EncryptionKeyset {
 		var err error
 		if keyset, err = store.ParseKeyset(cfg.Store.Keyset.Text().Reveal()); err != nil {
-			return nil, usagef("store.keyset: %w; `cloudidq keys new` prints one", err)
+			return results{}, usagef("store.keyset: %w; `cloudidq keys new` prints one", err)
 		}
 	}
-	return store.NewRedis(rdb, cfg.Store.ResultTTL, store.Sealed(keyset)), nil
+	if cfg.Store.Driver == config.DriverRedis {
+		return results{Results: store.NewRedis(rdb, cfg.Store.ResultTTL, store.Sealed(keyset))}, nil
+	}
+	p, err := store.OpenPostgres(ctx, cfg.Store.DSN.Text().Reveal(), cfg.Store.ResultTTL, store.Sealed(keyset))
+	if errors.Is(err, store.ErrDSN) {
+		return results{}, usagef("store.dsn: %w", err)
+	}
+	if err != nil {
+		return results{}, err
+	}
+	return results{p, p}, nil
+}
+
+// Close closes what openResults has opened.
+func (r results) Close() {
+	if r.postgres != nil {
+		r.postgres.Close()
+	}
+}
+
+// sweep deletes what has expired, where the store does not do so by itself, until ctx ends.
+func (r results) sweep(ctx context.Context, log *slog.Logger) error {
+	if r.postgres == nil {
+		return nil
+	}
+	return r.postgres.Run(ctx, log)
 }
 
 // openRedis returns a client that has reached its Redis. The caller closes it.
