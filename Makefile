@@ -69,4 +69,4 @@ docker: ## build the image cloudidq
 	docker build --build-arg VERSION=$(VERSION) -t cloudidq .
 
 deps: # what the tests run besides Go
-	@.ci/deps redis-server cc
+	@.ci/deps redis-server postgres cc

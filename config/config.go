@@ -15,13 +15,18 @@
 //
 // The struct tags are the one table of the settings, which loader, validation and schema share: yaml is the key, env
 // the variable, default the value without either, min and max the bounds (both included), oneof the words that are
-// taken, later those that a later version takes, why a clause for the message. The comments below are the
-// descriptions in the schema.
+// taken, why a clause for the message. The comments below are the descriptions in the schema.
 package config
 
 import (
 	"reflect"
 	"time"
+)
+
+// What [Store.Driver] may be.
+const (
+	DriverRedis    = "redis"
+	DriverPostgres = "postgres"
 )
 
 // What [Store.Encryption] may be.
@@ -62,8 +67,12 @@ type Redis struct {
 
 // Store is where the results are kept.
 type Store struct {
-	// Driver is the kind of store.
-	Driver string `yaml:"driver" env:"DRIVER" default:"redis" oneof:"redis" later:"postgres"`
+	// Driver is the kind of store: redis, beside the queues, or postgres.
+	Driver string `yaml:"driver" env:"DRIVER" default:"redis" oneof:"redis,postgres"`
+	// DSN is the PostgreSQL database of driver postgres, such as postgres://user:password@host:5432/database, with
+	// pool_max_conns=N in its query for another number of connections than 10 per process: env:NAME, file:PATH (from the
+	// folder of this file) or the DSN itself.
+	DSN Secret `yaml:"dsn,omitzero" env:"DSN"`
 	// ResultTTL is how long a result can be read. 1m to 720h (30 days), and not less than cloudid_lifetime, or a
 	// cloudID could be asked for a second time.
 	ResultTTL time.Duration `yaml:"result_ttl" env:"RESULT_TTL" default:"24h" min:"1m" max:"720h"`

@@ -12,8 +12,7 @@ import (
 
 // later are the keys that a later version takes, by their section.
 var later = map[string][]string{
-	"":      {"ops"},
-	"store": {"dsn"},
+	"": {"ops"},
 }
 
 const notYet = "is not available in this version"

@@ -14,7 +14,8 @@ func TestLoad_Environment(t *testing.T) {
 	t.Parallel()
 	vars := map[string]string{
 		"CLOUDIDQ_REDIS_URL":               "redis://redis:6380/1",
-		"CLOUDIDQ_STORE_DRIVER":            "redis",
+		"CLOUDIDQ_STORE_DRIVER":            "postgres",
+		"CLOUDIDQ_STORE_DSN":               "env:OTHER_DSN",
 		"CLOUDIDQ_STORE_RESULT_TTL":        "48h",
 		"CLOUDIDQ_STORE_ENCRYPTION":        "keyset",
 		"CLOUDIDQ_STORE_KEYSET":            "env:OTHER_KEYSET",
@@ -36,7 +37,7 @@ func TestLoad_Environment(t *testing.T) {
 	}
 	want := &config.Config{
 		Redis:           config.Redis{URL: "redis://redis:6380/1"},
-		Store:           config.Store{Driver: "redis", ResultTTL: 48 * time.Hour, Encryption: "keyset"},
+		Store:           config.Store{Driver: "postgres", ResultTTL: 48 * time.Hour, Encryption: "keyset"},
 		WeChat:          config.WeChat{BaseURL: "http://127.0.0.1:8081", Timeout: 3 * time.Second},
 		CloudIDLifetime: 4 * time.Minute,
 		Queues:          config.Queues{Events: 7, Backfill: 8, Webhooks: 9},
@@ -48,7 +49,10 @@ func TestLoad_Environment(t *testing.T) {
 	if got.Store.Keyset.String() != "env:OTHER_KEYSET" {
 		t.Errorf("keyset = %s, want the variable's", got.Store.Keyset)
 	}
-	want.Store.Keyset = got.Store.Keyset
+	if got.Store.DSN.String() != "env:OTHER_DSN" {
+		t.Errorf("dsn = %s, want the variable's", got.Store.DSN)
+	}
+	want.Store.DSN, want.Store.Keyset = got.Store.DSN, got.Store.Keyset
 	want.Apps = got.Apps // no variable reaches into a list
 	same(t, got, want)
 
@@ -84,7 +88,7 @@ CLOUDIDQ_CLOUDID_LIFETIME: cloudid_lifetime: must be a duration with its unit, s
 CLOUDIDQ_OPS_LISTEN: ops.listen: is not available in this version
 CLOUDIDQ_QUEUES_EVENTS: queues.events: must be between 1 and 100, is 0
 CLOUDIDQ_REDIS_URL: redis.url: must end with the number of a database
-CLOUDIDQ_STORE_DSN: store.dsn: is not available in this version
+CLOUDIDQ_STORE_DSN: store.dsn: belongs to driver postgres; the driver is redis
 CLOUDIDQ_STORE_ENCRYPTION: store.encryption: must be keyset or off, is "none"
 CLOUDIDQ_STORE_KEYSET: store.keyset: env: must be followed by the name of a variable
 CLOUDIDQ_WORKER_CONCURRENCY: worker.concurrency: must be a whole number, is "many"`

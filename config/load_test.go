@@ -55,7 +55,7 @@ func TestLoad_AllFaultsAtOnce(t *testing.T) {
 	t.Parallel()
 	const file = `redis: {url: 127.0.0.1:6379}
 store:
-  driver: postgres
+  driver: mysql
   dsn: postgres://localhost
 wechat:
   base_url: http://api.weixin.qq.com
@@ -82,8 +82,7 @@ components:
 `
 	const want = `cloudidq.yaml:1: redis.url: must begin with redis://, rediss://, redis-sentinel:// or redis-cluster://, or be embedded
 cloudidq.yaml:2: store.keyset: missing; results hold phone numbers: give what cloudidq keys new prints, or say encryption: off
-cloudidq.yaml:3: store.driver: postgres is not available in this version; must be redis
-cloudidq.yaml:4: store.dsn: is not available in this version
+cloudidq.yaml:3: store.driver: must be redis or postgres, is "mysql"
 cloudidq.yaml:6: wechat.base_url: must be https, is "http://api.weixin.qq.com": the access token travels in the query; http is taken for loopback addresses only
 cloudidq.yaml:7: wechat.timeout: must be a duration with its unit, such as 500ms or 5s, is a bare number
 cloudidq.yaml:8: cloudid_lifetime: must be between 1s and 5m, is 10m: WeChat ends a cloudID after 5 minutes
@@ -171,8 +170,7 @@ func TestLoad_Later(t *testing.T) {
 	t.Parallel()
 	const notYet = ": is not available in this version"
 	for path, text := range map[string]string{
-		"ops":       with("ops: {listen: 127.0.0.1:9090}\n"),
-		"store.dsn": strings.Replace(minimal, "off", `off, dsn: ""`, 1),
+		"ops": with("ops: {listen: 127.0.0.1:9090}\n"),
 	} {
 		if got := faults(t, text, nil); !strings.HasSuffix(got, path+notYet) || strings.Contains(got, "\n") {
 			t.Errorf("Load(%s) = %s, want %s", path, got, path+notYet)
@@ -196,6 +194,29 @@ func TestLoad_Keyset(t *testing.T) {
 	cfg := load(t, strings.Replace(minimal, "encryption: off", "keyset: env:KEYSET", 1), map[string]string{"KEYSET": document})
 	if err := cfg.ResolveStore(); err != nil || cfg.Store.Keyset.Text().Reveal() != document {
 		t.Errorf("ResolveStore() = %v, keyset %s", err, cfg.Store.Keyset.Text().Reveal())
+	}
+}
+
+func TestLoad_DSN(t *testing.T) {
+	t.Parallel()
+	for store, want := range map[string]string{
+		"driver: postgres":                 "cloudidq.yaml:1: store.dsn: missing; driver postgres needs its database",
+		"dsn: planted4711":                 "cloudidq.yaml:1: store.dsn: belongs to driver postgres; the driver is redis",
+		"driver: redis, dsn: planted4711":  "cloudidq.yaml:1: store.dsn: belongs to driver postgres; the driver is redis",
+		`driver: postgres, dsn: ""`:        "cloudidq.yaml:1: store.dsn: is empty",
+		"driver: postgres, dsn: 'env:a b'": "cloudidq.yaml:1: store.dsn: env: must be followed by the name of a variable",
+	} {
+		if got := faults(t, strings.Replace(minimal, "{", "{"+store+", ", 1), nil); got != want {
+			t.Errorf("Load(%s) = %s, want %s", store, got, want)
+		}
+	}
+	file := strings.Replace(minimal, "{", "{driver: postgres, dsn: env:DSN, ", 1)
+	cfg := load(t, file, map[string]string{"DSN": "postgres://u:planted4711@h/db"})
+	if err := cfg.ResolveStore(); err != nil || cfg.Store.DSN.Text().Reveal() != "postgres://u:planted4711@h/db" {
+		t.Errorf("ResolveStore() = %v, dsn %s", err, cfg.Store.DSN.Text().Reveal())
+	}
+	if printed := yamlOf(t, cfg); !strings.Contains(printed, "dsn: env:DSN") || strings.Contains(printed, "planted") {
+		t.Errorf("YAML() = %s, want the reference and not the DSN", printed)
 	}
 }
 

@@ -44,6 +44,7 @@ func Schema() ([]byte, error) {
 	addTokenModes(schema)
 	addEitherOr(schema, "apps", "components")
 	addSealing(schema)
+	addDriver(schema)
 	text, err := json.MarshalIndent(schema, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("encoding the schema: %w", err)
@@ -87,7 +88,7 @@ func addTags(schema *jsonschema.Schema, section reflect.Type) {
 }
 
 func addScalarTags(schema *jsonschema.Schema, f reflect.StructField) {
-	for _, word := range words(f, "oneof") {
+	for _, word := range words(f) {
 		schema.Enum = append(schema.Enum, word)
 	}
 	if f.Type.Kind() == reflect.Int {
@@ -142,6 +143,20 @@ func addSealing(schema *jsonschema.Schema) {
 	stores.OneOf = []*jsonschema.Schema{
 		{Properties: off, Required: []string{"encryption"}},
 		{Properties: on, Required: []string{"keyset"}},
+	}
+}
+
+// addDriver demands the DSN of PostgreSQL, and refuses it elsewhere.
+func addDriver(schema *jsonschema.Schema) {
+	stores, _ := schema.Properties.Get("store")
+	redis := jsonschema.NewProperties()
+	redis.Set("driver", &jsonschema.Schema{Const: DriverRedis})
+	redis.Set("dsn", jsonschema.FalseSchema)
+	postgres := jsonschema.NewProperties()
+	postgres.Set("driver", &jsonschema.Schema{Const: DriverPostgres})
+	stores.AnyOf = []*jsonschema.Schema{
+		{Properties: redis},
+		{Properties: postgres, Required: []string{"driver", "dsn"}},
 	}
 }
 

@@ -46,6 +46,7 @@ func TestSchema_TakesWhatLoadTakes(t *testing.T) {
 	t.Parallel()
 	schema := compiled(t)
 	for _, text := range []string{
+		strings.Replace(minimal, "off", "off, driver: postgres, dsn: env:D", 1), strings.Replace(minimal, "off", "off, driver: redis", 1),
 		string(config.Example()), minimal, printable, yamlOf(t, load(t, printable, nil)),
 		with("redis: {url: embedded}\n"), with("worker: {shutdown_timeout: 1500.5ms}\nwechat: {timeout: 1s500ms}\n"),
 	} {
@@ -73,6 +74,9 @@ func TestSchema_RefusesWhatLoadRefuses(t *testing.T) {
 		with("log: {level: loud}\n"),
 		with("redis: {url: localhost}\n"),
 		strings.Replace(minimal, "off", "keyset", 1),
+		strings.Replace(minimal, "off", "off, driver: postgres", 1),
+		strings.Replace(minimal, "off", "off, driver: redis, dsn: env:D", 1),
+		strings.Replace(minimal, "off", "off, dsn: env:D", 1),
 		strings.Replace(minimal, "encryption: off", "", 1),
 		"store: {encryption: off}\napps: []\n",
 		app("appid: 'a b'", "token: {mode: static, access_token: t}"),

@@ -123,6 +123,7 @@ func (c *Config) ResolveStore() error {
 }
 
 func (c *Config) resolveStore(r *report) {
+	c.resolve(r, "store.dsn", &c.Store.DSN, notRedacted)
 	c.resolve(r, "store.keyset", &c.Store.Keyset, notRedacted)
 }
 

@@ -33,12 +33,12 @@ func keys(t reflect.Type) []string {
 	return names
 }
 
-// words splits a tag that holds a list.
-func words(f reflect.StructField, tag string) []string {
-	if f.Tag.Get(tag) == "" {
+// words are what a field with the tag oneof takes.
+func words(f reflect.StructField) []string {
+	if f.Tag.Get("oneof") == "" {
 		return nil
 	}
-	return strings.Split(f.Tag.Get(tag), ",")
+	return strings.Split(f.Tag.Get("oneof"), ",")
 }
 
 // join writes the path of a key.

@@ -42,7 +42,7 @@ var tokenFields = [...]tokenField{
 // tokenModes are the words that token.mode takes.
 func tokenModes() []string {
 	mode, _ := reflect.TypeFor[Token]().FieldByName("Mode")
-	return words(mode, "oneof")
+	return words(mode)
 }
 
 // checkToken holds the fields of a token against its mode. Of an unknown mode nothing is known.

@@ -31,6 +31,13 @@ func (c *Config) check(r *report) {
 			short(c.CloudIDLifetime), short(c.Store.ResultTTL))
 	}
 	switch {
+	case r.isBroken("store.driver"), r.isBroken("store.dsn"):
+	case c.Store.Driver == DriverPostgres && c.Store.DSN.IsZero():
+		r.refuse("store.dsn", "missing; driver postgres needs its database")
+	case c.Store.Driver == DriverRedis && !c.Store.DSN.IsZero():
+		r.refuse("store.dsn", "belongs to driver postgres; the driver is redis")
+	}
+	switch {
 	case r.isBroken("store.encryption"), r.isBroken("store.keyset"):
 	case c.Store.Encryption == EncryptionKeyset && c.Store.Keyset.IsZero():
 		r.refuse("store.keyset", "missing; results hold phone numbers: give what cloudidq keys new prints, or say encryption: off")
@@ -94,13 +101,11 @@ func checkTags(r *report, section reflect.Value, path string) {
 }
 
 func checkWord(r *report, path string, f reflect.StructField, word string) {
-	taken := alternatives(words(f, "oneof"))
+	taken := alternatives(words(f))
 	switch {
-	case slices.Contains(words(f, "oneof"), word):
+	case slices.Contains(words(f), word):
 	case word == "":
 		r.refuse(path, "missing; must be %s%s", taken, why(f))
-	case slices.Contains(words(f, "later"), word):
-		r.refuse(path, "%s %s; must be %s%s", word, notYet, taken, why(f))
 	default:
 		r.refuse(path, "must be %s, is %s%s", taken, show(word), why(f))
 	}

@@ -11,18 +11,22 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"cloudidq/internal/pgtest"
 	"cloudidq/internal/redistest"
 	"cloudidq/store"
 )
 
 var batchSizes = []int{1, 20, 100}
 
-// benchBatch returns n pending records of new cloudIDs, and what becomes of them: some 500 bytes of JSON each.
+// benchBatch returns n pending records of new cloudIDs of one person, and what becomes of them: some 500 bytes of JSON
+// each.
 func benchBatch(serial *atomic.Int64, n int) (pending, resolved []store.Record) {
 	pending, resolved = make([]store.Record, n), make([]store.Record, n)
 	now := store.At(time.Now())
+	person := "o-" + strconv.FormatInt(serial.Load(), 10)
 	for i := range n {
 		rec := full()
+		rec.OpenID = person
 		rec.CloudID = "73_" + strconv.FormatInt(serial.Add(1), 10) + "_abcdefghijklmnopqrstuvwxyz0123456789"
 		rec.Error, rec.AcceptedAt, rec.FinishedAt = nil, now, now
 		rec.Data = benchData
@@ -168,4 +172,49 @@ func BenchmarkRedis_SaveSealed(b *testing.B) {
 		}
 	}
 	perRecord(b, 100)
+}
+
+// BenchmarkPostgres_SaveSealed is one statement for 100 outcomes, under a keyset, on a server that syncs to disk.
+func BenchmarkPostgres_SaveSealed(b *testing.B) {
+	results := benchPostgres(b)
+	var serial atomic.Int64
+	b.ReportAllocs()
+	for b.Loop() {
+		_, resolved := benchBatch(&serial, 100)
+		if err := results.Save(b.Context(), "task", resolved); err != nil {
+			b.Fatal(err)
+		}
+	}
+	perRecord(b, 100)
+}
+
+// BenchmarkPostgres_ClaimSave is the life of a record in the worker, from one goroutine and from several.
+func BenchmarkPostgres_ClaimSave(b *testing.B) {
+	b.Run("one", func(b *testing.B) {
+		results := benchPostgres(b)
+		var serial atomic.Int64
+		for b.Loop() {
+			claimSave(b, results, &serial, 100)
+		}
+		perRecord(b, 100)
+	})
+	b.Run("parallel", func(b *testing.B) {
+		results := benchPostgres(b)
+		var serial atomic.Int64
+		b.SetParallelism(2)
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				claimSave(b, results, &serial, 100)
+			}
+		})
+		perRecord(b, 100)
+	})
+}
+
+// benchPostgres is a store under a keyset on a server of its own, as durable as one in production.
+func benchPostgres(b *testing.B) *store.Postgres {
+	b.Helper()
+	keyset, _, _ := keysets(b)
+	srv := pgtest.Start(b, "fsync=on", "synchronous_commit=on", "full_page_writes=on")
+	return openPostgres(b, srv.Database(b), time.Hour, store.Sealed(keyset))
 }

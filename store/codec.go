@@ -100,7 +100,11 @@ func (c codec) decode(value, appID, cloudID string) (Record, error) {
 	if !validHeader(value) || value[0] == rankErased {
 		return Record{}, errForeign
 	}
-	text := []byte(value[headerLen:])
+	return c.decodeBody(value[0], []byte(value[headerLen:]), appID, cloudID)
+}
+
+// decodeBody is decode for what stands behind the header; rank is the rank in it.
+func (c codec) decodeBody(rank byte, text []byte, appID, cloudID string) (Record, error) {
 	if len(text) > 0 && text[0] != '{' {
 		var err error
 		if text, err = c.open(text, appID, cloudID); err != nil {
@@ -109,7 +113,7 @@ func (c codec) decode(value, appID, cloudID string) (Record, error) {
 	}
 	var rec Record
 	err := json.Unmarshal(text, &rec)
-	if err != nil || rec.AppID != appID || rec.CloudID != cloudID || rankOf(rec.Status) != value[0] {
+	if err != nil || rec.AppID != appID || rec.CloudID != cloudID || rankOf(rec.Status) != rank {
 		return Record{}, errForeign
 	}
 	return rec, nil

@@ -108,7 +108,7 @@ func NewDeliveries(rdb redis.UniversalClient, options ...Option) *Deliveries {
 		option(&with)
 	}
 	return &Deliveries{
-		rdb: rdb, codec: codec(with),
+		rdb: rdb, codec: codec{with.keyset},
 		cut: redis.NewScript(cutLua), settle: redis.NewScript(settleLua), replay: redis.NewScript(replayLua),
 	}
 }

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	_ "embed" // the script
+	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"strconv"
 	"time"
@@ -15,43 +17,43 @@ var appendLua string
 
 var appendScript = redis.NewScript(appendLua)
 
-// appendedFor is how long an end is known to be in the outbox: far longer than any repetition takes to come.
-const appendedFor = time.Hour
+// appendedFor is how long an end is known to be in the outbox: far longer than a repetition takes to come.
+const appendedFor = 24 * time.Hour
 
-// append puts the ends of records of one app into the outbox, each once, however often it is told of them. It is for a
-// store that cannot do that by the stroke that saves; nothing of an erased person is taken.
-func (d *Deliveries) append(ctx context.Context, records []Record) error {
-	if len(records) == 0 {
-		return nil
+// append puts ends into the outbox that another store has saved, each once, however often it is told of them. Nothing of
+// an erased person is taken.
+func (d *Deliveries) append(ctx context.Context, rows []owed) error {
+	byApp := make(map[string][]owed)
+	for _, row := range rows {
+		byApp[string(row.App)] = append(byApp[string(row.App)], row)
 	}
-	appID := records[0].AppID
-	if err := d.rdb.SAdd(ctx, outboxApps, appID).Err(); err != nil {
-		return fmt.Errorf("announcing deliveries: %w", err)
-	}
-	recordKeys := recordKeys(appID, records)
-	keys := make([]string, 2*len(records))
-	args := append(make([]any, 0, 3+4*len(records)), appendedFor.Milliseconds(), DeliverFor.Milliseconds(), appPrefix(appID))
-	for i := range records {
-		rec, key := &records[i], recordKeys[i]
-		item, err := d.codec.item(rec, key)
-		if err != nil {
-			return err
+	for app, rows := range byApp {
+		if err := d.appendApp(ctx, keyPrefix+hex.EncodeToString([]byte(app))+"}:", rows); err != nil {
+			return fmt.Errorf("putting %d ends into the outbox: %w", len(rows), err)
 		}
-		// Another ask of the same cloudID has another end.
-		keys[i] = key + ":" + strconv.FormatInt(rec.FinishedAt.UnixMilli(), 10)
-		keys[len(records)+i] = keys[i]
-		if rec.OpenID != "" {
-			keys[len(records)+i] = d.codec.personKey(appID, rec.OpenID)
-		}
-		args = append(args, key[len(key)-cloudLen:], milli(rec.AcceptedAt), rec.Deliver.Endpoint, item)
-	}
-	if err := appendScript.Run(ctx, d.rdb, keys, args...).Err(); err != nil {
-		return fmt.Errorf("putting %d ends into the outbox: %w", len(records), err)
 	}
 	return nil
 }
 
-// eraseScript is the same as of [Redis.Erase]: where the records are elsewhere, it finds what waits for delivery.
+// appendApp is one run of the script: the ends of one app.
+func (d *Deliveries) appendApp(ctx context.Context, prefix string, rows []owed) error {
+	keys := make([]string, 2*len(rows))
+	args := append(make([]any, 0, 3+4*len(rows)), appendedFor.Milliseconds(), DeliverFor.Milliseconds(), prefix)
+	for i, row := range rows {
+		keys[i] = prefix + "x:" + strconv.FormatInt(row.ID, 10)
+		keys[len(rows)+i] = keys[i]
+		if row.Person != nil {
+			keys[len(rows)+i] = prefix + personPart + cloudPart(row.Person)
+		}
+		args = append(args, cloudPart(row.Cloud), row.Accepted, row.Endpoint, row.Item)
+	}
+	return appendScript.Run(ctx, d.rdb, keys, args...).Err()
+}
+
+// cloudPart is a hash as it stands in keys.
+func cloudPart(hash []byte) string { return base64.RawURLEncoding.EncodeToString(hash) }
+
+// eraseScript is that of [Redis.Erase]: where the records are elsewhere, it finds what waits for delivery.
 var eraseScript = redis.NewScript(eraseLua)
 
 // erase takes everything of a person out of what waits for delivery.

@@ -1,9 +1,11 @@
 package store_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"pgregory.net/rapid"
 
+	"cloudidq/internal/pgtest"
 	"cloudidq/internal/redistest"
 	"cloudidq/store"
 )
@@ -20,8 +23,23 @@ import (
 type outboxBed struct {
 	*testing.T
 	rdb        *redis.Client
-	results    *store.Redis
+	results    store.Results
 	deliveries *store.Deliveries
+}
+
+// eachStore runs a test on each kind of store: what is delivered lies in Redis, wherever the records are.
+func eachStore(t *testing.T, test func(*testing.T, *outboxBed)) {
+	t.Helper()
+	t.Run("Redis", func(t *testing.T) { test(t, newOutboxBed(t)) })
+	t.Run("Postgres", func(t *testing.T) {
+		keyset, _, _ := keysets(t)
+		rdb := redistest.Start(t).Client(t)
+		deliveries := store.NewDeliveries(rdb, store.Sealed(keyset))
+		test(t, &outboxBed{
+			T: t, rdb: rdb, deliveries: deliveries,
+			results: openPostgres(t, pgtest.Database(t), time.Hour, store.Sealed(keyset), store.WithOutbox(deliveries)),
+		})
+	})
 }
 
 func newOutboxBed(t *testing.T) *outboxBed {
@@ -85,8 +103,9 @@ func cloudIDs(t *testing.T, d store.Delivery) []string {
 	return ids
 }
 
-func TestDeliveries_FromSaveToDelivery(t *testing.T) {
-	b := newOutboxBed(t)
+func TestDeliveries_FromSaveToDelivery(t *testing.T) { eachStore(t, deliveriesFromSaveToDelivery) }
+
+func deliveriesFromSaveToDelivery(t *testing.T, b *outboxBed) {
 	if id, left := b.cut(10); id != "" || left != 0 {
 		t.Errorf("Cut of nothing = %q, %d", id, left)
 	}
@@ -131,8 +150,9 @@ func TestDeliveries_FromSaveToDelivery(t *testing.T) {
 }
 
 // A cloudID that is asked for again after a failure has a second end, which is delivered too.
-func TestDeliveries_EachEndOnce(t *testing.T) {
-	b := newOutboxBed(t)
+func TestDeliveries_EachEndOnce(t *testing.T) { eachStore(t, deliveriesEachEndOnce) }
+
+func deliveriesEachEndOnce(t *testing.T, b *outboxBed) {
 	b.save("t1", outgoing(1, store.Expired))
 	rec := outgoing(1, store.Resolved)
 	rec.Status = store.Pending
@@ -148,8 +168,9 @@ func TestDeliveries_EachEndOnce(t *testing.T) {
 	}
 }
 
-func TestDeliveries_Thin(t *testing.T) {
-	b := newOutboxBed(t)
+func TestDeliveries_Thin(t *testing.T) { eachStore(t, deliveriesThin) }
+
+func deliveriesThin(t *testing.T, b *outboxBed) {
 	rec := outgoing(1, store.Resolved)
 	rec.CloudID = "73_a/b+c=?"
 	rec.Deliver.Thin = true
@@ -161,8 +182,9 @@ func TestDeliveries_Thin(t *testing.T) {
 	}
 }
 
-func TestDeliveries_Settle(t *testing.T) {
-	b := newOutboxBed(t)
+func TestDeliveries_Settle(t *testing.T) { eachStore(t, deliveriesSettle) }
+
+func deliveriesSettle(t *testing.T, b *outboxBed) {
 	b.save("t1", outgoing(1, store.Resolved))
 	id, _ := b.cut(10)
 	now := time.Now()
@@ -255,8 +277,9 @@ func TestDeliveries_Unknown(t *testing.T) {
 	}
 }
 
-func TestDeliveries_Erase(t *testing.T) {
-	b := newOutboxBed(t)
+func TestDeliveries_Erase(t *testing.T) { eachStore(t, deliveriesErase) }
+
+func deliveriesErase(t *testing.T, b *outboxBed) {
 	b.save("t1", outgoing(1, store.Resolved), outgoing(2, store.Resolved), outgoing(3, store.Resolved))
 	mixed, _ := b.cut(10)
 	b.save("t2", outgoing(5, store.Resolved))
@@ -352,7 +375,10 @@ func TestEndpoints(t *testing.T) {
 // Whatever is saved, repeated, cut and erased in whatever order: every end that was written once is in one delivery
 // once, and nothing of an erased person is in any.
 func TestDeliveries_EveryEndInOneDelivery(t *testing.T) {
-	b := newOutboxBed(t)
+	eachStore(t, deliveriesEveryEndInOneDelivery)
+}
+
+func deliveriesEveryEndInOneDelivery(t *testing.T, b *outboxBed) {
 	run := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		run++
@@ -430,4 +456,43 @@ func TestDeliveries_EveryEndInOneDelivery(t *testing.T) {
 			rt.Fatalf("%d are delivered, want %d", len(got), len(want))
 		}
 	})
+}
+
+// While Redis is away, what PostgreSQL has saved waits there; then it goes out once, also if it is told of twice.
+func TestPostgresOutbox_RedisIsAway(t *testing.T) {
+	redis := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
+	rdb := redis.Client(t)
+	deliveries := store.NewDeliveries(rdb)
+	dsn := pgtest.Database(t)
+	p := openPostgres(t, dsn, time.Hour, store.WithOutbox(deliveries))
+	b := &outboxBed{T: t, rdb: rdb, results: p, deliveries: deliveries}
+	b.save("t1", outgoing(1, store.Resolved))
+	redis.Kill()
+	b.save("t2", outgoing(2, store.Resolved), outgoing(3, store.Failed))
+	conn := connect(t, dsn)
+	if n := count(t, conn, "cloudidq_outbox"); n != 2 {
+		t.Errorf("%d ends wait, want 2", n)
+	}
+	redis.Restart()
+	execute(t, conn, "CREATE TABLE again AS TABLE cloudidq_outbox")
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- p.Run(ctx, slog.New(slog.DiscardHandler)) }()
+	waitGone := func() {
+		for count(t, conn, "cloudidq_outbox") > 0 {
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+	waitGone()
+	// A process died after Redis had them, and before they were deleted.
+	execute(t, conn, "INSERT INTO cloudidq_outbox OVERRIDING SYSTEM VALUE SELECT * FROM again")
+	waitGone()
+	stop()
+	if err := <-ended; err != nil {
+		t.Errorf("Run = %v", err)
+	}
+	id, left := b.cut(10)
+	if got := cloudIDs(t, b.load(id)); !slices.Equal(got, []string{"1", "2", "3"}) || left != 0 {
+		t.Errorf("the delivery holds %v, want each once", got)
+	}
 }

@@ -1,5 +1,7 @@
 package store
 
+import "context"
+
 // What the external tests see of the codec.
 const HeaderLen = headerLen
 
@@ -21,4 +23,9 @@ func Decode(value, appID, cloudID string) (Record, bool) {
 // Keys returns the keys of cloudIDs.
 func Keys(appID string, cloudIDs ...string) []string {
 	return keys(appID, len(cloudIDs), func(i int) string { return cloudIDs[i] })
+}
+
+// SaveWritten is Save that tells which records were written.
+func (p *Postgres) SaveWritten(ctx context.Context, taskID string, records []Record) ([]bool, error) {
+	return p.save(ctx, taskID, records)
 }

@@ -75,9 +75,9 @@ func keys(appID string, n int, cloudID func(int) string) []string {
 	id = append(id, 0)
 	all := make([]byte, 0, n*keyLen)
 	for i := range n {
-		sum := sha256.Sum256(append(id, cloudID(i)...))
+		sum := cloudHash(id, cloudID(i))
 		all = append(all, prefix...)
-		all = base64.RawURLEncoding.AppendEncode(all, sum[:16])
+		all = base64.RawURLEncoding.AppendEncode(all, sum[:])
 	}
 
 	joined, out := string(all), make([]string, n)
@@ -87,23 +87,43 @@ func keys(appID string, n int, cloudID func(int) string) []string {
 	return out
 }
 
+// cloudHash stands for a cloudID. app is the appid and a NUL; what lies behind it in its array is overwritten.
+func cloudHash(app []byte, cloudID string) [16]byte {
+	sum := sha256.Sum256(append(app, cloudID...))
+	return [16]byte(sum[:16])
+}
+
+// appHash stands for an appid.
+func appHash(appID string) [appLen / 2]byte {
+	sum := sha256.Sum256([]byte(appID))
+	return [appLen / 2]byte(sum[:appLen/2])
+}
+
 // appPrefix begins the keys of an app.
 func appPrefix(appID string) string {
-	app := sha256.Sum256([]byte(appID))
-	return keyPrefix + hex.EncodeToString(app[:appLen/2]) + "}:"
+	app := appHash(appID)
+	return keyPrefix + hex.EncodeToString(app[:]) + "}:"
+}
+
+// ownerHash stands for a task.
+func ownerHash(taskID string) [ownerLen / 2]byte {
+	sum := sha256.Sum256([]byte(taskID))
+	return [ownerLen / 2]byte(sum[:ownerLen/2])
 }
 
 // owner is how a value names a task.
 func owner(taskID string) string {
-	sum := sha256.Sum256([]byte(taskID))
-	return hex.EncodeToString(sum[:ownerLen/2])
+	sum := ownerHash(taskID)
+	return hex.EncodeToString(sum[:])
 }
 
-// until writes t as a value does. A moment out of range is moved into it; zero stays reserved for "not claimed".
+// untilMilli is t in Unix milliseconds. A moment out of range is moved into it; zero stays reserved for "not claimed".
+func untilMilli(t time.Time) int64 { return min(max(t.UnixMilli(), 1), maxUntil) }
+
+// until writes t as a value does.
 func until(t time.Time) string {
-	ms := min(max(t.UnixMilli(), 1), maxUntil)
 	// One digit more than needed pads with zeros, and is cut off again.
-	return strconv.FormatInt(1e13+ms, 10)[1:]
+	return strconv.FormatInt(1e13+untilMilli(t), 10)[1:]
 }
 
 // rankOf returns the rank of a record of status s, or 0 for a status that does not exist.
@@ -124,12 +144,15 @@ const personPart = "p:"
 
 // personKey is where the records of a person are found.
 func (c codec) personKey(appID, openID string) string {
-	var hash [16]byte
-	if c.keyset != nil {
-		hash = c.keyset.PersonHash(appID, openID)
-	} else {
-		sum := sha256.Sum256([]byte(appID + "\x00" + openID))
-		hash = [16]byte(sum[:16])
-	}
+	hash := c.personHash(appID, openID)
 	return appPrefix(appID) + personPart + base64.RawURLEncoding.EncodeToString(hash[:])
+}
+
+// personHash stands for a person.
+func (c codec) personHash(appID, openID string) [16]byte {
+	if c.keyset != nil {
+		return c.keyset.PersonHash(appID, openID)
+	}
+	sum := sha256.Sum256([]byte(appID + "\x00" + openID))
+	return [16]byte(sum[:16])
 }

@@ -22,9 +22,17 @@ func ParseKeyset(json string) (*Keyset, error) {
 // Option is a setting of a store.
 type Option func(*settings)
 
-type settings struct{ keyset *Keyset }
+type settings struct {
+	keyset *Keyset
+	outbox *Deliveries
+}
 
 // Sealed seals records under a keyset, and opens them. Records that lie there unsealed stay readable. nil seals nothing.
 func Sealed(keyset *Keyset) Option {
 	return func(s *settings) { s.keyset = keyset }
+}
+
+// WithOutbox is where a store that is not in Redis leaves what is to be delivered. Without it nothing is.
+func WithOutbox(d *Deliveries) Option {
+	return func(s *settings) { s.outbox = d }
 }

@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"cloudidq/internal/seal"
 )
@@ -39,6 +42,7 @@ const DeliverFor = 7 * 24 * time.Hour
 //	cloudidq:{AAAAAAAA}:deliveries         sorted set of the ids by creation, without
 //	cloudidq:{AAAAAAAA}:delivered          sorted set of the ids by the moment of their arrival
 //	cloudidq:{AAAAAAAA}:due                sorted set of the ids that are to be tried, by when
+//	cloudidq:{AAAAAAAA}:x:N                that row N of PostgreSQL's outbox has come, where that is the store
 //	cloudidq:outbox:apps                   set of the appids that have had deliveries
 //
 // An item is C, P and its JSON, which is sealed if it does not begin with "{": C and P are the record's and the person's,
@@ -112,19 +116,19 @@ func itemAD(appID, cloudHash string) seal.AD {
 }
 
 // announce notes once that an app has deliveries, before there is the first: whoever comes after a crash finds them.
-func (r *Redis) announce(ctx context.Context, records []Record) error {
+func announce(ctx context.Context, rdb redis.UniversalClient, announced *sync.Map, records []Record) error {
 	for i := range records {
 		if records[i].Deliver.Endpoint == "" {
 			continue
 		}
 		appID := records[i].AppID
-		if _, known := r.announced.Load(appID); known {
+		if _, known := announced.Load(appID); known {
 			continue
 		}
-		if err := r.rdb.SAdd(ctx, outboxApps, appID).Err(); err != nil {
+		if err := rdb.SAdd(ctx, outboxApps, appID).Err(); err != nil {
 			return fmt.Errorf("announcing deliveries: %w", err)
 		}
-		r.announced.Store(appID, struct{}{})
+		announced.Store(appID, struct{}{})
 	}
 	return nil
 }

@@ -54,7 +54,7 @@ func NewRedis(rdb redis.UniversalClient, ttl time.Duration, options ...Option) *
 	}
 	return &Redis{
 		rdb:   rdb,
-		codec: codec(with),
+		codec: codec{with.keyset},
 		ttl:   strconv.FormatInt(ttl.Milliseconds(), 10),
 		claim: redis.NewScript(claimLua),
 		save:  redis.NewScript(saveLua),
@@ -77,10 +77,8 @@ func (r *Redis) Claim(ctx context.Context, c Claim) ([]ClaimResult, error) {
 
 // claimAll claims c's records and puts what it hears into results.
 func (r *Redis) claimAll(ctx context.Context, c Claim, results []ClaimResult) error {
-	for i := range c.Records {
-		if rec := &c.Records[i]; rec.Status != Pending || rec.AppID != c.AppID {
-			return errors.New("a record to claim is not a pending one of the claim's app")
-		}
+	if err := c.check(); err != nil {
+		return err
 	}
 	ks := recordKeys(c.AppID, c.Records)
 	me, till := owner(c.TaskID), until(c.Until)

@@ -27,7 +27,7 @@ func (r *Redis) Save(ctx context.Context, taskID string, records []Record) error
 }
 
 func (r *Redis) saveAll(ctx context.Context, taskID string, records []Record) error {
-	if err := r.announce(ctx, records); err != nil {
+	if err := announce(ctx, r.rdb, &r.announced, records); err != nil {
 		return err
 	}
 	me := owner(taskID)

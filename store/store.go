@@ -1,7 +1,7 @@
 // Package store keeps what became of each cloudID: one [Record] per (appid, cloud_id), for a finite time.
 //
 // The worker claims cloudIDs before it asks WeChat and saves their outcomes before it acknowledges the task; everybody
-// else only looks up. [Redis] is the first implementation; storetest holds the rules that every one must pass.
+// else only looks up. [Redis] and [Postgres] are the implementations; storetest holds the rules that every one must pass.
 //
 // The rules. A resolved record is never replaced. A failed or expired one is replaced by the outcome of a later ask,
 // and stays visible until that outcome is there; a pending one never replaces it. An erased one stays erased. Every record
@@ -62,6 +62,16 @@ type Claim struct {
 	Records []Record  // what to store for cloudIDs not seen before: pending records of AppID
 }
 
+// check refuses a claim that no store takes.
+func (c Claim) check() error {
+	for i := range c.Records {
+		if rec := &c.Records[i]; rec.Status != Pending || rec.AppID != c.AppID {
+			return errors.New("a record to claim is not a pending one of the claim's app")
+		}
+	}
+	return nil
+}
+
 // ClaimState is the answer for one cloudID of a Claim.
 type ClaimState uint8
 
@@ -84,7 +94,7 @@ type ClaimResult struct {
 	Record Record
 }
 
-// Results is the store of records. Implementations are safe for concurrent use. Each method is one round trip per
+// Results is the store of records. Implementations are safe for concurrent use. Each method is at most one round trip per
 // app, whatever the number of cloudIDs, and none for no cloudID. A cloudID may stand only once in a call of Claim or
 // Save. A record with an unknown status or broken Data is refused before anything is written, and every call may be
 // repeated after an error. Errors name no id and no value.

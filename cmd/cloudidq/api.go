@@ -57,14 +57,11 @@ func runAPI(ctx context.Context, s streams, cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	results, err := openResults(cfg, rdb)
+	results, err := openResults(ctx, cfg, rdb)
 	if err != nil {
 		return err
 	}
-	deliveries, err := openDeliveries(cfg, rdb)
-	if err != nil {
-		return err
-	}
+	defer results.Close()
 	hooks, closeWebhooks, err := openWebhooks(cfg)
 	if err != nil {
 		return err
@@ -77,7 +74,7 @@ func runAPI(ctx context.Context, s streams, cfg *config.Config) error {
 	producer := tasks.NewClient(rdb, tasks.Options{CommitLinger: linger})
 	defer producer.Close()
 	server, err := httpapi.New(httpapi.Config{Listen: cfg.API.Listen, Keys: apiKeys(cfg)}, httpapi.Parts{
-		Producer: producer, Results: results, Deliveries: deliveries, Webhooks: newAPIWebhooks(rdb, deliveries, hooks),
+		Producer: producer, Results: results, Deliveries: results.deliveries, Webhooks: newAPIWebhooks(rdb, results.deliveries, hooks),
 		Load: newQueueLoad(rdb, cfg.API.MaxPending, log), Requests: store.NewRequests(rdb), Serves: cfg.Serves,
 		Webhook:   func(name string) bool { _, found := cfg.Webhook(name); return found },
 		Platforms: platforms, Log: log,

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"cloudidq/internal/pgtest"
 	"cloudidq/internal/wechat/wechattest"
 )
 
@@ -95,16 +96,20 @@ func (w *tripwire) arm(p *process) {
 // A worker that dies between any two steps from the save to the acknowledgement leaves one delivery, under one id.
 func TestWebhooks_CrashAtEachStep(t *testing.T) {
 	for step, mark := range map[string]string{
-		"SavedAndNotCut":         ":o:orders",
-		"CutAndNotEnqueued":      "asynq:{webhooks}:t:msg_",
-		"EnqueuedAndNotSent":     "cloudidq:endpoint:orders",
-		"ReceivedAndNotAnswered": "",
-		"AnsweredAndNotSettled":  `"class":"ok"`,
-		"SettledNotAcknowledged": "asynq:{webhooks}:processed",
+		"InPostgresAndNotInRedis": "}:x:",
+		"SavedAndNotCut":          ":o:orders",
+		"CutAndNotEnqueued":       "asynq:{webhooks}:t:msg_",
+		"EnqueuedAndNotSent":      "cloudidq:endpoint:orders",
+		"ReceivedAndNotAnswered":  "",
+		"AnsweredAndNotSettled":   `"class":"ok"`,
+		"SettledNotAcknowledged":  "asynq:{webhooks}:processed",
 	} {
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, wechattest.Config{Seed: 12})
+			if mark == "}:x:" {
+				s.dsn = pgtest.Database(t)
+			}
 			wire := newTripwire(t, s.redis.Addr, mark)
 			r := newReceiver(t, func(_ int, rw http.ResponseWriter) {
 				if mark == "" && wire.trip() {

@@ -9,19 +9,26 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
 
+	"cloudidq/internal/pgtest"
 	"cloudidq/internal/wechat/wechattest"
 	"cloudidq/tasks"
 )
 
 // While two workers are at it, Redis holds nothing legible outside the tasks' payloads: no data, no token, no secret, no
 // id.
-func TestRedis_HoldsNothingLegible(t *testing.T) {
+func TestStores_HoldNothingLegible(t *testing.T) {
+	t.Run("Redis", func(t *testing.T) { holdsNothingLegible(t, "") })
+	t.Run("Postgres", func(t *testing.T) { holdsNothingLegible(t, pgtest.Database(t)) })
+}
+
+func holdsNothingLegible(t *testing.T, dsn string) {
 	s := newSite(t, wechattest.Config{Seed: 13, Latency: 300 * time.Millisecond, Faults: wechattest.Faults{"foreign": 0.2}})
 	twin := s.twin(t)
 	// The receiver is away: what is to be delivered stays.
-	s.appSettings = ", webhook: orders"
+	s.appSettings, s.dsn = ", webhook: orders", dsn
 	s.configure(t, newReceiver(t, nil).settings(""))
 	alone := failingTap(t, twin)
 	s.enqueue(t, []wechattest.Tap{alone}) // its task is archived
@@ -100,6 +107,35 @@ func (s *site) dump(t *testing.T) string {
 			t.Fatal(err)
 		}
 		all.WriteString(it.Val() + " " + value + "\n")
+	}
+	if s.dsn != "" {
+		all.WriteString(dumpPostgres(t, s.dsn))
+	}
+	return all.String()
+}
+
+// dumpPostgres is all of our tables, with bytes as they are.
+func dumpPostgres(t *testing.T, dsn string) string {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	var all strings.Builder
+	for _, query := range []string{
+		"SELECT coalesce(string_agg(r::text || encode(body, 'escape'), ''), '') FROM cloudidq_records r",
+		"SELECT coalesce(string_agg(r::text || encode(item, 'escape'), ''), '') FROM cloudidq_outbox r",
+		"SELECT coalesce(string_agg(r::text, ''), '') FROM cloudidq_persons r",
+	} {
+		var text string
+		if err := conn.QueryRow(t.Context(), query).Scan(&text); err != nil {
+			t.Fatal(err)
+		}
+		all.WriteString(text)
+	}
+	if all.Len() < 1000 {
+		t.Fatal("PostgreSQL holds nothing: nothing is proved of it")
 	}
 	return all.String()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -40,30 +41,40 @@ func withResults(
 		return err
 	}
 	return withRedis(ctx, s, cfg, func(rdb redis.UniversalClient) error {
-		results, err := openResults(cfg, rdb)
+		results, err := openResults(ctx, cfg, rdb)
 		if err != nil {
 			return err
 		}
+		defer results.Close()
 		return use(rdb, results)
 	})
 }
 
-// openResults returns the store of the configuration, over rdb where that is where it is.
-func openResults(cfg *config.Config, rdb redis.UniversalClient) (store.Results, error) {
-	sealed, err := sealing(cfg)
-	if err != nil {
-		return nil, err
-	}
-	return store.NewRedis(rdb, cfg.Store.ResultTTL, sealed), nil
+// results is the store of the configuration, and what it has to deliver.
+type results struct {
+	store.Results
+	deliveries *store.Deliveries
+	postgres   *store.Postgres // nil: they are in Redis
 }
 
-// openDeliveries returns what is on its way to webhooks.
-func openDeliveries(cfg *config.Config, rdb redis.UniversalClient) (*store.Deliveries, error) {
+// openResults opens the store, over rdb where that is where it is. The caller closes it, and rdb.
+func openResults(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient) (results, error) {
 	sealed, err := sealing(cfg)
 	if err != nil {
-		return nil, err
+		return results{}, err
 	}
-	return store.NewDeliveries(rdb, sealed), nil
+	deliveries := store.NewDeliveries(rdb, sealed)
+	if cfg.Store.Driver == config.DriverRedis {
+		return results{store.NewRedis(rdb, cfg.Store.ResultTTL, sealed), deliveries, nil}, nil
+	}
+	p, err := store.OpenPostgres(ctx, cfg.Store.DSN.Text().Reveal(), cfg.Store.ResultTTL, sealed, store.WithOutbox(deliveries))
+	if errors.Is(err, store.ErrDSN) {
+		return results{}, usagef("store.dsn: %w", err)
+	}
+	if err != nil {
+		return results{}, err
+	}
+	return results{p, deliveries, p}, nil
 }
 
 func sealing(cfg *config.Config) (store.Option, error) {
@@ -75,6 +86,21 @@ func sealing(cfg *config.Config) (store.Option, error) {
 		return nil, usagef("store.keyset: %w; `cloudidq keys new` prints one", err)
 	}
 	return store.Sealed(keyset), nil
+}
+
+// Close closes what openResults has opened.
+func (r results) Close() {
+	if r.postgres != nil {
+		r.postgres.Close()
+	}
+}
+
+// sweep deletes what has expired, where the store does not do so by itself, until ctx ends.
+func (r results) sweep(ctx context.Context, log *slog.Logger) error {
+	if r.postgres == nil {
+		return nil
+	}
+	return r.postgres.Run(ctx, log)
 }
 
 // openRedis returns a client that has reached its Redis. The caller closes it.

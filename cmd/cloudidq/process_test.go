@@ -19,6 +19,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"cloudidq/internal/pgtest"
 	"cloudidq/internal/redistest"
 	"cloudidq/internal/seal"
 	"cloudidq/internal/secret"
@@ -35,7 +36,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(pgtest.Main(m))
 }
 
 const (
@@ -135,12 +136,14 @@ type site struct {
 	url    string
 	apiURL string
 	config string
+	dsn    string // of the results; empty: they are in Redis
 
 	appSettings string // more settings of app A
 	redisAddr   string // for the configuration, if not that of redis
 
-	said    []*process // whose output must hold nothing private
-	planted []string   // what it must not hold, besides what always is private
+	opened  store.Results // of the test itself
+	said    []*process    // whose output must hold nothing private
+	planted []string      // what it must not hold, besides what always is private
 }
 
 // newSite starts Redis and the simulator, with more flags if need be.
@@ -176,14 +179,18 @@ func (s *site) startSim(t *testing.T) {
 // configure writes the configuration file, with more settings if need be.
 func (s *site) configure(t *testing.T, more string) {
 	t.Helper()
+	driver := ""
+	if s.dsn != "" {
+		driver = fmt.Sprintf(", driver: postgres, dsn: %q", s.dsn)
+	}
 	text := fmt.Sprintf(`redis: {url: "redis://%s/0"}
-store: {keyset: "env:KEYSET_A"}
+store: {keyset: "env:KEYSET_A"%s}
 wechat: {base_url: %q, timeout: 2s}
 apps:
   - {appid: %s, token: {mode: stable, secret: "env:SECRET_A"}%s}
   - {appid: %s, token: {mode: stable, secret: "env:SECRET_A"}, group_by: app}
 log: {level: debug}
-%s`, cmp.Or(s.redisAddr, s.redis.Addr), s.url, appA, s.appSettings, appB, more)
+%s`, cmp.Or(s.redisAddr, s.redis.Addr), driver, s.url, appA, s.appSettings, appB, more)
 	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -262,14 +269,33 @@ func (s *site) enqueue(t *testing.T, taps []wechattest.Tap) {
 	}
 }
 
-// records looks all taps up and counts those that have ended.
-func (s *site) records(t *testing.T, taps []wechattest.Tap) (records []store.Record, ended int) {
+// results is the store that the processes use. It is opened once.
+func (s *site) results(t *testing.T) store.Results {
 	t.Helper()
+	if s.opened != nil {
+		return s.opened
+	}
 	sealing, err := store.ParseKeyset(keyset().Reveal())
 	if err != nil {
 		t.Fatal(err)
 	}
-	results := store.NewRedis(s.redis.Client(t), time.Hour, store.Sealed(sealing))
+	if s.dsn == "" {
+		s.opened = store.NewRedis(s.redis.Client(t), time.Hour, store.Sealed(sealing))
+		return s.opened
+	}
+	p, err := store.OpenPostgres(t.Context(), s.dsn, time.Hour, store.Sealed(sealing))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	s.opened = p
+	return p
+}
+
+// records looks all taps up and counts those that have ended.
+func (s *site) records(t *testing.T, taps []wechattest.Tap) (records []store.Record, ended int) {
+	t.Helper()
+	results := s.results(t)
 	for at := 0; at < len(taps); at += 1000 {
 		var ids []string
 		for _, tap := range taps[at:min(at+1000, len(taps))] {

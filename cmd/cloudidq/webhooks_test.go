@@ -14,6 +14,7 @@ import (
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
+	"cloudidq/internal/pgtest"
 	"cloudidq/internal/wechat/wechattest"
 	"cloudidq/store"
 )
@@ -149,7 +150,13 @@ func (r *receiver) checkAgainst(twin *wechattest.Simulator, taps []wechattest.Ta
 }
 
 func TestWebhooks_EveryResultIsDelivered(t *testing.T) {
+	t.Run("Redis", func(t *testing.T) { everyResultIsDelivered(t, "") })
+	t.Run("Postgres", func(t *testing.T) { everyResultIsDelivered(t, pgtest.Database(t)) })
+}
+
+func everyResultIsDelivered(t *testing.T, dsn string) {
 	s := newSite(t, wechattest.Config{Seed: 11, Faults: wechattest.Faults{"busy": 0.2, "missing": 0.1, "foreign": 0.1}})
+	s.dsn = dsn
 	twin := s.twin(t)
 	r := newReceiver(t, nil)
 	r.listen()

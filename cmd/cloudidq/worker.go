@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"cloudidq/config"
 	"cloudidq/store"
@@ -41,12 +42,12 @@ func runWorker(ctx context.Context, s streams, cfg *config.Config) error {
 		return err
 	}
 	defer func() { _ = queue.Close() }()
-	results, err := openRedis(ctx, cfg, repeatCommands)
+	rdb, err := openRedis(ctx, cfg, repeatCommands)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = results.Close() }()
-	access, err := openWeChat(cfg, store.NewTokens(results))
+	defer func() { _ = rdb.Close() }()
+	access, err := openWeChat(cfg, store.NewTokens(rdb))
 	if err != nil {
 		return err
 	}
@@ -55,14 +56,11 @@ func runWorker(ctx context.Context, s streams, cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	records, err := openResults(cfg, results)
+	records, err := openResults(ctx, cfg, rdb)
 	if err != nil {
 		return err
 	}
-	deliveries, err := openDeliveries(cfg, results)
-	if err != nil {
-		return err
-	}
+	defer records.Close()
 	webhooks, closeWebhooks, err := openWebhooks(cfg)
 	if err != nil {
 		return err
@@ -71,10 +69,10 @@ func runWorker(ctx context.Context, s streams, cfg *config.Config) error {
 	parts := worker.Parts{
 		Queue:      queue,
 		Results:    records,
-		Deliveries: deliveries,
+		Deliveries: records.deliveries,
 		WeChat:     access.client,
-		Pauses:     store.NewPauses(results),
-		Rates:      store.NewRates(results),
+		Pauses:     store.NewPauses(rdb),
+		Rates:      store.NewRates(rdb),
 		Log:        log,
 	}
 	if len(cfg.Components) > 0 {
@@ -96,5 +94,8 @@ func runWorker(ctx context.Context, s streams, cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	return w.Run(ctx)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return w.Run(ctx) })
+	group.Go(func() error { return records.sweep(ctx, log) })
+	return group.Wait()
 }

@@ -95,7 +95,7 @@ func allKeys() []httpapi.Key {
 	}
 }
 
-// call makes a request; header is name, value, …
+// call makes a request; header is names and values in turn.
 func (b *bed) call(method, path, body string, header ...string) reply {
 	b.Helper()
 	req, err := http.NewRequestWithContext(b.Context(), method, b.url+path, strings.NewReader(body))

@@ -44,12 +44,12 @@ func (o *once) do(
 		return time.Time{}, false, newProblem(http.StatusBadRequest, "nothing was enqueued",
 			fault{"header.Idempotency-Key", "must be 1 to 256 printable characters"})
 	}
-	key, print := digest(caller(ctx).Name, key), digest(string(body))
-	state, err := o.claims.Claim(ctx, key, print)
+	key, fingerprint := digest(caller(ctx).Name, key), digest(string(body))
+	state, err := o.claims.Claim(ctx, key, fingerprint)
 	switch {
 	case err != nil:
 		return time.Time{}, false, storeAway()
-	case state.Fingerprint != print:
+	case state.Fingerprint != fingerprint:
 		return time.Time{}, false, newProblem(http.StatusUnprocessableEntity, "nothing was enqueued",
 			fault{"header.Idempotency-Key", "has come with another request before"})
 	case !state.Accepted.IsZero():
@@ -61,9 +61,9 @@ func (o *once) do(
 	// The client may be gone; the next one is not to find the key taken.
 	ctx = context.WithoutCancel(ctx)
 	if err != nil {
-		return accepted, false, errors.Join(err, o.claims.Release(ctx, key, print))
+		return accepted, false, errors.Join(err, o.claims.Release(ctx, key, fingerprint))
 	}
-	if err := o.claims.Finish(ctx, key, print, accepted); err != nil {
+	if err := o.claims.Finish(ctx, key, fingerprint, accepted); err != nil {
 		return accepted, false, nil //nolint:nilerr // Redis has the task; the claim ends by itself
 	}
 	return accepted, false, nil

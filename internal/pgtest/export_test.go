@@ -1,0 +1,4 @@
+package pgtest
+
+// Binaries is where the server is looked for.
+var Binaries = binaries

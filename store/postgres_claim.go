@@ -1,0 +1,123 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// What cloudidq_claim answers.
+const (
+	answerClaimed = iota // stored as sent
+	answerBusy
+	answerErased
+	answerClaimedAsWas // with the record that was there
+	answerDone
+)
+
+const claimSQL = "SELECT o_state, o_rank, o_body FROM cloudidq_claim($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+
+// dropSQL removes one record whose body nobody can read, unless it has been replaced meanwhile.
+const dropSQL = "DELETE FROM cloudidq_records WHERE app = $1 AND cloud = $2 AND body = $3"
+
+// claimAnswer is one row of that answer.
+type claimAnswer struct {
+	state int
+	rank  int16
+	body  []byte
+}
+
+// Claim implements [Results].
+func (p *Postgres) Claim(ctx context.Context, c Claim) ([]ClaimResult, error) {
+	if len(c.Records) == 0 {
+		return nil, nil
+	}
+	results := make([]ClaimResult, len(c.Records))
+	if err := p.claimAll(ctx, c, results); err != nil {
+		return nil, fmt.Errorf("claiming %d records: %w", len(c.Records), plain(err))
+	}
+	return results, nil
+}
+
+// claimAll claims c's records and puts what it hears into results.
+func (p *Postgres) claimAll(ctx context.Context, c Claim, results []ClaimResult) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	rows, err := p.rowsOf(c.Records, c.TaskID)
+	if err != nil {
+		return err
+	}
+	answers, err := p.claim(ctx, c, rows)
+	if err != nil {
+		return err
+	}
+	if len(answers) != len(results) {
+		return errPostgres
+	}
+	for i, answer := range answers {
+		var ok bool
+		if results[i], ok = p.claimResult(answer, &c.Records[i]); ok {
+			continue
+		}
+		if results[i], err = p.reclaim(ctx, c, i, rows.clouds[i], answer.body); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Postgres) claim(ctx context.Context, c Claim, r rows) ([]claimAnswer, error) {
+	me := ownerHash(c.TaskID)
+	found, err := p.pool.Query(ctx, claimSQL, r.locks.sorted(), r.apps[0], me[:], time.Now().UnixMilli(),
+		untilMilli(c.Until), p.ttl, r.clouds, r.persons, r.accepted, r.bodies)
+	if err != nil {
+		return nil, err
+	}
+	defer found.Close()
+	answers := make([]claimAnswer, 0, len(r.clouds))
+	for found.Next() {
+		var a claimAnswer
+		if err := found.Scan(&a.state, &a.rank, &a.body); err != nil {
+			return nil, err
+		}
+		answers = append(answers, a)
+	}
+	return answers, found.Err()
+}
+
+// claimResult reads the answer for rec. It reports false for a record that is none.
+func (p *Postgres) claimResult(a claimAnswer, rec *Record) (ClaimResult, bool) {
+	state := Claimed
+	switch a.state {
+	case answerClaimed:
+		return ClaimResult{State: Claimed, Record: *rec}, true
+	case answerBusy:
+		return ClaimResult{State: Busy}, true
+	case answerErased:
+		return ClaimResult{State: Erased}, true
+	case answerDone:
+		state = Done
+	}
+	stored, err := p.codec.decodeBody(rankByte(a.rank), a.body, rec.AppID, rec.CloudID)
+	if errors.Is(err, ErrUnreadable) {
+		stored, err = unreadable(rankByte(a.rank), rec), nil
+	}
+	return ClaimResult{State: state, Record: stored}, err == nil
+}
+
+// reclaim claims record i again after its body turned out to be broken: it drops the row first, so that the record
+// counts as missing. Nothing but a foreign hand in the database leads here.
+func (p *Postgres) reclaim(ctx context.Context, c Claim, i int, cloud, body []byte) (ClaimResult, error) {
+	app := appHash(c.AppID)
+	if _, err := p.pool.Exec(ctx, dropSQL, app[:], cloud, body); err != nil {
+		return ClaimResult{}, err
+	}
+	c.Records = c.Records[i : i+1]
+	var result [1]ClaimResult
+	if err := p.claimAll(ctx, c, result[:]); err != nil {
+		return ClaimResult{}, err
+	}
+	return result[0], nil
+}

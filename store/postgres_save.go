@@ -1,0 +1,92 @@
+package store
+
+import (
+	"context"
+	"fmt"
+)
+
+const saveSQL = "SELECT cloudidq_save($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+
+// Save implements [Results]. Records of several apps are one statement as well, all or none of them.
+func (p *Postgres) Save(ctx context.Context, taskID string, records []Record) error {
+	if len(records) == 0 {
+		return nil
+	}
+	if err := p.announce(ctx, records); err != nil {
+		return err
+	}
+	if _, err := p.save(ctx, taskID, records); err != nil {
+		return fmt.Errorf("saving %d records: %w", len(records), plain(err))
+	}
+	p.handOver(ctx, records)
+	return nil
+}
+
+// save returns, per record, whether it was written, and will stay as it is if it is an end.
+func (p *Postgres) save(ctx context.Context, taskID string, records []Record) ([]bool, error) {
+	r, err := p.rowsOf(records, taskID)
+	if err != nil {
+		return nil, err
+	}
+	me := ownerHash(taskID)
+	var written []bool
+	err = p.pool.QueryRow(ctx, saveSQL, r.locks.sorted(), me[:], p.ttl,
+		r.apps, r.clouds, r.persons, r.accepted, r.ranks, r.bodies, DeliverFor, r.endpoints, r.items).Scan(&written)
+	if err != nil {
+		return nil, err
+	}
+	if len(written) != len(records) {
+		return nil, errPostgres
+	}
+	return written, nil
+}
+
+// rows are records as the functions of the schema take them, a column each.
+type rows struct {
+	locks    locks
+	apps     [][]byte
+	clouds   [][]byte
+	persons  [][]byte // nil: nobody is known
+	accepted []int64
+	ranks    []int16
+	bodies   [][]byte
+
+	endpoints []string // empty: it is not to be delivered
+	items     [][]byte
+}
+
+// rowsOf encodes records before anything is sent, so that a faulty one stops the whole call.
+func (p *Postgres) rowsOf(records []Record, taskID string) (rows, error) {
+	values, err := p.codec.encode(records, owner(taskID), unclaimed)
+	if err != nil {
+		return rows{}, err
+	}
+	n := len(records)
+	r := rows{
+		locks: locks{}, apps: make([][]byte, n), clouds: make([][]byte, n), persons: make([][]byte, n),
+		accepted: make([]int64, n), ranks: make([]int16, n), bodies: make([][]byte, n),
+		endpoints: make([]string, n), items: make([][]byte, n),
+	}
+	var id []byte // the appid and a NUL, with room behind it
+	for i := range records {
+		rec := &records[i]
+		app := appHash(rec.AppID)
+		id = append(append(id[:0], rec.AppID...), 0)
+		cloud := cloudHash(id, rec.CloudID)
+		if rec.OpenID != "" {
+			person := p.codec.personHash(rec.AppID, rec.OpenID)
+			r.persons[i] = person[:]
+			r.locks.add(app, person[:])
+		}
+		r.apps[i], r.clouds[i], r.bodies[i] = app[:], cloud[:], values[i][headerLen:]
+		r.accepted[i], r.ranks[i] = milli(rec.AcceptedAt), rankNumber(rec.Status)
+		if p.outbox == nil || rec.Deliver.Endpoint == "" {
+			continue
+		}
+		r.endpoints[i] = rec.Deliver.Endpoint
+		if r.items[i], err = p.codec.item(rec, cloudPart(cloud[:])); err != nil {
+			return rows{}, err
+		}
+	}
+	return r, nil
+}

@@ -1,0 +1,57 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	sweepEvery = time.Minute // more or less, so that the processes spread
+	sweepBatch = 1000        // rows of a table in one statement: some ten milliseconds
+)
+
+const sweepSQL = "SELECT cloudidq_sweep($1)"
+
+// Run deletes what has expired, and hands over what a dead process has left, until ctx ends; then it returns nil. Any
+// number of processes may do so: a row that one of them has in hand the others leave out. What fails is logged and made
+// up for by the next time.
+func (p *Postgres) Run(ctx context.Context, log *slog.Logger) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	relay := time.NewTicker(relayEvery)
+	defer relay.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-relay.C:
+			if err := p.relay(ctx); err != nil && ctx.Err() == nil {
+				log.WarnContext(ctx, "results wait in PostgreSQL for their delivery", "error", err)
+			}
+			continue
+		case <-ctx.Done():
+			return nil
+		}
+		if _, err := p.Sweep(ctx); err != nil && ctx.Err() == nil {
+			log.WarnContext(ctx, "expired records stay for now", "error", err)
+		}
+		timer.Reset(sweepEvery*9/10 + rand.N(sweepEvery/5))
+	}
+}
+
+// Sweep deletes what has expired by now and returns how many rows there were, also when it fails midway. It goes in
+// batches, each a statement of its own, so that it holds few locks and the server can clean up behind it.
+func (p *Postgres) Sweep(ctx context.Context) (int, error) {
+	for all := 0; ; {
+		var deleted int
+		if err := p.pool.QueryRow(ctx, sweepSQL, sweepBatch).Scan(&deleted); err != nil {
+			return all, fmt.Errorf("deleting expired records: %w", plain(err))
+		}
+		all += deleted
+		if deleted < sweepBatch {
+			return all, nil
+		}
+	}
+}

@@ -1,0 +1,225 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"golang.org/x/sync/errgroup"
+
+	"cloudidq/internal/pgtest"
+	"cloudidq/store"
+	"cloudidq/store/storetest"
+)
+
+// openPostgres opens a store over dsn that is closed with the test.
+func openPostgres(t testing.TB, dsn string, ttl time.Duration, options ...store.Option) *store.Postgres {
+	t.Helper()
+	p, err := store.OpenPostgres(t.Context(), dsn, ttl, options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
+// connect is a connection to look behind a store.
+func connect(t testing.TB, dsn string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+func execute(t *testing.T, conn *pgx.Conn, statement string, args ...any) {
+	t.Helper()
+	if _, err := conn.Exec(t.Context(), statement, args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func count(t *testing.T, conn *pgx.Conn, from string) (n int) {
+	t.Helper()
+	if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM "+from).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestPostgres_Contract(t *testing.T) {
+	dsn := pgtest.Database(t)
+	storetest.Run(t, func(t *testing.T, ttl time.Duration) store.Results { return openPostgres(t, dsn, ttl) })
+}
+
+func TestPostgresSealed_Contract(t *testing.T) {
+	dsn := pgtest.Database(t)
+	keyset, _, _ := keysets(t)
+	storetest.Run(t, func(t *testing.T, ttl time.Duration) store.Results {
+		return openPostgres(t, dsn, ttl, store.Sealed(keyset))
+	})
+}
+
+func TestPostgres_OpenedByManyAtOnce_MigratedOnce(t *testing.T) {
+	dsn := pgtest.Database(t)
+	var group errgroup.Group
+	for range 4 {
+		group.Go(func() error {
+			p, err := store.OpenPostgres(t.Context(), dsn, time.Hour)
+			if err != nil {
+				return err
+			}
+			defer p.Close()
+			return p.Save(t.Context(), "task", []store.Record{full()})
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	conn := connect(t, dsn)
+	if n := count(t, conn, "cloudidq_migrations WHERE version_id = 1"); n != 1 {
+		t.Errorf("the migration was applied %d times, want once", n)
+	}
+	if n := count(t, conn, "cloudidq_records"); n != 1 {
+		t.Errorf("%d records, want 1", n)
+	}
+}
+
+// An older program must run on beside a newer one that has migrated further.
+func TestPostgres_DatabaseOfNewerProgram_Opens(t *testing.T) {
+	dsn := pgtest.Database(t)
+	openPostgres(t, dsn, time.Hour)
+	execute(t, connect(t, dsn), "INSERT INTO cloudidq_migrations (version_id, is_applied) VALUES (99, true)")
+	openPostgres(t, dsn, time.Hour)
+}
+
+func TestOpenPostgres_Refused(t *testing.T) {
+	dsn := pgtest.Database(t)
+	if _, err := store.OpenPostgres(t.Context(), dsn, time.Microsecond); err == nil {
+		t.Error("a ttl of a microsecond is taken")
+	}
+	for _, bad := range []string{"postgres://u:planted@host:port/db", "host=h port=planted", "mysql://planted"} {
+		if _, err := store.OpenPostgres(t.Context(), bad, time.Hour); !errors.Is(err, store.ErrDSN) || strings.Contains(err.Error(), "planted") {
+			t.Errorf("OpenPostgres = %v, want ErrDSN without a word of the DSN", err)
+		}
+	}
+	serializable := dsn + "&default_transaction_isolation=serializable"
+	if _, err := store.OpenPostgres(t.Context(), serializable, time.Hour); err == nil || !strings.Contains(err.Error(), "read committed") {
+		t.Errorf("OpenPostgres of a serializable database = %v, want what it must be", err)
+	}
+	_, err := store.OpenPostgres(t.Context(), "postgres://u:planted@127.0.0.1:1/planted?connect_timeout=2", time.Hour)
+	if _, ok := errors.AsType[*net.OpError](err); !ok || strings.Contains(err.Error(), "planted") {
+		t.Errorf("OpenPostgres without a server = %v, want the network's error and no more", err)
+	}
+}
+
+func TestPostgres_Save_TellsWhatWasWritten(t *testing.T) {
+	p := openPostgres(t, pgtest.Database(t), time.Hour)
+	resolved, failed, gone := full(), full(), full()
+	resolved.CloudID, failed.CloudID, gone.CloudID, gone.OpenID = "r", "f", "g", "o-gone"
+	failed.Status = store.Failed
+	if _, err := p.Erase(t.Context(), gone.AppID, gone.OpenID); err != nil {
+		t.Fatal(err)
+	}
+	pending := pendingRecord(resolved.AppID, "f")
+	for _, step := range []struct {
+		task    string
+		records []store.Record
+		want    []bool
+	}{
+		{"a", []store.Record{resolved, failed, gone}, []bool{true, true, false}},
+		{"b", []store.Record{pending, resolved}, []bool{false, false}},
+		{"b", []store.Record{failed, pendingRecord("wx2", "p")}, []bool{true, true}},
+		{"c", []store.Record{pendingRecord("wx2", "p")}, []bool{true}},
+	} {
+		got, err := p.SaveWritten(t.Context(), step.task, step.records)
+		if diff := cmp.Diff(step.want, got); err != nil || diff != "" {
+			t.Errorf("Save by %s: %v (-want +got):\n%s", step.task, err, diff)
+		}
+	}
+}
+
+// An answer of the server may quote a row in its detail.
+func TestPostgres_ErrorQuotesNothing(t *testing.T) {
+	dsn := pgtest.Database(t)
+	p := openPostgres(t, dsn, time.Hour)
+	execute(t, connect(t, dsn), "ALTER TABLE cloudidq_records ADD CHECK (rank < 2)")
+	err := p.Save(t.Context(), "task", []store.Record{full()})
+	if err == nil || !strings.Contains(err.Error(), "SQLSTATE 23514") || strings.Contains(err.Error(), "Failing row") {
+		t.Errorf("Save = %v, want code and message alone", err)
+	}
+	if said, ok := errors.AsType[*pgconn.PgError](err); ok {
+		t.Errorf("Save = an error that holds %q", said.Detail)
+	}
+	if _, err := p.Lookup(t.Context(), "wx1", []string{"1"}); err != nil {
+		t.Errorf("Lookup after the error = %v", err)
+	}
+}
+
+func TestPostgres_BodyNobodyCanRead_CountsAsMissing(t *testing.T) {
+	dsn := pgtest.Database(t)
+	p := openPostgres(t, dsn, time.Hour)
+	rec := full()
+	for _, broken := range []string{"{", "{}", ""} {
+		if err := p.Save(t.Context(), "task", []store.Record{rec}); err != nil {
+			t.Fatal(err)
+		}
+		execute(t, connect(t, dsn), "UPDATE cloudidq_records SET body = $1", []byte(broken))
+		if got, err := p.Lookup(t.Context(), rec.AppID, []string{rec.CloudID}); err != nil || got[0].Status != "" {
+			t.Errorf("Lookup = %+v, %v, want unknown", got, err)
+		}
+		pending := pendingRecord(rec.AppID, rec.CloudID)
+		got, err := p.Claim(t.Context(), claimOf("task", pending))
+		if diff := cmp.Diff([]store.ClaimResult{{State: store.Claimed, Record: pending}}, got); err != nil || diff != "" {
+			t.Errorf("Claim: %v (-want +got):\n%s", err, diff)
+		}
+	}
+}
+
+func TestPostgres_OneRoundTripPerCall(t *testing.T) {
+	dsn := pgtest.Database(t)
+	proxy := newProxy(t, dsn)
+	p := openPostgres(t, proxy.dsn+"&pool_max_conns=1", time.Hour)
+	var many, ofThree []store.Record
+	var ids []string
+	for i := range 300 {
+		ids = append(ids, fmt.Sprint(i))
+		many = append(many, pendingRecord("wx1", ids[i]))
+		ofThree = append(ofThree, pendingRecord(fmt.Sprint("wx", i%3), ids[i]))
+	}
+	for _, call := range []struct {
+		name  string
+		trips int
+		do    func() error
+	}{
+		{"Claim", 1, func() error { _, err := p.Claim(t.Context(), claimOf("task", many...)); return err }},
+		{"Claim, all Busy", 1, func() error { _, err := p.Claim(t.Context(), claimOf("other", many...)); return err }},
+		{"Save", 1, func() error { return p.Save(t.Context(), "task", many) }},
+		{"Save of three apps", 1, func() error { return p.Save(t.Context(), "task", ofThree) }},
+		{"Lookup", 1, func() error { _, err := p.Lookup(t.Context(), "wx1", ids); return err }},
+		{"Erase", 1, func() error { _, err := p.Erase(t.Context(), "wx1", "o-1"); return err }},
+		{"Claim of nothing", 0, func() error { _, err := p.Claim(t.Context(), store.Claim{}); return err }},
+		{"Save of nothing", 0, func() error { return p.Save(t.Context(), "task", nil) }},
+		{"Lookup of nothing", 0, func() error { _, err := p.Lookup(t.Context(), "wx1", nil); return err }},
+	} {
+		if err := call.do(); err != nil { // the connection learns the statement
+			t.Fatalf("%s: %v", call.name, err)
+		}
+		before := proxy.trips.Load()
+		if err := call.do(); err != nil {
+			t.Fatalf("%s: %v", call.name, err)
+		}
+		if got := int(proxy.trips.Load() - before); got != call.trips {
+			t.Errorf("%s took %d round trips, want %d", call.name, got, call.trips)
+		}
+	}
+}
