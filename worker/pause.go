@@ -27,9 +27,12 @@ const textPaused = "the app is paused: "
 // pausesApp reports whether an error concerns the whole app and asking on is waste. A pause's own error is no news: it
 // would begin anew what somebody may have ended meanwhile.
 func pausesApp(err *wechat.Error) bool {
-	return err != nil && !strings.HasPrefix(err.Message, textPaused) &&
+	return err != nil && !ofPause(err) &&
 		(err.Class == wechat.ClassRate || err.Class == wechat.ClassQuota || err.Class == wechat.ClassApp)
 }
+
+// ofPause reports whether an error is what a paused lane answers instead of sending.
+func ofPause(err *wechat.Error) bool { return strings.HasPrefix(err.Message, textPaused) }
 
 // judge stops a lane at once when WeChat says that its app must not ask, and ends a pause when a probe passes. The
 // pauser makes both known to every process.

@@ -337,3 +337,22 @@ func TestPace_KeepsTheRate(t *testing.T) {
 		}
 	})
 }
+
+// What a pause has answered comes back as soon as the pause is over, not after the delay of a fresh refusal.
+func TestAgainFor_AnswerOfAPause(t *testing.T) {
+	now := time.Now()
+	b := newBatcher(&fakeWeChat{}, []App{{AppID: "wx1", MaxInFlight: 1, BatchMax: 1}})
+	defer b.close()
+	r := &resolution{h: &resolver{batcher: b}, payload: tasks.ResolvePayload{AppID: "wx1"}}
+	answer := haltError(wechat.ClassApp, 41001)
+	if again := r.againFor(answer, now); again.delay != delayPaused || again.failure {
+		t.Errorf("after the pause: %+v, want back in %s, not counted", again, delayPaused)
+	}
+	b.setHalt("wx1", &halt{until: now.Add(5 * time.Second), err: answer}, false)
+	if again := r.againFor(answer, now); again.delay != 5*time.Second+delayPaused {
+		t.Errorf("in the pause: %+v, want back after its end", again)
+	}
+	if again := r.againFor(&wechat.Error{Class: wechat.ClassRetry, Code: -1}, now); again.delay != 0 || !again.failure {
+		t.Errorf("busy in the pause: %+v, want the usual back-off", again)
+	}
+}

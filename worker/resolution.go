@@ -180,14 +180,24 @@ func (r *resolution) settle(index int, o wechat.Outcome, now time.Time) {
 		r.endAsOutlived(it, now)
 		return
 	}
-	again := againFor(o.Err, now)
-	if h := r.h.batcher.paused(r.payload.AppID); h != nil && pausesApp(o.Err) {
-		again = againAfter(h, now)
-	}
+	again := r.againFor(o.Err, now)
 	again.latest = it.sendBy
 	r.again.merge(again)
 	it.open = false
 	r.unsaved = append(r.unsaved, it.record) // pending still, with what has been tried
+}
+
+// againFor is againFor of an answer, in the light of the app's pause.
+func (r *resolution) againFor(err *wechat.Error, now time.Time) againError {
+	h := r.h.batcher.paused(r.payload.AppID)
+	switch {
+	case h != nil && (pausesApp(err) || ofPause(err)):
+		return againAfter(h, now)
+	case ofPause(err): // it has ended meanwhile, or is being probed
+		return againError{reason: err.Message, delay: delayPaused}
+	default:
+		return againFor(err, now)
+	}
 }
 
 // tell is an error of WeChat as a record has it: with what is to be done about it, where the code table knows.

@@ -95,6 +95,7 @@ func (w *tripwire) arm(p *process) {
 
 // A worker that dies between any two steps from the save to the acknowledgement leaves one delivery, under one id.
 func TestWebhooks_CrashAtEachStep(t *testing.T) {
+	t.Parallel()
 	for step, mark := range map[string]string{
 		"InPostgresAndNotInRedis": "}:x:",
 		"SavedAndNotCut":          ":o:orders",

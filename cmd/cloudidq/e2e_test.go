@@ -17,6 +17,7 @@ import (
 
 // A user's set-up: a Redis, a WeChat, two workers, and enqueue --wait from the shell.
 func TestEnqueueWait_PrintsTheRecords(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 5, Faults: wechattest.Faults{"busy": 0.2, "missing": 0.1, "foreign": 0.2}})
 	twin := s.twin(t)
 	workers := []*process{s.worker(t), s.worker(t)}
@@ -31,7 +32,7 @@ func TestEnqueueWait_PrintsTheRecords(t *testing.T) {
 		}
 		mine := []wechattest.Tap{twin.CloudID(app, user, 0, now), twin.CloudID(app, user, 1, now)}
 		taps = append(taps, mine...)
-		p := start(t, "enqueue", "--config", s.config, "--appid", app, "--openid", mine[0].OpenID, "--wait", "30s",
+		p := s.start(t, "enqueue", "--config", s.config, "--appid", app, "--openid", mine[0].OpenID, "--wait", "30s",
 			"--reference", "order 4711", mine[0].CloudID, mine[1].CloudID)
 		want := 0
 		var records []store.Record
@@ -62,7 +63,7 @@ func TestEnqueueWait_PrintsTheRecords(t *testing.T) {
 	if stats.TokenCalls != 2 {
 		t.Errorf("%d token calls, want one for each app, whatever the number of processes", stats.TokenCalls)
 	}
-	again := start(t, "enqueue", "--config", s.config, "--appid", appA, "--wait", "30s", firstResolved(t, twin, taps))
+	again := s.start(t, "enqueue", "--config", s.config, "--appid", appA, "--wait", "30s", firstResolved(t, twin, taps))
 	if status := again.status(t); status != 0 {
 		t.Errorf("asking again for a resolved cloudID: exit %d, %s", status, again.err.String())
 	}
@@ -133,6 +134,7 @@ func (s *site) queueErrors(t *testing.T) string {
 
 // A worker is killed in the middle of its work; the next one brings everything to its right end.
 func TestKill9_EveryCloudIDEndsRight(t *testing.T) {
+	t.Parallel()
 	const n = 5000
 	s := newSite(t, wechattest.Config{
 		Seed: 6, Latency: 30 * time.Millisecond, Faults: wechattest.Faults{"busy": 0.05, "missing": 0.02, "foreign": 0.02},
@@ -188,9 +190,7 @@ func TestSIGTERM_GivesItsWorkBack(t *testing.T) {
 	if info.Active != 0 || info.Pending+info.Retry != 3 {
 		t.Errorf("queue after the stop: %d active, %d pending, %d retry; want all 3 tasks back", info.Active, info.Pending, info.Retry)
 	}
-	s.wechat.kill()
-	s.sim.Latency, s.sim.Faults = 0, nil
-	s.startSim(t)
+	s.post(t, "/sim/faults", `{"faults":{}}`, nil)
 	s.worker(t)
 	var records []store.Record
 	waitFor(t, "all ends", func() bool {
@@ -220,6 +220,7 @@ func TestSIGTERM_FinishesWhatIsInHand(t *testing.T) {
 
 // Nothing is sent after the lifetime: what waited too long ends expired without a request.
 func TestOutlived_EndsExpiredWithoutARequest(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 9})
 	twin := s.twin(t)
 	client := tasks.NewClient(s.redis.Client(t), tasks.Options{})
@@ -251,6 +252,7 @@ func TestOutlived_EndsExpiredWithoutARequest(t *testing.T) {
 
 // What no worker can read is archived with a reason and not tried again.
 func TestUnreadablePayload_Archived(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 10})
 	rdb := s.redis.Client(t)
 	const planted = "planted-13812345678"
@@ -274,6 +276,7 @@ func TestUnreadablePayload_Archived(t *testing.T) {
 
 // Redis goes away in the middle of the work and comes back with what its append-only file holds.
 func TestRedisRestart_EveryCloudIDEndsRight(t *testing.T) {
+	t.Parallel()
 	const n = 3000
 	durable := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
 	s := newSiteOn(t, durable, wechattest.Config{

@@ -20,19 +20,20 @@ import (
 // While two workers are at it, Redis holds nothing legible outside the tasks' payloads: no data, no token, no secret, no
 // id.
 func TestStores_HoldNothingLegible(t *testing.T) {
+	t.Parallel()
 	t.Run("Redis", func(t *testing.T) { holdsNothingLegible(t, "") })
 	t.Run("Postgres", func(t *testing.T) { holdsNothingLegible(t, pgtest.Database(t)) })
 }
 
 func holdsNothingLegible(t *testing.T, dsn string) {
-	s := newSite(t, wechattest.Config{Seed: 13, Latency: 300 * time.Millisecond, Faults: wechattest.Faults{"foreign": 0.2}})
+	t.Parallel()
+	s := newSite(t, wechattest.Config{Seed: 13, Latency: time.Second, Faults: wechattest.Faults{"foreign": 0.2}})
 	twin := s.twin(t)
 	// The receiver is away: what is to be delivered stays.
 	s.appSettings, s.dsn = ", webhook: orders", dsn
 	s.configure(t, newReceiver(t, nil).settings(""))
 	alone := failingTap(t, twin)
 	s.enqueue(t, []wechattest.Tap{alone}) // its task is archived
-	taps := s.enqueueMany(t, twin, 3000, 1000)
 	s.worker(t)
 	s.worker(t)
 	inspector := asynq.NewInspectorFromRedisClient(s.redis.Client(t))
@@ -40,6 +41,7 @@ func holdsNothingLegible(t *testing.T, dsn string) {
 		archived, err := inspector.ListArchivedTasks(tasks.QueueEvents)
 		return err == nil && len(archived) > 0 && strings.Contains(string(archived[0].Payload), "redacted")
 	})
+	taps := s.enqueueMany(t, twin, 3000, 1000)
 	waitFor(t, "a part of the work", func() bool { _, ended := s.records(t, taps); return ended > 500 })
 	half := s.dump(t)
 	_, ended := s.records(t, taps)
@@ -96,17 +98,30 @@ func failingTap(t *testing.T, twin *wechattest.Simulator) wechattest.Tap {
 func (s *site) dump(t *testing.T) string {
 	t.Helper()
 	rdb := s.redis.Client(t)
+	var keys []string
+	for it := rdb.Scan(t.Context(), 0, "*", 10_000).Iterator(); it.Next(t.Context()); {
+		if !strings.HasPrefix(it.Val(), "asynq:workers:") {
+			keys = append(keys, it.Val())
+		}
+	}
+	values, states := make([]*redis.StringCmd, len(keys)), make([]*redis.StringCmd, len(keys))
+	_, err := rdb.Pipelined(t.Context(), func(p redis.Pipeliner) error {
+		for i, key := range keys {
+			values[i] = p.Dump(t.Context(), key)
+			if strings.HasPrefix(key, "asynq:{") && strings.Contains(key, "}:t:") {
+				states[i] = p.HGet(t.Context(), key, "state")
+			}
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, redis.Nil) { // some have gone meanwhile
+		t.Fatal(err)
+	}
 	var all strings.Builder
-	for it := rdb.Scan(t.Context(), 0, "*", 1000).Iterator(); it.Next(t.Context()); {
-		task := strings.HasPrefix(it.Val(), "asynq:{") && strings.Contains(it.Val(), "}:t:")
-		if strings.HasPrefix(it.Val(), "asynq:workers:") || task && rdb.HGet(t.Context(), it.Val(), "state").Val() != "archived" {
-			continue
+	for i, key := range keys {
+		if states[i] == nil || states[i].Val() == "archived" {
+			all.WriteString(key + " " + values[i].Val() + "\n")
 		}
-		value, err := rdb.Dump(t.Context(), it.Val()).Result()
-		if err != nil && !errors.Is(err, redis.Nil) {
-			t.Fatal(err)
-		}
-		all.WriteString(it.Val() + " " + value + "\n")
 	}
 	if s.dsn != "" {
 		all.WriteString(dumpPostgres(t, s.dsn))
@@ -142,6 +157,7 @@ func dumpPostgres(t *testing.T, dsn string) string {
 
 // One person is erased while some of his cloudIDs are stored, some are being asked for and some are in the queue.
 func TestErase_OnePersonEverywhere(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 14, Latency: time.Second})
 	twin := s.twin(t)
 	tapsOf := func(user, from, n int) (taps []wechattest.Tap) {
@@ -163,14 +179,14 @@ func TestErase_OnePersonEverywhere(t *testing.T) {
 	s.enqueue(t, asked)
 	waitFor(t, "some to be asked for", func() bool { return s.stats(t).CloudIDs >= 15 })
 
-	p := start(t, "erase", "--config", s.config, "--appid", appA, "--openid", stored[0].OpenID)
+	p := s.start(t, "erase", "--config", s.config, "--appid", appA, "--openid", stored[0].OpenID)
 	if status := p.status(t); status != 0 || p.out.String() != "{\"erased\":10}\n" {
 		t.Fatalf("erase = %d %s%s, want 10 erased", status, p.out.String(), p.err.String())
 	}
 	if said := p.err.String(); !strings.Contains(said, "a person was erased") || strings.Contains(said, stored[0].OpenID) {
 		t.Errorf("it said %s, want an audit line without the person", said)
 	}
-	again := start(t, "result", "--config", s.config, "--appid", appA, stored[0].CloudID, asked[0].CloudID)
+	again := s.start(t, "result", "--config", s.config, "--appid", appA, stored[0].CloudID, asked[0].CloudID)
 	if status := again.status(t); status != 1 || again.out.Len() > 0 {
 		t.Errorf("result = %d %s, want nothing", status, again.out.String())
 	}
@@ -189,7 +205,7 @@ func TestErase_OnePersonEverywhere(t *testing.T) {
 	if archived, err := s.redis.Client(t).ZCard(t.Context(), "asynq:{events}:archived").Result(); archived != 0 || err != nil {
 		t.Errorf("%d tasks in the archive, %v, want none", archived, err)
 	}
-	bad := start(t, "erase", "--config", s.config, "--appid", "wxother")
+	bad := s.start(t, "erase", "--config", s.config, "--appid", "wxother")
 	if status := bad.status(t); status != 2 || !strings.Contains(bad.err.String(), "--openid is missing") || !strings.Contains(bad.err.String(), "--appid is not among") {
 		t.Errorf("erase of nobody = %d %s, want 2 and both faults", status, bad.err.String())
 	}

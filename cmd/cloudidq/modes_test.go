@@ -25,6 +25,7 @@ const (
 // Every way of calling resolves 1,000 cloudIDs with two workers that are processes of their own, and none of them asks
 // for more tokens than two in a token's life.
 func TestModes_ResolveWithTwoWorkers(t *testing.T) {
+	t.Parallel()
 	tokenFile := filepath.Join(t.TempDir(), "cloudbase_access_token")
 	for mode, tt := range map[string]struct {
 		token   string   // of the app in the configuration
@@ -35,10 +36,10 @@ func TestModes_ResolveWithTwoWorkers(t *testing.T) {
 		"stable": {token: "{mode: stable, secret: env:SECRET_A}", calls: 2},
 		"legacy": {token: "{mode: legacy, secret: env:SECRET_A}", calls: 2},
 		"static": {token: "{mode: static, access_token: env:TOKEN_A}", prepare: func(t *testing.T, s *site) {
-			t.Setenv("TOKEN_A", s.twin(t).StaticToken(appA))
+			s.env = append(s.env, "TOKEN_A="+s.twin(t).StaticToken(appA))
 		}},
 		"remote": {token: `{mode: remote, url: "%s/sim/remote_token?appid=` + appA + `", header: env:HEADER_A}`, calls: 2,
-			prepare: func(t *testing.T, _ *site) { t.Setenv("HEADER_A", wechattest.RemoteHeader) }},
+			prepare: func(_ *testing.T, s *site) { s.env = append(s.env, "HEADER_A="+wechattest.RemoteHeader) }},
 		"sidecar": {token: "{mode: sidecar}", sim: []string{"--sidecar", appA}},
 		"sidecar_from": {token: "{mode: sidecar, from_appid: " + appA + "}",
 			sim: []string{"--sidecar", appB, "--sidecar-after", "1s"}},
@@ -54,12 +55,13 @@ func TestModes_ResolveWithTwoWorkers(t *testing.T) {
 			sim: []string{"--component", component}, calls: 4, prepare: func(t *testing.T, s *site) {
 				var answer map[string]string
 				s.post(t, "/sim/authorize?component="+component+"&appid="+appA, "", &answer)
-				t.Setenv("REFRESH_A", answer["refresh_token"])
+				s.env = append(s.env, "REFRESH_A="+answer["refresh_token"])
 				s.api(t)
 				s.push(t, "ticket", "")
 			}},
 	} {
 		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
 			s := newSite(t, wechattest.Config{Seed: 8, Faults: wechattest.Faults{"busy": 0.05, "missing": 0.05, "foreign": 0.05}}, tt.sim...)
 			s.configureApp(t, strings.ReplaceAll(tt.token, "%s", s.url))
 			if tt.prepare != nil {
@@ -102,6 +104,7 @@ func (s *site) wantModeWorks(t *testing.T, tokenCalls int64) {
 // A merchant who authorises the platform is served, though no configuration names him, and no more once he has
 // withdrawn.
 func TestComponent_EventsStartAndStopAnApp(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 9}, "--component", component)
 	s.configureApp(t, "{mode: component, component: "+component+"}")
 	s.write(t, strings.Replace(s.text(t), "appid: "+appA, "appid: "+appB, 1)) // appA is nobody the configuration knows
@@ -120,7 +123,7 @@ func TestComponent_EventsStartAndStopAnApp(t *testing.T) {
 	s.get(t, "/sim/stats?appid="+appA, &answer)
 	before := answer.Requests
 	waitFor(t, "the pause", func() bool {
-		p := start(t, "apps", "list", "--config", s.config, "--json")
+		p := s.start(t, "apps", "list", "--config", s.config, "--json")
 		return p.status(t) == 0 && strings.Contains(p.out.String(), `"code":61003`)
 	})
 	late := s.enqueueMore(t, twin, 10, 1000)
@@ -214,7 +217,7 @@ func TestQuota_StopsOneAppAndLeavesTheOtherAlone(t *testing.T) {
 	if beside*10 < undisturbed*9 {
 		t.Errorf("the other app got %d answers in %s, %d before: more than a tenth less", beside, window, undisturbed)
 	}
-	list := start(t, "apps", "list", "--config", s.config, "--json")
+	list := s.start(t, "apps", "list", "--config", s.config, "--json")
 	if list.status(t); !strings.Contains(list.out.String(), `"code":45009,"reason":"quota"`) {
 		t.Errorf("apps list = %s, want the pause", list.out.String())
 	}
@@ -223,20 +226,20 @@ func TestQuota_StopsOneAppAndLeavesTheOtherAlone(t *testing.T) {
 
 func TestAppsQuota(t *testing.T) {
 	s := newSite(t, wechattest.Config{Seed: 11}, "--daily-limit", "1000")
-	p := start(t, "apps", "quota", "--config", s.config, "--json", appA)
+	p := s.start(t, "apps", "quota", "--config", s.config, "--json", appA)
 	const want = `{"appid":"` + appA + `","daily_limit":1000,"used":0,"remain":1000,"call_count":5000,"refresh_second":60}` + "\n"
 	if status := p.status(t); status != 0 || p.out.String() != want {
 		t.Errorf("apps quota = %d %s%s, want %s", status, p.out.String(), p.err.String(), want)
 	}
-	table := start(t, "apps", "quota", "--config", s.config)
+	table := s.start(t, "apps", "quota", "--config", s.config)
 	if status := table.status(t); status != 0 || strings.Count(table.out.String(), "1000") < 4 {
 		t.Errorf("apps quota = %d %s, want both apps", status, table.out.String())
 	}
-	if p := start(t, "apps", "quota", "--config", s.config, "wxother"); p.status(t) != 2 {
+	if p := s.start(t, "apps", "quota", "--config", s.config, "wxother"); p.status(t) != 2 {
 		t.Errorf("apps quota of an unknown app: exit %d, want 2", p.status(t))
 	}
 	s.wechat.kill()
-	down := start(t, "apps", "quota", "--config", s.config, appB)
+	down := s.start(t, "apps", "quota", "--config", s.config, appB)
 	if status := down.status(t); status != 1 || !strings.Contains(down.out.String(), "connection refused") {
 		t.Errorf("apps quota without WeChat = %d %s, want 1 and the reason", status, down.out.String())
 	}
@@ -245,7 +248,7 @@ func TestAppsQuota(t *testing.T) {
 // api starts an API process and keeps its address.
 func (s *site) api(t *testing.T) {
 	t.Helper()
-	p := start(t, "api", "--config", s.config)
+	p := s.start(t, "api", "--config", s.config)
 	s.said = append(s.said, p)
 	waitFor(t, "the API", func() bool { return strings.Contains(p.err.String(), "the API is up") })
 	for line := range strings.Lines(p.err.String()) {
@@ -269,11 +272,11 @@ func (s *site) configureApp(t *testing.T, token string) {
 	t.Helper()
 	key := sha256.Sum256([]byte("aes-" + component))
 	aesKey := base64.RawStdEncoding.EncodeToString(key[:])
-	t.Setenv("COMPONENT_AES_KEY", aesKey)
+	s.env = append(s.env, "COMPONENT_AES_KEY="+aesKey)
 	s.planted = append(s.planted, aesKey, "component-secret-", "verify-"+component)
 	s.write(t, fmt.Sprintf(`redis: {url: "redis://%s/0"}
 store: {keyset: "env:KEYSET_A"}
-wechat: {base_url: %q, timeout: 2s}
+wechat: {base_url: %q}
 apps:
   - {appid: %s, token: %s}
 components:

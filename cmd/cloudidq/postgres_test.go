@@ -12,6 +12,7 @@ import (
 // With driver postgres two workers that start at once make the schema and resolve; result and erase find the records
 // there, and Redis has none.
 func TestPostgres_WorkersResolve_ResultAndErase(t *testing.T) {
+	t.Parallel()
 	const n = 500
 	s := newSite(t, wechattest.Config{Seed: 21, Faults: wechattest.Faults{"busy": 0.05, "missing": 0.05, "foreign": 0.05}})
 	s.dsn = pgtest.Database(t)
@@ -32,11 +33,11 @@ func TestPostgres_WorkersResolve_ResultAndErase(t *testing.T) {
 	}
 
 	id := firstResolved(t, twin, taps)
-	found := start(t, "result", "--config", s.config, "--appid", appA, id)
+	found := s.start(t, "result", "--config", s.config, "--appid", appA, id)
 	if status := found.status(t); status != 0 || !strings.Contains(found.out.String(), id) {
 		t.Errorf("result: exit %d, %s%s", status, found.out.String(), found.err.String())
 	}
-	erase := start(t, "erase", "--config", s.config, "--appid", appA, "--openid", taps[0].OpenID)
+	erase := s.start(t, "erase", "--config", s.config, "--appid", appA, "--openid", taps[0].OpenID)
 	var said struct{ Erased int }
 	if status := erase.status(t); status != 0 {
 		t.Fatalf("erase: exit %d, %s", status, erase.err.String())
@@ -57,7 +58,7 @@ func TestPostgres_BadDSN_IsAUsageErrorThatQuotesNothing(t *testing.T) {
 	s := newSite(t, wechattest.Config{Seed: 22})
 	s.dsn = "mysql://planted"
 	s.configure(t, "")
-	p := start(t, "result", "--config", s.config, "--appid", appA, "73_x")
+	p := s.start(t, "result", "--config", s.config, "--appid", appA, "73_x")
 	if status := p.status(t); status != exitUsage || !strings.Contains(p.err.String(), "store.dsn") ||
 		strings.Contains(p.err.String(), "planted") {
 		t.Errorf("exit %d and %s, want %d and the setting's name", status, p.err.String(), exitUsage)

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"net"
 	"net/http"
@@ -36,8 +37,15 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
+	flag.Parse()
+	if err := flag.Set("test.parallel", atOnce); err != nil {
+		panic(err)
+	}
 	goleak.VerifyTestMain(pgtest.Main(m))
 }
+
+// atOnce is how many tests run at once. Most of them wait: for a lease to end, for a pause, for a receiver.
+const atOnce = "6"
 
 const (
 	appA  = "wx00000000000000aa"
@@ -63,11 +71,13 @@ type process struct {
 	exited chan struct{}
 }
 
-func start(t *testing.T, args ...string) *process {
+// start runs cloudidq with the site's environment.
+func (s *site) start(t *testing.T, args ...string) *process {
 	t.Helper()
 	p := &process{cmd: exec.CommandContext(context.Background(), os.Args[0], args...), exited: make(chan struct{})}
 	// Without the option the race detector lets a process linger for a second after its end.
 	p.cmd.Env = append(os.Environ(), runAsMain+"=1", "SECRET_A="+tokA, "KEYSET_A="+keyset().Reveal(), "GORACE=atexit_sleep_ms=0")
+	p.cmd.Env = append(p.cmd.Env, s.env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.err
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -137,6 +147,7 @@ type site struct {
 	apiURL string
 	config string
 	dsn    string // of the results; empty: they are in Redis
+	env    []string
 
 	appSettings string // more settings of app A
 	redisAddr   string // for the configuration, if not that of redis
@@ -165,7 +176,7 @@ func newSiteOn(t *testing.T, redis *redistest.Server, sim wechattest.Config, fla
 
 func (s *site) startSim(t *testing.T) {
 	t.Helper()
-	s.wechat = start(t, append([]string{"sim", "--listen", s.addr, "--latency", s.sim.Latency.String(),
+	s.wechat = s.start(t, append([]string{"sim", "--listen", s.addr, "--latency", s.sim.Latency.String(),
 		"--faults", s.sim.Faults.String(), "--seed", fmt.Sprint(s.sim.Seed), "--secret", tokA}, s.flags...)...)
 	waitFor(t, "the simulator", func() bool {
 		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(t.Context(), "tcp", s.addr)
@@ -185,7 +196,7 @@ func (s *site) configure(t *testing.T, more string) {
 	}
 	text := fmt.Sprintf(`redis: {url: "redis://%s/0"}
 store: {keyset: "env:KEYSET_A"%s}
-wechat: {base_url: %q, timeout: 2s}
+wechat: {base_url: %q}
 apps:
   - {appid: %s, token: {mode: stable, secret: "env:SECRET_A"}%s}
   - {appid: %s, token: {mode: stable, secret: "env:SECRET_A"}, group_by: app}
@@ -198,7 +209,7 @@ log: {level: debug}
 
 func (s *site) worker(t *testing.T) *process {
 	t.Helper()
-	p := start(t, "worker", "--config", s.config)
+	p := s.start(t, "worker", "--config", s.config)
 	s.said = append(s.said, p)
 	waitFor(t, "the worker", func() bool { return strings.Contains(p.err.String(), "the worker is up") })
 	return p

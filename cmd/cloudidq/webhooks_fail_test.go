@@ -21,7 +21,7 @@ import (
 // listed are the deliveries as an operator sees them.
 func (s *site) listed(t *testing.T, args ...string) []store.Delivery {
 	t.Helper()
-	list := start(t, append([]string{"deliveries", "list", "--config", s.config, "--json", "--limit", "0"}, args...)...)
+	list := s.start(t, append([]string{"deliveries", "list", "--config", s.config, "--json", "--limit", "0"}, args...)...)
 	if status := list.status(t); status != 0 {
 		t.Fatalf("deliveries list: exit %d: %s", status, list.err.String())
 	}
@@ -70,6 +70,7 @@ func (s *site) hurry(t *testing.T) {
 // The receiver is away for a while, then refuses twice, then takes everything: one id and the same bytes for each
 // delivery, which the receiver holds against each other.
 func TestWebhooks_ReceiverIsDown(t *testing.T) {
+	t.Parallel()
 	down := 3 * time.Second
 	if text := os.Getenv("CLOUDIDQ_TEST_DOWN"); text != "" { // such as 60s
 		down, _ = time.ParseDuration(text)
@@ -114,6 +115,7 @@ func TestWebhooks_ReceiverIsDown(t *testing.T) {
 
 // An endpoint that is gone is asked no more, keeps what it has missed, and gets it when an operator says so.
 func TestWebhooks_GoneAndReplayed(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 14})
 	twin := s.twin(t)
 	var back atomic.Bool
@@ -139,19 +141,19 @@ func TestWebhooks_GoneAndReplayed(t *testing.T) {
 		t.Errorf("%d requests, want a few at once and none afterwards", asked)
 	}
 	one := s.listed(t, "--status", "held")[0]
-	show := start(t, "deliveries", "show", "--config", s.config, one.ID)
+	show := s.start(t, "deliveries", "show", "--config", s.config, one.ID)
 	if status := show.status(t); status != 0 || one.AppID != appA {
 		t.Errorf("deliveries show: exit %d, %s", status, show.out.String())
 	}
 	back.Store(true)
-	replay := start(t, "deliveries", "replay", "--config", s.config, "--endpoint", "orders")
+	replay := s.start(t, "deliveries", "replay", "--config", s.config, "--endpoint", "orders")
 	if status := replay.status(t); status != 0 {
 		t.Errorf("deliveries replay: exit %d: %s", status, replay.err.String())
 	}
 	waitFor(t, "all results to be delivered", func() bool { return r.arrived() == len(taps) })
 	r.checkAgainst(twin, taps)
 	waitFor(t, "the deliveries to be settled", func() bool { return s.unsettled(t) == 0 })
-	again := start(t, "deliveries", "replay", "--config", s.config, one.ID)
+	again := s.start(t, "deliveries", "replay", "--config", s.config, one.ID)
 	if status := again.status(t); status != 1 || !strings.Contains(again.err.String(), "has been delivered") {
 		t.Errorf("replaying a delivered one: exit %d: %s", status, again.err.String())
 	}
@@ -159,6 +161,7 @@ func TestWebhooks_GoneAndReplayed(t *testing.T) {
 
 // Nothing of a person who is erased reaches the receiver any more; the others' results do.
 func TestWebhooks_ErasedWhileItWaits(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 15})
 	twin := s.twin(t)
 	r := newReceiver(t, nil)
@@ -175,7 +178,7 @@ func TestWebhooks_ErasedWhileItWaits(t *testing.T) {
 		}
 		return waiting == len(taps)
 	})
-	erase := start(t, "erase", "--config", s.config, "--appid", appA, "--openid", taps[0].OpenID)
+	erase := s.start(t, "erase", "--config", s.config, "--appid", appA, "--openid", taps[0].OpenID)
 	if status := erase.status(t); status != 0 || !strings.Contains(erase.out.String(), `"erased":10`) {
 		t.Errorf("erase: exit %d: %s", status, erase.out.String())
 	}
@@ -195,6 +198,7 @@ func TestWebhooks_ErasedWhileItWaits(t *testing.T) {
 
 // An endpoint inside the network is refused, by whatever name, with a word that says why.
 func TestWebhooks_Egress(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 16})
 	twin := s.twin(t)
 	var reached atomic.Int64
@@ -221,7 +225,7 @@ func TestWebhooks_Egress(t *testing.T) {
 	for name := range classes {
 		tap := twin.CloudID(appA, user, 0, time.Now())
 		user++
-		p := start(t, "enqueue", "--config", s.config, "--appid", appA, "--openid", tap.OpenID, "--webhook", name, tap.CloudID)
+		p := s.start(t, "enqueue", "--config", s.config, "--appid", appA, "--openid", tap.OpenID, "--webhook", name, tap.CloudID)
 		if status := p.status(t); status != 0 {
 			t.Fatalf("enqueue: exit %d: %s", status, p.err.String())
 		}
@@ -234,7 +238,7 @@ func TestWebhooks_Egress(t *testing.T) {
 		return tried == len(classes)
 	})
 	for _, d := range s.listed(t) {
-		show := start(t, "deliveries", "show", "--config", s.config, d.ID)
+		show := s.start(t, "deliveries", "show", "--config", s.config, d.ID)
 		show.status(t)
 		got := deliveriesOf(t, show.out.String())
 		if len(got) != 1 || len(got[0].Attempts) == 0 || got[0].Attempts[0].Class != classes[d.Endpoint] || got[0].Attempts[0].Error == "" {

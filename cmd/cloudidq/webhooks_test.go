@@ -150,11 +150,13 @@ func (r *receiver) checkAgainst(twin *wechattest.Simulator, taps []wechattest.Ta
 }
 
 func TestWebhooks_EveryResultIsDelivered(t *testing.T) {
+	t.Parallel()
 	t.Run("Redis", func(t *testing.T) { everyResultIsDelivered(t, "") })
 	t.Run("Postgres", func(t *testing.T) { everyResultIsDelivered(t, pgtest.Database(t)) })
 }
 
 func everyResultIsDelivered(t *testing.T, dsn string) {
+	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 11, Faults: wechattest.Faults{"busy": 0.2, "missing": 0.1, "foreign": 0.1}})
 	s.dsn = dsn
 	twin := s.twin(t)
@@ -170,7 +172,7 @@ func everyResultIsDelivered(t *testing.T, dsn string) {
 	if r.requests > 200 {
 		t.Errorf("%d results came in %d requests, want batches", len(taps), r.requests)
 	}
-	list := start(t, "deliveries", "list", "--config", s.config, "--status", "delivered", "--json", "--limit", "0")
+	list := s.start(t, "deliveries", "list", "--config", s.config, "--status", "delivered", "--json", "--limit", "0")
 	if status := list.status(t); status != 0 || strings.Count(list.out.String(), "\n") != r.requests {
 		t.Errorf("deliveries list: exit %d, %d lines for %d deliveries: %s", status, strings.Count(list.out.String(), "\n"), r.requests, list.err.String())
 	}
