@@ -11,7 +11,7 @@
 //		return err // Faults as well
 //	}
 //
-// Every setting here is obeyed by the program. What the file will take later is refused by name, never ignored.
+// Every setting here is obeyed by the program; a key that it does not know is refused, never ignored.
 //
 // The struct tags are the one table of the settings, which loader, validation and schema share: yaml is the key, env
 // the variable, default the value without either, min and max the bounds (both included), oneof the words that are
@@ -51,6 +51,7 @@ type Config struct {
 	Queues   Queues    `yaml:"queues" env:",prefix=QUEUES_"`
 	Worker   Worker    `yaml:"worker" env:",prefix=WORKER_"`
 	API      API       `yaml:"api" env:",prefix=API_"`
+	Ops      Ops       `yaml:"ops" env:",prefix=OPS_"`
 	Log      Log       `yaml:"log" env:",prefix=LOG_"`
 
 	origin origin // where the values came from, for the place of a fault
@@ -136,6 +137,16 @@ type APIKey struct {
 	Scopes []string `yaml:"scopes" jsonschema:"required,minItems=1,enum=resolve,enum=read,enum=erase,enum=admin"`
 	// AppIDs are the only apps that the key reaches; without any, all.
 	AppIDs []string `yaml:"appids,omitempty"`
+}
+
+// OpsOff is the value of ops.listen without a listener.
+const OpsOff = "off"
+
+// Ops is the listener for those who operate a process: /healthz, /readyz and /metrics.
+type Ops struct {
+	// Listen is host:port, or off. Every process of a machine needs a port of its own; port 0 takes a free one and says
+	// which in the log. There are no keys: whoever reaches it sees the metrics, which hold no personal data.
+	Listen string `yaml:"listen" env:"LISTEN" default:"127.0.0.1:9090"`
 }
 
 // Log is what is written to standard error.

@@ -4,20 +4,10 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
-	"slices"
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
 )
-
-// later are the keys that a later version takes, by their section.
-var later = map[string][]string{
-	"": {"ops"},
-}
-
-const notYet = "is not available in this version"
-
-var index = regexp.MustCompile(`\[\d+\]`)
 
 // decoder writes a YAML tree into the configuration. It goes by hand through what go-yaml's own decoder does, since
 // that one stops at the first fault and quotes the source in its errors.
@@ -138,13 +128,9 @@ func (d decoder) scalar(node ast.Node, path string, dst reflect.Value) {
 	}
 }
 
-// unknown refuses a key: a typing error, or one that a later version takes.
+// unknown refuses a key: most likely a typing error.
 func (d decoder) unknown(line int, path, name string, section reflect.Type) {
 	at := d.shown(path, name)
-	if slices.Contains(later[index.ReplaceAllString(path, "[]")], name) {
-		d.at(line, at, notYet)
-		return
-	}
 	if name == "<<" {
 		d.at(line, at, "merges are not read; write the settings out")
 		return

@@ -18,12 +18,6 @@ func envName(path string) string {
 
 // overlay writes the variables over the values of the file.
 func overlay(r *report, c *Config) {
-	for _, path := range laterScalars() {
-		if value, ok := r.lookup(envName(path)); ok && value != "" {
-			r.vars[envName(path)] = true
-			r.refuse(path, notYet)
-		}
-	}
 	// envconfig stops at the first value that it cannot read. That is the last one it found, so it is hidden, and the
 	// rest is read once more.
 	paths, unread := scalarPaths(reflect.TypeFor[Config](), ""), map[string]bool{}
@@ -80,19 +74,5 @@ func scalarPaths(section reflect.Type, path string) []scalarPath {
 			all = append(all, scalarPath{join(path, name), f.Type})
 		}
 	}
-	return all
-}
-
-// laterScalars are the settings of a later version that have a variable.
-func laterScalars() []string {
-	all := []string{"ops.listen"}
-	for section, names := range later {
-		for _, name := range names {
-			if !strings.Contains(section, "[]") && section != "" && name != "keys" {
-				all = append(all, join(section, name))
-			}
-		}
-	}
-	slices.Sort(all)
 	return all
 }

@@ -31,6 +31,7 @@ func TestLoad_Environment(t *testing.T) {
 		"CLOUDIDQ_API_LISTEN":              "localhost:8088",
 		"CLOUDIDQ_API_COMMIT_LINGER":       "3ms",
 		"CLOUDIDQ_API_MAX_PENDING":         "77",
+		"CLOUDIDQ_OPS_LISTEN":              "127.0.0.1:9191",
 		"CLOUDIDQ_LOG_LEVEL":               "warn",
 		"CLOUDIDQ_LOG_FORMAT":              "text",
 		"CLOUDIDQ_UNKNOWN":                 "is none of ours",
@@ -43,6 +44,7 @@ func TestLoad_Environment(t *testing.T) {
 		Queues:          config.Queues{Events: 7, Backfill: 8, Webhooks: 9},
 		Worker:          config.Worker{Concurrency: 10, Fetchers: 11, ShutdownTimeout: 12 * time.Second},
 		API:             config.API{Listen: "localhost:8088", CommitLinger: 3 * time.Millisecond, MaxPending: 77},
+		Ops:             config.Ops{Listen: "127.0.0.1:9191"},
 		Log:             config.Log{Level: "warn", Format: "text"},
 	}
 	got := load(t, string(config.Example()), vars)
@@ -85,7 +87,7 @@ func TestLoad_Environment_FaultsNameTheVariable(t *testing.T) {
 	const want = `cloudidq.yaml:1: worker.fetchers: must be between 1 and 16, is 99
 CLOUDIDQ_API_LISTEN: api.listen: must be a loopback address, is "": there are no api.keys, so everybody could use it
 CLOUDIDQ_CLOUDID_LIFETIME: cloudid_lifetime: must be a duration with its unit, such as 500ms or 5s, is "300"
-CLOUDIDQ_OPS_LISTEN: ops.listen: is not available in this version
+CLOUDIDQ_OPS_LISTEN: ops.listen: must be host:port, such as 127.0.0.1:8080, or off
 CLOUDIDQ_QUEUES_EVENTS: queues.events: must be between 1 and 100, is 0
 CLOUDIDQ_REDIS_URL: redis.url: must end with the number of a database
 CLOUDIDQ_STORE_DSN: store.dsn: belongs to driver postgres; the driver is redis
@@ -95,7 +97,7 @@ CLOUDIDQ_WORKER_CONCURRENCY: worker.concurrency: must be a whole number, is "man
 	got := faults(t, with("worker: {fetchers: 99}\n"), map[string]string{
 		"CLOUDIDQ_API_LISTEN":         ":8080",
 		"CLOUDIDQ_CLOUDID_LIFETIME":   "300",
-		"CLOUDIDQ_OPS_LISTEN":         ":9090",
+		"CLOUDIDQ_OPS_LISTEN":         "9090",
 		"CLOUDIDQ_QUEUES_EVENTS":      "0",
 		"CLOUDIDQ_REDIS_URL":          "redis://u:planted@host/planted",
 		"CLOUDIDQ_STORE_DSN":          "postgres://planted",

@@ -27,6 +27,7 @@ func TestLoad_Defaults(t *testing.T) {
 		Queues: config.Queues{Events: 6, Backfill: 1, Webhooks: 3},
 		Worker: config.Worker{Concurrency: 64, Fetchers: 2, ShutdownTimeout: 20 * time.Second},
 		API:    config.API{Listen: "127.0.0.1:8080", CommitLinger: 2 * time.Millisecond, MaxPending: 100_000},
+		Ops:    config.Ops{Listen: "127.0.0.1:9090"},
 		Log:    config.Log{Level: "info", Format: "json"},
 	}
 	same(t, load(t, app("appid: wx1", "token: {mode: static, access_token: t}"), nil), want)
@@ -163,18 +164,6 @@ func TestLoad_Form(t *testing.T) {
 				t.Errorf("Load() = %s\nwant %s", got, test.want)
 			}
 		})
-	}
-}
-
-func TestLoad_Later(t *testing.T) {
-	t.Parallel()
-	const notYet = ": is not available in this version"
-	for path, text := range map[string]string{
-		"ops": with("ops: {listen: 127.0.0.1:9090}\n"),
-	} {
-		if got := faults(t, text, nil); !strings.HasSuffix(got, path+notYet) || strings.Contains(got, "\n") {
-			t.Errorf("Load(%s) = %s, want %s", path, got, path+notYet)
-		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // Validate checks the configuration as [Load] does, for one that is made in code. Its error is [Faults].
@@ -48,6 +49,11 @@ func (c *Config) check(r *report) {
 		r.refuse("wechat.base_url", "%s", reason)
 	}
 	c.checkAPI(r)
+	if reason := wrongAddress(c.Ops.Listen); reason != "" && c.Ops.Listen != OpsOff {
+		r.refuse("ops.listen", "%s, or off", reason)
+	} else if c.Ops.Listen == c.API.Listen && !strings.HasSuffix(c.Ops.Listen, ":0") {
+		r.refuse("ops.listen", "must not be api.listen, %s", show(c.API.Listen))
+	}
 	if len(c.Apps) == 0 && len(c.Components) == 0 {
 		r.refuse("apps", "missing; at least one app, or one of components, is needed")
 	}
@@ -142,16 +148,24 @@ func wrongBaseURL(text string) string {
 	}
 }
 
-// wrongListen says what is wrong with the address of the API. Without keys whoever reaches it may use it.
-func wrongListen(address string, keys bool) string {
-	host, port, err := net.SplitHostPort(address)
+// wrongAddress says what is wrong with an address to listen on.
+func wrongAddress(address string) string {
+	_, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return "must be host:port, such as 127.0.0.1:8080"
 	}
 	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
 		return "must end with a port from 0 to 65535"
 	}
-	if !keys && !isLoopback(host) {
+	return ""
+}
+
+// wrongListen says what is wrong with the address of the API. Without keys whoever reaches it may use it.
+func wrongListen(address string, keys bool) string {
+	if reason := wrongAddress(address); reason != "" {
+		return reason
+	}
+	if host, _, _ := net.SplitHostPort(address); !keys && !isLoopback(host) {
 		return fmt.Sprintf("must be a loopback address, is %s: there are no api.keys, so everybody could use it", show(host))
 	}
 	return ""

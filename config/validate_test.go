@@ -162,3 +162,21 @@ func TestValidate_MadeInCode(t *testing.T) {
 		t.Errorf("ResolveSecrets() = %v", err)
 	}
 }
+
+func TestLoad_OpsListen(t *testing.T) {
+	t.Parallel()
+	for _, value := range []string{"127.0.0.1:9090", "0.0.0.0:9090", "':0'", "'[::]:9091'", "off"} {
+		load(t, with("ops: {listen: "+value+"}\n"), nil)
+	}
+	load(t, with("ops: {listen: '127.0.0.1:0'}\napi: {listen: '127.0.0.1:0'}\n"), nil)
+	for value, want := range map[string]string{
+		"'9090'":           "must be host:port, such as 127.0.0.1:8080, or off",
+		"'127.0.0.1:http'": "must end with a port from 0 to 65535, or off",
+		"'127.0.0.1:8080'": `must not be api.listen, "127.0.0.1:8080"`,
+		"none":             "must be host:port, such as 127.0.0.1:8080, or off",
+	} {
+		if got := faults(t, with("ops: {listen: "+value+"}\n"), nil); !strings.HasSuffix(got, "ops.listen: "+want) {
+			t.Errorf("Load(ops.listen: %s) = %s, want %s", value, got, want)
+		}
+	}
+}

@@ -105,6 +105,14 @@ func (p *Postgres) prepare(ctx context.Context) error {
 // Close closes the connections, after the calls that are under way.
 func (p *Postgres) Close() { p.pool.Close() }
 
+// Ping reports whether the database answers.
+func (p *Postgres) Ping(ctx context.Context) error {
+	if err := p.pool.Ping(ctx); err != nil {
+		return fmt.Errorf("reaching PostgreSQL: %w", plain(err))
+	}
+	return nil
+}
+
 // Lookup implements [Results].
 func (p *Postgres) Lookup(ctx context.Context, appID string, cloudIDs []string) ([]Record, error) {
 	if len(cloudIDs) == 0 {

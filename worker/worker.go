@@ -80,6 +80,7 @@ type Worker struct {
 	redact  *redactor
 	outbox  *outbox // nil = nothing is delivered
 	log     *slog.Logger
+	ready   chan struct{}
 }
 
 // New returns a worker that has not started.
@@ -91,7 +92,7 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 	b := newBatcher(parts.WeChat, cfg.Apps)
 	b.rates = parts.Rates
 	w := &Worker{
-		cfg: cfg, rdb: parts.Queue, batcher: b, log: parts.Log,
+		cfg: cfg, rdb: parts.Queue, batcher: b, log: parts.Log, ready: make(chan struct{}),
 		pauser:  newPauser(parts.Pauses, b, parts.Log),
 		rescuer: &rescuer{rdb: parts.Queue, queues: cfg.queues(), log: parts.Log},
 	}
@@ -146,6 +147,9 @@ func (a *App) validate() error {
 	return nil
 }
 
+// Ready is closed once Run takes tasks.
+func (w *Worker) Ready() <-chan struct{} { return w.ready }
+
 // stopReserve is the part of ShutdownTimeout that is kept for what comes after the handlers.
 const stopReserve = 4 // a fourth
 
@@ -167,6 +171,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 
 	w.log.Info("the worker is up", "apps", len(w.cfg.Apps), "concurrency", w.cfg.Concurrency, "servers", len(servers))
+	close(w.ready)
 	<-ctx.Done()
 	begun := time.Now()
 	w.log.Info("the worker stops", "timeout", w.cfg.ShutdownTimeout.String())

@@ -6,6 +6,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"cloudidq/config"
 	"cloudidq/internal/httpapi"
@@ -36,13 +37,15 @@ func newAPI(s streams) *cobra.Command {
 		if err := cfg.ResolveSecrets(); err != nil {
 			return err
 		}
-		return runAPI(cmd.Context(), s, cfg)
+		return withService(cmd.Context(), s, cfg, []string{partAPI}, func(ctx context.Context, svc *service) error {
+			return runAPI(ctx, svc, cfg)
+		})
 	}
 	return cmd
 }
 
-func runAPI(ctx context.Context, s streams, cfg *config.Config) error {
-	log := newLogger(s.err, cfg.Log)
+func runAPI(ctx context.Context, svc *service, cfg *config.Config) error {
+	log := svc.log
 	rdb, err := openRedis(ctx, cfg, repeatCommands)
 	if err != nil {
 		return err
@@ -82,7 +85,10 @@ func runAPI(ctx context.Context, s streams, cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	return server.Run(ctx)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return server.Run(ctx) })
+	group.Go(func() error { return svc.follow(ctx, partAPI, server.Ready(), checks(rdb, results)...) })
+	return group.Wait()
 }
 
 // pushTarget is a third-party platform as its events change it: what they say is kept, and the app starts or stops in

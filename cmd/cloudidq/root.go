@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cloudidq/config"
+	"cloudidq/internal/telemetry"
 )
 
 func newRoot(s streams) *cobra.Command {
@@ -36,7 +37,7 @@ func newRoot(s streams) *cobra.Command {
 	})
 	root.AddCommand(
 		newDemo(s), newServe(s), newAPI(s), newWorker(s), newEnqueue(s), newResult(s), newApps(s), newErase(s), newDeliveries(s), newKeys(s), newSim(s), newConfig(s),
-		newVersion(s),
+		newHealthcheck(s), newVersion(s),
 	)
 	return root
 }
@@ -57,18 +58,10 @@ func configFlag(cmd *cobra.Command, s streams) *string {
 	return cmd.Flags().String("config", path, "configuration `file` (or CLOUDIDQ_CONFIG)")
 }
 
-// newLogger returns the program's logger and hands go-redis one, which would write to stderr in a form of its own.
+// newLogger returns the logger of a command that runs once and hands go-redis one, which would write to stderr in a form
+// of its own.
 func newLogger(out io.Writer, cfg config.Log) *slog.Logger {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(cfg.Level)); err != nil {
-		level = slog.LevelInfo // the configuration has been checked
-	}
-	opts := &slog.HandlerOptions{Level: level}
-	var handler slog.Handler = slog.NewJSONHandler(out, opts)
-	if cfg.Format == "text" {
-		handler = slog.NewTextHandler(out, opts)
-	}
-	log := slog.New(handler)
+	log := telemetry.NewLogger(out, cfg.Level, cfg.Format)
 	redis.SetLogger(redisLog{log})
 	return log
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
@@ -25,11 +27,13 @@ func newServe(s streams) *cobra.Command {
 		if err := cfg.ResolveSecrets(); err != nil {
 			return err
 		}
-		// When one of them ends, so does the other.
-		g, ctx := errgroup.WithContext(cmd.Context())
-		g.Go(func() error { return runAPI(ctx, s, cfg) })
-		g.Go(func() error { return runWorker(ctx, s, cfg) })
-		return g.Wait()
+		return withService(cmd.Context(), s, cfg, []string{partAPI, partWorker}, func(ctx context.Context, svc *service) error {
+			// When one of them ends, so does the other.
+			g, ctx := errgroup.WithContext(ctx)
+			g.Go(func() error { return runAPI(ctx, svc, cfg) })
+			g.Go(func() error { return runWorker(ctx, svc, cfg) })
+			return g.Wait()
+		})
 	}
 	return cmd
 }

@@ -30,13 +30,15 @@ func newWorker(s streams) *cobra.Command {
 		if err := cfg.ResolveSecrets(); err != nil {
 			return err
 		}
-		return runWorker(cmd.Context(), s, cfg)
+		return withService(cmd.Context(), s, cfg, []string{partWorker}, func(ctx context.Context, svc *service) error {
+			return runWorker(ctx, svc, cfg)
+		})
 	}
 	return cmd
 }
 
-func runWorker(ctx context.Context, s streams, cfg *config.Config) error {
-	log := newLogger(s.err, cfg.Log)
+func runWorker(ctx context.Context, svc *service, cfg *config.Config) error {
+	log := svc.log
 	queue, err := openRedis(ctx, cfg, neverRepeat)
 	if err != nil {
 		return err
@@ -97,5 +99,6 @@ func runWorker(ctx context.Context, s streams, cfg *config.Config) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return w.Run(ctx) })
 	group.Go(func() error { return records.sweep(ctx, log) })
+	group.Go(func() error { return svc.follow(ctx, partWorker, w.Ready(), checks(rdb, records)...) })
 	return group.Wait()
 }

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"cloudidq/internal/wechat/wechattest"
+)
+
+// opsAddr is where a process serves health and metrics.
+func (p *process) opsAddr(t *testing.T) string {
+	t.Helper()
+	var addr string
+	waitFor(t, "the ops listener", func() bool {
+		for line := range strings.Lines(p.err.String()) {
+			var said struct{ Msg, Addr string }
+			if json.Unmarshal([]byte(line), &said) == nil && said.Msg == "health and metrics are served" {
+				addr = said.Addr
+			}
+		}
+		return addr != ""
+	})
+	return addr
+}
+
+// ask gets a path of an address: 0 if nobody answers.
+func ask(t *testing.T, addr, path string) (status int, text string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(request)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return response.StatusCode, string(body)
+}
+
+// From the outside a stop begins with /readyz, while the process still finishes what it has in hand.
+func TestOps_ReadyUntilTheStopBegins(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, wechattest.Config{Seed: 31, Latency: 3 * time.Second})
+	addr := freeAddr(t)
+	s.env = append(s.env, "CLOUDIDQ_OPS_LISTEN="+addr, "CLOUDIDQ_API_LISTEN=127.0.0.1:0")
+	twin := s.twin(t)
+	w := s.start(t, "serve", "--config", s.config)
+	waitFor(t, "serve to be ready", func() bool { status, _ := ask(t, addr, "/readyz"); return status == http.StatusOK })
+	if status, text := ask(t, addr, "/readyz"); status != http.StatusOK || text != "redis: ok\n" {
+		t.Errorf("/readyz = %d %q", status, text)
+	}
+	if status, text := ask(t, addr, "/metrics"); status != http.StatusOK || !strings.Contains(text, "cloudidq_build_info{") {
+		t.Errorf("/metrics = %d %.200s", status, text)
+	}
+	if p := s.start(t, "healthcheck", "--config", s.config, "--ready"); p.status(t) != 0 {
+		t.Errorf("healthcheck --ready = %s, want exit 0", p.err.String())
+	}
+	s.enqueueMany(t, twin, 1, 1)
+	waitFor(t, "a request under way", func() bool { return s.stats(t).MaxInFlight > 0 })
+	done := make(chan time.Duration, 1)
+	go func() { done <- w.term(t) }()
+	waitFor(t, "503", func() bool { status, text := ask(t, addr, "/readyz"); return status == 503 && text == "stopping\n" })
+	if status, _ := ask(t, addr, "/healthz"); status != http.StatusOK {
+		t.Errorf("/healthz = %d while it stops, want 200: nobody is to kill it", status)
+	}
+	if p := s.start(t, "healthcheck", "--config", s.config, "--ready"); p.status(t) != 1 || !strings.Contains(p.err.String(), "not well: stopping") {
+		t.Errorf("healthcheck --ready = %s, want what is wrong and exit 1", p.err.String())
+	}
+	<-done
+	if status := w.status(t); status != 0 {
+		t.Errorf("exit %d after SIGTERM: %s", status, w.err.String())
+	}
+	if p := s.start(t, "healthcheck", "--config", s.config); p.status(t) != 1 {
+		t.Errorf("healthcheck without a process = %s, want exit 1", p.err.String())
+	}
+}
+
+func TestOps_NotReadyWithoutRedis(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, wechattest.Config{Seed: 32})
+	addr := s.worker(t).opsAddr(t)
+	waitFor(t, "the worker to be ready", func() bool { status, _ := ask(t, addr, "/readyz"); return status == http.StatusOK })
+	s.redis.Kill()
+	waitFor(t, "503", func() bool {
+		status, text := ask(t, addr, "/readyz")
+		return status == 503 && text == "redis: does not answer\n"
+	})
+	if status, _ := ask(t, addr, "/healthz"); status != http.StatusOK {
+		t.Errorf("/healthz = %d without Redis, want 200: a restart would not help", status)
+	}
+	s.redis.Restart()
+	waitFor(t, "200", func() bool { status, _ := ask(t, addr, "/readyz"); return status == http.StatusOK })
+}
+
+// A process whose port is taken says which setting to change, before it takes a task.
+func TestOps_PortTaken(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, wechattest.Config{Seed: 33})
+	addr := s.worker(t).opsAddr(t)
+	s.env = append(s.env, "CLOUDIDQ_OPS_LISTEN="+addr)
+	second := s.start(t, "worker", "--config", s.config)
+	if status := second.status(t); status != 1 || !strings.Contains(second.err.String(), "ops.listen") {
+		t.Errorf("exit %d, %s; want 1 and the setting named", status, second.err.String())
+	}
+	if strings.Contains(second.err.String(), "the worker is up") {
+		t.Error("it took tasks first")
+	}
+}
+
+func TestHealthcheck_NobodyToAsk(t *testing.T) {
+	for listen, want := range map[string]string{"off": "ops.listen is off", "'127.0.0.1:0'": "port 0"} {
+		path := writeConfig(t, "ops: {listen: "+listen+"}\nstore: {encryption: off}\napps: [{appid: wx1, token: {mode: sidecar}}]\n")
+		if status, _, said := invoke(t, "healthcheck", "--config", path); status != exitUsage || !strings.Contains(said, want) {
+			t.Errorf("healthcheck with ops.listen %s = %d %s, want 2 and %q", listen, status, said, want)
+		}
+	}
+	for listen, want := range map[string]string{
+		"0.0.0.0:9090": "localhost:9090", ":9090": "localhost:9090", "[::]:9090": "localhost:9090",
+		"10.1.2.3:9090": "10.1.2.3:9090", "[fd00::1]:80": "[fd00::1]:80", "ops.local:9": "ops.local:9",
+	} {
+		if got, err := healthAddress(listen); err != nil || got != want {
+			t.Errorf("healthAddress(%q) = %q, %v, want %q", listen, got, err, want)
+		}
+	}
+}

@@ -1,0 +1,106 @@
+package ops
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Check asks whether something that the process needs works. Its error is not shown: it may hold an address.
+type Check struct {
+	Name string
+	Ask  func(ctx context.Context) error
+}
+
+// checkTimeout bounds a check, so that an answer comes before the usual patience of a prober.
+const checkTimeout = 800 * time.Millisecond
+
+// readiness is whether the process can work.
+type readiness struct {
+	stopping atomic.Bool
+
+	mu      sync.Mutex
+	waiting []string // parts that are not up; guarded by mu
+	checks  []Check  // each name once; guarded by mu
+}
+
+func newReadiness(parts []string) *readiness {
+	return &readiness{waiting: append([]string(nil), parts...)}
+}
+
+// up takes a part off those that are waited for.
+func (r *readiness) up(part string, checks []Check) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	still := r.waiting[:0]
+	for _, name := range r.waiting {
+		if name != part {
+			still = append(still, name)
+		}
+	}
+	r.waiting = still
+	for _, check := range checks {
+		if !r.has(check.Name) {
+			r.checks = append(r.checks, check)
+		}
+	}
+}
+
+// has reports whether there is a check of a name. Called with mu held.
+func (r *readiness) has(name string) bool {
+	for _, check := range r.checks {
+		if check.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// serve answers /readyz: 200, or 503, and a line for each thing that was asked.
+func (r *readiness) serve(w http.ResponseWriter, request *http.Request) {
+	if r.stopping.Load() {
+		answer(w, http.StatusServiceUnavailable, "stopping\n")
+		return
+	}
+	r.mu.Lock()
+	waiting := append([]string(nil), r.waiting...)
+	checks := append([]Check(nil), r.checks...)
+	r.mu.Unlock()
+
+	var text strings.Builder
+	status := http.StatusOK
+	for _, part := range waiting {
+		status = http.StatusServiceUnavailable
+		fmt.Fprintf(&text, "%s: starting\n", part)
+	}
+	for i, err := range askAll(request.Context(), checks) {
+		if err == nil {
+			fmt.Fprintf(&text, "%s: ok\n", checks[i].Name)
+			continue
+		}
+		status = http.StatusServiceUnavailable
+		fmt.Fprintf(&text, "%s: does not answer\n", checks[i].Name)
+	}
+	if r.stopping.Load() { // meanwhile
+		answer(w, http.StatusServiceUnavailable, "stopping\n")
+		return
+	}
+	answer(w, status, text.String())
+}
+
+// askAll asks all checks side by side.
+func askAll(ctx context.Context, checks []Check) []error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	errs := make([]error, len(checks))
+	var asking sync.WaitGroup
+	for i, check := range checks {
+		asking.Go(func() { errs[i] = check.Ask(ctx) })
+	}
+	asking.Wait()
+	return errs
+}

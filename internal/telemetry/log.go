@@ -1,0 +1,49 @@
+package telemetry
+
+import (
+	"context"
+	"io"
+	"log/slog"
+
+	"go.opentelemetry.io/otel/trace"
+)
+
+// NewLogger returns a logger that writes lines of JSON, or of text, from a level on (debug, info, warn, error; info for
+// any other word). Lines of a traced call carry trace_id and span_id. It holds nothing back, unlike that of [New], so it
+// needs no end: for commands that run once.
+func NewLogger(out io.Writer, level, format string) *slog.Logger {
+	return slog.New(tracedHandler{newHandler(out, level, format)})
+}
+
+func newHandler(out io.Writer, level, format string) slog.Handler {
+	var least slog.Level
+	if err := least.UnmarshalText([]byte(level)); err != nil {
+		least = slog.LevelInfo // the configuration has been checked
+	}
+	opts := &slog.HandlerOptions{Level: least}
+	if format == "text" {
+		return slog.NewTextHandler(out, opts)
+	}
+	return slog.NewJSONHandler(out, opts)
+}
+
+// tracedHandler puts the ids of the span that a context holds into its lines.
+type tracedHandler struct{ slog.Handler }
+
+// Handle implements [slog.Handler].
+func (h tracedHandler) Handle(ctx context.Context, r slog.Record) error {
+	if span := trace.SpanContextFromContext(ctx); span.IsValid() {
+		r.AddAttrs(slog.String("trace_id", span.TraceID().String()), slog.String("span_id", span.SpanID().String()))
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+// WithAttrs implements [slog.Handler].
+func (h tracedHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return tracedHandler{h.Handler.WithAttrs(attrs)}
+}
+
+// WithGroup implements [slog.Handler].
+func (h tracedHandler) WithGroup(name string) slog.Handler {
+	return tracedHandler{h.Handler.WithGroup(name)}
+}

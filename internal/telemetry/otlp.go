@@ -1,0 +1,92 @@
+package telemetry
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+
+	"github.com/go-logr/logr"
+	"github.com/google/uuid"
+	promexport "go.opentelemetry.io/contrib/bridges/prometheus"
+	"go.opentelemetry.io/contrib/exporters/autoexport"
+	"go.opentelemetry.io/otel"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+)
+
+// asked reports whether the environment asks for a signal (TRACES, METRICS): by its exporter or by an endpoint. The
+// specification would send to localhost without any of them; here nothing is sent unless it was asked for.
+// https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/.
+func asked(lookup func(string) (string, bool), signal string) bool {
+	value := func(name string) string {
+		text, _ := lookup(name)
+		return strings.TrimSpace(text)
+	}
+	if strings.EqualFold(value("OTEL_SDK_DISABLED"), "true") {
+		return false
+	}
+	if exporter := value("OTEL_" + signal + "_EXPORTER"); exporter != "" {
+		return exporter != "none"
+	}
+	return value("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || value("OTEL_EXPORTER_OTLP_"+signal+"_ENDPOINT") != ""
+}
+
+// startOTLP starts the exporters that are asked for.
+func (t *Telemetry) startOTLP(ctx context.Context, cfg Config) error {
+	traces, metrics := asked(cfg.LookupEnv, "TRACES"), asked(cfg.LookupEnv, "METRICS")
+	if !traces && !metrics {
+		return nil
+	}
+	// OpenTelemetry has one of each for the whole process. It would write to stderr in a form of its own.
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
+		t.Log.Warn("OpenTelemetry", "error", err)
+	}))
+	otel.SetLogger(logr.FromSlogHandler(t.Log.With(slog.String("from", "otel")).Handler()))
+	about, err := resource.New(ctx,
+		resource.WithAttributes(
+			semconv.ServiceName("cloudidq"), semconv.ServiceVersion(cfg.Version), semconv.ServiceInstanceID(uuid.NewString()),
+		),
+		resource.WithTelemetrySDK(),
+		resource.WithFromEnv(), // OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win
+	)
+	if err != nil {
+		return err
+	}
+	if traces {
+		if err := t.startTraces(ctx, about); err != nil {
+			return err
+		}
+	}
+	if metrics {
+		return t.startMetrics(ctx, about)
+	}
+	return nil
+}
+
+// startTraces sends spans in the background. Sampler, limits and batches are as OTEL_… variables say.
+func (t *Telemetry) startTraces(ctx context.Context, about *resource.Resource) error {
+	exporter, err := autoexport.NewSpanExporter(ctx)
+	if err != nil {
+		return err
+	}
+	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(about))
+	t.Tracers = provider
+	t.stops = append(t.stops, provider.Shutdown)
+	return nil
+}
+
+// startMetrics sends what the registry holds, as often as OTEL_METRIC_EXPORT_INTERVAL says (a minute).
+func (t *Telemetry) startMetrics(ctx context.Context, about *resource.Resource) error {
+	autoexport.WithFallbackMetricProducer(func(context.Context) (sdkmetric.Producer, error) {
+		return promexport.NewMetricProducer(promexport.WithGatherer(t.Registry)), nil
+	})
+	reader, err := autoexport.NewMetricReader(ctx)
+	if err != nil {
+		return err
+	}
+	provider := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader), sdkmetric.WithResource(about))
+	t.stops = append(t.stops, provider.Shutdown)
+	return nil
+}

@@ -1,0 +1,187 @@
+package telemetry_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cloudidq/internal/telemetry"
+)
+
+// said is a log that can be read while it is written.
+type said struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *said) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+// lines are those written so far, as they were parsed.
+func (s *said) lines(t *testing.T) []map[string]any {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var lines []map[string]any
+	for text := range strings.Lines(s.b.String()) {
+		var line map[string]any
+		if err := json.Unmarshal([]byte(text), &line); err != nil {
+			t.Fatalf("not a line of JSON: %v: %s", err, text)
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// count returns how many lines have a message, and how many more the sums tell of.
+func (s *said) count(t *testing.T, message string) (written, held int) {
+	t.Helper()
+	for _, line := range s.lines(t) {
+		switch {
+		case line["msg"] == message:
+			written++
+		case line["line"] == message:
+			held += int(line["lines"].(float64))
+		}
+	}
+	return written, held
+}
+
+func newTelemetry(t *testing.T, out *said, level string) *telemetry.Telemetry {
+	t.Helper()
+	tel, err := telemetry.New(t.Context(), telemetry.Config{
+		Out: out, Level: level, Format: "json", LookupEnv: func(string) (string, bool) { return "", false },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tel
+}
+
+func TestQuiet_AStormIsSummedUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out said
+		tel := newTelemetry(t, &out, "info")
+		for i := range 3000 { // over 3 seconds
+			tel.Log.Info("resolve", "task_id", fmt.Sprint(i), "appid", "wx1", "error", fmt.Sprint("open: ", i))
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		written, held := out.count(t, "resolve")
+		if written+held != 3000 || written < 150 || written > 200 {
+			t.Errorf("%d lines and %d summed up, want 50 a second and 3000 in all", written, held)
+		}
+		for _, line := range out.lines(t) {
+			if line["line"] != nil && (line["appid"] != "wx1" || line["level"] != "INFO" || line["task_id"] != nil) {
+				t.Errorf("a sum = %v, want what its lines have in common", line)
+			}
+		}
+		// The storm is over: what comes now is written.
+		before := len(out.lines(t))
+		tel.Log.Info("resolve", "appid", "wx1")
+		if got := len(out.lines(t)); got != before+1 {
+			t.Errorf("%d lines after one more, want %d", got, before+1)
+		}
+		tel.Shutdown()
+	})
+}
+
+func TestQuiet_KindsDoNotDisturbEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out said
+		tel := newTelemetry(t, &out, "debug")
+		for i := range 200 {
+			tel.Log.Info("resolve", "appid", "wx1")
+			tel.Log.Debug("detail", "appid", "wx1")
+			if i < 20 {
+				tel.Log.Info("resolve", "appid", "wx2")
+				tel.Log.Warn("resolve", "appid", "wx1")
+				tel.Log.With("appid", "wx3").Info("other")
+			}
+		}
+		if n, _ := out.count(t, "resolve"); n != 50+20+20 {
+			t.Errorf("%d lines, want 50 of the storm, and those of another app and another level", n)
+		}
+		if n, _ := out.count(t, "detail"); n != 200 {
+			t.Errorf("%d debug lines, want all", n)
+		}
+		tel.Shutdown()
+		if _, held := out.count(t, "resolve"); held != 150 {
+			t.Errorf("%d lines are summed up at the end, want 150", held)
+		}
+		tel.Log.Info("resolve", "appid", "wx1") // after the end nothing is lost
+		if n, _ := out.count(t, "resolve"); n != 91 {
+			t.Errorf("%d lines after the end, want one more", n)
+		}
+	})
+}
+
+// A storm of many kinds must not eat up the memory.
+func TestQuiet_ManyKinds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out said
+		tel := newTelemetry(t, &out, "info")
+		for i := range 20_000 {
+			tel.Log.Info("resolve", "appid", fmt.Sprint("wx", i))
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if written, held := out.count(t, "resolve"); written > 1100 || written+held != 20_000 {
+			t.Errorf("%d lines and %d summed up, want some 1,074 and 20,000 in all", written, held)
+		}
+		tel.Shutdown()
+	})
+}
+
+func TestQuiet_Concurrent(t *testing.T) {
+	var out said
+	tel := newTelemetry(t, &out, "info")
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 5000 {
+				tel.Log.InfoContext(context.Background(), "resolve", "appid", "wx1")
+			}
+		})
+	}
+	wg.Wait()
+	tel.Shutdown()
+	if written, held := out.count(t, "resolve"); written+held != 40_000 {
+		t.Errorf("%d lines and %d summed up, want 40,000 in all", written, held)
+	}
+}
+
+// BenchmarkLog is the price of a line that is held back, and of one that is written.
+func BenchmarkLog(b *testing.B) {
+	for name, level := range map[string]slog.Level{"held": slog.LevelInfo, "written": slog.LevelDebug} {
+		b.Run(name, func(b *testing.B) {
+			tel, err := telemetry.New(b.Context(), telemetry.Config{
+				Out: nobody{}, Level: "debug", Format: "json", LookupEnv: func(string) (string, bool) { return "", false },
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer tel.Shutdown()
+			b.ReportAllocs()
+			for b.Loop() {
+				tel.Log.LogAttrs(b.Context(), level, "resolve", slog.String("task_id", "t"), slog.String("queue", "events"),
+					slog.Int("attempt", 1), slog.String("appid", "wx1"), slog.String("error", "wechat: errcode -1 (retry)"))
+			}
+		})
+	}
+}
+
+type nobody struct{}
+
+func (nobody) Write(p []byte) (int, error) { return len(p), nil }
