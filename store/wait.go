@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // How often Wait looks: soon at first, since an answer takes tens of milliseconds, then ever less.
@@ -25,6 +27,7 @@ func Wait(ctx context.Context, r Results, appID string, cloudIDs []string, since
 		open[i] = i
 	}
 
+	ctx = trace.ContextWithSpanContext(ctx, trace.SpanContext{}) // hundreds of looks are no part of a trace
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for interval := waitFirst; len(open) > 0; interval = min(time.Duration(float64(interval)*waitGrowth), waitLast) {

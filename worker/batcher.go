@@ -22,6 +22,7 @@ type batcher struct {
 	wechat openData
 	rates  rates           // nil = no app has a rate
 	tell   func(pauseNews) // called without mu; does not block
+	count  *metrics        // nil = nothing is counted
 	runCtx context.Context // of every request; ends with close
 	cancel context.CancelFunc
 
@@ -55,6 +56,7 @@ type answer struct {
 type batch struct {
 	openID  string
 	entries []entry
+	opened  time.Time
 	ready   bool // waits in lane.ready
 }
 
@@ -110,7 +112,8 @@ func (b *batcher) add(appID string, asks []ask) *waiter {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	l := b.lanes[appID]
-	limit := l.batchLimit(time.Now())
+	now := time.Now()
+	limit := l.batchLimit(now)
 	var opened []*batch
 	for i, a := range asks {
 		openID := a.openID
@@ -119,7 +122,7 @@ func (b *batcher) add(appID string, asks []ask) *waiter {
 		}
 		bt := l.open[openID]
 		if bt == nil {
-			bt = &batch{openID: openID}
+			bt = &batch{openID: openID, opened: now}
 			l.open[openID] = bt
 			opened = append(opened, bt)
 		}
@@ -225,6 +228,7 @@ func (b *batcher) take(l *lane) (openID string, entries []entry) {
 			entries = entries[:0]
 		default:
 			l.probeOut = l.probing
+			b.count.waited(bt.opened)
 			return bt.openID, entries
 		}
 	}

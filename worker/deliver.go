@@ -19,6 +19,8 @@ type deliverer struct {
 	deliveries deliveries
 	endpoints  map[string]*endpoint
 	log        *slog.Logger
+
+	metrics *metrics
 }
 
 // ProcessTask makes an attempt. It returns nil when the delivery needs no further one, or an error that tells asynq when
@@ -67,6 +69,7 @@ func (d *deliverer) attempt(ctx context.Context, e *endpoint, delivery *store.De
 	begun := time.Now()
 	attempt := e.Sender.Send(ctx, delivery.MessageID(), body(delivery))
 	tell(breakerFault(attempt.Class))
+	d.metrics.attempted(e.Name, attempt)
 	d.logAttempt(ctx, delivery, attempt)
 	if attempt.Class == webhook.Canceled {
 		return context.Canceled
@@ -132,6 +135,7 @@ func (d *deliverer) settle(ctx context.Context, delivery *store.Delivery, v verd
 	if err != nil {
 		return d.storeTrouble(ctx, err)
 	}
+	d.metrics.settled(delivery, v.state)
 	return v.err()
 }
 

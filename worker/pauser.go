@@ -32,6 +32,8 @@ type pauser struct {
 	batcher *batcher
 	news    chan pauseNews
 	held    map[string]bool // apps whose lanes it has stopped; used by run only
+	metrics *metrics
+	shown   map[pauseLabels]float64 // by metrics; used by run only
 	log     *slog.Logger
 }
 
@@ -78,11 +80,16 @@ func (p *pauser) take(ctx context.Context, n pauseNews) error {
 		p.log.Info("the app goes on: its probe has passed", "appid", n.appID)
 		return nil
 	}
+	var end time.Time // if this one begins it
 	pause, err := p.pauses.Set(ctx, n.appID, n.err.Code, n.err.Class.String(), func(times int) time.Time {
-		return pauseEnd(n.err.Class, times, time.Now())
+		end = pauseEnd(n.err.Class, times, time.Now())
+		return end
 	})
 	if err != nil {
 		return err // the lane keeps its own halt, and tells again when that has ended
+	}
+	if pause.Until.Equal(store.At(end).Time) {
+		p.metrics.pauseBegun(pause)
 	}
 	p.hold(pause)
 	p.log.Warn("the app is paused", "appid", n.appID, "errcode", pause.Code, "class", pause.Reason, "until", pause.Until.Time,
@@ -102,6 +109,7 @@ func (p *pauser) sync(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.shown = p.metrics.showPauses(list, p.shown)
 	now := time.Now()
 	var faults []error
 	listed := make(map[string]bool, len(list))

@@ -35,6 +35,8 @@ type rescuer struct {
 	rdb    redis.UniversalClient
 	queues []string
 	log    *slog.Logger
+
+	metrics *metrics
 }
 
 // run rescues until ctx ends.
@@ -63,6 +65,7 @@ func (r *rescuer) rescueQueue(ctx context.Context, queue string) {
 			return
 		}
 		if n > 0 {
+			r.metrics.rescuedTasks(queue, n)
 			r.log.Warn("took tasks back from a dead worker", "queue", queue, "tasks", n)
 		}
 		if n < rescueMax {

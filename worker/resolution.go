@@ -21,6 +21,7 @@ type resolution struct {
 	items   []item         // one per cloudID
 	asked   []int          // positions in items of what the batcher was given
 	unsaved []store.Record // outcomes that the store does not have yet
+	ends    []end          // those among them that are ends, for metrics
 
 	resolved, failed, expired int // ends, those of earlier tries included
 	erased                    int // of persons who are to be forgotten
@@ -32,6 +33,7 @@ type resolution struct {
 type item struct {
 	record store.Record
 	sendBy time.Time
+	class  wechat.Class // of the answer that has ended it, if one has
 	open   bool
 }
 
@@ -163,6 +165,7 @@ func (r *resolution) asks() []ask {
 func (r *resolution) settle(index int, o wechat.Outcome, now time.Time) {
 	it := &r.items[r.asked[index]]
 	it.record.Attempts += o.Attempts
+	r.h.metrics.retried(r.payload.AppID, layerCall, o.Attempts-1)
 	if o.Err == nil {
 		it.record.Kind, it.record.Data = o.Kind, o.Data
 		r.end(it, store.Resolved, nil, now)
@@ -170,6 +173,7 @@ func (r *resolution) settle(index int, o wechat.Outcome, now time.Time) {
 	}
 	told := tell(o.Err)
 	if status := endStatus(o.Err); status.Final() {
+		it.class = o.Err.Class
 		r.end(it, status, told, now)
 		return
 	}
@@ -214,6 +218,28 @@ func (r *resolution) end(it *item, status store.Status, err *store.Error, now ti
 	it.record.Status, it.record.Error, it.record.FinishedAt = status, err, store.At(now)
 	r.count(it.record)
 	r.unsaved = append(r.unsaved, it.record)
+	r.ends = append(r.ends, endOf(it, now))
+}
+
+// endOf is an end as metrics take it.
+func endOf(it *item, now time.Time) end {
+	e := end{status: it.record.Status, class: it.class, took: now.Sub(it.record.AcceptedAt.Time), left: it.sendBy.Sub(now)}
+	if it.record.Error != nil {
+		e.code = it.record.Error.Code
+	}
+	if e.status == store.Expired && e.class == 0 { // it has outlived its lifetime here
+		e.class = wechat.ClassExpired
+	}
+	return e
+}
+
+// countRetries counts the cloudIDs that the try sends back.
+func (r *resolution) countRetries() {
+	layer := layerWait
+	if r.again.failure {
+		layer = layerQueue
+	}
+	r.h.metrics.retried(r.payload.AppID, layer, r.again.open)
 }
 
 func (r *resolution) count(rec store.Record) {

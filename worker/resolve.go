@@ -38,7 +38,8 @@ type resolver struct {
 	endpoints map[string]*endpoint
 	outbox    *outbox // nil = nothing is delivered
 
-	log *slog.Logger
+	metrics *metrics
+	log     *slog.Logger
 }
 
 // ProcessTask is one try of a task: claim its cloudIDs, end those past their lifetime, ask WeChat for the others, and
@@ -57,6 +58,7 @@ func (h *resolver) ProcessTask(ctx context.Context, task *asynq.Task) error {
 	if err = r.mayTry(within, time.Now()); err == nil {
 		err = r.try(ctx)
 	}
+	r.countRetries()
 	h.logTry(ctx, r, err)
 	return err
 }
@@ -136,6 +138,8 @@ func (r *resolution) save(ctx context.Context) error {
 		return r.storeTrouble(err)
 	}
 	r.unsaved = r.unsaved[:0]
+	r.h.metrics.ended(r.payload.AppID, r.ends)
+	r.ends = r.ends[:0]
 	if ends > 0 {
 		r.h.outbox.notify(r.payload.AppID, to, ends)
 	}

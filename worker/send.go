@@ -104,9 +104,10 @@ func (b *batcher) pace(l *lane, wanted func() bool) {
 	case <-b.runCtx.Done():
 		return
 	}
-	for wanted() {
+	for begun := time.Now(); wanted(); {
 		wait, err := b.rates.Take(b.runCtx, l.app.AppID, l.app.RatePerMinute)
 		if err == nil && wait == 0 {
+			b.count.paced(l.app.AppID, time.Since(begun))
 			return
 		}
 		if err != nil {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
@@ -55,6 +56,12 @@ type Parts struct {
 	// Deliveries is where Results leaves what is to be delivered; nil = nothing is.
 	Deliveries deliveries
 	Log        *slog.Logger
+
+	// Metrics is where the worker's are registered; nil = they are not. One worker of a process can be.
+	Metrics prometheus.Registerer
+	// Quotas tells what is left of the apps' quotas, to the one process that holds the lease of Leases; nil = nobody asks.
+	Quotas quotas
+	Leases leases
 }
 
 // Config are the settings of a Worker.
@@ -81,6 +88,8 @@ type Worker struct {
 	outbox  *outbox // nil = nothing is delivered
 	log     *slog.Logger
 	ready   chan struct{}
+
+	besides []func(context.Context) // what watches, while the worker runs
 }
 
 // New returns a worker that has not started.
@@ -89,29 +98,35 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 		return nil, err
 	}
 	parts.Queue.AddHook(outageBrake{})
+	m := newMetrics(parts.Metrics, &cfg)
 	b := newBatcher(parts.WeChat, cfg.Apps)
-	b.rates = parts.Rates
+	b.rates, b.count = parts.Rates, m
 	w := &Worker{
 		cfg: cfg, rdb: parts.Queue, batcher: b, log: parts.Log, ready: make(chan struct{}),
 		pauser:  newPauser(parts.Pauses, b, parts.Log),
-		rescuer: &rescuer{rdb: parts.Queue, queues: cfg.queues(), log: parts.Log},
+		rescuer: &rescuer{rdb: parts.Queue, queues: cfg.queues(), log: parts.Log, metrics: m},
 	}
+	w.pauser.metrics = m
 	w.redact = &redactor{rdb: parts.Queue, queues: resolveQueues[:], log: parts.Log, seen: map[string]int64{}}
 	endpoints := newEndpoints(cfg.Webhooks, w.slots(tasks.QueueWebhooks))
 	mux := asynq.NewServeMux()
-	mux.Use(recoverPanics(parts.Log))
+	mux.Use(m.observeTries, recoverPanics(parts.Log))
 	if parts.Deliveries != nil {
 		w.outbox = newOutbox(parts.Deliveries, asynq.NewClientFromRedisClient(parts.Queue), endpoints, parts.Log)
 	}
 	if len(endpoints) > 0 {
-		mux.Handle(tasks.TypeDeliver, &deliverer{deliveries: parts.Deliveries, endpoints: endpoints, log: parts.Log})
+		mux.Handle(tasks.TypeDeliver, &deliverer{deliveries: parts.Deliveries, endpoints: endpoints, log: parts.Log, metrics: m})
+		w.besides = append(w.besides, (&endpointWatch{parts.Deliveries, endpoints, m}).run)
 	}
 	several := len(cfg.Apps) > 1 || parts.Authorizers != nil
 	mux.Handle(tasks.TypeResolve, &resolver{
 		apps:     &directory{batcher: b, authorizers: parts.Authorizers},
 		lifetime: cfg.Lifetime, results: parts.Results, batcher: b, shares: newShares(several, w.allSlots()),
-		endpoints: endpoints, outbox: w.outbox, log: parts.Log,
+		endpoints: endpoints, outbox: w.outbox, log: parts.Log, metrics: m,
 	})
+	if parts.Quotas != nil {
+		w.besides = append(w.besides, newQuotaWatch(cfg.Apps, parts.Quotas, parts.Leases, m, parts.Log).run)
+	}
 	w.handler = mux
 	return w, nil
 }
@@ -133,6 +148,9 @@ func (c *Config) validate(parts Parts) error {
 	}
 	if len(c.Webhooks) > 0 && parts.Deliveries == nil {
 		faults = append(faults, errors.New("worker: Webhooks need Deliveries"))
+	}
+	if parts.Quotas != nil && parts.Leases == nil {
+		faults = append(faults, errors.New("worker: Quotas need Leases"))
 	}
 	for _, hook := range c.Webhooks {
 		faults = append(faults, hook.validate())
@@ -168,6 +186,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	g.Go(func() error { w.redact.run(besides); return nil })
 	if w.outbox != nil {
 		g.Go(func() error { w.outbox.run(besides); return nil })
+	}
+	for _, run := range w.besides {
+		g.Go(func() error { run(besides); return nil })
 	}
 
 	w.log.Info("the worker is up", "apps", len(w.cfg.Apps), "concurrency", w.cfg.Concurrency, "servers", len(servers))

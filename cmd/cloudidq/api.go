@@ -51,7 +51,7 @@ func runAPI(ctx context.Context, svc *service, cfg *config.Config) error {
 		return err
 	}
 	defer func() { _ = rdb.Close() }()
-	access, err := openWeChat(cfg, store.NewTokens(rdb))
+	access, err := openWeChat(cfg, store.NewTokens(rdb), svc)
 	if err != nil {
 		return err
 	}
@@ -65,6 +65,7 @@ func runAPI(ctx context.Context, svc *service, cfg *config.Config) error {
 		return err
 	}
 	defer results.Close()
+	records := store.Observed(results.Results, svc.store, svc.tel.Tracers)
 	hooks, closeWebhooks, err := openWebhooks(cfg)
 	if err != nil {
 		return err
@@ -77,10 +78,10 @@ func runAPI(ctx context.Context, svc *service, cfg *config.Config) error {
 	producer := tasks.NewClient(rdb, tasks.Options{CommitLinger: linger})
 	defer producer.Close()
 	server, err := httpapi.New(httpapi.Config{Listen: cfg.API.Listen, Keys: apiKeys(cfg)}, httpapi.Parts{
-		Producer: producer, Results: results, Deliveries: results.deliveries, Webhooks: newAPIWebhooks(rdb, results.deliveries, hooks),
+		Producer: producer, Results: records, Deliveries: results.deliveries, Webhooks: newAPIWebhooks(rdb, results.deliveries, hooks),
 		Load: newQueueLoad(rdb, cfg.API.MaxPending, log), Requests: store.NewRequests(rdb), Serves: cfg.Serves,
 		Webhook:   func(name string) bool { _, found := cfg.Webhook(name); return found },
-		Platforms: platforms, Log: log,
+		Platforms: platforms, Log: log, Metrics: httpapi.NewMetrics(svc.tel.Registry), Tracers: svc.tel.Tracers,
 	})
 	if err != nil {
 		return err

@@ -96,7 +96,7 @@ func appsNamed(cfg *config.Config, appIDs []string) ([]int, error) {
 }
 
 func askQuotas(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient, at []int) (quotas []appQuota, failed int, err error) {
-	access, err := openWeChat(cfg, store.NewTokens(rdb))
+	access, err := openWeChat(cfg, store.NewTokens(rdb), nil)
 	if err != nil {
 		return nil, 0, err
 	}

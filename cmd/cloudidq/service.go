@@ -4,12 +4,16 @@ import (
 	"context"
 	"log/slog"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
 	"cloudidq/config"
 	"cloudidq/internal/ops"
 	"cloudidq/internal/telemetry"
+	"cloudidq/internal/wechat"
+	"cloudidq/store"
+	"cloudidq/worker"
 )
 
 // The parts of a process that stays up.
@@ -24,6 +28,10 @@ type service struct {
 	tel *telemetry.Telemetry
 	log *slog.Logger
 	ops *ops.Server // nil = ops.listen is off
+
+	// The metrics of what more than one part may use; a part registers its own.
+	wechat *wechat.Metrics
+	store  *store.Metrics
 }
 
 // withService runs the parts of a process. When its context ends, /readyz says so first; then the parts stop; then the
@@ -39,7 +47,15 @@ func withService(
 	}
 	defer tel.Shutdown()
 	redis.SetLogger(redisLog{tel.Log})
-	svc := &service{tel: tel, log: tel.Log}
+	svc := &service{
+		tel: tel, log: tel.Log,
+		wechat: wechat.NewMetrics(tel.Registry, wechat.NewAppLabels(appIDs(cfg)...)), store: store.NewMetrics(tel.Registry),
+	}
+	stopQueues, err := watchQueues(cfg, tel.Registry)
+	if err != nil {
+		return err
+	}
+	defer stopQueues()
 	if cfg.Ops.Listen == config.OpsOff {
 		return run(ctx, svc)
 	}
@@ -62,6 +78,36 @@ func withService(
 		}
 	})
 	return group.Wait()
+}
+
+// appIDs are the apps and platforms of the configuration.
+func appIDs(cfg *config.Config) []string {
+	var ids []string
+	for _, app := range cfg.Apps {
+		ids = append(ids, app.AppID)
+	}
+	for _, component := range cfg.Components {
+		ids = append(ids, component.AppID)
+	}
+	return ids
+}
+
+// watchQueues shows what lies in the queues, over a client of its own: a scrape takes no connection from the work, and no
+// command of it is repeated.
+func watchQueues(cfg *config.Config, r prometheus.Registerer) (stop func(), err error) {
+	if cfg.Redis.Embedded() {
+		return func() {}, nil // the parts say what that means
+	}
+	rdb, err := cfg.Redis.Open(neverRepeat)
+	if err != nil {
+		return nil, err
+	}
+	queues := worker.NewQueueCollector(rdb)
+	if err := r.Register(queues); err != nil {
+		queues.Close()
+		return nil, err
+	}
+	return queues.Close, nil
 }
 
 // follow says that a part is up once ready is closed.

@@ -17,11 +17,16 @@ type wechatAccess struct {
 	platforms map[string]*wechat.Platform // by the component's appid
 }
 
-// openWeChat makes the client, and the platforms of the configuration. The caller closes the client.
-func openWeChat(cfg *config.Config, tokens *store.Tokens) (*wechatAccess, error) {
-	client, err := wechat.New(wechat.Config{
+// openWeChat makes the client, and the platforms of the configuration. svc is nil in a command that runs once. The caller
+// closes the client.
+func openWeChat(cfg *config.Config, tokens *store.Tokens, svc *service) (*wechatAccess, error) {
+	settings := wechat.Config{
 		BaseURL: cfg.WeChat.BaseURL, Timeout: cfg.WeChat.Timeout, MaxConns: connections(cfg), Tokens: tokens,
-	})
+	}
+	if svc != nil {
+		settings.Metrics = svc.wechat
+	}
+	client, err := wechat.New(settings)
 	if err != nil {
 		return nil, err
 	}

@@ -49,7 +49,7 @@ func runWorker(ctx context.Context, svc *service, cfg *config.Config) error {
 		return err
 	}
 	defer func() { _ = rdb.Close() }()
-	access, err := openWeChat(cfg, store.NewTokens(rdb))
+	access, err := openWeChat(cfg, store.NewTokens(rdb), svc)
 	if err != nil {
 		return err
 	}
@@ -70,12 +70,15 @@ func runWorker(ctx context.Context, svc *service, cfg *config.Config) error {
 	defer closeWebhooks()
 	parts := worker.Parts{
 		Queue:      queue,
-		Results:    records,
-		Deliveries: records.deliveries,
+		Results:    store.Observed(records.Results, svc.store, svc.tel.Tracers),
+		Deliveries: store.ObserveDeliveries(records.deliveries, svc.store, svc.tel.Tracers),
 		WeChat:     access.client,
 		Pauses:     store.NewPauses(rdb),
 		Rates:      store.NewRates(rdb),
 		Log:        log,
+		Metrics:    svc.tel.Registry,
+		Quotas:     access.client,
+		Leases:     store.NewLeases(rdb),
 	}
 	if len(cfg.Components) > 0 {
 		parts.Authorizers = authorizers{access, cfg.Components}

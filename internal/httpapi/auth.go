@@ -93,6 +93,7 @@ func (a *authenticator) wrap(next http.Handler) http.Handler {
 			write(w, p)
 			return
 		}
+		noteKey(r.Context(), key.Name)
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), keyOf{}, key)))
 	})
 }

@@ -29,6 +29,7 @@ type resolutions struct {
 	webhook  func(name string) bool // whether there is one of this name
 	load     Load
 	once     *once // nil = Idempotency-Key is not heeded
+	accepted func(queue string, cloudIDs int)
 }
 
 // Load says whether a queue has more than its workers can take.
@@ -116,6 +117,9 @@ func (h *resolutions) resolve(ctx context.Context, in *resolveInput) (*resolveOu
 	}
 	accepted, repeated, err := h.once.do(ctx, in.IdempotencyKey, in.RawBody, func() (time.Time, error) {
 		receipt, err := h.producer.Resolve(ctx, req)
+		if err == nil {
+			h.accepted(req.Queue, receipt.Enqueued)
+		}
 		return receipt.AcceptedAt, err
 	})
 	if err != nil {

@@ -52,7 +52,7 @@ func recoverPanics(log *slog.Logger, next http.Handler) http.Handler {
 			case http.ErrAbortHandler:
 				panic(p) // net/http's way to end a connection
 			default:
-				log.Error("a handler has panicked", "route", r.Pattern)
+				log.Error("a handler has panicked", "route", routeIn(r.Context()))
 				refuse(w, http.StatusInternalServerError, "")
 			}
 		}()

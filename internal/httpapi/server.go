@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/net/netutil"
 
 	"cloudidq/store"
@@ -37,6 +38,8 @@ type Parts struct {
 
 	Platforms map[string]Platform // third-party platforms, by the component's appid
 	Log       *slog.Logger
+	Metrics   *Metrics             // nil = nothing is counted
+	Tracers   trace.TracerProvider // nil = nothing is traced
 }
 
 // Server serves the API. Make one with New, run it once.
@@ -74,7 +77,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	api := newHuma(mux)
 	(&resolutions{
 		producer: parts.Producer, results: parts.Results, serves: parts.Serves, webhook: parts.Webhook, load: parts.Load,
-		once: &once{parts.Requests},
+		once: &once{parts.Requests}, accepted: parts.Metrics.Accepted,
 	}).register(api)
 	(&subjects{parts.Results, func(key, appID string, erased int) {
 		parts.Log.Info("a person was erased", "appid", appID, "records", erased, "key", key) // the audit line
@@ -83,8 +86,13 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	describe(mux, api)
 	mux.Handle("POST /v1/wechat/components/{appid}/events", &events{platforms: parts.Platforms, log: parts.Log})
 	auth := &authenticator{keys: cfg.Keys, failed: newLimiter()}
+	observe := &observer{mux: mux, metrics: parts.Metrics, log: parts.Log}
+	if parts.Tracers != nil {
+		observe.tracer = parts.Tracers.Tracer("cloudidq/internal/httpapi")
+	}
 	return &Server{
-		cfg: cfg, log: parts.Log, inner: recoverPanics(parts.Log, auth.wrap(problemsOf(mux))), ready: make(chan struct{}),
+		cfg: cfg, log: parts.Log, ready: make(chan struct{}),
+		inner: observe.wrap(recoverPanics(parts.Log, auth.wrap(problemsOf(mux)))),
 	}, nil
 }
 

@@ -93,7 +93,7 @@ func (p *Platform) Authorizer(appID string, configured secret.Text) TokenSource 
 		interval: minInterval,
 		detach:   p.client.detach,
 		shared:   p.sharedWith(appID),
-		fetch:    a.fetch,
+		fetch:    p.client.fetcher(appID, modeComponent, a.fetch),
 	}
 }
 

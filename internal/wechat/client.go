@@ -18,6 +18,7 @@ type Client struct {
 	header      http.Header // of the requests with JSON; nobody changes it
 	timeout     time.Duration
 	tokens      TokenCache
+	metrics     *Metrics
 
 	transport http.RoundTripper
 	closeIdle func()
@@ -50,6 +51,7 @@ func New(cfg Config) (*Client, error) {
 		},
 		timeout:   cfg.timeout(),
 		tokens:    cfg.Tokens,
+		metrics:   cfg.Metrics,
 		transport: transport,
 		closeIdle: transport.CloseIdleConnections,
 		running:   running,

@@ -142,25 +142,40 @@ func (x *exchange) send(ctx context.Context) error {
 		return failure
 	}
 	sent := x.submitted()
-	reply, err := x.client.do(ctx, call{
-		method: http.MethodPost, to: openDataURL(x.client.openDataURL, x.token, x.req.OpenID),
-		content: requestBody(sent.cloudIDs), by: x.earliest(), limit: int64(answerBase + answerPerItem*len(x.open)),
-	})
-	if errors.Is(err, errLate) {
-		return err
+	end := x.client.metrics.begin(x.req.AppID, len(x.open))
+	answers, failure, late := x.request(ctx, sent)
+	end(failure, !late)
+	if late {
+		return errLate
 	}
 	for _, at := range x.open {
 		x.outcomes[at].Attempts++
 	}
-	if err != nil {
-		return err
-	}
-	answers, failure := parseResponse(reply, sent, x.req.AppID)
 	if failure != nil {
 		return failure
 	}
 	x.settle(answers)
 	return nil
+}
+
+// request makes one request and reads its answer. late says that nothing was sent because it was too late.
+func (x *exchange) request(ctx context.Context, sent submitted) (answers []Outcome, failure *Error, late bool) {
+	reply, err := x.client.do(ctx, call{
+		method: http.MethodPost, to: openDataURL(x.client.openDataURL, x.token, x.req.OpenID),
+		content: requestBody(sent.cloudIDs), by: x.earliest(), limit: int64(answerBase + answerPerItem*len(x.open)),
+	})
+	if errors.Is(err, errLate) {
+		return nil, nil, true
+	}
+	if err != nil {
+		failure, ok := errors.AsType[*Error](err)
+		if !ok { // impossible, see do
+			failure = transient("no answer")
+		}
+		return nil, failure, false
+	}
+	answers, failure = parseResponse(reply, sent, x.req.AppID)
+	return answers, failure, false
 }
 
 // submitted returns what a request for the open items carries.

@@ -47,7 +47,7 @@ func (c *Client) Platform(appID string, appSecret secret.Text) (*Platform, error
 		interval: minInterval,
 		detach:   c.detach,
 		shared:   newSharedTokens(c.tokens, "component:"+appID, appSecret),
-		fetch:    p.fetchToken,
+		fetch:    c.fetcher(appID, modePlatform, p.fetchToken),
 	}
 	return p, nil
 }

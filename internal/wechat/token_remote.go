@@ -41,11 +41,11 @@ func (c *Client) RemoteToken(appID, address string, header secret.Text) (TokenSo
 		interval: minInterval,
 		detach:   c.detach,
 		shared:   shared,
-		fetch: func(ctx context.Context) (grant, *Error) {
+		fetch: c.fetcher(appID, modeRemote, func(ctx context.Context) (grant, *Error) {
 			return c.fetchGrant(ctx, tokenRequest{
 				method: http.MethodGet, to: *to, header: with, secrets: []secret.Text{header, value}, field: paramAccessToken,
 			})
-		},
+		}),
 	}, nil
 }
 

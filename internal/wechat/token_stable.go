@@ -20,7 +20,7 @@ func (c *Client) StableToken(appID string, appSecret secret.Text) TokenSource {
 		interval: minInterval,
 		detach:   c.detach,
 		shared:   newSharedTokens(c.tokens, "stable:"+appID, appSecret),
-		fetch: func(ctx context.Context) (grant, *Error) {
+		fetch: c.fetcher(appID, modeStable, func(ctx context.Context) (grant, *Error) {
 			return c.fetchGrant(ctx, tokenRequest{
 				method: http.MethodPost,
 				to:     *c.base.JoinPath("/cgi-bin/stable_token"),
@@ -33,7 +33,7 @@ func (c *Client) StableToken(appID string, appSecret secret.Text) TokenSource {
 				secrets: []secret.Text{appSecret},
 				field:   paramAccessToken,
 			})
-		},
+		}),
 	}
 }
 
@@ -51,13 +51,13 @@ func (c *Client) LegacyToken(appID string, appSecret secret.Text) TokenSource {
 		interval: legacyInterval,
 		detach:   c.detach,
 		shared:   newSharedTokens(c.tokens, "legacy:"+appID, appSecret),
-		fetch: func(ctx context.Context) (grant, *Error) {
+		fetch: c.fetcher(appID, modeLegacy, func(ctx context.Context) (grant, *Error) {
 			to := *c.base.JoinPath("/cgi-bin/token")
 			q := appendParam([]byte("grant_type=client_credential"), "appid", appID)
 			to.RawQuery = string(appendParam(q, "secret", appSecret.Reveal()))
 			return c.fetchGrant(ctx, tokenRequest{
 				method: http.MethodGet, to: to, secrets: []secret.Text{appSecret}, field: paramAccessToken,
 			})
-		},
+		}),
 	}
 }

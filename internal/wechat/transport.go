@@ -17,6 +17,7 @@ type Config struct {
 	Timeout  time.Duration // of one HTTP attempt; default 5s
 	MaxConns int           // connections to the host at once; default 512
 	Tokens   TokenCache    // shares access tokens with other processes; nil = this one fetches its own
+	Metrics  *Metrics      // nil = nothing is counted
 }
 
 const (

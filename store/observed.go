@@ -1,0 +1,139 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"go.opentelemetry.io/otel/codes"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// observer times calls, and makes spans of those that belong to a trace. What runs in the background begins none.
+type observer struct {
+	driver  string // as semconv names it
+	metrics *Metrics
+	tracer  trace.Tracer // nil = no spans
+}
+
+// The drivers' names.
+const (
+	driverRedis    = "redis"
+	driverPostgres = "postgresql"
+)
+
+func newObserver(driver string, m *Metrics, tracers trace.TracerProvider) observer {
+	o := observer{driver: driver, metrics: m}
+	if tracers != nil {
+		o.tracer = tracers.Tracer("cloudidq/store")
+	}
+	return o
+}
+
+// begin starts the observation of a call on n records; the function that it returns ends it.
+func (o observer) begin(ctx context.Context, operation string, n int) (context.Context, func(error)) {
+	begun := time.Now()
+	if o.tracer == nil || !trace.SpanContextFromContext(ctx).IsValid() {
+		return ctx, func(err error) { o.metrics.observe(o.driver, operation, err, time.Since(begun)) }
+	}
+	ctx, span := o.tracer.Start(ctx, operation+" "+o.driver, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
+		semconv.DBSystemNameKey.String(o.driver), semconv.DBOperationName(operation),
+	))
+	if n > 1 { // semconv: none for a single one
+		span.SetAttributes(semconv.DBOperationBatchSize(n))
+	}
+	return ctx, func(err error) {
+		o.metrics.observe(o.driver, operation, err, time.Since(begun))
+		if err != nil { // its text is not shown: it may be of a driver
+			span.SetAttributes(semconv.ErrorTypeKey.String(resultError))
+			span.SetStatus(codes.Error, "")
+		}
+		span.End()
+	}
+}
+
+// Observed returns a store that times the calls of r, a [Redis] or [Postgres], and traces them where tracers is not nil.
+func Observed(r Results, m *Metrics, tracers trace.TracerProvider) Results {
+	driver := driverRedis
+	if _, ok := r.(*Postgres); ok {
+		driver = driverPostgres
+	}
+	m.expect(driver, opClaim, opSave, opLookup, opErase)
+	return observed{r, newObserver(driver, m, tracers)}
+}
+
+// observed implements [Results].
+type observed struct {
+	results Results
+	o       observer
+}
+
+// Claim implements [Results].
+func (s observed) Claim(ctx context.Context, c Claim) ([]ClaimResult, error) {
+	ctx, end := s.o.begin(ctx, opClaim, len(c.Records))
+	results, err := s.results.Claim(ctx, c)
+	end(err)
+	return results, err
+}
+
+// Save implements [Results].
+func (s observed) Save(ctx context.Context, taskID string, records []Record) error {
+	ctx, end := s.o.begin(ctx, opSave, len(records))
+	err := s.results.Save(ctx, taskID, records)
+	end(err)
+	return err
+}
+
+// Lookup implements [Results].
+func (s observed) Lookup(ctx context.Context, appID string, cloudIDs []string) ([]Record, error) {
+	ctx, end := s.o.begin(ctx, opLookup, len(cloudIDs))
+	records, err := s.results.Lookup(ctx, appID, cloudIDs)
+	end(err)
+	return records, err
+}
+
+// Erase implements [Results].
+func (s observed) Erase(ctx context.Context, appID, openID string) (int, error) {
+	ctx, end := s.o.begin(ctx, opErase, 1)
+	erased, err := s.results.Erase(ctx, appID, openID)
+	end(err)
+	return erased, err
+}
+
+// ObservedDeliveries are [Deliveries] whose calls of the worker are timed and traced.
+type ObservedDeliveries struct {
+	*Deliveries
+	o observer
+}
+
+// ObserveDeliveries is [Observed] for deliveries.
+func ObserveDeliveries(d *Deliveries, m *Metrics, tracers trace.TracerProvider) *ObservedDeliveries {
+	m.expect(driverRedis, opCut, opLoad, opSettle)
+	return &ObservedDeliveries{d, newObserver(driverRedis, m, tracers)}
+}
+
+// Cut is [Deliveries.Cut].
+func (d *ObservedDeliveries) Cut(ctx context.Context, appID, endpoint string, maximum int) (id string, left int, err error) {
+	ctx, end := d.o.begin(ctx, opCut, 1)
+	id, left, err = d.Deliveries.Cut(ctx, appID, endpoint, maximum)
+	end(err)
+	return id, left, err
+}
+
+// Load is [Deliveries.Load].
+func (d *ObservedDeliveries) Load(ctx context.Context, id string) (Delivery, error) {
+	ctx, end := d.o.begin(ctx, opLoad, 1)
+	delivery, err := d.Deliveries.Load(ctx, id)
+	end(err)
+	return delivery, err
+}
+
+// Settle is [Deliveries.Settle].
+func (d *ObservedDeliveries) Settle(
+	ctx context.Context, id string, state DeliveryState, next time.Time, attempt *Attempt, counts bool,
+) error {
+	ctx, end := d.o.begin(ctx, opSettle, 1)
+	err := d.Deliveries.Settle(ctx, id, state, next, attempt, counts)
+	end(err)
+	return err
+}

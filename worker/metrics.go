@@ -1,0 +1,315 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"cloudidq/internal/webhook"
+	"cloudidq/internal/wechat"
+	"cloudidq/store"
+)
+
+// Labels of retries: where a cloudID was sent back to be asked for again.
+const (
+	layerCall  = "call"  // inside a call, within seconds
+	layerQueue = "queue" // to the queue, after a try that failed
+	layerWait  = "wait"  // to the queue without a failure: for a pause, another task's claim, a free slot
+)
+
+// Labels of a try of a task: what became of the task.
+const (
+	tryDone     = "done"
+	tryAgain    = "again"    // back to the queue, a failure
+	tryWait     = "wait"     // back to the queue, no failure
+	tryArchived = "archived" // none of its cloudIDs brought data, or its delivery has failed for the last time
+	tryCanceled = "canceled" // the worker stops
+	tryFailed   = "failed"   // anything else: a panic
+)
+
+// States of an endpoint, one of which is 1.
+const (
+	endpointEnabled  = "enabled"
+	endpointFailing  = "failing" // since its last success it has done nothing else
+	endpointDisabled = "disabled"
+)
+
+var endpointStates = [...]string{endpointEnabled, endpointFailing, endpointDisabled}
+
+// metrics are the numbers of a worker. A nil one counts nothing.
+type metrics struct {
+	apps      wechat.AppLabels
+	endpoints map[string]struct{} // of the configuration
+
+	finished  *prometheus.CounterVec   // app, status, class, errcode
+	duration  *prometheus.HistogramVec // app, status
+	left      *prometheus.HistogramVec // status
+	retries   *prometheus.CounterVec   // app, layer
+	tries     *prometheus.HistogramVec // queue, result
+	inHand    *prometheus.GaugeVec     // queue
+	batchWait prometheus.Histogram
+	rateWaits *prometheus.HistogramVec // app
+	paused    *prometheus.GaugeVec     // app, class, errcode
+	pauses    *prometheus.CounterVec   // app, class, errcode
+	rescued   *prometheus.CounterVec   // queue
+
+	attempts   *prometheus.HistogramVec // endpoint, class
+	deliveries *prometheus.CounterVec   // endpoint, state
+	results    *prometheus.CounterVec   // endpoint
+	endpoint   *prometheus.GaugeVec     // endpoint, state
+
+	quota *prometheus.GaugeVec // app, of
+}
+
+// Buckets, in seconds. A cloudID lives for 300.
+var (
+	lifeBuckets    = []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 180, 240, 300}
+	leftBuckets    = []float64{0, 5, 15, 30, 60, 120, 180, 240, 270, 285, 295}
+	tryBuckets     = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
+	batchBuckets   = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5}
+	rateBuckets    = []float64{.01, .05, .1, .5, 1, 5, 15, 30, 60}
+	attemptBuckets = []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
+)
+
+// newMetrics registers the metrics of a worker; with nil they are not registered anywhere.
+func newMetrics(r prometheus.Registerer, cfg *Config) *metrics {
+	with := promauto.With(r)
+	m := &metrics{
+		apps: cfg.appLabels(), endpoints: make(map[string]struct{}),
+		finished: with.NewCounterVec(prometheus.CounterOpts{
+			Name: "cloudidq_cloudids_finished_total",
+			Help: "CloudIDs that have ended, by status (resolved, failed, expired), class and errcode of the reason.",
+		}, []string{"app", "status", "class", "errcode"}),
+		duration: with.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "cloudidq_cloudid_duration_seconds", Buckets: lifeBuckets,
+			Help: "Time from the acceptance of a cloudID to its end.",
+		}, []string{"app", "status"}),
+		left: with.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "cloudidq_cloudid_lifetime_left_seconds", Buckets: leftBuckets,
+			Help: "What was left, at its end, of the time in which a cloudID may be sent; 0 if that was over.",
+		}, []string{"status"}),
+		retries: with.NewCounterVec(prometheus.CounterOpts{
+			Name: "cloudidq_cloudid_retries_total",
+			Help: "CloudIDs that were put off, by layer: asked for again within a call, sent back to the queue by a try that failed, or made to wait there.",
+		}, []string{"app", "layer"}),
+		tries: with.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "cloudidq_task_try_duration_seconds", Buckets: tryBuckets,
+			Help: "Time of a try of a task, by queue and what became of the task (done, again, wait, archived, canceled, failed).",
+		}, []string{"queue", "result"}),
+		inHand: with.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "cloudidq_tasks_in_flight",
+			Help: "Tasks that this process has in hand.",
+		}, []string{"queue"}),
+		batchWait: with.NewHistogram(prometheus.HistogramOpts{
+			Name: "cloudidq_batch_wait_seconds", Buckets: batchBuckets,
+			Help: "Time from the first cloudID of a batch to its request: the linger, and waiting for a free request.",
+		}),
+		rateWaits: with.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "cloudidq_rate_wait_seconds", Buckets: rateBuckets,
+			Help: "Waits for a request of the app's rate_per_minute.",
+		}, []string{"app"}),
+		paused: with.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "cloudidq_app_paused",
+			Help: "1 while an app is paused, for all processes, with class and errcode of the reason; else 0 with none and 0.",
+		}, []string{"app", "class", "errcode"}),
+		pauses: with.NewCounterVec(prometheus.CounterOpts{
+			Name: "cloudidq_app_pauses_total",
+			Help: "Pauses that this process has begun, by class and errcode of the reason.",
+		}, []string{"app", "class", "errcode"}),
+		rescued: with.NewCounterVec(prometheus.CounterOpts{
+			Name: "cloudidq_tasks_rescued_total",
+			Help: "Tasks that this process has taken back from dead workers.",
+		}, []string{"queue"}),
+		attempts: with.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "cloudidq_webhook_attempt_duration_seconds", Buckets: attemptBuckets,
+			Help: "Time of an attempt at a delivery, by endpoint and class of its end (ok, refused, timeout …).",
+		}, []string{"endpoint", "class"}),
+		deliveries: with.NewCounterVec(prometheus.CounterOpts{
+			Name: "cloudidq_webhook_deliveries_total",
+			Help: "Deliveries that have come to a state in which they are not tried (delivered, held, exhausted).",
+		}, []string{"endpoint", "state"}),
+		results: with.NewCounterVec(prometheus.CounterOpts{
+			Name: "cloudidq_webhook_results_total",
+			Help: "Results in deliveries that have arrived.",
+		}, []string{"endpoint"}),
+		endpoint: with.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "cloudidq_webhook_endpoint_state",
+			Help: "1 for the state of an endpoint (enabled, failing since its last success, disabled), for all processes.",
+		}, []string{"endpoint", "state"}),
+		quota: with.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "cloudidq_wechat_quota_requests",
+			Help: "What WeChat says of an app's requests to /wxa/getopendata today: limit, used, remain. One process asks, every 10 minutes.",
+		}, []string{"app", "of"}),
+	}
+	m.expect(cfg)
+	return m
+}
+
+// appLabels are the apps that metrics tell apart.
+func (c *Config) appLabels() wechat.AppLabels {
+	ids := make([]string, len(c.Apps))
+	for i, app := range c.Apps {
+		ids[i] = app.AppID
+	}
+	return wechat.NewAppLabels(ids...)
+}
+
+// expect makes the series that are about to be counted, so that the first event is an increase.
+func (m *metrics) expect(cfg *Config) {
+	for _, app := range m.apps.Known() {
+		m.finished.WithLabelValues(app, string(store.Resolved), wechat.Class(0).String(), "0")
+		m.finished.WithLabelValues(app, string(store.Expired), wechat.ClassExpired.String(), "0")
+		m.duration.WithLabelValues(app, string(store.Resolved))
+		for _, layer := range []string{layerCall, layerQueue, layerWait} {
+			m.retries.WithLabelValues(app, layer)
+		}
+		m.paused.WithLabelValues(app, wechat.Class(0).String(), "0")
+	}
+	for _, queue := range cfg.queues() {
+		m.tries.WithLabelValues(queue, tryDone)
+		m.inHand.WithLabelValues(queue)
+		m.rescued.WithLabelValues(queue)
+	}
+	for _, hook := range cfg.Webhooks {
+		m.endpoints[hook.Name] = struct{}{}
+		m.attempts.WithLabelValues(hook.Name, string(webhook.OK))
+		m.results.WithLabelValues(hook.Name)
+		for _, state := range []store.DeliveryState{store.DeliveryDelivered, store.DeliveryHeld, store.DeliveryExhausted} {
+			m.deliveries.WithLabelValues(hook.Name, string(state))
+		}
+	}
+}
+
+// end is how a cloudID ended.
+type end struct {
+	status store.Status
+	class  wechat.Class
+	code   int
+	took   time.Duration // from acceptance
+	left   time.Duration // of its time to be sent
+}
+
+// ended counts ends that the store has.
+func (m *metrics) ended(appID string, ends []end) {
+	if m == nil {
+		return
+	}
+	app := m.apps.Of(appID)
+	for _, e := range ends {
+		status := string(e.status)
+		m.finished.WithLabelValues(app, status, e.class.String(), wechat.CodeLabel(e.code)).Inc()
+		m.duration.WithLabelValues(app, status).Observe(e.took.Seconds())
+		m.left.WithLabelValues(status).Observe(max(0, e.left).Seconds())
+	}
+}
+
+// retried counts cloudIDs that are asked for again.
+func (m *metrics) retried(appID, layer string, n int) {
+	if m != nil && n > 0 {
+		m.retries.WithLabelValues(m.apps.Of(appID), layer).Add(float64(n))
+	}
+}
+
+// observeTries is a middleware that counts tries.
+func (m *metrics) observeTries(next asynq.Handler) asynq.Handler {
+	return asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
+		queue, _ := asynq.GetQueueName(ctx)
+		inHand := m.inHand.WithLabelValues(queue)
+		inHand.Inc()
+		defer inHand.Dec()
+		begun := time.Now()
+		err := next.ProcessTask(ctx, task)
+		m.tries.WithLabelValues(queue, tryResult(err)).Observe(time.Since(begun).Seconds())
+		return err
+	})
+}
+
+// tryResult is what became of a task, by what the queue was told.
+func tryResult(err error) string {
+	again, isAgain := errors.AsType[*againError](err)
+	later, isLater := errors.AsType[*laterError](err)
+	switch {
+	case err == nil:
+		return tryDone
+	case errors.Is(err, asynq.SkipRetry):
+		return tryArchived
+	case isAgain && again.failure, isLater && later.failure:
+		return tryAgain
+	case isAgain, isLater:
+		return tryWait
+	case errors.Is(err, context.Canceled):
+		return tryCanceled
+	default:
+		return tryFailed
+	}
+}
+
+// waited observes how long a batch has waited for its request.
+func (m *metrics) waited(since time.Time) {
+	if m != nil {
+		m.batchWait.Observe(time.Since(since).Seconds())
+	}
+}
+
+// paced observes a wait for a request of the minute.
+func (m *metrics) paced(appID string, waited time.Duration) {
+	if m != nil {
+		m.rateWaits.WithLabelValues(m.apps.Of(appID)).Observe(waited.Seconds())
+	}
+}
+
+// rescuedTasks counts tasks that were taken back.
+func (m *metrics) rescuedTasks(queue string, n int) {
+	if m != nil {
+		m.rescued.WithLabelValues(queue).Add(float64(n))
+	}
+}
+
+// endpointLabel bounds the label of endpoints.
+func (m *metrics) endpointLabel(name string) string {
+	if _, known := m.endpoints[name]; known {
+		return name
+	}
+	return wechat.OtherLabel
+}
+
+// attempted counts an attempt at a delivery.
+func (m *metrics) attempted(name string, attempt webhook.Attempt) {
+	if m != nil {
+		m.attempts.WithLabelValues(m.endpointLabel(name), string(attempt.Class)).Observe(attempt.Duration.Seconds())
+	}
+}
+
+// settled counts what became of a delivery.
+func (m *metrics) settled(delivery *store.Delivery, state store.DeliveryState) {
+	if m == nil || state == store.DeliveryPending {
+		return
+	}
+	name := m.endpointLabel(delivery.Endpoint)
+	m.deliveries.WithLabelValues(name, string(state)).Inc()
+	if state == store.DeliveryDelivered {
+		m.results.WithLabelValues(name).Add(float64(len(delivery.Items)))
+	}
+}
+
+// showEndpoint sets the state of an endpoint.
+func (m *metrics) showEndpoint(name string, s store.EndpointState) {
+	is := endpointEnabled
+	switch {
+	case !s.Disabled.IsZero():
+		is = endpointDisabled
+	case !s.FirstFailure.IsZero():
+		is = endpointFailing
+	}
+	for _, state := range endpointStates {
+		value := 0.0
+		if state == is {
+			value = 1
+		}
+		m.endpoint.WithLabelValues(name, state).Set(value)
+	}
+}

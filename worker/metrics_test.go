@@ -1,0 +1,389 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"cloudidq/internal/webhook"
+	"cloudidq/internal/wechat"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+// counting are the metrics of a worker with one app and the endpoint orders, and what they show.
+func counting() (*metrics, *prometheus.Registry) {
+	registry := prometheus.NewRegistry()
+	return newMetrics(registry, &Config{Apps: []App{app(nil)}, Webhooks: []Webhook{{Name: "orders"}}}), registry
+}
+
+// shown lists the series of a metric that are not 0, a histogram by its count.
+func shown(t *testing.T, registry *prometheus.Registry, name string) string {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			value := m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+			if family.GetName() != name || value == 0 {
+				continue
+			}
+			var labels []string
+			for _, l := range m.GetLabel() {
+				labels = append(labels, l.GetValue())
+			}
+			all = append(all, fmt.Sprintf("%s=%v", strings.Join(labels, " "), value))
+		}
+	}
+	return strings.ReplaceAll(strings.Join(all, ", "), testApp, "wx1")
+}
+
+func wantShown(t *testing.T, registry *prometheus.Registry, want map[string]string) {
+	t.Helper()
+	for name, text := range want {
+		if got := shown(t, registry, name); got != text {
+			t.Errorf("%s: %s, want %s", name, got, text)
+		}
+	}
+}
+
+func TestMetrics_EndsAndRetries(t *testing.T) {
+	busy := true
+	b := newResolverBed(t, &fakeWeChat{answer: func(req wechat.Request) *wechat.Error {
+		switch req.Items[0].CloudID {
+		case "73_001":
+			return &wechat.Error{Class: wechat.ClassItem, Code: -601007, Message: "no"}
+		case "73_002":
+			return &wechat.Error{Class: wechat.ClassCall, Code: 40998, Message: "a code that nobody knows"}
+		case "73_003":
+			if busy {
+				return &wechat.Error{Class: wechat.ClassRetry, Code: -1, Message: "busy"}
+			}
+		case "73_004":
+			return &wechat.Error{Class: wechat.ClassItem, Message: "watermark names another app"}
+		}
+		return nil
+	}})
+	m, registry := counting()
+	b.metrics = m
+	p := payloadOf(6, time.Now())
+	p.Items[5].ObtainedAt = time.Now().Add(-10 * time.Minute)
+	try := func() error {
+		r := newResolution(b.resolver, "task-1", p)
+		err := r.try(t.Context())
+		r.countRetries()
+		return err
+	}
+	if err := try(); tryResult(err) != tryAgain {
+		t.Fatalf("try() = %v, want again", err)
+	}
+	busy = false
+	if err := try(); err != nil {
+		t.Fatalf("second try() = %v", err)
+	}
+	wantShown(t, registry, map[string]string{
+		"cloudidq_cloudids_finished_total": "wx1 call other failed=1, wx1 expired 0 expired=1, wx1 item -601007 failed=1, " +
+			"wx1 item 0 failed=1, wx1 none 0 resolved=2",
+		"cloudidq_cloudid_duration_seconds":      "wx1 expired=1, wx1 failed=3, wx1 resolved=2",
+		"cloudidq_cloudid_lifetime_left_seconds": "expired=1, failed=3, resolved=2",
+		"cloudidq_cloudid_retries_total":         "wx1 queue=1",
+	})
+}
+
+// deadStore is a store that saves nothing.
+type deadStore struct{ store.Results }
+
+func (deadStore) Save(context.Context, string, []store.Record) error { return errors.New("away") }
+
+// What the store does not have is asked for again, so it has not ended.
+func TestMetrics_EndsThatAreNotSavedDoNotCount(t *testing.T) {
+	b := newResolverBed(t, &fakeWeChat{})
+	m, registry := counting()
+	b.metrics, b.resolver.results = m, deadStore{b.results}
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if err := newResolution(b.resolver, "task-1", payloadOf(2, time.Now())).try(ctx); err == nil {
+		t.Fatal("try() = nil without a store")
+	}
+	wantShown(t, registry, map[string]string{"cloudidq_cloudids_finished_total": ""})
+}
+
+func TestMetrics_TriesByWhatBecameOfTheTask(t *testing.T) {
+	m, registry := counting()
+	var answer error
+	handler := m.observeTries(recoverPanics(slog.New(slog.DiscardHandler))(asynq.HandlerFunc(
+		func(context.Context, *asynq.Task) error {
+			if answer == nil {
+				return nil
+			}
+			if answer.Error() == "panic" {
+				panic("a value")
+			}
+			return answer
+		})))
+	for _, answer = range []error{
+		nil, &againError{failure: true}, &againError{}, &laterError{failure: true}, &laterError{}, archived("x"),
+		context.Canceled, errors.New("panic"),
+	} {
+		_ = handler.ProcessTask(t.Context(), asynq.NewTask(tasks.TypeResolve, nil))
+	}
+	wantShown(t, registry, map[string]string{
+		"cloudidq_task_try_duration_seconds": " again=2,  archived=1,  canceled=1,  done=1,  failed=1,  wait=2",
+		"cloudidq_tasks_in_flight":           "",
+	})
+}
+
+func TestMetrics_PausesOfAllProcesses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeWeChat{answer: func(wechat.Request) *wechat.Error {
+			return &wechat.Error{Class: wechat.ClassQuota, Code: 45009, Message: "quota"}
+		}}
+		shared := newMemoryPauses()
+		var registries []*prometheus.Registry
+		var batchers []*batcher
+		for range 2 {
+			m, registry := counting()
+			b := newBatcher(f, []App{app(nil)})
+			ps := newPauser(shared, b, slog.New(slog.DiscardHandler))
+			ps.metrics = m
+			ctx, cancel := context.WithCancel(t.Context())
+			var running sync.WaitGroup
+			running.Go(func() { ps.run(ctx) })
+			t.Cleanup(func() { b.close(); cancel(); running.Wait() })
+			registries, batchers = append(registries, registry), append(batchers, b)
+		}
+		batchers[0].add(testApp, users(1)).collect(1)
+		// A merchant of a platform, and one of whom nobody knows the code.
+		for i, app := range []string{"wxm1", "wxm2", "wxm3"} {
+			if _, err := shared.Set(t.Context(), app, []int{61003, 61003, 12345}[i], "app", func(int) time.Time {
+				return time.Now().Add(time.Minute)
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Second)
+		for i, registry := range registries {
+			wantShown(t, registry, map[string]string{
+				"cloudidq_app_paused":       "other app 61003=2, other app other=1, wx1 quota 45009=1",
+				"cloudidq_app_pauses_total": []string{"wx1 quota 45009=1", ""}[i],
+			})
+		}
+		for _, app := range []string{testApp, "wxm1"} {
+			if _, err := shared.Lift(t.Context(), app); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Second)
+		wantShown(t, registries[1], map[string]string{"cloudidq_app_paused": "other app 61003=1, other app other=1"})
+		if n, err := testutil.GatherAndCount(registries[1], "cloudidq_app_paused"); err != nil || n != 3 {
+			t.Errorf("%d series, want the app's 0 and the two that are paused", n)
+		}
+	})
+}
+
+func TestMetrics_Deliveries(t *testing.T) {
+	b := newDeliverBed(t, webhook.Attempt{Status: 200, Class: webhook.OK, Duration: time.Millisecond})
+	m, registry := counting()
+	b.d.metrics = m
+	if err := b.try(b.delivery(3)); err != nil {
+		t.Fatal(err)
+	}
+	b.sender.attempt = webhook.Attempt{Status: 500, Class: webhook.Refused}
+	if err := b.try(b.delivery(1)); tryResult(err) != tryAgain {
+		t.Fatal(err)
+	}
+	b.sender.attempt = webhook.Attempt{Status: 410, Class: webhook.Gone}
+	_ = b.try(b.delivery(2))
+	wantShown(t, registry, map[string]string{
+		"cloudidq_webhook_attempt_duration_seconds": "gone orders=1, ok orders=1, refused orders=1",
+		"cloudidq_webhook_deliveries_total":         "orders delivered=1, orders held=1",
+		"cloudidq_webhook_results_total":            "orders=3",
+	})
+	watch := func() {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel() // one look
+		w := &endpointWatch{lookOnce{b.rows}, b.d.endpoints, m}
+		w.run(ctx)
+	}
+	watch()
+	wantShown(t, registry, map[string]string{"cloudidq_webhook_endpoint_state": "orders disabled=1"})
+	if err := b.rows.Enable(t.Context(), "orders"); err != nil {
+		t.Fatal(err)
+	}
+	watch()
+	wantShown(t, registry, map[string]string{"cloudidq_webhook_endpoint_state": "orders enabled=1"})
+	if _, err := b.rows.EndpointFailed(t.Context(), "orders", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	watch()
+	wantShown(t, registry, map[string]string{"cloudidq_webhook_endpoint_state": "orders failing=1"})
+}
+
+// lookOnce answers although the context has ended.
+type lookOnce struct{ *store.Deliveries }
+
+func (l lookOnce) Endpoint(ctx context.Context, name string) (store.EndpointState, error) {
+	return l.Deliveries.Endpoint(context.WithoutCancel(ctx), name)
+}
+
+// fakeQuotas answers for apps that have a quota.
+type fakeQuotas struct {
+	asked atomic.Int64
+	away  atomic.Bool
+}
+
+func (f *fakeQuotas) Quota(context.Context, wechat.TokenSource) (wechat.Quota, error) {
+	f.asked.Add(1)
+	if f.away.Load() {
+		return wechat.Quota{}, errors.New("no answer")
+	}
+	return wechat.Quota{DailyLimit: 1000, Used: 400, Remain: 600}, nil
+}
+
+// memoryLeases are those of all processes of a bubble.
+type memoryLeases struct {
+	mu     sync.Mutex
+	holder string
+	until  time.Time
+}
+
+func (l *memoryLeases) Hold(_ context.Context, _, holder string, ttl time.Duration) (bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.holder != holder && time.Now().Before(l.until) {
+		return false, nil
+	}
+	l.holder, l.until = holder, time.Now().Add(ttl)
+	return true, nil
+}
+
+func (l *memoryLeases) Release(_ context.Context, _, holder string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.holder == holder {
+		l.until = time.Time{}
+	}
+	return nil
+}
+
+func TestQuotaWatch_OneProcessAsksNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		leases := &memoryLeases{}
+		type watching struct {
+			quotas   *fakeQuotas
+			registry *prometheus.Registry
+			stop     func()
+		}
+		start := func() watching {
+			m, registry := counting()
+			w := watching{quotas: &fakeQuotas{}, registry: registry}
+			q := newQuotaWatch([]App{app(nil), {AppID: "wxmany"}}, w.quotas, leases, m, slog.New(slog.DiscardHandler))
+			ctx, cancel := context.WithCancel(t.Context())
+			var running sync.WaitGroup
+			running.Go(func() { q.run(ctx) })
+			w.stop = func() { cancel(); running.Wait() }
+			return w
+		}
+		one := start()
+		time.Sleep(time.Second)
+		two := start()
+		time.Sleep(30*time.Second + time.Hour)
+		if n, m := one.quotas.asked.Load(), two.quotas.asked.Load(); n != 6 || m != 0 {
+			t.Errorf("asked %d and %d times in an hour, want one process to ask every 10 minutes", n, m)
+		}
+		const quotas = "wx1 limit=1000, wx1 remain=600, wx1 used=400"
+		wantShown(t, one.registry, map[string]string{"cloudidq_wechat_quota_requests": quotas})
+		wantShown(t, two.registry, map[string]string{"cloudidq_wechat_quota_requests": ""})
+		one.stop()
+		time.Sleep(time.Minute + time.Second)
+		wantShown(t, two.registry, map[string]string{"cloudidq_wechat_quota_requests": quotas})
+		two.quotas.away.Store(true)
+		time.Sleep(11 * time.Minute)
+		wantShown(t, two.registry, map[string]string{"cloudidq_wechat_quota_requests": ""}) // rather none than an old one
+		two.stop()
+	})
+}
+
+// Whatever comes from outside, the number of series stays what the configuration makes it.
+func TestMetrics_LabelsAreBounded(t *testing.T) {
+	m, registry := counting()
+	for i := range 1000 {
+		appID, name := fmt.Sprint("wxmerchant", i), fmt.Sprint("endpoint", i)
+		m.ended(appID, []end{{status: store.Failed, class: wechat.ClassCall, code: 100_000 + i}})
+		m.retried(appID, layerCall, 1)
+		m.paced(appID, time.Second)
+		m.pauseBegun(store.Pause{AppID: appID, Code: 100_000 + i, Reason: fmt.Sprint("reason", i)})
+		m.attempted(name, webhook.Attempt{Class: webhook.Refused})
+		m.settled(&store.Delivery{Endpoint: name}, store.DeliveryHeld)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if n := len(family.GetMetric()); n > 12 {
+			t.Errorf("%s has %d series", family.GetName(), n)
+		}
+	}
+}
+
+// fakeInspector answers when it is let.
+type fakeInspector struct {
+	asked chan struct{}
+	open  chan struct{}
+}
+
+func (f *fakeInspector) Queues() ([]string, error) {
+	f.asked <- struct{}{}
+	<-f.open
+	return []string{tasks.QueueEvents}, nil
+}
+
+func (f *fakeInspector) GetQueueInfo(queue string) (*asynq.QueueInfo, error) {
+	return &asynq.QueueInfo{Queue: queue, Pending: 7, Timestamp: time.Now()}, nil
+}
+
+// A Redis that hangs holds up a scrape for two seconds, however many there are, and is asked by one of them.
+func TestQueueCollector_ARedisThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeInspector{asked: make(chan struct{}, 100), open: make(chan struct{})}
+		c := newQueueCollector(f)
+		registry := prometheus.NewRegistry()
+		registry.MustRegister(c)
+		begun := time.Now()
+		var scrapes sync.WaitGroup
+		for range 10 {
+			scrapes.Go(func() { wantShown(t, registry, map[string]string{"asynq_queue_size": ""}) })
+		}
+		scrapes.Wait()
+		if took := time.Since(begun); took != queuesPatience || len(f.asked) != 1 {
+			t.Errorf("10 scrapes took %s and asked %d times, want %s and once", took, len(f.asked), queuesPatience)
+		}
+		close(f.open)
+		synctest.Wait()
+		wantShown(t, registry, map[string]string{"asynq_tasks_enqueued_total": "events pending=7"})
+		time.Sleep(queuesFresh)
+		wantShown(t, registry, map[string]string{"asynq_tasks_enqueued_total": "events pending=7"})
+		if len(f.asked) != 2 {
+			t.Errorf("asked %d times, want a second time after %s", len(f.asked), queuesFresh)
+		}
+		c.Close()
+		wantShown(t, registry, map[string]string{"asynq_tasks_enqueued_total": "events pending=7"})
+		time.Sleep(queuesStale)
+		wantShown(t, registry, map[string]string{"asynq_tasks_enqueued_total": ""})
+	})
+}

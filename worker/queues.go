@@ -1,0 +1,187 @@
+package worker
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+
+	"cloudidq/tasks"
+)
+
+const (
+	// queuesFresh is how long an answer serves: however many scrape however often, Redis is asked once in that time.
+	queuesFresh = 5 * time.Second
+	// queuesPatience is how long a scrape waits for an answer, before it takes the last one.
+	queuesPatience = 2 * time.Second
+	// queuesStale is when an answer is too old to be shown.
+	queuesStale = time.Minute
+)
+
+// Series of asynq's own exporter (github.com/hibiken/asynq/x/metrics), whose names asynqmon and existing dashboards
+// know. The module itself is not versioned with asynq.
+var (
+	descQueueSize    = queueDesc("asynq_queue_size", "Tasks in a queue, archived and completed ones included.")
+	descQueueLatency = queueDesc("asynq_queue_latency_seconds", "For how long the oldest pending task of a queue has waited.")
+	descQueueMemory  = queueDesc("asynq_queue_memory_usage_approx_bytes", "Memory of a queue in Redis, from samples.")
+	descQueuePaused  = queueDesc("asynq_queue_paused_total", "1 if a queue is paused, else 0.")
+	descProcessed    = queueDesc("asynq_tasks_processed_total", "Tries of tasks, by all workers since the beginning.")
+	descTasksFailed  = queueDesc("asynq_tasks_failed_total", "Tries of tasks that failed, by all workers since the beginning.")
+	descEnqueued     = queueDesc("asynq_tasks_enqueued_total", "Tasks of a queue by state.", "state")
+	descQueueFaults  = queueDesc("cloudidq_queue_scrape_failures_total", "How often a queue's numbers could not be had; its asynq_ series are missing then.")
+)
+
+func queueDesc(name, help string, more ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, append([]string{"queue"}, more...), nil)
+}
+
+// inspector is the part of [asynq.Inspector] that tells numbers.
+type inspector interface {
+	Queues() ([]string, error)
+	GetQueueInfo(queue string) (*asynq.QueueInfo, error)
+}
+
+// QueueCollector shows what lies in the queues: a [prometheus.Collector] that any process may have, all with the same
+// values. A queue whose numbers asynq cannot tell, as when one of its tasks has lost its hash (hibiken/asynq#380), is left
+// out and takes no other with it.
+type QueueCollector struct {
+	rdb       redis.UniversalClient // nil in tests
+	inspector inspector
+	queues    []string
+
+	mu     sync.Mutex
+	infos  map[string]*asynq.QueueInfo // the last of each queue; guarded by mu
+	faults map[string]int              // guarded by mu
+	at     time.Time                   // when they were asked for; guarded by mu
+	asking chan struct{}               // closed when the answers are there; nil = nobody asks; guarded by mu
+	closed bool                        // guarded by mu
+	asks   sync.WaitGroup              // Add only under mu and before closed
+}
+
+// NewQueueCollector returns a collector that asks over rdb, a client of its own, which Close closes. It asks nothing
+// until it is scraped.
+func NewQueueCollector(rdb redis.UniversalClient) *QueueCollector {
+	c := newQueueCollector(asynq.NewInspectorFromRedisClient(rdb))
+	c.rdb = rdb
+	return c
+}
+
+func newQueueCollector(i inspector) *QueueCollector {
+	return &QueueCollector{
+		inspector: i, queues: []string{tasks.QueueEvents, tasks.QueueBackfill, tasks.QueueWebhooks},
+		infos: make(map[string]*asynq.QueueInfo), faults: make(map[string]int),
+	}
+}
+
+// Close ends a question under way.
+func (c *QueueCollector) Close() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	if c.rdb != nil {
+		_ = c.rdb.Close() // what is asked fails
+	}
+	c.asks.Wait()
+}
+
+// Describe implements [prometheus.Collector].
+func (c *QueueCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{
+		descQueueSize, descQueueLatency, descQueueMemory, descQueuePaused, descProcessed, descTasksFailed, descEnqueued, descQueueFaults,
+	} {
+		ch <- desc
+	}
+}
+
+// Collect implements [prometheus.Collector]. It returns within two seconds, whatever Redis does.
+func (c *QueueCollector) Collect(ch chan<- prometheus.Metric) {
+	if answered := c.ask(); answered != nil {
+		patience := time.NewTimer(queuesPatience)
+		defer patience.Stop()
+		select {
+		case <-answered:
+		case <-patience.C:
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, queue := range c.queues {
+		if info := c.infos[queue]; info != nil && time.Since(info.Timestamp) < queuesStale {
+			collectQueue(ch, info)
+		}
+		ch <- prometheus.MustNewConstMetric(descQueueFaults, prometheus.CounterValue, float64(c.faults[queue]), queue)
+	}
+}
+
+// ask asks, unless the last answers are fresh or somebody asks already, and returns what closes when the answers are
+// there; nil if there is nothing to wait for.
+func (c *QueueCollector) ask() chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || c.asking == nil && time.Since(c.at) < queuesFresh {
+		return nil
+	}
+	if c.asking == nil {
+		c.at, c.asking = time.Now(), make(chan struct{})
+		c.asks.Go(c.refresh)
+	}
+	return c.asking
+}
+
+func (c *QueueCollector) refresh() {
+	known, err := c.inspector.Queues()
+	for _, queue := range c.queues {
+		var info *asynq.QueueInfo
+		switch {
+		case err != nil:
+		case !slices.Contains(known, queue): // nothing was ever enqueued
+			info = &asynq.QueueInfo{Queue: queue, Timestamp: time.Now()}
+		default:
+			info, _ = c.inspector.GetQueueInfo(queue)
+		}
+		c.take(queue, info)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	close(c.asking)
+	c.asking = nil
+}
+
+func (c *QueueCollector) take(queue string, info *asynq.QueueInfo) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if info == nil {
+		c.faults[queue]++
+		delete(c.infos, queue)
+		return
+	}
+	c.infos[queue] = info
+}
+
+func collectQueue(ch chan<- prometheus.Metric, info *asynq.QueueInfo) {
+	gauge := func(desc *prometheus.Desc, value float64, more ...string) {
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, append([]string{info.Queue}, more...)...)
+	}
+	counter := func(desc *prometheus.Desc, value int) {
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(value), info.Queue)
+	}
+	paused := 0.0
+	if info.Paused {
+		paused = 1
+	}
+	gauge(descQueueSize, float64(info.Size))
+	gauge(descQueueLatency, info.Latency.Seconds())
+	gauge(descQueueMemory, float64(info.MemoryUsage))
+	gauge(descQueuePaused, paused)
+	counter(descProcessed, info.ProcessedTotal)
+	counter(descTasksFailed, info.FailedTotal)
+	for state, n := range map[string]int{
+		"active": info.Active, "pending": info.Pending, "scheduled": info.Scheduled, "retry": info.Retry,
+		"archived": info.Archived, "completed": info.Completed,
+	} {
+		gauge(descEnqueued, float64(n), state)
+	}
+}

@@ -1,0 +1,75 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"cloudidq/internal/wechat"
+	"cloudidq/store"
+)
+
+// watchEvery is how often the state of endpoints is looked at, one Redis command each.
+const watchEvery = 10 * time.Second
+
+// endpointWatch shows the state of the endpoints, which any process may have changed.
+type endpointWatch struct {
+	deliveries deliveries
+	endpoints  map[string]*endpoint
+	metrics    *metrics
+}
+
+// run looks until ctx ends.
+func (w *endpointWatch) run(ctx context.Context) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		for name := range w.endpoints {
+			// While Redis is away the last state stays: the store's own metrics tell of that.
+			if state, err := w.deliveries.Endpoint(ctx, name); err == nil {
+				w.metrics.showEndpoint(name, state)
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// pauseLabels are the labels of a pause.
+type pauseLabels struct{ app, class, code string }
+
+func (m *metrics) labelsOf(p store.Pause) pauseLabels {
+	return pauseLabels{m.apps.Of(p.AppID), classNamed(p.Reason).String(), wechat.CodeLabel(p.Code)}
+}
+
+// showPauses shows which apps are paused and takes back what shown was shown before. It returns what is shown now.
+func (m *metrics) showPauses(list []store.Pause, shown map[pauseLabels]float64) map[pauseLabels]float64 {
+	if m == nil {
+		return nil
+	}
+	now := make(map[pauseLabels]float64, len(list))
+	for _, p := range list {
+		now[m.labelsOf(p)]++ // of merchants, several share their labels
+	}
+	for l, n := range now {
+		if shown[l] != n {
+			m.paused.WithLabelValues(l.app, l.class, l.code).Set(n)
+		}
+	}
+	for l := range shown {
+		if _, still := now[l]; !still {
+			m.paused.DeleteLabelValues(l.app, l.class, l.code)
+		}
+	}
+	return now
+}
+
+// pauseBegun counts a pause.
+func (m *metrics) pauseBegun(p store.Pause) {
+	if m != nil {
+		l := m.labelsOf(p)
+		m.pauses.WithLabelValues(l.app, l.class, l.code).Inc()
+	}
+}
