@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"time"
 
@@ -45,6 +46,8 @@ type Delivery struct {
 	Revision int `json:"-"`
 	// Items are the results, as JSON objects; only Load brings them.
 	Items []json.RawMessage `json:"-"`
+	// Traces are the W3C traceparents of what led to the results, each once, 128 at most; only Load brings them.
+	Traces []string `json:"-"`
 }
 
 // Attempt is what came of one.
@@ -73,6 +76,7 @@ const (
 	keptAttempts  = 20
 	deliveredFor  = time.Hour // how long one that has arrived is told of
 	maxBodyBytes  = 1 << 20   // items of one delivery, sealed
+	maxTraces     = 128       // as many links as a span of OpenTelemetry takes by default
 	deliveryIDLen = len("msg_") + appLen + 1 + 32
 )
 
@@ -144,11 +148,14 @@ func (d *Deliveries) Load(ctx context.Context, id string) (Delivery, error) {
 		return Delivery{}, err
 	}
 	for _, item := range items.Val() {
-		text, err := d.codec.openItem(item, delivery.AppID)
+		text, trace, err := d.codec.openItem(item, delivery.AppID)
 		if err != nil {
 			return delivery, fmt.Errorf("reading a delivery: %w", err)
 		}
 		delivery.Items = append(delivery.Items, text)
+		if trace != "" && len(delivery.Traces) < maxTraces && !slices.Contains(delivery.Traces, trace) {
+			delivery.Traces = append(delivery.Traces, trace)
+		}
 	}
 	return delivery, nil
 }

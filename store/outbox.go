@@ -19,6 +19,9 @@ import (
 type Outlet struct {
 	Endpoint string // the name of a webhook endpoint: letters, digits, - and _
 	Thin     bool   // ids and a link instead of the record
+	// Trace is the W3C traceparent of what led to the record; empty if that is not traced. It travels beside the result,
+	// not in it.
+	Trace string
 }
 
 // Thin is a result of a thin payload: what the receiver needs to fetch the record.
@@ -46,7 +49,9 @@ const DeliverFor = 7 * 24 * time.Hour
 //	cloudidq:outbox:apps                   set of the appids that have had deliveries
 //
 // An item is C, P and its JSON, which is sealed if it does not begin with "{": C and P are the record's and the person's,
-// as in their keys, so that the items of a person are found without being opened. P is 22 times "-" for nobody.
+// as in their keys, so that the items of a person are found without being opened. P is 22 times "-" for nobody. Before the
+// JSON of a result that is traced stands its traceparent, 55 characters that begin with "00-", which neither JSON nor
+// anything sealed does.
 //
 // Save puts items there in the script that writes the records: either both are there or none. What is cut from the list
 // becomes a delivery in one script, too, under an id that is told then and never changes. The person's hash gets a field
@@ -57,6 +62,9 @@ const (
 	outletsPart = "outlets"
 	itemHead    = 2 * cloudLen
 	fieldItem   = "outbox"
+
+	traceMark = "00-" // version 0 of W3C Trace Context
+	traceLen  = 55
 )
 
 // item is what the outbox takes for rec, or nothing if that is not to be delivered. The script puts C and P before it.
@@ -68,10 +76,14 @@ func (c codec) item(rec *Record, key string) ([]byte, error) {
 	if err := writeItem(&text, rec); err != nil {
 		return nil, err
 	}
-	if c.keyset == nil {
-		return text.Bytes(), nil
+	head := []byte(nil)
+	if trace := rec.Deliver.Trace; len(trace) == traceLen && strings.HasPrefix(trace, traceMark) {
+		head = []byte(trace)
 	}
-	sealed, err := c.keyset.Seal(nil, text.Bytes(), itemAD(rec.AppID, key[len(key)-cloudLen:]))
+	if c.keyset == nil {
+		return append(head, text.Bytes()...), nil
+	}
+	sealed, err := c.keyset.Seal(head, text.Bytes(), itemAD(rec.AppID, key[len(key)-cloudLen:]))
 	if err != nil {
 		return nil, errSeal
 	}
@@ -91,23 +103,27 @@ func writeItem(b *bytes.Buffer, rec *Record) error {
 	return nil
 }
 
-// openItem is the JSON of an item.
-func (c codec) openItem(item, appID string) ([]byte, error) {
+// openItem is the JSON of an item, and the traceparent of what led to it, if that is traced.
+func (c codec) openItem(item, appID string) (text []byte, trace string, err error) {
 	if len(item) <= itemHead {
-		return nil, errForeign
+		return nil, "", errForeign
 	}
-	text := []byte(item[itemHead:])
+	rest := item[itemHead:]
+	if strings.HasPrefix(rest, traceMark) && len(rest) > traceLen {
+		trace, rest = rest[:traceLen], rest[traceLen:]
+	}
+	text = []byte(rest)
 	switch {
 	case text[0] == '{':
-		return text, nil
+		return text, trace, nil
 	case c.keyset == nil:
-		return nil, ErrUnreadable
+		return nil, trace, ErrUnreadable
 	}
 	open, err := c.keyset.Open(nil, text, itemAD(appID, item[:cloudLen]))
 	if err != nil {
-		return nil, ErrUnreadable
+		return nil, trace, ErrUnreadable
 	}
-	return open, nil
+	return open, trace, nil
 }
 
 // itemAD binds an item to its record by the hash in its head: the cloudID itself stands in what is sealed.

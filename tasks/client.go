@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // enqueueTimeout bounds one write to Redis. It does not depend on the callers' contexts, because a write of the group
@@ -27,6 +29,7 @@ type enqueuer interface {
 type Client struct {
 	queue  enqueuer
 	linger time.Duration
+	tracer trace.Tracer // nil = no spans
 
 	commits commits // the group commits that are still open, see commit.go
 }
@@ -36,6 +39,9 @@ type Options struct {
 	// CommitLinger is how long a call of Resolve waits for others to share its task. Zero means 2 ms, a negative value
 	// means not at all.
 	CommitLinger time.Duration
+	// Tracers makes a span of every call; nil = none. In either case the span of the caller's context goes along with the
+	// task, so that the worker's can be told to belong to it.
+	Tracers trace.TracerProvider
 }
 
 const defaultCommitLinger = 2 * time.Millisecond
@@ -49,7 +55,11 @@ func newClient(queue enqueuer, opts Options) *Client {
 	if opts.CommitLinger == 0 {
 		opts.CommitLinger = defaultCommitLinger
 	}
-	return &Client{queue: queue, linger: opts.CommitLinger}
+	c := &Client{queue: queue, linger: opts.CommitLinger}
+	if opts.Tracers != nil {
+		c.tracer = opts.Tracers.Tracer("cloudidq/tasks")
+	}
+	return c
 }
 
 // Request asks for the open data of cloudIDs of one app.
@@ -84,7 +94,10 @@ func (c *Client) Resolve(ctx context.Context, req Request) (Receipt, error) {
 	if p.Items, err = unique(p.Items); err != nil {
 		return Receipt{}, err
 	}
-	if err := c.commits.join(ctx, c, commitKey{p.AppID, queue, p.Webhook, p.Backfill}, p); err != nil {
+	ctx, sending := c.startSend(ctx, p.AppID, queue, len(p.Items))
+	taskID, err := c.commits.join(ctx, c, commitKey{p.AppID, queue, p.Webhook, p.Backfill}, p)
+	sending.end(taskID, 1, err)
+	if err != nil {
 		return Receipt{}, fmt.Errorf("enqueuing %d cloudIDs: %w", len(p.Items), err)
 	}
 	return Receipt{AcceptedAt: p.AcceptedAt, Enqueued: len(p.Items)}, nil
@@ -101,16 +114,26 @@ func (c *Client) ResolveAll(ctx context.Context, req Request) (Receipt, error) {
 	if err := validateAll(p); err != nil {
 		return Receipt{}, err
 	}
-	receipt := Receipt{AcceptedAt: p.AcceptedAt}
-	for receipt.Enqueued < len(req.Items) {
+	ctx, sending := c.startSend(ctx, p.AppID, queue, len(p.Items))
+	receipt, written, taskID, err := c.writeAll(ctx, p, queue)
+	sending.end(taskID, written, err)
+	return receipt, err
+}
+
+// writeAll writes full tasks. It returns how many, and the id of the last one.
+func (c *Client) writeAll(ctx context.Context, p ResolvePayload, queue string) (receipt Receipt, written int, taskID string, err error) {
+	calls := spansOf(ctx)
+	receipt = Receipt{AcceptedAt: p.AcceptedAt}
+	for receipt.Enqueued < len(p.Items) {
 		chunk := p
 		chunk.Items = nextChunk(p.Items[receipt.Enqueued:])
-		if err := c.write(ctx, chunk, queue); err != nil {
-			return receipt, fmt.Errorf("enqueuing %d cloudIDs, %d are in: %w", len(p.Items), receipt.Enqueued, err)
+		if taskID, err = c.write(ctx, chunk, queue, calls); err != nil {
+			return receipt, written, taskID, fmt.Errorf("enqueuing %d cloudIDs, %d are in: %w", len(p.Items), receipt.Enqueued, err)
 		}
 		receipt.Enqueued += len(chunk.Items)
+		written++
 	}
-	return receipt, nil
+	return receipt, written, taskID, nil
 }
 
 // Close writes what still waits for company, waits for every write, and fails later calls with [ErrClosed].
@@ -190,11 +213,12 @@ func nextChunk(items []Item) []Item {
 	return items
 }
 
-// write puts one task into Redis.
-func (c *Client) write(ctx context.Context, p ResolvePayload, queue string) error {
-	task, err := NewResolveTask(p, queue)
+// write puts one task of these calls into Redis and returns its id.
+func (c *Client) write(ctx context.Context, p ResolvePayload, queue string, calls []trace.SpanContext) (taskID string, err error) {
+	taskID = uuid.NewString()
+	task, err := newResolveTask(p, queue, taskID, headersOf(calls))
 	if err != nil {
-		return err
+		return "", err
 	}
 	ctx, cancel := context.WithTimeout(ctx, enqueueTimeout)
 	defer cancel()
@@ -202,7 +226,7 @@ func (c *Client) write(ctx context.Context, p ResolvePayload, queue string) erro
 	// go-redis repeats a command whose answer was lost. The id is ours alone, so a conflict means that the first write
 	// has arrived.
 	if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) {
-		return err
+		return "", err
 	}
-	return nil
+	return taskID, nil
 }

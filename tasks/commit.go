@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // ErrClosed is returned by calls after [Client.Close].
@@ -17,9 +19,11 @@ type commitKey struct{ appID, queue, webhook, backfill string }
 type commit struct {
 	payload ResolvePayload
 	ids     map[string]struct{} // of payload.Items
+	calls   []trace.SpanContext // of those that are traced
 	timer   *time.Timer
 	done    chan struct{} // closed when Redis has answered
-	err     error         // set before done is closed
+	taskID  string        // set before done is closed, as is err
+	err     error
 }
 
 // commits are the open commits of a Client. The zero value is ready.
@@ -31,21 +35,29 @@ type commits struct {
 }
 
 // join puts p into the open commit of its key, or opens one, and waits until Redis has it. A call's items never
-// spread over two tasks, so that each call succeeds or fails as a whole.
-func (cs *commits) join(ctx context.Context, c *Client, key commitKey, p ResolvePayload) error {
-	cm, err := cs.enter(c, key, p)
+// spread over two tasks, so that each call succeeds or fails as a whole. It returns the id of the task.
+func (cs *commits) join(ctx context.Context, c *Client, key commitKey, p ResolvePayload) (taskID string, err error) {
+	cm, err := cs.enter(c, key, p, spansOf(ctx))
 	if err != nil {
-		return err
+		return "", err
 	}
 	select {
 	case <-cm.done:
-		return cm.err
+		return cm.taskID, cm.err
 	case <-ctx.Done():
-		return ctx.Err()
+		return "", ctx.Err()
 	}
 }
 
-func (cs *commits) enter(c *Client, key commitKey, p ResolvePayload) (*commit, error) {
+// spansOf is the span that a call is made in, if it is traced.
+func spansOf(ctx context.Context) []trace.SpanContext {
+	if span := trace.SpanContextFromContext(ctx); span.IsValid() {
+		return []trace.SpanContext{span}
+	}
+	return nil
+}
+
+func (cs *commits) enter(c *Client, key commitKey, p ResolvePayload, span []trace.SpanContext) (*commit, error) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	if cs.closed {
@@ -60,6 +72,7 @@ func (cs *commits) enter(c *Client, key commitKey, p ResolvePayload) (*commit, e
 		cm = cs.begin(c, key, p)
 	}
 	cm.add(p.Items)
+	cm.calls = append(cm.calls, span...)
 	if len(cm.payload.Items) == MaxItems || c.linger < 0 {
 		cs.send(c, key, cm)
 	}
@@ -111,7 +124,7 @@ func (cs *commits) send(c *Client, key commitKey, cm *commit) {
 	delete(cs.open, key)
 	cm.timer.Stop()
 	cs.writing.Go(func() {
-		cm.err = c.write(context.Background(), cm.payload, key.queue)
+		cm.taskID, cm.err = c.write(context.Background(), cm.payload, key.queue, cm.calls)
 		close(cm.done)
 	})
 }

@@ -44,6 +44,10 @@ var ErrUnreadable = errors.New("payload cannot be read")
 // NewResolveTask makes the task of a valid payload. It sets the version and the options every resolve task has; the
 // task's id is new, so that a repeated write of the same task is told from a second one ([asynq.ErrTaskIDConflict]).
 func NewResolveTask(p ResolvePayload, queue string) (*asynq.Task, error) {
+	return newResolveTask(p, queue, uuid.NewString(), nil)
+}
+
+func newResolveTask(p ResolvePayload, queue, taskID string, headers map[string]string) (*asynq.Task, error) {
 	p.Version = PayloadVersion
 	if err := p.Validate(); err != nil {
 		return nil, err
@@ -52,9 +56,9 @@ func NewResolveTask(p ResolvePayload, queue string) (*asynq.Task, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encoding the payload: %w", err)
 	}
-	return asynq.NewTask(TypeResolve, body,
+	return asynq.NewTaskWithHeaders(TypeResolve, body, headers,
 		asynq.Queue(queue),
-		asynq.TaskID(uuid.NewString()),
+		asynq.TaskID(taskID),
 		asynq.MaxRetry(maxRetry),
 		asynq.Timeout(taskTimeout),
 	), nil

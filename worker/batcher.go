@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"cloudidq/internal/wechat"
 )
 
@@ -23,6 +25,8 @@ type batcher struct {
 	rates  rates           // nil = no app has a rate
 	tell   func(pauseNews) // called without mu; does not block
 	count  *metrics        // nil = nothing is counted
+	traced bool            // requests are told whose they are
+	begun  time.Time
 	runCtx context.Context // of every request; ends with close
 	cancel context.CancelFunc
 
@@ -36,8 +40,9 @@ type batcher struct {
 // waiter is one handler's end of the batcher.
 type waiter struct {
 	answers chan answer // has room for every entry, so that answering never blocks
-	gone    bool        // what is not yet sent is dropped; guarded by batcher.mu
-	unsent  int         // guarded by batcher.mu
+	from    trace.SpanContext
+	gone    bool // what is not yet sent is dropped; guarded by batcher.mu
+	unsent  int  // guarded by batcher.mu
 }
 
 // entry is one cloudID of one waiter. The index is the waiter's own.
@@ -56,14 +61,14 @@ type answer struct {
 type batch struct {
 	openID  string
 	entries []entry
-	opened  time.Time
-	ready   bool // waits in lane.ready
+	opened  time.Duration // since the batcher's beginning
+	ready   bool          // waits in lane.ready
 }
 
 func newBatcher(client openData, apps []App) *batcher {
 	ctx, cancel := context.WithCancel(context.Background())
 	b := &batcher{
-		wechat: client, tell: func(pauseNews) {}, runCtx: ctx, cancel: cancel,
+		wechat: client, tell: func(pauseNews) {}, runCtx: ctx, cancel: cancel, begun: time.Now(),
 		lanes: make(map[string]*lane, len(apps)), local: make(map[*lane]struct{}),
 	}
 	for _, app := range apps {
@@ -105,10 +110,10 @@ type ask struct {
 	item   wechat.Item
 }
 
-// add puts asks into batches and returns the waiter that gets one answer for each, by its index in asks. The app must
-// have a lane.
-func (b *batcher) add(appID string, asks []ask) *waiter {
-	w := &waiter{answers: make(chan answer, len(asks)), unsent: len(asks)}
+// add puts asks of a span into batches and returns the waiter that gets one answer for each, by its index in asks. The
+// app must have a lane.
+func (b *batcher) add(from trace.SpanContext, appID string, asks []ask) *waiter {
+	w := &waiter{answers: make(chan answer, len(asks)), from: from, unsent: len(asks)}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	l := b.lanes[appID]
@@ -122,7 +127,7 @@ func (b *batcher) add(appID string, asks []ask) *waiter {
 		}
 		bt := l.open[openID]
 		if bt == nil {
-			bt = &batch{openID: openID, opened: now}
+			bt = &batch{openID: openID, opened: now.Sub(b.begun)}
 			l.open[openID] = bt
 			opened = append(opened, bt)
 		}
@@ -228,7 +233,7 @@ func (b *batcher) take(l *lane) (openID string, entries []entry) {
 			entries = entries[:0]
 		default:
 			l.probeOut = l.probing
-			b.count.waited(bt.opened)
+			b.count.waited(b.begun.Add(bt.opened))
 			return bt.openID, entries
 		}
 	}

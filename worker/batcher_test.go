@@ -10,10 +10,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"pgregory.net/rapid"
 
 	"cloudidq/internal/wechat"
 )
+
+// untraced is where a call comes from that belongs to no trace.
+var untraced trace.SpanContext
 
 const testApp = "wx0000000000000001"
 
@@ -113,9 +117,9 @@ func TestBatcher_MergesTasksByUser(t *testing.T) {
 		f := &fakeWeChat{delay: 50 * time.Millisecond}
 		b := newBatcher(f, []App{app(nil)})
 		defer b.close()
-		one := b.add(testApp, append(asksOf("oA", 0, 3), asksOf("oB", 0, 2)...))
+		one := b.add(untraced, testApp, append(asksOf("oA", 0, 3), asksOf("oB", 0, 2)...))
 		time.Sleep(4 * time.Millisecond)
-		two := b.add(testApp, asksOf("oA", 3, 5))
+		two := b.add(untraced, testApp, asksOf("oA", 3, 5))
 		begun := time.Now()
 		one.collect(5)
 		two.collect(2)
@@ -140,7 +144,7 @@ func TestBatcher_FullBatchDoesNotLinger(t *testing.T) {
 		f := &fakeWeChat{}
 		b := newBatcher(f, []App{app(func(a *App) { a.BatchLinger = time.Hour })})
 		defer b.close()
-		b.add(testApp, asksOf("oA", 0, 40)).collect(40)
+		b.add(untraced, testApp, asksOf("oA", 0, 40)).collect(40)
 		if got := f.sizes(); !slices.Equal(got, []int{20, 20}) {
 			t.Errorf("requests of %v cloudIDs, want two of 20", got)
 		}
@@ -152,7 +156,7 @@ func TestBatcher_GroupByApp_NoOpenID(t *testing.T) {
 		f := &fakeWeChat{}
 		b := newBatcher(f, []App{app(func(a *App) { a.GroupByApp = true })})
 		defer b.close()
-		b.add(testApp, append(asksOf("oA", 0, 2), asksOf("oB", 0, 2)...)).collect(4)
+		b.add(untraced, testApp, append(asksOf("oA", 0, 2), asksOf("oB", 0, 2)...)).collect(4)
 		if len(f.requests) != 1 || f.requests[0].OpenID != "" {
 			t.Errorf("requests %v, want one without openid", f.requests)
 		}
@@ -169,7 +173,7 @@ func TestBatcher_MaxInFlight(t *testing.T) {
 			asks = append(asks, asksOf(fmt.Sprintf("o%d", i), 0, 1)...)
 		}
 		begun := time.Now()
-		b.add(testApp, asks).collect(10)
+		b.add(untraced, testApp, asks).collect(10)
 		if f.peak != 3 {
 			t.Errorf("%d requests at once, want 3", f.peak)
 		}
@@ -184,11 +188,11 @@ func TestBatcher_BatchInLineTakesMore(t *testing.T) {
 		f := &fakeWeChat{delay: time.Second}
 		b := newBatcher(f, []App{app(func(a *App) { a.MaxInFlight = 1 })})
 		defer b.close()
-		first := b.add(testApp, asksOf("oA", 0, 1))
+		first := b.add(untraced, testApp, asksOf("oA", 0, 1))
 		time.Sleep(10 * time.Millisecond) // its request is under way
-		second := b.add(testApp, asksOf("oB", 0, 1))
+		second := b.add(untraced, testApp, asksOf("oB", 0, 1))
 		time.Sleep(100 * time.Millisecond) // its linger is over, no request is free
-		third := b.add(testApp, asksOf("oB", 1, 2))
+		third := b.add(untraced, testApp, asksOf("oB", 1, 2))
 		first.collect(1)
 		second.collect(1)
 		third.collect(1)
@@ -208,7 +212,7 @@ func TestBatcher_WaitingCallsFreeTheirRequest(t *testing.T) {
 			asks = append(asks, asksOf(fmt.Sprintf("o%d", i), 0, 1)...)
 		}
 		begun := time.Now()
-		b.add(testApp, asks).collect(20)
+		b.add(untraced, testApp, asks).collect(20)
 		if took := time.Since(begun); took > 1200*time.Millisecond {
 			t.Errorf("20 calls that each wait a second took %s, want them to wait side by side", took)
 		}
@@ -225,10 +229,10 @@ func TestBatcher_AppsDoNotWaitForEachOther(t *testing.T) {
 		b := newBatcher(f, []App{app(func(a *App) { a.MaxInFlight = 1 }), other})
 		defer b.close()
 		for i := range 5 {
-			b.add(testApp, asksOf(fmt.Sprintf("o%d", i), 0, 1))
+			b.add(untraced, testApp, asksOf(fmt.Sprintf("o%d", i), 0, 1))
 		}
 		begun := time.Now()
-		b.add(other.AppID, asksOf("oX", 0, 1)).collect(1)
+		b.add(untraced, other.AppID, asksOf("oX", 0, 1)).collect(1)
 		if took := time.Since(begun); took > 1100*time.Millisecond {
 			t.Errorf("the other app waited %s", took)
 		}
@@ -241,7 +245,7 @@ func TestBatcher_WithdrawnIsNotSent(t *testing.T) {
 		b := newBatcher(f, []App{app(func(a *App) { a.MaxInFlight = 1 })})
 		defer b.close()
 		asks := append(asksOf("oA", 0, 1), asksOf("oB", 0, 2)...)
-		w := b.add(testApp, asks)
+		w := b.add(untraced, testApp, asks)
 		time.Sleep(100 * time.Millisecond)
 		if dropped := b.withdraw(w); dropped != 2 {
 			t.Fatalf("withdraw() = %d, want 2 of which nothing was sent", dropped)
@@ -266,7 +270,7 @@ func TestBatcher_SplitsUntilTheBadItemStandsAlone(t *testing.T) {
 		b := newBatcher(f, []App{app(nil)})
 		defer b.close()
 		asks := asksOf("oA", 0, 20)
-		for _, a := range b.add(testApp, asks).collect(20) {
+		for _, a := range b.add(untraced, testApp, asks).collect(20) {
 			if isBad := asks[a.index].item.CloudID == bad; (a.outcome.Err != nil) != isBad {
 				t.Errorf("cloudID %d: %v", a.index, a.outcome.Err)
 			}
@@ -290,14 +294,14 @@ func TestBatcher_LearnsTheSizeThatPasses(t *testing.T) {
 		}}
 		b := newBatcher(f, []App{app(nil)})
 		defer b.close()
-		for _, a := range b.add(testApp, asksOf("oA", 0, 20)).collect(20) {
+		for _, a := range b.add(untraced, testApp, asksOf("oA", 0, 20)).collect(20) {
 			if a.outcome.Err != nil {
 				t.Errorf("cloudID %d: %v", a.index, a.outcome.Err)
 			}
 		}
 		synctest.Wait()
 		f.requests = nil
-		b.add(testApp, asksOf("oA", 0, 20)).collect(20)
+		b.add(untraced, testApp, asksOf("oA", 0, 20)).collect(20)
 		if got := f.sizes(); !slices.Equal(got, []int{5, 5, 5, 5}) {
 			t.Errorf("after learning: requests of %v, want four of 5", got)
 		}
@@ -312,7 +316,7 @@ func TestBatcher_CloseInterruptsWhatIsUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeWeChat{delay: time.Hour}
 		b := newBatcher(f, []App{app(nil)})
-		w := b.add(testApp, asksOf("oA", 0, 1))
+		w := b.add(untraced, testApp, asksOf("oA", 0, 1))
 		time.Sleep(time.Second)
 		begun := time.Now()
 		b.close()
@@ -322,7 +326,7 @@ func TestBatcher_CloseInterruptsWhatIsUnderWay(t *testing.T) {
 		if a := w.collect(1); a[0].outcome.Err == nil {
 			t.Errorf("outcome = %+v, want one that says interrupted", a[0].outcome)
 		}
-		b.add(testApp, asksOf("oA", 1, 2)) // after close: dropped, nothing runs
+		b.add(untraced, testApp, asksOf("oA", 1, 2)) // after close: dropped, nothing runs
 		time.Sleep(time.Second)
 		if len(f.requests) != 1 {
 			t.Errorf("%d requests, want none after close", len(f.requests))
@@ -356,7 +360,7 @@ func TestBatcher_Rules(t *testing.T) {
 					user := rapid.IntRange(0, 3).Draw(rt, "user")
 					asks = append(asks, asksOf(fmt.Sprintf("o%d", user), task*100+i, task*100+i+1)...)
 				}
-				w := b.add(a.AppID, asks)
+				w := b.add(untraced, a.AppID, asks)
 				wg.Go(func() { checkAnswers(t, asks, w) })
 				time.Sleep(time.Duration(rapid.IntRange(0, 12).Draw(rt, "pause")) * time.Millisecond)
 			}

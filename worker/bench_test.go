@@ -33,7 +33,7 @@ func BenchmarkBatcher(b *testing.B) {
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					w := bt.add(testApp, asks)
+					w := bt.add(untraced, testApp, asks)
 					for range asks {
 						<-w.answers
 					}

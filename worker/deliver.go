@@ -21,16 +21,26 @@ type deliverer struct {
 	log        *slog.Logger
 
 	metrics *metrics
+	traces  *tracing
 }
 
 // ProcessTask makes an attempt. It returns nil when the delivery needs no further one, or an error that tells asynq when
 // to come back.
 func (d *deliverer) ProcessTask(ctx context.Context, task *asynq.Task) error {
+	begun := time.Now()
 	id, err := tasks.ParseDeliver(task.Payload())
 	if err != nil {
 		return archived(err.Error())
 	}
 	delivery, err := d.deliveries.Load(ctx, id)
+	ctx, span := d.traces.deliver(ctx, task, &delivery, begun)
+	err = d.try(ctx, id, &delivery, err)
+	span.end(err)
+	return err
+}
+
+// try goes on with a delivery that was loaded, or was not.
+func (d *deliverer) try(ctx context.Context, id string, delivery *store.Delivery, err error) error {
 	switch {
 	case errors.Is(err, store.ErrNoDelivery): // erased, or older than anything is kept
 		return d.deliveries.Forget(ctx, id)
@@ -50,9 +60,9 @@ func (d *deliverer) ProcessTask(ctx context.Context, task *asynq.Task) error {
 		return d.storeTrouble(ctx, err)
 	}
 	if !state.Disabled.IsZero() {
-		return d.settle(ctx, &delivery, verdict{state: store.DeliveryHeld})
+		return d.settle(ctx, delivery, verdict{state: store.DeliveryHeld})
 	}
-	return d.attempt(ctx, e, &delivery, state)
+	return d.attempt(ctx, e, delivery, state)
 }
 
 // attempt sends the delivery if the endpoint's slots and its breaker let it.

@@ -166,7 +166,7 @@ func TestMetrics_PausesOfAllProcesses(t *testing.T) {
 			t.Cleanup(func() { b.close(); cancel(); running.Wait() })
 			registries, batchers = append(registries, registry), append(batchers, b)
 		}
-		batchers[0].add(testApp, users(1)).collect(1)
+		batchers[0].add(untraced, testApp, users(1)).collect(1)
 		// A merchant of a platform, and one of whom nobody knows the code.
 		for i, app := range []string{"wxm1", "wxm2", "wxm3"} {
 			if _, err := shared.Set(t.Context(), app, []int{61003, 61003, 12345}[i], "app", func(int) time.Time {

@@ -102,7 +102,7 @@ func TestPause_StopsTheAppInEveryProcess_AndOnlyIt(t *testing.T) {
 		a := pausing(t, one, shared, app(func(a *App) { a.MaxInFlight = 4 }), other)
 		b := pausing(t, two, shared, app(nil), other)
 
-		for _, got := range a.add(testApp, users(100)).collect(100) {
+		for _, got := range a.add(untraced, testApp, users(100)).collect(100) {
 			if got.outcome.Err == nil || got.outcome.Err.Code != 45009 {
 				t.Fatalf("outcome = %+v, want 45009", got.outcome)
 			}
@@ -111,14 +111,14 @@ func TestPause_StopsTheAppInEveryProcess_AndOnlyIt(t *testing.T) {
 			t.Errorf("%d requests, want no more than were under way at the first 45009", n)
 		}
 		time.Sleep(time.Second)
-		b.add(testApp, users(10)).collect(10)
+		b.add(untraced, testApp, users(10)).collect(10)
 		if n := len(two.requests); n != 0 {
 			t.Errorf("the other process made %d requests", n)
 		}
 		if h := b.paused(testApp); h == nil || time.Until(h.until) < time.Minute {
 			t.Errorf("paused() = %+v, want the first pause of a quota", h)
 		}
-		for _, got := range b.add(other.AppID, users(10)).collect(10) {
+		for _, got := range b.add(untraced, other.AppID, users(10)).collect(10) {
 			if got.outcome.Err != nil {
 				t.Errorf("the other app: %v", got.outcome.Err)
 			}
@@ -133,13 +133,13 @@ func TestPause_OneProbeDecides(t *testing.T) {
 		two := &fakeWeChat{delay: 50 * time.Millisecond, answer: quota(&on)}
 		shared := newMemoryPauses()
 		processes := []*batcher{pausing(t, one, shared, app(nil)), pausing(t, two, shared, app(nil))}
-		processes[0].add(testApp, users(1)).collect(1)
+		processes[0].add(untraced, testApp, users(1)).collect(1)
 		time.Sleep(firstQuotaPause + time.Second)
 
 		// The pause has ended, the quota has not: one request finds out, and midnight it is.
 		before := len(one.requests) + len(two.requests)
 		for _, p := range processes {
-			p.add(testApp, users(20)).collect(20)
+			p.add(untraced, testApp, users(20)).collect(20)
 		}
 		if n := len(one.requests) + len(two.requests) - before; n != 1 {
 			t.Errorf("%d requests after the pause, want one probe", n)
@@ -157,11 +157,11 @@ func TestPause_OneProbeDecides(t *testing.T) {
 		on = false
 		time.Sleep(time.Until(h.until) + time.Second)
 		for _, p := range processes {
-			p.add(testApp, users(1)).collect(1)
+			p.add(untraced, testApp, users(1)).collect(1)
 		}
 		time.Sleep(time.Second)
 		for i, p := range processes {
-			for _, got := range p.add(testApp, users(20)).collect(20) {
+			for _, got := range p.add(untraced, testApp, users(20)).collect(20) {
 				if got.outcome.Err != nil {
 					t.Errorf("process %d after the probe: %v", i, got.outcome.Err)
 				}
@@ -179,7 +179,7 @@ func TestPause_LiftedByAnOperator(t *testing.T) {
 		f := &fakeWeChat{answer: quota(&on)}
 		shared := newMemoryPauses()
 		b := pausing(t, f, shared, app(nil))
-		b.add(testApp, users(1)).collect(1)
+		b.add(untraced, testApp, users(1)).collect(1)
 		time.Sleep(time.Second)
 		if b.paused(testApp) == nil {
 			t.Fatal("not paused")
@@ -189,7 +189,7 @@ func TestPause_LiftedByAnOperator(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		if got := b.add(testApp, users(1)).collect(1); got[0].outcome.Err != nil {
+		if got := b.add(untraced, testApp, users(1)).collect(1); got[0].outcome.Err != nil {
 			t.Errorf("after the lift: %v", got[0].outcome.Err)
 		}
 	})
@@ -284,14 +284,14 @@ func TestBreaker_StopsAskingAWeChatThatDoesNotAnswer(t *testing.T) {
 		b := newBatcher(f, []App{app(func(a *App) { a.MaxInFlight = 10 })})
 		defer b.close()
 		begun := time.Now()
-		b.add(testApp, users(1000)).collect(1000)
+		b.add(untraced, testApp, users(1000)).collect(1000)
 		// Ten time out together, and as many may have been sent before the tenth was counted.
 		if took := time.Since(begun); took > 11*time.Second || len(f.requests) > 20 {
 			t.Errorf("1000 cloudIDs took %s and %d requests, want the breaker to open after %d", took, len(f.requests), breakerTrips)
 		}
 		dead = false
 		time.Sleep(breakerOpen + time.Second)
-		if got := b.add(testApp, users(1)).collect(1); got[0].outcome.Err != nil {
+		if got := b.add(untraced, testApp, users(1)).collect(1); got[0].outcome.Err != nil {
 			t.Errorf("after the breaker's pause: %v", got[0].outcome.Err)
 		}
 	})
@@ -325,7 +325,7 @@ func TestPace_KeepsTheRate(t *testing.T) {
 		b.rates = rate
 		defer b.close()
 		begun := time.Now()
-		b.add(testApp, users(10)).collect(10)
+		b.add(untraced, testApp, users(10)).collect(10)
 		if took := time.Since(begun); took < 9*time.Second || took > 12*time.Second {
 			t.Errorf("10 requests at one a second took %s", took)
 		}

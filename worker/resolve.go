@@ -9,6 +9,7 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/sethvargo/go-retry"
+	"go.opentelemetry.io/otel/trace"
 
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
@@ -39,13 +40,16 @@ type resolver struct {
 	outbox    *outbox // nil = nothing is delivered
 
 	metrics *metrics
+	traces  *tracing
 	log     *slog.Logger
 }
 
 // ProcessTask is one try of a task: claim its cloudIDs, end those past their lifetime, ask WeChat for the others, and
 // save every outcome as it comes. It returns nil when all have ended, or an error that tells asynq when to come back,
 // or one that archives the task because nothing of it brought data.
-func (h *resolver) ProcessTask(ctx context.Context, task *asynq.Task) error {
+func (h *resolver) ProcessTask(ctx context.Context, task *asynq.Task) (err error) {
+	ctx, span := h.traces.resolve(ctx, task)
+	defer func() { span.end(err) }()
 	payload, err := tasks.ParseResolve(task.Payload())
 	if err != nil {
 		return archived(err.Error())
@@ -59,6 +63,7 @@ func (h *resolver) ProcessTask(ctx context.Context, task *asynq.Task) error {
 		err = r.try(ctx)
 	}
 	r.countRetries()
+	span.settle(r)
 	h.logTry(ctx, r, err)
 	return err
 }
@@ -96,7 +101,7 @@ func (r *resolution) ask(ctx context.Context) error {
 	if len(asks) == 0 {
 		return r.save(ctx)
 	}
-	w := r.h.batcher.add(r.payload.AppID, asks)
+	w := r.h.batcher.add(trace.SpanContextFromContext(ctx), r.payload.AppID, asks)
 	defer r.h.batcher.withdraw(w)
 
 	limit := time.NewTimer(tryFor)
@@ -129,7 +134,7 @@ func (r *resolution) save(ctx context.Context) error {
 	if len(r.unsaved) == 0 {
 		return nil
 	}
-	to, ends := r.address()
+	to, ends := r.address(ctx)
 	b := retry.WithMaxDuration(saveFor, retry.WithJitterPercent(50, retry.NewExponential(50*time.Millisecond)))
 	err := retry.Do(ctx, b, func(ctx context.Context) error {
 		return retry.RetryableError(r.h.results.Save(ctx, r.taskID, r.unsaved))
@@ -147,7 +152,7 @@ func (r *resolution) save(ctx context.Context) error {
 }
 
 // address tells the store where the ends among the unsaved records are to be delivered, and returns how many there are.
-func (r *resolution) address() (endpoint string, ends int) {
+func (r *resolution) address(ctx context.Context) (endpoint string, ends int) {
 	if r.h.outbox == nil {
 		return "", 0
 	}
@@ -156,6 +161,7 @@ func (r *resolution) address() (endpoint string, ends int) {
 	if to.Endpoint == "" {
 		return "", 0
 	}
+	to.Trace = tasks.Traceparent(ctx)
 	for i := range r.unsaved {
 		if rec := &r.unsaved[i]; rec.Status.Final() {
 			rec.Deliver = to

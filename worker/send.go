@@ -37,6 +37,9 @@ func (b *batcher) send(l *lane, openID string, entries []entry) (passed int) {
 	for i, e := range entries {
 		req.Items[i] = e.item
 	}
+	if b.traced {
+		req.Origins = origins(entries)
+	}
 	outcomes := b.exchange(l, req)
 	if refused(outcomes) && len(entries) > 1 {
 		half := len(entries) / 2

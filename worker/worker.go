@@ -19,6 +19,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"cloudidq/internal/wechat"
@@ -59,6 +60,7 @@ type Parts struct {
 
 	// Metrics is where the worker's are registered; nil = they are not. One worker of a process can be.
 	Metrics prometheus.Registerer
+	Tracers trace.TracerProvider // nil = nothing is traced
 	// Quotas tells what is left of the apps' quotas, to the one process that holds the lease of Leases; nil = nobody asks.
 	Quotas quotas
 	Leases leases
@@ -100,7 +102,8 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 	parts.Queue.AddHook(outageBrake{})
 	m := newMetrics(parts.Metrics, &cfg)
 	b := newBatcher(parts.WeChat, cfg.Apps)
-	b.rates, b.count = parts.Rates, m
+	b.rates, b.count, b.traced = parts.Rates, m, parts.Tracers != nil
+	traces := newTracing(parts.Tracers)
 	w := &Worker{
 		cfg: cfg, rdb: parts.Queue, batcher: b, log: parts.Log, ready: make(chan struct{}),
 		pauser:  newPauser(parts.Pauses, b, parts.Log),
@@ -115,14 +118,14 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 		w.outbox = newOutbox(parts.Deliveries, asynq.NewClientFromRedisClient(parts.Queue), endpoints, parts.Log)
 	}
 	if len(endpoints) > 0 {
-		mux.Handle(tasks.TypeDeliver, &deliverer{deliveries: parts.Deliveries, endpoints: endpoints, log: parts.Log, metrics: m})
+		mux.Handle(tasks.TypeDeliver, &deliverer{deliveries: parts.Deliveries, endpoints: endpoints, log: parts.Log, metrics: m, traces: traces})
 		w.besides = append(w.besides, (&endpointWatch{parts.Deliveries, endpoints, m}).run)
 	}
 	several := len(cfg.Apps) > 1 || parts.Authorizers != nil
 	mux.Handle(tasks.TypeResolve, &resolver{
 		apps:     &directory{batcher: b, authorizers: parts.Authorizers},
 		lifetime: cfg.Lifetime, results: parts.Results, batcher: b, shares: newShares(several, w.allSlots()),
-		endpoints: endpoints, outbox: w.outbox, log: parts.Log, metrics: m,
+		endpoints: endpoints, outbox: w.outbox, log: parts.Log, metrics: m, traces: traces,
 	})
 	if parts.Quotas != nil {
 		w.besides = append(w.besides, newQuotaWatch(cfg.Apps, parts.Quotas, parts.Leases, m, parts.Log).run)

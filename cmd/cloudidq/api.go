@@ -66,7 +66,7 @@ func runAPI(ctx context.Context, svc *service, cfg *config.Config) error {
 	}
 	defer results.Close()
 	records := store.Observed(results.Results, svc.store, svc.tel.Tracers)
-	hooks, closeWebhooks, err := openWebhooks(cfg)
+	hooks, closeWebhooks, err := openWebhooks(cfg, svc)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func runAPI(ctx context.Context, svc *service, cfg *config.Config) error {
 	if linger == 0 {
 		linger = -1 // not at all, for the client
 	}
-	producer := tasks.NewClient(rdb, tasks.Options{CommitLinger: linger})
+	producer := tasks.NewClient(rdb, tasks.Options{CommitLinger: linger, Tracers: svc.tel.Tracers})
 	defer producer.Close()
 	server, err := httpapi.New(httpapi.Config{Listen: cfg.API.Listen, Keys: apiKeys(cfg)}, httpapi.Parts{
 		Producer: producer, Results: records, Deliveries: results.deliveries, Webhooks: newAPIWebhooks(rdb, results.deliveries, hooks),

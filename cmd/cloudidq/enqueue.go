@@ -55,12 +55,12 @@ func newEnqueue(s streams) *cobra.Command {
 		}
 		if f.wait == 0 {
 			return withRedis(cmd.Context(), s, cfg, func(rdb redis.UniversalClient) error {
-				_, err := enqueue(cmd.Context(), s, rdb, req)
+				_, err := enqueue(cmd.Context(), s, cfg, rdb, req)
 				return err
 			})
 		}
 		return withResults(cmd.Context(), s, cfg, func(rdb redis.UniversalClient, results store.Results) error {
-			receipt, err := enqueue(cmd.Context(), s, rdb, req)
+			receipt, err := enqueue(cmd.Context(), s, cfg, rdb, req)
 			if err != nil {
 				return err
 			}
@@ -104,8 +104,15 @@ func (f *enqueueFlags) request(cfg *config.Config, cloudIDs []string) (tasks.Req
 	return req, nil
 }
 
-func enqueue(ctx context.Context, s streams, rdb redis.UniversalClient, req tasks.Request) (tasks.Receipt, error) {
-	client := tasks.NewClient(rdb, tasks.Options{CommitLinger: -1}) // one call, no company to wait for
+func enqueue(
+	ctx context.Context, s streams, cfg *config.Config, rdb redis.UniversalClient, req tasks.Request,
+) (tasks.Receipt, error) {
+	tel, err := openTelemetry(ctx, s, cfg, true)
+	if err != nil {
+		return tasks.Receipt{}, err
+	}
+	defer tel.Shutdown()
+	client := tasks.NewClient(rdb, tasks.Options{CommitLinger: -1, Tracers: tel.Tracers}) // one call, no company to wait for
 	defer client.Close()
 	receipt, err := client.Resolve(ctx, req)
 	if err != nil {

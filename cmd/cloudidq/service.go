@@ -39,11 +39,9 @@ type service struct {
 func withService(
 	ctx context.Context, s streams, cfg *config.Config, parts []string, run func(context.Context, *service) error,
 ) error {
-	tel, err := telemetry.New(ctx, telemetry.Config{
-		Out: s.err, Level: cfg.Log.Level, Format: cfg.Log.Format, Version: version, Commit: commit(), LookupEnv: s.lookupEnv,
-	})
+	tel, err := openTelemetry(ctx, s, cfg, false)
 	if err != nil {
-		return usageError{err}
+		return err
 	}
 	defer tel.Shutdown()
 	redis.SetLogger(redisLog{tel.Log})
@@ -78,6 +76,19 @@ func withService(
 		}
 	})
 	return group.Wait()
+}
+
+// openTelemetry makes the telemetry of this process, which is one that runs once or one that stays up. The caller shuts it
+// down.
+func openTelemetry(ctx context.Context, s streams, cfg *config.Config, once bool) (*telemetry.Telemetry, error) {
+	tel, err := telemetry.New(ctx, telemetry.Config{
+		Out: s.err, Level: cfg.Log.Level, Format: cfg.Log.Format, Version: version, Commit: commit(), Once: once,
+		LookupEnv: s.lookupEnv,
+	})
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return tel, nil
 }
 
 // appIDs are the apps and platforms of the configuration.

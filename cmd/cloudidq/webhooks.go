@@ -11,7 +11,7 @@ import (
 )
 
 // openWebhooks makes the endpoints of the configuration. The worker sends; close ends idle connections.
-func openWebhooks(cfg *config.Config) (hooks []worker.Webhook, closeAll func(), err error) {
+func openWebhooks(cfg *config.Config, svc *service) (hooks []worker.Webhook, closeAll func(), err error) {
 	var senders []*webhook.Sender
 	closeAll = func() {
 		for _, sender := range senders {
@@ -23,6 +23,7 @@ func openWebhooks(cfg *config.Config) (hooks []worker.Webhook, closeAll func(), 
 		if err != nil {
 			return nil, nil, usagef("webhooks[%d].%w", i, err)
 		}
+		endpoint.Tracers = svc.tel.Tracers
 		sender, err := webhook.NewSender(endpoint)
 		if err != nil {
 			return nil, nil, usagef("webhooks[%d].%w", i, err)

@@ -33,6 +33,7 @@ type receiver struct {
 	bodies   map[string]string         // by webhook-id
 	results  map[string][]store.Record // by cloudID, of the requests that were answered with 200
 	ids      map[string]map[string]bool
+	traces   []string // the traceparents of all requests
 }
 
 func newReceiver(t *testing.T, answer func(int, http.ResponseWriter)) *receiver {
@@ -77,6 +78,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.requests++
+	r.traces = append(r.traces, req.Header.Get("Traceparent"))
 	id := req.Header.Get("webhook-id")
 	if before, again := r.bodies[id]; again && before != string(body) {
 		r.t.Errorf("%s comes with other bytes than before", id)

@@ -24,7 +24,7 @@ func openWeChat(cfg *config.Config, tokens *store.Tokens, svc *service) (*wechat
 		BaseURL: cfg.WeChat.BaseURL, Timeout: cfg.WeChat.Timeout, MaxConns: connections(cfg), Tokens: tokens,
 	}
 	if svc != nil {
-		settings.Metrics = svc.wechat
+		settings.Metrics, settings.Tracers = svc.wechat, svc.tel.Tracers
 	}
 	client, err := wechat.New(settings)
 	if err != nil {

@@ -63,7 +63,7 @@ func runWorker(ctx context.Context, svc *service, cfg *config.Config) error {
 		return err
 	}
 	defer records.Close()
-	webhooks, closeWebhooks, err := openWebhooks(cfg)
+	webhooks, closeWebhooks, err := openWebhooks(cfg, svc)
 	if err != nil {
 		return err
 	}
@@ -77,6 +77,7 @@ func runWorker(ctx context.Context, svc *service, cfg *config.Config) error {
 		Rates:      store.NewRates(rdb),
 		Log:        log,
 		Metrics:    svc.tel.Registry,
+		Tracers:    svc.tel.Tracers,
 		Quotas:     access.client,
 		Leases:     store.NewLeases(rdb),
 	}

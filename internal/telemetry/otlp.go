@@ -35,7 +35,7 @@ func asked(lookup func(string) (string, bool), signal string) bool {
 
 // startOTLP starts the exporters that are asked for.
 func (t *Telemetry) startOTLP(ctx context.Context, cfg Config) error {
-	traces, metrics := asked(cfg.LookupEnv, "TRACES"), asked(cfg.LookupEnv, "METRICS")
+	traces, metrics := asked(cfg.LookupEnv, "TRACES"), !cfg.Once && asked(cfg.LookupEnv, "METRICS")
 	if !traces && !metrics {
 		return nil
 	}

@@ -27,6 +27,8 @@ type Config struct {
 	Level, Format string    // of the log, as [NewLogger] takes them
 	Version       string    // of the program
 	Commit        string
+	// Once is for a command that runs once: it may be traced, but its metrics are sent to nobody.
+	Once bool
 	// LookupEnv finds the variables that decide whether anything is sent by OTLP. How it is sent, the exporters read from
 	// the environment of the process.
 	LookupEnv func(string) (string, bool)

@@ -11,6 +11,9 @@ import (
 	"net/netip"
 	"net/url"
 	"time"
+
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Endpoint is where deliveries go.
@@ -22,6 +25,7 @@ type Endpoint struct {
 	ClientCert  *tls.Certificate // nil = none
 	MaxInFlight int              // attempts at once; default 16
 	UserAgent   string
+	Tracers     trace.TracerProvider // nil = nothing is traced
 
 	rootCAs *x509.CertPool // for tests
 }
@@ -41,6 +45,7 @@ type Sender struct {
 	to        *url.URL
 	transport *http.Transport
 	timeout   time.Duration
+	tracer    trace.Tracer // nil = no spans
 }
 
 // NewSender returns a sender that has connected to nothing, or all that is wrong with the endpoint. The URL is not
@@ -62,17 +67,24 @@ func NewSender(e Endpoint) (*Sender, error) {
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
-	return &Sender{endpoint: e, to: to, transport: newTransport(e), timeout: attemptTimeout}, nil
+	s := &Sender{endpoint: e, to: to, transport: newTransport(e), timeout: attemptTimeout}
+	if e.Tracers != nil {
+		s.tracer = e.Tracers.Tracer("cloudidq/internal/webhook")
+	}
+	return s, nil
 }
 
 // Close closes idle connections.
 func (s *Sender) Close() { s.transport.CloseIdleConnections() }
 
-// Send makes one attempt to deliver body under id. It takes at most 30 seconds, whatever the receiver does.
+// Send makes one attempt to deliver body under id. It takes at most 30 seconds, whatever the receiver does. The receiver is
+// told the trace that the attempt belongs to, if there is one: traceparent, as W3C Trace Context has it, is not signed.
 func (s *Sender) Send(ctx context.Context, id string, body []byte) Attempt {
 	begun := time.Now()
+	ctx, end := s.start(ctx)
 	attempt := s.post(ctx, id, body, begun)
 	attempt.Duration = time.Since(begun)
+	end(attempt)
 	return attempt
 }
 
@@ -82,6 +94,7 @@ func (s *Sender) post(ctx context.Context, id string, body []byte, now time.Time
 	header := Sign(s.endpoint.Keys, id, now, body)
 	header.Set("Content-Type", "application/json")
 	header.Set("User-Agent", s.endpoint.UserAgent)
+	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(header))
 	request := (&http.Request{
 		Method: http.MethodPost, URL: s.to, Host: s.to.Host, Header: header,
 		Body:          io.NopCloser(bytes.NewReader(body)),

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sethvargo/go-retry"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Client calls WeChat's HTTP API. It is safe for concurrent use; one serves all apps of a process.
@@ -19,6 +20,7 @@ type Client struct {
 	timeout     time.Duration
 	tokens      TokenCache
 	metrics     *Metrics
+	tracer      trace.Tracer // nil = no spans
 
 	transport http.RoundTripper
 	closeIdle func()
@@ -42,7 +44,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	transport := newTransport(cfg.maxConns())
 	running, cancel := context.WithCancel(context.Background())
-	return &Client{
+	c := &Client{
 		base:        base,
 		openDataURL: *base.JoinPath(pathOpenData),
 		header: http.Header{
@@ -56,7 +58,11 @@ func New(cfg Config) (*Client, error) {
 		closeIdle: transport.CloseIdleConnections,
 		running:   running,
 		cancel:    cancel,
-	}, nil
+	}
+	if cfg.Tracers != nil {
+		c.tracer = cfg.Tracers.Tracer("cloudidq/internal/wechat")
+	}
+	return c, nil
 }
 
 // GetOpenData exchanges the cloudIDs of a request and returns exactly one outcome per item, in the order of req.Items.
@@ -66,6 +72,7 @@ func New(cfg Config) (*Client, error) {
 // whose SendBy has not passed. A refused token is replaced once. Whether an exchange may be asked for twice, should the
 // first answer have been lost, WeChat does not say.
 func (c *Client) GetOpenData(ctx context.Context, tokens TokenSource, req Request) []Outcome {
+	ctx = within(ctx, req.Origins)
 	x := newExchange(c, tokens, req)
 	defer func() { _ = x.resume() }()
 	// The error is that of the last try, or the context's; the outcomes tell more.

@@ -35,6 +35,7 @@ type exchange struct {
 	token    Token // the one last used
 	replaced bool  // the token was refused once
 	resting  bool  // the slot is given back
+	sent     int   // requests made, for their spans
 }
 
 func newExchange(c *Client, tokens TokenSource, req Request) *exchange {
@@ -142,9 +143,11 @@ func (x *exchange) send(ctx context.Context) error {
 		return failure
 	}
 	sent := x.submitted()
-	end := x.client.metrics.begin(x.req.AppID, len(x.open))
+	count := x.client.metrics.begin(x.req.AppID, len(x.open))
+	ctx, end := x.startRequest(ctx)
 	answers, failure, late := x.request(ctx, sent)
-	end(failure, !late)
+	count(failure, !late)
+	defer func() { end(failure, !late) }()
 	if late {
 		return errLate
 	}

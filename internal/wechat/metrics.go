@@ -104,12 +104,14 @@ const (
 	modePlatform  = "platform"  // the platform's own
 )
 
-// fetcher wraps a way to fetch an app's tokens, so that each fetch is counted.
+// fetcher wraps a way to fetch an app's tokens, so that each fetch is counted and traced.
 func (c *Client) fetcher(
 	appID, mode string, fetch func(context.Context) (grant, *Error),
 ) func(context.Context) (grant, *Error) {
 	return func(ctx context.Context) (grant, *Error) {
+		ctx, end := c.startFetch(ctx, appID, mode)
 		got, failure := fetch(ctx)
+		end(failure)
 		c.metrics.fetched(appID, mode, failure)
 		return got, failure
 	}

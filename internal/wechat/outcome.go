@@ -21,6 +21,8 @@ package wechat
 import (
 	"encoding/json"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Request is one exchange: cloudIDs of one user of one app. WeChat takes one openid per call, so cloudIDs of two users
@@ -30,6 +32,9 @@ type Request struct {
 	OpenID string // empty where the app groups by app: the call then carries no openid
 	Items  []Item // no cloudID twice
 	Slot   Slot   // held when GetOpenData is called; nil = nobody counts requests
+
+	// Origins are the spans on whose behalf the request is made, each once.
+	Origins []trace.SpanContext
 }
 
 // Slot is the caller's leave to have one request under way. GetOpenData gives it back before every repetition, so that a

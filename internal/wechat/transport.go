@@ -9,15 +9,18 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Config is what a Client needs to know.
 type Config struct {
-	BaseURL  string        // such as https://api.weixin.qq.com; http:// serves the side-car of cloud hosting
-	Timeout  time.Duration // of one HTTP attempt; default 5s
-	MaxConns int           // connections to the host at once; default 512
-	Tokens   TokenCache    // shares access tokens with other processes; nil = this one fetches its own
-	Metrics  *Metrics      // nil = nothing is counted
+	BaseURL  string               // such as https://api.weixin.qq.com; http:// serves the side-car of cloud hosting
+	Timeout  time.Duration        // of one HTTP attempt; default 5s
+	MaxConns int                  // connections to the host at once; default 512
+	Tokens   TokenCache           // shares access tokens with other processes; nil = this one fetches its own
+	Metrics  *Metrics             // nil = nothing is counted
+	Tracers  trace.TracerProvider // nil = nothing is traced
 }
 
 const (

@@ -1,0 +1,293 @@
+package main
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+
+	"cloudidq/internal/pgtest"
+	"cloudidq/internal/wechat/wechattest"
+	"cloudidq/tasks"
+)
+
+const plantedAPIKey = "planted-api-key-0123456789"
+
+// hand posts cloudIDs to the API and returns the status.
+func (s *site) hand(t *testing.T, taps []wechattest.Tap, header ...string) int {
+	t.Helper()
+	body := map[string]any{"appid": taps[0].AppID, "reference": "planted-reference"}
+	var ids []string
+	for _, tap := range taps {
+		ids = append(ids, tap.CloudID)
+	}
+	body["openid"], body["cloud_ids"] = taps[0].OpenID, ids
+	text, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.apiURL+"/v1/resolutions", strings.NewReader(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+plantedAPIKey)
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode
+}
+
+// traced is a site whose processes send to a collector, with an API, an endpoint for results and these settings of api.
+func traced(t *testing.T, sim wechattest.Config, dsn, api string) (*site, *collector, *receiver) {
+	t.Helper()
+	c := newCollector(t)
+	s := newSite(t, sim)
+	s.env = append(s.env, c.env()...)
+	s.env = append(s.env, "CLOUDIDQ_API_LISTEN=127.0.0.1:0")
+	s.dsn = dsn
+	r := newReceiver(t, nil)
+	r.listen()
+	s.appSettings += ", webhook: orders"
+	hook := strings.Replace(r.settings(""), "/hook'", "/planted-path?token=planted-query'", 1)
+	s.configure(t, hook+"api: {keys: [{name: shop, secret: "+plantedAPIKey+", scopes: [resolve, read]}]"+api+"}\n")
+	s.planted = append(s.planted, plantedAPIKey, "planted-", strings.TrimPrefix(hookSecret, "whsec_"))
+	s.api(t)
+	return s, c, r
+}
+
+// One cloudID, from the request of a client that traces to the request that tells its back end: one tree, over two
+// processes, the queue, the outbox and the queue again.
+func TestTrace_FromPostToWebhook(t *testing.T) {
+	t.Parallel()
+	t.Run("Redis", func(t *testing.T) { fromPostToWebhook(t, "") })
+	t.Run("Postgres", func(t *testing.T) { fromPostToWebhook(t, pgtest.Database(t)) })
+}
+
+func fromPostToWebhook(t *testing.T, dsn string) {
+	t.Parallel()
+	s, c, r := traced(t, wechattest.Config{Seed: 41}, dsn, "")
+	worker := s.worker(t)
+	tap := s.twin(t).CloudID(appA, 1, 1, time.Now())
+	const client = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	if status := s.hand(t, []wechattest.Tap{tap}, "Traceparent", client); status != http.StatusAccepted {
+		t.Fatalf("POST = %d", status)
+	}
+	waitFor(t, "the webhook", func() bool { return r.arrived() == 1 })
+	told := strings.Split(r.traceparents()[0], "-")
+	if len(told) != 4 {
+		t.Fatalf("the receiver was told the trace %q", told)
+	}
+	waitFor(t, "the span of the webhook", func() bool { return c.span(told[2]) != nil })
+
+	// Upwards from the receiver, each with what it says of itself.
+	path := []struct {
+		name, kind string
+		says       map[string]string
+	}{
+		{"POST", "CLIENT", map[string]string{"http.response.status_code": "200", "cloudidq.webhook.endpoint": "orders", "server.address": "127.0.0.1"}},
+		{"process webhook:deliver", "CONSUMER", map[string]string{"messaging.system": "asynq", "messaging.operation.name": "process",
+			"messaging.operation.type": "process", "messaging.destination.name": "webhooks", "cloudidq.attempt": "1",
+			"cloudidq.webhook.results": "1", "cloudidq.task.result": "done"}},
+		{"process cloudid:resolve", "CONSUMER", map[string]string{"messaging.system": "asynq", "messaging.operation.type": "process",
+			"messaging.destination.name": "events", "cloudidq.appid": appA, "cloudidq.cloudids": "1", "cloudidq.resolved": "1"}},
+		{"send cloudid:resolve", "PRODUCER", map[string]string{"messaging.system": "asynq", "messaging.operation.name": "send",
+			"messaging.operation.type": "send", "messaging.destination.name": "events"}},
+		{"POST /v1/resolutions", "SERVER", map[string]string{"http.request.method": "POST", "http.route": "/v1/resolutions",
+			"http.response.status_code": "202"}},
+	}
+	id, ids := told[2], map[string]string{} // by name
+	for _, want := range path {
+		waitFor(t, "the span "+want.name, func() bool { return c.span(id) != nil })
+		span := c.span(id)
+		if span.GetName() != want.name || span.GetKind() != tracepb.Span_SpanKind(tracepb.Span_SpanKind_value["SPAN_KIND_"+want.kind]) {
+			t.Fatalf("span %q (%s), want %q (%s)", span.GetName(), span.GetKind(), want.name, want.kind)
+		}
+		for key, value := range want.says {
+			if got := attribute(span, key); got != value {
+				t.Errorf("%s: %s is %q, want %q", want.name, key, got, value)
+			}
+		}
+		if got := hex.EncodeToString(span.GetTraceId()); got != client[3:35] {
+			t.Errorf("%s is of trace %s, want the client's", want.name, got)
+		}
+		ids[want.name] = id
+		id = hex.EncodeToString(span.GetParentSpanId())
+	}
+	if id != client[36:52] {
+		t.Errorf("the tree begins below %s, want the client's span", id)
+	}
+	process := ids["process cloudid:resolve"]
+	if sent, taken := attribute(c.span(ids["send cloudid:resolve"]), "messaging.message.id"), attribute(c.span(process), "messaging.message.id"); sent == "" || sent != taken {
+		t.Errorf("task %q was sent and %q taken", sent, taken)
+	}
+	// What the try did on the way: the request is both below it and linked to it.
+	request := c.named("POST /wxa/getopendata")
+	if len(request) != 1 || hex.EncodeToString(request[0].GetParentSpanId()) != process || len(request[0].GetLinks()) != 1 ||
+		hex.EncodeToString(request[0].GetLinks()[0].GetSpanId()) != process {
+		t.Errorf("requests %v, want one that belongs to %s", request, process)
+	}
+	for key, want := range map[string]string{"cloudidq.wechat.class": "ok", "cloudidq.wechat.errcode": "0", "cloudidq.cloudids": "1",
+		"cloudidq.attempt": "1", "url.template": "/wxa/getopendata"} {
+		if got := attribute(request[0], key); got != want {
+			t.Errorf("the request: %s is %q, want %q", key, got, want)
+		}
+	}
+	driver := map[bool]string{true: "redis", false: "postgresql"}[dsn == ""]
+	for _, name := range []string{"claim " + driver, "save " + driver, "fetch token stable"} {
+		waitFor(t, "the span "+name, func() bool { return len(c.named(name)) > 0 })
+		if span := c.named(name)[0]; hex.EncodeToString(span.GetParentSpanId()) != process {
+			t.Errorf("%s is not below the try", name)
+		}
+	}
+	if !c.service["cloudidq"] || len(c.service) != 1 {
+		t.Errorf("services %v", c.service)
+	}
+	// The log names the trace.
+	if said := worker.err.String(); !strings.Contains(said, `"trace_id":"`+client[3:35]+`","span_id":"`+process+`"`) {
+		t.Errorf("the log of the try does not name its span")
+	}
+	waitFor(t, "metrics", func() bool {
+		return c.has("cloudidq_cloudids_finished_total") && c.has("cloudidq_http_requests_total") && c.has("asynq_queue_size")
+	})
+}
+
+// Calls that share a task, and tasks that share a request, are linked, since none of them is the parent.
+func TestTrace_WhatIsSharedIsLinked(t *testing.T) {
+	t.Parallel()
+	s, c, _ := traced(t, wechattest.Config{Seed: 42}, "", ", commit_linger: 300ms")
+	config := strings.Replace(s.text(t), "group_by: app", "group_by: app, batch_linger: 1s", 1)
+	s.write(t, config)
+	s.worker(t)
+	twin := s.twin(t)
+	var calls sync.WaitGroup
+	for user := range 8 {
+		calls.Go(func() { s.hand(t, []wechattest.Tap{twin.CloudID(appB, user, 1, time.Now())}) })
+	}
+	calls.Wait()
+	// A second task of the same app, for the request that lingers: of a producer that does not trace.
+	s.enqueue(t, []wechattest.Tap{twin.CloudID(appB, 100, 1, time.Now())})
+	waitFor(t, "the spans", func() bool {
+		return len(c.named("send cloudid:resolve")) == 8 && len(c.named("process cloudid:resolve")) >= 2 && len(c.named("POST /wxa/getopendata")) > 0
+	})
+	sends := map[string]bool{}
+	for _, span := range c.named("send cloudid:resolve") {
+		sends[hex.EncodeToString(span.GetSpanId())] = true
+	}
+	linked, tries := 0, map[string]bool{}
+	for _, span := range c.named("process cloudid:resolve") {
+		tries[hex.EncodeToString(span.GetSpanId())] = true
+		if len(span.GetLinks()) > 0 && len(span.GetParentSpanId()) > 0 {
+			t.Error("a task of several calls has one of them as its parent")
+		}
+		for _, link := range span.GetLinks() {
+			if !sends[hex.EncodeToString(link.GetSpanId())] {
+				t.Error("a try is linked to what is no call")
+			}
+			linked++
+		}
+	}
+	if linked < 2 {
+		t.Errorf("%d calls are linked, want those that have shared a task", linked)
+	}
+	most := 0
+	for _, span := range c.named("POST /wxa/getopendata") {
+		if len(span.GetLinks()) > 1 && len(span.GetParentSpanId()) > 0 {
+			t.Error("a request for several tasks has one of them as its parent")
+		}
+		for _, link := range span.GetLinks() {
+			if !tries[hex.EncodeToString(link.GetSpanId())] {
+				t.Error("a request is linked to what is no try")
+			}
+		}
+		most = max(most, len(span.GetLinks()))
+	}
+	if most < 2 {
+		t.Errorf("at most %d tasks share a request, want two", most)
+	}
+}
+
+// Nothing that a run with all kinds of trouble logs, counts, traces or shows holds a value of anybody.
+func TestTelemetry_HoldsNothingPrivate(t *testing.T) {
+	t.Parallel()
+	s, c, r := traced(t, wechattest.Config{Seed: 43, Faults: wechattest.Faults{
+		"busy": 0.1, "missing": 0.05, "reset": 0.05, "foreign": 0.1, "invalid": 0.05, "poison": 0.02, "watermark": 0.05, "token": 0.02,
+	}}, "", "")
+	r.answer = func(n int, w http.ResponseWriter) {
+		if n%3 == 1 {
+			http.Error(w, "planted-answer", http.StatusInternalServerError)
+		}
+	}
+	worker := s.worker(t)
+	twin := s.twin(t)
+	var taps []wechattest.Tap
+	for user := range 100 {
+		mine := []wechattest.Tap{twin.CloudID(appA, user, 1, time.Now()), twin.CloudID(appA, user, 2, time.Now())}
+		taps = append(taps, mine...)
+		if status := s.hand(t, mine); status != http.StatusAccepted {
+			t.Fatalf("POST = %d", status)
+		}
+	}
+	// Requests with ids in their paths, bad ones, and an unreadable task.
+	for _, path := range []string{"/v1/resolutions/" + appA + "/" + taps[0].CloudID, "/v1/subjects/" + appA + "/" + taps[0].OpenID,
+		"/planted-path?token=planted-token"} {
+		ask(t, strings.TrimPrefix(s.apiURL, "http://"), path)
+	}
+	s.enqueueTask(t, `{"v":1,"appid":"planted-13812345678`)
+	waitFor(t, "all ends", func() bool { _, ended := s.records(t, taps); return ended == len(taps) })
+	waitFor(t, "some deliveries", func() bool { return r.arrived() > 0 })
+	waitFor(t, "metrics", func() bool { return c.has("cloudidq_webhook_attempt_duration_seconds") && c.has("go_goroutines") })
+	_, shown := ask(t, worker.opsAddr(t), "/metrics")
+	for _, p := range s.said {
+		p.term(t)
+	}
+	for _, want := range []string{"process webhook:deliver", "process cloudid:resolve", "GET /v1/resolutions/{appid}/{cloud_id}", "STATUS_CODE_ERROR"} {
+		if !strings.Contains(c.all(), want) {
+			t.Errorf("what was sent by OTLP lacks %q: little is proved", want)
+		}
+	}
+	if !strings.Contains(shown, `errcode="-601007"`) || !strings.Contains(shown, `layer="call"`) {
+		t.Error("/metrics lacks what has happened: little is proved")
+	}
+	s.checkPrivate(t, taps)
+	private := append([]string{tokA, "access_token=", "phoneNumber", "stepInfoList", "80_", "13812345678"}, s.planted...)
+	for _, tap := range taps {
+		private = append(private, tap.CloudID, tap.OpenID)
+	}
+	for what, text := range map[string]string{"OTLP": c.all(), "/metrics": shown} {
+		for _, p := range private {
+			if at := strings.Index(text, p); at >= 0 {
+				t.Errorf("%s holds %q: …%s…", what, p, text[max(0, at-200):min(len(text), at+100)])
+			}
+		}
+	}
+}
+
+// enqueueTask puts a payload into the queue as a foreign producer may.
+func (s *site) enqueueTask(t *testing.T, payload string) {
+	t.Helper()
+	client := asynq.NewClientFromRedisClient(s.redis.Client(t))
+	task := asynq.NewTask(tasks.TypeResolve, []byte(payload))
+	if _, err := client.EnqueueContext(t.Context(), task, asynq.Queue(tasks.QueueEvents)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// traceparents are the traces that the receiver was told, in order.
+func (r *receiver) traceparents() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.traces)
+}

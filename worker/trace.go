@@ -1,0 +1,129 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+// Attributes of spans that OpenTelemetry's conventions have no name for.
+const (
+	attrTry      = attribute.Key("cloudidq.attempt")
+	attrResult   = attribute.Key("cloudidq.task.result") // as the label of the metrics
+	attrResolved = attribute.Key("cloudidq.resolved")
+	attrFailed   = attribute.Key("cloudidq.failed")
+	attrExpired  = attribute.Key("cloudidq.expired")
+	attrOpen     = attribute.Key("cloudidq.open")
+	attrResults  = attribute.Key("cloudidq.webhook.results")
+	attrEndpoint = attribute.Key("cloudidq.webhook.endpoint")
+)
+
+// tracing makes the spans of tasks. A nil one makes none.
+type tracing struct{ tracer trace.Tracer }
+
+func newTracing(tracers trace.TracerProvider) *tracing {
+	if tracers == nil {
+		return nil
+	}
+	return &tracing{tracers.Tracer("cloudidq/worker")}
+}
+
+// try is the span of one try of a task; nil = it is not traced.
+type try struct{ span trace.Span }
+
+// resolve begins the span of a try of cloudid:resolve: below the call that has enqueued the task, or, where several calls
+// share the task, linked to all of them.
+func (t *tracing) resolve(ctx context.Context, task *asynq.Task) (context.Context, try) {
+	if t == nil {
+		return ctx, try{}
+	}
+	ctx, links := tasks.Origin(ctx, task)
+	return t.process(ctx, task.Type(), links, time.Now())
+}
+
+// deliver begins the span of a try of webhook:deliver, which began before the delivery was loaded: below the try that has
+// saved its results, or, where several have, linked to all of them.
+func (t *tracing) deliver(ctx context.Context, task *asynq.Task, d *store.Delivery, begun time.Time) (context.Context, try) {
+	if t == nil {
+		return ctx, try{}
+	}
+	var links []trace.Link
+	for _, parent := range d.Traces {
+		if span := tasks.ParseTraceparent(parent); span.IsValid() {
+			links = append(links, trace.Link{SpanContext: span})
+		}
+	}
+	if len(links) == 1 {
+		ctx, links = trace.ContextWithRemoteSpanContext(ctx, links[0].SpanContext), nil
+	}
+	ctx, one := t.process(ctx, task.Type(), links, begun)
+	one.span.SetAttributes(tasks.AttrAppID.String(d.AppID), attrEndpoint.String(d.Endpoint), attrResults.Int(len(d.Items)))
+	return ctx, one
+}
+
+func (t *tracing) process(ctx context.Context, kind string, links []trace.Link, begun time.Time) (context.Context, try) {
+	queue, _ := asynq.GetQueueName(ctx)
+	taskID, _ := asynq.GetTaskID(ctx)
+	retried, _ := asynq.GetRetryCount(ctx)
+	ctx, span := t.tracer.Start(ctx, "process "+kind, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithLinks(links...),
+		trace.WithTimestamp(begun), trace.WithAttributes(
+			semconv.MessagingSystemKey.String("asynq"), semconv.MessagingOperationName("process"),
+			semconv.MessagingOperationTypeProcess, semconv.MessagingDestinationName(queue), semconv.MessagingMessageID(taskID),
+			tasks.AttrTaskType.String(kind), attrTry.Int(retried+1),
+		))
+	return ctx, try{span}
+}
+
+// end ends the span with what the queue was told. Waiting for a pause or another task is no error.
+func (t try) end(err error) {
+	if t.span == nil {
+		return
+	}
+	result := tryResult(err)
+	t.span.SetAttributes(attrResult.String(result))
+	switch result {
+	case tryAgain, tryArchived:
+		t.span.SetAttributes(semconv.ErrorTypeKey.String(result))
+		t.span.SetStatus(codes.Error, err.Error()) // retry.go's text, which the dashboard shows: no value, no address
+	case tryFailed:
+		t.span.SetAttributes(semconv.ErrorTypeKey.String(result))
+		t.span.SetStatus(codes.Error, "") // the text may be of Redis
+	}
+	t.span.End()
+}
+
+// settle says what became of a resolution.
+func (t try) settle(r *resolution) {
+	if t.span == nil {
+		return
+	}
+	t.span.SetAttributes(
+		tasks.AttrAppID.String(r.payload.AppID), tasks.AttrCloudIDs.Int(len(r.items)), attrResolved.Int(r.resolved),
+		attrFailed.Int(r.failed), attrExpired.Int(r.expired), attrOpen.Int(r.again.open),
+	)
+}
+
+// origins are the spans of the tries that entries belong to, each once.
+func origins(entries []entry) (spans []trace.SpanContext) {
+	var last *waiter
+	seen := make(map[trace.SpanID]struct{})
+	for _, e := range entries {
+		if e.waiter == last || !e.waiter.from.IsValid() {
+			continue
+		}
+		last = e.waiter
+		if _, there := seen[e.waiter.from.SpanID()]; !there {
+			seen[e.waiter.from.SpanID()] = struct{}{}
+			spans = append(spans, e.waiter.from)
+		}
+	}
+	return spans
+}

@@ -1,0 +1,192 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hibiken/asynq"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
+
+	"cloudidq/internal/webhook"
+	"cloudidq/internal/wechat"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+func recording(tb testing.TB) (*sdktrace.TracerProvider, *tracetest.SpanRecorder) {
+	tb.Helper()
+	spans := tracetest.NewSpanRecorder()
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
+	tb.Cleanup(func() { _ = provider.Shutdown(context.Background()) })
+	return provider, spans
+}
+
+// says is an attribute of a span.
+func says(span sdktrace.ReadOnlySpan, key string) string {
+	for _, a := range span.Attributes() {
+		if string(a.Key) == key {
+			return a.Value.String()
+		}
+	}
+	return ""
+}
+
+func TestTrace_ATryByWhatBecameOfTheTask(t *testing.T) {
+	provider, spans := recording(t)
+	var answer *wechat.Error
+	b := newResolverBed(t, &fakeWeChat{answer: func(wechat.Request) *wechat.Error { return answer }})
+	b.traces = newTracing(provider)
+	for _, tt := range []struct {
+		answer         *wechat.Error
+		result, fault  string
+		resolved, open string
+	}{
+		{&wechat.Error{Class: wechat.ClassRetry, Code: -1, Message: "planted"}, tryAgain, "open cloudIDs: 1; wechat: errcode -1 (retry)", "0", "1"},
+		{nil, tryDone, "", "1", "0"},
+		{&wechat.Error{Class: wechat.ClassItem, Code: -601007, Message: "planted"}, tryArchived, "no cloudID brought data: 1 failed, 0 expired", "0", "0"},
+		{&wechat.Error{Class: wechat.ClassQuota, Code: 45009, Message: "planted"}, tryWait, "", "0", "1"},
+	} {
+		answer = tt.answer
+		payload := tasks.ResolvePayload{AppID: testApp, Items: []tasks.Item{{CloudID: "73_planted" + tt.result, OpenID: "o-planted"}}}
+		task, err := tasks.NewResolveTask(payload, tasks.QueueEvents)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = b.ProcessTask(t.Context(), task)
+		all := spans.Ended()
+		span := all[len(all)-1]
+		if span.Name() != "process cloudid:resolve" || span.SpanKind() != trace.SpanKindConsumer || says(span, "cloudidq.task.result") != tt.result ||
+			says(span, "cloudidq.resolved") != tt.resolved || says(span, "cloudidq.open") != tt.open || !strings.HasPrefix(span.Status().Description, tt.fault) {
+			t.Errorf("span %q %v, %v; want %+v", span.Name(), span.Attributes(), span.Status(), tt)
+		}
+		if text := fmt.Sprint(span.Attributes(), span.Status(), span.Events()); strings.Contains(text, "planted") {
+			t.Errorf("a span holds what was submitted: %s", text)
+		}
+	}
+}
+
+// A request knows the tries that it is made for, each once.
+func TestTrace_ARequestKnowsItsTries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		provider, _ := recording(t)
+		f := &fakeWeChat{}
+		b := newBatcher(f, []App{app(func(a *App) { a.GroupByApp, a.BatchLinger = true, time.Second })})
+		b.traced = true
+		defer b.close()
+		var want []trace.SpanID
+		var running sync.WaitGroup
+		for i := range 3 {
+			_, span := provider.Tracer("test").Start(t.Context(), "process")
+			want = append(want, span.SpanContext().SpanID())
+			running.Go(func() { b.add(span.SpanContext(), testApp, asksOf("oA", 3*i, 3*i+3)).collect(3) })
+		}
+		running.Go(func() { b.add(untraced, testApp, asksOf("oB", 100, 101)).collect(1) })
+		running.Wait()
+		if len(f.requests) != 1 {
+			t.Fatalf("%d requests, want one of all tasks", len(f.requests))
+		}
+		var got []trace.SpanID
+		for _, span := range f.requests[0].Origins {
+			got = append(got, span.SpanID())
+		}
+		byText := func(a, b trace.SpanID) int { return strings.Compare(a.String(), b.String()) }
+		slices.SortFunc(got, byText)
+		slices.SortFunc(want, byText)
+		if !slices.Equal(got, want) {
+			t.Errorf("origins %v, want %v", got, want)
+		}
+	})
+}
+
+// A delivery of one try's results is below it; of several it is linked to all.
+func TestTrace_ADeliveryKnowsItsTries(t *testing.T) {
+	provider, spans := recording(t)
+	b := newDeliverBed(t, webhook.Attempt{Status: 500, Class: webhook.Refused, Duration: time.Millisecond})
+	b.d.traces = newTracing(provider)
+	deliver := func(traces ...string) sdktrace.ReadOnlySpan {
+		t.Helper()
+		for _, parent := range traces {
+			rec := store.Record{AppID: testApp, CloudID: fmt.Sprint("73_trace", endsSaved.Add(1)), Status: store.Resolved, Data: []byte(`{}`),
+				Deliver: store.Outlet{Endpoint: "orders", Trace: parent}}
+			if err := b.results.Save(t.Context(), "t", []store.Record{rec}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		id, _, err := b.rows.Cut(t.Context(), testApp, "orders", 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = b.try(id)
+		all := spans.Ended()
+		return all[len(all)-1]
+	}
+	one, two := tasks.Traceparent(start(t, provider)), tasks.Traceparent(start(t, provider))
+	if span := deliver(one, one); tasks.ParseTraceparent(one).SpanID() != span.Parent().SpanID() || len(span.Links()) != 0 ||
+		says(span, "cloudidq.webhook.results") != "2" || says(span, "error.type") != tryAgain {
+		t.Errorf("span %v below %v with links %v", span.Attributes(), span.Parent(), span.Links())
+	}
+	if span := deliver(one, two); span.Parent().IsValid() || len(span.Links()) != 2 {
+		t.Errorf("span below %v with links %v, want 2 links and no parent", span.Parent(), span.Links())
+	}
+	if span := deliver(""); span.Parent().IsValid() || len(span.Links()) != 0 || !span.SpanContext().IsValid() {
+		t.Errorf("span below %v with links %v, want neither", span.Parent(), span.Links())
+	}
+}
+
+func start(t *testing.T, provider trace.TracerProvider) context.Context {
+	t.Helper()
+	ctx, _ := provider.Tracer("test").Start(t.Context(), "process")
+	return ctx
+}
+
+// Without tracers nothing is made, and nothing of it costs an allocation.
+func TestTrace_OffCostsNothing(t *testing.T) {
+	var off *tracing
+	task, ctx := asynq.NewTask(tasks.TypeResolve, nil), t.Context()
+	r := &resolution{}
+	if n := testing.AllocsPerRun(100, func() {
+		_, span := off.resolve(ctx, task)
+		span.settle(r)
+		span.end(nil)
+	}); n != 0 {
+		t.Errorf("%v allocations for a try that is not traced", n)
+	}
+}
+
+// BenchmarkBatcherObserved is BenchmarkBatcher of 20 users with metrics, and with metrics and traces.
+func BenchmarkBatcherObserved(b *testing.B) {
+	for _, traced := range []bool{false, true} {
+		b.Run(fmt.Sprintf("traced=%v", traced), func(b *testing.B) {
+			provider, _ := recording(b)
+			bt := newBatcher(instant{}, []App{{AppID: testApp, BatchMax: 20, BatchLinger: time.Microsecond, MaxInFlight: 64}})
+			defer bt.close()
+			bt.count, bt.traced = newMetrics(nil, &Config{Apps: []App{{AppID: testApp}}}), traced
+			from := untraced
+			if traced {
+				_, span := provider.Tracer("test").Start(b.Context(), "process")
+				from = span.SpanContext()
+			}
+			asks := make([]ask, 100)
+			for i := range asks {
+				asks[i] = ask{openID: fmt.Sprintf("o%d", i%20), item: wechat.Item{CloudID: fmt.Sprintf("73_%d", i)}}
+			}
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					w := bt.add(from, testApp, asks)
+					for range asks {
+						<-w.answers
+					}
+				}
+			})
+		})
+	}
+}
