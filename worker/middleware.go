@@ -8,6 +8,8 @@ import (
 	"runtime/debug"
 
 	"github.com/hibiken/asynq"
+
+	"cloudidq/internal/wechat"
 )
 
 var errPanic = errors.New("the handler panicked; the log has the stack")
@@ -49,5 +51,21 @@ func (h *resolver) logTry(ctx context.Context, r *resolution, err error) {
 	if err != nil {
 		attrs = append(attrs, slog.String("error", err.Error()))
 	}
+	if r.cause != nil {
+		attrs = append(attrs, slog.Int("errcode", r.cause.Code))
+		attrs = append(attrs, ridAttrs(r.cause.RID)...)
+	}
 	h.log.LogAttrs(ctx, level, "resolve", attrs...)
+}
+
+// ridAttrs are WeChat's request id and the moment that it stands for, for those who want to ask WeChat about it.
+func ridAttrs(rid string) []slog.Attr {
+	if rid == "" {
+		return nil
+	}
+	attrs := []slog.Attr{slog.String("rid", rid)}
+	if at, ok := wechat.RIDTime(rid); ok {
+		attrs = append(attrs, slog.Time("rid_at", at.UTC()))
+	}
+	return attrs
 }

@@ -92,8 +92,10 @@ func (p *pauser) take(ctx context.Context, n pauseNews) error {
 		p.metrics.pauseBegun(pause)
 	}
 	p.hold(pause)
-	p.log.Warn("the app is paused", "appid", n.appID, "errcode", pause.Code, "class", pause.Reason, "until", pause.Until.Time,
-		"times", pause.Times, "remedy", remedy(pause.Code))
+	p.log.LogAttrs(ctx, slog.LevelWarn, "the app is paused", append([]slog.Attr{
+		slog.String("appid", n.appID), slog.Int("errcode", pause.Code), slog.String("class", pause.Reason),
+		slog.Time("until", pause.Until.Time), slog.Int("times", pause.Times), slog.String("remedy", remedy(pause.Code)),
+	}, ridAttrs(n.err.RID)...)...)
 	return nil
 }
 

@@ -1,6 +1,9 @@
 package wechat
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Class says what an answer means for whoever asked. The code table (codes.go) maps every known errcode to one.
 type Class uint8
@@ -65,12 +68,21 @@ type Error struct {
 	RID     string // WeChat's request id, empty in most item errors
 }
 
-// Error implements error. The text holds no submitted value, so it may be logged.
+// Error implements error. The text holds no submitted value, so it may be logged. It ends with WeChat's request id and its
+// moment, where there is one: for seven days WeChat tells by it what it has seen.
 func (e *Error) Error() string {
 	if e.Code == 0 {
 		return "wechat: " + e.Message
 	}
-	return fmt.Sprintf("wechat: errcode %d (%s)", e.Code, e.Class)
+	text := fmt.Sprintf("wechat: errcode %d (%s)", e.Code, e.Class)
+	if e.RID == "" {
+		return text
+	}
+	text += ", rid " + e.RID
+	if at, ok := RIDTime(e.RID); ok {
+		text += " of " + at.UTC().Format(time.RFC3339)
+	}
+	return text
 }
 
 // transient returns an error of ClassRetry with a text of ours.

@@ -71,3 +71,19 @@ func FuzzParseRID(f *testing.F) {
 		}
 	})
 }
+
+func TestError_EndsWithTheRequestIDAndItsMoment(t *testing.T) {
+	for rid, want := range map[string]string{
+		"":                           "wechat: errcode 40003 (call)",
+		"607d4cbc-12345678-9abcdef0": "wechat: errcode 40003 (call), rid 607d4cbc-12345678-9abcdef0 of 2021-04-19T09:26:20Z",
+		"strange":                    "wechat: errcode 40003 (call), rid strange",
+	} {
+		err := &wechat.Error{Class: wechat.ClassCall, Code: 40003, Message: "invalid openid", RID: rid}
+		if got := err.Error(); got != want {
+			t.Errorf("Error() with rid %q = %q, want %q", rid, got, want)
+		}
+	}
+	if got := (&wechat.Error{Class: wechat.ClassRetry, Message: "no answer: timeout"}).Error(); got != "wechat: no answer: timeout" {
+		t.Errorf("Error() = %q", got)
+	}
+}
