@@ -20,12 +20,13 @@ const (
 	AttrTaskType = attribute.Key("cloudidq.task.type")
 )
 
-// headerLinks is the header of a task that several calls share: the traceparents of all of them, comma separated. The task
-// of one call carries traceparent and tracestate as W3C Trace Context has them (https://www.w3.org/TR/trace-context/), which
-// is also what a foreign producer may set.
-const headerLinks = "cloudidq-traceparents"
-
+// headerParent is the header of a task that stems from one call: traceparent, as W3C Trace Context has it
+// (https://www.w3.org/TR/trace-context/), which is also what a foreign producer may set. tracestate stays behind: whoever
+// began the trace may have written anything into it, and the queue keeps headers unsealed.
 const headerParent = "traceparent"
+
+// headerLinks is the header of a task that several calls share: the traceparents of all of them, comma separated.
+const headerLinks = "cloudidq-traceparents"
 
 // headersOf is the trace context of the calls that share a task, as its headers; nil if none of them is traced.
 func headersOf(calls []trace.SpanContext) map[string]string {
@@ -48,6 +49,7 @@ func headersOf(calls []trace.SpanContext) map[string]string {
 }
 
 func inject(span trace.SpanContext, into propagation.MapCarrier) {
+	span = span.WithTraceState(trace.TraceState{})
 	propagation.TraceContext{}.Inject(trace.ContextWithSpanContext(context.Background(), span), into)
 }
 
@@ -60,7 +62,10 @@ func Origin(ctx context.Context, task *asynq.Task) (_ context.Context, links []t
 	}
 	parents, several := headers[headerLinks]
 	if !several {
-		return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier(headers)), nil
+		if span := ParseTraceparent(headers[headerParent]); span.IsValid() {
+			ctx = trace.ContextWithRemoteSpanContext(ctx, span)
+		}
+		return ctx, nil
 	}
 	for parent := range strings.SplitSeq(parents, ",") {
 		if span := ParseTraceparent(parent); span.IsValid() && len(links) < MaxItems {

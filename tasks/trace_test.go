@@ -46,7 +46,12 @@ func TestTrace_OneCallIsTheTasksParent(t *testing.T) {
 		q := &tasksQueue{}
 		c := newClient(q, Options{Tracers: provider})
 		defer c.Close()
-		ctx, request := provider.Tracer("test").Start(t.Context(), "POST")
+		state, err := trace.ParseTraceState("planted=13812345678")
+		if err != nil {
+			t.Fatal(err)
+		}
+		foreign := ParseTraceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").WithTraceState(state)
+		ctx, request := provider.Tracer("test").Start(trace.ContextWithSpanContext(t.Context(), foreign), "POST")
 		if _, err := c.Resolve(ctx, Request{AppID: "wx1", Items: planted(2)}); err != nil {
 			t.Fatal(err)
 		}
@@ -58,6 +63,9 @@ func TestTrace_OneCallIsTheTasksParent(t *testing.T) {
 			`{cloudidq.task.type cloudid:resolve} {cloudidq.appid wx1} {cloudidq.cloudids 2} {messaging.message.id `
 		if got := attributes(send); !strings.HasPrefix(got, want) || strings.Contains(got, "planted") {
 			t.Errorf("attributes %s, want %s…", got, want)
+		}
+		if headers := q.tasks[0].Headers(); len(headers) != 1 {
+			t.Errorf("headers %v, want traceparent alone", headers)
 		}
 		ctx, links := Origin(t.Context(), q.tasks[0])
 		if got := trace.SpanContextFromContext(ctx); got.SpanID() != send.SpanContext().SpanID() || !got.IsRemote() || len(links) != 0 {

@@ -119,6 +119,16 @@ func TestOps_PortTaken(t *testing.T) {
 	}
 }
 
+func TestTelemetry_AVariableThatNobodyUnderstands(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, wechattest.Config{Seed: 34})
+	s.env = append(s.env, "OTEL_TRACES_EXPORTER=planted")
+	p := s.start(t, "worker", "--config", s.config)
+	if status := p.status(t); status != exitUsage || !strings.Contains(p.err.String(), "setting OpenTelemetry up: ") {
+		t.Errorf("exit %d, %s; want 2 and what is wrong", status, p.err.String())
+	}
+}
+
 func TestHealthcheck_NobodyToAsk(t *testing.T) {
 	for listen, want := range map[string]string{"off": "ops.listen is off", "'127.0.0.1:0'": "port 0"} {
 		path := writeConfig(t, "ops: {listen: "+listen+"}\nstore: {encryption: off}\napps: [{appid: wx1, token: {mode: sidecar}}]\n")

@@ -236,7 +236,8 @@ func TestTelemetry_HoldsNothingPrivate(t *testing.T) {
 	for user := range 100 {
 		mine := []wechattest.Tap{twin.CloudID(appA, user, 1, time.Now()), twin.CloudID(appA, user, 2, time.Now())}
 		taps = append(taps, mine...)
-		if status := s.hand(t, mine); status != http.StatusAccepted {
+		status := s.hand(t, mine, "Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "Tracestate", "planted-state=planted-state")
+		if status != http.StatusAccepted {
 			t.Fatalf("POST = %d", status)
 		}
 	}
@@ -245,6 +246,10 @@ func TestTelemetry_HoldsNothingPrivate(t *testing.T) {
 		"/planted-path?token=planted-token"} {
 		ask(t, strings.TrimPrefix(s.apiURL, "http://"), path)
 	}
+	if p := s.start(t, "enqueue", "--config", s.config, "--appid", appA, "--openid", taps[0].OpenID, taps[0].CloudID); p.status(t) != 0 {
+		t.Errorf("enqueue: %s", p.err.String())
+	}
+	waitFor(t, "the spans of all calls", func() bool { return len(c.named("send cloudid:resolve")) == 101 })
 	s.enqueueTask(t, `{"v":1,"appid":"planted-13812345678`)
 	waitFor(t, "all ends", func() bool { _, ended := s.records(t, taps); return ended == len(taps) })
 	waitFor(t, "some deliveries", func() bool { return r.arrived() > 0 })

@@ -91,7 +91,9 @@ func (o *observer) start(r *http.Request, method, route string) (context.Context
 	if o.tracer == nil {
 		return r.Context(), nil
 	}
-	ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+	// tracestate is left out: what stands in it is anybody's, and would be sent on.
+	caller := propagation.MapCarrier{"traceparent": r.Header.Get("Traceparent")}
+	ctx := propagation.TraceContext{}.Extract(r.Context(), caller)
 	return o.tracer.Start(ctx, method+" "+route, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
 		semconv.HTTPRequestMethodKey.String(method), semconv.HTTPRoute(route), semconv.URLScheme(schemeOf(r)),
 	))
