@@ -127,7 +127,8 @@ func (c *Client) writeAll(ctx context.Context, p ResolvePayload, queue string) (
 	for receipt.Enqueued < len(p.Items) {
 		chunk := p
 		chunk.Items = nextChunk(p.Items[receipt.Enqueued:])
-		if taskID, err = c.write(ctx, chunk, queue, calls); err != nil {
+		taskID = uuid.NewString()
+		if err := c.write(ctx, chunk, queue, taskID, calls); err != nil {
 			return receipt, written, taskID, fmt.Errorf("enqueuing %d cloudIDs, %d are in: %w", len(p.Items), receipt.Enqueued, err)
 		}
 		receipt.Enqueued += len(chunk.Items)
@@ -213,12 +214,11 @@ func nextChunk(items []Item) []Item {
 	return items
 }
 
-// write puts one task of these calls into Redis and returns its id.
-func (c *Client) write(ctx context.Context, p ResolvePayload, queue string, calls []trace.SpanContext) (taskID string, err error) {
-	taskID = uuid.NewString()
-	task, err := newResolveTask(p, queue, taskID, headersOf(calls))
+// write puts one task of these calls into Redis, under an id that is the caller's alone.
+func (c *Client) write(ctx context.Context, p ResolvePayload, queue, id string, calls []trace.SpanContext) error {
+	task, err := newResolveTask(p, queue, id, headersOf(calls))
 	if err != nil {
-		return "", err
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, enqueueTimeout)
 	defer cancel()
@@ -226,7 +226,7 @@ func (c *Client) write(ctx context.Context, p ResolvePayload, queue string, call
 	// go-redis repeats a command whose answer was lost. The id is ours alone, so a conflict means that the first write
 	// has arrived.
 	if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) {
-		return "", err
+		return err
 	}
-	return taskID, nil
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/trace"
 )
 
@@ -124,7 +125,8 @@ func (cs *commits) send(c *Client, key commitKey, cm *commit) {
 	delete(cs.open, key)
 	cm.timer.Stop()
 	cs.writing.Go(func() {
-		cm.taskID, cm.err = c.write(context.Background(), cm.payload, key.queue, cm.calls)
+		cm.taskID = uuid.NewString()
+		cm.err = c.write(context.Background(), cm.payload, key.queue, cm.taskID, cm.calls)
 		close(cm.done)
 	})
 }

@@ -47,7 +47,7 @@ func NewResolveTask(p ResolvePayload, queue string) (*asynq.Task, error) {
 	return newResolveTask(p, queue, uuid.NewString(), nil)
 }
 
-func newResolveTask(p ResolvePayload, queue, taskID string, headers map[string]string) (*asynq.Task, error) {
+func newResolveTask(p ResolvePayload, queue, id string, headers map[string]string) (*asynq.Task, error) {
 	p.Version = PayloadVersion
 	if err := p.Validate(); err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func newResolveTask(p ResolvePayload, queue, taskID string, headers map[string]s
 	}
 	return asynq.NewTaskWithHeaders(TypeResolve, body, headers,
 		asynq.Queue(queue),
-		asynq.TaskID(taskID),
+		asynq.TaskID(id),
 		asynq.MaxRetry(maxRetry),
 		asynq.Timeout(taskTimeout),
 	), nil
