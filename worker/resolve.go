@@ -46,6 +46,9 @@ type resolver struct {
 // or one that archives the task because nothing of it brought data.
 func (h *resolver) ProcessTask(ctx context.Context, task *asynq.Task) error {
 	payload, err := tasks.ParseResolve(task.Payload())
+	if errors.Is(err, tasks.ErrNewer) {
+		return leftToNewer(err)
+	}
 	if err != nil {
 		return archived(err.Error())
 	}
