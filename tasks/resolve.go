@@ -41,6 +41,9 @@ type Item struct {
 // ErrUnreadable is the error of [ParseResolve] for a payload that no retry can make readable.
 var ErrUnreadable = errors.New("payload cannot be read")
 
+// ErrNewer is the error of [ParseResolve] for a payload of a version after [PayloadVersion]: a newer worker reads it.
+var ErrNewer = errors.New("payload is of a newer version")
+
 // NewResolveTask makes the task of a valid payload. It sets the version and the options every resolve task has; the
 // task's id is new, so that a repeated write of the same task is told from a second one ([asynq.ErrTaskIDConflict]).
 func NewResolveTask(p ResolvePayload, queue string) (*asynq.Task, error) {
@@ -64,12 +67,19 @@ func newResolveTask(p ResolvePayload, queue, id string, headers map[string]strin
 	), nil
 }
 
-// ParseResolve reads the payload of a cloudid:resolve task, whoever wrote it. Its error wraps [ErrUnreadable] and
-// holds no submitted value.
+// ParseResolve reads the payload of a cloudid:resolve task, whoever wrote it. Its error wraps [ErrUnreadable] or
+// [ErrNewer] and holds no submitted value.
 func ParseResolve(payload []byte) (ResolvePayload, error) {
 	var p ResolvePayload
 	dec := json.NewDecoder(bytes.NewReader(payload))
-	if err := dec.Decode(&p); err != nil {
+	err := dec.Decode(&p)
+	if err != nil {
+		p.Version = versionOf(payload)
+	}
+	if p.Version > PayloadVersion {
+		return ResolvePayload{}, fmt.Errorf("%w: v is %d, this version reads %d", ErrNewer, p.Version, PayloadVersion)
+	}
+	if err != nil {
 		return ResolvePayload{}, fmt.Errorf("%w: %s", ErrUnreadable, jsonFault(err))
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
@@ -82,6 +92,17 @@ func ParseResolve(payload []byte) (ResolvePayload, error) {
 		return ResolvePayload{}, fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}
 	return p, nil
+}
+
+// versionOf is the version of a payload, whose other fields a newer one may have changed; 0 if it has none.
+func versionOf(payload []byte) int {
+	var head struct {
+		Version int `json:"v"`
+	}
+	if json.Unmarshal(payload, &head) != nil {
+		return 0
+	}
+	return head.Version
 }
 
 // jsonFault says what is wrong with a JSON text without quoting from it.

@@ -86,7 +86,7 @@ func TestParseResolve_Unreadable(t *testing.T) {
 		"null":        `null`,
 		"wrong type":  `{"v":1,"appid":"wx1","items":[{"cloud_id":{"` + planted + `":1}}]}`,
 		"bad time":    `{"v":1,"appid":"wx1","items":[{"cloud_id":"x","obtained_at":"` + planted + `"}]}`,
-		"version":     `{"v":2,"appid":"wx1","items":[{"cloud_id":"` + planted + `"}]}`,
+		"version":     `{"v":-1,"appid":"wx1","items":[{"cloud_id":"` + planted + `"}]}`,
 		"no version":  `{"appid":"wx1","items":[{"cloud_id":"` + planted + `"}]}`,
 		"no items":    `{"v":1,"appid":"wx1","items":[]}`,
 		"two objects": `{"v":1,"appid":"wx1","items":[{"cloud_id":"x"}]}{"a":"` + planted + `"}`,
@@ -100,6 +100,15 @@ func TestParseResolve_Unreadable(t *testing.T) {
 				t.Errorf("the error repeats what was submitted: %v", err)
 			}
 		})
+	}
+}
+
+// A newer producer may have changed every other field.
+func TestParseResolve_Newer(t *testing.T) {
+	for _, body := range []string{`{"v":2,"appid":"wx1","items":[{"cloud_id":"x"}]}`, `{"appid":["13812345678"],"v":3}`} {
+		if _, err := tasks.ParseResolve([]byte(body)); !errors.Is(err, tasks.ErrNewer) || strings.Contains(err.Error(), "138") {
+			t.Errorf("ParseResolve(%s) = %v, want ErrNewer", body, err)
+		}
 	}
 }
 

@@ -51,6 +51,9 @@ func (h *resolver) ProcessTask(ctx context.Context, task *asynq.Task) (err error
 	ctx, span := h.traces.resolve(ctx, task)
 	defer func() { span.end(err) }()
 	payload, err := tasks.ParseResolve(task.Payload())
+	if errors.Is(err, tasks.ErrNewer) {
+		return leftToNewer(err)
+	}
 	if err != nil {
 		return archived(err.Error())
 	}

@@ -267,6 +267,19 @@ func TestTry_StoreFailsForAMoment_NothingIsAskedTwice(t *testing.T) {
 	}
 }
 
+// In the middle of an upgrade an older worker leaves what it cannot read to a newer one.
+func TestProcessTask_Newer_LeftToANewerWorker(t *testing.T) {
+	b := newResolverBed(t, &fakeWeChat{})
+	err := b.ProcessTask(t.Context(), asynq.NewTask(tasks.TypeResolve, []byte(`{"v":2,"items":"changed"}`)))
+	again, ok := errors.AsType[*againError](err)
+	if !ok || isFailure(err) || retryDelay(7, err, nil) > 10*time.Second {
+		t.Errorf("ProcessTask() = %v, want it back soon and not counted", err)
+	}
+	if ok && again.open != 0 {
+		t.Errorf("%d cloudIDs are open, want none: nothing of it is known", again.open)
+	}
+}
+
 func TestProcessTask_Unreadable_Archived(t *testing.T) {
 	b := newResolverBed(t, &fakeWeChat{})
 	err := b.ProcessTask(t.Context(), asynq.NewTask(tasks.TypeResolve, []byte("{")))

@@ -24,6 +24,7 @@ import (
 //	class rate                    pending           the same: the next minute
 //	class quota, app              pending           again when the app's pause has ended (pauseEnd)
 //	lifetime over                 expired           as class expired
+//	none: of a newer version      none              again soon, not counted, until a newer worker takes it
 //
 //	answer of an endpoint         delivery          task
 //	2xx                           delivered         done
@@ -43,6 +44,7 @@ const (
 	delayWaiting = time.Second      // for a claim or a free request: asynq's clock has no finer step
 	delayShare   = time.Second      // for the app's other tasks, up to twice as long: a long backlog must not spin
 	delayPaused  = time.Second      // after the end of a pause, for its probe
+	delayNewer   = 2 * time.Second  // for a worker of another version
 	maxPaused    = 20 * time.Second // in a pause, since an operator may end it early
 )
 
@@ -100,6 +102,9 @@ type againError struct {
 
 // Error is what the dashboard shows.
 func (e *againError) Error() string {
+	if e.open == 0 {
+		return e.reason
+	}
 	return fmt.Sprintf("open cloudIDs: %d; %s", e.open, e.reason)
 }
 
@@ -148,6 +153,12 @@ func (e *againError) wait(retried int) time.Duration {
 // shows it.
 func archived(reason string) error {
 	return fmt.Errorf("%s: %w", reason, asynq.SkipRetry)
+}
+
+// leftToNewer sends a task back until a worker comes that reads it, as in the middle of an upgrade. Nothing of it is known,
+// its lifetimes neither.
+func leftToNewer(err error) error {
+	return &againError{reason: err.Error(), delay: delayNewer + rand.N(delayNewer)}
 }
 
 // retryDelay is asynq's RetryDelayFunc. The part of a second spreads tasks that failed together: asynq cuts the moment

@@ -10,7 +10,8 @@ import (
 	"cloudidq/worker"
 )
 
-// openWebhooks makes the endpoints of the configuration. The worker sends; close ends idle connections.
+// openWebhooks makes the endpoints of the configuration. svc is nil in a command that runs once. The worker sends; close
+// ends idle connections.
 func openWebhooks(cfg *config.Config, svc *service) (hooks []worker.Webhook, closeAll func(), err error) {
 	var senders []*webhook.Sender
 	closeAll = func() {
@@ -23,7 +24,9 @@ func openWebhooks(cfg *config.Config, svc *service) (hooks []worker.Webhook, clo
 		if err != nil {
 			return nil, nil, usagef("webhooks[%d].%w", i, err)
 		}
-		endpoint.Tracers = svc.tel.Tracers
+		if svc != nil {
+			endpoint.Tracers = svc.tel.Tracers
+		}
 		sender, err := webhook.NewSender(endpoint)
 		if err != nil {
 			return nil, nil, usagef("webhooks[%d].%w", i, err)

@@ -244,3 +244,31 @@ func BenchmarkSend(b *testing.B) {
 		s.Send(b.Context(), "msg_1", body)
 	}
 }
+
+func TestConnect_SendsNothing(t *testing.T) {
+	var requests atomic.Int64
+	count := func(http.ResponseWriter, *http.Request) { requests.Add(1) }
+	plain := receiver(t, count)
+	secure := httptest.NewTLSServer(http.HandlerFunc(count))
+	defer secure.Close()
+	secure.Config.ErrorLog = nil
+	dead := receiver(t, count)
+	dead.Close()
+	for name, tt := range map[string]struct {
+		endpoint webhook.Endpoint
+		want     webhook.Class
+	}{
+		"There":     {webhook.Endpoint{URL: plain.URL, AllowCIDRs: loopback}, webhook.OK},
+		"Untrusted": {webhook.Endpoint{URL: secure.URL, AllowCIDRs: loopback}, webhook.TLS},
+		"Nobody":    {webhook.Endpoint{URL: dead.URL, AllowCIDRs: loopback}, webhook.Connect},
+		"Forbidden": {webhook.Endpoint{URL: strings.Replace(plain.URL, "http:", "https:", 1)}, webhook.Forbidden},
+		"NoName":    {webhook.Endpoint{URL: "https://no-such-host.invalid"}, webhook.DNS},
+	} {
+		if got := sender(t, tt.endpoint).Connect(t.Context()); got.Class != tt.want {
+			t.Errorf("%s: Connect = %+v, want %s", name, got, tt.want)
+		}
+	}
+	if n := requests.Load(); n != 0 {
+		t.Errorf("%d requests were made", n)
+	}
+}

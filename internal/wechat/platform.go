@@ -52,6 +52,13 @@ func (c *Client) Platform(appID string, appSecret secret.Text) (*Platform, error
 	return p, nil
 }
 
+// Check reports whether the platform can act at all: it returns nil once its own token is had, which a ticket is needed
+// for. Its error is an *Error, except at the end of ctx.
+func (p *Platform) Check(ctx context.Context) error {
+	_, err := p.tokens.Token(ctx)
+	return err
+}
+
 // ticket is the newest component_verify_ticket, as it lies in the cache.
 type ticket struct {
 	Ticket  string    `json:"ticket"`

@@ -24,6 +24,7 @@ const (
 	codeDailyQuota       = 45009
 	codeMinuteQuota      = 45011
 	codeDataFormat       = 47001
+	codeUnauthorized     = 48001
 	codeNeedGet          = 43001
 )
 
@@ -91,6 +92,8 @@ func text(code int) string {
 		return "data format error"
 	case codeNeedGet:
 		return "require GET method"
+	case codeUnauthorized:
+		return "api unauthorized"
 	default:
 		return textBeyond(code)
 	}

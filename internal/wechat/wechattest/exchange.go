@@ -103,6 +103,8 @@ func (s *Simulator) process(x *exchange, r *http.Request) {
 		s.refuse(x, codeMinuteQuota)
 	case faultGateway:
 		x.answer, x.status, x.form = append(x.answer, pageGateway...), http.StatusBadGateway, formHTML
+	case faultUnauthorized:
+		s.refuse(x, codeUnauthorized)
 	case faultNotPermitted:
 		s.refuse(x, codeNotPermitted)
 	case faultNotListed:

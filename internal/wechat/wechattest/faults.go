@@ -34,6 +34,7 @@ const (
 	faultQuota
 	faultRate
 	faultGateway
+	faultUnauthorized
 	faultNotPermitted
 	faultNotListed
 	faultNotReady
@@ -64,6 +65,7 @@ func FaultNames() []FaultInfo {
 		faultQuota:        {"quota", "request", "errcode 45009, the quota of the day is used up"},
 		faultRate:         {"rate", "request", "errcode 45011, the quota of the minute is used up"},
 		faultGateway:      {"gateway", "request", "HTTP 502, as cloud hosting answers for a path that is not listed"},
+		faultUnauthorized: {"unauthorized", "request", "errcode 48001, the app lacks the permission"},
 		faultNotPermitted: {"notpermitted", "request", "errcode 85105, as cloud hosting answers without permission"},
 		faultNotListed:    {"notlisted", "request", "errcode 85107, as cloud hosting answers for a path that is not listed"},
 		faultNotReady:     {"notready", "request", "errcode 85113, as cloud hosting answers in its first minutes"},

@@ -117,6 +117,7 @@ func TestFaults_Transient(t *testing.T) {
 		"rate":  {check: topLevel(45011, "api minute-quota reach limit, must slower, retry next minute")},
 		"token": {check: topLevel(40001, "invalid credential, access_token is invalid or not latest, could get access_token "+
 			"by getStableAccessToken, more details at https://mmbizurl.cn/s/JtxxFh33r")},
+		"unauthorized": {check: topLevel(48001, "api unauthorized")},
 		"notpermitted": {check: topLevel(85105, "not authorized")},
 		"notlisted":    {check: topLevel(85107, "URL is not in the white list")},
 		"notready":     {check: topLevel(85113, "cloudbase_token is not ready, try in minutes")},

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/spf13/cobra"
+
+	"cloudidq/config"
+	"cloudidq/internal/doctor"
+	"cloudidq/store"
+)
+
+func newDoctor(s streams) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "doctor --config FILE",
+		Short: "Check Redis, the store, each app and each webhook",
+		Long: "doctor looks at what cloudidq needs around it and prints a line each: ok, warn or FAIL, with the remedy. It asks\n" +
+			"WeChat for each app's token and quota, and makes one request of the app's quota to /wxa/getopendata, with a\n" +
+			"cloudID that it has made up; it connects to each webhook and sends nothing. It exits 1 if a line says FAIL.",
+		Example: "  cloudidq doctor --config cloudidq.yaml\n  cloudidq doctor --config cloudidq.yaml --json | jq '.findings[] | select(.level != \"ok\")'",
+		Args:    takes(cobra.NoArgs),
+	}
+	path := configFlag(cmd, s)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := config.Load(*path, s.lookupEnv)
+		if err != nil {
+			return err
+		}
+		if err := cfg.ResolveSecrets(); err != nil {
+			return err
+		}
+		findings, err := examine(cmd.Context(), cfg)
+		if err != nil {
+			return err
+		}
+		if err := printFindings(s.out, findings, asJSON); err != nil {
+			return fmt.Errorf("writing the findings: %w", err)
+		}
+		if doctor.Failed(findings) {
+			return errors.New("not everything is as it should be")
+		}
+		return nil
+	}
+	return cmd
+}
+
+// examine makes all checks. Redis need not be there: that is one of the findings.
+func examine(ctx context.Context, cfg *config.Config) ([]doctor.Finding, error) {
+	newLogger(io.Discard, config.Log{Level: "error"}) // go-redis would report what the findings tell
+	rdb, err := cfg.Redis.Open(neverRepeat)
+	if errors.Is(err, config.ErrEmbedded) {
+		return nil, usagef("redis.url is embedded: there is nothing to be checked; this command needs a server")
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rdb.Close() }()
+	access, err := openWeChat(cfg, store.NewTokens(rdb), nil)
+	if err != nil {
+		return nil, err
+	}
+	defer access.client.Close()
+	hooks, closeWebhooks, err := openWebhooks(cfg, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer closeWebhooks()
+	apps, err := appChecks(cfg, access, rdb)
+	if err != nil {
+		return nil, err
+	}
+	checks := append(serverChecks(cfg, rdb), apps...)
+	for _, hook := range hooks {
+		checks = append(checks, webhookCheck(hook, store.NewDeliveries(rdb)))
+	}
+	return doctor.Run(ctx, checks), nil
+}
+
+func printFindings(out io.Writer, findings []doctor.Finding, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(out).Encode(map[string]any{"ok": !doctor.Failed(findings), "findings": findings})
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, f := range findings {
+		text := f.Message
+		if f.Remedy != "" {
+			text += "; to do: " + f.Remedy
+		}
+		// One line each: what a server says may hold more.
+		if _, err := fmt.Fprintf(w, "%s\t%s\t%s\n", f.Level, f.Check, strings.Join(strings.Fields(text), " ")); err != nil {
+			return err
+		}
+	}
+	return w.Flush()
+}
+
+// serverChecks are those of what holds queues and results.
+func serverChecks(cfg *config.Config, rdb redis.UniversalClient) []doctor.Check {
+	checks := []doctor.Check{
+		doctor.Redis(func(ctx context.Context) ([]store.RedisState, error) { return store.InspectRedis(ctx, rdb) }),
+		doctor.Queues(func(ctx context.Context) ([]doctor.QueueState, error) { return inspectQueues(ctx, cfg, rdb) }),
+		doctor.Sealing(cfg.Store.Encryption != config.EncryptionOff, func() error {
+			_, err := store.ParseKeyset(cfg.Store.Keyset.Text().Reveal())
+			return err
+		}),
+	}
+	if cfg.Store.Driver == config.DriverPostgres {
+		checks = append(checks, doctor.Postgres(func(ctx context.Context) (store.PostgresState, error) {
+			return store.InspectPostgres(ctx, cfg.Store.DSN.Text().Reveal())
+		}))
+	}
+	return checks
+}
+
+func appChecks(cfg *config.Config, access *wechatAccess, rdb redis.UniversalClient) ([]doctor.Check, error) {
+	var checks []doctor.Check
+	for _, component := range cfg.Components {
+		checks = append(checks, doctor.Component(component.AppID, access.platforms[component.AppID]))
+	}
+	pauses := store.NewPauses(rdb)
+	for _, app := range cfg.Apps {
+		tokens, err := access.tokenSource(app)
+		if err != nil {
+			return nil, err
+		}
+		checks = append(checks, doctor.WeChat(access.client, doctor.App{AppID: app.AppID, Mode: app.Token.Mode, Tokens: tokens}, pauses.List))
+	}
+	return checks, nil
+}

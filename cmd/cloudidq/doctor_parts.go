@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"slices"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"cloudidq/config"
+	"cloudidq/internal/doctor"
+	"cloudidq/internal/webhook"
+	"cloudidq/store"
+	"cloudidq/tasks"
+	"cloudidq/worker"
+)
+
+// inspectQueues describes the queues of the configuration. One that asynq cannot describe does not hide the others.
+func inspectQueues(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient) ([]doctor.QueueState, error) {
+	if err := rdb.Ping(ctx).Err(); err != nil { // the inspector takes no context
+		return nil, err
+	}
+	inspector := asynq.NewInspectorFromRedisClient(rdb)
+	known, err := inspector.Queues()
+	if err != nil {
+		return nil, err
+	}
+	servers, err := inspector.Servers()
+	if err != nil {
+		return nil, err
+	}
+	wanted := []string{tasks.QueueEvents, tasks.QueueBackfill}
+	if len(cfg.Webhooks) > 0 {
+		wanted = append(wanted, tasks.QueueWebhooks)
+	}
+	states := make([]doctor.QueueState, 0, len(wanted))
+	for _, name := range wanted {
+		states = append(states, inspectQueue(inspector, servers, name, slices.Contains(known, name)))
+	}
+	return states, nil
+}
+
+func inspectQueue(inspector *asynq.Inspector, servers []*asynq.ServerInfo, name string, known bool) doctor.QueueState {
+	state := doctor.QueueState{Name: name}
+	for _, server := range servers {
+		if _, serves := server.Queues[name]; serves {
+			state.Workers++
+		}
+	}
+	if !known { // nothing has ever been put into it
+		return state
+	}
+	info, err := inspector.GetQueueInfo(name)
+	if err != nil {
+		state.Err = err
+		return state
+	}
+	state.Paused, state.Pending, state.Archived, state.Latency = info.Paused, info.Pending, info.Archived, info.Latency
+	return state
+}
+
+func webhookCheck(hook worker.Webhook, deliveries *store.Deliveries) doctor.Check {
+	sender := hook.Sender.(*webhook.Sender) // openWebhooks made it
+	return doctor.Webhook(hook.Name, sender.Connect, func(ctx context.Context) (store.EndpointState, error) {
+		return deliveries.Endpoint(ctx, hook.Name)
+	})
+}

@@ -1,0 +1,158 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"cloudidq/internal/wechat"
+	"cloudidq/store"
+)
+
+// api is the part of [wechat.Client] that the checks use.
+type api interface {
+	GetOpenData(ctx context.Context, tokens wechat.TokenSource, req wechat.Request) []wechat.Outcome
+	Quota(ctx context.Context, tokens wechat.TokenSource) (wechat.Quota, error)
+}
+
+// App is one mini program as the configuration has it.
+type App struct {
+	AppID  string
+	Mode   string // of its token
+	Tokens wechat.TokenSource
+}
+
+// noCloudID is what the request is made with. It has none of the forms that WeChat's have.
+const noCloudID = "cloudidq-doctor"
+
+// scarce is the share of a day's quota below which a warning is due.
+const scarce = 0.1
+
+// WeChat judges one app: its token, whether it may call /wxa/getopendata, its quota, and whether it is paused.
+func WeChat(client api, app App, pauses func(context.Context) ([]store.Pause, error)) Check {
+	return Check{Name: "app " + app.AppID, Run: func(ctx context.Context) []Finding {
+		found := judgePauses(ctx, app.AppID, pauses)
+		if _, err := app.Tokens.Token(ctx); err != nil {
+			return append(found, wrong("no access token", err))
+		}
+		var good string
+		if f := mayCall(ctx, client, app); f != nil {
+			found = append(found, *f)
+		} else {
+			good = fmt.Sprintf("token by %s, may call /wxa/getopendata", app.Mode)
+		}
+		quota := judgeQuota(ctx, client, app.Tokens)
+		if good != "" && quota.Level == OK {
+			return append(found, ok("%s, %s", good, quota.Message))
+		}
+		if good != "" {
+			found = append(found, ok("%s", good))
+		}
+		return append(found, quota)
+	}}
+}
+
+// mayCall makes one request, and returns nil if WeChat looked at its cloudID: then the app may call.
+func mayCall(ctx context.Context, client api, app App) *Finding {
+	outcomes := client.GetOpenData(ctx, app.Tokens, wechat.Request{
+		AppID: app.AppID, Items: []wechat.Item{{CloudID: noCloudID, SendBy: time.Now().Add(checkFor)}},
+	})
+	failure := outcomes[0].Err
+	if failure == nil {
+		return nil
+	}
+	var f Finding
+	switch failure.Class {
+	case wechat.ClassItem, wechat.ClassExpired, wechat.ClassCall, wechat.ClassBatch:
+		return nil
+	case wechat.ClassRate:
+		f = warn(remedyOf(failure), "its quota of the minute is used up")
+	default:
+		f = wrong("cannot call /wxa/getopendata", failure)
+	}
+	return &f
+}
+
+// judgeQuota asks for the quota of the day.
+func judgeQuota(ctx context.Context, client api, tokens wechat.TokenSource) Finding {
+	quota, err := client.Quota(ctx, tokens)
+	switch {
+	case errors.Is(err, wechat.ErrNoQuota):
+		return ok("its quota cannot be asked for through cloud hosting")
+	case err != nil:
+		f := wrong("its quota cannot be asked for", err)
+		f.Level = Warn // the call itself may work all the same
+		return f
+	case quota.DailyLimit > 0 && quota.Remain <= 0:
+		return fail("wait for 00:00 Beijing time, or ask WeChat for a higher quota",
+			"all %d calls of the day are used", quota.DailyLimit)
+	case quota.DailyLimit > 0 && float64(quota.Remain) < scarce*float64(quota.DailyLimit):
+		return warn("ask WeChat for a higher quota", "%d of %d calls of the day are left", quota.Remain, quota.DailyLimit)
+	default:
+		return ok("%d of %d calls of the day used", quota.Used, quota.DailyLimit)
+	}
+}
+
+func judgePauses(ctx context.Context, appID string, pauses func(context.Context) ([]store.Pause, error)) []Finding {
+	list, err := pauses(ctx)
+	if err != nil {
+		return nil // the check of Redis says so
+	}
+	for _, pause := range list {
+		if pause.AppID == appID && pause.Until.After(time.Now()) {
+			known, _ := wechat.LookupCode(pause.Code)
+			remedy := "cloudidq apps resume ends it at once"
+			if known.Remedy != "" {
+				remedy = known.Remedy + "; " + remedy
+			}
+			return []Finding{warn(remedy, "is paused until %s: errcode %d %s",
+				pause.Until.Local().Format(time.DateTime), pause.Code, known.Text)}
+		}
+	}
+	return nil
+}
+
+// platform is the part of [wechat.Platform] that the check uses.
+type platform interface {
+	Check(ctx context.Context) error
+}
+
+// Component judges a third-party platform: whether tickets arrive, and bring a token.
+func Component(appID string, p platform) Check {
+	return Check{Name: "component " + appID, Run: func(ctx context.Context) []Finding {
+		if err := p.Check(ctx); err != nil {
+			return []Finding{wrong("no component_access_token", err)}
+		}
+		return []Finding{ok("its tickets arrive, and bring a token")}
+	}}
+}
+
+// wrong is an error of WeChat with its remedy.
+func wrong(what string, err error) Finding {
+	failure, known := errors.AsType[*wechat.Error](err)
+	if !known {
+		return fail("try again", "%s: %v", what, err)
+	}
+	text := failure.Message
+	if failure.Code != 0 {
+		text = fmt.Sprintf("errcode %d %s", failure.Code, failure.Message)
+	}
+	if at, dated := wechat.RIDTime(failure.RID); dated {
+		text += fmt.Sprintf(" (rid %s, %s)", failure.RID, at.UTC().Format(time.RFC3339))
+	}
+	return fail(remedyOf(failure), "%s: %s", what, text)
+}
+
+// remedyOf is what an operator does about an error.
+func remedyOf(failure *wechat.Error) string {
+	known, found := wechat.LookupCode(failure.Code)
+	switch {
+	case found && known.Remedy != "":
+		return known.Remedy
+	case failure.Class == wechat.ClassRetry:
+		return "try again; if it lasts, look at wechat.base_url and the network"
+	default:
+		return "correct the app's token settings"
+	}
+}

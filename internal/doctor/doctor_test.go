@@ -1,0 +1,269 @@
+package doctor_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"cloudidq/internal/doctor"
+	"cloudidq/internal/secret"
+	"cloudidq/internal/webhook"
+	"cloudidq/internal/wechat"
+	"cloudidq/store"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// levels runs one check and returns "LEVEL check: message" of each finding, and fails on one without a remedy.
+func levels(t *testing.T, check doctor.Check) string {
+	t.Helper()
+	var lines []string
+	for _, f := range doctor.Run(t.Context(), []doctor.Check{check}) {
+		if (f.Remedy == "") != (f.Level == doctor.OK) {
+			t.Errorf("%+v: a remedy belongs to what is not ok, and to nothing else", f)
+		}
+		lines = append(lines, string(f.Level)+" "+f.Check+": "+f.Message)
+	}
+	return strings.Join(lines, "\n")
+}
+
+func TestRedis(t *testing.T) {
+	sound := store.RedisState{Version: "7.0.15", AOF: true, Fsync: "everysec", Eviction: "noeviction"}
+	for name, tt := range map[string]struct {
+		change func(*store.RedisState)
+		want   string
+	}{
+		"Sound":     {func(*store.RedisState) {}, "ok redis: version 7.0.15, append-only file (synced everysec), noeviction"},
+		"Silent":    {func(s *store.RedisState) { s.Fsync = "" }, "ok redis: version 7.0.15, append-only file (how often it is synced the server does not tell), noeviction"},
+		"NoAOF":     {func(s *store.RedisState) { s.AOF = false }, "FAIL redis: no append-only file: a restart of Redis loses accepted cloudIDs"},
+		"BrokenAOF": {func(s *store.RedisState) { s.AOFBroken = true }, "FAIL redis: the last write of the append-only file has failed"},
+		"NoFsync":   {func(s *store.RedisState) { s.Fsync = "no" }, "warn redis: appendfsync is no: a crash of the machine may lose half a minute of accepted cloudIDs"},
+		"Evicts": {func(s *store.RedisState) { s.Eviction = "allkeys-lru" },
+			"FAIL redis: maxmemory-policy is allkeys-lru: under pressure Redis drops tasks, and accepted cloudIDs with them"},
+		"Old":     {func(s *store.RedisState) { s.Version = "6.0.16" }, "FAIL redis: version 6.0.16 is older than 6.2, which asynq needs"},
+		"JustNew": {func(s *store.RedisState) { s.Version = "6.2" }, "ok redis: version 6.2, append-only file (synced everysec), noeviction"},
+		"NoVersion": {func(s *store.RedisState) { s.Version = "" },
+			"FAIL redis: version  is older than 6.2, which asynq needs"},
+		"Replica": {func(s *store.RedisState) { s.Replica = true }, "FAIL redis: the server is a replica and takes no writes"},
+		"Full": {func(s *store.RedisState) { s.UsedBytes, s.MaxBytes = 95, 100 },
+			"warn redis: memory is 95 % full; at 100 % nothing is accepted any more"},
+		"Clock":    {func(s *store.RedisState) { s.Ahead = -3 * time.Second }, "warn redis: its clock and this machine's are 3s apart"},
+		"Embedded": {func(s *store.RedisState) { *s = store.RedisState{Unsaid: true} }, "warn redis: the server does not say whether it keeps what it has confirmed"},
+		"Cluster":  {func(s *store.RedisState) { s.Addr = "10.0.0.1:7000" }, "ok redis 10.0.0.1:7000: version 7.0.15, append-only file (synced everysec), noeviction"},
+		"Everything": {func(s *store.RedisState) { s.AOF, s.Eviction = false, "volatile-ttl" },
+			"FAIL redis: no append-only file: a restart of Redis loses accepted cloudIDs\n" +
+				"FAIL redis: maxmemory-policy is volatile-ttl: under pressure Redis drops tasks, and accepted cloudIDs with them"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			state := sound
+			tt.change(&state)
+			got := levels(t, doctor.Redis(func(context.Context) ([]store.RedisState, error) { return []store.RedisState{state}, nil }))
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("findings (-want +got):\n%s", diff)
+			}
+		})
+	}
+	away := doctor.Redis(func(context.Context) ([]store.RedisState, error) { return nil, errors.New("refused") })
+	if got := levels(t, away); got != "FAIL redis: refused" {
+		t.Errorf("findings = %s, want the reason", got)
+	}
+}
+
+func TestPostgres(t *testing.T) {
+	sound := store.PostgresState{Version: "15.1", Fsync: true, SyncCommit: "on", Isolation: "read committed", Schema: 2, SchemaKnown: 2}
+	for name, tt := range map[string]struct {
+		change func(*store.PostgresState)
+		want   string
+	}{
+		"Sound":     {func(*store.PostgresState) {}, "ok store: PostgreSQL 15.1, schema 2"},
+		"Replica":   {func(s *store.PostgresState) { s.Replica = true }, "FAIL store: the server is a replica and takes no writes"},
+		"Isolation": {func(s *store.PostgresState) { s.Isolation = "serializable" }, "FAIL store: default_transaction_isolation is serializable"},
+		"Fsync":     {func(s *store.PostgresState) { s.Fsync = false }, "FAIL store: fsync is off: a crash of the machine may ruin the database"},
+		"Commit":    {func(s *store.PostgresState) { s.SyncCommit = "off" }, "warn store: synchronous_commit is off: a crash may lose results of the last moments"},
+		"Unswept":   {func(s *store.PostgresState) { s.Expired = 7 }, "warn store: 7 records have expired and are still there"},
+		"ManyLeft":  {func(s *store.PostgresState) { s.Expired = 100_000 }, "warn store: at least 100000 records have expired and are still there"},
+		"Newer":     {func(s *store.PostgresState) { s.Schema = 3 }, "warn store: the schema is of a newer version (3, this one knows 2)"},
+		"Older":     {func(s *store.PostgresState) { s.Schema = 0 }, "warn store: the schema is at version 0 of 2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			state := sound
+			tt.change(&state)
+			got := levels(t, doctor.Postgres(func(context.Context) (store.PostgresState, error) { return state, nil }))
+			if got != tt.want {
+				t.Errorf("findings = %s, want %s", got, tt.want)
+			}
+		})
+	}
+	away := doctor.Postgres(func(context.Context) (store.PostgresState, error) { return store.PostgresState{}, store.ErrDSN })
+	if got := levels(t, away); !strings.HasPrefix(got, "FAIL store: not a PostgreSQL connection string") {
+		t.Errorf("findings = %s, want the reason", got)
+	}
+}
+
+// fakeAPI is a WeChat of fixed answers.
+type fakeAPI struct {
+	answer   *wechat.Error
+	quota    wechat.Quota
+	quotaErr error
+}
+
+func (f fakeAPI) GetOpenData(_ context.Context, _ wechat.TokenSource, req wechat.Request) []wechat.Outcome {
+	return []wechat.Outcome{{CloudID: req.Items[0].CloudID, Err: f.answer}}
+}
+
+func (f fakeAPI) Quota(context.Context, wechat.TokenSource) (wechat.Quota, error) {
+	return f.quota, f.quotaErr
+}
+
+type noToken struct{ err error }
+
+func (n noToken) Token(context.Context) (wechat.Token, error) { return wechat.Token{}, n.err }
+func (n noToken) Reject(context.Context, wechat.Token)        {}
+
+func TestWeChat(t *testing.T) {
+	invalid := &wechat.Error{Class: wechat.ClassItem, Code: -601005}
+	plenty := wechat.Quota{DailyLimit: 1000, Used: 3, Remain: 997}
+	static := wechat.StaticToken(secret.New("token"))
+	for name, tt := range map[string]struct {
+		api    fakeAPI
+		tokens wechat.TokenSource
+		pauses []store.Pause
+		want   string
+	}{
+		"Sound": {api: fakeAPI{answer: invalid, quota: plenty}, want: "ok app wx1: token by static, may call /wxa/getopendata, 3 of 1000 calls of the day used"},
+		"OpenIDMissing": {api: fakeAPI{answer: &wechat.Error{Class: wechat.ClassCall, Code: 40003}, quota: plenty},
+			want: "ok app wx1: token by static, may call /wxa/getopendata, 3 of 1000 calls of the day used"},
+		"Hosted": {api: fakeAPI{answer: invalid, quotaErr: wechat.ErrNoQuota},
+			want: "ok app wx1: token by static, may call /wxa/getopendata, its quota cannot be asked for through cloud hosting"},
+		"WrongSecret": {tokens: noToken{&wechat.Error{Class: wechat.ClassApp, Code: 40125, Message: "token endpoint: invalid appsecret", RID: "68aeab00-21ea7900-3a442400"}},
+			want: "FAIL app wx1: no access token: errcode 40125 token endpoint: invalid appsecret (rid 68aeab00-21ea7900-3a442400, 2025-08-27T06:51:44Z)"},
+		"NotPermitted": {api: fakeAPI{answer: &wechat.Error{Class: wechat.ClassApp, Code: 48001, Message: "api unauthorized"}, quota: plenty},
+			want: "FAIL app wx1: cannot call /wxa/getopendata: errcode 48001 api unauthorized\nok app wx1: 3 of 1000 calls of the day used"},
+		"NoAnswer": {api: fakeAPI{answer: &wechat.Error{Class: wechat.ClassRetry, Message: "no answer: timeout"}, quotaErr: context.DeadlineExceeded},
+			want: "FAIL app wx1: cannot call /wxa/getopendata: no answer: timeout\nwarn app wx1: its quota cannot be asked for: context deadline exceeded"},
+		"MinuteUsedUp": {api: fakeAPI{answer: &wechat.Error{Class: wechat.ClassRate, Code: 45011}, quota: plenty},
+			want: "warn app wx1: its quota of the minute is used up\nok app wx1: 3 of 1000 calls of the day used"},
+		"DayUsedUp": {api: fakeAPI{answer: invalid, quota: wechat.Quota{DailyLimit: 1000, Used: 1000}},
+			want: "ok app wx1: token by static, may call /wxa/getopendata\nFAIL app wx1: all 1000 calls of the day are used"},
+		"Scarce": {api: fakeAPI{answer: invalid, quota: wechat.Quota{DailyLimit: 1000, Used: 950, Remain: 50}},
+			want: "ok app wx1: token by static, may call /wxa/getopendata\nwarn app wx1: 50 of 1000 calls of the day are left"},
+		"Paused": {api: fakeAPI{answer: invalid, quota: plenty},
+			pauses: []store.Pause{{AppID: "wx2", Code: 1, Until: soon()}, {AppID: "wx1", Code: 45009, Until: soon()}},
+			want: "warn app wx1: is paused until " + soon().Local().Format(time.DateTime) + ": errcode 45009 reach max api daily quota limit\n" +
+				"ok app wx1: token by static, may call /wxa/getopendata, 3 of 1000 calls of the day used"},
+		"PauseIsOver": {api: fakeAPI{answer: invalid, quota: plenty}, pauses: []store.Pause{{AppID: "wx1", Code: 45009, Until: store.At(time.Now().Add(-time.Hour))}},
+			want: "ok app wx1: token by static, may call /wxa/getopendata, 3 of 1000 calls of the day used"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tokens := tt.tokens
+			if tokens == nil {
+				tokens = static
+			}
+			check := doctor.WeChat(tt.api, doctor.App{AppID: "wx1", Mode: "static", Tokens: tokens},
+				func(context.Context) ([]store.Pause, error) { return tt.pauses, nil })
+			if diff := cmp.Diff(tt.want, levels(t, check)); diff != "" {
+				t.Errorf("findings (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// soon is the same moment in every call.
+func soon() store.Time { return store.At(time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)) }
+
+type fakePlatform struct{ err error }
+
+func (f fakePlatform) Check(context.Context) error { return f.err }
+
+func TestComponent(t *testing.T) {
+	if got := levels(t, doctor.Component("wxc", fakePlatform{})); got != "ok component wxc: its tickets arrive, and bring a token" {
+		t.Errorf("findings = %s", got)
+	}
+	none := &wechat.Error{Class: wechat.ClassApp, Message: "token endpoint: no component_verify_ticket has arrived yet"}
+	if got := levels(t, doctor.Component("wxc", fakePlatform{none})); got != "FAIL component wxc: no component_access_token: "+none.Message {
+		t.Errorf("findings = %s", got)
+	}
+}
+
+func TestWebhook(t *testing.T) {
+	for name, tt := range map[string]struct {
+		class webhook.Class
+		state store.EndpointState
+		err   error
+		want  string
+	}{
+		"Sound":     {class: webhook.OK, want: "ok webhook orders: can be reached, in 5ms"},
+		"Forbidden": {class: webhook.Forbidden, want: "FAIL webhook orders: cannot be reached: the address is not public; allow_cidrs opens a range on purpose, metadata services stay closed"},
+		"Failing": {class: webhook.OK, state: store.EndpointState{FirstFailure: soon()},
+			want: "warn webhook orders: has done nothing but fail since " + soon().Local().Format(time.DateTime)},
+		"Disabled": {class: webhook.Timeout, state: store.EndpointState{FirstFailure: soon(), Disabled: soon(), Reason: "it answered 410"},
+			want: "FAIL webhook orders: is disabled since " + soon().Local().Format(time.DateTime) + ": it answered 410\n" +
+				"FAIL webhook orders: cannot be reached: no answer came in time"},
+		"RedisAway": {class: webhook.OK, err: errors.New("refused"), want: "ok webhook orders: can be reached, in 5ms"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			check := doctor.Webhook("orders",
+				func(context.Context) webhook.Attempt {
+					return webhook.Attempt{Class: tt.class, Duration: 5 * time.Millisecond}
+				},
+				func(context.Context) (store.EndpointState, error) { return tt.state, tt.err })
+			if diff := cmp.Diff(tt.want, levels(t, check)); diff != "" {
+				t.Errorf("findings (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestQueues(t *testing.T) {
+	states := []doctor.QueueState{
+		{Name: "events", Pending: 3, Archived: 1, Workers: 2, Latency: time.Second},
+		{Name: "backfill", Pending: 30000, Workers: 1, Latency: 2 * time.Minute},
+		{Name: "webhooks", Paused: true},
+		{Name: "broken", Err: errors.New("attempt to perform arithmetic")},
+	}
+	want := `ok queue events: 3 pending, 1 archived, servers: 2
+warn queue backfill: the oldest of 30000 tasks has waited 2m0s
+FAIL queue webhooks: is paused: nothing of it is worked on
+warn queue webhooks: no worker serves it
+FAIL queue broken: asynq cannot describe it: attempt to perform arithmetic`
+	got := levels(t, doctor.Queues(func(context.Context) ([]doctor.QueueState, error) { return states, nil }))
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("findings (-want +got):\n%s", diff)
+	}
+}
+
+func TestSealing(t *testing.T) {
+	sound := func() error { return nil }
+	if got := levels(t, doctor.Sealing(true, sound)); got != "ok sealing: results are sealed" {
+		t.Errorf("findings = %s", got)
+	}
+	if got := levels(t, doctor.Sealing(false, sound)); !strings.HasPrefix(got, "warn sealing: store.encryption is off") {
+		t.Errorf("findings = %s", got)
+	}
+	if got := levels(t, doctor.Sealing(true, func() error { return errors.New("no keyset") })); got != "FAIL sealing: the keyset cannot be used: no keyset" {
+		t.Errorf("findings = %s", got)
+	}
+}
+
+// A check that hangs keeps the others neither from running nor from their place.
+func TestRun_KeepsOrder_EndsWhatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hangs := doctor.Check{Name: "hangs", Run: func(ctx context.Context) []doctor.Finding { <-ctx.Done(); return nil }}
+		quick := doctor.Check{Name: "quick", Run: func(context.Context) []doctor.Finding {
+			return []doctor.Finding{{Level: doctor.OK, Message: "fine"}}
+		}}
+		found := doctor.Run(t.Context(), []doctor.Check{hangs, quick})
+		if len(found) != 2 || found[0].Check != "hangs" || found[0].Level != doctor.Fail || found[1].Check != "quick" {
+			t.Errorf("findings = %+v, want the hanging check to fail, first", found)
+		}
+		if !doctor.Failed(found) || doctor.Failed(found[1:]) {
+			t.Error("Failed does not tell a FAIL from ok")
+		}
+	})
+}

@@ -1,0 +1,56 @@
+package doctor
+
+import (
+	"context"
+	"time"
+)
+
+// QueueState is what is known of one queue and those who serve it.
+type QueueState struct {
+	Name     string
+	Paused   bool
+	Pending  int
+	Archived int
+	Latency  time.Duration // since the oldest pending task came
+	Workers  int           // servers of it that are alive
+	Err      error         // asynq cannot describe it
+}
+
+// slow is a wait that eats a noticeable part of a cloudID's five minutes.
+const slow = 30 * time.Second
+
+// Queues judges the queues, as inspect finds them.
+func Queues(inspect func(context.Context) ([]QueueState, error)) Check {
+	return Check{Name: "queues", Run: func(ctx context.Context) []Finding {
+		states, err := inspect(ctx)
+		if err != nil {
+			return []Finding{fail("look at the check of redis", "cannot be listed: %v", err)}
+		}
+		var all []Finding
+		for _, state := range states {
+			for _, f := range judgeQueue(state) {
+				f.Check = "queue " + state.Name
+				all = append(all, f)
+			}
+		}
+		return all
+	}}
+}
+
+func judgeQueue(s QueueState) []Finding {
+	if s.Err != nil {
+		return []Finding{fail("look for keys that somebody has deleted or evicted", "asynq cannot describe it: %v", s.Err)}
+	}
+	var found []Finding
+	if s.Paused {
+		found = append(found, fail("unpause it on the dashboard", "is paused: nothing of it is worked on"))
+	}
+	if s.Workers == 0 {
+		found = append(found, warn("start cloudidq worker, or serve", "no worker serves it"))
+	}
+	if s.Latency > slow {
+		found = append(found, warn("add workers, or raise worker.concurrency and max_in_flight",
+			"the oldest of %d tasks has waited %s", s.Pending, s.Latency.Round(time.Second)))
+	}
+	return orOK(found, "%d pending, %d archived, servers: %d", s.Pending, s.Archived, s.Workers)
+}

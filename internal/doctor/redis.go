@@ -1,0 +1,153 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"cloudidq/store"
+)
+
+const (
+	noEviction = "noeviction"
+	// A cloudID is claimed, and a pause begun, by the clock of the machine that does so.
+	mostAhead = 2 * time.Second
+	// Redis refuses writes at 100 % of maxmemory; under noeviction that stops everything.
+	nearlyFull = 0.9
+)
+
+// oldest is the least version: asynq's archive uses ZRANGE … BYSCORE (asynq v0.26.0 internal/rdb/rdb.go:840-883), which
+// came with 6.2 (https://redis.io/docs/latest/commands/zrange/).
+var oldest = [2]int{6, 2}
+
+// Redis judges the servers that hold the queues. inspect is [store.InspectRedis] over a client of theirs.
+func Redis(inspect func(context.Context) ([]store.RedisState, error)) Check {
+	return Check{Name: "redis", Run: func(ctx context.Context) []Finding {
+		states, err := inspect(ctx)
+		if err != nil {
+			return []Finding{fail("start it, or correct redis.url", "%v", err)}
+		}
+		var all []Finding
+		for _, state := range states {
+			for _, f := range judgeRedis(state) {
+				if state.Addr != "" {
+					f.Check = "redis " + state.Addr
+				}
+				all = append(all, f)
+			}
+		}
+		return all
+	}}
+}
+
+func judgeRedis(s store.RedisState) []Finding {
+	if s.Unsaid {
+		return []Finding{warn("use redis-server or Valkey where accepted cloudIDs must outlive a restart",
+			"the server does not say whether it keeps what it has confirmed")}
+	}
+	var found []Finding
+	add := func(f Finding) { found = append(found, f) }
+	if !atLeast(s.Version, oldest) {
+		add(fail("upgrade it", "version %s is older than %d.%d, which asynq needs", s.Version, oldest[0], oldest[1]))
+	}
+	if s.Replica {
+		add(fail("let redis.url name the master, or Sentinel", "the server is a replica and takes no writes"))
+	}
+	found = append(found, judgePersistence(s)...)
+	if s.Eviction != noEviction {
+		add(fail("CONFIG SET maxmemory-policy noeviction, and the same in redis.conf",
+			"maxmemory-policy is %s: under pressure Redis drops tasks, and accepted cloudIDs with them", s.Eviction))
+	}
+	if full := float64(s.UsedBytes) / float64(max(1, s.MaxBytes)); s.MaxBytes > 0 && full > nearlyFull {
+		add(warn("raise maxmemory, or shorten store.result_ttl", "memory is %.0f %% full; at 100 %% nothing is accepted any more", 100*full))
+	}
+	if s.Ahead > mostAhead || s.Ahead < -mostAhead {
+		add(warn("run NTP on both", "its clock and this machine's are %s apart", s.Ahead.Abs().Round(time.Millisecond)))
+	}
+	return orOK(found, "version %s, append-only file (%s), %s", s.Version, fsyncOf(s), s.Eviction)
+}
+
+func judgePersistence(s store.RedisState) []Finding {
+	const on = "CONFIG SET appendonly yes, and the same in redis.conf"
+	switch {
+	case !s.AOF:
+		return []Finding{fail(on, "no append-only file: a restart of Redis loses accepted cloudIDs")}
+	case s.AOFBroken:
+		return []Finding{fail("look into the server's log; the disk may be full", "the last write of the append-only file has failed")}
+	case s.Fsync == "no":
+		return []Finding{warn("CONFIG SET appendfsync everysec, and the same in redis.conf",
+			"appendfsync is no: a crash of the machine may lose half a minute of accepted cloudIDs")}
+	default:
+		return nil
+	}
+}
+
+func fsyncOf(s store.RedisState) string {
+	if s.Fsync == "" {
+		return "how often it is synced the server does not tell"
+	}
+	return "synced " + s.Fsync
+}
+
+// atLeast compares the first two numbers of a version.
+func atLeast(version string, least [2]int) bool {
+	parts := append(strings.SplitN(version, ".", 3), "", "")
+	for i, want := range least {
+		got, err := strconv.Atoi(parts[i])
+		if err != nil || got < want {
+			return false
+		}
+		if got > want {
+			return true
+		}
+	}
+	return true
+}
+
+// Postgres judges the database that holds the results. inspect is [store.InspectPostgres] with its DSN.
+func Postgres(inspect func(context.Context) (store.PostgresState, error)) Check {
+	return Check{Name: "store", Run: func(ctx context.Context) []Finding {
+		s, err := inspect(ctx)
+		if err != nil {
+			return []Finding{fail("start it, or correct store.dsn", "%v", err)}
+		}
+		return judgePostgres(s)
+	}}
+}
+
+func judgePostgres(s store.PostgresState) []Finding {
+	var found []Finding
+	add := func(f Finding) { found = append(found, f) }
+	if s.Replica {
+		add(fail("let store.dsn name the primary", "the server is a replica and takes no writes"))
+	}
+	if s.Isolation != "read committed" {
+		add(fail("ALTER DATABASE … SET default_transaction_isolation = 'read committed'", "default_transaction_isolation is %s", s.Isolation))
+	}
+	if !s.Fsync {
+		add(fail("set fsync = on in postgresql.conf", "fsync is off: a crash of the machine may ruin the database"))
+	}
+	if s.SyncCommit == "off" {
+		add(warn("set synchronous_commit = on for the database", "synchronous_commit is off: a crash may lose results of the last moments"))
+	}
+	if s.Expired > 0 {
+		add(warn("run a worker: it deletes them", "%s records have expired and are still there", counted(s.Expired)))
+	}
+	switch {
+	case s.Schema > s.SchemaKnown:
+		add(warn("upgrade this process too", "the schema is of a newer version (%d, this one knows %d)", s.Schema, s.SchemaKnown))
+	case s.Schema < s.SchemaKnown:
+		add(warn("start an API or a worker: it migrates", "the schema is at version %d of %d", s.Schema, s.SchemaKnown))
+	}
+	return orOK(found, "PostgreSQL %s, schema %d", s.Version, s.Schema)
+}
+
+// counted is a number that was counted up to 100,000.
+func counted(n int64) string {
+	if n >= 100_000 {
+		return "at least 100000"
+	}
+	return fmt.Sprint(n)
+}

@@ -1,0 +1,90 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// RedisState is what a Redis server says of itself, as far as what cloudidq keeps there depends on it.
+type RedisState struct {
+	Addr      string // empty for the one server of a client that has one
+	Version   string
+	Replica   bool
+	AOF       bool   // the append-only file is on
+	AOFBroken bool   // its last write, or its last rewrite, has failed
+	Fsync     string // appendfsync; empty if the server does not tell, as many that are rented do not
+	Eviction  string // maxmemory-policy
+	UsedBytes int64
+	MaxBytes  int64         // maxmemory; 0 = the machine's
+	Ahead     time.Duration // the server's clock beside ours
+	Unsaid    bool          // it does not say how it persists: no redis-server, such as the embedded one
+}
+
+// InspectRedis asks the server, or every master of a cluster. Each is asked for three things and changes nothing.
+func InspectRedis(ctx context.Context, rdb redis.UniversalClient) ([]RedisState, error) {
+	cluster, ok := rdb.(*redis.ClusterClient)
+	if !ok {
+		state, err := inspectServer(ctx, rdb)
+		if err != nil {
+			return nil, err
+		}
+		return []RedisState{state}, nil
+	}
+	var mu sync.Mutex
+	var states []RedisState
+	err := cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
+		state, err := inspectServer(ctx, master)
+		state.Addr = master.Options().Addr
+		mu.Lock()
+		defer mu.Unlock()
+		states = append(states, state)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return states, nil
+}
+
+func inspectServer(ctx context.Context, rdb redis.Cmdable) (RedisState, error) {
+	info, err := rdb.Info(ctx).Result()
+	if err != nil {
+		return RedisState{}, fmt.Errorf("asking Redis for its state: %w", err)
+	}
+	state := parseInfo(info)
+	asked := time.Now()
+	if clock, err := rdb.Time(ctx).Result(); err == nil {
+		state.Ahead = clock.Sub(asked.Add(time.Since(asked) / 2)) // as of the middle of the way
+	}
+	if said, err := rdb.ConfigGet(ctx, "appendfsync").Result(); err == nil {
+		state.Fsync = said["appendfsync"]
+	}
+	return state, nil
+}
+
+// parseInfo reads the answer to INFO: lines of name:value (https://redis.io/docs/latest/commands/info/).
+func parseInfo(info string) RedisState {
+	fields := make(map[string]string)
+	for line := range strings.Lines(info) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		fields[name] = value
+	}
+	number := func(name string) int64 {
+		n, _ := strconv.ParseInt(fields[name], 10, 64)
+		return n
+	}
+	failed := func(name string) bool { return fields[name] == "err" }
+	_, says := fields["aof_enabled"]
+	return RedisState{
+		Version: fields["redis_version"], Replica: fields["role"] == "slave",
+		AOF: fields["aof_enabled"] == "1", AOFBroken: failed("aof_last_write_status") || failed("aof_last_bgrewrite_status"),
+		Eviction: fields["maxmemory_policy"], UsedBytes: number("used_memory"), MaxBytes: number("maxmemory"),
+		Unsaid: !says,
+	}
+}
