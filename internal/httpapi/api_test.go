@@ -17,6 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"cloudidq/internal/httpapi"
+	"cloudidq/internal/monitoring"
 	"cloudidq/internal/redistest"
 	"cloudidq/internal/secret"
 	"cloudidq/store"
@@ -62,11 +63,16 @@ func newBed(t *testing.T, keys ...httpapi.Key) *bed {
 	b.rdb = b.redis.Client(t)
 	b.results, b.deliveries = store.NewRedis(b.rdb, time.Hour), store.NewDeliveries(b.rdb)
 	producer := tasks.NewClient(b.rdb, tasks.Options{})
+	pages, err := monitoring.New(b.rdb)
+	if err != nil {
+		t.Fatal(err)
+	}
 	server, err := httpapi.New(httpapi.Config{Listen: "127.0.0.1:0", Keys: keys}, httpapi.Parts{
 		Producer: producer, Results: b.results, Deliveries: b.deliveries, Webhooks: b.webhooks, Load: b,
 		Requests: store.NewRequests(b.rdb), Log: slog.New(slog.NewTextHandler(b.log, nil)),
-		Serves:  func(appID string) bool { return appID == "wxA" || appID == "wxB" },
-		Webhook: func(name string) bool { return name == "orders" },
+		Monitoring: pages,
+		Serves:     func(appID string) bool { return appID == "wxA" || appID == "wxB" },
+		Webhook:    func(name string) bool { return name == "orders" },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -257,6 +263,7 @@ func TestResolve_BadInput(t *testing.T) {
 }
 
 func TestResolve_TheQueueIsFullOrAway(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	b.full.Store(true)
 	got := b.call("POST", "/v1/resolutions", `{"appid":"wxA","cloud_ids":["x"]}`)

@@ -19,7 +19,7 @@ const (
 	ScopeResolve Scope = "resolve" // hand in cloudIDs
 	ScopeRead    Scope = "read"    // see records and deliveries
 	ScopeErase   Scope = "erase"   // erase a person
-	ScopeAdmin   Scope = "admin"   // replay deliveries, test webhooks
+	ScopeAdmin   Scope = "admin"   // replay deliveries, test webhooks, change the queues by hand
 )
 
 // Scopes are all of them.
@@ -102,6 +102,11 @@ func open(path string) bool {
 	return strings.HasPrefix(path, "/v1/wechat/components/") || path == "/openapi.yaml" || path == "/openapi.json"
 }
 
+// browsed are the paths that people look at. Their browsers ask for a key, if they are told to.
+func browsed(path string) bool {
+	return path == "/monitoring" || strings.HasPrefix(path, "/monitoring/")
+}
+
 func (a *authenticator) authenticate(r *http.Request) (*Key, *problem) {
 	if len(a.keys) == 0 {
 		return &everything, nil
@@ -116,6 +121,11 @@ func (a *authenticator) authenticate(r *http.Request) (*Key, *problem) {
 	}
 	if given {
 		a.failed.count(address)
+	}
+	if browsed(r.URL.Path) {
+		p := newProblem(http.StatusUnauthorized, "a key is needed: any user name, and the key as the password")
+		p.header = http.Header{"Www-Authenticate": {`Basic realm="cloudidq", charset="UTF-8"`}}
+		return nil, p
 	}
 	p := newProblem(http.StatusUnauthorized, "a key is needed: Authorization: Bearer KEY")
 	p.header = http.Header{"Www-Authenticate": {`Bearer realm="cloudidq"`}}
