@@ -73,6 +73,19 @@ func Look(ctx context.Context, rdb redis.UniversalClient, queue string, lifetime
 	return s, nil
 }
 
+// LookAll is Look for every queue.
+func LookAll(ctx context.Context, rdb redis.UniversalClient, lifetime time.Duration) ([]Snapshot, error) {
+	var all []Snapshot
+	for _, queue := range []string{QueueEvents, QueueBackfill, QueueWebhooks} {
+		s, err := Look(ctx, rdb, queue, lifetime)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
 // waiting reads tasks. One that is gone meanwhile is left out, and so is one that is none of ours.
 func waiting(
 	ctx context.Context, rdb redis.UniversalClient, prefix string, ids []string, lifetime time.Duration,

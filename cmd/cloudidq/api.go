@@ -23,7 +23,7 @@ func newAPI(s streams) *cobra.Command {
 		Use:   "api --config FILE",
 		Short: "Serve the HTTP API, until SIGTERM",
 		Long: "api takes cloudIDs, shows records and deliveries, erases, and takes what WeChat pushes to third-party platforms;\n" +
-			"/openapi.yaml describes it. At /monitoring/ it shows the queues. It listens on api.listen,\n" +
+			"/openapi.yaml describes it. At / it shows how everything does, at /monitoring/ the queues. It listens on api.listen,\n" +
 			"without api.keys on a loopback address only: TLS is a proxy's. Run as many as you like.",
 		Example: "  cloudidq api --config cloudidq.yaml",
 		Args:    takes(cobra.NoArgs),
@@ -82,7 +82,7 @@ func runAPI(ctx context.Context, s streams, cfg *config.Config) error {
 		Producer: producer, Results: results, Deliveries: results.deliveries, Webhooks: newAPIWebhooks(rdb, results.deliveries, hooks),
 		Load: newQueueLoad(rdb, cfg.API.MaxPending, log), Requests: store.NewRequests(rdb), Serves: cfg.Serves,
 		Webhook:   func(name string) bool { _, found := cfg.Webhook(name); return found },
-		Platforms: platforms, Log: log, Monitoring: pages,
+		Platforms: platforms, Log: log, Status: newStatus(cfg, rdb, results.deliveries), Monitoring: pages,
 	})
 	if err != nil {
 		return err

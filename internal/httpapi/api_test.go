@@ -20,6 +20,7 @@ import (
 	"cloudidq/internal/monitoring"
 	"cloudidq/internal/redistest"
 	"cloudidq/internal/secret"
+	"cloudidq/internal/status"
 	"cloudidq/store"
 	"cloudidq/tasks"
 )
@@ -41,6 +42,7 @@ type bed struct {
 	deliveries *store.Deliveries
 	full       atomic.Bool
 	webhooks   *fakeWebhooks
+	backfills  []status.BackfillStatus
 }
 
 // High implements [httpapi.Load].
@@ -59,6 +61,12 @@ func (w *fakeWebhooks) Test(_ context.Context, name string) (store.Attempt, bool
 
 func newBed(t *testing.T, keys ...httpapi.Key) *bed {
 	t.Helper()
+	return newBedOf(t, []string{"wxA", "wxB"}, keys...)
+}
+
+// newBedOf is newBed with other apps on the status page.
+func newBedOf(t *testing.T, apps []string, keys ...httpapi.Key) *bed {
+	t.Helper()
 	b := &bed{T: t, redis: redistest.Start(t), log: &lockedBuffer{}, webhooks: &fakeWebhooks{}}
 	b.rdb = b.redis.Client(t)
 	b.results, b.deliveries = store.NewRedis(b.rdb, time.Hour), store.NewDeliveries(b.rdb)
@@ -70,9 +78,9 @@ func newBed(t *testing.T, keys ...httpapi.Key) *bed {
 	server, err := httpapi.New(httpapi.Config{Listen: "127.0.0.1:0", Keys: keys}, httpapi.Parts{
 		Producer: producer, Results: b.results, Deliveries: b.deliveries, Webhooks: b.webhooks, Load: b,
 		Requests: store.NewRequests(b.rdb), Log: slog.New(slog.NewTextHandler(b.log, nil)),
-		Monitoring: pages,
-		Serves:     func(appID string) bool { return appID == "wxA" || appID == "wxB" },
-		Webhook:    func(name string) bool { return name == "orders" },
+		Status: b.status(apps), Monitoring: pages,
+		Serves:  func(appID string) bool { return appID == "wxA" || appID == "wxB" },
+		Webhook: func(name string) bool { return name == "orders" },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -97,14 +97,16 @@ func (a *authenticator) wrap(next http.Handler) http.Handler {
 	})
 }
 
-// open are the paths that need no key: WeChat signs its pushes, and the description says nothing of anybody.
+// open are the paths that need no key: WeChat signs its pushes, and the description says nothing of anybody, nor do the
+// style sheet and the script of the status page.
 func open(path string) bool {
-	return strings.HasPrefix(path, "/v1/wechat/components/") || path == "/openapi.yaml" || path == "/openapi.json"
+	return strings.HasPrefix(path, "/v1/wechat/components/") || path == "/openapi.yaml" || path == "/openapi.json" ||
+		strings.HasPrefix(path, "/status/")
 }
 
 // browsed are the paths that people look at. Their browsers ask for a key, if they are told to.
 func browsed(path string) bool {
-	return path == "/monitoring" || strings.HasPrefix(path, "/monitoring/")
+	return path == "/" || path == "/monitoring" || strings.HasPrefix(path, "/monitoring/")
 }
 
 func (a *authenticator) authenticate(r *http.Request) (*Key, *problem) {

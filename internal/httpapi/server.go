@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/net/netutil"
 
+	"cloudidq/internal/status"
 	"cloudidq/store"
 )
 
@@ -37,7 +38,8 @@ type Parts struct {
 
 	Platforms map[string]Platform // third-party platforms, by the component's appid
 
-	Monitoring Monitoring // nil = there is no /monitoring/
+	Status     *status.Collector // for /v1/status and the page at /; nil = there is neither
+	Monitoring Monitoring        // nil = there is no /monitoring/
 
 	Log *slog.Logger
 }
@@ -86,6 +88,9 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	describe(mux, api)
 	mux.Handle("POST /v1/wechat/components/{appid}/events", &events{platforms: parts.Platforms, log: parts.Log})
 	s := &Server{cfg: cfg, log: parts.Log, ready: make(chan struct{})}
+	if parts.Status != nil {
+		(&overview{parts.Status, status.NewPage(), parts.Monitoring != nil}).register(mux, api)
+	}
 	if parts.Monitoring != nil {
 		mux.Handle("/monitoring/", s.serveMonitoring(parts.Monitoring))
 	}
