@@ -5,7 +5,9 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"cloudidq/internal/status"
 	"cloudidq/internal/wechat/wechattest"
@@ -84,4 +86,34 @@ func TestStatus_ShowsWhatAllProcessesDo(t *testing.T) {
 		}
 	}
 	s.checkPrivate(t, taps)
+}
+
+// demo --serve says where to look, and ends with SIGINT.
+func TestDemo_Serve(t *testing.T) {
+	t.Parallel()
+	s := &site{}
+	p := s.start(t, "demo", "--ids", "50", "--users", "20", "--serve", "--json")
+	waitFor(t, "the addresses", func() bool { return strings.Contains(p.err.String(), "Ctrl-C") })
+	for _, line := range strings.Split(p.err.String(), "\n")[:3] {
+		fields := strings.Fields(line)
+		if len(fields) != 2 {
+			t.Fatalf("stderr = %s", p.err.String())
+		}
+		if code, body := page(t, fields[1]); code != http.StatusOK {
+			t.Errorf("%s = %d %s", line, code, body)
+		}
+	}
+	if err := p.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	if code := p.status(t); code != 0 {
+		t.Errorf("exit %d: %s", code, p.err.String())
+	}
+	if took := time.Since(begun); took > 20*time.Second {
+		t.Errorf("it took %s to end", took)
+	}
+	if !json.Valid(p.out.Bytes()) {
+		t.Errorf("stdout = %s, want the report alone", p.out.String())
+	}
 }
