@@ -19,11 +19,12 @@ type openData interface {
 //
 // A handler adds its entries, reads their answers from the waiter's channel, and withdraws the waiter to leave early.
 type batcher struct {
-	wechat openData
-	rates  rates           // nil = no app has a rate
-	tell   func(pauseNews) // called without mu; does not block
-	runCtx context.Context // of every request; ends with close
-	cancel context.CancelFunc
+	wechat   openData
+	rates    rates           // nil = no app has a rate
+	activity activity        // called without mu
+	tell     func(pauseNews) // called without mu; does not block
+	runCtx   context.Context // of every request; ends with close
+	cancel   context.CancelFunc
 
 	mu      sync.Mutex
 	lanes   map[string]*lane   // by appid; guarded by mu, as is all within
@@ -61,7 +62,7 @@ type batch struct {
 func newBatcher(client openData, apps []App) *batcher {
 	ctx, cancel := context.WithCancel(context.Background())
 	b := &batcher{
-		wechat: client, tell: func(pauseNews) {}, runCtx: ctx, cancel: cancel,
+		wechat: client, activity: untold{}, tell: func(pauseNews) {}, runCtx: ctx, cancel: cancel,
 		lanes: make(map[string]*lane, len(apps)), local: make(map[*lane]struct{}),
 	}
 	for _, app := range apps {

@@ -37,6 +37,7 @@ type resolver struct {
 
 	endpoints map[string]*endpoint
 	outbox    *outbox // nil = nothing is delivered
+	activity  activity
 
 	log *slog.Logger
 }
@@ -138,6 +139,7 @@ func (r *resolution) save(ctx context.Context) error {
 	if err != nil {
 		return r.storeTrouble(err)
 	}
+	tellEnds(r.h.activity, r.unsaved)
 	r.unsaved = r.unsaved[:0]
 	if ends > 0 {
 		r.h.outbox.notify(r.payload.AppID, to, ends)

@@ -54,7 +54,9 @@ type Parts struct {
 	Authorizers authorizers
 	// Deliveries is where Results leaves what is to be delivered; nil = nothing is.
 	Deliveries deliveries
-	Log        *slog.Logger
+	// Activity is told what is done; nil = nobody is. Run runs it.
+	Activity activity
+	Log      *slog.Logger
 }
 
 // Config are the settings of a Worker.
@@ -79,6 +81,7 @@ type Worker struct {
 	rescuer *rescuer
 	redact  *redactor
 	outbox  *outbox // nil = nothing is delivered
+	tells   activity
 	log     *slog.Logger
 }
 
@@ -88,10 +91,13 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 		return nil, err
 	}
 	parts.Queue.AddHook(outageBrake{})
+	if parts.Activity == nil {
+		parts.Activity = untold{}
+	}
 	b := newBatcher(parts.WeChat, cfg.Apps)
-	b.rates = parts.Rates
+	b.rates, b.activity = parts.Rates, parts.Activity
 	w := &Worker{
-		cfg: cfg, rdb: parts.Queue, batcher: b, log: parts.Log,
+		cfg: cfg, rdb: parts.Queue, batcher: b, tells: parts.Activity, log: parts.Log,
 		pauser:  newPauser(parts.Pauses, b, parts.Log),
 		rescuer: &rescuer{rdb: parts.Queue, queues: cfg.queues(), log: parts.Log},
 	}
@@ -109,7 +115,7 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 	mux.Handle(tasks.TypeResolve, &resolver{
 		apps:     &directory{batcher: b, authorizers: parts.Authorizers},
 		lifetime: cfg.Lifetime, results: parts.Results, batcher: b, shares: newShares(several, w.allSlots()),
-		endpoints: endpoints, outbox: w.outbox, log: parts.Log,
+		endpoints: endpoints, outbox: w.outbox, activity: parts.Activity, log: parts.Log,
 	})
 	w.handler = mux
 	return w, nil
@@ -162,6 +168,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	g.Go(func() error { w.rescuer.run(besides); return nil })
 	g.Go(func() error { w.pauser.run(besides); return nil })
 	g.Go(func() error { w.redact.run(besides); return nil })
+	g.Go(func() error { w.tells.Run(besides, w.log); return nil })
 	if w.outbox != nil {
 		g.Go(func() error { w.outbox.run(besides); return nil })
 	}

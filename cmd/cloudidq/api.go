@@ -9,6 +9,7 @@ import (
 
 	"cloudidq/config"
 	"cloudidq/internal/httpapi"
+	"cloudidq/internal/monitoring"
 	"cloudidq/internal/secret"
 	"cloudidq/internal/wechat"
 	"cloudidq/internal/wechat/push"
@@ -22,8 +23,8 @@ func newAPI(s streams) *cobra.Command {
 		Use:   "api --config FILE",
 		Short: "Serve the HTTP API, until SIGTERM",
 		Long: "api takes cloudIDs, shows records and deliveries, erases, and takes what WeChat pushes to third-party platforms;\n" +
-			"/openapi.yaml describes it. It listens on api.listen, without api.keys on a loopback address only: TLS is a proxy's.\n" +
-			"Run as many as you like.",
+			"/openapi.yaml describes it. At / it shows how everything does, at /monitoring/ the queues. It listens on api.listen,\n" +
+			"without api.keys on a loopback address only: TLS is a proxy's. Run as many as you like.",
 		Example: "  cloudidq api --config cloudidq.yaml",
 		Args:    takes(cobra.NoArgs),
 	}
@@ -73,11 +74,15 @@ func runAPI(ctx context.Context, s streams, cfg *config.Config) error {
 	}
 	producer := tasks.NewClient(rdb, tasks.Options{CommitLinger: linger})
 	defer producer.Close()
+	pages, err := monitoring.New(rdb)
+	if err != nil {
+		return err
+	}
 	server, err := httpapi.New(httpapi.Config{Listen: cfg.API.Listen, Keys: apiKeys(cfg)}, httpapi.Parts{
 		Producer: producer, Results: results, Deliveries: results.deliveries, Webhooks: newAPIWebhooks(rdb, results.deliveries, hooks),
 		Load: newQueueLoad(rdb, cfg.API.MaxPending, log), Requests: store.NewRequests(rdb), Serves: cfg.Serves,
 		Webhook:   func(name string) bool { _, found := cfg.Webhook(name); return found },
-		Platforms: platforms, Log: log,
+		Platforms: platforms, Log: log, Status: newStatus(cfg, rdb, results.deliveries), Monitoring: pages,
 	})
 	if err != nil {
 		return err

@@ -73,6 +73,7 @@ func runWorker(ctx context.Context, s streams, cfg *config.Config) error {
 		WeChat:     access.client,
 		Pauses:     store.NewPauses(rdb),
 		Rates:      store.NewRates(rdb),
+		Activity:   store.NewActivity(rdb),
 		Log:        log,
 	}
 	if len(cfg.Components) > 0 {

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/net/netutil"
 
+	"cloudidq/internal/status"
 	"cloudidq/store"
 )
 
@@ -36,7 +37,11 @@ type Parts struct {
 	Serves, Webhook func(name string) bool
 
 	Platforms map[string]Platform // third-party platforms, by the component's appid
-	Log       *slog.Logger
+
+	Status     *status.Collector // for /v1/status and the page at /; nil = there is neither
+	Monitoring Monitoring        // nil = there is no /monitoring/
+
+	Log *slog.Logger
 }
 
 // Server serves the API. Make one with New, run it once.
@@ -82,10 +87,16 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	(&deliveries{parts.Deliveries, parts.Webhooks}).register(api)
 	describe(mux, api)
 	mux.Handle("POST /v1/wechat/components/{appid}/events", &events{platforms: parts.Platforms, log: parts.Log})
+	s := &Server{cfg: cfg, log: parts.Log, ready: make(chan struct{})}
+	if parts.Status != nil {
+		(&overview{parts.Status, status.NewPage(), parts.Monitoring != nil}).register(mux, api)
+	}
+	if parts.Monitoring != nil {
+		mux.Handle("/monitoring/", s.serveMonitoring(parts.Monitoring))
+	}
 	auth := &authenticator{keys: cfg.Keys, failed: newLimiter()}
-	return &Server{
-		cfg: cfg, log: parts.Log, inner: recoverPanics(parts.Log, auth.wrap(problemsOf(mux))), ready: make(chan struct{}),
-	}, nil
+	s.inner = recoverPanics(parts.Log, sameOrigin(auth.wrap(problemsOf(mux))))
+	return s, nil
 }
 
 // ServeHTTP implements [http.Handler], for tests and for whoever brings a server of his own.
