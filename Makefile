@@ -11,7 +11,7 @@ CACHE            := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cloudidq-ci
 GOLANGCI         := $(CACHE)/bin/$(GOLANGCI_VERSION)/golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race check fmt fmt-check vet lint tidy tidy-check bench bench-micro fuzz run demo docker deps
+.PHONY: help build test test-browser race check fmt fmt-check vet lint tidy tidy-check bench bench-micro fuzz run demo docker deps
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,10 @@ build: ## build bin/cloudidq, static
 
 test: deps ## run all tests, with the race detector and in random order
 	$(GO) test -race -shuffle=on ./...
+
+test-browser: deps ## look at the pages in a headless Chromium, which it installs
+	@.ci/deps chromium
+	$(GO) test -race -run '^TestBrowser' ./internal/httpapi
 
 race: test ## the same as test
 

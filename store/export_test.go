@@ -1,6 +1,9 @@
 package store
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // What the external tests see of the codec.
 const HeaderLen = headerLen
@@ -29,3 +32,12 @@ func Keys(appID string, cloudIDs ...string) []string {
 func (p *Postgres) SaveWritten(ctx context.Context, taskID string, records []Record) ([]bool, error) {
 	return p.save(ctx, taskID, records)
 }
+
+// SetClock gives an activity another clock.
+func (a *Activity) SetClock(now func() time.Time) { a.now = now }
+
+// Flush writes what has been counted.
+func (a *Activity) Flush(ctx context.Context) error { return a.flush(ctx) }
+
+// Count counts a duration.
+func (l *Latencies) Count(d time.Duration) { l.count(d) }

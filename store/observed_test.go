@@ -25,8 +25,8 @@ type failing struct {
 
 func (f failing) Save(context.Context, string, []store.Record) error { return f.err }
 
-// calls lists the calls that were timed.
-func calls(t *testing.T, registry *prometheus.Registry) (all []string) {
+// timed lists the calls that were timed.
+func timed(t *testing.T, registry *prometheus.Registry) (all []string) {
 	t.Helper()
 	families, err := registry.Gather()
 	if err != nil {
@@ -84,7 +84,7 @@ func TestObserved_TimesEveryCall(t *testing.T) {
 		"redis claim ok=1", "redis cut ok=1", "redis erase ok=1", "redis load ok=2", "redis lookup ok=1",
 		"redis save canceled=1", "redis save error=1", "redis save ok=1", "redis settle ok=1",
 	}
-	if got := calls(t, registry); !slices.Equal(got, want) {
+	if got := timed(t, registry); !slices.Equal(got, want) {
 		t.Errorf("calls %q, want %q", got, want)
 	}
 }

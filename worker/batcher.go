@@ -21,14 +21,15 @@ type openData interface {
 //
 // A handler adds its entries, reads their answers from the waiter's channel, and withdraws the waiter to leave early.
 type batcher struct {
-	wechat openData
-	rates  rates           // nil = no app has a rate
-	tell   func(pauseNews) // called without mu; does not block
-	count  *metrics        // nil = nothing is counted
-	traced bool            // requests are told whose they are
-	begun  time.Time
-	runCtx context.Context // of every request; ends with close
-	cancel context.CancelFunc
+	wechat   openData
+	rates    rates           // nil = no app has a rate
+	activity activity        // called without mu
+	tell     func(pauseNews) // called without mu; does not block
+	count    *metrics        // nil = nothing is counted
+	traced   bool            // requests are told whose they are
+	begun    time.Time
+	runCtx   context.Context // of every request; ends with close
+	cancel   context.CancelFunc
 
 	mu      sync.Mutex
 	lanes   map[string]*lane   // by appid; guarded by mu, as is all within
@@ -68,7 +69,7 @@ type batch struct {
 func newBatcher(client openData, apps []App) *batcher {
 	ctx, cancel := context.WithCancel(context.Background())
 	b := &batcher{
-		wechat: client, tell: func(pauseNews) {}, runCtx: ctx, cancel: cancel, begun: time.Now(),
+		wechat: client, activity: untold{}, tell: func(pauseNews) {}, begun: time.Now(), runCtx: ctx, cancel: cancel,
 		lanes: make(map[string]*lane, len(apps)), local: make(map[*lane]struct{}),
 	}
 	for _, app := range apps {

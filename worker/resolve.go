@@ -38,6 +38,7 @@ type resolver struct {
 
 	endpoints map[string]*endpoint
 	outbox    *outbox // nil = nothing is delivered
+	activity  activity
 
 	metrics *metrics
 	traces  *tracing
@@ -145,6 +146,7 @@ func (r *resolution) save(ctx context.Context) error {
 	if err != nil {
 		return r.storeTrouble(err)
 	}
+	tellEnds(r.h.activity, r.unsaved)
 	r.unsaved = r.unsaved[:0]
 	r.h.metrics.ended(r.payload.AppID, r.ends)
 	r.ends = r.ends[:0]

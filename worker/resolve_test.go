@@ -34,7 +34,7 @@ func newResolverBed(t *testing.T, f *fakeWeChat) *resolverBed {
 	return &resolverBed{
 		resolver: &resolver{
 			apps: &directory{batcher: b}, lifetime: 5 * time.Minute, results: results, batcher: b, shares: &shares{},
-			log: slog.New(slog.DiscardHandler),
+			activity: untold{}, log: slog.New(slog.DiscardHandler),
 		},
 		wechat: f, results: results,
 	}

@@ -62,6 +62,7 @@ func (b *batcher) send(l *lane, openID string, entries []entry) (passed int) {
 func (b *batcher) exchange(l *lane, req wechat.Request) []wechat.Outcome {
 	outcomes, err := l.breaker.Execute(func() ([]wechat.Outcome, error) {
 		outcomes := b.wechat.GetOpenData(b.runCtx, l.app.Tokens, req)
+		tellSent(b.activity, l.app.AppID, outcomes)
 		return outcomes, noAnswer(outcomes)
 	})
 	if outcomes == nil { // the breaker is open: err is its own

@@ -56,7 +56,9 @@ type Parts struct {
 	Authorizers authorizers
 	// Deliveries is where Results leaves what is to be delivered; nil = nothing is.
 	Deliveries deliveries
-	Log        *slog.Logger
+	// Activity is told what is done; nil = nobody is. Run runs it.
+	Activity activity
+	Log      *slog.Logger
 
 	// Metrics is where the worker's are registered; nil = they are not. One worker of a process can be.
 	Metrics prometheus.Registerer
@@ -88,6 +90,7 @@ type Worker struct {
 	rescuer *rescuer
 	redact  *redactor
 	outbox  *outbox // nil = nothing is delivered
+	tells   activity
 	log     *slog.Logger
 	ready   chan struct{}
 
@@ -100,12 +103,16 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 		return nil, err
 	}
 	parts.Queue.AddHook(outageBrake{})
+	if parts.Activity == nil {
+		parts.Activity = untold{}
+	}
 	m := newMetrics(parts.Metrics, &cfg)
 	b := newBatcher(parts.WeChat, cfg.Apps)
-	b.rates, b.count, b.traced = parts.Rates, m, parts.Tracers != nil
+	b.rates, b.activity = parts.Rates, parts.Activity
+	b.count, b.traced = m, parts.Tracers != nil
 	traces := newTracing(parts.Tracers)
 	w := &Worker{
-		cfg: cfg, rdb: parts.Queue, batcher: b, log: parts.Log, ready: make(chan struct{}),
+		cfg: cfg, rdb: parts.Queue, batcher: b, tells: parts.Activity, log: parts.Log, ready: make(chan struct{}),
 		pauser:  newPauser(parts.Pauses, b, parts.Log),
 		rescuer: &rescuer{rdb: parts.Queue, queues: cfg.queues(), log: parts.Log, metrics: m},
 	}
@@ -125,7 +132,7 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 	mux.Handle(tasks.TypeResolve, &resolver{
 		apps:     &directory{batcher: b, authorizers: parts.Authorizers},
 		lifetime: cfg.Lifetime, results: parts.Results, batcher: b, shares: newShares(several, w.allSlots()),
-		endpoints: endpoints, outbox: w.outbox, log: parts.Log, metrics: m, traces: traces,
+		endpoints: endpoints, outbox: w.outbox, activity: parts.Activity, log: parts.Log, metrics: m, traces: traces,
 	})
 	if parts.Quotas != nil {
 		w.besides = append(w.besides, newQuotaWatch(cfg.Apps, parts.Quotas, parts.Leases, m, parts.Log).run)
@@ -187,6 +194,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	g.Go(func() error { w.rescuer.run(besides); return nil })
 	g.Go(func() error { w.pauser.run(besides); return nil })
 	g.Go(func() error { w.redact.run(besides); return nil })
+	g.Go(func() error { w.tells.Run(besides, w.log); return nil })
 	if w.outbox != nil {
 		g.Go(func() error { w.outbox.run(besides); return nil })
 	}

@@ -10,6 +10,7 @@ import (
 
 	"cloudidq/config"
 	"cloudidq/internal/httpapi"
+	"cloudidq/internal/monitoring"
 	"cloudidq/internal/secret"
 	"cloudidq/internal/wechat"
 	"cloudidq/internal/wechat/push"
@@ -23,8 +24,8 @@ func newAPI(s streams) *cobra.Command {
 		Use:   "api --config FILE",
 		Short: "Serve the HTTP API, until SIGTERM",
 		Long: "api takes cloudIDs, shows records and deliveries, erases, and takes what WeChat pushes to third-party platforms;\n" +
-			"/openapi.yaml describes it. It listens on api.listen, without api.keys on a loopback address only: TLS is a proxy's.\n" +
-			"Run as many as you like.",
+			"/openapi.yaml describes it. At / it shows how everything does, at /monitoring/ the queues. It listens on api.listen,\n" +
+			"without api.keys on a loopback address only: TLS is a proxy's. Run as many as you like.",
 		Example: "  cloudidq api --config cloudidq.yaml",
 		Args:    takes(cobra.NoArgs),
 	}
@@ -77,11 +78,16 @@ func runAPI(ctx context.Context, svc *service, cfg *config.Config) error {
 	}
 	producer := tasks.NewClient(rdb, tasks.Options{CommitLinger: linger, Tracers: svc.tel.Tracers})
 	defer producer.Close()
+	pages, err := monitoring.New(rdb)
+	if err != nil {
+		return err
+	}
 	server, err := httpapi.New(httpapi.Config{Listen: cfg.API.Listen, Keys: apiKeys(cfg)}, httpapi.Parts{
 		Producer: producer, Results: records, Deliveries: results.deliveries, Webhooks: newAPIWebhooks(rdb, results.deliveries, hooks),
 		Load: newQueueLoad(rdb, cfg.API.MaxPending, log), Requests: store.NewRequests(rdb), Serves: cfg.Serves,
 		Webhook:   func(name string) bool { _, found := cfg.Webhook(name); return found },
-		Platforms: platforms, Log: log, Metrics: httpapi.NewMetrics(svc.tel.Registry), Tracers: svc.tel.Tracers,
+		Platforms: platforms, Log: log, Status: newStatus(cfg, rdb, results.deliveries), Monitoring: pages,
+		Metrics: httpapi.NewMetrics(svc.tel.Registry), Tracers: svc.tel.Tracers,
 	})
 	if err != nil {
 		return err

@@ -31,13 +31,16 @@ func newDemo(s streams) *cobra.Command {
 	var (
 		faults string
 		asJSON bool
+		serve  bool
 	)
 	cmd := &cobra.Command{
 		Use:   "demo [flags]",
 		Short: "Run everything in this process against a simulated WeChat",
 		Long: "demo needs nothing installed. It starts an embedded Redis, a WeChat simulator with faults mixed in, and a\n" +
-			"worker; enqueues cloudIDs; and checks every record against what the simulator knows. Exit status 1 if one is wrong.",
-		Example: "  cloudidq demo\n  cloudidq demo --ids 5000 --users 2000 --faults busy=0.2,missing=0.05 --json",
+			"worker; enqueues cloudIDs; and checks every record against what the simulator knows. Exit status 1 if one is wrong.\n" +
+			"With --serve it stays up after that, until SIGINT: with an API, a status page and the pages of the queues, and with\n" +
+			"users who go on to tap for an hour.",
+		Example: "  cloudidq demo\n  cloudidq demo --ids 5000 --users 2000 --faults busy=0.2,missing=0.05 --json\n  cloudidq demo --serve",
 		Args:    takes(cobra.NoArgs),
 	}
 	flags := cmd.Flags()
@@ -47,11 +50,12 @@ func newDemo(s streams) *cobra.Command {
 	flags.DurationVar(&cfg.Latency, "latency", 20*time.Millisecond, "time every answer of the simulator takes")
 	flags.Uint64Var(&cfg.Seed, "seed", 1, "another run: other users, data and faults")
 	flags.BoolVar(&asJSON, "json", false, "print the report as one JSON object")
+	flags.BoolVar(&serve, "serve", false, "stay up, and print where to look")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := checkDemo(&cfg, faults); err != nil {
 			return err
 		}
-		return runDemo(cmd.Context(), s, cfg, asJSON)
+		return runDemo(cmd.Context(), s, cfg, asJSON, serve)
 	}
 	return cmd
 }
@@ -78,26 +82,53 @@ func checkDemo(cfg *demo.Config, faults string) error {
 	return nil
 }
 
-func runDemo(ctx context.Context, s streams, cfg demo.Config, asJSON bool) error {
+func runDemo(ctx context.Context, s streams, cfg demo.Config, asJSON, serve bool) error {
 	newLogger(io.Discard, config.Log{Level: "error"}) // go-redis would speak up at the end of the embedded Redis
 	cfg.Log = slog.New(slog.DiscardHandler)
 	bar := newBar(s.err, cfg.IDs)
 	cfg.Progress = bar.show
-	report, err := demo.Run(ctx, cfg)
-	bar.finish()
+	report := func(r demo.Report) error {
+		bar.finish()
+		return tellReport(s.out, cfg, r, asJSON)
+	}
+	if serve {
+		return demo.Serve(ctx, cfg, func(r demo.Report, at demo.Addresses) error {
+			if err := report(r); err != nil {
+				return err
+			}
+			tellAddresses(s.err, at)
+			return nil
+		})
+	}
+	r, err := demo.Run(ctx, cfg)
 	if err != nil {
+		bar.finish()
 		return err
 	}
+	return report(r)
+}
+
+// tellAddresses says where to look.
+func tellAddresses(out io.Writer, at demo.Addresses) {
+	fmt.Fprintf(out, "API        %s/openapi.yaml\n", at.API)
+	fmt.Fprintf(out, "status     %s/\n", at.API)
+	fmt.Fprintf(out, "dashboard  %s/monitoring/\n", at.API)
+	fmt.Fprintf(out, "metrics    %s\n", at.Metrics)
+	fmt.Fprintf(out, "Users go on to tap for an hour. Ctrl-C ends it all.\n")
+}
+
+func tellReport(out io.Writer, cfg demo.Config, r demo.Report, asJSON bool) error {
+	var err error
 	if asJSON {
-		err = json.NewEncoder(s.out).Encode(report)
+		err = json.NewEncoder(out).Encode(r)
 	} else {
-		err = printReport(s.out, cfg, report)
+		err = printReport(out, cfg, r)
 	}
 	if err != nil {
 		return err
 	}
-	if report.Wrong > 0 {
-		return fmt.Errorf("%d records differ from what the simulator knows", report.Wrong)
+	if r.Wrong > 0 {
+		return fmt.Errorf("%d records differ from what the simulator knows", r.Wrong)
 	}
 	return nil
 }

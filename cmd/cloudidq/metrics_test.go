@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -152,7 +153,7 @@ func TestMetrics_AreDocumented(t *testing.T) {
 	all["cloudidq_build_info"] = buildInfo(t)
 	var table strings.Builder
 	table.WriteString("| series | type | labels | meaning |\n| --- | --- | --- | --- |\n")
-	for _, name := range slices.Sorted(mapsKeys(all)) {
+	for _, name := range slices.Sorted(maps.Keys(all)) {
 		s := all[name]
 		fmt.Fprintf(&table, "| `%s` | %s | %s | %s |\n", s.name, s.kind, s.labels, s.help)
 	}
@@ -221,16 +222,6 @@ func buildInfo(t *testing.T) series {
 	}
 	t.Fatal("no series of ours")
 	return series{}
-}
-
-func mapsKeys(m map[string]series) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for name := range m {
-			if !yield(name) {
-				return
-			}
-		}
-	}
 }
 
 // A queue whose numbers asynq cannot tell takes no other with it, and is told of.

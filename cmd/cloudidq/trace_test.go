@@ -152,8 +152,8 @@ func fromPostToWebhook(t *testing.T, dsn string) {
 			t.Errorf("%s is not below the try", name)
 		}
 	}
-	if !c.service["cloudidq"] || len(c.service) != 1 {
-		t.Errorf("services %v", c.service)
+	if got := c.services(); !slices.Equal(got, []string{"cloudidq"}) {
+		t.Errorf("services %q", got)
 	}
 	// The log names the trace.
 	if said := worker.err.String(); !strings.Contains(said, `"trace_id":"`+client[3:35]+`","span_id":"`+process+`"`) {
@@ -225,11 +225,11 @@ func TestTelemetry_HoldsNothingPrivate(t *testing.T) {
 	s, c, r := traced(t, wechattest.Config{Seed: 43, Faults: wechattest.Faults{
 		"busy": 0.1, "missing": 0.05, "reset": 0.05, "foreign": 0.1, "invalid": 0.05, "poison": 0.02, "watermark": 0.05, "token": 0.02,
 	}}, "", "")
-	r.answer = func(n int, w http.ResponseWriter) {
+	r.answers(func(n int, w http.ResponseWriter) {
 		if n%3 == 1 {
 			http.Error(w, "planted-answer", http.StatusInternalServerError)
 		}
-	}
+	})
 	worker := s.worker(t)
 	twin := s.twin(t)
 	var taps []wechattest.Tap
@@ -288,6 +288,13 @@ func (s *site) enqueueTask(t *testing.T, payload string) {
 	if _, err := client.EnqueueContext(t.Context(), task, asynq.Queue(tasks.QueueEvents)); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// answers sets what is answered from here on.
+func (r *receiver) answers(answer func(int, http.ResponseWriter)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.answer = answer
 }
 
 // traceparents are the traces that the receiver was told, in order.

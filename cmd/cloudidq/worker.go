@@ -75,6 +75,7 @@ func runWorker(ctx context.Context, svc *service, cfg *config.Config) error {
 		WeChat:     access.client,
 		Pauses:     store.NewPauses(rdb),
 		Rates:      store.NewRates(rdb),
+		Activity:   store.NewActivity(rdb),
 		Log:        log,
 		Metrics:    svc.tel.Registry,
 		Tracers:    svc.tel.Tracers,

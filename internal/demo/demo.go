@@ -7,22 +7,15 @@ package demo
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"golang.org/x/sync/errgroup"
 
-	"cloudidq/internal/embedded"
-	"cloudidq/internal/secret"
-	"cloudidq/internal/wechat"
 	"cloudidq/internal/wechat/wechattest"
 	"cloudidq/store"
 	"cloudidq/tasks"
-	"cloudidq/worker"
 )
 
 // Config is what a run is made of.
@@ -34,79 +27,41 @@ type Config struct {
 	Seed     uint64
 	Log      *slog.Logger
 	Progress func(ended, accepted int) // called now and then; may be nil
+
+	several bool // apps, for [Serve]
 }
 
 const (
 	appID  = "wx0000000000000001"
 	queued = tasks.QueueEvents
+
+	maxInFlight = 64
 )
 
 // Run enqueues, resolves, checks and returns the report. It returns when everything it started has ended.
 func Run(ctx context.Context, cfg Config) (Report, error) {
-	mini, err := embedded.Start()
+	s, err := open(ctx, cfg)
 	if err != nil {
 		return Report{}, err
 	}
-	defer mini.Close()
-	sim, err := wechattest.New(wechattest.Config{
-		Seed: cfg.Seed, Users: cfg.Users, Latency: cfg.Latency, Faults: cfg.Faults,
+	defer s.close()
+	var report Report
+	err = s.run(ctx, func(ctx context.Context) error {
+		report, err = s.play(ctx)
+		return err
 	})
-	if err != nil {
-		return Report{}, err
-	}
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return Report{}, fmt.Errorf("listening for the simulator: %w", err)
-	}
-
-	stopped, stop := context.WithCancel(ctx)
-	defer stop()
-	var services errgroup.Group
-	services.Go(func() error { return sim.Serve(stopped, ln) })
-	services.Go(func() error { mini.Run(stopped); return nil })
-
-	rdb := redis.NewClient(&redis.Options{Addr: mini.Addr(), MaxRetries: -1, PoolSize: 128, DisableIdentity: true})
-	defer func() { _ = rdb.Close() }()
-	report, err := resolveAll(ctx, cfg, sim, rdb, "http://"+ln.Addr().String())
-	stop()
-	return report, errors.Join(err, services.Wait())
+	return report, err
 }
 
-// resolveAll runs a worker beside a producer until every cloudID has ended.
-func resolveAll(ctx context.Context, cfg Config, sim *wechattest.Simulator, rdb *redis.Client, url string) (Report, error) {
-	client, err := wechat.New(wechat.Config{BaseURL: url, Timeout: 5 * time.Second, MaxConns: maxInFlight})
-	if err != nil {
-		return Report{}, err
-	}
-	defer client.Close()
-	results := store.NewRedis(rdb, time.Hour)
-	w, err := worker.New(worker.Config{
-		Apps: []worker.App{{
-			AppID: appID, Tokens: client.StableToken(appID, secret.New("demo")),
-			BatchMax: 20, BatchLinger: 5 * time.Millisecond, MaxInFlight: maxInFlight,
-		}},
-		Lifetime:    wechattest.DefaultLifetime,
-		Shares:      map[string]int{tasks.QueueEvents: 6, tasks.QueueBackfill: 1},
-		Concurrency: 64, Fetchers: 2, ShutdownTimeout: 10 * time.Second,
-	}, worker.Parts{Queue: rdb, Results: results, WeChat: client, Pauses: store.NewPauses(rdb), Log: cfg.Log})
-	if err != nil {
-		return Report{}, err
-	}
-	working, stop := context.WithCancel(ctx)
-	defer stop()
-	var g errgroup.Group
-	g.Go(func() error { return w.Run(working) })
+// play plays the mini program's back end until every cloudID has ended, and reports.
+func (s *stage) play(ctx context.Context) (Report, error) {
 	begun := time.Now()
-	taps, records, err := produce(ctx, cfg, sim, rdb, results)
-	seconds := time.Since(begun).Seconds()
-	stop()
-	if err := errors.Join(err, g.Wait()); err != nil {
+	taps, records, err := produce(ctx, s.cfg, s.sim, s.rdb, s.results)
+	if err != nil {
 		return Report{}, err
 	}
-	return newReport(sim, taps, records, seconds), nil
+	return newReport(s.sim, taps, records, time.Since(begun).Seconds()), nil
 }
-
-const maxInFlight = 64
 
 // produce plays the mini program's back end: it enqueues what its users tapped and waits for the ends.
 func produce(

@@ -1,19 +1,28 @@
 package demo_test
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
 	"cloudidq/internal/demo"
+	"cloudidq/internal/status"
 	"cloudidq/internal/wechat/wechattest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestRun_EveryRecordIsTheTruth(t *testing.T) {
+	t.Parallel()
 	faults, err := wechattest.ParseFaults("busy=0.2,missing=0.05,reset=0.02,expired=0.02,foreign=0.02,poison=0.005,token=0.01,truncated=0.02")
 	if err != nil {
 		t.Fatal(err)
@@ -31,4 +40,91 @@ func TestRun_EveryRecordIsTheTruth(t *testing.T) {
 	if report.Failed == 0 || report.Expired == 0 || report.Retries == 0 {
 		t.Errorf("report = %+v, want failures, expiries and retries: the faults ask for them", report)
 	}
+}
+
+// A demo that stays up can be looked at while its users go on, and ends when it is told to.
+func TestServe_StaysUp(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	looked := make(chan error, 1)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- demo.Serve(ctx, demo.Config{
+			IDs: 100, Users: 50, Latency: time.Millisecond, Seed: 3, Log: slog.New(slog.DiscardHandler),
+		}, func(r demo.Report, at demo.Addresses) error {
+			if r.Wrong != 0 || r.Resolved != 100 {
+				t.Errorf("report = %+v", r)
+			}
+			go func() { looked <- look(ctx, at) }()
+			return nil
+		})
+	}()
+	select {
+	case err := <-looked:
+		if err != nil {
+			t.Error(err)
+		}
+	case err := <-ended:
+		t.Fatalf("Serve has ended: %v", err)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Errorf("Serve = %v, want nil after its context has ended", err)
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
+// look waits until the status tells of users of every app, and opens the pages.
+func look(ctx context.Context, at demo.Addresses) error {
+	origin := at.API
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for _, path := range []string{"/", "/monitoring/", "/monitoring/api/queues", "/openapi.yaml"} {
+		if _, err := get(ctx, origin+path); err != nil {
+			return err
+		}
+	}
+	counted, err := get(ctx, at.Metrics)
+	if err != nil {
+		return err
+	}
+	for _, series := range []string{"asynq_queue_size{", "cloudidq_cloudids_finished_total{", "cloudidq_wechat_requests_total{", "cloudidq_http_requests_total{"} {
+		if !strings.Contains(string(counted), series) {
+			return errors.New("no series " + series)
+		}
+	}
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		body, err := get(ctx, origin+"/v1/status")
+		if err != nil {
+			return err
+		}
+		var s status.Status
+		if err := json.Unmarshal(body, &s); err != nil {
+			return err
+		}
+		if s.Workers == 1 && len(s.Apps) == 3 && s.Total.Resolved > 100 && s.Apps[0].Resolved > 0 && s.Apps[1].Resolved > 0 {
+			return nil
+		}
+		<-tick.C
+	}
+}
+
+func get(ctx context.Context, url string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if resp.StatusCode != http.StatusOK {
+		err = errors.Join(err, fmt.Errorf("GET %s = %d %s", url, resp.StatusCode, body))
+	}
+	return body, err
 }

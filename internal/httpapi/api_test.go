@@ -17,8 +17,10 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"cloudidq/internal/httpapi"
+	"cloudidq/internal/monitoring"
 	"cloudidq/internal/redistest"
 	"cloudidq/internal/secret"
+	"cloudidq/internal/status"
 	"cloudidq/store"
 	"cloudidq/tasks"
 )
@@ -40,6 +42,7 @@ type bed struct {
 	deliveries *store.Deliveries
 	full       atomic.Bool
 	webhooks   *fakeWebhooks
+	backfills  []status.BackfillStatus
 }
 
 // High implements [httpapi.Load].
@@ -58,13 +61,24 @@ func (w *fakeWebhooks) Test(_ context.Context, name string) (store.Attempt, bool
 
 func newBed(t *testing.T, keys ...httpapi.Key) *bed {
 	t.Helper()
+	return newBedOf(t, []string{"wxA", "wxB"}, keys...)
+}
+
+// newBedOf is newBed with other apps on the status page.
+func newBedOf(t *testing.T, apps []string, keys ...httpapi.Key) *bed {
+	t.Helper()
 	b := &bed{T: t, redis: redistest.Start(t), log: &lockedBuffer{}, webhooks: &fakeWebhooks{}}
 	b.rdb = b.redis.Client(t)
 	b.results, b.deliveries = store.NewRedis(b.rdb, time.Hour), store.NewDeliveries(b.rdb)
 	producer := tasks.NewClient(b.rdb, tasks.Options{})
+	pages, err := monitoring.New(b.rdb)
+	if err != nil {
+		t.Fatal(err)
+	}
 	server, err := httpapi.New(httpapi.Config{Listen: "127.0.0.1:0", Keys: keys}, httpapi.Parts{
 		Producer: producer, Results: b.results, Deliveries: b.deliveries, Webhooks: b.webhooks, Load: b,
 		Requests: store.NewRequests(b.rdb), Log: slog.New(slog.NewTextHandler(b.log, nil)),
+		Status: b.status(apps), Monitoring: pages,
 		Serves:  func(appID string) bool { return appID == "wxA" || appID == "wxB" },
 		Webhook: func(name string) bool { return name == "orders" },
 	})
@@ -257,6 +271,7 @@ func TestResolve_BadInput(t *testing.T) {
 }
 
 func TestResolve_TheQueueIsFullOrAway(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	b.full.Store(true)
 	got := b.call("POST", "/v1/resolutions", `{"appid":"wxA","cloud_ids":["x"]}`)

@@ -19,7 +19,7 @@ const (
 	ScopeResolve Scope = "resolve" // hand in cloudIDs
 	ScopeRead    Scope = "read"    // see records and deliveries
 	ScopeErase   Scope = "erase"   // erase a person
-	ScopeAdmin   Scope = "admin"   // replay deliveries, test webhooks
+	ScopeAdmin   Scope = "admin"   // replay deliveries, test webhooks, change the queues by hand
 )
 
 // Scopes are all of them.
@@ -98,9 +98,16 @@ func (a *authenticator) wrap(next http.Handler) http.Handler {
 	})
 }
 
-// open are the paths that need no key: WeChat signs its pushes, and the description says nothing of anybody.
+// open are the paths that need no key: WeChat signs its pushes, and the description says nothing of anybody, nor do the
+// style sheet and the script of the status page.
 func open(path string) bool {
-	return strings.HasPrefix(path, "/v1/wechat/components/") || path == "/openapi.yaml" || path == "/openapi.json"
+	return strings.HasPrefix(path, "/v1/wechat/components/") || path == "/openapi.yaml" || path == "/openapi.json" ||
+		strings.HasPrefix(path, "/status/")
+}
+
+// browsed are the paths that people look at. Their browsers ask for a key, if they are told to.
+func browsed(path string) bool {
+	return path == "/" || path == "/monitoring" || strings.HasPrefix(path, "/monitoring/")
 }
 
 func (a *authenticator) authenticate(r *http.Request) (*Key, *problem) {
@@ -117,6 +124,11 @@ func (a *authenticator) authenticate(r *http.Request) (*Key, *problem) {
 	}
 	if given {
 		a.failed.count(address)
+	}
+	if browsed(r.URL.Path) {
+		p := newProblem(http.StatusUnauthorized, "a key is needed: any user name, and the key as the password")
+		p.header = http.Header{"Www-Authenticate": {`Basic realm="cloudidq", charset="UTF-8"`}}
+		return nil, p
 	}
 	p := newProblem(http.StatusUnauthorized, "a key is needed: Authorization: Bearer KEY")
 	p.header = http.Header{"Www-Authenticate": {`Bearer realm="cloudidq"`}}

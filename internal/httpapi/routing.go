@@ -43,6 +43,16 @@ func (u *unrouted) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
+// sameOrigin refuses what a page of another origin lets a browser send: browsers add the key of a person who has typed it
+// in once, wherever a request comes from. Who is no browser says nothing of origins and is let through.
+func sameOrigin(next http.Handler) http.Handler {
+	guard := http.NewCrossOriginProtection()
+	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		refuse(w, http.StatusForbidden, "this was sent by a page of another origin")
+	}))
+	return guard.Handler(next)
+}
+
 // recoverPanics answers 500 where a handler panics. The value is not logged: it may hold what was submitted.
 func recoverPanics(log *slog.Logger, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

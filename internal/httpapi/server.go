@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/net/netutil"
 
+	"cloudidq/internal/status"
 	"cloudidq/store"
 )
 
@@ -37,9 +38,13 @@ type Parts struct {
 	Serves, Webhook func(name string) bool
 
 	Platforms map[string]Platform // third-party platforms, by the component's appid
-	Log       *slog.Logger
-	Metrics   *Metrics             // nil = nothing is counted
-	Tracers   trace.TracerProvider // nil = nothing is traced
+
+	Status     *status.Collector // for /v1/status and the page at /; nil = there is neither
+	Monitoring Monitoring        // nil = there is no /monitoring/
+
+	Log     *slog.Logger
+	Metrics *Metrics             // nil = nothing is counted
+	Tracers trace.TracerProvider // nil = nothing is traced
 }
 
 // Server serves the API. Make one with New, run it once.
@@ -85,15 +90,20 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	(&deliveries{parts.Deliveries, parts.Webhooks}).register(api)
 	describe(mux, api)
 	mux.Handle("POST /v1/wechat/components/{appid}/events", &events{platforms: parts.Platforms, log: parts.Log})
+	s := &Server{cfg: cfg, log: parts.Log, ready: make(chan struct{})}
+	if parts.Status != nil {
+		(&overview{parts.Status, status.NewPage(), parts.Monitoring != nil}).register(mux, api)
+	}
+	if parts.Monitoring != nil {
+		mux.Handle("/monitoring/", s.serveMonitoring(parts.Monitoring))
+	}
 	auth := &authenticator{keys: cfg.Keys, failed: newLimiter()}
 	observe := &observer{mux: mux, metrics: parts.Metrics, log: parts.Log}
 	if parts.Tracers != nil {
 		observe.tracer = parts.Tracers.Tracer("cloudidq/internal/httpapi")
 	}
-	return &Server{
-		cfg: cfg, log: parts.Log, ready: make(chan struct{}),
-		inner: observe.wrap(recoverPanics(parts.Log, auth.wrap(problemsOf(mux)))),
-	}, nil
+	s.inner = observe.wrap(recoverPanics(parts.Log, sameOrigin(auth.wrap(problemsOf(mux)))))
+	return s, nil
 }
 
 // ServeHTTP implements [http.Handler], for tests and for whoever brings a server of his own.

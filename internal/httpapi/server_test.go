@@ -23,7 +23,11 @@ import (
 	"cloudidq/internal/wechat/push"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// go-redis looks once a second whether a server that was away is back, and so notices up to a second late that its client
+// is closed.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
+}
 
 // platform does what the test says and notes what reaches it.
 type platform struct {

@@ -1,0 +1,210 @@
+package httpapi_test
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"cloudidq/internal/httpapi"
+	"cloudidq/internal/secret"
+	"cloudidq/tasks"
+)
+
+// enqueue puts a task into the queue whose cloudID was obtained some time ago, and returns its id.
+func enqueue(t *testing.T, rdb redis.UniversalClient, appID string, age time.Duration, options ...asynq.Option) string {
+	t.Helper()
+	task, err := tasks.NewResolveTask(tasks.ResolvePayload{
+		AppID: appID, AcceptedAt: time.Now(), Webhook: "orders",
+		Items: []tasks.Item{{CloudID: "73_planted_cloudid", OpenID: "oplanted_openid", ObtainedAt: time.Now().Add(-age), Reference: "planted reference"}},
+	}, tasks.QueueEvents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := asynq.NewClientFromRedisClient(rdb).EnqueueContext(t.Context(), task, options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.ID
+}
+
+// queueBed is a queue with a task in every state: the one that is active is so until the test ends.
+type queueBed struct {
+	*bed
+	retry, archived string      // ids
+	handled         chan string // ids of the tasks that work has done
+}
+
+// newQueueBed runs a worker until every state is there.
+func newQueueBed(t *testing.T) *queueBed {
+	t.Helper()
+	b := &queueBed{bed: newBed(t, withResolver()...), handled: make(chan string, 100)}
+	b.retry = enqueue(t, b.rdb, "wxRetry", time.Minute)
+	b.archived = enqueue(t, b.rdb, "wxArchived", time.Minute)
+	completed := enqueue(t, b.rdb, "wxCompleted", time.Minute, asynq.Retention(time.Hour))
+	active, release := enqueue(t, b.rdb, "wxActive", time.Minute), make(chan struct{})
+	begun := make(chan string, 4)
+	server := asynq.NewServerFromRedisClient(b.rdb, asynq.Config{
+		Concurrency: 4, Queues: map[string]int{tasks.QueueEvents: 1}, LogLevel: asynq.FatalLevel,
+		TaskCheckInterval: 10 * time.Millisecond, ShutdownTimeout: time.Millisecond,
+		RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return time.Hour },
+	})
+	if err := server.Start(asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
+		id, _ := asynq.GetTaskID(ctx)
+		defer func() { begun <- id }()
+		switch id {
+		case b.retry:
+			return errors.New("open cloudIDs: 1; a foreign worker says oplanted_1A2b3C4d5E6f7G8h9I0j")
+		case b.archived:
+			return fmt.Errorf("no cloudID brought data of 73_planted_cloudid1: %w", asynq.SkipRetry)
+		case completed:
+			_, err := task.ResultWriter().Write([]byte(`{"phoneNumber":"planted number"}`))
+			return err
+		case active:
+			begun <- id
+			<-release
+		}
+		return nil
+	})); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { close(release); server.Shutdown() })
+	for range 4 {
+		<-begun
+	}
+	server.Stop()
+	enqueue(t, b.rdb, "wxPending", 2*time.Minute)
+	enqueue(t, b.rdb, "wxScheduled", time.Minute, asynq.ProcessIn(time.Hour))
+	return b
+}
+
+// state is that of a task, or empty if it is gone.
+func (b *queueBed) state(id string) string {
+	info, err := asynq.NewInspectorFromRedisClient(b.rdb).GetTaskInfo(tasks.QueueEvents, id)
+	if err != nil {
+		return ""
+	}
+	return info.State.String()
+}
+
+// No route of asynqmon's shows anything of what a task holds.
+func TestMonitoring_ShowsNoPayload(t *testing.T) {
+	b := newQueueBed(t)
+	routes := []string{"queues", "queues/events", "queue_stats", "servers", "scheduler_entries", "redis_info", "queues/events/groups"}
+	for _, state := range []string{"active", "pending", "scheduled", "retry", "archived", "completed"} {
+		routes = append(routes, "queues/events/"+state+"_tasks")
+	}
+	for _, id := range []string{b.retry, b.archived} {
+		routes = append(routes, "queues/events/tasks/"+id)
+	}
+	var all strings.Builder
+	for _, route := range routes {
+		got := b.call("GET", "/monitoring/api/"+route, "", basic(reader)...)
+		if got.status != 200 || got.header.Get("Content-Type") != "application/json" || got.header.Get("Cache-Control") != "no-store" {
+			t.Errorf("%s = %d %v %s", route, got.status, got.header, got.body)
+		}
+		if at := strings.Index(got.body, "planted"); at >= 0 {
+			t.Errorf("%s shows …%s…", route, got.body[max(0, at-100):min(len(got.body), at+50)])
+		}
+		all.WriteString(got.body)
+	}
+	// What may be seen is there.
+	for _, want := range []string{
+		`{\"appid\":\"wxRetry\",\"cloudids\":1,\"webhook\":\"orders\",\"redacted\":true}`, `wxActive`, `wxPending`, `wxScheduled`, `wxCompleted`, `wxArchived`,
+		"a foreign worker says [redacted]", "redacted, 32 bytes", b.retry,
+	} {
+		if !strings.Contains(all.String(), want) {
+			t.Errorf("%q is not shown", want)
+		}
+	}
+}
+
+// Only an administrator changes something, and the log says who did.
+func TestMonitoring_Changes(t *testing.T) {
+	b := newQueueBed(t)
+	change := "/monitoring/api/queues/events/retry_tasks/" + b.retry + ":run"
+	for _, key := range []string{reader, resolveOnly, shopA} {
+		wantProblem(t, b.call("POST", change, "", basic(key)...), 403)
+	}
+	wantProblem(t, b.call("POST", change, ""), 401)
+	if got := b.state(b.retry); got != "retry" {
+		t.Fatalf("the task is %s", got)
+	}
+	if strings.Contains(b.log.String(), "by hand") {
+		t.Errorf("log = %s", b.log)
+	}
+	if got := b.call("POST", change, "", basic(admin)...); got.status != 204 || b.state(b.retry) != "pending" {
+		t.Errorf("run = %d %s, the task is %s", got.status, got.body, b.state(b.retry))
+	}
+	if got := b.call("POST", "/monitoring/api/queues/events:pause", "", basic(admin)...); got.status != 204 {
+		t.Errorf("pause = %d %s", got.status, got.body)
+	}
+	if got := b.call("DELETE", "/monitoring/api/queues/events/archived_tasks/"+b.archived, "", basic(admin)...); got.status/100 != 2 || b.state(b.archived) != "" {
+		t.Errorf("delete = %d %s", got.status, got.body)
+	}
+	for _, want := range []string{`queue=events action=retry_tasks:run key=admin`, `queue=events action=:pause key=admin`, `queue=events action=archived_tasks:DELETE key=admin`} {
+		if !strings.Contains(b.log.String(), want) {
+			t.Errorf("log = %s, want %s", b.log, want)
+		}
+	}
+	if strings.Contains(b.log.String(), b.retry) {
+		t.Error("the log names the task")
+	}
+}
+
+// A key of some apps sees nothing of the queues of all.
+func TestMonitoring_KeyOfOneApp(t *testing.T) {
+	b := newQueueBed(t)
+	for _, path := range []string{"/monitoring/", "/monitoring/api/queues", "/monitoring/api/queues/events/retry_tasks", "/monitoring/static/js/x.js"} {
+		wantProblem(t, b.call("GET", path, "", basic(shopA)...), 403)
+	}
+}
+
+func TestMonitoring_Headers(t *testing.T) {
+	b := newBed(t)
+	got := b.call("GET", "/monitoring/queues/events/tasks?status=retry", "")
+	policy := got.header.Get("Content-Security-Policy")
+	if got.status != 200 || strings.Contains(got.body, "googleapis") || !strings.Contains(got.body, "/monitoring/static/js/") {
+		t.Errorf("page = %d %s", got.status, got.body)
+	}
+	if !strings.Contains(policy, "default-src 'none'") || strings.Contains(policy, "unsafe-eval") || strings.Count(policy, "'sha256-") != 2 ||
+		strings.Contains(strings.Split(policy, "style-src")[0], "unsafe-inline") {
+		t.Errorf("policy = %s", policy)
+	}
+	if got := b.call("GET", "/monitoring", ""); got.status != 200 { // after a redirect
+		t.Errorf("/monitoring = %d", got.status)
+	}
+}
+
+// A page of another origin gets a browser, which has the key, to change nothing.
+func TestCrossOrigin_Refused(t *testing.T) {
+	b := newBed(t, allKeys()...)
+	for _, header := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"}, {"Origin", "null"}} {
+		for _, tc := range [][2]string{
+			{"POST", "/monitoring/api/queues/events:pause"}, {"DELETE", "/monitoring/api/queues/events"},
+			{"POST", "/v1/deliveries/msg_1/replay"}, {"DELETE", "/v1/subjects/wxA/o1"},
+		} {
+			wantProblem(t, b.call(tc[0], tc[1], "", append(basic(admin), header...)...), 403)
+		}
+	}
+	if got := b.call("DELETE", "/v1/subjects/wxA/o1", "", append(basic(admin), "Sec-Fetch-Site", "same-origin")...); got.status != 200 {
+		t.Errorf("of the same origin = %d %s", got.status, got.body)
+	}
+}
+
+const resolveOnly = "key-that-may-only-resolve"
+
+// withResolver are allKeys and one that may see nothing.
+func withResolver() []httpapi.Key {
+	return append(allKeys(), httpapi.NewKey("resolver", secret.New(resolveOnly), []httpapi.Scope{httpapi.ScopeResolve}, nil))
+}
+
+func basic(key string) []string {
+	return []string{"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte("anybody:"+key))}
+}

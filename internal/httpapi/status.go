@@ -1,0 +1,147 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"cloudidq/internal/status"
+)
+
+// overview is the status of everything, as JSON and as a page.
+type overview struct {
+	collector  *status.Collector
+	page       *status.Page
+	monitoring bool // there is a /monitoring/
+}
+
+const (
+	statusApps    = 50
+	maxStatusApps = status.ManyApps
+)
+
+type statusInput struct {
+	AppID string `query:"appid" maxLength:"64" doc:"only this app"`
+	Limit int    `query:"limit" minimum:"0" doc:"apps that are listed: 50 unless said; 500 at most"`
+}
+
+type statusOutput struct {
+	CacheControl string `header:"Cache-Control"`
+	Body         *status.Status
+}
+
+func (h *overview) register(mux *http.ServeMux, api huma.API) {
+	op := operation("status", http.MethodGet, "/v1/status",
+		"What ended and how fast, what waits, what is paused, where results do not arrive", ScopeRead, http.StatusOK, 422, 503)
+	op.Description += " A key of some apps is told of these only. Nothing in it is of a person."
+	huma.Register(api, op, h.json)
+	mux.HandleFunc("GET /{$}", h.html)
+	files := http.StripPrefix("/status/", http.FileServerFS(status.Files()))
+	mux.HandleFunc("GET /status/{file}", func(w http.ResponseWriter, r *http.Request) {
+		secure(w.Header(), filesPolicy)
+		w.Header().Set("Cache-Control", "public, max-age=86400") // the page asks for another version by another address
+		files.ServeHTTP(w, r)
+	})
+}
+
+func (h *overview) json(ctx context.Context, in *statusInput) (*statusOutput, error) {
+	viewer, err := h.viewer(ctx, in.AppID)
+	if err != nil {
+		return nil, err
+	}
+	viewer.Limit = statusApps
+	if in.Limit > 0 {
+		viewer.Limit = min(in.Limit, maxStatusApps)
+	}
+	s, err := h.collector.For(ctx, viewer)
+	if err != nil {
+		return nil, storeAway()
+	}
+	return &statusOutput{"no-store", s}, nil
+}
+
+// viewer is what the caller may see.
+func (h *overview) viewer(ctx context.Context, appID string) (status.Viewer, error) {
+	key := caller(ctx)
+	if appID != "" || !key.has(ScopeRead) {
+		if err := permit(ctx, ScopeRead, appID); err != nil {
+			return status.Viewer{}, err
+		}
+	}
+	return status.Viewer{Apps: key.apps, AppID: appID}, nil
+}
+
+// The page loads its own files and asks its own address; nothing else, and nobody frames it.
+const (
+	pagePolicy  = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+	filesPolicy = "default-src 'none'; frame-ancestors 'none'"
+)
+
+// secure sets what every page of ours has.
+func secure(h http.Header, policy string) {
+	h.Set("Content-Security-Policy", policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+}
+
+// languageCookie remembers the language that was chosen.
+const languageCookie = "cloudidq-lang"
+
+// html answers with the page, and with one that says so when Redis is away.
+func (h *overview) html(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	viewer, err := h.viewer(r.Context(), q.Get("appid"))
+	if err != nil {
+		write(w, problemOf(err))
+		return
+	}
+	viewer.Limit = status.FewApps
+	if n, err := strconv.Atoi(q.Get("limit")); err == nil {
+		viewer.Limit = min(max(status.FewApps, n), status.ManyApps)
+	}
+	view := status.View{Viewer: viewer, Monitoring: h.monitoring && monitors(caller(r.Context()))}
+	chosen := q.Get("lang")
+	if chosen == "" {
+		if cookie, err := r.Cookie(languageCookie); err == nil {
+			chosen = cookie.Value
+		}
+	}
+	view.Language = status.Language(chosen, r.Header.Get("Accept-Language"))
+	code := http.StatusOK
+	s, err := h.collector.For(r.Context(), viewer)
+	if err != nil {
+		code = http.StatusServiceUnavailable
+	}
+	text, err := h.page.HTML(s, view)
+	if err != nil {
+		refuse(w, http.StatusInternalServerError, "")
+		return
+	}
+	if q.Get("lang") != "" {
+		http.SetCookie(w, &http.Cookie{
+			Name: languageCookie, Value: view.Language.String(), Path: "/", MaxAge: 365 * 24 * 60 * 60,
+			HttpOnly: true, SameSite: http.SameSiteLaxMode,
+		})
+	}
+	secure(w.Header(), pagePolicy)
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Vary", "Accept-Language, Cookie, Authorization")
+	if code == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "5")
+	}
+	w.WriteHeader(code)
+	_, _ = w.Write(text)
+}
+
+// problemOf is err as a problem.
+func problemOf(err error) *problem {
+	if p, ok := err.(*problem); ok { //nolint:errorlint // permit returns it bare
+		return p
+	}
+	return newProblem(http.StatusInternalServerError, "")
+}

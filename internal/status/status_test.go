@@ -1,0 +1,213 @@
+package status_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/text/language"
+	"pgregory.net/rapid"
+
+	"cloudidq/internal/status"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+// world is what the sources say.
+type world struct {
+	window    store.Window
+	pauses    []store.Pause
+	endpoints map[string]store.EndpointState
+	backlogs  []store.Backlog
+	queues    []tasks.Snapshot
+	err       error
+	asked     atomic.Int64
+}
+
+func (w *world) Read(context.Context, time.Time) (store.Window, error) {
+	w.asked.Add(1)
+	return w.window, w.err
+}
+func (w *world) List(context.Context) ([]store.Pause, error) { return w.pauses, nil }
+func (w *world) Endpoint(_ context.Context, name string) (store.EndpointState, error) {
+	return w.endpoints[name], nil
+}
+func (w *world) Backlogs(context.Context, int) ([]store.Backlog, bool, error) {
+	return w.backlogs, false, nil
+}
+
+// fine is a world in which nothing is wrong.
+func fine() *world {
+	return &world{window: store.Window{Workers: 1, Apps: map[string]*store.Series{"wxA": lately(100, 0, 0)}}}
+}
+
+// lately is a series whose ends are of the last step.
+func lately(resolved, failed, expired int64) *store.Series {
+	s := &store.Series{Resolved: make([]int64, store.SeriesPoints), Failed: make([]int64, store.SeriesPoints), Expired: make([]int64, store.SeriesPoints)}
+	last := store.SeriesPoints - 1
+	s.Resolved[last], s.Failed[last], s.Expired[last] = resolved, failed, expired
+	s.Total = store.Tally{Resolved: resolved, Failed: failed, Expired: expired}
+	s.Lately = s.Total
+	return s
+}
+
+func (w *world) collector() *status.Collector {
+	return status.New(
+		status.Config{Apps: []string{"wxA"}, Webhooks: []status.Webhook{{Name: "orders", Apps: []string{"wxA"}}}, Lifetime: 5 * time.Minute},
+		status.Sources{
+			Activity: w, Pauses: w, Deliveries: w, Explain: func(int) (string, string) { return "text", "remedy" },
+			Queues: func(context.Context) ([]tasks.Snapshot, error) { return w.queues, nil },
+		})
+}
+
+func (w *world) status(t *testing.T, v status.Viewer) *status.Status {
+	t.Helper()
+	s, err := w.collector().For(t.Context(), v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestAlerts(t *testing.T) {
+	waits := func(age time.Duration) []tasks.Snapshot {
+		return []tasks.Snapshot{{Queue: tasks.QueueEvents, Waiting: []tasks.Waiting{{AppID: "wxA", Since: time.Now().Add(-age)}}}}
+	}
+	for name, tc := range map[string]struct {
+		change func(w *world)
+		want   []status.Alert
+	}{
+		"Fine":         {func(*world) {}, []status.Alert{}},
+		"NoWorker":     {func(w *world) { w.window.Workers = 0 }, []status.Alert{{Code: status.NoWorker, Condition: status.Trouble}}},
+		"WaitsShort":   {func(w *world) { w.queues = waits(2 * time.Minute) }, []status.Alert{}},
+		"WaitsLong":    {func(w *world) { w.queues = waits(3 * time.Minute) }, []status.Alert{{Code: status.OldCloudIDs, Condition: status.Attention}}},
+		"WaitsTooLong": {func(w *world) { w.queues = waits(6 * time.Minute) }, []status.Alert{{Code: status.OldCloudIDs, Condition: status.Trouble}}},
+		"FewLost":      {func(w *world) { w.window.Apps["wxA"] = lately(81, 10, 9) }, []status.Alert{}},
+		"ManyLost":     {func(w *world) { w.window.Apps["wxA"] = lately(75, 10, 15) }, []status.Alert{{Code: status.ManyLost, Condition: status.Attention, Count: 25}}},
+		"MostLost":     {func(w *world) { w.window.Apps["wxA"] = lately(0, 10, 15) }, []status.Alert{{Code: status.ManyLost, Condition: status.Trouble, Count: 100}}},
+		"OneOfOneLost": {func(w *world) { w.window.Apps["wxA"] = lately(0, 1, 0) }, []status.Alert{}},
+		"AllAtOnce": {
+			func(w *world) {
+				w.window.Workers, w.pauses = 0, []store.Pause{{AppID: "wxA", Reason: "odd"}}
+				w.endpoints = map[string]store.EndpointState{"orders": {FirstFailure: store.At(time.Now())}}
+			},
+			[]status.Alert{
+				{Code: status.NoWorker, Condition: status.Trouble}, {Code: status.AppsPaused, Condition: status.Attention, Count: 1},
+				{Code: status.WebhooksFailing, Condition: status.Attention, Count: 1},
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := fine()
+			tc.change(w)
+			s := w.status(t, status.Viewer{Limit: 10})
+			if diff := cmp.Diff(tc.want, s.Alerts); diff != "" {
+				t.Errorf("alerts (-want +got):\n%s", diff)
+			}
+			want := status.OK
+			if len(tc.want) > 0 {
+				want = tc.want[0].Condition
+			}
+			if s.Condition != want {
+				t.Errorf("condition = %s, want %s", s.Condition, want)
+			}
+			for _, tag := range status.Languages { // whatever is the matter, the page can say it
+				if _, err := status.NewPage().HTML(s, status.View{Language: tag}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+// However many look, the sources are asked once a second.
+func TestCollector_AsksOnce(t *testing.T) {
+	w := fine()
+	c := w.collector()
+	for range 50 {
+		if _, err := c.For(t.Context(), status.Viewer{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := w.asked.Load(); n > 2 {
+		t.Errorf("50 looks have asked %d times", n)
+	}
+}
+
+// An error is not remembered, and what was seen before it is not shown as if it were new.
+func TestCollector_Error(t *testing.T) {
+	w := fine()
+	w.err = errors.New("away")
+	c := w.collector()
+	if _, err := c.For(t.Context(), status.Viewer{}); err == nil {
+		t.Error("For without its sources succeeded")
+	}
+	w.err = nil
+	if _, err := c.For(t.Context(), status.Viewer{}); err != nil {
+		t.Errorf("For after that = %v", err)
+	}
+}
+
+// Thousands of merchants: the busiest are listed, all are counted.
+func TestFor_ManyApps(t *testing.T) {
+	w := fine()
+	for i := range 3000 {
+		w.window.Apps["wx"+string(rune('0'+i%10))+strings.Repeat("m", i%7)+time.Duration(i).String()] = lately(int64(i), 0, 0)
+	}
+	s := w.status(t, status.Viewer{Limit: 20})
+	if len(s.Apps) != 20 || s.LeftOut != 3001-20 || s.Apps[0].Resolved != 2999 || s.Apps[19].Resolved != 2980 || s.Total.Resolved != 2999*3000/2+100 {
+		t.Errorf("%d apps from %d on, %d left out, %d in all", len(s.Apps), s.Apps[0].Resolved, s.LeftOut, s.Total.Resolved)
+	}
+	html, err := status.NewPage().HTML(s, status.View{Viewer: status.Viewer{Limit: 20}, Language: language.English})
+	if err != nil || len(html) > 100_000 || !strings.Contains(string(html), "2,981 more apps") {
+		t.Errorf("the page has %d bytes, %v", len(html), err)
+	}
+}
+
+func TestSpan(t *testing.T) {
+	for _, tc := range []struct {
+		d      time.Duration
+		en, zh string
+	}{
+		{-time.Second, "0 s", "0 秒"}, {0, "0 ms", "0 毫秒"}, {999 * time.Millisecond, "999 ms", "999 毫秒"}, {1540 * time.Millisecond, "1.5 s", "1.5 秒"},
+		{42 * time.Second, "42 s", "42 秒"}, {5 * time.Minute, "5 min", "5 分"}, {252 * time.Second, "4 min 12 s", "4 分 12 秒"},
+		{90 * time.Minute, "1 h 30 min", "1 小时 30 分"}, {49 * time.Hour, "2 d 1 h", "2 天 1 小时"},
+	} {
+		if en, zh := status.Span(language.English, tc.d), status.Span(language.SimplifiedChinese, tc.d); en != tc.en || zh != tc.zh {
+			t.Errorf("%v = %q, %q, want %q, %q", tc.d, en, zh, tc.en, tc.zh)
+		}
+	}
+}
+
+func TestNumbers(t *testing.T) {
+	for got, want := range map[string]string{
+		status.Share(1, 0): "–", status.Share(0, 9): "0.0 %", status.Share(1, 9999): "< 0.1 %", status.Share(9999, 10000): "99.9 %",
+		status.Share(7, 7): "100 %", status.Count(0): "0", status.Count(999): "999", status.Count(1234567): "1,234,567", status.Count(-1234): "-1,234",
+		status.Decimal(0.456): "0.46", status.Decimal(12.34): "12.3", status.Decimal(1234.5): "1,235",
+	} {
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+// A sparkline stays within its box, whatever it shows.
+func TestSpark_StaysInItsBox(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		points := rapid.SliceOfN(rapid.Int64Range(0, 1<<40), store.SeriesPoints, store.SeriesPoints).Draw(t, "points")
+		for _, place := range strings.FieldsFunc(strings.TrimSuffix(status.Spark(points), "V20Z"), func(r rune) bool { return r == 'M' || r == 'L' }) {
+			var x, y int
+			if n, err := fmt.Sscanf(place, "%d %d", &x, &y); n != 2 || err != nil || x < 0 || x > 118 || y < 0 || y > 20 {
+				t.Fatalf("%q is out of the box", place)
+			}
+		}
+	})
+	if got := status.Spark(make([]int64, store.SeriesPoints)); got != "M0 20L0 20L118 20V20Z" {
+		t.Errorf("nothing = %q, want a line on the ground", got)
+	}
+}

@@ -1,0 +1,203 @@
+package status
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"cloudidq/store"
+)
+
+// Viewer is for whom a Status is made.
+type Viewer struct {
+	// Apps are the only apps that the caller may see; empty = all.
+	Apps []string
+	// AppID is the only one that is asked for; empty = all that may be seen.
+	AppID string
+	// Limit is how many apps are listed.
+	Limit int
+}
+
+// sees reports whether an app is shown.
+func (v *Viewer) sees(appID string) bool {
+	return (v.AppID == "" || v.AppID == appID) && (len(v.Apps) == 0 || slices.Contains(v.Apps, appID))
+}
+
+// whole reports whether what belongs to no app is shown.
+func (v *Viewer) whole() bool { return len(v.Apps) == 0 && v.AppID == "" }
+
+// For returns how things stand, as far as v may see it. An error means that Redis does not answer.
+func (c *Collector) For(ctx context.Context, v Viewer) (*Status, error) {
+	seen, err := c.look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &Status{
+		At: store.At(seen.at), Workers: seen.window.Workers, More: seen.more,
+		Lifetime: c.cfg.Lifetime.Milliseconds(), Window: store.ActivityWindow.Milliseconds(), Step: store.SeriesStep.Milliseconds(),
+		Pauses: c.pauses(seen, &v), Webhooks: c.webhooks(seen, &v), Queues: []QueueStatus{}, Backfills: []BackfillStatus{},
+	}
+	c.addApps(s, seen, &v)
+	if v.whole() {
+		for _, q := range seen.queues {
+			s.Queues = append(s.Queues, QueueStatus{q.Queue, q.Pending, q.Active, q.Retry + q.Scheduled, q.Archived})
+		}
+	}
+	for _, b := range seen.backfills {
+		if v.sees(b.AppID) {
+			s.Backfills = append(s.Backfills, b)
+		}
+	}
+	s.judge()
+	return s, nil
+}
+
+func (c *Collector) pauses(seen *seen, v *Viewer) []PauseStatus {
+	pauses := []PauseStatus{}
+	for _, p := range seen.pauses {
+		if !v.sees(p.AppID) {
+			continue
+		}
+		text, remedy := c.sources.Explain(p.Code)
+		reason, state := p.Reason, "paused"
+		if reason != "rate" && reason != "quota" {
+			reason = "app" // as worker/pause.go has it
+		}
+		if !p.Until.After(seen.at) {
+			state = "probing"
+		}
+		pauses = append(pauses, PauseStatus{
+			AppID: p.AppID, State: state, Reason: reason, ErrCode: p.Code, Text: text, Remedy: remedy,
+			Times: p.Times, Since: p.Since, Until: p.Until,
+		})
+	}
+	return pauses
+}
+
+// addApps lists the apps and adds them up.
+func (c *Collector) addApps(s *Status, seen *seen, v *Viewer) {
+	by := make(map[string]*AppStatus)
+	app := func(appID string) *AppStatus {
+		if by[appID] == nil {
+			by[appID] = &AppStatus{AppID: appID, Series: newSeries()}
+		}
+		return by[appID]
+	}
+	for _, appID := range c.cfg.Apps {
+		if v.sees(appID) {
+			app(appID)
+		}
+	}
+	total := store.Series{Resolved: make([]int64, store.SeriesPoints), Failed: make([]int64, store.SeriesPoints), Expired: make([]int64, store.SeriesPoints)}
+	for appID, series := range seen.window.Apps {
+		if v.sees(appID) {
+			app(appID).fill(series)
+			addSeries(&total, series)
+		}
+	}
+	s.Total.fill(&total)
+	for _, p := range s.Pauses {
+		app(p.AppID).Paused = true
+	}
+	for _, q := range seen.queues {
+		for _, w := range q.Waiting {
+			if !v.sees(w.AppID) {
+				continue
+			}
+			age := max(1, seen.at.Sub(w.Since).Milliseconds())
+			a := app(w.AppID)
+			a.Oldest, s.Total.Oldest = max(a.Oldest, age), max(s.Total.Oldest, age)
+		}
+	}
+	all := make([]*AppStatus, 0, len(by))
+	for _, a := range by {
+		all = append(all, a)
+	}
+	slices.SortFunc(all, func(a, b *AppStatus) int {
+		if a.Paused != b.Paused {
+			return cmp.Compare(rank(b.Paused), rank(a.Paused))
+		}
+		return cmp.Or(cmp.Compare(b.Ended(), a.Ended()), cmp.Compare(b.Oldest, a.Oldest), cmp.Compare(a.AppID, b.AppID))
+	})
+	n := min(v.Limit, len(all))
+	s.Apps, s.LeftOut = make([]AppStatus, n), len(all)-n
+	for i := range s.Apps {
+		s.Apps[i] = *all[i]
+	}
+}
+
+func rank(paused bool) int {
+	if paused {
+		return 1
+	}
+	return 0
+}
+
+func newSeries() EndSeries {
+	return EndSeries{make([]int64, store.SeriesPoints), make([]int64, store.SeriesPoints), make([]int64, store.SeriesPoints)}
+}
+
+// fill takes over what was done.
+func (a *AppStatus) fill(s *store.Series) {
+	t := &s.Total
+	a.Resolved, a.Failed, a.Expired, a.Requests, a.Sent = t.Resolved, t.Failed, t.Expired, t.Requests, t.Sent
+	a.PerSecond = round(float64(s.Lately.Ended())/time.Minute.Seconds(), 100)
+	if ended := t.Ended(); ended > 0 && t.Requests > 0 {
+		a.PerCloudID = round(float64(t.Requests)/float64(ended), 1000)
+	}
+	a.P50, a.P99 = quantile(t.Took, 0.5), quantile(t.Took, 0.99)
+	a.Series = EndSeries{s.Resolved, s.Failed, s.Expired}
+}
+
+// round cuts x to the digits that scale has zeros, since more would be noise.
+func round(x float64, scale int64) float64 {
+	return float64(int64(x*float64(scale)+0.5)) / float64(scale)
+}
+
+// quantile is in milliseconds; 0 if there is none.
+func quantile(took store.Latencies, q float64) float64 {
+	d, _ := took.Quantile(q)
+	return round(float64(d.Microseconds())/1000, 10)
+}
+
+func addSeries(sum, s *store.Series) {
+	sum.Total.Add(&s.Total)
+	sum.Lately.Add(&s.Lately)
+	for i := range s.Resolved {
+		sum.Resolved[i] += s.Resolved[i]
+		sum.Failed[i] += s.Failed[i]
+		sum.Expired[i] += s.Expired[i]
+	}
+}
+
+// webhooks are the endpoints. A caller of some apps sees those that these go to.
+func (c *Collector) webhooks(seen *seen, v *Viewer) []WebhookStatus {
+	hooks := []WebhookStatus{}
+	for _, hook := range c.cfg.Webhooks {
+		shown := v.whole() || slices.ContainsFunc(hook.Apps, v.sees)
+		at := webhookAt(hook.Name, seen.endpoints[hook.Name])
+		for _, b := range seen.backlogs {
+			if b.Endpoint != hook.Name || !v.sees(b.AppID) {
+				continue
+			}
+			shown = true
+			at.Pending, at.Held, at.Exhausted = at.Pending+b.Pending, at.Held+b.Held, at.Exhausted+b.Exhausted
+		}
+		if shown {
+			hooks = append(hooks, at)
+		}
+	}
+	return hooks
+}
+
+func webhookAt(name string, state store.EndpointState) WebhookStatus {
+	switch {
+	case !state.Disabled.IsZero():
+		return WebhookStatus{Name: name, State: "disabled", Reason: state.Reason, Since: state.Disabled}
+	case !state.FirstFailure.IsZero():
+		return WebhookStatus{Name: name, State: "failing", Since: state.FirstFailure}
+	default:
+		return WebhookStatus{Name: name, State: "ok"}
+	}
+}

@@ -1,0 +1,261 @@
+package store_test
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"cloudidq/internal/redistest"
+	"cloudidq/store"
+)
+
+// clock is one that a test moves, at the beginning of a slot.
+type clock struct{ at time.Time }
+
+func newClock() *clock { return &clock{time.Now().Truncate(time.Minute).Add(10 * time.Minute)} }
+
+func (c *clock) now() time.Time       { return c.at }
+func (c *clock) pass(d time.Duration) { c.at = c.at.Add(d) }
+
+func activityOf(t *testing.T, srv *redistest.Server, c *clock) *store.Activity {
+	t.Helper()
+	a := store.NewActivity(srv.Client(t))
+	a.SetClock(c.now)
+	return a
+}
+
+func flush(t *testing.T, all ...*store.Activity) {
+	t.Helper()
+	for _, a := range all {
+		if err := a.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func read(t *testing.T, r *store.Recent, c *clock) store.Window {
+	t.Helper()
+	w, err := r.Read(t.Context(), c.now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func TestActivity_ProcessesAddUp(t *testing.T) {
+	srv, c := redistest.Start(t), newClock()
+	one, two := activityOf(t, srv, c), activityOf(t, srv, c)
+	recent := store.NewRecent(srv.Client(t))
+	for range 3 {
+		one.Ended("wxA", store.Resolved, 100*time.Millisecond)
+	}
+	one.Ended("wxA", store.Pending, time.Hour) // is no end
+	one.Sent("wxA", 1, 5)
+	two.Ended("wxA", store.Failed, time.Second)
+	two.Ended("wxB", store.Expired, 5*time.Minute)
+	two.Sent("wxA", 2, 2)
+	flush(t, one, two)
+	one.Ended("wxA", store.Resolved, 100*time.Millisecond)
+	flush(t, one, two, one) // the same again, and more of the same slot
+	if w := read(t, recent, c); len(w.Apps) != 0 || w.Workers != 2 {
+		t.Errorf("of an open slot: %d apps and %d workers, want 0 and 2", len(w.Apps), w.Workers)
+	}
+	c.pass(store.ActivitySlot + 2*time.Second)
+	w := read(t, recent, c)
+	a, b := w.Apps["wxA"], w.Apps["wxB"]
+	if a == nil || b == nil || len(w.Apps) != 2 {
+		t.Fatalf("apps = %v", w.Apps)
+	}
+	took := a.Total.Took
+	a.Total.Took = nil
+	if diff := cmp.Diff(store.Tally{Resolved: 4, Failed: 1, Requests: 3, Sent: 7}, a.Total); diff != "" {
+		t.Errorf("tally (-want +got):\n%s", diff)
+	}
+	if p50, ok := took.Quantile(0.5); !ok || p50 < 80*time.Millisecond || p50 > 120*time.Millisecond {
+		t.Errorf("median = %v, want some 100 ms", p50)
+	}
+	if b.Total.Expired != 1 || b.Total.Ended() != 1 || a.Lately.Resolved != 4 {
+		t.Errorf("wxB = %+v, lately wxA = %+v", b.Total, a.Lately)
+	}
+	last := store.SeriesPoints - 1
+	if a.Resolved[last] != 4 || a.Failed[last] != 1 || b.Expired[last] != 1 || len(a.Resolved) != store.SeriesPoints {
+		t.Errorf("series = %v %v %v", a.Resolved, a.Failed, b.Expired)
+	}
+}
+
+// What was done moves through the window and leaves it, whether or not anybody looked meanwhile.
+func TestRecent_TheWindowMoves(t *testing.T) {
+	srv, c := redistest.Start(t), newClock()
+	a := activityOf(t, srv, c)
+	often := store.NewRecent(srv.Client(t))
+	ended := func(r *store.Recent) (total, lately int64) {
+		if s := read(t, r, c).Apps["wxA"]; s != nil {
+			return s.Total.Resolved, s.Lately.Resolved
+		}
+		return 0, 0
+	}
+	for minute := range 20 {
+		for range minute + 1 {
+			a.Ended("wxA", store.Resolved, time.Second)
+		}
+		flush(t, a)
+		c.pass(10 * time.Second)
+		if total, lately := ended(often); lately != int64(minute+1) || total != int64(sum(max(0, minute-14), minute)) {
+			t.Fatalf("in minute %d: %d in all and %d lately, want %d and %d", minute, total, lately, sum(max(0, minute-14), minute), minute+1)
+		}
+		if seldom := store.NewRecent(srv.Client(t)); cmp.Diff(read(t, often, c), read(t, seldom, c)) != "" {
+			t.Fatalf("in minute %d one who looks for the first time sees something else", minute)
+		}
+		c.pass(50 * time.Second)
+	}
+	c.pass(store.ActivityWindow)
+	if w := read(t, often, c); len(w.Apps) != 0 || w.Workers != 0 {
+		t.Errorf("after a quarter of an hour: %v, %d workers", w.Apps, w.Workers)
+	}
+}
+
+// sum is 1 + from … 1 + to.
+func sum(from, to int) (n int) {
+	for i := from; i <= to; i++ {
+		n += i + 1
+	}
+	return n
+}
+
+// A look costs the slots of the last seconds, however many there are.
+func TestRecent_ReadsWhatIsNew(t *testing.T) {
+	srv, c := redistest.Start(t), newClock()
+	rdb := srv.Client(t)
+	recent := store.NewRecent(rdb)
+	read(t, recent, c)
+	before := calls(t, srv, "hgetall")
+	read(t, recent, c)
+	if n := calls(t, srv, "hgetall") - before; n < 1 || n > 8 {
+		t.Errorf("a second look reads %d slots, want those of the last seconds", n)
+	}
+}
+
+// However busy a process is, a write is two commands for each slot; and nothing stays for good.
+func TestActivity_AWriteIsAHandfulOfCommands(t *testing.T) {
+	srv, c := redistest.Start(t), newClock()
+	a := activityOf(t, srv, c)
+	flush(t, a)
+	sets, expires := calls(t, srv, "hset"), calls(t, srv, "pexpire")
+	for i := range 3000 {
+		a.Ended(strings.Repeat("w", i%300), store.Resolved, time.Duration(i)*time.Millisecond)
+	}
+	flush(t, a)
+	if s, e := calls(t, srv, "hset")-sets, calls(t, srv, "pexpire")-expires; s != 1 || e != 1 {
+		t.Errorf("3000 ends of 300 apps took %d HSET and %d PEXPIRE, want one of each", s, e)
+	}
+	rdb := srv.Client(t)
+	for _, key := range rdb.Keys(t.Context(), "*").Val() {
+		if ttl := rdb.TTL(t.Context(), key).Val(); ttl <= 0 || ttl > 20*time.Minute {
+			t.Errorf("%s lives for %v", key, ttl)
+		}
+	}
+}
+
+// calls is how often Redis has run a command.
+func calls(t *testing.T, srv *redistest.Server, command string) int64 {
+	t.Helper()
+	info, err := srv.Client(t).Info(t.Context(), "commandstats").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(info) {
+		if stats, ok := strings.CutPrefix(line, "cmdstat_"+command+":calls="); ok {
+			var n int64
+			number, _, _ := strings.Cut(stats, ",")
+			if err := json.Unmarshal([]byte(number), &n); err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	return 0
+}
+
+// What was counted while Redis was away is told when it is back; a process that ends tells what it has.
+func TestActivity_RedisAway_NothingIsLost(t *testing.T) {
+	srv, c := redistest.Start(t), newClock()
+	a := activityOf(t, srv, c)
+	a.Ended("wxA", store.Resolved, time.Second)
+	srv.Kill()
+	if err := a.Flush(t.Context()); err == nil {
+		t.Fatal("a write without Redis succeeded")
+	}
+	c.pass(30 * time.Second)
+	a.Ended("wxA", store.Failed, time.Second)
+	srv.Restart()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	a.Run(ctx, slog.New(slog.DiscardHandler)) // writes once more and returns
+	c.pass(10 * time.Second)
+	s := read(t, store.NewRecent(srv.Client(t)), c).Apps["wxA"]
+	if s == nil || s.Total.Resolved != 1 || s.Total.Failed != 1 {
+		t.Fatalf("told = %+v, want both ends", s)
+	}
+	if at := slices.Index(s.Resolved, 1); at < 0 || slices.Index(s.Failed, 1) <= at {
+		t.Errorf("series = %v %v, want the one before the other", s.Resolved, s.Failed)
+	}
+}
+
+// A foreign value is not taken for activity, and does not hide that of others.
+func TestRecent_ForeignValues(t *testing.T) {
+	srv, c := redistest.Start(t), newClock()
+	a := activityOf(t, srv, c)
+	a.Ended("wxA", store.Resolved, time.Second)
+	flush(t, a)
+	rdb := srv.Client(t)
+	key := rdb.Keys(t.Context(), "cloudidq:activity:*").Val()[0]
+	long := "[" + strings.Repeat("1,", 500) + "1]"
+	for i, text := range []string{"", "[]", "null", `{"wxA":7}`, `{"wxB":{"r":"x"}}`, `{"wxC":{"l":` + long + `}}`} {
+		if err := rdb.HSet(t.Context(), key, string(rune('a'+i)), text).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.pass(10 * time.Second)
+	if s := read(t, store.NewRecent(rdb), c).Apps["wxA"]; s == nil || s.Total.Resolved != 1 {
+		t.Errorf("wxA = %+v", s)
+	}
+}
+
+// A quantile is right within the step of the bounds, also when counts of several processes were added.
+func TestLatencies_Quantile(t *testing.T) {
+	if _, ok := (store.Latencies{}).Quantile(0.5); ok {
+		t.Error("there is a median of nothing")
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		took := rapid.SliceOfN(rapid.Int64Range(2, 300_000), 1, 200).Draw(t, "milliseconds")
+		q := rapid.SampledFrom([]float64{0.5, 0.9, 0.99, 1}).Draw(t, "q")
+		var tallies [2]store.Tally
+		for i, ms := range took {
+			tallies[i%2].Took.Count(time.Duration(ms) * time.Millisecond)
+		}
+		tallies[0].Add(&tallies[1])
+		got, ok := tallies[0].Took.Quantile(q)
+		slices.Sort(took)
+		want := time.Duration(took[min(len(took)-1, int(q*float64(len(took))))]) * time.Millisecond
+		lower := time.Duration(took[max(0, int(q*float64(len(took)))-1)]) * time.Millisecond
+		if !ok || float64(got) > 1.42*float64(want) || 1.42*float64(got) < float64(lower) {
+			t.Fatalf("Quantile(%v) = %v, %v, want between %v and %v or near", q, got, ok, lower, want)
+		}
+	})
+}
+
+func BenchmarkActivity(b *testing.B) {
+	a := store.NewActivity(nil)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			a.Ended("wx0000000000000001", store.Resolved, 120*time.Millisecond)
+		}
+	})
+}

@@ -1,0 +1,153 @@
+package tasks_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"cloudidq/internal/redistest"
+	"cloudidq/tasks"
+)
+
+// put enqueues one task whose cloudIDs were obtained so long ago.
+func put(t *testing.T, rdb redis.UniversalClient, queue, appID string, ages []time.Duration, options ...asynq.Option) {
+	t.Helper()
+	p := tasks.ResolvePayload{AppID: appID, AcceptedAt: time.Now()}
+	for i, age := range ages {
+		p.Items = append(p.Items, tasks.Item{CloudID: fmt.Sprintf("73_%d", i), ObtainedAt: time.Now().Add(-age)})
+	}
+	task, err := tasks.NewResolveTask(p, queue)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := asynq.NewClientFromRedisClient(rdb).EnqueueContext(t.Context(), task, options...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// look takes a snapshot and turns moments into ages in whole seconds.
+func look(t *testing.T, rdb redis.UniversalClient, queue string) (tasks.Snapshot, map[string]int) {
+	t.Helper()
+	s, err := tasks.Look(t.Context(), rdb, queue, 5*time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ages := make(map[string]int)
+	for _, w := range s.Waiting {
+		ages[w.AppID] = int(time.Since(w.Since).Seconds())
+	}
+	return s, ages
+}
+
+// The keys and messages are asynq's own: the asynq of go.mod writes them here, a worker's included.
+func TestLook_EveryState(t *testing.T) {
+	rdb := redistest.Start(t).Client(t)
+	if s, _ := look(t, rdb, tasks.QueueEvents); !cmp.Equal(s, tasks.Snapshot{Queue: tasks.QueueEvents}) {
+		t.Errorf("a queue that is not there = %+v", s)
+	}
+	put(t, rdb, tasks.QueueEvents, "wxRetry", []time.Duration{40 * time.Second})
+	put(t, rdb, tasks.QueueEvents, "wxGone", []time.Duration{50 * time.Second})
+	put(t, rdb, tasks.QueueEvents, "wxActive", []time.Duration{30 * time.Second, 35 * time.Second})
+	handled, done := make(chan string, 3), make(chan struct{})
+	server := asynq.NewServerFromRedisClient(rdb, asynq.Config{
+		Concurrency: 3, Queues: map[string]int{tasks.QueueEvents: 1}, LogLevel: asynq.FatalLevel, TaskCheckInterval: 10 * time.Millisecond,
+		RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return time.Hour },
+	})
+	if err := server.Start(asynq.HandlerFunc(func(_ context.Context, task *asynq.Task) error {
+		p, err := tasks.ParseResolve(task.Payload())
+		if err != nil {
+			return err
+		}
+		handled <- p.AppID
+		switch p.AppID {
+		case "wxRetry":
+			return errors.New("later")
+		case "wxGone":
+			return asynq.SkipRetry
+		}
+		<-done
+		return nil
+	})); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		<-handled
+	}
+	server.Stop() // fetches no more
+	put(t, rdb, tasks.QueueEvents, "wxA", []time.Duration{time.Second, 20 * time.Second, 3 * time.Second})
+	put(t, rdb, tasks.QueueEvents, "wxA", []time.Duration{10 * time.Second})
+	put(t, rdb, tasks.QueueEvents, "wxLater", []time.Duration{2 * time.Second}, asynq.ProcessIn(time.Hour))
+
+	var s tasks.Snapshot
+	var ages map[string]int
+	for until := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) { // for the ends to be written
+		if s, ages = look(t, rdb, tasks.QueueEvents); s.Active == 1 || time.Now().After(until) {
+			break
+		}
+	}
+	want := tasks.Snapshot{Queue: tasks.QueueEvents, Pending: 2, Active: 1, Scheduled: 1, Retry: 1, Archived: 1}
+	if diff := cmp.Diff(want, s, cmpopts.IgnoreFields(tasks.Snapshot{}, "Waiting")); diff != "" {
+		t.Errorf("snapshot (-want +got):\n%s", diff)
+	}
+	wantAges := map[string]int{"wxA": 20, "wxRetry": 40, "wxActive": 35, "wxLater": 2}
+	for app, age := range wantAges {
+		if ages[app] < age || ages[app] > age+10 {
+			t.Errorf("the oldest of %s is %d s old, want %d", app, ages[app], age)
+		}
+	}
+	if len(ages) != len(wantAges) {
+		t.Errorf("seen = %v, want no archived task among them", ages)
+	}
+	close(done)
+	server.Shutdown()
+}
+
+// A task names what has ended in it, too; where nothing else is in it, it has not been looked after.
+func TestLook_EndedOnesDoNotCount(t *testing.T) {
+	rdb := redistest.Start(t).Client(t)
+	put(t, rdb, tasks.QueueBackfill, "wxMixed", []time.Duration{time.Hour, 2 * time.Minute, time.Second})
+	put(t, rdb, tasks.QueueBackfill, "wxStuck", []time.Duration{time.Hour, 10 * time.Minute})
+	if _, ages := look(t, rdb, tasks.QueueBackfill); ages["wxMixed"]/60 != 2 || ages["wxStuck"]/60 != 10 {
+		t.Errorf("ages = %v, want 2 and 10 minutes", ages)
+	}
+}
+
+// A long queue costs no more than a short one.
+func TestLook_NeverWalks(t *testing.T) {
+	rdb := redistest.Start(t).Client(t)
+	put(t, rdb, tasks.QueueEvents, "wxOldest", []time.Duration{time.Minute})
+	for i := range 100 {
+		put(t, rdb, tasks.QueueEvents, fmt.Sprintf("wx%d", i), []time.Duration{time.Second})
+	}
+	s, ages := look(t, rdb, tasks.QueueEvents)
+	if s.Pending != 101 || len(s.Waiting) != 8 || ages["wxOldest"] < 60 {
+		t.Errorf("%d pending, %d looked at, oldest %d s, want 101, 8 and 60", s.Pending, len(s.Waiting), ages["wxOldest"])
+	}
+}
+
+// Foreign tasks and messages are counted and not read.
+func TestLook_ForeignTasks(t *testing.T) {
+	rdb := redistest.Start(t).Client(t)
+	client := asynq.NewClientFromRedisClient(rdb)
+	if _, err := client.Enqueue(asynq.NewTask("foreign", []byte("planted")), asynq.Queue(tasks.QueueEvents), asynq.TaskID("t1")); err != nil {
+		t.Fatal(err)
+	}
+	for i, message := range []string{"", "\xff", "\x12", "\x12\xff\x01", "\x0a\x01x"} {
+		if err := rdb.LPush(t.Context(), "asynq:{events}:pending", fmt.Sprint(i)).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if err := rdb.HSet(t.Context(), "asynq:{events}:t:"+fmt.Sprint(i), "msg", message).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s, _ := look(t, rdb, tasks.QueueEvents); s.Pending != 6 || len(s.Waiting) != 0 {
+		t.Errorf("snapshot = %+v", s)
+	}
+}

@@ -1,0 +1,74 @@
+package worker
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"cloudidq/internal/wechat"
+	"cloudidq/store"
+)
+
+// notedActivity writes down what it is told.
+type notedActivity struct {
+	untold
+	mu   sync.Mutex
+	told []string
+}
+
+func (n *notedActivity) note(format string, args ...any) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.told = append(n.told, strings.ReplaceAll(fmt.Sprintf(format, args...), testApp, "wx1"))
+}
+
+func (n *notedActivity) Ended(appID string, status store.Status, took time.Duration) {
+	n.note("%s %s after %s", appID, status, took.Truncate(time.Minute))
+}
+
+func (n *notedActivity) Sent(appID string, requests, cloudIDs int) {
+	n.note("%s sent %d in %d", appID, cloudIDs, requests)
+}
+
+func TestTry_TellsItsEndsOnce(t *testing.T) {
+	f := &fakeWeChat{answer: func(req wechat.Request) *wechat.Error {
+		switch req.Items[0].CloudID {
+		case "73_001":
+			return &wechat.Error{Class: wechat.ClassItem, Code: -601007, Message: "no"}
+		case "73_002":
+			return &wechat.Error{Class: wechat.ClassRetry, Code: -1, Message: "busy"}
+		}
+		return nil
+	}}
+	b, noted := newResolverBed(t, f), &notedActivity{}
+	b.activity, b.batcher.activity = noted, noted
+	p := payloadOf(3, time.Now().Add(-2*time.Minute))
+	_ = b.try(t, "task-1", p) // has one open
+	want := []string{
+		"wx1 failed after 2m0s", "wx1 resolved after 2m0s", "wx1 sent 1 in 1", "wx1 sent 1 in 1", "wx1 sent 1 in 1",
+	}
+	slices.Sort(noted.told)
+	if !slices.Equal(noted.told, want) {
+		t.Errorf("told = %q, want %q", noted.told, want)
+	}
+	f.answer, noted.told = nil, nil
+	if err := b.try(t, "task-1", p); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"wx1 sent 1 in 1", "wx1 resolved after 2m0s"}; !slices.Equal(noted.told, want) {
+		t.Errorf("told of the second try = %q, want %q", noted.told, want)
+	}
+}
+
+// A call that repeats what is open counts its requests, not those of each cloudID.
+func TestTellSent_CountsRequests(t *testing.T) {
+	noted := &notedActivity{}
+	tellSent(noted, "wx1", []wechat.Outcome{{Attempts: 1}, {Attempts: 3}, {Attempts: 0}})
+	tellSent(noted, "wx1", []wechat.Outcome{{Attempts: 0}}) // nothing was sent
+	if want := []string{"wx1 sent 4 in 3"}; !slices.Equal(noted.told, want) {
+		t.Errorf("told = %q, want %q", noted.told, want)
+	}
+}
