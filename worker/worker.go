@@ -54,7 +54,9 @@ type Parts struct {
 	Authorizers authorizers
 	// Deliveries is where Results leaves what is to be delivered; nil = nothing is.
 	Deliveries deliveries
-	Log        *slog.Logger
+	// Backfills counts the ends of backfills; nil = nobody counts.
+	Backfills backfills
+	Log       *slog.Logger
 }
 
 // Config are the settings of a Worker.
@@ -109,7 +111,7 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 	mux.Handle(tasks.TypeResolve, &resolver{
 		apps:     &directory{batcher: b, authorizers: parts.Authorizers},
 		lifetime: cfg.Lifetime, results: parts.Results, batcher: b, shares: newShares(several, w.allSlots()),
-		endpoints: endpoints, outbox: w.outbox, log: parts.Log,
+		endpoints: endpoints, outbox: w.outbox, bulk: newBulk(parts.Backfills), log: parts.Log,
 	})
 	w.handler = mux
 	return w, nil
