@@ -75,7 +75,7 @@ func runAPI(ctx context.Context, s streams, cfg *config.Config) error {
 	defer producer.Close()
 	server, err := httpapi.New(httpapi.Config{Listen: cfg.API.Listen, Keys: apiKeys(cfg)}, httpapi.Parts{
 		Producer: producer, Results: results, Deliveries: results.deliveries, Webhooks: newAPIWebhooks(rdb, results.deliveries, hooks),
-		Load: newQueueLoad(rdb, cfg.API.MaxPending, log), Requests: store.NewRequests(rdb), Serves: cfg.Serves,
+		Backfills: results.backfills, Load: newQueueLoad(rdb, cfg.API.MaxPending, log), Requests: store.NewRequests(rdb), Serves: cfg.Serves,
 		Webhook:   func(name string) bool { _, found := cfg.Webhook(name); return found },
 		Platforms: platforms, Log: log,
 	})

@@ -63,7 +63,7 @@ func TestNDJSON(t *testing.T) {
 // Every bad line says why, in words that repeat nothing of it.
 func TestNDJSON_BadLines(t *testing.T) {
 	for name, tc := range map[string]struct{ line, reason string }{
-		"NotJSON":       {`planted`, "is not JSON, from byte 1 on"},
+		"NotJSON":       {`planted`, "is not JSON, near byte 1"},
 		"BreaksOff":     {`{"cloud_id":"planted"`, "is not JSON: it breaks off"},
 		"BreaksOffText": {`{"cloud_id":"planted`, "is not JSON: it breaks off"},
 		"Array":         {`["planted"]`, "is not a JSON object"},
@@ -80,7 +80,7 @@ func TestNDJSON_BadLines(t *testing.T) {
 		"Twice":         {`{"cloud_id":"planted","cloud_id":"planted"}`, "has cloud_id twice"},
 		"TwiceNull":     {`{"cloud_id":"x","openid":null,"openid":"planted"}`, "has openid twice"},
 		"Behind":        {`{"cloud_id":"x"}{"cloud_id":"planted"}`, "has something behind the JSON object"},
-		"Comma":         {`{"cloud_id":"x",}`, "is not JSON, from byte 16 on"},
+		"Comma":         {`{"cloud_id":"x",}`, "is not JSON, near byte 16"},
 		"NotUTF8":       {"{\"cloud_id\":\"planted\xff\"}", "is not UTF-8"},
 		"UTF16":         {"\xff\xfe{\x00}\x00", "is not UTF-8"},
 		"Damaged":       {"{\"cloud_id\":\"planted\ufffd\"}", "cloud_id has a character that was lost on its way (U+FFFD)"},

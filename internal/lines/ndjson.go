@@ -139,7 +139,7 @@ func member(it *tasks.Item, dec *json.Decoder, seen *uint) (reason string) {
 // notJSON says where a text stops to be JSON, without quoting from it.
 func notJSON(err error) string {
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-		return fmt.Sprintf("is not JSON, from byte %d on", syntax.Offset)
+		return fmt.Sprintf("is not JSON, near byte %d", syntax.Offset)
 	}
 	return "is not JSON: it breaks off"
 }
