@@ -23,14 +23,17 @@ end
 
 -- What has been counted while the chunks were not in yet counts now.
 local layout = string.match(begun, '([%d,]*)$')
-local i = number('chunks')
+local i, sums = number('chunks'), {0, 0, 0}
 for _ in string.gmatch(layout, '%d+') do
   local key = chunkKey(i)
   call('HSET', key, 'in', 1)
-  for _, what in ipairs({'resolved', 'failed', 'expired'}) do
-    call('HINCRBY', row, what, tonumber(call('HGET', key, what) or 0))
+  for j, ends in ipairs(call('HMGET', key, 'resolved', 'failed', 'expired')) do
+    sums[j] = sums[j] + tonumber(ends or 0)
   end
   i = i + 1
+end
+for j, what in ipairs({'resolved', 'failed', 'expired'}) do
+  call('HINCRBY', row, what, sums[j])
 end
 call('HSET', row, 'lines', to, 'digest', digest, 'chunks', i)
 call('HDEL', row, 'begun')
