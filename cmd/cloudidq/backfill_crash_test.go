@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"encoding/csv"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -244,7 +246,7 @@ func TestBackfill_WorkerKilled(t *testing.T) {
 	if now.Failed == 0 || status != exitFailed || !strings.HasSuffix(p.err.String(), fmt.Sprintf("cloudidq: not resolved: %d of %d\n", n-now.Resolved, n)) {
 		t.Errorf("exit %d, %d failed: %s", status, now.Failed, p.err.String())
 	}
-	if !strings.Contains(p.out.String(), fmt.Sprintf("│ resolved │  %d │", now.Resolved)) {
+	if !sumsUp(p.out.String(), now.Resolved) {
 		t.Errorf("the summary is\n%s", p.out.String())
 	}
 	written, err := os.ReadFile(out)
@@ -297,4 +299,42 @@ func TestBackfill_SIGTERM(t *testing.T) {
 	if diff := cmp.Diff([]string{"line 1", "line 2"}, queuedLines(t, s.redis.Client(t))); diff != "" {
 		t.Errorf("lines that are queued (-want +got):\n%s", diff)
 	}
+}
+
+// All is well: exit 0, the records as CSV, to stdout or to a file that was there before.
+func TestBackfill_Waits(t *testing.T) {
+	t.Parallel()
+	const n = 150
+	s := newSite(t, wechattest.Config{Seed: 35})
+	twin := s.twin(t)
+	var text strings.Builder
+	text.WriteString("cloud_id,openid\r\n")
+	for i := range n {
+		tap := twin.CloudID(appA, i, 0, time.Now())
+		fmt.Fprintf(&text, "%s,%s\r\n", tap.CloudID, tap.OpenID)
+	}
+	path, out := writeFile(t, "taps.csv", text.String()), writeFile(t, "results.csv", "of the day before")
+	s.worker(t)
+	p := s.start(t, "backfill", "--config", s.config, "--appid", appA, "--out", out, path)
+	if status := p.status(t); status != exitDone || !sumsUp(p.out.String(), n) {
+		t.Errorf("exit %d: %s%s", status, p.out.String(), p.err.String())
+	}
+	written, err := os.Open(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = written.Close() }()
+	if rows, err := csv.NewReader(written).ReadAll(); err != nil || len(rows) != n+1 || rows[n][3] != "resolved" {
+		t.Errorf("%d rows, %v", len(rows), err)
+	}
+	id := idOf(p.err.String())
+	p = s.start(t, "backfill", "--config", s.config, "--appid", appA, "--resume", id, "--out", "-", path)
+	if status := p.status(t); status != exitDone || strings.Count(p.out.String(), `"status":"resolved"`) != n || !sumsUp(p.err.String(), n) {
+		t.Errorf("exit %d: %s", status, p.err.String())
+	}
+}
+
+// sumsUp reports whether a summary says that so many are resolved.
+func sumsUp(table string, resolved int) bool {
+	return regexp.MustCompile(fmt.Sprintf(`│ resolved │ +%d │`, resolved)).MatchString(table)
 }
