@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 )
@@ -105,7 +106,7 @@ func (c *Client) ResolveAll(ctx context.Context, req Request) (Receipt, error) {
 	for receipt.Enqueued < len(req.Items) {
 		chunk := p
 		chunk.Items = nextChunk(p.Items[receipt.Enqueued:])
-		if err := c.write(ctx, chunk, queue); err != nil {
+		if err := c.write(ctx, chunk, queue, uuid.NewString()); err != nil {
 			return receipt, fmt.Errorf("enqueuing %d cloudIDs, %d are in: %w", len(p.Items), receipt.Enqueued, err)
 		}
 		receipt.Enqueued += len(chunk.Items)
@@ -190,16 +191,16 @@ func nextChunk(items []Item) []Item {
 	return items
 }
 
-// write puts one task into Redis.
-func (c *Client) write(ctx context.Context, p ResolvePayload, queue string) error {
-	task, err := NewResolveTask(p, queue)
+// write puts one task into Redis, under an id that is the caller's alone.
+func (c *Client) write(ctx context.Context, p ResolvePayload, queue, id string) error {
+	task, err := newResolveTask(p, queue, id)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, enqueueTimeout)
 	defer cancel()
 	_, err = c.queue.EnqueueContext(ctx, task)
-	// go-redis repeats a command whose answer was lost. The id is ours alone, so a conflict means that the first write
+	// go-redis repeats a command whose answer was lost. The id is ours alone, so a conflict means that an earlier write
 	// has arrived.
 	if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) {
 		return err

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // ErrClosed is returned by calls after [Client.Close].
@@ -111,7 +113,7 @@ func (cs *commits) send(c *Client, key commitKey, cm *commit) {
 	delete(cs.open, key)
 	cm.timer.Stop()
 	cs.writing.Go(func() {
-		cm.err = c.write(context.Background(), cm.payload, key.queue)
+		cm.err = c.write(context.Background(), cm.payload, key.queue, uuid.NewString())
 		close(cm.done)
 	})
 }

@@ -47,6 +47,10 @@ var ErrNewer = errors.New("payload is of a newer version")
 // NewResolveTask makes the task of a valid payload. It sets the version and the options every resolve task has; the
 // task's id is new, so that a repeated write of the same task is told from a second one ([asynq.ErrTaskIDConflict]).
 func NewResolveTask(p ResolvePayload, queue string) (*asynq.Task, error) {
+	return newResolveTask(p, queue, uuid.NewString())
+}
+
+func newResolveTask(p ResolvePayload, queue, id string) (*asynq.Task, error) {
 	p.Version = PayloadVersion
 	if err := p.Validate(); err != nil {
 		return nil, err
@@ -57,7 +61,7 @@ func NewResolveTask(p ResolvePayload, queue string) (*asynq.Task, error) {
 	}
 	return asynq.NewTask(TypeResolve, body,
 		asynq.Queue(queue),
-		asynq.TaskID(uuid.NewString()),
+		asynq.TaskID(id),
 		asynq.MaxRetry(maxRetry),
 		asynq.Timeout(taskTimeout),
 	), nil

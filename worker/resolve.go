@@ -38,6 +38,7 @@ type resolver struct {
 	endpoints map[string]*endpoint
 	outbox    *outbox // nil = nothing is delivered
 	activity  activity
+	bulk      *bulk // nil = backfills are not counted
 
 	log *slog.Logger
 }
@@ -46,23 +47,43 @@ type resolver struct {
 // save every outcome as it comes. It returns nil when all have ended, or an error that tells asynq when to come back,
 // or one that archives the task because nothing of it brought data.
 func (h *resolver) ProcessTask(ctx context.Context, task *asynq.Task) error {
+	taskID, _ := asynq.GetTaskID(ctx)
 	payload, err := tasks.ParseResolve(task.Payload())
 	if errors.Is(err, tasks.ErrNewer) {
 		return leftToNewer(err)
 	}
 	if err != nil {
-		return archived(err.Error())
+		return h.unreadable(ctx, taskID, err)
 	}
-	taskID, _ := asynq.GetTaskID(ctx)
 	r := newResolution(h, taskID, payload)
 	queue, _ := asynq.GetQueueName(ctx)
 	leave, within := h.shares.take(queue, payload.AppID)
 	defer leave()
-	if err = r.mayTry(within, time.Now()); err == nil {
-		err = r.try(ctx)
-	}
+	err = r.run(ctx, within)
 	h.logTry(ctx, r, err)
 	return err
+}
+
+// run is the try, unless the task is to wait.
+func (r *resolution) run(ctx context.Context, within bool) error {
+	if err := r.lookUp(ctx); err != nil {
+		return err
+	}
+	if !r.canceled {
+		if err := r.mayTry(within, time.Now()); err != nil {
+			return err
+		}
+	}
+	return r.tally(ctx, r.try(ctx))
+}
+
+// unreadable archives a task that no retry can make readable.
+func (h *resolver) unreadable(ctx context.Context, taskID string, why error) error {
+	if err := h.bulk.lost(ctx, taskID); err != nil {
+		h.log.Error("the store does not answer", "task_id", taskID, "error", err)
+		return &againError{reason: "the store does not answer", failure: true}
+	}
+	return archived(why.Error())
 }
 
 // mayTry sends the task back untouched if its app is paused or has its share of the slots.
@@ -82,6 +103,7 @@ func (r *resolution) try(ctx context.Context) error {
 		return r.storeTrouble(err)
 	}
 	r.endOutlived(time.Now())
+	r.endCanceled(time.Now())
 	if err := r.ask(ctx); err != nil {
 		return err
 	}

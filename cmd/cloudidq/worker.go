@@ -70,6 +70,7 @@ func runWorker(ctx context.Context, s streams, cfg *config.Config) error {
 		Queue:      queue,
 		Results:    records,
 		Deliveries: records.deliveries,
+		Backfills:  records.backfills,
 		WeChat:     access.client,
 		Pauses:     store.NewPauses(rdb),
 		Rates:      store.NewRates(rdb),
