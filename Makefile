@@ -58,7 +58,7 @@ bench: ## measure the whole against other ways to do it
 	$(GO) test -run '^$$' -bench . -benchmem ./bench
 
 bench-micro: ## measure single parts
-	$(GO) test -run '^$$' -bench . -benchmem ./worker ./internal/wechat ./store ./tasks
+	$(GO) test -run '^$$' -bench . -benchmem ./worker ./internal/wechat ./store ./tasks ./internal/lines ./internal/backfill
 
 fuzz: ## run every fuzz test for FUZZTIME (20s)
 	@GO=$(GO) .ci/fuzz $(FUZZTIME)

@@ -40,7 +40,7 @@ func flush(t *testing.T, all ...*store.Activity) {
 	}
 }
 
-func read(t *testing.T, r *store.Recent, c *clock) store.Window {
+func read(t *testing.T, r *store.Recent, c *clock) store.RecentActivity {
 	t.Helper()
 	w, err := r.Read(t.Context(), c.now())
 	if err != nil {

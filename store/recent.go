@@ -31,8 +31,8 @@ const (
 	activityPage = 30
 )
 
-// Window is what all processes have done in the last quarter of an hour.
-type Window struct {
+// RecentActivity is what all processes have done in the last quarter of an hour.
+type RecentActivity struct {
 	Until   time.Time          // its end, some seconds ago: what is younger is not complete
 	Apps    map[string]*Series // those that had something to do, by appid
 	Workers int                // processes that are alive
@@ -67,7 +67,7 @@ type slotRead struct {
 }
 
 // Read returns the window as it is now.
-func (r *Recent) Read(ctx context.Context, now time.Time) (Window, error) {
+func (r *Recent) Read(ctx context.Context, now time.Time) (RecentActivity, error) {
 	end := slotOf(now.Add(-activityLate)) // the first one that is not complete
 	first, newest := end-windowSlots, slotOf(now)
 	r.mu.Lock()
@@ -81,9 +81,9 @@ func (r *Recent) Read(ctx context.Context, now time.Time) (Window, error) {
 	}
 	fresh, err := r.fetch(ctx, missing)
 	if err != nil {
-		return Window{}, fmt.Errorf("reading the activity: %w", err)
+		return RecentActivity{}, fmt.Errorf("reading the activity: %w", err)
 	}
-	w := Window{Until: time.Unix(end*int64(ActivitySlot.Seconds()), 0).UTC(), Apps: make(map[string]*Series)}
+	w := RecentActivity{Until: time.Unix(end*int64(ActivitySlot.Seconds()), 0).UTC(), Apps: make(map[string]*Series)}
 	alive := make(map[string]struct{})
 	for slot := end - 2; slot <= newest; slot++ {
 		maps.Copy(alive, fresh[slot].processes)
@@ -145,7 +145,7 @@ func parseSlot(fields map[string]string) slotRead {
 }
 
 // add takes in the slot that is the n-th of the window.
-func (w *Window) add(apps map[string]Tally, n int64) {
+func (w *RecentActivity) add(apps map[string]Tally, n int64) {
 	for appID, tally := range apps {
 		s := w.Apps[appID]
 		if s == nil {

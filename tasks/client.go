@@ -122,13 +122,13 @@ func (c *Client) ResolveAll(ctx context.Context, req Request) (Receipt, error) {
 
 // writeAll writes full tasks. It returns how many, and the id of the last one.
 func (c *Client) writeAll(ctx context.Context, p ResolvePayload, queue string) (receipt Receipt, written int, taskID string, err error) {
-	calls := spansOf(ctx)
+	headers := headersOf(spansOf(ctx))
 	receipt = Receipt{AcceptedAt: p.AcceptedAt}
 	for receipt.Enqueued < len(p.Items) {
 		chunk := p
 		chunk.Items = nextChunk(p.Items[receipt.Enqueued:])
 		taskID = uuid.NewString()
-		if err := c.write(ctx, chunk, queue, taskID, calls); err != nil {
+		if err := c.write(ctx, chunk, queue, taskID, headers); err != nil {
 			return receipt, written, taskID, fmt.Errorf("enqueuing %d cloudIDs, %d are in: %w", len(p.Items), receipt.Enqueued, err)
 		}
 		receipt.Enqueued += len(chunk.Items)
@@ -214,16 +214,16 @@ func nextChunk(items []Item) []Item {
 	return items
 }
 
-// write puts one task of these calls into Redis, under an id that is the caller's alone.
-func (c *Client) write(ctx context.Context, p ResolvePayload, queue, id string, calls []trace.SpanContext) error {
-	task, err := newResolveTask(p, queue, id, headersOf(calls))
+// write puts one task into Redis, under an id that is the caller's alone.
+func (c *Client) write(ctx context.Context, p ResolvePayload, queue, id string, headers map[string]string) error {
+	task, err := newResolveTask(p, queue, id, headers)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, enqueueTimeout)
 	defer cancel()
 	_, err = c.queue.EnqueueContext(ctx, task)
-	// go-redis repeats a command whose answer was lost. The id is ours alone, so a conflict means that the first write
+	// go-redis repeats a command whose answer was lost. The id is ours alone, so a conflict means that an earlier write
 	// has arrived.
 	if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) {
 		return err

@@ -126,7 +126,7 @@ func (cs *commits) send(c *Client, key commitKey, cm *commit) {
 	cm.timer.Stop()
 	cs.writing.Go(func() {
 		cm.taskID = uuid.NewString()
-		cm.err = c.write(context.Background(), cm.payload, key.queue, cm.taskID, cm.calls)
+		cm.err = c.write(context.Background(), cm.payload, key.queue, cm.taskID, headersOf(cm.calls))
 		close(cm.done)
 	})
 }

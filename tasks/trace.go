@@ -33,10 +33,18 @@ func headersOf(calls []trace.SpanContext) map[string]string {
 	if len(calls) == 0 {
 		return nil
 	}
+	if len(calls) > 1 {
+		return linksOf(calls)
+	}
 	headers := propagation.MapCarrier{}
-	if len(calls) == 1 {
-		inject(calls[0], headers)
-		return headers
+	inject(calls[0], headers)
+	return headers
+}
+
+// linksOf is headersOf for calls none of which is to be the parent.
+func linksOf(calls []trace.SpanContext) map[string]string {
+	if len(calls) == 0 {
+		return nil
 	}
 	parents := make([]string, len(calls))
 	for i, call := range calls {
@@ -44,8 +52,7 @@ func headersOf(calls []trace.SpanContext) map[string]string {
 		inject(call, one)
 		parents[i] = one[headerParent]
 	}
-	headers[headerLinks] = strings.Join(parents, ",")
-	return headers
+	return map[string]string{headerLinks: strings.Join(parents, ",")}
 }
 
 func inject(span trace.SpanContext, into propagation.MapCarrier) {

@@ -159,6 +159,22 @@ func TestTrace_ResolveAllIsOneSpan(t *testing.T) {
 	}
 }
 
+// A file is no parent of its hundred thousand tasks.
+func TestTrace_AChunkIsLinked(t *testing.T) {
+	provider, _ := tracing(t)
+	q := &tasksQueue{}
+	c := newClient(q, Options{Tracers: provider})
+	defer c.Close()
+	ctx, upload := provider.Tracer("test").Start(t.Context(), "POST /v1/backfills")
+	if err := c.WriteChunk(ctx, Chunk{Backfill: "bf_x", AppID: "wx1", Items: planted(1)}); err != nil {
+		t.Fatal(err)
+	}
+	origin, links := Origin(t.Context(), q.tasks[0])
+	if trace.SpanContextFromContext(origin).IsValid() || len(links) != 1 || links[0].SpanContext.SpanID() != upload.SpanContext().SpanID() {
+		t.Errorf("the task comes from %v and %v, want a link to the upload", trace.SpanContextFromContext(origin), links)
+	}
+}
+
 func TestOrigin_WhatIsNotWellFormedIsLeftOut(t *testing.T) {
 	const good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	for name, tc := range map[string]struct {

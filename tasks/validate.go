@@ -58,6 +58,14 @@ func (p *ResolvePayload) Validate() error {
 	return v.err()
 }
 
+// Validate checks one item against the bounds of this package, as at a moment: obtained_at must not be in its future.
+// Its error is an [*InvalidError] with every fault.
+func (it *Item) Validate(now time.Time) error {
+	var v validator
+	v.fields(it, now)
+	return v.err()
+}
+
 type validator struct{ faults []Fault }
 
 func (v *validator) err() error {
@@ -72,18 +80,20 @@ func (v *validator) add(field, problem string) {
 }
 
 func (v *validator) item(i int, it *Item, now time.Time) {
-	// The field's name is only built for a fault: this runs for every cloudID.
-	if p := textProblem(it.CloudID, 1, MaxCloudIDBytes); p != "" {
-		v.add(fmt.Sprintf("items[%d].cloud_id", i), p)
+	// The place is only built for a fault: this runs for every cloudID.
+	before := len(v.faults)
+	v.fields(it, now)
+	for j := before; j < len(v.faults); j++ {
+		v.faults[j].Field = fmt.Sprintf("items[%d].%s", i, v.faults[j].Field)
 	}
-	if p := textProblem(it.OpenID, 0, MaxOpenIDBytes); p != "" {
-		v.add(fmt.Sprintf("items[%d].openid", i), p)
-	}
-	if p := textProblem(it.Reference, 0, MaxRefBytes); p != "" {
-		v.add(fmt.Sprintf("items[%d].reference", i), p)
-	}
+}
+
+func (v *validator) fields(it *Item, now time.Time) {
+	v.text("cloud_id", it.CloudID, 1, MaxCloudIDBytes)
+	v.text("openid", it.OpenID, 0, MaxOpenIDBytes)
+	v.text("reference", it.Reference, 0, MaxRefBytes)
 	if p := timeProblem(it.ObtainedAt, now); p != "" {
-		v.add(fmt.Sprintf("items[%d].obtained_at", i), p)
+		v.add("obtained_at", p)
 	}
 }
 

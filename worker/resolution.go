@@ -18,6 +18,9 @@ type resolution struct {
 	known   bool  // whether the app is served
 	unknown error // why not
 
+	part     *part // of a backfill; nil = it is none
+	canceled bool  // that backfill
+
 	items   []item         // one per cloudID
 	asked   []int          // positions in items of what the batcher was given
 	unsaved []store.Record // outcomes that the store does not have yet
@@ -35,6 +38,8 @@ type item struct {
 	sendBy time.Time
 	class  wechat.Class // of the answer that has ended it, if one has
 	open   bool
+	ended  store.Status // as a backfill counts it; empty = it has not
+	lines  int          // of the payload that ask for it
 }
 
 func newResolution(h *resolver, taskID string, p tasks.ResolvePayload) *resolution {
@@ -43,14 +48,15 @@ func newResolution(h *resolver, taskID string, p tasks.ResolvePayload) *resoluti
 	if accepted.IsZero() || accepted.After(now) {
 		accepted = now
 	}
-	r := &resolution{h: h, taskID: taskID, payload: p, items: make([]item, 0, len(p.Items))}
-	seen := make(map[string]struct{}, len(p.Items))
+	r := &resolution{h: h, taskID: taskID, payload: p, items: make([]item, 0, len(p.Items)), part: h.bulk.partOf(taskID, p)}
+	seen := make(map[string]int, len(p.Items))
 	for _, it := range p.Items {
-		// tasks.Client puts no cloudID twice into a task; a foreign producer may.
-		if _, repeated := seen[it.CloudID]; repeated {
+		// A backfill may repeat a cloudID, and so may a foreign producer.
+		if first, repeated := seen[it.CloudID]; repeated {
+			r.items[first].lines++
 			continue
 		}
-		seen[it.CloudID] = struct{}{}
+		seen[it.CloudID] = len(r.items)
 		r.items = append(r.items, item{
 			record: store.Record{
 				AppID: p.AppID, OpenID: it.OpenID, CloudID: it.CloudID, Status: store.Pending,
@@ -58,6 +64,7 @@ func newResolution(h *resolver, taskID string, p tasks.ResolvePayload) *resoluti
 			},
 			sendBy: sendBy(obtainedAt(it, accepted), h.lifetime),
 			open:   true,
+			lines:  1,
 		})
 	}
 	return r
@@ -106,13 +113,16 @@ func (r *resolution) claim(ctx context.Context) error {
 func (r *resolution) takeClaim(it *item, c store.ClaimResult) {
 	switch c.State {
 	case store.Done:
-		it.open = false
+		it.open, it.ended = false, c.Record.Status
+		if !it.ended.Final() {
+			it.ended = store.Failed // its record cannot be read
+		}
 		r.count(c.Record)
 	case store.Busy:
 		it.open = false
 		r.again.merge(againError{reason: "another task is asking for it", delay: delayWaiting})
 	case store.Erased:
-		it.open = false
+		it.open, it.ended = false, store.Failed // counted so, though there is no record
 		r.erased++
 	case store.Claimed:
 		r.resume(it, c.Record)
@@ -142,11 +152,15 @@ func (r *resolution) endOutlived(now time.Time) {
 }
 
 func (r *resolution) endAsOutlived(it *item, now time.Time) {
-	end := &store.Error{Message: "its lifetime ended before it was asked for"}
+	r.end(it, store.Expired, lastWords(it, "its lifetime ended"), now)
+}
+
+// lastWords is why a cloudID ends that WeChat has said nothing final of.
+func lastWords(it *item, why string) *store.Error {
 	if last := it.record.Error; last != nil {
-		end = &store.Error{Code: last.Code, Message: "its lifetime ended; last answer: " + last.Message, RID: last.RID}
+		return &store.Error{Code: last.Code, Message: why + "; last answer: " + last.Message, RID: last.RID}
 	}
-	r.end(it, store.Expired, end, now)
+	return &store.Error{Message: why + " before it was asked for"}
 }
 
 // asks lists what is open, for the batcher.
@@ -214,7 +228,7 @@ func tell(err *wechat.Error) *store.Error {
 }
 
 func (r *resolution) end(it *item, status store.Status, err *store.Error, now time.Time) {
-	it.open = false
+	it.open, it.ended = false, status
 	it.record.Status, it.record.Error, it.record.FinishedAt = status, err, store.At(now)
 	r.count(it.record)
 	r.unsaved = append(r.unsaved, it.record)
@@ -278,7 +292,7 @@ func (r *resolution) verdict() error {
 	if r.again.open > 0 {
 		return &r.again
 	}
-	if r.resolved > 0 || r.failed+r.expired == 0 { // all erased: nobody is to look into it
+	if r.resolved > 0 || r.failed+r.expired == 0 || r.canceled { // all erased, or by intention: nobody is to look into it
 		return nil
 	}
 	return archived(r.sadEnd())

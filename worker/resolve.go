@@ -39,6 +39,7 @@ type resolver struct {
 	endpoints map[string]*endpoint
 	outbox    *outbox // nil = nothing is delivered
 	activity  activity
+	bulk      *bulk // nil = backfills are not counted
 
 	metrics *metrics
 	traces  *tracing
@@ -51,25 +52,45 @@ type resolver struct {
 func (h *resolver) ProcessTask(ctx context.Context, task *asynq.Task) (err error) {
 	ctx, span := h.traces.resolve(ctx, task)
 	defer func() { span.end(err) }()
+	taskID, _ := asynq.GetTaskID(ctx)
 	payload, err := tasks.ParseResolve(task.Payload())
 	if errors.Is(err, tasks.ErrNewer) {
 		return leftToNewer(err)
 	}
 	if err != nil {
-		return archived(err.Error())
+		return h.unreadable(ctx, taskID, err)
 	}
-	taskID, _ := asynq.GetTaskID(ctx)
 	r := newResolution(h, taskID, payload)
 	queue, _ := asynq.GetQueueName(ctx)
 	leave, within := h.shares.take(queue, payload.AppID)
 	defer leave()
-	if err = r.mayTry(within, time.Now()); err == nil {
-		err = r.try(ctx)
-	}
+	err = r.run(ctx, within)
 	r.countRetries()
 	span.settle(r)
 	h.logTry(ctx, r, err)
 	return err
+}
+
+// run is the try, unless the task is to wait.
+func (r *resolution) run(ctx context.Context, within bool) error {
+	if err := r.lookUp(ctx); err != nil {
+		return err
+	}
+	if !r.canceled {
+		if err := r.mayTry(within, time.Now()); err != nil {
+			return err
+		}
+	}
+	return r.tally(ctx, r.try(ctx))
+}
+
+// unreadable archives a task that no retry can make readable.
+func (h *resolver) unreadable(ctx context.Context, taskID string, why error) error {
+	if err := h.bulk.lost(ctx, taskID); err != nil {
+		h.log.Error("the store does not answer", "task_id", taskID, "error", err)
+		return &againError{reason: "the store does not answer", failure: true}
+	}
+	return archived(why.Error())
 }
 
 // mayTry sends the task back untouched if its app is paused or has its share of the slots.
@@ -89,6 +110,7 @@ func (r *resolution) try(ctx context.Context) error {
 		return r.storeTrouble(err)
 	}
 	r.endOutlived(time.Now())
+	r.endCanceled(time.Now())
 	if err := r.ask(ctx); err != nil {
 		return err
 	}

@@ -56,6 +56,8 @@ type Parts struct {
 	Authorizers authorizers
 	// Deliveries is where Results leaves what is to be delivered; nil = nothing is.
 	Deliveries deliveries
+	// Backfills counts the ends of backfills; nil = nobody counts.
+	Backfills backfills
 	// Activity is told what is done; nil = nobody is. Run runs it.
 	Activity activity
 	Log      *slog.Logger
@@ -132,7 +134,8 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 	mux.Handle(tasks.TypeResolve, &resolver{
 		apps:     &directory{batcher: b, authorizers: parts.Authorizers},
 		lifetime: cfg.Lifetime, results: parts.Results, batcher: b, shares: newShares(several, w.allSlots()),
-		endpoints: endpoints, outbox: w.outbox, activity: parts.Activity, log: parts.Log, metrics: m, traces: traces,
+		endpoints: endpoints, outbox: w.outbox, bulk: newBulk(parts.Backfills), activity: parts.Activity, log: parts.Log,
+		metrics: m, traces: traces,
 	})
 	if parts.Quotas != nil {
 		w.besides = append(w.besides, newQuotaWatch(cfg.Apps, parts.Quotas, parts.Leases, m, parts.Log).run)

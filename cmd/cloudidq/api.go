@@ -84,9 +84,9 @@ func runAPI(ctx context.Context, svc *service, cfg *config.Config) error {
 	}
 	server, err := httpapi.New(httpapi.Config{Listen: cfg.API.Listen, Keys: apiKeys(cfg)}, httpapi.Parts{
 		Producer: producer, Results: records, Deliveries: results.deliveries, Webhooks: newAPIWebhooks(rdb, results.deliveries, hooks),
-		Load: newQueueLoad(rdb, cfg.API.MaxPending, log), Requests: store.NewRequests(rdb), Serves: cfg.Serves,
+		Backfills: results.backfills, Load: newQueueLoad(rdb, cfg.API.MaxPending, log), Requests: store.NewRequests(rdb), Serves: cfg.Serves,
 		Webhook:   func(name string) bool { _, found := cfg.Webhook(name); return found },
-		Platforms: platforms, Log: log, Status: newStatus(cfg, rdb, results.deliveries), Monitoring: pages,
+		Platforms: platforms, Log: log, Status: newStatus(cfg, rdb, results), Monitoring: pages,
 		Metrics: httpapi.NewMetrics(svc.tel.Registry), Tracers: svc.tel.Tracers,
 	})
 	if err != nil {

@@ -66,7 +66,7 @@ func (l *queueLoad) High(ctx context.Context, queue string) bool {
 	n, err := tasks.Backlog(ctx, l.rdb, queue)
 	high := err == nil && n >= l.most
 	if high && !last.high {
-		l.log.Warn("a queue is full; requests are refused", "queue", queue, "tasks", n)
+		l.log.Warn("a queue is full; requests are refused, backfills wait", "queue", queue, "tasks", n)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -13,7 +14,7 @@ import (
 )
 
 // newStatus wires what the status page is made of.
-func newStatus(cfg *config.Config, rdb redis.UniversalClient, deliveries *store.Deliveries) *status.Collector {
+func newStatus(cfg *config.Config, rdb redis.UniversalClient, from results) *status.Collector {
 	shown := status.Config{Lifetime: cfg.CloudIDLifetime}
 	for _, app := range cfg.Apps {
 		shown.Apps = append(shown.Apps, app.AppID)
@@ -28,11 +29,36 @@ func newStatus(cfg *config.Config, rdb redis.UniversalClient, deliveries *store.
 		shown.Webhooks = append(shown.Webhooks, at)
 	}
 	return status.New(shown, status.Sources{
-		Activity: store.NewRecent(rdb), Pauses: store.NewPauses(rdb), Deliveries: deliveries, Explain: explain,
+		Activity: store.NewRecent(rdb), Pauses: store.NewPauses(rdb), Deliveries: from.deliveries, Explain: explain,
+		Backfills: func(ctx context.Context) ([]status.BackfillStatus, error) { return shownBackfills(ctx, from.backfills) },
 		Queues: func(ctx context.Context) ([]tasks.Snapshot, error) {
 			return tasks.LookAll(ctx, rdb, cfg.CloudIDLifetime)
 		},
 	})
+}
+
+const (
+	backfillsLooked = 50 // of the newest ones
+	backfillsShown  = time.Hour
+)
+
+// shownBackfills are those under way, and those that ended within the hour.
+func shownBackfills(ctx context.Context, backfills *store.Backfills) ([]status.BackfillStatus, error) {
+	latest, err := backfills.Latest(ctx, backfillsLooked)
+	if err != nil {
+		return nil, err
+	}
+	var shown []status.BackfillStatus
+	for _, b := range latest {
+		if b.Finished() && time.Since(b.FinishedAt.Time) > backfillsShown {
+			continue
+		}
+		shown = append(shown, status.BackfillStatus{
+			AppID: b.AppID, State: string(b.State), Created: b.CreatedAt, Accepted: int64(b.Accepted), Rejected: int64(b.Rejected),
+			Resolved: int64(b.Resolved), Failed: int64(b.Failed), Expired: int64(b.Expired),
+		})
+	}
+	return shown, nil
 }
 
 // explain says what an errcode means, and what is to be done about it.

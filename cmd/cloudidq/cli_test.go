@@ -205,7 +205,7 @@ func TestConfigCommands(t *testing.T) {
 // Every command explains itself with an example.
 func TestHelp_HasAnExample(t *testing.T) {
 	for _, args := range [][]string{
-		{}, {"demo"}, {"worker"}, {"enqueue"}, {"result"}, {"apps"}, {"apps", "list"}, {"apps", "resume"}, {"sim"}, {"config"}, {"config", "check"}, {"config", "print"},
+		{}, {"demo"}, {"worker"}, {"enqueue"}, {"backfill"}, {"result"}, {"apps"}, {"apps", "list"}, {"apps", "resume"}, {"sim"}, {"config"}, {"config", "check"}, {"config", "print"},
 		{"config", "schema"}, {"config", "example"}, {"version"},
 	} {
 		status, stdout, stderr := invoke(t, append(args, "--help")...)

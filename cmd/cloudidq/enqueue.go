@@ -59,7 +59,7 @@ func newEnqueue(s streams) *cobra.Command {
 				return err
 			})
 		}
-		return withResults(cmd.Context(), s, cfg, func(rdb redis.UniversalClient, results store.Results) error {
+		return withResults(cmd.Context(), s, cfg, func(rdb redis.UniversalClient, results results) error {
 			receipt, err := enqueue(cmd.Context(), s, cfg, rdb, req)
 			if err != nil {
 				return err

@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"cloudidq/config"
-	"cloudidq/store"
 )
 
 func newErase(s streams) *cobra.Command {
@@ -34,7 +33,7 @@ func newErase(s streams) *cobra.Command {
 		if err := checkSubject(cfg, appID, openID); err != nil {
 			return err
 		}
-		return withResults(cmd.Context(), s, cfg, func(_ redis.UniversalClient, results store.Results) error {
+		return withResults(cmd.Context(), s, cfg, func(_ redis.UniversalClient, results results) error {
 			erased, err := results.Erase(cmd.Context(), appID, openID)
 			if err != nil {
 				return err

@@ -246,7 +246,7 @@ func TestAppsQuota(t *testing.T) {
 }
 
 // api starts an API process and keeps its address.
-func (s *site) api(t *testing.T) {
+func (s *site) api(t *testing.T) *process {
 	t.Helper()
 	p := s.start(t, "api", "--config", s.config)
 	s.said = append(s.said, p)
@@ -257,6 +257,7 @@ func (s *site) api(t *testing.T) {
 			s.apiURL = "http://" + entry.Addr
 		}
 	}
+	return p
 }
 
 // push lets the simulator push an event to the API, which must take it.

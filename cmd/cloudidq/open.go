@@ -35,7 +35,7 @@ func withRedis(ctx context.Context, s streams, cfg *config.Config, use func(redi
 
 // withResults is withRedis for what reads or erases results.
 func withResults(
-	ctx context.Context, s streams, cfg *config.Config, use func(redis.UniversalClient, store.Results) error,
+	ctx context.Context, s streams, cfg *config.Config, use func(redis.UniversalClient, results) error,
 ) error {
 	if err := cfg.ResolveStore(); err != nil {
 		return err
@@ -50,10 +50,11 @@ func withResults(
 	})
 }
 
-// results is the store of the configuration, and what it has to deliver.
+// results is the store of the configuration, what it has to deliver, and the backfills whose they are.
 type results struct {
 	store.Results
 	deliveries *store.Deliveries
+	backfills  *store.Backfills
 	postgres   *store.Postgres // nil: they are in Redis
 }
 
@@ -63,9 +64,9 @@ func openResults(ctx context.Context, cfg *config.Config, rdb redis.UniversalCli
 	if err != nil {
 		return results{}, err
 	}
-	deliveries := store.NewDeliveries(rdb, sealed)
+	deliveries, backfills := store.NewDeliveries(rdb, sealed), store.NewBackfills(rdb, cfg.Store.ResultTTL, sealed)
 	if cfg.Store.Driver == config.DriverRedis {
-		return results{store.NewRedis(rdb, cfg.Store.ResultTTL, sealed), deliveries, nil}, nil
+		return results{store.NewRedis(rdb, cfg.Store.ResultTTL, sealed), deliveries, backfills, nil}, nil
 	}
 	p, err := store.OpenPostgres(ctx, cfg.Store.DSN.Text().Reveal(), cfg.Store.ResultTTL, sealed, store.WithOutbox(deliveries))
 	if errors.Is(err, store.ErrDSN) {
@@ -74,7 +75,7 @@ func openResults(ctx context.Context, cfg *config.Config, rdb redis.UniversalCli
 	if err != nil {
 		return results{}, err
 	}
-	return results{p, deliveries, p}, nil
+	return results{p, deliveries, backfills, p}, nil
 }
 
 func sealing(cfg *config.Config) (store.Option, error) {

@@ -74,12 +74,21 @@ type process struct {
 // start runs cloudidq with the site's environment.
 func (s *site) start(t *testing.T, args ...string) *process {
 	t.Helper()
+	return s.startReading(t, nil, args...)
+}
+
+// startReading is start for a command that reads stdin.
+func (s *site) startReading(t *testing.T, stdin *os.File, args ...string) *process {
+	t.Helper()
 	p := &process{cmd: exec.CommandContext(context.Background(), os.Args[0], args...), exited: make(chan struct{})}
 	// Without the option the race detector lets a process linger for a second after its end.
 	p.cmd.Env = append(os.Environ(), runAsMain+"=1", "SECRET_A="+tokA, "KEYSET_A="+keyset().Reveal(), "GORACE=atexit_sleep_ms=0",
 		"CLOUDIDQ_OPS_LISTEN=127.0.0.1:0") // several processes of one machine
 	p.cmd.Env = append(p.cmd.Env, s.env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.err
+	if stdin != nil {
+		p.cmd.Stdin = stdin
+	}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,7 @@ func newResult(s streams) *cobra.Command {
 		if err := checkCloudIDs(appID, args); err != nil {
 			return err
 		}
-		return withResults(cmd.Context(), s, cfg, func(_ redis.UniversalClient, results store.Results) error {
+		return withResults(cmd.Context(), s, cfg, func(_ redis.UniversalClient, results results) error {
 			records, err := results.Lookup(cmd.Context(), appID, args)
 			if err != nil {
 				return errors.Join(printRecords(s.out, records), err)

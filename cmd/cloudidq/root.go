@@ -36,7 +36,7 @@ func newRoot(s streams) *cobra.Command {
 		return usagef("%w; see %s --help", err, cmd.CommandPath())
 	})
 	root.AddCommand(
-		newDemo(s), newServe(s), newAPI(s), newWorker(s), newEnqueue(s), newResult(s), newApps(s), newErase(s), newDeliveries(s), newKeys(s), newDoctor(s), newSim(s), newConfig(s),
+		newDemo(s), newServe(s), newAPI(s), newWorker(s), newEnqueue(s), newBackfill(s), newResult(s), newApps(s), newErase(s), newDeliveries(s), newKeys(s), newDoctor(s), newSim(s), newConfig(s),
 		newHealthcheck(s), newVersion(s),
 	)
 	return root

@@ -33,11 +33,17 @@ func (s *site) hand(t *testing.T, taps []wechattest.Tap, header ...string) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.apiURL+"/v1/resolutions", strings.NewReader(string(text)))
+	return s.handIn(t, "/v1/resolutions", "application/json", string(text), header...)
+}
+
+// handIn posts to the API and returns the status.
+func (s *site) handIn(t *testing.T, path, kind, body string, header ...string) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.apiURL+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Content-Type", kind)
 	req.Header.Set("Authorization", "Bearer "+plantedAPIKey)
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
@@ -250,11 +256,17 @@ func TestTelemetry_HoldsNothingPrivate(t *testing.T) {
 		t.Errorf("enqueue: %s", p.err.String())
 	}
 	waitFor(t, "the spans of all calls", func() bool { return len(c.named("send cloudid:resolve")) == 101 })
+	file := `{"cloud_id":"` + taps[1].CloudID + `","openid":"` + taps[1].OpenID + `"}` + "\n" + `{"planted-field":"planted-13812345678"}`
+	if status := s.handIn(t, "/v1/backfills?appid="+appA, "application/x-ndjson", file); status != http.StatusAccepted {
+		t.Errorf("POST /v1/backfills = %d", status)
+	}
 	s.enqueueTask(t, `{"v":1,"appid":"planted-13812345678`)
 	waitFor(t, "all ends", func() bool { _, ended := s.records(t, taps); return ended == len(taps) })
 	waitFor(t, "some deliveries", func() bool { return r.arrived() > 0 })
 	waitFor(t, "metrics", func() bool { return c.has("cloudidq_webhook_attempt_duration_seconds") && c.has("go_goroutines") })
 	_, shown := ask(t, worker.opsAddr(t), "/metrics")
+	_, ofAPI := ask(t, s.said[0].opsAddr(t), "/metrics")
+	shown += ofAPI
 	for _, p := range s.said {
 		p.term(t)
 	}
@@ -263,7 +275,8 @@ func TestTelemetry_HoldsNothingPrivate(t *testing.T) {
 			t.Errorf("what was sent by OTLP lacks %q: little is proved", want)
 		}
 	}
-	if !strings.Contains(shown, `errcode="-601007"`) || !strings.Contains(shown, `layer="call"`) {
+	if !strings.Contains(shown, `errcode="-601007"`) || !strings.Contains(shown, `layer="call"`) ||
+		!strings.Contains(shown, `cloudidq_cloudids_accepted_total{queue="backfill"} 1`) {
 		t.Error("/metrics lacks what has happened: little is proved")
 	}
 	s.checkPrivate(t, taps)

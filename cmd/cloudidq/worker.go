@@ -72,6 +72,7 @@ func runWorker(ctx context.Context, svc *service, cfg *config.Config) error {
 		Queue:      queue,
 		Results:    store.Observed(records.Results, svc.store, svc.tel.Tracers),
 		Deliveries: store.ObserveDeliveries(records.deliveries, svc.store, svc.tel.Tracers),
+		Backfills:  records.backfills,
 		WeChat:     access.client,
 		Pauses:     store.NewPauses(rdb),
 		Rates:      store.NewRates(rdb),

@@ -3,12 +3,14 @@ package httpapi_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -39,14 +41,37 @@ type bed struct {
 	redis      *redistest.Server
 	rdb        *redis.Client
 	results    *store.Redis
+	lookups    atomic.Int64 // until the store fails; 0 = it does not
+	backfills  *store.Backfills
+	stop       func() // stops the server and waits
 	deliveries *store.Deliveries
 	full       atomic.Bool
 	webhooks   *fakeWebhooks
-	backfills  []status.BackfillStatus
+	underWay   []status.BackfillStatus
 }
 
 // High implements [httpapi.Load].
 func (b *bed) High(context.Context, string) bool { return b.full.Load() }
+
+// The store of the API is the real one, but for look-ups that fail when a test wants it.
+func (b *bed) Claim(ctx context.Context, c store.Claim) ([]store.ClaimResult, error) {
+	return b.results.Claim(ctx, c)
+}
+
+func (b *bed) Save(ctx context.Context, taskID string, records []store.Record) error {
+	return b.results.Save(ctx, taskID, records)
+}
+
+func (b *bed) Erase(ctx context.Context, appID, openID string) (int, error) {
+	return b.results.Erase(ctx, appID, openID)
+}
+
+func (b *bed) Lookup(ctx context.Context, appID string, ids []string) ([]store.Record, error) {
+	if b.lookups.Load() > 0 && b.lookups.Add(-1) == 0 {
+		return nil, errors.New("the store is away")
+	}
+	return b.results.Lookup(ctx, appID, ids)
+}
 
 type fakeWebhooks struct{ replayed []string }
 
@@ -67,16 +92,23 @@ func newBed(t *testing.T, keys ...httpapi.Key) *bed {
 // newBedOf is newBed with other apps on the status page.
 func newBedOf(t *testing.T, apps []string, keys ...httpapi.Key) *bed {
 	t.Helper()
+	return newBedWith(t, apps, func(*httpapi.Server) {}, keys...)
+}
+
+// newBedWith changes the server before it runs.
+func newBedWith(t *testing.T, apps []string, change func(*httpapi.Server), keys ...httpapi.Key) *bed {
+	t.Helper()
 	b := &bed{T: t, redis: redistest.Start(t), log: &lockedBuffer{}, webhooks: &fakeWebhooks{}}
 	b.rdb = b.redis.Client(t)
 	b.results, b.deliveries = store.NewRedis(b.rdb, time.Hour), store.NewDeliveries(b.rdb)
+	b.backfills = store.NewBackfills(b.rdb, time.Hour)
 	producer := tasks.NewClient(b.rdb, tasks.Options{})
 	pages, err := monitoring.New(b.rdb)
 	if err != nil {
 		t.Fatal(err)
 	}
 	server, err := httpapi.New(httpapi.Config{Listen: "127.0.0.1:0", Keys: keys}, httpapi.Parts{
-		Producer: producer, Results: b.results, Deliveries: b.deliveries, Webhooks: b.webhooks, Load: b,
+		Producer: producer, Results: b, Backfills: b.backfills, Deliveries: b.deliveries, Webhooks: b.webhooks, Load: b,
 		Requests: store.NewRequests(b.rdb), Log: slog.New(slog.NewTextHandler(b.log, nil)),
 		Status: b.status(apps), Monitoring: pages,
 		Serves:  func(appID string) bool { return appID == "wxA" || appID == "wxB" },
@@ -85,16 +117,20 @@ func newBedOf(t *testing.T, apps []string, keys ...httpapi.Key) *bed {
 	if err != nil {
 		t.Fatal(err)
 	}
+	change(server)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- server.Run(ctx) }()
 	<-server.Ready()
 	b.url = "http://" + server.Addr()
-	t.Cleanup(func() {
+	b.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("Run = %v", err)
 		}
+	})
+	t.Cleanup(func() {
+		b.stop()
 		producer.Close()
 		http.DefaultClient.CloseIdleConnections()
 	})

@@ -73,7 +73,7 @@ func (b *bed) history() {
 	}); err != nil {
 		b.Fatal(err)
 	}
-	b.backfills = []status.BackfillStatus{{
+	b.underWay = []status.BackfillStatus{{
 		AppID: "wx0d17c4f2b9e8a602", State: "open", Created: store.At(time.Now().Add(-11 * time.Minute)),
 		Accepted: 200_000, Rejected: 12, Resolved: 126_203, Failed: 318, Expired: 1_204,
 	}}

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"strconv"
 	"time"
 
@@ -80,4 +81,19 @@ func statusLabel(status int) string {
 		return "other"
 	}
 	return strconv.Itoa(status)
+}
+
+// counted is a producer whose chunks are counted.
+type counted struct {
+	producer
+	metrics *Metrics
+}
+
+// WriteChunk is [tasks.Client.WriteChunk].
+func (c counted) WriteChunk(ctx context.Context, chunk tasks.Chunk) error {
+	err := c.producer.WriteChunk(ctx, chunk)
+	if err == nil {
+		c.metrics.Accepted(tasks.QueueBackfill, len(chunk.Items))
+	}
+	return err
 }

@@ -29,7 +29,7 @@ func (s *Server) serveMonitoring(pages Monitoring) http.Handler {
 			refuse(w, http.StatusForbidden, "the key has no scope admin, it may only look")
 			return
 		}
-		noted := &noting{ResponseWriter: w, status: http.StatusOK}
+		noted := &statusNoted{ResponseWriter: w, status: http.StatusOK}
 		pages.Handler(key.has(ScopeAdmin)).ServeHTTP(noted, r)
 		if changes && noted.status < http.StatusBadRequest { // the audit line
 			queue, what := actionOf(r)
@@ -53,14 +53,14 @@ func actionOf(r *http.Request) (queue, action string) {
 	return parts[1], parts[2] + ":" + action
 }
 
-// noting notes the status of an answer.
-type noting struct {
+// statusNoted notes the status of an answer.
+type statusNoted struct {
 	http.ResponseWriter
 	status int
 }
 
 // WriteHeader implements [http.ResponseWriter].
-func (n *noting) WriteHeader(status int) {
+func (n *statusNoted) WriteHeader(status int) {
 	n.status = status
 	n.ResponseWriter.WriteHeader(status)
 }

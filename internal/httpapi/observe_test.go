@@ -37,6 +37,9 @@ func (o *observedAPI) Resolve(ctx context.Context, req tasks.Request) (tasks.Rec
 	return tasks.Receipt{AcceptedAt: time.Now(), Enqueued: len(req.Items)}, nil
 }
 
+// WriteChunk is the producer's, too.
+func (o *observedAPI) WriteChunk(context.Context, tasks.Chunk) error { return nil }
+
 // High implements [httpapi.Load].
 func (o *observedAPI) High(context.Context, string) bool { return false }
 

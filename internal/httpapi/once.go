@@ -35,14 +35,13 @@ var idempotencyKey = regexp.MustCompile(`^[!-~]{1,256}$`)
 func (o *once) do(
 	ctx context.Context, header string, body []byte, effect func() (time.Time, error),
 ) (accepted time.Time, repeated bool, err error) {
-	key := strings.Trim(header, `"`) // the draft wants quotes, and few send them
+	key, err := idempotencyKeyOf(header)
+	if err != nil {
+		return time.Time{}, false, err
+	}
 	if key == "" || o == nil {
 		accepted, err = effect()
 		return accepted, false, err
-	}
-	if !idempotencyKey.MatchString(key) {
-		return time.Time{}, false, newProblem(http.StatusBadRequest, "nothing was enqueued",
-			fault{"header.Idempotency-Key", "must be 1 to 256 printable characters"})
 	}
 	key, fingerprint := digest(caller(ctx).Name, key), digest(string(body))
 	state, err := o.claims.Claim(ctx, key, fingerprint)
@@ -67,6 +66,16 @@ func (o *once) do(
 		return accepted, false, nil //nolint:nilerr // Redis has the task; the claim ends by itself
 	}
 	return accepted, false, nil
+}
+
+// idempotencyKeyOf reads the header; empty = there is none.
+func idempotencyKeyOf(header string) (string, error) {
+	key := strings.Trim(header, `"`) // the draft wants quotes, and few send them
+	if key != "" && !idempotencyKey.MatchString(key) {
+		return "", newProblem(http.StatusBadRequest, "nothing was enqueued",
+			fault{"header.Idempotency-Key", "must be 1 to 256 printable characters"})
+	}
+	return key, nil
 }
 
 // digest names a key or a body without showing it.

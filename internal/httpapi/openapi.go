@@ -107,6 +107,7 @@ func describe(mux *http.ServeMux, api huma.API) {
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"text/xml": {}}},
 		Responses:   map[string]*huma.Response{"200": {Description: "success", Content: map[string]*huma.MediaType{"text/plain": {}}}},
 	})
+	describeBackfills(api)
 	for _, path := range api.OpenAPI().Paths {
 		if path.Post != nil && path.Post.RequestBody != nil {
 			delete(path.Post.RequestBody.Content, "application/octet-stream") // huma's word for RawBody

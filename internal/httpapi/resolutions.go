@@ -19,6 +19,7 @@ import (
 // producer is the part of [tasks.Client] that the API uses.
 type producer interface {
 	Resolve(ctx context.Context, req tasks.Request) (tasks.Receipt, error)
+	WriteChunk(ctx context.Context, chunk tasks.Chunk) error
 }
 
 // resolutions are the routes of cloudIDs and their records.

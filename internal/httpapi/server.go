@@ -31,6 +31,7 @@ type Parts struct {
 	Producer   producer
 	Results    store.Results
 	Deliveries deliveryRows
+	Backfills  *store.Backfills
 	Webhooks   Webhooks
 	Load       Load
 	Requests   claims
@@ -54,6 +55,9 @@ type Server struct {
 	inner http.Handler
 	addr  atomic.Pointer[string]
 	ready chan struct{}
+
+	stop context.CancelFunc // ends the requests that would go on for long
+	pace *pace              // of those
 }
 
 const (
@@ -88,9 +92,12 @@ func New(cfg Config, parts Parts) (*Server, error) {
 		parts.Log.Info("a person was erased", "appid", appID, "records", erased, "key", key) // the audit line
 	}}).register(api)
 	(&deliveries{parts.Deliveries, parts.Webhooks}).register(api)
+	stopping, stop := context.WithCancel(context.Background())
+	bulk := newBackfills(stopping, parts)
+	bulk.register(mux, api)
 	describe(mux, api)
 	mux.Handle("POST /v1/wechat/components/{appid}/events", &events{platforms: parts.Platforms, log: parts.Log})
-	s := &Server{cfg: cfg, log: parts.Log, ready: make(chan struct{})}
+	s := &Server{cfg: cfg, log: parts.Log, ready: make(chan struct{}), stop: stop, pace: bulk.pace}
 	if parts.Status != nil {
 		(&overview{parts.Status, status.NewPage(), parts.Monitoring != nil}).register(mux, api)
 	}
@@ -132,7 +139,7 @@ func (s *Server) Run(ctx context.Context) error {
 	server := &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       readTimeout,
+		ReadTimeout:       s.pace.read,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // of connections: scanners, broken clients
@@ -147,6 +154,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("serving the API: %w", err)
 	case <-ctx.Done():
 	}
+	s.stop()
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
 	err = server.Shutdown(drain)

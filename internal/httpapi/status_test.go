@@ -24,7 +24,7 @@ func (b *bed) status(apps []string) *status.Collector {
 	}, status.Sources{
 		Activity: store.NewRecent(b.rdb), Pauses: store.NewPauses(b.rdb), Deliveries: b.deliveries,
 		Queues:    func(ctx context.Context) ([]tasks.Snapshot, error) { return tasks.LookAll(ctx, b.rdb, 5*time.Minute) },
-		Backfills: func(context.Context) ([]status.BackfillStatus, error) { return b.backfills, nil },
+		Backfills: func(context.Context) ([]status.BackfillStatus, error) { return b.underWay, nil },
 		Explain: func(code int) (text, remedy string) {
 			known, _ := wechat.LookupCode(code)
 			return known.Text, known.Remedy
@@ -126,7 +126,7 @@ func TestStatus_All(t *testing.T) {
 func TestStatus_KeyOfOneApp(t *testing.T) {
 	b := newBed(t, allKeys()...)
 	b.busy()
-	b.backfills = []status.BackfillStatus{{AppID: "wxA", State: "open", Accepted: 10}, {AppID: "wxB", State: "open", Accepted: 10}}
+	b.underWay = []status.BackfillStatus{{AppID: "wxA", State: "open", Accepted: 10}, {AppID: "wxB", State: "open", Accepted: 10}}
 	s := b.statusOf("/v1/status", shopA)
 	if diff := cmp.Diff([]string{"wxA"}, appIDs(s)); diff != "" || s.LeftOut != 0 {
 		t.Errorf("apps (-want +got), %d left out:\n%s", s.LeftOut, diff)

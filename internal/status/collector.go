@@ -12,7 +12,7 @@ import (
 // Sources are what a Collector asks. They stay the caller's to close.
 type Sources struct {
 	Activity interface {
-		Read(ctx context.Context, now time.Time) (store.Window, error)
+		Read(ctx context.Context, now time.Time) (store.RecentActivity, error)
 	}
 	Pauses interface {
 		List(ctx context.Context) ([]store.Pause, error)
@@ -63,7 +63,7 @@ type Collector struct {
 // seen is what the sources have said. Nobody changes it.
 type seen struct {
 	at        time.Time
-	window    store.Window
+	window    store.RecentActivity
 	queues    []tasks.Snapshot
 	pauses    []store.Pause
 	endpoints map[string]store.EndpointState

@@ -20,7 +20,7 @@ import (
 
 // world is what the sources say.
 type world struct {
-	window    store.Window
+	window    store.RecentActivity
 	pauses    []store.Pause
 	endpoints map[string]store.EndpointState
 	backlogs  []store.Backlog
@@ -29,7 +29,7 @@ type world struct {
 	asked     atomic.Int64
 }
 
-func (w *world) Read(context.Context, time.Time) (store.Window, error) {
+func (w *world) Read(context.Context, time.Time) (store.RecentActivity, error) {
 	w.asked.Add(1)
 	return w.window, w.err
 }
@@ -43,7 +43,7 @@ func (w *world) Backlogs(context.Context, int) ([]store.Backlog, bool, error) {
 
 // fine is a world in which nothing is wrong.
 func fine() *world {
-	return &world{window: store.Window{Workers: 1, Apps: map[string]*store.Series{"wxA": lately(100, 0, 0)}}}
+	return &world{window: store.RecentActivity{Workers: 1, Apps: map[string]*store.Series{"wxA": lately(100, 0, 0)}}}
 }
 
 // lately is a series whose ends are of the last step.

@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/spf13/cobra"
+
+	"cloudidq/config"
+	"cloudidq/internal/backfill"
+	"cloudidq/internal/lines"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+type backfillFlags struct {
+	config  *string
+	appID   string
+	format  string
+	webhook string
+	resume  string
+	out     string
+	wait    bool
+}
+
+func newBackfill(s streams) *cobra.Command {
+	var f backfillFlags
+	cmd := &cobra.Command{
+		Use:   "backfill --config FILE --appid APPID [flags] {FILE | -}",
+		Short: "Enqueue a file of cloudIDs, of any size",
+		Long: "backfill brings a file into queue backfill, which never delays events. Each line of NDJSON is an object of cloud_id,\n" +
+			"openid?, obtained_at? and reference?; the columns of CSV, which its header names, are the same. Bad lines are told\n" +
+			"by their numbers and skipped. When the queue is full (api.max_pending) it waits for room.\n\n" +
+			"The first line on stderr is id=…: whatever ends the command, the same file goes on with --resume ID, and no line is\n" +
+			"enqueued twice. A file that has changed since is refused.\n\n" +
+			"With --wait it waits until all have ended and prints how; --out writes their records, in the order of the lines.\n\n" +
+			"Exit status 1: it broke off, lines were rejected, or (--wait) not all that were accepted are resolved.",
+		Example: "  cloudidq backfill --config cloudidq.yaml --appid wx0000000000000001 taps.ndjson\n" +
+			"  cloudidq backfill --config cloudidq.yaml --appid wx0000000000000001 --resume bf_… taps.ndjson\n" +
+			"  zcat taps.csv.gz | cloudidq backfill --config cloudidq.yaml --appid wx0000000000000001 --format csv --out results.csv -",
+		Args: takes(cobra.ExactArgs(1)),
+	}
+	f.config = configFlag(cmd, s)
+	flags := cmd.Flags()
+	flags.StringVar(&f.appID, "appid", "", "the mini program the cloudIDs come from")
+	flags.StringVar(&f.format, "format", "", "ndjson or csv (default: csv for a file called .csv, else ndjson)")
+	flags.StringVar(&f.webhook, "webhook", "", "the endpoint to deliver the results to, instead of the app's")
+	flags.StringVar(&f.resume, "resume", "", "go on with the backfill of this id")
+	flags.BoolVar(&f.wait, "wait", false, "wait until all have ended, and print how")
+	flags.StringVar(&f.out, "out", "", "write the records to this file, or - for stdout; implies --wait. CSV if it is called .csv, else NDJSON")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		cfg, err := config.Load(*f.config, s.lookupEnv)
+		if err != nil {
+			return err
+		}
+		in, err := f.check(cfg, s, args[0])
+		if err != nil {
+			return err
+		}
+		defer in.close()
+		out, err := createOutput(f.out, s.out, in)
+		if err != nil {
+			return err
+		}
+		defer out.discard()
+		f.wait = f.wait || out != nil
+		return withResults(cmd.Context(), s, cfg, func(rdb redis.UniversalClient, results results) error {
+			return f.run(cmd.Context(), s, cfg, rdb, results, in, out)
+		})
+	}
+	return cmd
+}
+
+// check tells all that is wrong with the flags, and opens the input.
+func (f *backfillFlags) check(cfg *config.Config, s streams, path string) (*input, error) {
+	var faults []error
+	if f.appID == "" {
+		faults = append(faults, errors.New("--appid is missing"))
+	} else if !cfg.Serves(f.appID) {
+		faults = append(faults, errors.New("--appid is not among the apps of the configuration"))
+	}
+	if _, found := cfg.Webhook(f.webhook); f.webhook != "" && !found {
+		faults = append(faults, errors.New("--webhook is not among the webhooks of the configuration"))
+	}
+	if f.format != "" && !slices.Contains(lines.Formats, lines.Format(f.format)) {
+		faults = append(faults, errors.New("--format is neither ndjson nor csv"))
+	}
+	in, err := openInput(path, s.in)
+	if err != nil {
+		faults = append(faults, err)
+	}
+	if len(faults) > 0 {
+		in.close()
+		return nil, usageError{errors.Join(faults...)}
+	}
+	if f.format == "" && f.resume == "" {
+		f.format = string(formatOf(path))
+	}
+	return in, nil
+}
+
+func (f *backfillFlags) run(
+	ctx context.Context, s streams, cfg *config.Config, rdb redis.UniversalClient, results results, in *input, out *output,
+) error {
+	at, err := f.open(ctx, results.backfills)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.err, "id=%s\n", at.Backfill.ID)
+	producer := tasks.NewClient(rdb, tasks.Options{})
+	defer producer.Close()
+	loader := &backfill.Loader{
+		Store: results.backfills, Producer: producer,
+		Pressure: newQueueLoad(rdb, cfg.API.MaxPending, slog.New(slog.DiscardHandler)), // said in other words here
+	}
+	progress := newLoadProgress(s.err, in, at.Backfill)
+	of, err := loader.Load(ctx, at, lines.New(in, lines.Format(at.Backfill.Format)), backfill.Options{
+		Progress: progress.lines, Reject: progress.reject, Full: progress.full, AtEnd: in.unchanged, Unblock: in.unblock,
+	})
+	progress.finish(of)
+	if err != nil {
+		return f.brokenOff(ctx, results.backfills, of, err)
+	}
+	faults := []error{rejected(of)}
+	if f.wait {
+		of, err := awaitBackfill(ctx, s, results.backfills, of)
+		if err != nil {
+			return errors.Join(append(faults, err)...)
+		}
+		faults = append(faults, report(ctx, s, results, of, out))
+	}
+	return errors.Join(faults...)
+}
+
+// open makes the backfill, or finds the one to go on with.
+func (f *backfillFlags) open(ctx context.Context, backfills *store.Backfills) (store.Loading, error) {
+	as := store.Backfill{AppID: f.appID, Webhook: f.webhook, Format: f.format}
+	if f.resume == "" {
+		as.ID = store.NewBackfillID()
+		return backfills.Create(ctx, as)
+	}
+	was, err := backfills.Get(ctx, f.resume)
+	switch {
+	case errors.Is(err, store.ErrNoBackfill):
+		return store.Loading{}, usagef("--resume: there is no such backfill, or its time is over (store.result_ttl and a day)")
+	case err != nil:
+		return store.Loading{}, err
+	case was.AppID != f.appID:
+		return store.Loading{}, usagef("--resume: the backfill is of another app than --appid")
+	case f.format != "" && was.Format != f.format:
+		return store.Loading{}, usagef("--resume: the backfill is of format %s", was.Format)
+	case f.webhook != "" && was.Webhook != f.webhook:
+		return store.Loading{}, usagef("--resume: the backfill is for another webhook")
+	case was.State == store.BackfillCanceled:
+		return store.Loading{}, usagef("--resume: the backfill has been canceled")
+	}
+	return backfills.Resume(ctx, f.resume)
+}
+
+// brokenOff says what is in, and how to go on.
+func (f *backfillFlags) brokenOff(ctx context.Context, backfills *store.Backfills, of store.Backfill, err error) error {
+	header, isHeader := errors.AsType[*lines.HeaderError](err)
+	changed, isChanged := errors.AsType[*backfill.ChangedError](err)
+	switch {
+	case isHeader && of.Lines == 0:
+		_, _ = backfills.Cancel(context.WithoutCancel(ctx), of.ID) // else an empty one stays open until its time is over
+		return usageError{header}
+	case isChanged:
+		return fmt.Errorf("%w; nothing more was enqueued", changed)
+	case errors.Is(err, context.Canceled):
+		err = errors.New("stopped")
+	case errors.Is(err, store.ErrBackfillCanceled), errors.Is(err, store.ErrBackfillComplete), errors.Is(err, store.ErrNoBackfill):
+		return err
+	}
+	return fmt.Errorf("%w; lines that are in: %d; go on with --resume %s", err, of.Lines, of.ID)
+}
+
+// rejected is the error of a file that had bad lines.
+func rejected(of store.Backfill) error {
+	if of.Rejected == 0 {
+		return nil
+	}
+	return fmt.Errorf("rejected lines: %d of %d", of.Rejected, of.Lines)
+}

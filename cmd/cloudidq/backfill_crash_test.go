@@ -1,0 +1,340 @@
+package main
+
+import (
+	"context"
+	"encoding/csv"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cloudidq/internal/wechat/wechattest"
+	"cloudidq/store"
+)
+
+// backfillLines is how many lines are loaded where processes are killed. CLOUDIDQ_TEST_BACKFILL_LINES=200000 is the size
+// that is promised; under the race detector it takes some minutes.
+func backfillLines(t *testing.T, n int) int {
+	t.Helper()
+	if text := os.Getenv("CLOUDIDQ_TEST_BACKFILL_LINES"); text != "" {
+		var err error
+		if n, err = strconv.Atoi(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return n
+}
+
+// maxKills is how often a process is killed before it may come to its end: a seed may kill it behind its last line again
+// and again.
+const maxKills = 5
+
+// backfills are those of the site.
+func (s *site) backfills(t *testing.T) *store.Backfills {
+	t.Helper()
+	sealing, err := store.ParseKeyset(keyset().Reveal())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store.NewBackfills(s.redis.Client(t), 24*time.Hour, store.Sealed(sealing))
+}
+
+// killed waits until so many lines are in, kills the process, and reports whether it was still there. of is asked again
+// and again, since there may be no id yet.
+func killed(t *testing.T, p *process, backfills *store.Backfills, of func() string, lines int) bool {
+	t.Helper()
+	for {
+		select {
+		case <-p.exited:
+			return false
+		default:
+		}
+		if id := of(); id != "" {
+			if now, err := backfills.Get(t.Context(), id); err == nil && now.Lines >= lines {
+				p.kill()
+				return true
+			}
+		}
+	}
+}
+
+// The command line is killed at points of a seed, and gone on with: each line is in once.
+func TestBackfill_CommandLineKilled(t *testing.T) {
+	t.Parallel()
+	n := backfillLines(t, 30_000)
+	path, want := backfillFile(t, n)
+	for seed := range uint64(2) {
+		s := newSite(t, wechattest.Config{Seed: 31})
+		backfills := s.backfills(t)
+		dice := rand.New(rand.NewPCG(seed, 1))
+		args := []string{"backfill", "--config", s.config, "--appid", appA, path}
+		id, kills := "", 0
+		for {
+			p := s.start(t, args...)
+			at := 0
+			if id != "" {
+				now, err := backfills.Get(t.Context(), id)
+				if err != nil {
+					t.Fatal(err)
+				}
+				at = now.Lines + dice.IntN(n-now.Lines+1)
+			}
+			if kills == maxKills || !killed(t, p, backfills, func() string { return idOf(p.err.String()) }, at) {
+				if status := p.status(t); status != exitFailed || !strings.Contains(p.err.String(), "rejected lines: ") {
+					t.Fatalf("exit %d: %s", status, p.err.String())
+				}
+				break
+			}
+			kills++
+			id = idOf(p.err.String())
+			args = []string{"backfill", "--config", s.config, "--appid", appA, "--resume", id, path}
+		}
+		t.Logf("seed %d: killed %d times", seed, kills)
+		if diff := cmp.Diff(want, queuedLines(t, s.redis.Client(t))); diff != "" {
+			t.Errorf("seed %d: lines that are queued (-want +got):\n%s", seed, diff)
+		}
+		now, err := backfills.Get(t.Context(), id)
+		if err != nil || now.Lines != n || now.Accepted != len(want) || now.Rejected != n-len(want) || now.State != store.BackfillComplete {
+			t.Errorf("seed %d: %+v, %v", seed, now, err)
+		}
+	}
+}
+
+// The API is killed at points of a seed, while a client sends a body again and again under one key, and a worker works:
+// each line is in once, and each ends once.
+func TestBackfill_APIKilled(t *testing.T) {
+	t.Parallel()
+	n := backfillLines(t, 4000)
+	s := newSite(t, wechattest.Config{Seed: 32, Faults: wechattest.Faults{"busy": 0.05, "foreign": 0.02}})
+	s.configure(t, fmt.Sprintf("api: {listen: %q}", freeAddr(t)))
+	twin := s.twin(t)
+	taps := make([]wechattest.Tap, n)
+	var body strings.Builder
+	for i := range taps {
+		taps[i] = twin.CloudID(appB, i%(n/4+1), i/(n/4+1), time.Now())
+		fmt.Fprintf(&body, `{"cloud_id":%q,"openid":%q,"reference":"line %07d"}`+"\n", taps[i].CloudID, taps[i].OpenID, i+1)
+	}
+	s.worker(t)
+	backfills := s.backfills(t)
+	dice := rand.New(rand.NewPCG(1, 1))
+	id := store.BackfillIDOf("key\x00nobody\x00nightly")
+	kills := 0
+	for {
+		p := s.api(t)
+		answered := make(chan int, 1)
+		go func() { answered <- upload(t.Context(), s.apiURL, body.String()) }()
+		done := make(chan struct{})
+		at := 0
+		if now, err := backfills.Get(t.Context(), id); err == nil {
+			at = now.Lines + dice.IntN((n-now.Lines)/3+1)
+		}
+		if kills < maxKills {
+			go func() { defer close(done); killed(t, p, backfills, func() string { return id }, at) }()
+		} else {
+			close(done)
+		}
+		status := <-answered
+		<-done
+		if status == http.StatusAccepted {
+			break
+		}
+		kills++
+	}
+	if t.Logf("killed %d times", kills); kills < 2 {
+		t.Error("hardly anything is proved")
+	}
+	var now store.Backfill
+	waitFor(t, "all ends", func() bool {
+		var err error
+		now, err = backfills.Get(t.Context(), id)
+		if err != nil || now.Pending+now.Resolved+now.Failed+now.Expired != now.Accepted || now.Pending < 0 {
+			t.Fatalf("%+v, %v", now, err)
+		}
+		return now.Finished()
+	})
+	records, ended := s.records(t, taps)
+	counted := map[store.Status]int{}
+	for _, rec := range records {
+		counted[rec.Status]++
+	}
+	if now.Lines != n || now.Accepted != n || ended != n || now.Resolved != counted[store.Resolved] || now.Failed != counted[store.Failed] || now.Expired != counted[store.Expired] {
+		t.Errorf("counts %+v, records %v", now, counted)
+	}
+	checkTruth(t, twin, taps, records)
+	if v := s.stats(t).Violations; v != (wechattest.Violations{}) {
+		t.Errorf("the simulator saw %+v", v)
+	}
+	s.checkPrivate(t, taps)
+}
+
+// upload sends a body in ten pieces, slow enough that they come in one by one, and returns the status, or 0 if there is no
+// answer.
+func upload(ctx context.Context, url, body string) int {
+	r, w := io.Pipe()
+	go func() {
+		pace := time.NewTicker(60 * time.Millisecond)
+		defer pace.Stop()
+		for rest := body; rest != ""; <-pace.C {
+			end := min(len(rest), len(body)/10+1)
+			if _, err := io.WriteString(w, rest[:end]); err != nil {
+				return
+			}
+			rest = rest[end:]
+		}
+		_ = w.Close()
+	}()
+	defer func() { _ = r.Close() }()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/v1/backfills?appid="+appB, r)
+	if err != nil {
+		return 0
+	}
+	req.Header.Set("Idempotency-Key", "nightly")
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		return 0
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode
+}
+
+// A worker dies in the middle of a backfill that somebody waits for: every line ends, each is counted once, and the records
+// come in the order of the lines.
+func TestBackfill_WorkerKilled(t *testing.T) {
+	t.Parallel()
+	const n = 3000
+	s := newSite(t, wechattest.Config{Seed: 33, Latency: 30 * time.Millisecond, Faults: wechattest.Faults{"busy": 0.05, "foreign": 0.02}})
+	twin := s.twin(t)
+	var text strings.Builder
+	taps := make([]wechattest.Tap, n)
+	for i := range taps {
+		taps[i] = twin.CloudID(appA, i, 0, time.Now())
+		fmt.Fprintf(&text, `{"cloud_id":%q,"openid":%q,"obtained_at":%q,"reference":"line %07d"}`+"\n",
+			taps[i].CloudID, taps[i].OpenID, taps[i].ObtainedAt.Format(time.RFC3339Nano), i+1)
+	}
+	path, out := writeFile(t, "taps.ndjson", text.String()), filepath.Join(t.TempDir(), "results.ndjson")
+	doomed := s.worker(t)
+	p := s.start(t, "backfill", "--config", s.config, "--appid", appA, "--out", out, path)
+	backfills := s.backfills(t)
+	waitFor(t, "a part of the work", func() bool {
+		now, err := backfills.Get(t.Context(), idOf(p.err.String()))
+		return err == nil && now.Accepted-now.Pending > n/10
+	})
+	doomed.kill()
+	now, err := backfills.Get(t.Context(), idOf(p.err.String()))
+	if err != nil || now.Pending == 0 {
+		t.Fatalf("%+v, %v: nothing is proved", now, err)
+	}
+	s.worker(t)
+	status := p.status(t)
+	if now, err = backfills.Get(t.Context(), now.ID); err != nil || !now.Finished() || now.Accepted != n || now.Resolved+now.Failed+now.Expired != n {
+		t.Errorf("%+v, %v", now, err)
+	}
+	records, _ := s.records(t, taps)
+	checkTruth(t, twin, taps, records)
+	if now.Failed == 0 || status != exitFailed || !strings.HasSuffix(p.err.String(), fmt.Sprintf("cloudidq: not resolved: %d of %d\n", n-now.Resolved, n)) {
+		t.Errorf("exit %d, %d failed: %s", status, now.Failed, p.err.String())
+	}
+	if !sumsUp(p.out.String(), now.Resolved) {
+		t.Errorf("the summary is\n%s", p.out.String())
+	}
+	written, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := 0
+	for line := range strings.Lines(string(written)) {
+		if want := fmt.Sprintf(`"reference":"line %07d"`, i+1); !strings.Contains(line, want) {
+			t.Fatalf("line %d of the results misses %s: %s", i+1, want, line)
+		}
+		i++
+	}
+	if info, err := os.Stat(out); i != n || err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%d results, %v, %v, want %d for this user alone", i, info, err, n)
+	}
+	s.said = append(s.said, p)
+	s.checkPrivate(t, taps)
+}
+
+// SIGTERM while stdin brings nothing: the command says how to go on, and what came is in.
+func TestBackfill_SIGTERM(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, wechattest.Config{Seed: 34})
+	in, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _, _ = in.Close(), out.Close() }()
+	p := s.startReading(t, in, "backfill", "--config", s.config, "--appid", appA, "-")
+	if _, err := io.WriteString(out, `{"cloud_id":"73_1","reference":"line 1"}`+"\n"+`{"clo`); err != nil {
+		t.Fatal(err)
+	}
+	backfills := s.backfills(t)
+	waitFor(t, "the line", func() bool {
+		now, err := backfills.Get(t.Context(), idOf(p.err.String()))
+		return err == nil && now.Lines == 1
+	})
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	id := idOf(p.err.String())
+	if status := p.status(t); status != exitFailed || !strings.HasSuffix(p.err.String(), "cloudidq: stopped; lines that are in: 1; go on with --resume "+id+"\n") {
+		t.Errorf("exit %d: %s", status, p.err.String())
+	}
+	path := writeFile(t, "taps.ndjson", `{"cloud_id":"73_1","reference":"line 1"}`+"\n"+`{"cloud_id":"73_2","reference":"line 2"}`)
+	if p = s.start(t, "backfill", "--config", s.config, "--appid", appA, "--resume", id, path); p.status(t) != exitDone {
+		t.Errorf("resumed: %s", p.err.String())
+	}
+	if diff := cmp.Diff([]string{"line 1", "line 2"}, queuedLines(t, s.redis.Client(t))); diff != "" {
+		t.Errorf("lines that are queued (-want +got):\n%s", diff)
+	}
+}
+
+// All is well: exit 0, the records as CSV, to stdout or to a file that was there before.
+func TestBackfill_Waits(t *testing.T) {
+	t.Parallel()
+	const n = 150
+	s := newSite(t, wechattest.Config{Seed: 35})
+	twin := s.twin(t)
+	var text strings.Builder
+	text.WriteString("cloud_id,openid\r\n")
+	for i := range n {
+		tap := twin.CloudID(appA, i, 0, time.Now())
+		fmt.Fprintf(&text, "%s,%s\r\n", tap.CloudID, tap.OpenID)
+	}
+	path, out := writeFile(t, "taps.csv", text.String()), writeFile(t, "results.csv", "of the day before")
+	s.worker(t)
+	p := s.start(t, "backfill", "--config", s.config, "--appid", appA, "--out", out, path)
+	if status := p.status(t); status != exitDone || !sumsUp(p.out.String(), n) {
+		t.Errorf("exit %d: %s%s", status, p.out.String(), p.err.String())
+	}
+	written, err := os.Open(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = written.Close() }()
+	if rows, err := csv.NewReader(written).ReadAll(); err != nil || len(rows) != n+1 || rows[n][3] != "resolved" {
+		t.Errorf("%d rows, %v", len(rows), err)
+	}
+	id := idOf(p.err.String())
+	p = s.start(t, "backfill", "--config", s.config, "--appid", appA, "--resume", id, "--out", "-", path)
+	if status := p.status(t); status != exitDone || strings.Count(p.out.String(), `"status":"resolved"`) != n || !sumsUp(p.err.String(), n) {
+		t.Errorf("exit %d: %s", status, p.err.String())
+	}
+}
+
+// sumsUp reports whether a summary says that so many are resolved.
+func sumsUp(table string, resolved int) bool {
+	return regexp.MustCompile(fmt.Sprintf(`│ resolved │ +%d │`, resolved)).MatchString(table)
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+
+	"cloudidq/internal/backfill"
+	"cloudidq/internal/lines"
+	"cloudidq/store"
+)
+
+// stdio is how a command line names stdin and stdout.
+const stdio = "-"
+
+// formatOf is what a file's name says of its format.
+func formatOf(path string) lines.Format {
+	if strings.EqualFold(filepath.Ext(path), ".csv") {
+		return lines.CSV
+	}
+	return lines.NDJSON
+}
+
+// input is the file that a backfill is read from. It counts what was read.
+type input struct {
+	in   io.Reader
+	file *os.File    // nil: stdin
+	was  fs.FileInfo // when it was opened; nil: not a regular file
+	read atomic.Int64
+
+	unblock func() // makes a Read that waits return; nil = there is no way
+}
+
+// openInput opens a file. Its error is one of usage.
+func openInput(path string, stdin io.Reader) (*input, error) {
+	if path == stdio {
+		return &input{in: stdin}, nil
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("FILE cannot be opened: %w", cause(err))
+	}
+	info, err := file.Stat()
+	if err == nil && info.IsDir() {
+		err = errors.New("it is a directory")
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("FILE cannot be read: %w", cause(err)), file.Close())
+	}
+	in := &input{in: file, file: file, unblock: func() { _ = file.Close() }}
+	if info.Mode().IsRegular() {
+		in.was = info
+	}
+	return in, nil
+}
+
+// cause is an error without the name of the file, which the user knows.
+func cause(err error) error {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		return path.Err
+	}
+	return err
+}
+
+// Read implements [io.Reader].
+func (in *input) Read(into []byte) (int, error) {
+	n, err := in.in.Read(into)
+	in.read.Add(int64(n))
+	return n, err
+}
+
+// size is how many bytes there are to be read; 0 = nobody knows.
+func (in *input) size() int64 {
+	if in.was == nil {
+		return 0
+	}
+	return in.was.Size()
+}
+
+// unchanged reports an error if a file has been written to since it was opened.
+func (in *input) unchanged() error {
+	if in.was == nil {
+		return nil
+	}
+	now, err := in.file.Stat()
+	if err != nil {
+		return cause(err)
+	}
+	if now.Size() != in.read.Load() || !now.ModTime().Equal(in.was.ModTime()) {
+		return errors.New("the file was written to while it was read")
+	}
+	return nil
+}
+
+func (in *input) close() {
+	if in != nil && in.file != nil {
+		_ = in.file.Close()
+	}
+}
+
+// output is where records go. A file is there as a whole or not at all. nil is no output.
+type output struct {
+	*backfill.Writer
+	path string
+	file *os.File // under another name until all is written; nil: stdout
+}
+
+// createOutput makes the file that --out names, before anything is done. Its error is one of usage.
+func createOutput(path string, stdout io.Writer, in *input) (*output, error) {
+	switch path {
+	case "":
+		return nil, nil
+	case stdio:
+		return &output{Writer: backfill.NewWriter(stdout, lines.NDJSON)}, nil
+	}
+	info, err := os.Stat(path)
+	if err == nil && in.was != nil && os.SameFile(info, in.was) {
+		return nil, usagef("--out is the file that is read")
+	}
+	if err == nil && !info.Mode().IsRegular() {
+		return nil, usagef("--out is not a regular file")
+	}
+	// Records are personal data: CreateTemp makes a file for this user alone.
+	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.partial")
+	if err != nil {
+		return nil, usagef("--out cannot be written: %w", cause(err))
+	}
+	return &output{backfill.NewWriter(file, formatOf(path)), path, file}, nil
+}
+
+// keep gives the file its name.
+func (o *output) keep() error {
+	if o.file == nil {
+		return nil
+	}
+	if err := errors.Join(o.file.Sync(), o.file.Close(), os.Rename(o.file.Name(), o.path)); err != nil {
+		return fmt.Errorf("writing --out: %w", err)
+	}
+	o.file = nil
+	return nil
+}
+
+// discard removes a file that was not kept.
+func (o *output) discard() {
+	if o != nil && o.file != nil {
+		_ = o.file.Close()
+		_ = os.Remove(o.file.Name())
+	}
+}
+
+// write is Write for what may not be there.
+func (o *output) write(records []store.Record) error {
+	if o == nil {
+		return nil
+	}
+	return o.Write(records)
+}

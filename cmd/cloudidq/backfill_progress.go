@@ -1,0 +1,164 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+
+	"cloudidq/store"
+)
+
+const (
+	// sayEvery is how often progress is said where there is no terminal.
+	sayEvery = 2 * time.Second
+	// maxSaid bounds how many bad lines are told of on stderr.
+	maxSaid = 100
+)
+
+// isTerminal reports whether somebody watches.
+func isTerminal(out io.Writer) bool {
+	f, ok := out.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// meter shows how far something is: as a bar on a terminal, else as a line now and then.
+type meter struct {
+	out   io.Writer
+	bar   *progressbar.ProgressBar // nil: no terminal
+	begun time.Time
+	said  time.Time
+}
+
+// newMeter shows progress towards a total, which is -1 where nobody knows it.
+func newMeter(out io.Writer, what string, total int64) *meter {
+	m := &meter{out: out, begun: time.Now(), said: time.Now()}
+	if isTerminal(out) {
+		m.bar = progressbar.NewOptions64(total,
+			progressbar.OptionSetWriter(out),
+			progressbar.OptionSetDescription(what),
+			progressbar.OptionSetWidth(20),
+			progressbar.OptionThrottle(100*time.Millisecond),
+			progressbar.OptionSetPredictTime(true),
+			progressbar.OptionSetElapsedTime(true),
+			progressbar.OptionClearOnFinish(),
+			progressbar.OptionSetTheme(progressbar.ThemeASCII), // ThemeUnicode wants a font of its own
+		)
+	}
+	return m
+}
+
+// show says how far it is: in a few words beside the bar, or in a line.
+func (m *meter) show(done int64, words, line string) {
+	if m.bar != nil {
+		m.bar.Describe(words)
+		_ = m.bar.Set64(done) // a bar that cannot be drawn is no reason to stop
+		return
+	}
+	if time.Since(m.said) >= sayEvery {
+		m.said = time.Now()
+		fmt.Fprintf(m.out, "%s\n", line)
+	}
+}
+
+// say prints a line, above the bar if there is one.
+func (m *meter) say(format string, args ...any) {
+	if m.bar != nil {
+		_ = m.bar.Clear()
+	}
+	fmt.Fprintf(m.out, format+"\n", args...)
+}
+
+func (m *meter) finish() {
+	if m.bar != nil {
+		_ = m.bar.Finish()
+	}
+}
+
+// perSecond is a rate since the meter began.
+func (m *meter) perSecond(n int) float64 {
+	return float64(n) / max(time.Since(m.begun).Seconds(), 0.001)
+}
+
+// left says how long it will take, as far as that can be told.
+func (m *meter) left(done, total float64) string {
+	took := time.Since(m.begun)
+	if m.bar != nil || done <= 0 || total <= done || took < time.Second {
+		return "" // a bar says so itself
+	}
+	return fmt.Sprintf(", %s left", time.Duration(float64(took)*(total-done)/done).Round(time.Second))
+}
+
+// loadProgress tells how a file comes in.
+type loadProgress struct {
+	*meter
+	in       *input
+	from     store.Backfill // where it began
+	rejected int            // since then
+}
+
+func newLoadProgress(out io.Writer, in *input, from store.Backfill) *loadProgress {
+	total := in.size()
+	if total == 0 {
+		total = -1
+	}
+	p := &loadProgress{meter: newMeter(out, "loading", total), in: in, from: from}
+	if from.Lines > 0 {
+		p.say("going on; lines that are in and are checked first: %d", from.Lines)
+	}
+	return p
+}
+
+func (p *loadProgress) lines(of store.Backfill) {
+	read, rate := p.in.read.Load(), p.perSecond(of.Lines-p.from.Lines)
+	p.show(read, fmt.Sprintf("lines %d, bad %d, %.0f/s", of.Lines, of.Rejected, rate),
+		fmt.Sprintf("lines: %d, accepted: %d, rejected: %d, %.0f lines/s%s", of.Lines, of.Accepted, of.Rejected, rate,
+			p.left(float64(read), float64(p.in.size()))))
+}
+
+func (p *loadProgress) reject(r store.Reject) {
+	p.rejected++
+	switch {
+	case p.rejected <= maxSaid:
+		p.say("line %d: %s", r.Line, r.Error)
+	case p.rejected == maxSaid+1:
+		p.say("more lines are bad; GET /v1/backfills/%s/rejects has the first %d", p.from.ID, store.MaxRejects)
+	}
+}
+
+func (p *loadProgress) full() { p.say("the queue is full; waiting for room") }
+
+func (p *loadProgress) finish(of store.Backfill) {
+	p.meter.finish()
+	fmt.Fprintf(p.out, "lines: %d, accepted: %d, rejected: %d\n", of.Lines, of.Accepted, of.Rejected)
+}
+
+// endProgress tells how the cloudIDs of a backfill end.
+type endProgress struct {
+	*meter
+	from   int // how many had ended when it began
+	isAway bool
+}
+
+func newEndProgress(out io.Writer, of store.Backfill) *endProgress {
+	return &endProgress{meter: newMeter(out, "resolving", int64(max(1, of.Accepted))), from: of.Accepted - of.Pending}
+}
+
+func (p *endProgress) ends(of store.Backfill) {
+	p.isAway = false
+	done := of.Accepted - of.Pending
+	rate := p.perSecond(done - p.from)
+	p.show(int64(done), fmt.Sprintf("resolved %d, others %d, %.0f/s", of.Resolved, of.Failed+of.Expired, rate),
+		fmt.Sprintf("pending: %d, resolved: %d, failed: %d, expired: %d, %.0f cloudIDs/s%s", of.Pending, of.Resolved, of.Failed,
+			of.Expired, rate, p.left(float64(done-p.from), float64(of.Accepted-p.from))))
+}
+
+func (p *endProgress) away() {
+	if !p.isAway {
+		p.isAway = true
+		p.say("Redis does not answer; trying again")
+	}
+}

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"cloudidq/internal/redistest"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+// backfillFile writes a file of n lines, each tenth of which is bad, and returns its path and the references of the others.
+func backfillFile(t *testing.T, n int) (path string, good []string) {
+	t.Helper()
+	var b strings.Builder
+	for i := range n {
+		if i%10 == 9 {
+			b.WriteString(`{"cloud_id":"planted","openid":17}` + "\n")
+			continue
+		}
+		good = append(good, fmt.Sprintf("line %07d", i+1))
+		fmt.Fprintf(&b, `{"cloud_id":"73_planted_%d","openid":"o_planted_%d","reference":"%s"}`+"\n", i, i, good[len(good)-1])
+	}
+	return writeFile(t, "taps.ndjson", b.String()), good
+}
+
+func writeFile(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// queuedLines are the references of all items in queue backfill, sorted.
+func queuedLines(t *testing.T, rdb redis.UniversalClient) []string {
+	t.Helper()
+	var all []string
+	for page := 1; ; page++ {
+		infos, err := asynq.NewInspectorFromRedisClient(rdb).ListPendingTasks(tasks.QueueBackfill, asynq.PageSize(1000), asynq.Page(page))
+		if err != nil && !errors.Is(err, asynq.ErrQueueNotFound) {
+			t.Fatal(err)
+		}
+		for _, info := range infos {
+			p, err := tasks.ParseResolve(info.Payload)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, it := range p.Items {
+				all = append(all, it.Reference)
+			}
+		}
+		if len(infos) < 1000 {
+			slices.Sort(all)
+			return all
+		}
+	}
+}
+
+var saidID = regexp.MustCompile(`(?m)^id=(bf_[a-z2-7]{26})$`)
+
+// idOf is the id that a command has said.
+func idOf(stderr string) string {
+	if found := saidID.FindStringSubmatch(stderr); found != nil {
+		return found[1]
+	}
+	return ""
+}
+
+func TestBackfill_CommandLine(t *testing.T) {
+	srv := redistest.Start(t)
+	rdb := srv.Client(t)
+	good := goodConfig(t, srv.Addr)
+	path, want := backfillFile(t, 1000)
+	run := func(args ...string) (int, string, string) {
+		t.Helper()
+		return invoke(t, append([]string{"backfill", "--config", good, "--appid", appA}, args...)...)
+	}
+	status, stdout, stderr := run(path)
+	id := idOf(stderr)
+	if status != exitFailed || stdout != "" || !strings.HasPrefix(stderr, "id=bf_") || id == "" ||
+		!strings.Contains(stderr, "\nline 10: openid must be a string\n") || !strings.Contains(stderr, "\nlines: 1000, accepted: 900, rejected: 100\n") ||
+		!strings.HasSuffix(stderr, "\ncloudidq: rejected lines: 100 of 1000\n") || strings.Contains(stderr, "planted") {
+		t.Errorf("exit %d, stdout %q, stderr %s", status, stdout, stderr)
+	}
+	if diff := cmp.Diff(want, queuedLines(t, rdb)); diff != "" {
+		t.Errorf("lines that are queued (-want +got):\n%s", diff)
+	}
+	// The same file again: it is all in. Another one is not what it was.
+	status, _, stderr = run("--resume", id, path)
+	if status != exitFailed || idOf(stderr) != id || !strings.Contains(stderr, "going on; lines that are in and are checked first: 1000\n") {
+		t.Errorf("resumed: exit %d, %s", status, stderr)
+	}
+	text, _ := os.ReadFile(path)
+	other := writeFile(t, "taps.ndjson", strings.Replace(string(text), "o_planted_500", "o_planted_501", 1))
+	status, _, stderr = run("--resume", id, other)
+	if status != exitFailed || !regexp.MustCompile(`the input has changed: among lines \d+ to \d+ is one that is not what was read before; nothing more was enqueued`).MatchString(stderr) {
+		t.Errorf("resumed with another file: exit %d, %s", status, stderr)
+	}
+	longer := writeFile(t, "taps.ndjson", string(text)+`{"cloud_id":"planted"}`)
+	if status, _, stderr = run("--resume", id, longer); status != exitFailed || !strings.Contains(stderr, "complete with 1000 lines, and the input has more") {
+		t.Errorf("resumed with a longer file: exit %d, %s", status, stderr)
+	}
+	if n := len(queuedLines(t, rdb)); n != 900 {
+		t.Errorf("%d lines are queued", n)
+	}
+	if status, _, stderr = run(writeFile(t, "empty.ndjson", "")); status != exitDone || !strings.Contains(stderr, "lines: 0, accepted: 0, rejected: 0\n") {
+		t.Errorf("an empty file: exit %d, %s", status, stderr)
+	}
+	csv := writeFile(t, "taps.CSV", "\ufeffreference,cloud_id\r\nr,73_x\r\n")
+	if status, _, stderr = run(csv); status != exitDone || !strings.Contains(stderr, "lines: 2, accepted: 1, rejected: 0\n") {
+		t.Errorf("a CSV file: exit %d, %s", status, stderr)
+	}
+	// Nothing can be read in Redis but the payloads of tasks.
+	for _, key := range rdb.Keys(t.Context(), "cloudidq:*").Val() {
+		if strings.Contains(key, "planted") || rdb.TTL(t.Context(), key).Val() <= 0 {
+			t.Errorf("%s holds an id, or has no end", key)
+		}
+	}
+}
+
+func TestBackfill_WrongUse(t *testing.T) {
+	srv := redistest.Start(t)
+	rdb := srv.Client(t)
+	good := goodConfig(t, srv.Addr)
+	path := writeFile(t, "taps.ndjson", `{"cloud_id":"73_planted"}`)
+	backfills := store.NewBackfills(rdb, time.Hour)
+	open, canceled := store.NewBackfillID(), store.NewBackfillID()
+	for id, app := range map[string]string{open: appA, canceled: appA} {
+		if _, err := backfills.Create(t.Context(), store.Backfill{ID: id, AppID: app, Webhook: "w", Format: "csv"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := backfills.Cancel(t.Context(), canceled); err != nil {
+		t.Fatal(err)
+	}
+	other := store.NewBackfillID()
+	if _, err := backfills.Create(t.Context(), store.Backfill{ID: other, AppID: "wx9", Format: "ndjson"}); err != nil {
+		t.Fatal(err)
+	}
+	ofA := []string{"backfill", "--config", good, "--appid", appA}
+	for name, tc := range map[string]struct {
+		args []string
+		says []string
+	}{
+		"NoFile":       {ofA, []string{"accepts 1 arg"}},
+		"AllWrong":     {[]string{"backfill", "--config", good, "--format", "xml", "--webhook", "w", filepath.Join(t.TempDir(), "nowhere")}, []string{"--appid is missing", "--format is neither ndjson nor csv", "--webhook is not among", "FILE cannot be opened: no such file"}},
+		"UnknownApp":   {[]string{"backfill", "--config", good, "--appid", "wx9", path}, []string{"--appid is not among the apps"}},
+		"Directory":    {append(slices.Clone(ofA), t.TempDir()), []string{"FILE cannot be read: it is a directory"}},
+		"Header":       {append(slices.Clone(ofA), "--format", "csv", path), []string{"line 1, the header: has a quote within a field"}},
+		"OutIsIn":      {append(slices.Clone(ofA), "--out", path, path), []string{"--out is the file that is read"}},
+		"OutIsNoFile":  {append(slices.Clone(ofA), "--out", t.TempDir(), path), []string{"--out is not a regular file"}},
+		"OutNowhere":   {append(slices.Clone(ofA), "--out", filepath.Join(t.TempDir(), "nowhere", "out"), path), []string{"--out cannot be written: no such file"}},
+		"NoBackfill":   {append(slices.Clone(ofA), "--resume", "planted", path), []string{"--resume: there is no such backfill"}},
+		"OtherApp":     {append(slices.Clone(ofA), "--resume", other, path), []string{"--resume: the backfill is of another app"}},
+		"OtherFormat":  {append(slices.Clone(ofA), "--resume", open, "--format", "ndjson", path), []string{"--resume: the backfill is of format csv"}},
+		"Canceled":     {append(slices.Clone(ofA), "--resume", canceled, path), []string{"--resume: the backfill has been canceled"}},
+		"ResumeHeader": {append(slices.Clone(ofA), "--resume", open, path), []string{"line 1, the header: has a quote within a field"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			status, stdout, stderr := invoke(t, tc.args...)
+			if status != exitUsage || stdout != "" || strings.Contains(stderr, "planted") {
+				t.Errorf("exit %d with %q on stdout, want 2 and nothing; stderr: %s", status, stdout, stderr)
+			}
+			for _, want := range tc.says {
+				if !strings.Contains(stderr, want) {
+					t.Errorf("stderr = %q, misses %q", stderr, want)
+				}
+			}
+		})
+	}
+	if lines := queuedLines(t, rdb); len(lines) != 0 {
+		t.Errorf("queue = %v", lines)
+	}
+	if left, err := filepath.Glob(filepath.Join(filepath.Dir(path), "*")); err != nil || len(left) != 1 {
+		t.Errorf("files = %v, want nothing but the input", left)
+	}
+}
+
+// A file that is written to while it is read stays open, and the same one goes on.
+func TestInput_Changes(t *testing.T) {
+	path := writeFile(t, "taps", "0123456789")
+	in, err := openInput(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.close()
+	if n, err := in.Read(make([]byte, 100)); n != 10 || err != nil || in.unchanged() != nil {
+		t.Errorf("Read = %d, %v, %v", n, err, in.unchanged())
+	}
+	if err := os.WriteFile(path, []byte("01234567890"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if in.unchanged() == nil {
+		t.Error("a file that has become longer is taken for unchanged")
+	}
+	if err := errors.Join(os.WriteFile(path, []byte("9876543210"), 0o600), os.Chtimes(path, time.Now(), time.Now().Add(time.Hour))); err != nil {
+		t.Fatal(err)
+	}
+	if in.unchanged() == nil {
+		t.Error("a file that was written again is taken for unchanged")
+	}
+}

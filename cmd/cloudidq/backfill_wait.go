@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+
+	"cloudidq/internal/backfill"
+	"cloudidq/store"
+)
+
+// waitEvery is how often a backfill is looked at while it is waited for.
+const waitEvery = 200 * time.Millisecond
+
+// awaitBackfill waits until all of a backfill has ended.
+func awaitBackfill(ctx context.Context, s streams, backfills *store.Backfills, of store.Backfill) (store.Backfill, error) {
+	progress := newEndProgress(s.err, of)
+	defer progress.finish()
+	tick := time.NewTicker(waitEvery)
+	defer tick.Stop()
+	for !of.Finished() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return of, fmt.Errorf("stopped; pending: %d; the backfill goes on, wait for it with --resume %s --wait", of.Pending, of.ID)
+		}
+		now, err := backfills.Get(ctx, of.ID)
+		if err != nil {
+			if errors.Is(err, store.ErrNoBackfill) {
+				return of, err
+			}
+			progress.away()
+			continue
+		}
+		of = now
+		progress.ends(of)
+	}
+	return of, nil
+}
+
+// report writes the records and prints how all have ended. Its error says that not all are resolved.
+func report(ctx context.Context, s streams, results results, of store.Backfill, out *output) error {
+	if out != nil {
+		if err := backfill.Results(ctx, results.backfills, results, &of, out.write); err != nil {
+			return err
+		}
+		if err := out.keep(); err != nil {
+			return err
+		}
+	}
+	to := s.out
+	if out != nil && out.path == "" { // the records are on stdout
+		to = s.err
+	}
+	if _, err := fmt.Fprintln(to, summary(of)); err != nil {
+		return fmt.Errorf("writing the summary: %w", err)
+	}
+	if open := of.Accepted - of.Resolved; open > 0 {
+		return fmt.Errorf("not resolved: %d of %d", open, of.Accepted)
+	}
+	return nil
+}
+
+func summary(of store.Backfill) string {
+	percent := func(n, of int) string { return fmt.Sprintf("%.1f %%", 100*float64(n)/float64(max(1, of))) }
+	t := table.NewWriter()
+	t.SetStyle(table.StyleRounded)
+	t.SetTitle("%s", of.ID)
+	t.SetColumnConfigs([]table.ColumnConfig{{Number: 2, Align: text.AlignRight}})
+	t.AppendRows([]table.Row{
+		{"lines", of.Lines, string(of.State)},
+		{"rejected", of.Rejected, percent(of.Rejected, of.Lines) + ", bad lines"},
+		{"accepted", of.Accepted, percent(of.Accepted, of.Lines)},
+	})
+	t.AppendSeparator()
+	t.AppendRows([]table.Row{
+		{"resolved", of.Resolved, percent(of.Resolved, of.Accepted)},
+		{"failed", of.Failed, percent(of.Failed, of.Accepted)},
+		{"expired", of.Expired, percent(of.Expired, of.Accepted) + ", too old"},
+	})
+	if took := of.FinishedAt.Sub(of.CreatedAt.Time); took > 0 {
+		t.AppendSeparator()
+		t.AppendRow(table.Row{"took", took.Round(100 * time.Millisecond).String(), fmt.Sprintf("%.0f lines/s", float64(of.Lines)/took.Seconds())})
+	}
+	return t.Render()
+}

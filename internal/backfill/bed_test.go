@@ -1,0 +1,144 @@
+package backfill_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
+	"cloudidq/internal/backfill"
+	"cloudidq/internal/lines"
+	"cloudidq/internal/redistest"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// bed is a loader of small windows over a real Redis.
+type bed struct {
+	*testing.T
+	redis     *redistest.Server
+	rdb       *redis.Client
+	backfills *store.Backfills
+	loader    *backfill.Loader
+	full      atomic.Bool
+}
+
+const windowOfTests = 10
+
+func newBed(t *testing.T, redisArgs ...string) *bed {
+	t.Helper()
+	b := &bed{T: t, redis: redistest.Start(t, redisArgs...)}
+	b.rdb = b.redis.Client(t)
+	b.backfills = store.NewBackfills(b.rdb, time.Hour)
+	b.loader = b.over(b.rdb)
+	return b
+}
+
+// High implements the pressure of a loader.
+func (b *bed) High(context.Context, string) bool { return b.full.Load() }
+
+// over is a loader that speaks to Redis through a client of its own.
+func (b *bed) over(rdb *redis.Client) *backfill.Loader {
+	b.Helper()
+	producer := tasks.NewClient(rdb, tasks.Options{})
+	b.Cleanup(producer.Close)
+	l := backfill.Loader{Store: store.NewBackfills(rdb, time.Hour), Producer: producer, Pressure: b}
+	return l.Small(windowOfTests)
+}
+
+func (b *bed) create(format lines.Format) store.Loading {
+	b.Helper()
+	at, err := b.backfills.Create(b.Context(), store.Backfill{ID: store.NewBackfillID(), AppID: "wxA", Webhook: "orders", Format: string(format)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return at
+}
+
+func (b *bed) resume(id string) store.Loading {
+	b.Helper()
+	at, err := b.backfills.Resume(b.Context(), id)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return at
+}
+
+func (b *bed) load(at store.Loading, text string, options backfill.Options) (store.Backfill, error) {
+	b.Helper()
+	return b.loader.Load(b.Context(), at, lines.New(strings.NewReader(text), lines.Format(at.Backfill.Format)), options)
+}
+
+// queued are the tasks of the queue by their ids.
+func (b *bed) queued() map[string]tasks.ResolvePayload {
+	b.Helper()
+	all := make(map[string]tasks.ResolvePayload)
+	infos, err := asynq.NewInspectorFromRedisClient(b.rdb).ListPendingTasks(tasks.QueueBackfill, asynq.PageSize(10_000))
+	if err != nil && !strings.Contains(err.Error(), "not found") {
+		b.Fatal(err)
+	}
+	for _, info := range infos {
+		p, err := tasks.ParseResolve(info.Payload)
+		if err != nil {
+			b.Fatal(err)
+		}
+		all[info.ID] = p
+	}
+	return all
+}
+
+// references are those of all items that are queued, sorted: each line of a test has one of its own.
+func references(queued map[string]tasks.ResolvePayload) []string {
+	var all []string
+	for _, p := range queued {
+		for _, it := range p.Items {
+			all = append(all, it.Reference)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// file is n lines, and the references of those that are good. Some are bad, blank, or repeat a cloudID, with the same or
+// with another openid, so that windows have several chunks.
+func file(n int) (text string, good []string) {
+	var b strings.Builder
+	for i := range n {
+		reference := fmt.Sprintf("line %05d", i+1)
+		switch i % 7 {
+		case 3:
+			b.WriteString(`{"cloud_id":17}` + "\n")
+			continue
+		case 5:
+			b.WriteString("\n")
+			continue
+		case 1: // the cloudID of the line before, of another user
+			fmt.Fprintf(&b, `{"cloud_id":"73_%d","openid":"other","reference":"%s"}`+"\n", i-1, reference)
+		case 6: // of the line two before that, as it is
+			fmt.Fprintf(&b, `{"cloud_id":"73_%d","openid":"o%d","reference":"%s"}`+"\n", i-2, i-2, reference)
+		default:
+			fmt.Fprintf(&b, `{"cloud_id":"73_%d","openid":"o%d","reference":"%s"}`+"\n", i, i, reference)
+		}
+		good = append(good, reference)
+	}
+	return b.String(), good
+}
+
+// broken is a text that ends with an error.
+func broken(text string, err error) io.Reader {
+	return io.MultiReader(strings.NewReader(text), failing{err})
+}
+
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }

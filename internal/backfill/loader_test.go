@@ -1,0 +1,251 @@
+package backfill_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cloudidq/internal/backfill"
+	"cloudidq/internal/lines"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+func TestLoad_EveryGoodLineOnce(t *testing.T) {
+	b := newBed(t)
+	text, good := file(45)
+	at := b.create(lines.NDJSON)
+	var progress []int
+	var rejects []store.Reject
+	got, err := b.load(at, text, backfill.Options{
+		Progress: func(bf store.Backfill) { progress = append(progress, bf.Lines) },
+		Reject:   func(r store.Reject) { rejects = append(rejects, r) },
+	})
+	if err != nil || got.Lines != 45 || got.Accepted != len(good) || got.Rejected != 6 || got.Pending != len(good) || got.State != store.BackfillComplete {
+		t.Errorf("Load = %+v, %v, want %d accepted", got, err, len(good))
+	}
+	if diff := cmp.Diff([]int{10, 20, 30, 40, 45}, progress); diff != "" {
+		t.Errorf("progress (-want +got):\n%s", diff)
+	}
+	if len(rejects) != 6 || rejects[1] != (store.Reject{Line: 11, Error: "cloud_id must be a string"}) {
+		t.Errorf("rejects = %v", rejects)
+	}
+	queued := b.queued()
+	if diff := cmp.Diff(good, references(queued)); diff != "" {
+		t.Errorf("lines that are queued (-want +got):\n%s", diff)
+	}
+	for id, p := range queued {
+		of, chunk, ok := tasks.ParseChunkTaskID(id)
+		if !ok || of != got.ID || p.Backfill != got.ID || chunk < 0 || p.AppID != "wxA" || p.Webhook != "orders" || p.AcceptedAt.IsZero() {
+			t.Errorf("task %s = %+v", id, p)
+		}
+	}
+	ids, more, err := b.backfills.CloudIDs(t.Context(), &got, 0, 100)
+	if err != nil || more || len(ids) != len(good) || ids[0] != "73_0" || ids[1] != "73_0" || ids[2] != "73_2" || ids[4] != "73_4" {
+		t.Errorf("CloudIDs = %v, %v", ids, err)
+	}
+	// The same input again changes nothing.
+	again, err := b.load(b.resume(got.ID), text, backfill.Options{})
+	if err != nil || again.Accepted != got.Accepted || len(b.queued()) != len(queued) {
+		t.Errorf("Load again = %+v, %v", again, err)
+	}
+	if _, err := b.load(b.resume(got.ID), text+"\n", backfill.Options{}); !errors.Is(err, store.ErrBackfillComplete) {
+		t.Errorf("Load of more lines = %v, want ErrBackfillComplete", err)
+	}
+}
+
+func TestLoad_FullTasks(t *testing.T) {
+	b := newBed(t)
+	b.loader = b.loader.Small(0) // the real ones
+	const n = 9000
+	at := b.create(lines.NDJSON)
+	got, err := b.loader.Load(t.Context(), at, lines.New(&generator{n: n}, lines.NDJSON), backfill.Options{})
+	if err != nil || got.Accepted != n {
+		t.Fatalf("Load = %+v, %v", got, err)
+	}
+	short := 0
+	for _, p := range b.queued() {
+		if len(p.Items) < tasks.MaxItems {
+			short++
+		}
+	}
+	// A window ends with a task that is not full; the linger may end some more on a loaded machine.
+	if tasks := len(b.queued()); short > 6 || tasks > n/100+6 {
+		t.Errorf("%d of %d tasks are not full", short, tasks)
+	}
+}
+
+func TestLoad_CSV(t *testing.T) {
+	b := newBed(t)
+	text := "\ufeffreference,cloud_id,openid\r\nr1,73_1,o1\r\nr2,,o2\r\n\"r,3\",73_3,\"o3\"\r\n"
+	got, err := b.load(b.create(lines.CSV), text, backfill.Options{})
+	if err != nil || got.Lines != 4 || got.Accepted != 2 || got.Rejected != 1 {
+		t.Errorf("Load = %+v, %v", got, err)
+	}
+	if diff := cmp.Diff([]string{"r,3", "r1"}, references(b.queued())); diff != "" {
+		t.Errorf("lines that are queued (-want +got):\n%s", diff)
+	}
+	got, err = b.load(b.create(lines.CSV), "73_1,o1\n", backfill.Options{})
+	if _, ok := errors.AsType[*lines.HeaderError](err); !ok || got.State != store.BackfillOpen {
+		t.Errorf("Load without a header = %+v, %v, want a HeaderError", got, err)
+	}
+}
+
+func TestLoad_Nothing(t *testing.T) {
+	b := newBed(t)
+	for name, text := range map[string]string{"Empty": "", "Blank": "\n\r\n \n"} {
+		got, err := b.load(b.create(lines.NDJSON), text, backfill.Options{})
+		if err != nil || got.Accepted != 0 || got.Rejected != 0 || !got.Finished() {
+			t.Errorf("%s: Load = %+v, %v", name, got, err)
+		}
+	}
+	if len(b.queued()) != 0 {
+		t.Error("something is queued")
+	}
+}
+
+// Values that are out of bounds are those of the line, as at the time when it was read.
+func TestLoad_BadValues(t *testing.T) {
+	b := newBed(t)
+	future := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
+	text := `{}` + "\n" + `{"cloud_id":"` + strings.Repeat("planted", 80) + `"}` + "\n" +
+		`{"cloud_id":"","openid":"plan\u0007ted","reference":"` + strings.Repeat("r", 257) + `","obtained_at":"1970-01-20T00:00:00Z"}` + "\n" +
+		`{"cloud_id":"x","obtained_at":"` + future + `"}` + "\n"
+	var rejects []store.Reject
+	if got, err := b.load(b.create(lines.NDJSON), text, backfill.Options{Reject: func(r store.Reject) { rejects = append(rejects, r) }}); err != nil || got.Rejected != 4 {
+		t.Errorf("Load = %+v, %v", got, err)
+	}
+	want := []store.Reject{
+		{Line: 1, Error: "cloud_id is empty"},
+		{Line: 2, Error: "cloud_id has 560 bytes, at most 512 are allowed"},
+		{Line: 3, Error: "cloud_id is empty; openid has a character at byte 4 that cannot be printed; reference has 257 bytes, at most 256 are allowed; " +
+			"obtained_at is before the year 2000 (seconds and milliseconds mixed up?)"},
+		{Line: 4, Error: "obtained_at is more than 1m0s in the future"},
+	}
+	if diff := cmp.Diff(want, rejects); diff != "" {
+		t.Errorf("rejects (-want +got):\n%s", diff)
+	}
+}
+
+// An input that breaks off leaves what came before, and the same input goes on from there.
+func TestLoad_BrokenInput(t *testing.T) {
+	b := newBed(t)
+	text, good := file(33)
+	gone := errors.New("connection reset")
+	at := b.create(lines.NDJSON)
+	for cut := 0; cut < len(text); cut += len(text)/9 + 1 {
+		got, err := b.loader.Load(t.Context(), at, lines.New(broken(text[:cut], gone), lines.NDJSON), backfill.Options{})
+		input, ok := errors.AsType[*backfill.InputError](err)
+		whole := strings.Count(text[:cut], "\n")
+		if !ok || !errors.Is(err, gone) || input.Lines != whole || got.Lines != whole || got.State != store.BackfillOpen {
+			t.Errorf("Load of %d bytes = %+v, %v, want the %d lines that were whole", cut, got, err, whole)
+		}
+		at = b.resume(at.Backfill.ID)
+	}
+	if got, err := b.load(at, text, backfill.Options{}); err != nil || got.Accepted != len(good) || got.State != store.BackfillComplete {
+		t.Errorf("Load = %+v, %v", got, err)
+	}
+	if diff := cmp.Diff(good, references(b.queued())); diff != "" {
+		t.Errorf("lines that are queued (-want +got):\n%s", diff)
+	}
+}
+
+// Lines that come slowly do not wait for a window to be full.
+func TestLoad_SlowInput(t *testing.T) {
+	b := newBed(t)
+	in, out := io.Pipe()
+	at := b.create(lines.NDJSON)
+	ended := make(chan error, 1)
+	lineIn := make(chan int, 10)
+	go func() {
+		_, err := b.loader.Load(t.Context(), at, lines.New(in, lines.NDJSON), backfill.Options{
+			Progress: func(bf store.Backfill) { lineIn <- bf.Lines },
+		})
+		ended <- err
+	}()
+	for n := 1; n <= 3; n++ {
+		if _, err := fmt.Fprintf(out, `{"cloud_id":"73_%d"}`+"\n", n); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case got := <-lineIn:
+			if got != n {
+				t.Errorf("%d lines are in, want %d", got, n)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("a line waits for ever")
+		}
+	}
+	_ = out.Close()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLoad_FullQueue(t *testing.T) {
+	b := newBed(t)
+	text, good := file(25)
+	b.full.Store(true)
+	at := b.create(lines.NDJSON)
+	if got, err := b.load(at, text, backfill.Options{MaxFull: time.Millisecond}); !errors.Is(err, backfill.ErrFull) || got.Lines != 0 {
+		t.Errorf("Load = %+v, %v, want ErrFull", got, err)
+	}
+	got, err := b.load(b.resume(at.Backfill.ID), text, backfill.Options{Full: func() { b.full.Store(false) }})
+	if err != nil || got.Accepted != len(good) {
+		t.Errorf("Load = %+v, %v, want that it waits for room", got, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	stopped := lines.New(strings.NewReader(text), lines.NDJSON)
+	got, err = b.loader.Load(ctx, b.create(lines.NDJSON), stopped, backfill.Options{Progress: func(store.Backfill) { b.full.Store(true) }, Full: cancel})
+	if !errors.Is(err, context.Canceled) || got.Lines != 10 {
+		t.Errorf("Load = %+v, %v, want what was in before the queue was full", got, err)
+	}
+}
+
+// When it is to stop, Load brings in what it has and returns, even if the input does not.
+func TestLoad_Stops(t *testing.T) {
+	b := newBed(t)
+	in, out := io.Pipe()
+	ctx, cancel := context.WithCancel(t.Context())
+	at := b.create(lines.NDJSON)
+	go func() { _, _ = io.WriteString(out, `{"cloud_id":"73_1"}`+"\n"+`{"clo`); cancel() }()
+	unblocked := false
+	got, err := b.loader.Load(ctx, at, lines.New(in, lines.NDJSON), backfill.Options{Unblock: func() { unblocked = in.Close() == nil }})
+	if !errors.Is(err, context.Canceled) || got.Lines > 1 || got.State != store.BackfillOpen || !unblocked {
+		t.Errorf("Load = %+v, %v, want the one line", got, err)
+	}
+	if got, err = b.load(b.resume(got.ID), `{"cloud_id":"73_1"}`+"\n"+`{"cloud_id":"73_2"}`, backfill.Options{}); err != nil || got.Accepted != 2 {
+		t.Errorf("Load = %+v, %v", got, err)
+	}
+}
+
+func TestLoad_AtEnd(t *testing.T) {
+	b := newBed(t)
+	changed := errors.New("the file has been written to")
+	got, err := b.load(b.create(lines.NDJSON), `{"cloud_id":"73_1"}`, backfill.Options{AtEnd: func() error { return changed }})
+	if !errors.Is(err, changed) || got.Lines != 1 || got.State != store.BackfillOpen {
+		t.Errorf("Load = %+v, %v, want it open", got, err)
+	}
+}
+
+func TestLoad_Canceled(t *testing.T) {
+	b := newBed(t)
+	text, _ := file(35)
+	at := b.create(lines.NDJSON)
+	got, err := b.load(at, text, backfill.Options{Progress: func(bf store.Backfill) {
+		if bf.Lines == 20 {
+			if _, err := b.backfills.Cancel(t.Context(), bf.ID); err != nil {
+				t.Error(err)
+			}
+		}
+	}})
+	if !errors.Is(err, store.ErrBackfillCanceled) || got.Lines != 20 {
+		t.Errorf("Load = %+v, %v, want ErrBackfillCanceled", got, err)
+	}
+}

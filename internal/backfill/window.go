@@ -1,0 +1,180 @@
+package backfill
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sethvargo/go-retry"
+	"golang.org/x/sync/errgroup"
+
+	"cloudidq/internal/lines"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+const (
+	windowLines = 4096 // at most
+	writersMax  = 8    // tasks of a window that are written at once
+
+	// persistFor is how long a Redis that does not answer is asked again, before the load ends and has to be resumed.
+	persistFor = 30 * time.Second
+	// fullEvery is how often a full queue is looked at.
+	fullEvery = 500 * time.Millisecond
+)
+
+// room waits until the queue takes more.
+func (r *run) room(ctx context.Context) error {
+	if !r.Pressure.High(ctx, tasks.QueueBackfill) {
+		return nil
+	}
+	if r.options.Full != nil {
+		r.options.Full()
+	}
+	begun := time.Now()
+	tick := time.NewTicker(fullEvery)
+	defer tick.Stop()
+	for r.Pressure.High(ctx, tasks.QueueBackfill) {
+		if r.options.MaxFull > 0 && time.Since(begun) >= r.options.MaxFull {
+			return ErrFull
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// write brings the window in. The steps may be repeated in their order as often as it takes.
+func (r *run) write(ctx context.Context) error {
+	w, chunks := r.cut()
+	err := r.persist(ctx, func(ctx context.Context) error {
+		ended, committed, err := r.Store.Begin(ctx, &r.at, w)
+		if err != nil {
+			return err
+		}
+		if !committed {
+			if err := r.enqueue(ctx, chunks, ended); err != nil {
+				return err
+			}
+		}
+		return r.Store.Commit(ctx, &r.at, w)
+	})
+	if errors.Is(err, store.ErrBackfillDiffers) && r.at.Begun != nil && r.at.Begun.Digest != w.Digest {
+		err = &ChangedError{From: r.at.Backfill.Lines + 1, To: r.at.Begun.To}
+	}
+	if err != nil {
+		return err
+	}
+	r.lines = r.lines[:0]
+	for _, reject := range w.Rejects {
+		if r.options.Reject != nil {
+			r.options.Reject(reject)
+		}
+	}
+	if r.options.Progress != nil {
+		r.options.Progress(r.at.Backfill)
+	}
+	return nil
+}
+
+// persist repeats a step while Redis does not answer. What the store refuses is not repeated.
+func (r *run) persist(ctx context.Context, step func(context.Context) error) error {
+	b := retry.WithMaxDuration(persistFor, retry.WithCappedDuration(time.Second, retry.WithJitterPercent(50, retry.NewExponential(50*time.Millisecond))))
+	var last error
+	err := retry.Do(ctx, b, func(ctx context.Context) error {
+		if last = step(ctx); last == nil || final(last) {
+			return last
+		}
+		return retry.RetryableError(last)
+	})
+	if err != nil && last != nil && ctx.Err() == nil {
+		return last // rather than that the time is over
+	}
+	return err
+}
+
+// final reports whether a repetition would bring the same error.
+func final(err error) bool {
+	_, invalid := errors.AsType[*tasks.InvalidError](err)
+	return invalid || errors.Is(err, store.ErrNoBackfill) || errors.Is(err, store.ErrBackfillTaken) ||
+		errors.Is(err, store.ErrBackfillCanceled) || errors.Is(err, store.ErrBackfillComplete) ||
+		errors.Is(err, store.ErrBackfillDiffers)
+}
+
+// enqueue writes the tasks of a window, but of those chunks that have ended.
+func (r *run) enqueue(ctx context.Context, chunks [][]tasks.Item, ended []bool) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(writersMax)
+	bf := &r.at.Backfill
+	for i, items := range chunks {
+		if ended[i] {
+			continue
+		}
+		chunk := tasks.Chunk{Backfill: bf.ID, Number: r.at.First() + i, AppID: bf.AppID, Webhook: bf.Webhook, Items: items}
+		g.Go(func() error { return r.Producer.WriteChunk(ctx, chunk) })
+	}
+	return g.Wait()
+}
+
+// cut checks the lines of the window and makes chunks of those that are right. It always does so in the same way for the
+// same lines, at whatever time.
+func (r *run) cut() (*store.Window, [][]tasks.Item) {
+	w := &store.Window{To: r.read, Digest: r.sum(), Checked: time.Now()}
+	if r.at.Begun != nil {
+		w.Checked = r.at.Begun.Checked
+	}
+	var chunks [][]tasks.Item
+	items := make([]tasks.Item, 0, len(r.lines))
+	for i := range r.lines {
+		line := &r.lines[i]
+		switch reason := verdict(line, w.Checked); {
+		case line.Blank:
+		case reason != "":
+			w.Rejected++
+			w.Rejects = append(w.Rejects, store.Reject{Line: line.Number, Error: reason})
+		default:
+			w.Accepted++
+			items = append(items, line.Item)
+		}
+	}
+	for len(items) > 0 {
+		n := chunkOf(items)
+		ids := make([]string, n)
+		for i := range ids {
+			ids[i] = items[i].CloudID
+		}
+		w.Chunks = append(w.Chunks, ids)
+		chunks = append(chunks, items[:n:n])
+		items = items[n:]
+	}
+	return w, chunks
+}
+
+// verdict says what is wrong with a line, as at a moment.
+func verdict(line *lines.Line, at time.Time) string {
+	if line.Blank || line.Reason != "" {
+		return line.Reason
+	}
+	if err := line.Item.Validate(at); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// chunkOf returns how many of the items go into one task: at most as many as fit. A cloudID that is repeated with another
+// openid opens the next: a task keeps one outcome per cloudID, and whose it is WeChat has to say for each.
+func chunkOf(items []tasks.Item) int {
+	most := min(len(items), tasks.MaxItems)
+	seen := make(map[string]string, most)
+	for i := range items[:most] {
+		openID, repeated := seen[items[i].CloudID]
+		if repeated && openID != items[i].OpenID {
+			return i
+		}
+		seen[items[i].CloudID] = items[i].OpenID
+	}
+	return most
+}

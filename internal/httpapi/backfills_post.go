@@ -1,0 +1,262 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"cloudidq/internal/backfill"
+	"cloudidq/internal/lines"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+// backfillAccepted is the answer to a body that has come in.
+type backfillAccepted struct {
+	ID       string `json:"id"`
+	Accepted int    `json:"accepted" doc:"lines, of this request and those before it together"`
+	Rejected int    `json:"rejected" doc:"lines that are bad; /rejects says why"`
+	URL      string `json:"url" doc:"where the counts are"`
+}
+
+// upload is what a request asks for, besides its body.
+type upload struct {
+	as     store.Backfill // to be made, or gone on with under the same key
+	resume string         // id of the one to go on with
+}
+
+const backfillsPath = "/v1/backfills/"
+
+// post brings a body of any size in, as fast as the queue takes it.
+func (h *backfills) post(w http.ResponseWriter, r *http.Request) {
+	u, err := h.mayUpload(r)
+	if err != nil {
+		answer(w, err)
+		return
+	}
+	select {
+	case h.uploads <- struct{}{}:
+		defer func() { <-h.uploads }()
+	default:
+		write(w, newProblem(http.StatusServiceUnavailable, "too many backfills come in at once").retryAfter("5"))
+		return
+	}
+	at, err := h.open(r.Context(), u)
+	if err != nil {
+		answer(w, err)
+		return
+	}
+	w.Header().Set("Location", backfillsPath+at.Backfill.ID) // also of a problem: the backfill is there
+	replayed := at.Backfill.State == store.BackfillComplete
+	of, err := h.take(w, r, at)
+	h.logUpload(r.Context(), of, err)
+	if err != nil {
+		write(w, uploadProblem(of, err, h.stopping.Err() != nil))
+		return
+	}
+	text, err := json.Marshal(backfillAccepted{of.ID, of.Accepted, of.Rejected, backfillsPath + of.ID})
+	if err != nil { // impossible: texts and numbers
+		refuse(w, http.StatusInternalServerError, "")
+		return
+	}
+	if replayed {
+		w.Header().Set("Idempotency-Replayed", "true")
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusAccepted)
+	_, _ = w.Write(text)
+}
+
+// mayUpload checks all of a request but its body.
+func (h *backfills) mayUpload(r *http.Request) (upload, error) {
+	query, faults := r.URL.Query(), []fault(nil)
+	for name, values := range query {
+		switch {
+		case name != "appid" && name != "webhook" && name != "resume":
+			faults = append(faults, fault{"query", "has a parameter that does not exist"})
+		case len(values) > 1:
+			faults = append(faults, fault{"query." + name, "stands there more than once"})
+		}
+	}
+	u := upload{resume: query.Get("resume")}
+	u.as = store.Backfill{AppID: query.Get("appid"), Webhook: query.Get("webhook"), Format: string(lines.NDJSON)}
+	if u.as.AppID == "" {
+		faults = append(faults, fault{"query.appid", "is missing"})
+	} else if err := permit(r.Context(), ScopeResolve, u.as.AppID); err != nil {
+		return upload{}, err
+	} else if !h.serves(u.as.AppID) {
+		faults = append(faults, fault{"query.appid", "is not among the apps of the configuration"})
+	}
+	if u.as.Webhook != "" && !h.webhook(u.as.Webhook) {
+		faults = append(faults, fault{"query.webhook", "is not among the webhooks of the configuration"})
+	}
+	key, err := idempotencyKeyOf(r.Header.Get("Idempotency-Key"))
+	switch {
+	case err != nil:
+		return upload{}, err
+	case key != "" && u.resume != "":
+		faults = append(faults, fault{"query.resume", "does not go with an Idempotency-Key, which goes on by itself"})
+	case key != "":
+		u.as.ID = store.BackfillIDOf("key\x00" + caller(r.Context()).Name + "\x00" + key)
+	default:
+		u.as.ID = store.NewBackfillID()
+	}
+	if len(faults) > 0 {
+		return upload{}, newProblem(http.StatusUnprocessableEntity, "nothing was enqueued", faults...)
+	}
+	if err := mediaProblem(r.Header); err != nil {
+		return upload{}, err
+	}
+	if h.load.High(r.Context(), tasks.QueueBackfill) {
+		return upload{}, newProblem(http.StatusServiceUnavailable, "the queue is full; nothing was enqueued").retryAfter("5")
+	}
+	return u, nil
+}
+
+// mediaProblem refuses bodies that are known not to be NDJSON. Most programs that send some say no type, or a wrong one.
+func mediaProblem(header http.Header) error {
+	if encoding := header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+		return newProblem(http.StatusUnsupportedMediaType, "the body must not be compressed; nothing was enqueued")
+	}
+	kind, _, err := mime.ParseMediaType(header.Get("Content-Type"))
+	if err == nil && (strings.HasPrefix(kind, "multipart/") || kind == "text/csv") {
+		return newProblem(http.StatusUnsupportedMediaType, "the body must be NDJSON, application/x-ndjson; nothing was enqueued")
+	}
+	return nil
+}
+
+// open makes the backfill, or goes on with one.
+func (h *backfills) open(ctx context.Context, u upload) (store.Loading, error) {
+	if u.resume != "" {
+		was, err := h.find(ctx, u.resume, ScopeResolve)
+		if err != nil {
+			return store.Loading{}, err
+		}
+		switch {
+		case was.AppID != u.as.AppID:
+			return store.Loading{}, backfillProblem(store.ErrNoBackfill)
+		case was.State == store.BackfillCanceled:
+			return store.Loading{}, backfillProblem(store.ErrBackfillCanceled)
+		case was.Format != u.as.Format:
+			return store.Loading{}, newProblem(http.StatusUnprocessableEntity, "nothing was enqueued",
+				fault{"query.resume", "is a backfill of another format; the command line goes on with it"})
+		case u.as.Webhook != "" && was.Webhook != u.as.Webhook:
+			return store.Loading{}, newProblem(http.StatusUnprocessableEntity, "nothing was enqueued",
+				fault{"query.webhook", "is not that of the backfill"})
+		}
+		at, err := h.store.Resume(ctx, u.resume)
+		if err != nil {
+			return store.Loading{}, backfillProblem(err)
+		}
+		return at, nil
+	}
+	at, err := h.store.Create(ctx, u.as)
+	switch is := &at.Backfill; {
+	case err != nil:
+		return store.Loading{}, backfillProblem(err)
+	case is.AppID != u.as.AppID || is.Webhook != u.as.Webhook || is.Format != u.as.Format:
+		return store.Loading{}, newProblem(http.StatusUnprocessableEntity, "nothing was enqueued",
+			fault{"header.Idempotency-Key", "has come with another request before"})
+	case is.State == store.BackfillCanceled:
+		return store.Loading{}, backfillProblem(store.ErrBackfillCanceled)
+	}
+	return at, nil
+}
+
+// take reads the body to its end. The server's time-out is for requests as a whole, so this one sets its own for each read.
+// A client that leaves is noticed by the read, and what it has sent comes in: so the request's own context is not heeded.
+func (h *backfills) take(w http.ResponseWriter, r *http.Request, at store.Loading) (store.Backfill, error) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
+	defer cancel()
+	defer context.AfterFunc(h.stopping, cancel)()
+	body := &patient{body: r.Body, conn: http.NewResponseController(w), patience: h.pace.read}
+	return h.loader.Load(ctx, at, lines.New(body, lines.NDJSON), backfill.Options{Unblock: body.leave, MaxFull: h.pace.room})
+}
+
+// patient reads a body and gives the client some time for each part of it.
+type patient struct {
+	body     io.Reader
+	conn     *http.ResponseController
+	patience time.Duration
+
+	mu    sync.Mutex
+	ended bool // by its end, an error, or because nobody reads any more; guarded by mu
+}
+
+// Read implements [io.Reader].
+func (p *patient) Read(into []byte) (int, error) {
+	p.mu.Lock()
+	if p.ended {
+		p.mu.Unlock()
+		return 0, io.ErrClosedPipe
+	}
+	_ = p.conn.SetReadDeadline(time.Now().Add(p.patience)) // a connection without deadlines waits
+	p.mu.Unlock()
+	n, err := p.body.Read(into)
+	if err != nil {
+		p.end(time.Time{}) // net/http goes on to read, to notice when the client leaves, and a time-out would look like that
+	}
+	return n, err
+}
+
+// leave ends a read that waits.
+func (p *patient) leave() { p.end(time.Now()) }
+
+func (p *patient) end(deadline time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.ended {
+		p.ended = true
+		_ = p.conn.SetReadDeadline(deadline)
+	}
+}
+
+// uploadProblem says what is in of a body that did not come in as a whole, and how to go on.
+func uploadProblem(of store.Backfill, err error, stopping bool) *problem {
+	goOn := fmt.Sprintf("; lines that are in: %d; send the body again, from its start, under the same Idempotency-Key or with resume=%s", of.Lines, of.ID)
+	changed, isChanged := errors.AsType[*backfill.ChangedError](err)
+	_, isInput := errors.AsType[*backfill.InputError](err)
+	invalid, isInvalid := errors.AsType[*tasks.InvalidError](err)
+	switch {
+	case isChanged:
+		return newProblem(http.StatusUnprocessableEntity, changed.Error()+"; nothing more was enqueued")
+	case isInvalid:
+		return newProblem(http.StatusUnprocessableEntity, invalid.Error())
+	case errors.Is(err, store.ErrBackfillComplete):
+		return newProblem(http.StatusUnprocessableEntity, fmt.Sprintf(
+			"the backfill is complete with %d lines, and the body has more; nothing more was enqueued", of.Lines))
+	case stopping:
+		return newProblem(http.StatusServiceUnavailable, "the server stops"+goOn).retryAfter("1")
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return newProblem(http.StatusRequestTimeout, "nothing more of the body has come"+goOn)
+	case isInput, errors.Is(err, context.Canceled):
+		return newProblem(http.StatusBadRequest, "the body has broken off"+goOn) // for whoever is left to read it
+	case errors.Is(err, backfill.ErrFull):
+		return newProblem(http.StatusServiceUnavailable, "the queue is full"+goOn).retryAfter("5")
+	}
+	p := backfillProblem(err)
+	if p.Status == http.StatusServiceUnavailable {
+		p.Detail += goOn
+	}
+	return p
+}
+
+func (h *backfills) logUpload(ctx context.Context, of store.Backfill, err error) {
+	attrs := []any{
+		"backfill", of.ID, "appid", of.AppID, "state", string(of.State), "lines", of.Lines, "accepted", of.Accepted, "rejected", of.Rejected,
+		"key", caller(ctx).Name,
+	}
+	if err == nil {
+		h.log.Info("a backfill is in", attrs...)
+		return
+	}
+	h.log.Info("a backfill has broken off", append(attrs, "error", uploadProblem(of, err, h.stopping.Err() != nil).Detail)...)
+}

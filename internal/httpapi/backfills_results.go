@@ -1,0 +1,118 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+
+	"cloudidq/internal/backfill"
+	"cloudidq/internal/lines"
+	"cloudidq/store"
+)
+
+// getResults streams the records of a backfill that have ended, in the order of its lines.
+func (h *backfills) getResults(w http.ResponseWriter, r *http.Request) {
+	of, err := h.find(r.Context(), r.PathValue("id"), ScopeRead)
+	if err != nil {
+		answer(w, err)
+		return
+	}
+	format, err := formatOf(r.URL.Query())
+	if err != nil {
+		answer(w, err)
+		return
+	}
+	kind := ndjsonType
+	if format == lines.CSV {
+		kind = "text/csv; charset=utf-8; header=present"
+	}
+	h.download(w, r, kind, func(s *stream) error {
+		out := backfill.NewWriter(s, format)
+		return backfill.Results(r.Context(), h.store, h.results, &of, func(records []store.Record) error {
+			if err := h.stopping.Err(); err != nil {
+				return err
+			}
+			return out.Write(records)
+		})
+	})
+}
+
+const ndjsonType = "application/x-ndjson"
+
+func formatOf(query url.Values) (lines.Format, error) {
+	for name := range query {
+		if name != "format" {
+			return "", newProblem(http.StatusUnprocessableEntity, "nothing was read", fault{"query", "has a parameter that does not exist"})
+		}
+	}
+	switch format := lines.Format(query.Get("format")); format {
+	case "", lines.NDJSON:
+		return lines.NDJSON, nil
+	case lines.CSV:
+		return format, nil
+	}
+	return "", newProblem(http.StatusUnprocessableEntity, "nothing was read", fault{"query.format", "must be ndjson or csv"})
+}
+
+const rejectsAtOnce = 1000
+
+// rejects streams the first 10,000 lines that were rejected.
+func (h *backfills) rejects(w http.ResponseWriter, r *http.Request) {
+	of, err := h.find(r.Context(), r.PathValue("id"), ScopeRead)
+	if err != nil {
+		answer(w, err)
+		return
+	}
+	h.download(w, r, ndjsonType, func(s *stream) error {
+		enc := json.NewEncoder(s)
+		for from := 0; ; from += rejectsAtOnce {
+			rejects, err := h.store.Rejects(r.Context(), of.ID, from, rejectsAtOnce)
+			if err != nil {
+				return err
+			}
+			for i := range rejects {
+				if err := enc.Encode(&rejects[i]); err != nil {
+					return err
+				}
+			}
+			if len(rejects) < rejectsAtOnce {
+				return nil
+			}
+		}
+	})
+}
+
+// download streams an answer. What fails before the first byte is a problem; behind it the connection is broken off, so that
+// the client sees that something is missing.
+func (h *backfills) download(w http.ResponseWriter, r *http.Request, kind string, send func(*stream) error) {
+	w.Header().Set("Content-Type", kind)
+	w.Header().Set("Cache-Control", "no-store") // personal data
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if r.Method == http.MethodHead {
+		return
+	}
+	begun := &noting{ResponseWriter: w}
+	switch err := send(newStream(begun, h.pace.write)); {
+	case err == nil:
+	case begun.wrote:
+		h.log.Info("a download has broken off", "route", r.Pattern, "stopping", h.stopping.Err() != nil)
+		panic(http.ErrAbortHandler)
+	default:
+		write(w, storeAway())
+	}
+}
+
+// noting notes whether anything was written.
+type noting struct {
+	http.ResponseWriter
+	wrote bool
+}
+
+// Write implements [http.ResponseWriter].
+func (n *noting) Write(text []byte) (int, error) {
+	n.wrote = true
+	return n.ResponseWriter.Write(text)
+}
+
+// Unwrap is what [http.ResponseController] asks.
+func (n *noting) Unwrap() http.ResponseWriter { return n.ResponseWriter }

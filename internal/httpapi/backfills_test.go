@@ -1,0 +1,569 @@
+package httpapi_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cloudidq/internal/httpapi"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+type acceptedBody struct {
+	ID, URL            string
+	Accepted, Rejected int
+}
+
+// bulk is n lines of a body, of which none is bad.
+func bulk(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `{"cloud_id":"73_%d","openid":"o%d","reference":"line %05d"}`+"\n", i, i, i+1)
+	}
+	return b.String()
+}
+
+// wantQueued holds the references of all items that are queued against those of bulk(n).
+func (b *bed) wantQueued(n int) {
+	b.Helper()
+	want, got := make([]string, n), []string{}
+	for i := range want {
+		want[i] = fmt.Sprintf("line %05d", i+1)
+	}
+	for _, p := range b.queued(tasks.QueueBackfill) {
+		for _, it := range p.Items {
+			got = append(got, it.Reference)
+		}
+	}
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		b.Errorf("lines that are queued (-want +got):\n%s", diff)
+	}
+}
+
+func (b *bed) counts(id string) store.Backfill {
+	b.Helper()
+	got := b.call("GET", "/v1/backfills/"+id, "", "Authorization", "Bearer "+admin)
+	if got.status != 200 {
+		b.Fatalf("answer = %d %s", got.status, got.body)
+	}
+	return parse[store.Backfill](b.T, got.body)
+}
+
+func TestBackfill_ComesIn(t *testing.T) {
+	b := newBed(t)
+	body := "\ufeff" + bulk(250) + "\r\n" + `{"cloud_id":17}` + "\n" + `{"cloud_id":"x","planted":1}`
+	got := b.call("POST", "/v1/backfills?appid=wxA&webhook=orders", body, "Content-Type", "application/x-ndjson")
+	in := parse[acceptedBody](t, got.body)
+	if got.status != 202 || in.Accepted != 250 || in.Rejected != 2 || in.URL != "/v1/backfills/"+in.ID || got.header.Get("Location") != in.URL ||
+		got.header.Get("Content-Type") != "application/json" {
+		t.Fatalf("answer = %d %v %s", got.status, got.header, got.body)
+	}
+	b.wantQueued(250)
+	for _, p := range b.queued(tasks.QueueBackfill) {
+		if p.AppID != "wxA" || p.Webhook != "orders" || p.Backfill != in.ID {
+			t.Errorf("payload = %+v", p)
+		}
+	}
+	of := b.counts(in.ID)
+	if of.State != store.BackfillComplete || of.Lines != 253 || of.Accepted != 250 || of.Pending != 250 || of.Rejected != 2 || of.AppID != "wxA" || of.ID != in.ID {
+		t.Errorf("counts = %+v", of)
+	}
+	rejects := b.call("GET", in.URL+"/rejects", "")
+	want := `{"line":252,"error":"cloud_id must be a string"}` + "\n" + `{"line":253,"error":"has an unknown field; cloud_id, openid, obtained_at and reference are known"}` + "\n"
+	if rejects.status != 200 || rejects.body != want || rejects.header.Get("Content-Type") != "application/x-ndjson" {
+		t.Errorf("rejects = %d %s", rejects.status, rejects.body)
+	}
+	if empty := b.call("POST", "/v1/backfills?appid=wxA", ""); empty.status != 202 || parse[acceptedBody](t, empty.body).Accepted != 0 {
+		t.Errorf("an empty body = %d %s", empty.status, empty.body)
+	}
+	if said := b.log.String(); !strings.Contains(said, "a backfill is in") || strings.Contains(said, "73_") || strings.Contains(said, "planted") {
+		t.Errorf("log = %s", said)
+	}
+}
+
+func TestBackfill_BadRequests(t *testing.T) {
+	b := newBed(t)
+	for name, tt := range map[string]struct {
+		query  string
+		header []string
+		status int
+		text   string
+	}{
+		"NoApp":      {"", nil, 422, "query.appid"},
+		"UnknownApp": {"appid=planted", nil, 422, "query.appid"},
+		"Parameter":  {"appid=wxA&planted=planted", nil, 422, "a parameter that does not exist"},
+		"AppTwice":   {"appid=wxA&appid=wxB", nil, 422, "query.appid"},
+		"Webhook":    {"appid=wxA&webhook=planted", nil, 422, "query.webhook"},
+		"Key":        {"appid=wxA", []string{"Idempotency-Key", "plan\tted"}, 400, "header.Idempotency-Key"},
+		"KeyResume":  {"appid=wxA&resume=bf_x", []string{"Idempotency-Key", "k"}, 422, "query.resume"},
+		"Resume":     {"appid=wxA&resume=planted", nil, 404, "no such backfill"},
+		"Gzip":       {"appid=wxA", []string{"Content-Encoding", "gzip"}, 415, "compressed"},
+		"CSV":        {"appid=wxA", []string{"Content-Type", "text/csv; charset=utf-8"}, 415, "NDJSON"},
+		"Form":       {"appid=wxA", []string{"Content-Type", "multipart/form-data; boundary=x"}, 415, "NDJSON"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := b.call("POST", "/v1/backfills?"+tt.query, bulk(3), tt.header...)
+			wantProblem(t, got, tt.status)
+			if !strings.Contains(got.body, tt.text) {
+				t.Errorf("answer = %s, want %q", got.body, tt.text)
+			}
+		})
+	}
+	b.full.Store(true)
+	got := b.call("POST", "/v1/backfills?appid=wxA", bulk(3))
+	wantProblem(t, got, 503)
+	if got.header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	b.full.Store(false)
+	for _, call := range [][2]string{
+		{"GET", "/v1/backfills/planted"}, {"DELETE", "/v1/backfills/planted"}, {"GET", "/v1/backfills/planted/events"},
+		{"GET", "/v1/backfills/planted/results"}, {"GET", "/v1/backfills/" + store.NewBackfillID() + "/rejects"},
+	} {
+		wantProblem(t, b.call(call[0], call[1], ""), 404)
+	}
+	if keys := b.rdb.Keys(t.Context(), "*").Val(); len(keys) != 0 {
+		t.Errorf("keys = %v, want nothing", keys)
+	}
+	in := parse[acceptedBody](t, b.call("POST", "/v1/backfills?appid=wxA", bulk(1)).body)
+	wantProblem(t, b.call("GET", in.URL+"/results?format=planted", ""), 422)
+	wantProblem(t, b.call("GET", in.URL+"/results?planted=csv", ""), 422)
+	b.redis.Kill()
+	for _, call := range [][2]string{{"POST", "/v1/backfills?appid=wxA"}, {"GET", in.URL + "/results"}} {
+		got := b.call(call[0], call[1], "")
+		wantProblem(t, got, 503)
+		if got.header.Get("Retry-After") == "" {
+			t.Errorf("%v: no Retry-After", call)
+		}
+	}
+}
+
+func TestBackfill_Auth(t *testing.T) {
+	b := newBed(t, allKeys()...)
+	post := func(app string) string {
+		return parse[acceptedBody](t, b.call("POST", "/v1/backfills?appid="+app, bulk(2), "Authorization", "Bearer "+admin).body).URL
+	}
+	ofA, ofB := post("wxA"), post("wxB")
+	idB := strings.TrimPrefix(ofB, "/v1/backfills/")
+	for name, tt := range map[string]struct {
+		token, method, path string
+		want                int
+	}{
+		"NoKey":           {"", "GET", ofA, 401},
+		"NoKeyPost":       {"", "POST", "/v1/backfills?appid=wxA", 401},
+		"OwnApp":          {shopA, "GET", ofA, 200},
+		"OtherApp":        {shopA, "GET", ofB, 404},
+		"OtherAppEvents":  {shopA, "GET", ofB + "/events", 404},
+		"OtherAppResults": {shopA, "GET", ofB + "/results", 404},
+		"OtherAppRejects": {shopA, "GET", ofB + "/rejects", 404},
+		"OtherAppCancel":  {shopA, "DELETE", ofB, 404},
+		"OtherAppPost":    {shopA, "POST", "/v1/backfills?appid=wxB", 403},
+		"OtherAppResume":  {shopA, "POST", "/v1/backfills?appid=wxA&resume=" + idB, 404},
+		"ResumeAsOther":   {admin, "POST", "/v1/backfills?appid=wxA&resume=" + idB, 404},
+		"ReaderReads":     {reader, "GET", ofB + "/results", 200},
+		"ReaderPosts":     {reader, "POST", "/v1/backfills?appid=wxA", 403},
+		"ReaderCancels":   {reader, "DELETE", ofA, 403},
+		"ShopCancels":     {shopA, "DELETE", ofA, 200},
+		"AdminCancels":    {admin, "DELETE", ofB, 200},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := b.call(tt.method, tt.path, "", "Authorization", "Bearer "+tt.token)
+			if tt.want >= 400 {
+				wantProblem(t, got, tt.want)
+			} else if got.status != tt.want {
+				t.Errorf("answer = %d %s, want %d", got.status, got.body, tt.want)
+			}
+		})
+	}
+}
+
+func TestBackfill_IdempotencyKey(t *testing.T) {
+	b := newBed(t, allKeys()...)
+	post := func(token, app, body string) reply {
+		return b.call("POST", "/v1/backfills?appid="+app, body, "Idempotency-Key", `"k1"`, "Authorization", "Bearer "+token)
+	}
+	first, again := post(admin, "wxA", bulk(120)), post(admin, "wxA", bulk(120))
+	if first.status != 202 || again.status != 202 || first.body != again.body || first.header.Get("Idempotency-Replayed") != "" || again.header.Get("Idempotency-Replayed") != "true" {
+		t.Errorf("answers = %+v and %+v", first, again)
+	}
+	b.wantQueued(120)
+	for name, tt := range map[string]struct{ app, body, text string }{
+		"OtherBody": {"wxA", strings.Replace(bulk(120), "o7", "o8", 1), "the input has changed"},
+		"Shorter":   {"wxA", bulk(119), "the input has changed"},
+		"Longer":    {"wxA", bulk(121), "complete with 120 lines"},
+		"OtherApp":  {"wxB", bulk(120), "header.Idempotency-Key"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := post(admin, tt.app, tt.body)
+			wantProblem(t, got, 422)
+			if !strings.Contains(got.body, tt.text) {
+				t.Errorf("answer = %s, want %q", got.body, tt.text)
+			}
+		})
+	}
+	b.wantQueued(120)
+	if other := post(shopA, "wxA", bulk(1)); other.status != 202 || parse[acceptedBody](t, other.body).Accepted != 1 {
+		t.Errorf("another client's key: %d %s", other.status, other.body)
+	}
+	id := parse[acceptedBody](t, first.body).ID
+	b.call("DELETE", "/v1/backfills/"+id, "", "Authorization", "Bearer "+admin)
+	wantProblem(t, post(admin, "wxA", bulk(120)), 409)
+	wantProblem(t, b.call("POST", "/v1/backfills?appid=wxA&resume="+id, "", "Authorization", "Bearer "+admin), 409)
+	for _, key := range b.rdb.Keys(t.Context(), "cloudidq:*").Val() {
+		if strings.Contains(key, "k1") {
+			t.Errorf("%s shows the client's key", key)
+		}
+	}
+}
+
+// begin sends a part of a body, and returns once so many lines of it are in.
+func (b *bed) begin(key, part string, lines int) (*io.PipeWriter, string, chan reply) {
+	b.Helper()
+	r, w := io.Pipe()
+	answered := make(chan reply, 1)
+	// The transport reads the body on its own; a request of its own connection leaves nothing to another test.
+	req, err := http.NewRequestWithContext(b.Context(), "POST", b.url+"/v1/backfills?appid=wxA", r)
+	if err != nil {
+		b.Fatal(err)
+	}
+	req.Header.Set("Idempotency-Key", key)
+	go func() {
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			answered <- reply{}
+			return
+		}
+		defer func() { _ = resp.Body.Close() }()
+		text, _ := io.ReadAll(resp.Body)
+		answered <- reply{resp.StatusCode, resp.Header, string(text)}
+	}()
+	if _, err := io.WriteString(w, part); err != nil {
+		b.Fatal(err)
+	}
+	id := store.BackfillIDOf("key\x00nobody\x00" + key)
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if of, err := b.backfills.Get(b.Context(), id); err == nil && of.Lines >= lines {
+			return w, id, answered
+		}
+		if time.Now().After(deadline) {
+			b.Fatal("the lines do not come in")
+		}
+	}
+}
+
+// A connection that is lost in the middle leaves the lines that came whole; the same body goes on, by its key or by id.
+func TestBackfill_LostConnection(t *testing.T) {
+	b := newBed(t)
+	for _, how := range []string{"key", "resume"} {
+		b.rdb.FlushAll(t.Context())
+		b.rdb.SAdd(t.Context(), "asynq:queues", tasks.QueueBackfill)
+		all := bulk(400)
+		cut := strings.Index(all, "line 00151") // within line 151
+		body, id, answered := b.begin("k", all[:cut], 150)
+		if of := b.counts(id); of.State != store.BackfillOpen || of.Lines != 150 || of.Accepted != 150 || of.Pending != 150 {
+			t.Errorf("counts in the middle = %+v", of)
+		}
+		_ = body.CloseWithError(errors.New("the client has died"))
+		<-answered
+		var got reply
+		if how == "key" {
+			got = b.call("POST", "/v1/backfills?appid=wxA", all, "Idempotency-Key", "k")
+		} else {
+			got = b.call("POST", "/v1/backfills?appid=wxA&resume="+id, all)
+		}
+		if in := parse[acceptedBody](t, got.body); got.status != 202 || in.Accepted != 400 || in.ID != id || got.header.Get("Idempotency-Replayed") != "" {
+			t.Errorf("answer = %d %s", got.status, got.body)
+		}
+		b.wantQueued(400)
+	}
+}
+
+// Two clients send under one key at once: the one that came last goes on, the other is told.
+func TestBackfill_TwoClients(t *testing.T) {
+	b := newBed(t)
+	all := bulk(300)
+	body, id, answered := b.begin("k", all[:strings.Index(all, "line 00100")], 99)
+	got := b.call("POST", "/v1/backfills?appid=wxA", all, "Idempotency-Key", "k")
+	if got.status != 202 || parse[acceptedBody](t, got.body).Accepted != 300 {
+		t.Errorf("answer to the second = %d %s", got.status, got.body)
+	}
+	go func() {
+		_, _ = io.WriteString(body, all[strings.Index(all, "line 00100"):])
+		_ = body.Close()
+	}()
+	first := <-answered
+	wantProblem(t, first, 409)
+	if first.header.Get("Location") != "/v1/backfills/"+id {
+		t.Errorf("header = %v", first.header)
+	}
+	b.wantQueued(300)
+}
+
+// A client that sends nothing more is told how to go on, and so is one whose server stops.
+func TestBackfill_SlowClientAndStop(t *testing.T) {
+	b := newBedWith(t, []string{"wxA", "wxB"}, func(s *httpapi.Server) { s.Hurry(300*time.Millisecond, time.Minute, time.Millisecond, time.Minute) })
+	body, id, answered := b.begin("slow", bulk(10), 10)
+	got := <-answered
+	wantProblem(t, got, 408)
+	if !strings.Contains(got.body, "resume="+id) || !strings.Contains(got.body, "lines that are in: 10") {
+		t.Errorf("answer = %s", got.body)
+	}
+	_ = body.Close()
+
+	b = newBed(t)
+	body, id, answered = b.begin("stop", bulk(10), 10)
+	begun := time.Now()
+	b.stop()
+	if took := time.Since(begun); took > 8*time.Second {
+		t.Errorf("the server took %s to stop", took)
+	}
+	got = <-answered
+	wantProblem(t, got, 503)
+	if !strings.Contains(got.body, "resume="+id) || got.header.Get("Retry-After") == "" {
+		t.Errorf("answer = %v %s", got.header, got.body)
+	}
+	_ = body.Close()
+}
+
+// A queue that gets full in the middle of a body makes it wait, for some time.
+func TestBackfill_TheQueueGetsFull(t *testing.T) {
+	b := newBedWith(t, []string{"wxA", "wxB"}, func(s *httpapi.Server) { s.Hurry(time.Minute, 700*time.Millisecond, time.Millisecond, time.Minute) })
+	for _, relief := range []bool{true, false} {
+		body, id, answered := b.begin(fmt.Sprint(relief), bulk(10), 10)
+		b.full.Store(true)
+		go func() { _, _ = io.WriteString(body, bulk(10)); _ = body.Close() }()
+		if relief {
+			time.AfterFunc(50*time.Millisecond, func() { b.full.Store(false) })
+		}
+		got := <-answered
+		if relief {
+			if got.status != 202 || parse[acceptedBody](t, got.body).Accepted != 20 {
+				t.Errorf("answer = %d %s", got.status, got.body)
+			}
+			continue
+		}
+		wantProblem(t, got, 503)
+		if got.header.Get("Retry-After") == "" || b.counts(id).Lines != 10 {
+			t.Errorf("answer = %v %s", got.header, got.body)
+		}
+	}
+}
+
+func TestBackfill_TooManyAtOnce(t *testing.T) {
+	b := newBed(t)
+	for i := range 32 {
+		body, _, answered := b.begin(fmt.Sprint(i), bulk(1), 0)
+		defer func() { _ = body.Close(); <-answered }()
+	}
+	got := b.call("POST", "/v1/backfills?appid=wxA", bulk(1))
+	wantProblem(t, got, 503)
+	if got.header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+}
+
+func TestBackfill_Results(t *testing.T) {
+	b := newBed(t)
+	in := parse[acceptedBody](t, b.call("POST", "/v1/backfills?appid=wxA", bulk(2500)).body)
+	got := b.call("GET", in.URL+"/results", "")
+	if got.status != 200 || got.body != "" || got.header.Get("Content-Type") != "application/x-ndjson" {
+		t.Errorf("before the first end: %d %s", got.status, got.body)
+	}
+	b.save("wxA", "73_2", "73_2499", "73_7")
+	got = b.call("GET", in.URL+"/results", "")
+	var ids []string
+	for line := range strings.Lines(got.body) {
+		ids = append(ids, parse[store.Record](t, line).CloudID)
+	}
+	if diff := cmp.Diff([]string{"73_2", "73_7", "73_2499"}, ids); diff != "" {
+		t.Errorf("NDJSON (-want +got):\n%s", diff)
+	}
+	got = b.call("GET", in.URL+"/results?format=csv", "")
+	rows, err := csv.NewReader(strings.NewReader(got.body)).ReadAll()
+	if err != nil || len(rows) != 4 || rows[3][2] != "73_2499" || !strings.HasPrefix(got.header.Get("Content-Type"), "text/csv") {
+		t.Errorf("CSV = %v, %v", rows, err)
+	}
+	// A store that fails is told as long as that can be told, and then by breaking off.
+	b.lookups.Store(1)
+	wantProblem(t, b.call("GET", in.URL+"/results", ""), 503)
+	b.lookups.Store(3)
+	req, err := http.NewRequestWithContext(t.Context(), "GET", b.url+in.URL+"/results", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{} // with a connection of its own: a request on a used one would be repeated
+	defer transport.CloseIdleConnections()
+	resp, err := transport.RoundTrip(req)
+	if err == nil {
+		_, err = io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+	}
+	if !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+		t.Errorf("a download that broke off in the middle = %v", err)
+	}
+	for _, path := range []string{"/results", "/rejects", "/events"} {
+		if head := b.call("HEAD", in.URL+path, ""); head.status != 200 {
+			t.Errorf("HEAD %s = %d", path, head.status)
+		}
+	}
+}
+
+func TestBackfill_Cancel(t *testing.T) {
+	b := newBed(t)
+	in := parse[acceptedBody](t, b.call("POST", "/v1/backfills?appid=wxA", bulk(5)).body)
+	for range 2 {
+		got := b.call("DELETE", in.URL, "")
+		if of := parse[store.Backfill](t, got.body); got.status != 200 || of.State != store.BackfillCanceled || of.Pending != 5 {
+			t.Errorf("answer = %d %s", got.status, got.body)
+		}
+	}
+	body, id, answered := b.begin("k", bulk(5), 5)
+	b.call("DELETE", "/v1/backfills/"+id, "")
+	go func() { _, _ = io.WriteString(body, bulk(5)); _ = body.Close() }()
+	wantProblem(t, <-answered, 409)
+}
+
+// event is one of a stream of server-sent events; comment is a line of comment.
+type event struct{ name, id, data, comment string }
+
+// follow opens a stream and sends what comes on it, until it ends.
+func (b *bed) follow(ctx context.Context, url, lastID string) chan event {
+	b.Helper()
+	req, err := http.NewRequestWithContext(ctx, "GET", b.url+url+"/events", nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	req.Header.Set("Last-Event-ID", lastID)
+	resp, err := http.DefaultClient.Do(req) //nolint:bodyclose // the goroutine below closes it
+	if err != nil {
+		b.Fatal(err)
+	}
+	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/event-stream" {
+		b.Fatalf("answer = %d %v", resp.StatusCode, resp.Header)
+	}
+	events := make(chan event, 100)
+	go func() {
+		defer close(events)
+		defer func() { _ = resp.Body.Close() }()
+		var e event
+		for scanner := bufio.NewScanner(resp.Body); scanner.Scan(); {
+			field, value, _ := strings.Cut(scanner.Text(), ": ")
+			switch field {
+			case "event":
+				e.name = value
+			case "id":
+				e.id = value
+			case "data":
+				e.data = value
+			case "":
+				if value != "" { // a comment
+					events <- event{comment: value}
+				} else if e != (event{}) {
+					events <- e
+					e = event{}
+				}
+			}
+		}
+	}()
+	return events
+}
+
+func next(t *testing.T, events chan event) (event, store.Backfill) {
+	t.Helper()
+	select {
+	case e, ok := <-events:
+		if !ok {
+			t.Fatal("the stream has ended")
+		}
+		if e.data == "" {
+			return e, store.Backfill{}
+		}
+		return e, parse[store.Backfill](t, e.data)
+	case <-time.After(20 * time.Second):
+		t.Fatal("no event comes")
+		return event{}, store.Backfill{}
+	}
+}
+
+func TestBackfill_Events(t *testing.T) {
+	// The server's time-out for requests must not end a stream, so it is shorter than the wait for a sign of life.
+	b := newBedWith(t, []string{"wxA", "wxB"}, func(s *httpapi.Server) {
+		s.Hurry(100*time.Millisecond, time.Minute, 5*time.Millisecond, 300*time.Millisecond)
+	})
+	in := parse[acceptedBody](t, b.call("POST", "/v1/backfills?appid=wxA", bulk(3)).body)
+	events := b.follow(t.Context(), in.URL, "")
+	first, of := next(t, events)
+	if first.name != "progress" || first.id == "" || of.Pending != 3 || of.ID != in.ID {
+		t.Errorf("first event = %+v", first)
+	}
+	if beat, _ := next(t, events); beat.comment == "" {
+		t.Errorf("a sign of life = %+v", beat)
+	}
+	report := func(ends store.Ends) {
+		if err := b.backfills.Report(t.Context(), in.ID, 0, ends); err != nil {
+			t.Fatal(err)
+		}
+	}
+	report(store.Ends{Resolved: 1})
+	second, of := next(t, events)
+	for second.comment != "" {
+		second, of = next(t, events)
+	}
+	if second.name != "progress" || second.id == first.id || of.Resolved != 1 || of.Pending != 2 {
+		t.Errorf("second event = %+v", second)
+	}
+	// One who comes back is told what he does not know: nothing, or the counts as they are.
+	ctx, cancel := context.WithCancel(t.Context())
+	if e, _ := next(t, b.follow(ctx, in.URL, second.id)); e.comment == "" {
+		t.Errorf("one who knows the counts was told %+v", e)
+	}
+	if e, of := next(t, b.follow(ctx, in.URL, first.id)); e.id != second.id || of.Resolved != 1 {
+		t.Errorf("one who does not was told %+v", e)
+	}
+	cancel()
+	report(store.Ends{Resolved: 1, Failed: 1, Expired: 1})
+	last, of := next(t, events)
+	for last.comment != "" {
+		last, of = next(t, events)
+	}
+	if last.name != "done" || of.Pending != 0 || of.Failed != 1 || !of.Finished() {
+		t.Errorf("last event = %+v", last)
+	}
+	if e, more := <-events; more {
+		t.Errorf("after the end comes %+v", e)
+	}
+	if got := b.call("GET", in.URL+"/events", "", "Last-Event-ID", last.id); got.status != 204 {
+		t.Errorf("one who knows the end was told %d %s", got.status, got.body)
+	}
+	if e, _ := next(t, b.follow(t.Context(), in.URL, second.id)); e.name != "done" {
+		t.Errorf("one who does not was told %+v", e)
+	}
+}
+
+// The server stops although clients follow.
+func TestBackfill_EventsEndWithTheServer(t *testing.T) {
+	b := newBed(t)
+	in := parse[acceptedBody](t, b.call("POST", "/v1/backfills?appid=wxA", bulk(3)).body)
+	events := b.follow(t.Context(), in.URL, "")
+	next(t, events)
+	begun := time.Now()
+	b.stop()
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("the server took %s to stop", took)
+	}
+	if _, more := <-events; more {
+		t.Error("the stream goes on")
+	}
+}

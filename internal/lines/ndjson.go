@@ -1,0 +1,145 @@
+package lines
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"cloudidq/tasks"
+)
+
+// parseJSON reads a line of NDJSON: an object of known fields, each at most once, whose values are strings. An optional
+// field may be null, which is to say that it is not there.
+//
+// Nearly every line is plain: no escapes, nothing beyond ASCII. Such a line is cut up where it lies; encoding/json, which
+// reads the others, takes more than ten times as long (BenchmarkParseJSON).
+func parseJSON(it *tasks.Item, text string) (reason string) {
+	if parsePlain(it, text) {
+		return ""
+	}
+	*it = tasks.Item{}
+	return parseAny(it, text)
+}
+
+// parsePlain reads a plain line, and reports false for one that is not plain or not right: what it takes parseAny takes,
+// with the same result.
+func parsePlain(it *tasks.Item, text string) bool {
+	at := skipBlanks(text, 0)
+	if at >= len(text) || text[at] != '{' {
+		return false
+	}
+	var seen uint
+	for {
+		name, after, ok := plainString(text, skipBlanks(text, at+1))
+		if !ok {
+			return false
+		}
+		field := fieldOf(name)
+		if at = skipBlanks(text, after); field < 0 || seen&(1<<field) != 0 || at >= len(text) || text[at] != ':' {
+			return false
+		}
+		seen |= 1 << field
+		value, after, ok := plainString(text, skipBlanks(text, at+1))
+		if !ok || set(it, field, value) != "" {
+			return false
+		}
+		if at = skipBlanks(text, after); at >= len(text) || text[at] != ',' {
+			break
+		}
+	}
+	return at < len(text) && text[at] == '}' && skipBlanks(text, at+1) == len(text)
+}
+
+// plainString reads a string of printable ASCII without escapes, and returns where it has ended.
+func plainString(text string, at int) (value string, after int, ok bool) {
+	if at >= len(text) || text[at] != '"' {
+		return "", 0, false
+	}
+	at++
+	for i := at; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			return text[at:i], i + 1, true
+		case c < ' ' || c == '\\' || c >= utf8.RuneSelf:
+			return "", 0, false
+		}
+	}
+	return "", 0, false
+}
+
+// skipBlanks returns where something else stands than JSON's blanks.
+func skipBlanks(text string, at int) int {
+	for at < len(text) && (text[at] == ' ' || text[at] == '\t' || text[at] == '\r') {
+		at++
+	}
+	return at
+}
+
+// parseAny reads any line, or says what is wrong with it.
+func parseAny(it *tasks.Item, text string) (reason string) {
+	if !utf8.ValidString(text) {
+		return "is not UTF-8"
+	}
+	dec := json.NewDecoder(strings.NewReader(text))
+	if token, err := dec.Token(); err != nil {
+		return notJSON(err)
+	} else if token != json.Delim('{') {
+		return "is not a JSON object"
+	}
+	var seen uint
+	for dec.More() {
+		if reason := member(it, dec, &seen); reason != "" {
+			return reason
+		}
+	}
+	if _, err := dec.Token(); err != nil { // the closing brace
+		return notJSON(err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return "has something behind the JSON object"
+	}
+	return ""
+}
+
+// member reads one field and its value.
+func member(it *tasks.Item, dec *json.Decoder, seen *uint) (reason string) {
+	token, err := dec.Token()
+	if err != nil {
+		return notJSON(err)
+	}
+	name, _ := token.(string) // a decoder takes nothing else for a key
+	field := fieldOf(name)
+	if field < 0 {
+		return "has an unknown field; " + knownFields
+	}
+	if *seen&(1<<field) != 0 {
+		return "has " + name + " twice"
+	}
+	*seen |= 1 << field
+	value, err := dec.Token()
+	switch value := value.(type) {
+	case string:
+		if damaged(value) {
+			return name + " has a character that was lost on its way (U+FFFD)"
+		}
+		return set(it, field, value)
+	case nil:
+		if err != nil {
+			return notJSON(err)
+		}
+		return ""
+	default:
+		return name + " must be a string"
+	}
+}
+
+// notJSON says where a text stops to be JSON, without quoting from it.
+func notJSON(err error) string {
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return fmt.Sprintf("is not JSON, near byte %d", syntax.Offset)
+	}
+	return "is not JSON: it breaks off"
+}

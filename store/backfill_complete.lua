@@ -1,0 +1,19 @@
+-- Notes that all lines are in.
+--
+-- ARGV  …, writer, how many they are
+-- Answer: the backfill, or {why not}
+local was = call('HMGET', row, 'state', 'writer', 'lines', 'begun')
+if not was[1] then
+  return {'gone'}
+elseif was[2] ~= ARGV[3] or tonumber(was[3] or 0) ~= tonumber(ARGV[4]) then
+  return {'taken'}
+elseif was[1] == 'canceled' then
+  return {'canceled'}
+elseif was[4] then
+  return {'differs'}
+end
+if was[1] == 'open' then
+  call('HSET', row, 'state', 'complete')
+  changed()
+end
+return call('HGETALL', row)

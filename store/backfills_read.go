@@ -1,0 +1,152 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Ends are how many cloudIDs of a chunk have ended, each as often as it stands there.
+type Ends struct{ Resolved, Failed, Expired int }
+
+// Latest returns the backfills that were made last, up to most of them, the newest first.
+func (b *Backfills) Latest(ctx context.Context, most int) ([]Backfill, error) {
+	ids, err := b.rdb.ZRevRange(ctx, backfillPrefix+"all", 0, int64(most)-1).Result()
+	if err != nil {
+		return nil, fmt.Errorf("listing backfills: %w", err)
+	}
+	rows := make([]*redis.MapStringStringCmd, len(ids))
+	if _, err := b.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, id := range ids {
+			rows[i] = p.HGetAll(ctx, backfillPrefix+id)
+		}
+		return nil
+	}); err != nil {
+		return nil, fmt.Errorf("listing backfills: %w", err)
+	}
+	list := make([]Backfill, 0, len(ids))
+	for i, row := range rows {
+		if fields := row.Val(); len(fields) > 0 { // else its time is over
+			list = append(list, parseBackfill(ids[i], fields))
+		}
+	}
+	return list, nil
+}
+
+// Report counts what has ended of a chunk so far, which is all that has ever ended of it, not what is new. It may be
+// repeated. A chunk that is not there, or not any more, counts nothing.
+func (b *Backfills) Report(ctx context.Context, id string, chunk int, ends Ends) error {
+	return b.reportEnds(ctx, id, chunk, ends, 0)
+}
+
+// ReportLost counts all of a chunk that has not ended as failed: its task cannot be read.
+func (b *Backfills) ReportLost(ctx context.Context, id string, chunk int) error {
+	return b.reportEnds(ctx, id, chunk, Ends{}, 1)
+}
+
+func (b *Backfills) reportEnds(ctx context.Context, id string, chunk int, ends Ends, rest int) error {
+	if !backfillID.MatchString(id) {
+		return nil // a producer of tasks may put any name there
+	}
+	args := []any{chunk, ends.Resolved, ends.Failed, ends.Expired, rest}
+	if _, err := b.run(ctx, b.report, id, args...); err != nil {
+		return fmt.Errorf("counting ends of a backfill: %w", err)
+	}
+	return nil
+}
+
+// Canceled reports whether nothing of a backfill is to be asked any more.
+func (b *Backfills) Canceled(ctx context.Context, id string) (bool, error) {
+	if !backfillID.MatchString(id) {
+		return false, nil
+	}
+	state, err := b.rdb.HGet(ctx, backfillPrefix+id, "state").Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return false, fmt.Errorf("looking up a backfill: %w", err)
+	}
+	return BackfillState(state) == BackfillCanceled, nil
+}
+
+// Rejects returns the rejects from a position on, up to a number of them, in the order of the lines.
+func (b *Backfills) Rejects(ctx context.Context, id string, from, most int) ([]Reject, error) {
+	texts, err := b.list(ctx, id, "rejects", from, most)
+	if err != nil {
+		return nil, err
+	}
+	rejects := make([]Reject, len(texts))
+	for i, text := range texts {
+		if err := json.Unmarshal([]byte(text), &rejects[i]); err != nil {
+			return nil, fmt.Errorf("reading rejects: %w", errAnswer)
+		}
+	}
+	return rejects, nil
+}
+
+// Mark is how far the lines were in at some time, and the digest of those.
+type Mark struct {
+	Lines  int
+	Digest string
+}
+
+// Marks returns the marks from a position on, up to a number of them.
+func (b *Backfills) Marks(ctx context.Context, id string, from, most int) ([]Mark, error) {
+	texts, err := b.list(ctx, id, "marks", from, most)
+	if err != nil {
+		return nil, err
+	}
+	marks := make([]Mark, len(texts))
+	for i, text := range texts {
+		lines, digest, _ := strings.Cut(strings.TrimSpace(text), " ")
+		if marks[i].Lines, err = strconv.Atoi(lines); err != nil {
+			return nil, fmt.Errorf("reading marks: %w", errAnswer)
+		}
+		marks[i].Digest = digest
+	}
+	return marks, nil
+}
+
+func (b *Backfills) list(ctx context.Context, id, name string, from, most int) ([]string, error) {
+	if !backfillID.MatchString(id) {
+		return nil, ErrNoBackfill
+	}
+	texts, err := b.rdb.LRange(ctx, backfillPrefix+id+":"+name, int64(from), int64(from+most)-1).Result()
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", name, err)
+	}
+	return texts, nil
+}
+
+// CloudIDs returns the cloudIDs of the chunks from a number on, up to a number of chunks, in the order of the lines, and
+// reports whether there are chunks behind them. A chunk whose time is over is left out.
+func (b *Backfills) CloudIDs(ctx context.Context, of *Backfill, from, most int) (ids []string, more bool, err error) {
+	to := min(from+most, of.chunks)
+	stored := make([]*redis.StringCmd, 0, most)
+	_, err = b.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for chunk := from; chunk < to; chunk++ {
+			stored = append(stored, p.HGet(ctx, backfillPrefix+of.ID+":c:"+strconv.Itoa(chunk), "ids"))
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, false, fmt.Errorf("reading chunks: %w", err)
+	}
+	for i, cmd := range stored {
+		if errors.Is(cmd.Err(), redis.Nil) {
+			continue
+		}
+		if cmd.Err() != nil {
+			return nil, false, fmt.Errorf("reading chunks: %w", cmd.Err())
+		}
+		chunk, err := b.openIDs(of.AppID, of.ID, from+i, cmd.Val())
+		if err != nil {
+			return nil, false, fmt.Errorf("reading chunks: %w", err)
+		}
+		ids = append(ids, chunk...)
+	}
+	return ids, to < of.chunks, nil
+}

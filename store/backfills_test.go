@@ -1,0 +1,493 @@
+package store_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+	"pgregory.net/rapid"
+
+	"cloudidq/internal/redistest"
+	"cloudidq/store"
+)
+
+// backfillBed is the state of one backfill in a real Redis, sealed.
+type backfillBed struct {
+	*testing.T
+	rdb *redis.Client
+	*store.Backfills
+	id string
+}
+
+func newBackfillBed(t *testing.T) *backfillBed {
+	t.Helper()
+	keyset, _, _ := keysets(t)
+	rdb := redistest.Start(t).Client(t)
+	return &backfillBed{T: t, rdb: rdb, Backfills: store.NewBackfills(rdb, time.Hour, store.Sealed(keyset)), id: store.NewBackfillID()}
+}
+
+func (b *backfillBed) create() store.Loading {
+	b.Helper()
+	l, err := b.Create(b.Context(), store.Backfill{ID: b.id, AppID: "wx1", Webhook: "orders", Format: "ndjson"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return l
+}
+
+// window is the next lines: chunks of so many cloudIDs, and some rejects behind them.
+func window(l *store.Loading, rejected int, chunks ...int) *store.Window {
+	from := l.Backfill.Lines
+	w := &store.Window{Checked: time.UnixMilli(1795390345000), Rejected: rejected}
+	for i, n := range chunks {
+		ids := make([]string, n)
+		for j := range ids {
+			ids[j] = fmt.Sprintf("73_PLANTED_%d_%d_%d", from, i, j)
+		}
+		w.Chunks, w.Accepted = append(w.Chunks, ids), w.Accepted+n
+	}
+	w.To = from + w.Accepted + rejected
+	for i := range rejected {
+		w.Rejects = append(w.Rejects, store.Reject{Line: from + w.Accepted + i + 1, Error: "is not JSON"})
+	}
+	w.Digest = fmt.Sprintf("%032x", w.To)
+	return w
+}
+
+func (b *backfillBed) begin(l *store.Loading, w *store.Window) (ended []bool, committed bool) {
+	b.Helper()
+	ended, committed, err := b.Begin(b.Context(), l, w)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return ended, committed
+}
+
+func (b *backfillBed) load(l *store.Loading, w *store.Window) {
+	b.Helper()
+	b.begin(l, w)
+	if err := b.Commit(b.Context(), l, w); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func (b *backfillBed) report(chunk int, ends store.Ends) {
+	b.Helper()
+	if err := b.Report(b.Context(), b.id, chunk, ends); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// want holds the counts against lines, accepted, rejected, pending, resolved, failed, expired.
+func (b *backfillBed) want(state store.BackfillState, finished bool, counts ...int) {
+	b.Helper()
+	got, err := b.Get(b.Context(), b.id)
+	if err != nil {
+		b.Fatal(err)
+	}
+	is := []int{got.Lines, got.Accepted, got.Rejected, got.Pending, got.Resolved, got.Failed, got.Expired}
+	if diff := cmp.Diff(counts, is); diff != "" || got.State != state || got.Finished() != finished {
+		b.Errorf("state %s, finished %v, want %s, %v; counts (-want +got):\n%s", got.State, got.Finished(), state, finished, diff)
+	}
+}
+
+func TestBackfill_Life(t *testing.T) {
+	b := newBackfillBed(t)
+	l := b.create()
+	if l.Begun != nil || l.Backfill.State != store.BackfillOpen || l.Backfill.AppID != "wx1" || l.Backfill.Webhook != "orders" || l.Backfill.CreatedAt.IsZero() {
+		t.Errorf("Create = %+v", l)
+	}
+	w := window(&l, 2, 100, 30)
+	ended, committed := b.begin(&l, w)
+	if diff := cmp.Diff([]bool{false, false}, ended); diff != "" || committed {
+		t.Errorf("Begin: %v, %v", ended, committed)
+	}
+	b.report(1, store.Ends{Resolved: 20, Failed: 10}) // before the lines are in
+	b.want(store.BackfillOpen, false, 0, 0, 0, 0, 0, 0, 0)
+	if ended, _ := b.begin(&l, w); !ended[1] || ended[0] {
+		t.Errorf("Begin again: %v, want the second chunk to have ended", ended)
+	}
+	before := l
+	if err := b.Commit(t.Context(), &l, w); err != nil {
+		t.Fatal(err)
+	}
+	b.want(store.BackfillOpen, false, 132, 130, 2, 100, 20, 10, 0)
+
+	// Both steps again, as when their answers were lost.
+	if _, committed, err := b.Begin(t.Context(), &before, w); err != nil || !committed {
+		t.Errorf("Begin of what is in = %v, %v, want that it is committed", committed, err)
+	}
+	if err := b.Commit(t.Context(), &before, w); err != nil || before.Backfill != l.Backfill {
+		t.Errorf("Commit again = %v", err)
+	}
+	b.want(store.BackfillOpen, false, 132, 130, 2, 100, 20, 10, 0)
+
+	b.load(&l, window(&l, 0, 7))
+	for range 2 {
+		if err := b.Complete(t.Context(), &l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.want(store.BackfillComplete, false, 139, 137, 2, 107, 20, 10, 0)
+	b.report(0, store.Ends{Resolved: 50, Expired: 1})
+	b.report(0, store.Ends{Resolved: 40}) // late: it says less
+	b.report(2, store.Ends{Resolved: 7})
+	b.want(store.BackfillComplete, false, 139, 137, 2, 49, 77, 10, 1)
+	for range 2 {
+		b.report(0, store.Ends{Resolved: 99, Expired: 1})
+	}
+	b.want(store.BackfillComplete, true, 139, 137, 2, 0, 126, 10, 1)
+
+	rejects, err := b.Rejects(t.Context(), b.id, 0, 10)
+	want := []store.Reject{{Line: 131, Error: "is not JSON"}, {Line: 132, Error: "is not JSON"}}
+	if diff := cmp.Diff(want, rejects); diff != "" || err != nil {
+		t.Errorf("Rejects: %v (-want +got):\n%s", err, diff)
+	}
+	marks, err := b.Marks(t.Context(), b.id, 1, 10)
+	if diff := cmp.Diff([]store.Mark{{Lines: 139, Digest: fmt.Sprintf("%032x", 139)}}, marks); diff != "" || err != nil {
+		t.Errorf("Marks: %v (-want +got):\n%s", err, diff)
+	}
+	first, more, err := b.CloudIDs(t.Context(), &l.Backfill, 0, 2)
+	rest, none, err2 := b.CloudIDs(t.Context(), &l.Backfill, 2, 2)
+	if errors.Join(err, err2) != nil || !more || none || len(first) != 130 || len(rest) != 7 || first[100] != w.Chunks[1][0] {
+		t.Errorf("CloudIDs: %d and %d, %v and %v", len(first), len(rest), err, err2)
+	}
+}
+
+// An erased person's end may be counted another way by a later try; the sum stays right.
+func TestBackfill_CountsNeverFallNorExceed(t *testing.T) {
+	b := newBackfillBed(t)
+	l := b.create()
+	b.load(&l, window(&l, 0, 3, 2))
+	if err := b.Complete(t.Context(), &l); err != nil {
+		t.Fatal(err)
+	}
+	b.report(0, store.Ends{Resolved: 2})
+	b.report(0, store.Ends{Failed: 2, Expired: 1})
+	b.want(store.BackfillComplete, false, 5, 5, 0, 2, 2, 1, 0)
+	b.report(1, store.Ends{Expired: 1})
+	if err := b.ReportLost(t.Context(), b.id, 1); err != nil {
+		t.Fatal(err)
+	}
+	b.want(store.BackfillComplete, true, 5, 5, 0, 0, 2, 2, 1)
+	// What is of no chunk counts nothing.
+	b.report(2, store.Ends{Resolved: 5})
+	for _, id := range []string{"", "of another producer", store.NewBackfillID()} {
+		if err := errors.Join(b.Report(t.Context(), id, 0, store.Ends{Resolved: 1}), b.ReportLost(t.Context(), id, 0)); err != nil {
+			t.Errorf("Report for %q = %v", id, err)
+		}
+		if canceled, err := b.Canceled(t.Context(), id); canceled || err != nil {
+			t.Errorf("Canceled(%q) = %v, %v", id, canceled, err)
+		}
+	}
+	b.want(store.BackfillComplete, true, 5, 5, 0, 0, 2, 2, 1)
+	if keys := b.rdb.Keys(t.Context(), "*").Val(); len(keys) != 5 {
+		t.Errorf("keys = %v, want those of the backfill, its marks and two chunks, and the list", keys)
+	}
+}
+
+// Of two clients the one that came last goes on.
+func TestBackfill_Taken(t *testing.T) {
+	b := newBackfillBed(t)
+	first := b.create()
+	w := window(&first, 0, 10)
+	b.begin(&first, w)
+	second, err := b.Resume(t.Context(), b.id)
+	if err != nil || second.Begun == nil || second.Begun.To != 10 || second.Begun.Digest != w.Digest || !second.Begun.Checked.Equal(w.Checked) {
+		t.Fatalf("Resume = %+v, %v, want the window that was begun", second.Begun, err)
+	}
+	if err := b.Commit(t.Context(), &first, w); !errors.Is(err, store.ErrBackfillTaken) {
+		t.Errorf("Commit of the first = %v, want ErrBackfillTaken", err)
+	}
+	if _, _, err := b.Begin(t.Context(), &first, w); !errors.Is(err, store.ErrBackfillTaken) {
+		t.Errorf("Begin of the first = %v, want ErrBackfillTaken", err)
+	}
+	if err := b.Complete(t.Context(), &first); !errors.Is(err, store.ErrBackfillTaken) {
+		t.Errorf("Complete of the first = %v, want ErrBackfillTaken", err)
+	}
+	// Other lines than those that were begun, or the same ones in other chunks.
+	if _, _, err := b.Begin(t.Context(), &second, window(&second, 0, 11)); !errors.Is(err, store.ErrBackfillDiffers) {
+		t.Errorf("Begin of other lines = %v, want ErrBackfillDiffers", err)
+	}
+	if _, _, err := b.Begin(t.Context(), &second, window(&second, 0, 5, 5)); !errors.Is(err, store.ErrBackfillDiffers) {
+		t.Errorf("Begin of other chunks = %v, want ErrBackfillDiffers", err)
+	}
+	if err := b.Complete(t.Context(), &second); !errors.Is(err, store.ErrBackfillDiffers) {
+		t.Errorf("Complete with lines that are begun = %v, want ErrBackfillDiffers", err)
+	}
+	b.load(&second, w)
+	if err := b.Commit(t.Context(), &second, window(&second, 0, 1)); !errors.Is(err, store.ErrBackfillDiffers) {
+		t.Errorf("Commit of what was not begun = %v, want ErrBackfillDiffers", err)
+	}
+	b.want(store.BackfillOpen, false, 10, 10, 0, 10, 0, 0, 0)
+
+	// Made again, it is gone on with; under another app it is left alone.
+	third := b.create()
+	if third.Backfill.Lines != 10 {
+		t.Errorf("Create again = %+v", third.Backfill)
+	}
+	other, err := b.Create(t.Context(), store.Backfill{ID: b.id, AppID: "wx2", Webhook: "orders", Format: "ndjson"})
+	if err != nil || other.Backfill.AppID != "wx1" {
+		t.Errorf("Create for another app = %+v, %v", other.Backfill, err)
+	}
+	b.load(&third, window(&third, 0, 1))
+}
+
+func TestBackfill_Cancel(t *testing.T) {
+	b := newBackfillBed(t)
+	l := b.create()
+	b.load(&l, window(&l, 0, 10))
+	w := window(&l, 0, 5)
+	b.begin(&l, w)
+	got, err := b.Cancel(t.Context(), b.id)
+	if err != nil || got.State != store.BackfillCanceled || got.Pending != 10 {
+		t.Errorf("Cancel = %+v, %v", got, err)
+	}
+	if canceled, err := b.Canceled(t.Context(), b.id); !canceled || err != nil {
+		t.Errorf("Canceled = %v, %v", canceled, err)
+	}
+	b.report(0, store.Ends{Failed: 10})
+	b.want(store.BackfillCanceled, true, 10, 10, 0, 0, 0, 10, 0)
+	// The tasks of what was begun have been written: it comes in. Nothing else does.
+	if err := b.Commit(t.Context(), &l, w); err != nil {
+		t.Errorf("Commit = %v", err)
+	}
+	b.want(store.BackfillCanceled, false, 15, 15, 0, 5, 0, 10, 0)
+	if _, _, err := b.Begin(t.Context(), &l, window(&l, 0, 1)); !errors.Is(err, store.ErrBackfillCanceled) {
+		t.Errorf("Begin = %v, want ErrBackfillCanceled", err)
+	}
+	if err := b.Complete(t.Context(), &l); !errors.Is(err, store.ErrBackfillCanceled) {
+		t.Errorf("Complete = %v, want ErrBackfillCanceled", err)
+	}
+	b.report(1, store.Ends{Failed: 5})
+	b.want(store.BackfillCanceled, true, 15, 15, 0, 0, 0, 15, 0)
+
+	// One that has finished stays what it is.
+	b.id = store.NewBackfillID()
+	l = b.create()
+	if err := b.Complete(t.Context(), &l); err != nil {
+		t.Fatal(err)
+	}
+	b.want(store.BackfillComplete, true, 0, 0, 0, 0, 0, 0, 0)
+	if got, err := b.Cancel(t.Context(), b.id); err != nil || got.State != store.BackfillComplete {
+		t.Errorf("Cancel = %+v, %v", got, err)
+	}
+	if _, _, err := b.Begin(t.Context(), &l, window(&l, 0, 1)); !errors.Is(err, store.ErrBackfillComplete) {
+		t.Errorf("Begin = %v, want ErrBackfillComplete", err)
+	}
+}
+
+func TestBackfill_Unknown(t *testing.T) {
+	b := newBackfillBed(t)
+	for _, id := range []string{"", "planted", "bf_", b.id, b.id + ":c:0", "bf_ABCDEFGHIJKLMNOPQRSTUVWXYZ"} {
+		_, get := b.Get(t.Context(), id)
+		_, resume := b.Resume(t.Context(), id)
+		_, cancel := b.Cancel(t.Context(), id)
+		for _, err := range []error{get, resume, cancel} {
+			if !errors.Is(err, store.ErrNoBackfill) {
+				t.Errorf("%q: %v, want ErrNoBackfill", id, err)
+			}
+		}
+	}
+	l := b.create()
+	b.rdb.FlushAll(t.Context())
+	w := window(&l, 0, 1)
+	_, _, begin := b.Begin(t.Context(), &l, w)
+	for _, err := range []error{begin, b.Commit(t.Context(), &l, w), b.Complete(t.Context(), &l)} {
+		if !errors.Is(err, store.ErrNoBackfill) {
+			t.Errorf("%v, want ErrNoBackfill once its time is over", err)
+		}
+	}
+}
+
+func TestBackfill_RejectsAreBounded(t *testing.T) {
+	b := newBackfillBed(t)
+	l := b.create()
+	for range 3 {
+		b.load(&l, window(&l, 4000, 1))
+	}
+	b.want(store.BackfillOpen, false, 12_003, 3, 12_000, 3, 0, 0, 0)
+	rejects, err := b.Rejects(t.Context(), b.id, 9_990, 100)
+	if err != nil || len(rejects) != 10 || rejects[9].Line != 10_003 { // three lines were good
+		t.Errorf("Rejects = %v, %v, want the first 10,000", rejects, err)
+	}
+}
+
+// No cloudID can be read in Redis, and everything ends.
+func TestBackfill_NothingLegible(t *testing.T) {
+	b := newBackfillBed(t)
+	l := b.create()
+	b.load(&l, window(&l, 1, 100, 1))
+	b.begin(&l, window(&l, 0, 3))
+	b.report(0, store.Ends{Resolved: 1})
+	keys := b.rdb.Keys(t.Context(), "*").Val()
+	if len(keys) != 7 {
+		t.Errorf("keys = %v", keys)
+	}
+	for _, key := range keys {
+		dump := b.rdb.Dump(t.Context(), key).Val()
+		if strings.Contains(key+dump, "PLANTED") || !strings.HasPrefix(key, "cloudidq:{backfill}:") {
+			t.Errorf("%s holds an id", key)
+		}
+		if ttl := b.rdb.PTTL(t.Context(), key).Val(); ttl < 24*time.Hour || ttl > 25*time.Hour {
+			t.Errorf("%s ends in %s, want a day after the records", key, ttl)
+		}
+	}
+	_, _, pruned := keysets(t)
+	for name, other := range map[string]*store.Backfills{
+		"another keyset": store.NewBackfills(b.rdb, time.Hour, store.Sealed(pruned)),
+		"no keyset":      store.NewBackfills(b.rdb, time.Hour),
+	} {
+		if _, _, err := other.CloudIDs(t.Context(), &l.Backfill, 0, 10); !errors.Is(err, store.ErrUnreadable) {
+			t.Errorf("CloudIDs with %s = %v, want ErrUnreadable", name, err)
+		}
+	}
+	// A chunk that is put in another's place does not open there.
+	key := "cloudidq:{backfill}:" + b.id + ":c:"
+	b.rdb.HSet(t.Context(), key+"1", "ids", b.rdb.HGet(t.Context(), key+"0", "ids").Val())
+	if _, _, err := b.CloudIDs(t.Context(), &l.Backfill, 0, 10); !errors.Is(err, store.ErrUnreadable) {
+		t.Errorf("CloudIDs with a chunk that was moved = %v, want ErrUnreadable", err)
+	}
+	// What was written without a keyset stays readable, and a chunk whose time is over is left out.
+	plain := &backfillBed{T: t, rdb: b.rdb, Backfills: store.NewBackfills(b.rdb, time.Hour), id: store.NewBackfillID()}
+	l = plain.create()
+	plain.load(&l, window(&l, 0, 2, 1))
+	b.rdb.Del(t.Context(), "cloudidq:{backfill}:"+plain.id+":c:0")
+	ids, _, err := b.CloudIDs(t.Context(), &l.Backfill, 0, 10)
+	if diff := cmp.Diff([]string{"73_PLANTED_0_1_0"}, ids); diff != "" || err != nil {
+		t.Errorf("CloudIDs: %v (-want +got):\n%s", err, diff)
+	}
+}
+
+// Whatever happens in whatever order, the counts add up, none falls, and in the end each line has been counted once.
+func TestBackfill_Property(t *testing.T) {
+	b := newBackfillBed(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		b.id = store.NewBackfillID()
+		loading := []store.Loading{b.create()} // of several clients; the last one may write
+		var sizes []int                        // of chunks that have been begun
+		var begun *store.Window
+		var seen store.Backfill
+		check := func() {
+			now, err := b.Get(t.Context(), b.id)
+			if err != nil {
+				rt.Fatal(err)
+			}
+			if now.Pending < 0 || now.Pending+now.Resolved+now.Failed+now.Expired != now.Accepted || now.Lines != now.Accepted+now.Rejected {
+				rt.Fatalf("counts do not add up: %+v", now)
+			}
+			if now.Accepted < seen.Accepted || now.Resolved < seen.Resolved || now.Failed < seen.Failed || now.Expired < seen.Expired || now.Revision < seen.Revision {
+				rt.Fatalf("a count has fallen: %+v after %+v", now, seen)
+			}
+			if now.Finished() != (now.State != store.BackfillOpen && now.Pending == 0) {
+				rt.Fatalf("finished: %+v", now)
+			}
+			seen = now
+		}
+		last := func() *store.Loading { return &loading[len(loading)-1] }
+		rt.Repeat(map[string]func(*rapid.T){
+			"": func(*rapid.T) { check() },
+			"begin": func(rt *rapid.T) {
+				if begun == nil {
+					begun = window(last(), rapid.IntRange(0, 2).Draw(rt, "rejected"), rapid.SliceOfN(rapid.IntRange(1, 5), 1, 3).Draw(rt, "chunks")...)
+				}
+				switch _, _, err := b.Begin(t.Context(), last(), begun); {
+				case errors.Is(err, store.ErrBackfillCanceled) && seen.State == store.BackfillCanceled:
+				case err != nil:
+					rt.Fatal(err)
+				case len(sizes) == last().First():
+					for _, chunk := range begun.Chunks {
+						sizes = append(sizes, len(chunk))
+					}
+				}
+			},
+			"commit": func(rt *rapid.T) {
+				if begun == nil || len(sizes) == last().First() {
+					rt.Skip()
+				}
+				for range rapid.IntRange(1, 2).Draw(rt, "times") {
+					at := *last()
+					if err := b.Commit(t.Context(), &at, begun); err != nil {
+						rt.Fatal(err)
+					}
+					defer func() { *last() = at }()
+				}
+				begun = nil
+			},
+			"crash": func(*rapid.T) {
+				l, err := b.Resume(t.Context(), b.id)
+				if err != nil {
+					rt.Fatal(err)
+				}
+				loading = append(loading, l)
+			},
+			"zombie": func(rt *rapid.T) {
+				if len(loading) < 2 {
+					rt.Skip()
+				}
+				at := loading[rapid.IntRange(0, len(loading)-2).Draw(rt, "who")]
+				if _, _, err := b.Begin(t.Context(), &at, window(&at, 0, 1)); !errors.Is(err, store.ErrBackfillTaken) {
+					rt.Fatalf("Begin of a client that was taken over = %v", err)
+				}
+			},
+			"report": func(rt *rapid.T) {
+				if len(sizes) == 0 {
+					rt.Skip()
+				}
+				chunk := rapid.IntRange(0, len(sizes)-1).Draw(rt, "chunk")
+				n := sizes[chunk]
+				ends := store.Ends{Resolved: rapid.IntRange(0, n).Draw(rt, "resolved")}
+				ends.Failed = rapid.IntRange(0, n-ends.Resolved).Draw(rt, "failed")
+				ends.Expired = rapid.IntRange(0, n-ends.Resolved-ends.Failed).Draw(rt, "expired")
+				b.report(chunk, ends)
+			},
+			"cancel": func(rt *rapid.T) {
+				if rapid.IntRange(0, 9).Draw(rt, "seldom") > 0 {
+					rt.Skip()
+				}
+				if _, err := b.Cancel(t.Context(), b.id); err != nil {
+					rt.Fatal(err)
+				}
+			},
+		})
+		for chunk, n := range sizes {
+			b.report(chunk, store.Ends{Resolved: n})
+		}
+		check()
+		if seen.Pending != 0 {
+			rt.Fatalf("pending when all have ended: %+v", seen)
+		}
+	})
+}
+
+func TestBackfills_Latest(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Start(t).Client(t)
+	b := store.NewBackfills(rdb, time.Hour)
+	if list, err := b.Latest(t.Context(), 10); err != nil || len(list) != 0 {
+		t.Errorf("Latest = %v, %v, want none", list, err)
+	}
+	var ids []string
+	for i := range 3 {
+		id := store.NewBackfillID()
+		if _, err := b.Create(t.Context(), store.Backfill{ID: id, AppID: fmt.Sprint("wx", i), Format: "ndjson"}); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+		time.Sleep(2 * time.Millisecond) // they are ordered by the millisecond
+	}
+	if err := rdb.Del(t.Context(), "cloudidq:{backfill}:"+ids[1]).Err(); err != nil { // its time is over
+		t.Fatal(err)
+	}
+	list, err := b.Latest(t.Context(), 10)
+	if err != nil || len(list) != 2 || list[0].ID != ids[2] || list[1].ID != ids[0] || list[1].AppID != "wx0" {
+		t.Errorf("Latest = %+v, %v, want the last one and the first", list, err)
+	}
+	if list, err = b.Latest(t.Context(), 1); err != nil || len(list) != 1 || list[0].ID != ids[2] {
+		t.Errorf("Latest of one = %+v, %v", list, err)
+	}
+}

@@ -1,0 +1,294 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"cloudidq/internal/redistest"
+	"cloudidq/internal/wechat"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+// backfillBed is a resolver with one backfill of one chunk.
+type backfillBed struct {
+	*resolverBed
+	store *flakyBackfills
+	id    string
+	p     tasks.ResolvePayload
+}
+
+// flakyBackfills fail when they are told to.
+type flakyBackfills struct {
+	*store.Backfills
+	away    atomic.Bool
+	asked   atomic.Int64 // whether one is canceled
+	reports atomic.Int64
+}
+
+var errAway = errors.New("connection refused")
+
+func (f *flakyBackfills) Report(ctx context.Context, id string, chunk int, ends store.Ends) error {
+	f.reports.Add(1)
+	if f.away.Load() {
+		return errAway
+	}
+	return f.Backfills.Report(ctx, id, chunk, ends)
+}
+
+func (f *flakyBackfills) ReportLost(ctx context.Context, id string, chunk int) error {
+	if f.away.Load() {
+		return errAway
+	}
+	return f.Backfills.ReportLost(ctx, id, chunk)
+}
+
+func (f *flakyBackfills) Canceled(ctx context.Context, id string) (bool, error) {
+	f.asked.Add(1)
+	if f.away.Load() {
+		return false, errAway
+	}
+	return f.Backfills.Canceled(ctx, id)
+}
+
+// newBackfillBed loads n lines, and after them one more that repeats the first.
+func newBackfillBed(t *testing.T, f *fakeWeChat, n int) *backfillBed {
+	t.Helper()
+	b := &backfillBed{resolverBed: newResolverBed(t, f), id: store.NewBackfillID()}
+	rdb := redistest.Start(t).Client(t)
+	b.store = &flakyBackfills{Backfills: store.NewBackfills(rdb, time.Hour)}
+	b.bulk = newBulk(b.store)
+	b.p = payloadOf(n, time.Now())
+	b.p.Items = append(b.p.Items, b.p.Items[0])
+	b.p.Backfill = b.id
+	loadChunk(t, b.store.Backfills, b.id, b.p)
+	return b
+}
+
+// loadChunk makes a backfill of one chunk.
+func loadChunk(t *testing.T, backfills *store.Backfills, id string, p tasks.ResolvePayload) {
+	t.Helper()
+	l, err := backfills.Create(t.Context(), store.Backfill{ID: id, AppID: p.AppID, Format: "ndjson"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := make([]string, len(p.Items))
+	for i, it := range p.Items {
+		ids[i] = it.CloudID
+	}
+	w := &store.Window{To: len(ids), Digest: "d", Checked: time.Now(), Chunks: [][]string{ids}, Accepted: len(ids)}
+	_, _, err = backfills.Begin(t.Context(), &l, w)
+	if err := errors.Join(err, backfills.Commit(t.Context(), &l, w), backfills.Complete(t.Context(), &l)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (b *backfillBed) run(t *testing.T) error {
+	t.Helper()
+	return newResolution(b.resolver, tasks.ChunkTaskID(b.id, 0), b.p).run(t.Context(), true)
+}
+
+func (b *backfillBed) want(t *testing.T, pending, resolved, failed, expired int) {
+	t.Helper()
+	got, err := b.store.Get(t.Context(), b.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Pending != pending || got.Resolved != resolved || got.Failed != failed || got.Expired != expired || got.Finished() != (pending == 0) {
+		t.Errorf("%+v, want %d pending, %d resolved, %d failed, %d expired", got, pending, resolved, failed, expired)
+	}
+}
+
+// Every line counts once: one that repeats a cloudID, one that was resolved before, one whose person was erased, and one
+// that has to be asked for again, whatever the number of tries.
+func TestBackfill_EveryLineCountsOnce(t *testing.T) {
+	busy := atomic.Bool{}
+	busy.Store(true)
+	f := &fakeWeChat{answer: func(req wechat.Request) *wechat.Error {
+		switch {
+		case req.Items[0].CloudID == "73_001" && busy.Load():
+			return &wechat.Error{Class: wechat.ClassRetry, Code: -1, Message: "system error"}
+		case req.Items[0].CloudID == "73_002":
+			return &wechat.Error{Class: wechat.ClassItem, Code: -601007, Message: "cloudID not belong to user."}
+		case req.Items[0].CloudID == "73_003":
+			return &wechat.Error{Class: wechat.ClassExpired, Code: -601006, Message: "cloudID expired"}
+		}
+		return nil
+	}}
+	b := newBackfillBed(t, f, 6)
+	before := payloadOf(6, time.Now().Add(-time.Minute))
+	before.Items = before.Items[4:5]
+	if err := b.try(t, "another-task", before); err != nil { // 73_004 is resolved before
+		t.Fatal(err)
+	}
+	if _, err := b.results.Erase(t.Context(), testApp, "o5"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if again, ok := errors.AsType[*againError](b.run(t)); !ok || again.open != 1 {
+			t.Fatalf("run = %v, want one open", again)
+		}
+		b.want(t, 1, 3, 2, 1)
+	}
+	busy.Store(false)
+	for range 2 {
+		if err := b.run(t); err != nil {
+			t.Errorf("run = %v", err)
+		}
+		b.want(t, 0, 4, 2, 1)
+	}
+	// Another task for the same cloudIDs, and one of a producer who has put the id of a backfill there, count nothing.
+	for _, taskID := range []string{"another-task", "bf_x_0", b.id} {
+		if err := newResolution(b.resolver, taskID, b.p).run(t.Context(), true); err != nil {
+			t.Errorf("run = %v", err)
+		}
+	}
+	b.want(t, 0, 4, 2, 1)
+}
+
+// The task does not end before its counts are told: a crash or an outage between leads to another try.
+func TestBackfill_CountsAreToldBeforeTheEnd(t *testing.T) {
+	b := newBackfillBed(t, &fakeWeChat{}, 3)
+	if _, err := b.bulk.canceled(t.Context(), b.id); err != nil { // believed for a second, so that it is not in the way
+		t.Fatal(err)
+	}
+	b.store.away.Store(true)
+	again, ok := errors.AsType[*againError](b.run(t))
+	if !ok || !again.failure || strings.Contains(again.Error(), "refused") {
+		t.Errorf("run = %v, want that the task comes back", again)
+	}
+	if rec := b.lookup(t, b.p)[0]; rec.Status != store.Resolved {
+		t.Errorf("record = %+v", rec)
+	}
+	b.store.away.Store(false)
+	if err := b.run(t); err != nil {
+		t.Errorf("run = %v", err)
+	}
+	b.want(t, 0, 4, 0, 0)
+	if n := len(b.wechat.requests); n != 3 {
+		t.Errorf("%d requests, want 3", n)
+	}
+}
+
+// A canceled backfill is not asked for: what is open fails, at once, also in a pause of its app.
+func TestBackfill_Canceled(t *testing.T) {
+	b := newBackfillBed(t, &fakeWeChat{}, 3)
+	if _, err := b.store.Cancel(t.Context(), b.id); err != nil {
+		t.Fatal(err)
+	}
+	b.batcher.setHalt(testApp, &halt{until: time.Now().Add(time.Hour), err: haltError(wechat.ClassQuota, 45009)}, false)
+	if err := b.run(t); err != nil {
+		t.Errorf("run = %v, want nil: nothing of it is to be looked into", err)
+	}
+	b.want(t, 0, 0, 4, 0)
+	for _, rec := range b.lookup(t, b.p) {
+		if rec.Status != store.Failed || rec.Error.Code != 0 || rec.Error.Message != "its backfill was canceled before it was asked for" || rec.Attempts != 0 {
+			t.Errorf("record = %+v, %+v", rec, rec.Error)
+		}
+	}
+	if n := len(b.wechat.requests); n != 0 {
+		t.Errorf("%d requests, want none", n)
+	}
+}
+
+// What has begun before the cancellation ends as it does.
+func TestBackfill_CanceledInTheMiddle(t *testing.T) {
+	f := &fakeWeChat{answer: func(req wechat.Request) *wechat.Error {
+		if req.Items[0].CloudID == "73_001" {
+			return &wechat.Error{Class: wechat.ClassRetry, Code: -1, Message: "system error"}
+		}
+		return nil
+	}}
+	b := newBackfillBed(t, f, 3)
+	if err := b.run(t); err == nil {
+		t.Fatal("run = nil, want it to come back")
+	}
+	if _, err := b.store.Cancel(t.Context(), b.id); err != nil {
+		t.Fatal(err)
+	}
+	b.bulk.seen = map[string]sighting{} // a second later
+	if err := b.run(t); err != nil {
+		t.Errorf("run = %v", err)
+	}
+	b.want(t, 0, 3, 1, 0)
+	if rec := b.lookup(t, b.p)[1]; rec.Status != store.Failed || rec.Error.Code != -1 || rec.Error.Message != "its backfill was canceled; last answer: system error" {
+		t.Errorf("record = %+v, %+v", rec, rec.Error)
+	}
+}
+
+// Whether it is canceled is asked once a second, and an answer that does not come sends the task back.
+func TestBackfill_CancellationIsLookedUp(t *testing.T) {
+	b := newBackfillBed(t, &fakeWeChat{}, 1)
+	for range 5 {
+		if canceled, err := b.bulk.canceled(t.Context(), b.id); canceled || err != nil {
+			t.Errorf("canceled = %v, %v", canceled, err)
+		}
+	}
+	if n := b.store.asked.Load(); n != 1 {
+		t.Errorf("asked %d times, want once", n)
+	}
+	for i := range 3 * maxSeen { // of others
+		if _, err := b.bulk.canceled(t.Context(), tasks.ChunkTaskID("bf", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(b.bulk.seen); n > maxSeen {
+		t.Errorf("%d are remembered", n)
+	}
+	b.bulk.seen = map[string]sighting{}
+	b.store.away.Store(true)
+	if again, ok := errors.AsType[*againError](b.run(t)); !ok || !again.failure {
+		t.Errorf("run = %v, want that the task comes back", again)
+	}
+	if n := len(b.wechat.requests); n != 0 {
+		t.Errorf("%d requests, want none", n)
+	}
+}
+
+// A task that nobody can read counts by its id.
+func TestBackfill_Unreadable(t *testing.T) {
+	b := newBackfillBed(t, &fakeWeChat{}, 3)
+	b.store.away.Store(true)
+	if again, ok := errors.AsType[*againError](b.unreadable(t.Context(), tasks.ChunkTaskID(b.id, 0), tasks.ErrUnreadable)); !ok {
+		t.Errorf("unreadable = %v, want that it comes back", again)
+	}
+	b.store.away.Store(false)
+	for _, id := range []string{tasks.ChunkTaskID(b.id, 0), tasks.ChunkTaskID(b.id, 1), "another-task"} {
+		if err := b.unreadable(t.Context(), id, tasks.ErrUnreadable); !errors.Is(err, asynq.SkipRetry) {
+			t.Errorf("unreadable(%s) = %v, want archived", id, err)
+		}
+	}
+	b.want(t, 0, 0, 4, 0)
+}
+
+// A store that does not take the records tells no counts of them.
+func TestBackfill_UnsavedDoesNotCount(t *testing.T) {
+	b := newBackfillBed(t, &fakeWeChat{}, 3)
+	b.results = unsaving{b.results}
+	b.resolver.results = b.results
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	r := newResolution(b.resolver, tasks.ChunkTaskID(b.id, 0), b.p)
+	err := r.run(ctx, true)
+	if err == nil || r.resolved != 3 {
+		t.Errorf("run = %v, %d resolved", err, r.resolved)
+	}
+	if told := r.tally(t.Context(), err); !errors.Is(told, err) {
+		t.Errorf("tally = %v, want %v", told, err)
+	}
+	b.want(t, 4, 0, 0, 0)
+	if n := b.store.reports.Load(); n != 0 {
+		t.Errorf("%d reports, want none", n)
+	}
+}
+
+type unsaving struct{ store.Results }
+
+func (unsaving) Save(context.Context, string, []store.Record) error { return redis.ErrClosed }
