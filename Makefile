@@ -11,7 +11,8 @@ CACHE            := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cloudidq-ci
 GOLANGCI         := $(CACHE)/bin/$(GOLANGCI_VERSION)/golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-browser race check fmt fmt-check vet lint tidy tidy-check bench bench-micro fuzz run demo docker deps
+.PHONY: help build test test-browser race check fmt fmt-check vet lint lint-deploy tidy tidy-check bench bench-micro fuzz run \
+	demo docker release release-check deps
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,7 +71,16 @@ demo: ## run everything in one process against a simulated WeChat
 	$(GO) run ./cmd/cloudidq demo
 
 docker: ## build the image cloudidq
-	docker build --build-arg VERSION=$(VERSION) -t cloudidq .
+	docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse --short=12 HEAD) -t cloudidq .
+
+lint-deploy: ## check every file under deploy/ with the program that reads it
+	.ci/lint-deploy
+
+release: ## archives, bills of materials and checksums of VERSION, in dist/
+	.ci/release $(VERSION)
+
+release-check: ## build the release twice, in two places, and compare
+	.ci/release --check $(VERSION)
 
 deps: # what the tests run besides Go
 	@.ci/deps redis-server postgres cc

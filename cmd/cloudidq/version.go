@@ -8,8 +8,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is set by the Makefile (-ldflags "-X main.version=…").
-var version = "dev"
+// Set by those who build (-ldflags "-X main.version=… -X main.revision=…"). The revision is for builds outside of a
+// checkout, such as an image's; elsewhere the Go command knows it.
+var (
+	version  = "dev"
+	revision = ""
+)
 
 func newVersion(s streams) *cobra.Command {
 	return &cobra.Command{
@@ -25,6 +29,9 @@ func newVersion(s streams) *cobra.Command {
 }
 
 func commit() string {
+	if revision != "" {
+		return revision
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"
