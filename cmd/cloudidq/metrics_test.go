@@ -3,9 +3,11 @@ package main
 import (
 	"flag"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -285,5 +287,38 @@ func TestQueueCollector_ABrokenQueue(t *testing.T) {
 	}
 	if again := values(); again["cloudidq_queue_scrape_failures_total backfill"] != 1 {
 		t.Error("a second scrape within five seconds asks Redis again")
+	}
+}
+
+var seriesName = regexp.MustCompile(`\b(?:cloudidq|asynq)_[a-z_]+[a-z]`)
+
+// Dashboards and alerts ask for series that there are.
+func TestMetrics_WhatIsDeployedAsksForWhatThereIs(t *testing.T) {
+	t.Parallel()
+	all, _ := registered(t)
+	all["cloudidq_build_info"] = series{}
+	asked := 0
+	err := filepath.WalkDir("../../deploy", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, name := range seriesName.FindAllString(string(text), -1) {
+			asked++
+			base := name
+			for _, part := range []string{"_bucket", "_sum", "_count"} {
+				base = strings.TrimSuffix(base, part)
+			}
+			if _, there := all[base]; !there {
+				t.Errorf("%s asks for %s, which there is not", path, name)
+			}
+		}
+		return nil
+	})
+	if err != nil || asked == 0 {
+		t.Errorf("%d series are asked for, %v: nothing is proved", asked, err)
 	}
 }
