@@ -61,7 +61,8 @@ type Config struct {
 type Redis struct {
 	// URL is redis://[user:password@]host[:6379][/db], rediss:// for the same over TLS,
 	// redis-sentinel://[user:password@]h1[:26379],h2/mymaster[/db], redis-cluster://[user:password@]h1[:6379],h2, or
-	// embedded, which lives inside the process and ends with it. User and password are those of the data nodes, with
+	// embedded, a Redis inside the process of serve, for trying out, which ends with it; embedded://127.0.0.1:PORT is one
+	// that other processes of the machine reach by the same URL. User and password are those of the data nodes, with
 	// reserved characters percent-encoded.
 	URL RedisURL `yaml:"url" env:"URL" default:"redis://127.0.0.1:6379/0"`
 }

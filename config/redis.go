@@ -21,14 +21,25 @@ import (
 	"cloudidq/internal/secret"
 )
 
-// ErrEmbedded is the error of [Redis.Open] for the URL "embedded": that server lives in the process, and the caller
-// starts and stops it.
+// ErrEmbedded is the error of [Redis.Open] for the URL "embedded": that server lives in a process of its own choice of
+// port, and nobody else can reach it.
 var ErrEmbedded = errors.New("redis.url is embedded: the process has to start it")
 
 const embedded = "embedded"
 
-// Embedded reports whether the server lives in the process.
-func (r Redis) Embedded() bool { return r.URL == embedded }
+// Embedded reports whether the server lives in the process that serves.
+func (r Redis) Embedded() bool {
+	return r.URL == embedded || strings.HasPrefix(string(r.URL), embedded+"://")
+}
+
+// EmbeddedAt is the host:port at which the embedded server listens, for one whose URL is embedded://HOST:PORT, where other
+// processes of this machine reach it with the same URL. It is 127.0.0.1:0, a free port, for "embedded" alone.
+func (r Redis) EmbeddedAt() string {
+	if a, err := parseRedisURL(string(r.URL)); err == nil && a.scheme == embedded {
+		return a.hosts[0]
+	}
+	return "127.0.0.1:0"
+}
 
 // Open makes a client; it connects with the first command, and the caller closes it. maxRetries is how often a command
 // is sent again after a fault of the network: 0 is the default of go-redis (3), -1 never, which the asynq servers need,
@@ -37,7 +48,7 @@ func (r Redis) Embedded() bool { return r.URL == embedded }
 // The client sends no CLIENT SETINFO and asks for no maintenance notifications, which older servers and proxies answer
 // with errors.
 func (r Redis) Open(maxRetries int) (redis.UniversalClient, error) {
-	if r.Embedded() {
+	if r.URL == embedded {
 		return nil, ErrEmbedded
 	}
 	a, err := parseRedisURL(string(r.URL))
@@ -120,7 +131,9 @@ type redisAddress struct {
 }
 
 var (
-	redisPorts = map[string]string{"redis": "6379", "rediss": "6379", "redis-sentinel": "26379", "redis-cluster": "6379"}
+	redisPorts = map[string]string{
+		"redis": "6379", "rediss": "6379", "redis-sentinel": "26379", "redis-cluster": "6379", embedded: "6379",
+	}
 	hostName   = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 	masterName = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 )
@@ -153,10 +166,18 @@ func parseRedisURL(text string) (redisAddress, error) {
 		}
 		a.hosts = append(a.hosts, full)
 	}
-	if len(a.hosts) > 1 && (scheme == "redis" || scheme == "rediss") {
+	if len(a.hosts) > 1 && scheme != "redis-sentinel" && scheme != "redis-cluster" {
 		return redisAddress{}, errors.New("must name one host; redis-sentinel:// and redis-cluster:// take several")
 	}
+	if scheme == embedded && (!a.onThisMachine() || a.password != "" || path != "") {
+		return redisAddress{}, errors.New("must be embedded or embedded://127.0.0.1:PORT: a Redis of this machine, without password and database")
+	}
 	return a, a.parsePath(path)
+}
+
+func (a *redisAddress) onThisMachine() bool {
+	host, _, _ := net.SplitHostPort(a.hosts[0]) // parseHost joined it
+	return isLoopback(host)
 }
 
 func parseUser(text string) (user, password string, err error) {

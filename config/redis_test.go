@@ -87,6 +87,25 @@ func TestRedis_Open_Embedded(t *testing.T) {
 	if client, err := cfg.Redis.Open(0); !errors.Is(err, config.ErrEmbedded) || client != nil || !cfg.Redis.Embedded() {
 		t.Errorf("Open() = %v, %v, want ErrEmbedded", client, err)
 	}
+	if at := cfg.Redis.EmbeddedAt(); at != "127.0.0.1:0" {
+		t.Errorf("EmbeddedAt() = %s, want any port", at)
+	}
+}
+
+func TestRedis_Open_EmbeddedAt(t *testing.T) {
+	t.Parallel()
+	cfg := load(t, with("redis: {url: 'embedded://127.0.0.1:6390'}\n"), nil)
+	client, err := cfg.Redis.Open(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if at := cfg.Redis.EmbeddedAt(); at != "127.0.0.1:6390" || !cfg.Redis.Embedded() {
+		t.Errorf("EmbeddedAt() = %s, Embedded() = %v", at, cfg.Redis.Embedded())
+	}
+	if addr := client.(*redis.Client).Options().Addr; addr != "127.0.0.1:6390" {
+		t.Errorf("the client is one of %s", addr)
+	}
 }
 
 func TestRedis_URL_Faults(t *testing.T) {
@@ -118,6 +137,10 @@ func TestRedis_URL_Faults(t *testing.T) {
 		"redis-sentinel://h1,,h2/m":     "neither a name nor an address",
 		"redis-cluster://h1:7000/1":     "must end after the hosts",
 		"redis-cluster://h1:7000 ,h2:1": "has a port",
+		"embedded://10.0.0.1:6390":      "must be embedded or embedded://127.0.0.1:PORT",
+		"embedded://:pw@127.0.0.1:6390": "must be embedded or embedded://127.0.0.1:PORT",
+		"embedded://127.0.0.1:6390/1":   "must be embedded or embedded://127.0.0.1:PORT",
+		"embedded://127.0.0.1,[::1]":    "must name one host",
 	} {
 		const place = "cloudidq.yaml:1: redis.url: "
 		if got := faults(t, with("redis: {url: '"+url+"'}\n"), nil); !strings.HasPrefix(got, place) || !strings.Contains(got, want) {

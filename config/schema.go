@@ -61,7 +61,7 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 		least := uint64(1)
 		return &jsonschema.Schema{Type: "string", MinLength: &least}
 	case redisURLType:
-		return &jsonschema.Schema{Type: "string", Pattern: `^((redis|rediss|redis-sentinel|redis-cluster)://.+|embedded)$`}
+		return &jsonschema.Schema{Type: "string", Pattern: `^((redis|rediss|redis-sentinel|redis-cluster|embedded)://.+|embedded)$`}
 	default:
 		return nil
 	}

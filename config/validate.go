@@ -22,7 +22,7 @@ func (c *Config) Validate() error {
 // check adds every fault of the values: first what the tags say, then what only code can.
 func (c *Config) check(r *report) {
 	checkTags(r, reflect.ValueOf(c).Elem(), "")
-	if !c.Redis.Embedded() {
+	if c.Redis.URL != embedded {
 		if _, err := parseRedisURL(string(c.Redis.URL)); err != nil {
 			r.refuse("redis.url", "%v", err)
 		}

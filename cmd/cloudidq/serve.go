@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"cloudidq/config"
+	"cloudidq/internal/embedded"
 )
 
 func newServe(s streams) *cobra.Command {
@@ -14,7 +15,8 @@ func newServe(s streams) *cobra.Command {
 		Use:   "serve --config FILE",
 		Short: "Run API and worker in one process, until SIGTERM",
 		Long: "serve is api and worker together: what a small installation needs. Run as many as you like, beside single ones of\n" +
-			"both.",
+			"both. With redis.url embedded it brings a Redis for trying out, which ends with it; with embedded://127.0.0.1:PORT\n" +
+			"the other commands reach that one, too.",
 		Example: "  cloudidq serve --config cloudidq.yaml",
 		Args:    takes(cobra.NoArgs),
 	}
@@ -27,13 +29,40 @@ func newServe(s streams) *cobra.Command {
 		if err := cfg.ResolveSecrets(); err != nil {
 			return err
 		}
-		return withService(cmd.Context(), s, cfg, []string{partAPI, partWorker}, func(ctx context.Context, svc *service) error {
-			// When one of them ends, so does the other.
-			g, ctx := errgroup.WithContext(ctx)
-			g.Go(func() error { return runAPI(ctx, svc, cfg) })
-			g.Go(func() error { return runWorker(ctx, svc, cfg) })
-			return g.Wait()
+		return withEmbedded(cmd.Context(), cfg, func(ctx context.Context) error {
+			return withService(ctx, s, cfg, []string{partAPI, partWorker}, func(ctx context.Context, svc *service) error {
+				return runServe(ctx, svc, cfg)
+			})
 		})
 	}
 	return cmd
+}
+
+func runServe(ctx context.Context, svc *service, cfg *config.Config) error {
+	if cfg.Redis.Embedded() {
+		svc.log.Warn("redis.url is embedded: all that is accepted and stored is gone when this process ends", "redis", cfg.Redis.URL)
+	}
+	// When one of them ends, so does the other.
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return runAPI(ctx, svc, cfg) })
+	g.Go(func() error { return runWorker(ctx, svc, cfg) })
+	return g.Wait()
+}
+
+// withEmbedded starts the Redis of a configuration that wants an embedded one, and stops it behind all that use it.
+func withEmbedded(ctx context.Context, cfg *config.Config, run func(context.Context) error) error {
+	if !cfg.Redis.Embedded() {
+		return run(ctx)
+	}
+	mini, err := embedded.Start(cfg.Redis.EmbeddedAt())
+	if err != nil {
+		return err
+	}
+	defer mini.Close()
+	cfg.Redis.URL = config.RedisURL("embedded://" + mini.Addr()) // from here on it can be opened
+	aging, stop := context.WithCancel(context.WithoutCancel(ctx))
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { mini.Run(aging); return nil })
+	g.Go(func() error { defer stop(); return run(ctx) })
+	return g.Wait()
 }

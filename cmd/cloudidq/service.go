@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -106,10 +107,10 @@ func appIDs(cfg *config.Config) []string {
 // watchQueues shows what lies in the queues, over a client of its own: a scrape takes no connection from the work, and no
 // command of it is repeated.
 func watchQueues(cfg *config.Config, r prometheus.Registerer) (stop func(), err error) {
-	if cfg.Redis.Embedded() {
+	rdb, err := cfg.Redis.Open(neverRepeat)
+	if errors.Is(err, config.ErrEmbedded) {
 		return func() {}, nil // the parts say what that means
 	}
-	rdb, err := cfg.Redis.Open(neverRepeat)
 	if err != nil {
 		return nil, err
 	}

@@ -47,7 +47,7 @@ func open(ctx context.Context, cfg Config, hooks ...worker.Webhook) (*stage, err
 }
 
 func (s *stage) open(ctx context.Context) (err error) {
-	if s.mini, err = embedded.Start(); err != nil {
+	if s.mini, err = embedded.Start("127.0.0.1:0"); err != nil {
 		return err
 	}
 	if s.sim, err = wechattest.New(wechattest.Config{

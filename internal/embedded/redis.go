@@ -13,10 +13,11 @@ import (
 // Redis is a miniredis whose keys age.
 type Redis struct{ mini *miniredis.Miniredis }
 
-// Start opens an embedded Redis on a free loopback port. Close it after use; run [Redis.Run] beside it.
-func Start() (*Redis, error) {
-	mini, err := miniredis.Run()
-	if err != nil {
+// Start opens an embedded Redis at a loopback address, host:port; port 0 takes a free one. Close it after use; run
+// [Redis.Run] beside it.
+func Start(listen string) (*Redis, error) {
+	mini := miniredis.NewMiniRedis()
+	if err := mini.StartAddr(listen); err != nil {
 		return nil, fmt.Errorf("starting the embedded Redis: %w", err)
 	}
 	return &Redis{mini: mini}, nil
