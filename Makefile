@@ -11,7 +11,7 @@ CACHE            := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cloudidq-ci
 GOLANGCI         := $(CACHE)/bin/$(GOLANGCI_VERSION)/golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-browser race check fmt fmt-check vet lint lint-deploy tidy tidy-check bench bench-micro fuzz run \
+.PHONY: help build test test-browser test-readme race check fmt fmt-check vet lint lint-deploy tidy tidy-check bench bench-micro fuzz run \
 	demo docker release release-check deps
 
 help: ## list the targets
@@ -26,6 +26,9 @@ test: deps ## run all tests, with the race detector and in random order
 test-browser: deps ## look at the pages in a headless Chromium, which it installs
 	@.ci/deps chromium
 	$(GO) test -race -run '^TestBrowser' ./internal/httpapi
+
+test-readme: ## type the README line by line, in a fresh copy
+	$(GO) test -count=1 -run '^TestReadme' -v ./docs
 
 race: test ## the same as test
 

@@ -1,0 +1,234 @@
+package docs_test
+
+import (
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The README is typed line by line in a fresh copy of the project: every command ends well and says what the README shows,
+// and every producer hands in a cloudID that is resolved.
+func TestReadme(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it builds and runs the program")
+	}
+	needTools(t, "bash", "curl")
+	needPorts(t, "6390", "8080", "9090", "9900")
+	s := newSession(t, checkout(t))
+	commands, programs := 0, 0
+	for _, b := range blocks(read(t, "README.md")) {
+		switch {
+		case strings.HasPrefix(b.comment, "not run: "):
+		case b.language == "console" || b.language == "sh":
+			for _, c := range b.commands() {
+				s.follow(c)
+				commands++
+			}
+		case b.comment == "output":
+			s.compare(command{"the command before", strings.Split(strings.TrimSpace(b.text), "\n")}, s.last)
+		case strings.HasPrefix(b.comment, "producer: "):
+			s.produce(b)
+			programs++
+		}
+		if t.Failed() {
+			return // what comes next builds on it
+		}
+	}
+	if commands < 20 || programs != len(producers) {
+		t.Errorf("only %d commands and %d programs were found", commands, programs)
+	}
+}
+
+// follow types a command of a document.
+func (s *session) follow(c command) {
+	s.t.Helper()
+	from := s.said.len()
+	status, output := s.run(c.text)
+	if status != "0" {
+		s.t.Errorf("$ %s\n%s\nended with status %s", c.text, output, status)
+		return
+	}
+	s.last = output
+	if strings.HasSuffix(c.text, "&") {
+		output = s.later(from, func(output string) bool { return c.missing(output) == "" })
+	}
+	s.compare(c, output)
+}
+
+func (s *session) compare(c command, output string) {
+	s.t.Helper()
+	if missing := c.missing(output); missing != "" {
+		s.t.Errorf("$ %s\n%s\ndoes not say\n%s", c.text, output, missing)
+	}
+}
+
+// producers are how the functions of the README are run: with openid, cloudID and time as arguments.
+var producers = map[string]struct {
+	tool, file, driver, run string
+}{
+	"node": {"node", "producer.js", `
+const [openid, cloudID, obtainedAt] = process.argv.slice(2)
+resolve(openid, [cloudID], obtainedAt).then((records) => console.log(records[0].status))
+`, "node producer.js"},
+	"php": {"php", "producer.php", `
+echo resolve($argv[1], [$argv[2]], $argv[3])[0]['status'], "\n";
+`, "php producer.php"},
+	"python": {"python3", "producer.py", `
+
+import sys
+print(resolve(sys.argv[1], [sys.argv[2]], sys.argv[3])[0]["status"])
+`, "python3 producer.py"},
+	"go": {"go", "producer/main.go", "", "go run ./producer"},
+}
+
+// produce runs the program of a block with a fresh cloudID, and looks at what became of that.
+func (s *session) produce(b block) {
+	s.t.Helper()
+	name := strings.TrimPrefix(b.comment, "producer: ")
+	p, known := producers[name]
+	if !known {
+		s.t.Fatalf("nobody knows how to run the producer %s", name)
+	}
+	if _, err := exec.LookPath(p.tool); err != nil {
+		s.t.Logf("the producer %s is not run: there is no %s", name, p.tool)
+		return
+	}
+	_, dir := s.run("pwd")
+	path := filepath.Join(strings.TrimSpace(dir), p.file)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(b.text+p.driver), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	const tap = `TAP=$(curl -s "http://127.0.0.1:9900/sim/cloudids?appid=wx0000000000000001&users=1&start=$((++TAPS + 100))&n=1")
+set -- $(echo "$TAP" | cut -d '"' -f 8) $(echo "$TAP" | cut -d '"' -f 4) $(echo "$TAP" | cut -d '"' -f 12)
+`
+	status, output := s.run(tap + p.run + ` "$@"`)
+	if status != "0" || !strings.Contains(output, "resolved\n") && name != "go" {
+		s.t.Errorf("the producer %s ended with status %s: %s", name, status, output)
+		return
+	}
+	status, output = s.run(`for _ in $(seq 100); do
+  ./bin/cloudidq result --appid wx0000000000000001 "$2" 2>&1 | grep -q '"status":"resolved"' && break
+  sleep 0.1
+done; ./bin/cloudidq result --appid wx0000000000000001 "$2"`)
+	if status != "0" || !strings.Contains(output, `"status":"resolved"`) {
+		s.t.Errorf("the cloudID of the producer %s: %s", name, output)
+	}
+}
+
+// The blocks that nobody runs call targets that exist.
+func TestReadme_Targets(t *testing.T) {
+	makefile := read(t, "Makefile")
+	found := 0
+	for _, file := range documents(t) {
+		for _, b := range blocks(read(t, file)) {
+			for _, c := range b.commands() {
+				target, isMake := strings.CutPrefix(c.text, "make ")
+				if !isMake {
+					continue
+				}
+				found++
+				if target = strings.Fields(target)[0]; !strings.Contains(makefile, "\n"+target+":") {
+					t.Errorf("%s: the Makefile has no target %s", file, target)
+				}
+			}
+		}
+	}
+	if found < 5 {
+		t.Errorf("only %d targets of make are in the documents", found)
+	}
+}
+
+// Both languages say to type the same.
+func TestReadme_Chinese(t *testing.T) {
+	english, chinese := typed(read(t, "README.md")), typed(read(t, "README.zh-CN.md"))
+	for i := range max(len(english), len(chinese)) {
+		if i >= len(english) || i >= len(chinese) || english[i] != chinese[i] {
+			t.Fatalf("step %d differs:\n%q\n%q", i, slices.Concat(english[min(i, len(english)):], nil), slices.Concat(chinese[min(i, len(chinese)):], nil))
+		}
+	}
+}
+
+var remark = regexp.MustCompile(`(?m)[ \t]*(?://|#) .*$`)
+
+// typed is what a document says to type, without remarks.
+func typed(document string) []string {
+	var all []string
+	for _, b := range blocks(document) {
+		switch {
+		case b.language == "console" || b.language == "sh":
+			for _, c := range b.commands() {
+				all = append(all, remark.ReplaceAllString(c.text, ""))
+			}
+		case strings.HasPrefix(b.comment, "producer: "):
+			all = append(all, b.comment+"\n"+remark.ReplaceAllString(b.text, ""))
+		}
+	}
+	return all
+}
+
+func needTools(t *testing.T, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if _, err := exec.LookPath(name); err != nil {
+			missing(t, name+" is not installed")
+		}
+	}
+}
+
+// needPorts are those that the README names. Whoever has something there sees the test skipped; CI has nothing.
+func needPorts(t *testing.T, ports ...string) {
+	t.Helper()
+	for _, port := range ports {
+		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(t.Context(), "tcp", "127.0.0.1:"+port)
+		if err == nil {
+			_ = conn.Close()
+			missing(t, "something listens on port "+port)
+		}
+	}
+}
+
+func missing(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
+// checkout copies the project into a folder of its own.
+func checkout(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	root := os.DirFS("..")
+	err := fs.WalkDir(root, ".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (path == ".git" || path == "bin" || path == "dist"):
+			return fs.SkipDir
+		case d.IsDir():
+			return os.MkdirAll(filepath.Join(dir, path), 0o700)
+		case !d.Type().IsRegular():
+			return nil
+		}
+		text, err := fs.ReadFile(root, path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, path), text, 0o600)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
