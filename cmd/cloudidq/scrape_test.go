@@ -1,0 +1,181 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"cloudidq/internal/wechat/wechattest"
+)
+
+// selector is a series as an expression of an alert or a panel asks for it.
+type selector struct{ name, labels string }
+
+var (
+	selected = regexp.MustCompile(`\b((?:cloudidq|asynq|process|go)_[a-z_]+[a-z])(?:\{([^}]*)\})?`)
+	matcher  = regexp.MustCompile(`([a-z_]+)(?:=~|!~|!=|=)"`)
+	template = regexp.MustCompile(`label_values\([^)]*\)`)
+)
+
+// expressions are all that the alerts and the dashboard ask.
+func expressions(t *testing.T) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	var rules struct {
+		Groups []struct {
+			Rules []struct{ Alert, Expr string }
+		}
+	}
+	if err := yaml.Unmarshal(deployed(t, "prometheus/alerts.yaml"), &rules); err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range rules.Groups {
+		for _, r := range g.Rules {
+			all["alert "+r.Alert] = r.Expr
+		}
+	}
+	alerts := len(all)
+	var dashboard struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	text := deployed(t, "grafana/cloudidq.json")
+	if err := json.Unmarshal(text, &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range dashboard.Panels {
+		for _, target := range p.Targets {
+			all["panel "+p.Title+": "+target.Expr] = target.Expr
+		}
+	}
+	if alerts < 10 || len(all)-alerts < 20 {
+		t.Fatalf("%d alerts and %d expressions of panels were found", alerts, len(all)-alerts)
+	}
+	all["variable"] = template.FindString(string(text))
+	return all
+}
+
+func deployed(t *testing.T, file string) []byte {
+	t.Helper()
+	text, err := os.ReadFile("../../deploy/" + file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// A process that has met a little of everything shows each series that an alert or a panel asks for, with its labels.
+func TestScrape_HasWhatAlertsAndPanelsAskFor(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, wechattest.Config{Seed: 43, Faults: wechattest.Faults{"busy": 0.2, "foreign": 0.1, "expired": 0.1}})
+	r := newReceiver(t, nil)
+	r.listen()
+	s.appSettings = ", webhook: orders, rate_per_minute: 60000"
+	s.configure(t, r.settings(""))
+	ops, api := freeAddr(t), freeAddr(t)
+	s.env = append(s.env, "CLOUDIDQ_OPS_LISTEN="+ops, "CLOUDIDQ_API_LISTEN="+api)
+	s.start(t, "serve", "--config", s.config)
+	waitFor(t, "serve to be ready", func() bool { status, _ := ask(t, ops, "/readyz"); return status == http.StatusOK })
+	twin := s.twin(t)
+	taps := s.enqueueMany(t, twin, 300, 100)
+	waitFor(t, "all results to be delivered", func() bool { return r.arrived() == len(taps) })
+	s.post(t, "/sim/faults", `{"appid":"`+appA+`","faults":{"unauthorized":1}}`, nil)
+	s.enqueueMore(t, twin, 1, 500)
+	if status, _ := ask(t, api, "/v1/status"); status != http.StatusOK {
+		t.Errorf("/v1/status = %d", status)
+	}
+
+	asked := expressions(t)
+	var text string
+	var lacks []string
+	for deadline := time.Now().Add(longs); ; time.Sleep(200 * time.Millisecond) {
+		_, text = ask(t, ops, "/metrics")
+		if lacks = missingSeries(t, text, asked); len(lacks) == 0 || time.Now().After(deadline) {
+			break
+		}
+	}
+	for _, lack := range lacks {
+		t.Error(lack)
+	}
+	checkMetricsWithPromtool(t, text)
+}
+
+// missingSeries says what of the expressions is not in a scrape.
+func missingSeries(t *testing.T, text string, asked map[string]string) []string {
+	t.Helper()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(text))
+	if err != nil {
+		return []string{err.Error()}
+	}
+	var lacks []string
+	for who, expr := range asked {
+		for _, found := range selected.FindAllStringSubmatch(expr, -1) {
+			if lack := (selector{found[1], found[2]}).missingIn(families); lack != "" {
+				lacks = append(lacks, who+" asks for "+found[0]+": "+lack)
+			}
+		}
+	}
+	slices.Sort(lacks)
+	return lacks
+}
+
+// perTarget are the labels that Prometheus adds to everything it scrapes.
+var perTarget = []string{"job", "instance"}
+
+func (s selector) missingIn(families map[string]*dto.MetricFamily) string {
+	base := s.name
+	if families[base] == nil {
+		for _, part := range []string{"_bucket", "_sum", "_count"} {
+			base = strings.TrimSuffix(base, part)
+		}
+	}
+	family := families[base]
+	if family == nil || len(family.GetMetric()) == 0 {
+		return "there is no such series"
+	}
+	have := perTarget
+	for _, pair := range family.GetMetric()[0].GetLabel() {
+		have = append(slices.Clone(have), pair.GetName())
+	}
+	for _, m := range matcher.FindAllStringSubmatch(s.labels, -1) {
+		if !slices.Contains(have, m[1]) {
+			return "it has no label " + m[1]
+		}
+	}
+	return ""
+}
+
+// checkMetricsWithPromtool lets Prometheus' own tool read a scrape, where it is installed.
+func checkMetricsWithPromtool(t *testing.T, text string) {
+	t.Helper()
+	promtool, err := exec.LookPath("promtool")
+	if err != nil {
+		t.Log("promtool is not installed: the form of the scrape is not checked by it")
+		return
+	}
+	check := exec.CommandContext(t.Context(), promtool, "check", "metrics")
+	check.Stdin = strings.NewReader(text)
+	var said bytes.Buffer
+	check.Stdout, check.Stderr = &said, &said
+	err = check.Run()
+	for line := range strings.Lines(said.String()) {
+		if !strings.HasPrefix(line, "asynq_") && !strings.HasPrefix(line, "go_") { // their names are not ours to choose
+			t.Errorf("promtool check metrics (%v): %s", err, line)
+		}
+	}
+}
