@@ -182,7 +182,7 @@ func newBar(out io.Writer, total int) bar {
 		progressbar.OptionShowIts(),
 		progressbar.OptionSetItsString("cloudIDs"),
 		progressbar.OptionClearOnFinish(),
-		progressbar.OptionSetTheme(progressbar.ThemeUnicode),
+		progressbar.OptionSetTheme(progressbar.ThemeASCII), // ThemeUnicode wants a font of its own
 	)}
 }
 
