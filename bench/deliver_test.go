@@ -77,21 +77,21 @@ func (e *endpoint) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (e *endpoint) hook(b *testing.B) worker.Webhook {
+func hookAt(b *testing.B, name, url string, batchMax int) worker.Webhook {
 	b.Helper()
 	key, err := webhook.ParseKey(secret.New(hookSecret))
 	if err != nil {
 		b.Fatal(err)
 	}
 	sender, err := webhook.NewSender(webhook.Endpoint{
-		Name: hookName, URL: e.server.URL, Keys: []webhook.Key{key}, MaxInFlight: 64,
+		Name: name, URL: url, Keys: []webhook.Key{key}, MaxInFlight: 64,
 		AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 	})
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(sender.Close)
-	return worker.Webhook{Name: hookName, Sender: sender, BatchMax: hookBatch}
+	return worker.Webhook{Name: name, Sender: sender, BatchMax: batchMax}
 }
 
 // wait returns how many requests it has taken until all results were there.
@@ -142,15 +142,15 @@ func newDeliverBed(b *testing.B, sim *simulator, postgres bool) *deliverBed {
 	return &deliverBed{bd, p, deliveries, func(ctx context.Context) error { return p.Run(ctx, slog.New(slog.DiscardHandler)) }}
 }
 
-// worker returns one that resolves for an endpoint, with the default settings and the largest batches of cloudIDs.
-func (d *deliverBed) worker(b *testing.B, e *endpoint) *worker.Worker {
+// worker returns one that resolves for an endpoint, and knows others, with the default settings and the largest batches of cloudIDs.
+func (d *deliverBed) worker(b *testing.B, e *endpoint, others ...worker.Webhook) *worker.Worker {
 	b.Helper()
 	w, err := worker.New(worker.Config{
 		Apps: []worker.App{{
 			AppID: appID, Tokens: wechat.StaticToken(secret.New(d.sim.token)), GroupByApp: true,
 			BatchMax: 100, BatchLinger: 5 * time.Millisecond, MaxInFlight: connections, Webhook: hookName,
 		}},
-		Webhooks: []worker.Webhook{e.hook(b)}, Lifetime: 5 * time.Minute,
+		Webhooks: append(others, hookAt(b, hookName, e.server.URL, hookBatch)), Lifetime: 5 * time.Minute,
 		Shares:      map[string]int{tasks.QueueEvents: 6, tasks.QueueBackfill: 1, tasks.QueueWebhooks: 3},
 		Concurrency: 64, Fetchers: 2, ShutdownTimeout: 20 * time.Second,
 	}, worker.Parts{

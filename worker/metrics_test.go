@@ -226,7 +226,7 @@ func TestMetrics_Deliveries(t *testing.T) {
 	}
 	watch()
 	wantShown(t, registry, map[string]string{"cloudidq_webhook_endpoint_state": "orders enabled=1"})
-	if _, err := b.rows.EndpointFailed(t.Context(), "orders", time.Now()); err != nil {
+	if _, err := b.rows.EndpointFailed(t.Context(), "orders", true, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	watch()

@@ -71,6 +71,28 @@ func TestIsFailure_WaitingIsNot(t *testing.T) {
 	}
 }
 
+func TestShutFor(t *testing.T) {
+	now := time.Now()
+	for name, tc := range map[string]struct {
+		inRow   int
+		failing time.Duration
+		want    time.Duration
+	}{
+		"the first":      {1, 0, 0},
+		"one below":      {endpointTrips - 1, 72 * time.Hour, 0},
+		"at once":        {endpointTrips, 0, 30 * time.Second},
+		"stragglers":     {3 * endpointTrips, 20 * time.Second, 30 * time.Second},
+		"ten minutes":    {endpointTrips + 2, 10 * time.Minute, time.Minute},
+		"for days":       {1000, 72 * time.Hour, 2 * time.Minute},
+		"answers, fails": {0, 72 * time.Hour, 0},
+	} {
+		before := store.EndpointState{InRow: tc.inRow, FirstFailure: store.At(now.Add(-tc.failing))}
+		if got := shutFor(before, now).Round(time.Second); got != tc.want {
+			t.Errorf("%s: %s, want %s", name, got, tc.want)
+		}
+	}
+}
+
 func TestAgain_SoonestWins(t *testing.T) {
 	now := time.Now()
 	var again againError

@@ -100,7 +100,7 @@ func TestWebhooks_CrashAtEachStep(t *testing.T) {
 		"InPostgresAndNotInRedis": "}:x:",
 		"SavedAndNotCut":          ":o:orders",
 		"CutAndNotEnqueued":       "asynq:{webhooks}:t:msg_",
-		"EnqueuedAndNotSent":      "cloudidq:endpoint:orders",
+		"EnqueuedAndNotSent":      "cloudidq:endpoint:orders\r\n",
 		"ReceivedAndNotAnswered":  "",
 		"AnsweredAndNotSettled":   `"class":"ok"`,
 		"SettledNotAcknowledged":  "asynq:{webhooks}:processed",
