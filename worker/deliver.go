@@ -157,7 +157,7 @@ func (d *deliverer) judge(
 		return verdict{}, err
 	}
 	v := judge(delivery.Tried+1, attempt, before, now)
-	if pause := shutFor(before, now); pause > 0 {
+	if pause := shutFor(before, attempt.RetryAfter, now); pause > 0 {
 		if err := d.deliveries.Shut(ctx, e.Name, now.Add(pause)); err != nil {
 			return verdict{}, err
 		}

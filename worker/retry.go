@@ -248,16 +248,18 @@ const (
 	endpointTrips = 5 // attempts in a row that nobody took
 	firstShut     = 30 * time.Second
 	maxShut       = 2 * time.Minute
+	maxAsked      = time.Hour        // by Retry-After
 	probeFor      = 45 * time.Second // from one probe to the next, if nothing is heard: longer than an attempt
 )
 
-// shutFor is how long nothing is sent to an endpoint after a failure: half a minute, and ever longer while it goes on
-// failing. 0 = it stays open.
-func shutFor(before store.EndpointState, now time.Time) time.Duration {
+// shutFor is how long nothing is sent to an endpoint after a failure: half a minute, ever longer while it goes on failing,
+// and as long as it asks for. 0 = it stays open.
+func shutFor(before store.EndpointState, retryAfter time.Duration, now time.Time) time.Duration {
 	if before.InRow < endpointTrips {
 		return 0
 	}
-	return min(maxShut, max(firstShut, now.Sub(before.FirstFailure.Time)/10))
+	pause := min(maxShut, max(firstShut, now.Sub(before.FirstFailure.Time)/10))
+	return max(pause, min(retryAfter, maxAsked))
 }
 
 // laterError sends a delivery back to the queue.
