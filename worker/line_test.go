@@ -242,8 +242,8 @@ func TestLine_TaskIsThere(t *testing.T) {
 	}
 }
 
-// Many that wait for an endpoint that refuses have no tasks and cause no attempts; the other endpoint gets its own
-// meanwhile, and they arrive when theirs is well again.
+// Many that wait for an endpoint that refuses have no tasks and cause no attempts, in whatever process; the other endpoint
+// gets its own meanwhile, and they arrive when theirs is well again.
 func TestLine_DeadEndpointBesideOthers(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	const waiting = 400
@@ -262,7 +262,8 @@ func TestLine_DeadEndpointBesideOthers(t *testing.T) {
 	saveEnds(t, results, "dead", waiting)
 	saveEnds(t, results, "healthy", 1000)
 	w := deliveryWorker(t, rdb, dead, healthy)
-	slots := int64(w.slots(tasks.QueueWebhooks) / 2)
+	deliveryWorker(t, rdb, dead, healthy)
+	slots := int64(w.slots(tasks.QueueWebhooks) / 2 * 2) // those of two workers
 	inspector := asynq.NewInspectorFromRedisClient(rdb)
 	await(t, "the line", func() bool {
 		n, err := rows.InLine(t.Context(), "dead")
