@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
 	"cloudidq/internal/secret"
 	"cloudidq/internal/webhook"
 )
@@ -48,6 +50,7 @@ func deliveries(t *testing.T) string {
 	forged := signed(now, text)
 	forged["webhook-id"] = "msg_2"
 	all := []delivery{
+		{text, official(t, text, now, body), body, true},
 		{text, signed(now, text), body, true},
 		{text, signed(now.Add(-4*time.Minute), text), body, true},
 		{text, signed(now, other, text), body, true}, // while the secret is changed
@@ -62,6 +65,22 @@ func deliveries(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return string(out)
+}
+
+// official are the headers of a delivery that the official library has signed.
+func official(t *testing.T, secret string, at time.Time, body string) map[string]string {
+	t.Helper()
+	theirs, err := standardwebhooks.NewWebhook(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signature, err := theirs.Sign("msg_1", at, []byte(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string]string{
+		"webhook-id": "msg_1", "webhook-timestamp": strconv.FormatInt(at.Unix(), 10), "webhook-signature": signature,
+	}
 }
 
 // codeBlock is the one block of a language in a document.

@@ -47,6 +47,8 @@ const DeliverFor = 7 * 24 * time.Hour
 //	cloudidq:{AAAAAAAA}:due                sorted set of the ids that are to be tried, by when
 //	cloudidq:{AAAAAAAA}:x:N                that row N of PostgreSQL's outbox has come, where that is the store
 //	cloudidq:outbox:apps                   set of the appids that have had deliveries
+//	cloudidq:endpoint:NAME                 hash: how an endpoint has done, see endpoints.go
+//	cloudidq:endpoint:NAME:line            sorted set of the ids, of all apps, that wait for it, by since when
 //
 // An item is C, P and its JSON, which is sealed if it does not begin with "{": C and P are the record's and the person's,
 // as in their keys, so that the items of a person are found without being opened. P is 22 times "-" for nobody. Before the

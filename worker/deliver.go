@@ -18,6 +18,7 @@ import (
 type deliverer struct {
 	deliveries deliveries
 	endpoints  map[string]*endpoint
+	lines      *lines
 	log        *slog.Logger
 
 	metrics *metrics
@@ -52,8 +53,8 @@ func (d *deliverer) try(ctx context.Context, id string, delivery *store.Delivery
 		return nil
 	}
 	e := d.endpoints[delivery.Endpoint]
-	if e == nil {
-		return deliverLater("no webhook of its name is configured in this worker")
+	if e == nil { // another worker may know it, or the next start of this one
+		return d.lineUp(ctx, delivery)
 	}
 	state, err := d.deliveries.Endpoint(ctx, e.Name)
 	if err != nil {
@@ -65,47 +66,76 @@ func (d *deliverer) try(ctx context.Context, id string, delivery *store.Delivery
 	return d.attempt(ctx, e, delivery, state)
 }
 
-// attempt sends the delivery if the endpoint's slots and its breaker let it.
+// attempt sends the delivery if the endpoint has a slot for it and is not shut.
 func (d *deliverer) attempt(ctx context.Context, e *endpoint, delivery *store.Delivery, state store.EndpointState) error {
 	leave, free := e.enter()
 	if !free {
-		return deliverSoon("its endpoint is busy")
+		return d.lineUp(ctx, delivery)
 	}
-	defer leave()
-	tell, err := e.breaker.Allow()
-	if err != nil {
-		return deliverLater("its endpoint has not answered for a while")
+	may, err := d.mayTry(ctx, e, state)
+	switch {
+	case err != nil:
+		leave()
+		return d.storeTrouble(ctx, err)
+	case !may:
+		leave()
+		return d.lineUp(ctx, delivery)
 	}
+	answered, err := d.send(ctx, e, delivery, state)
+	leave()
+	if answered {
+		d.lines.answered(ctx, e)
+	}
+	return err
+}
+
+// lineUp lets a delivery wait for its endpoint, without a task. It uses up none of the schedule.
+func (d *deliverer) lineUp(ctx context.Context, delivery *store.Delivery) error {
+	if err := d.lines.join(ctx, delivery.Endpoint, delivery.ID); err != nil {
+		return d.storeTrouble(ctx, err)
+	}
+	return nil
+}
+
+// mayTry reports whether an endpoint is not shut, or its time has come and this is the one attempt to find out.
+func (d *deliverer) mayTry(ctx context.Context, e *endpoint, state store.EndpointState) (bool, error) {
+	if state.Shut.IsZero() {
+		return true, nil
+	}
+	return d.deliveries.Probe(ctx, e.Name, time.Now(), probeFor)
+}
+
+// send makes the attempt and writes down what came of it, and reports whether the endpoint has answered.
+func (d *deliverer) send(
+	ctx context.Context, e *endpoint, delivery *store.Delivery, state store.EndpointState,
+) (answered bool, err error) {
 	begun := time.Now()
 	attempt := e.Sender.Send(ctx, delivery.MessageID(), body(delivery))
-	tell(breakerFault(attempt.Class))
 	d.metrics.attempted(e.Name, attempt)
 	d.logAttempt(ctx, delivery, attempt)
 	if attempt.Class == webhook.Canceled {
-		return context.Canceled
+		return false, context.Canceled
 	}
+	answered = takesDeliveries(attempt.Class)
 	v, err := d.judge(ctx, e, delivery, attempt, state)
 	if err != nil {
-		return d.storeTrouble(ctx, err)
+		return answered, d.storeTrouble(ctx, err)
 	}
 	v.attempt = &store.Attempt{
 		At: store.At(begun), Status: attempt.Status, Class: string(attempt.Class),
 		Error: attempt.Class.Explain(), DurationMS: attempt.Duration.Milliseconds(),
 	}
-	return d.settle(ctx, delivery, v)
+	return answered, d.settle(ctx, delivery, v)
 }
 
-// errNobodyThere feeds the breaker.
-var errNobodyThere = errors.New("the endpoint does not take deliveries")
-
-// breakerFault tells the breaker of attempts that cost time and would of the next delivery as well. A receiver that
-// refuses one delivery may take another.
-func breakerFault(class webhook.Class) error {
+// takesDeliveries is false of attempts that would cost the next delivery as much, and bring as little. A receiver that
+// refuses one may take another.
+func takesDeliveries(class webhook.Class) bool {
 	switch class {
-	case webhook.OK, webhook.Refused, webhook.Gone, webhook.Canceled:
-		return nil
+	case webhook.OK, webhook.Refused, webhook.Gone:
+		return true
 	default:
-		return errNobodyThere
+		return false
 	}
 }
 
@@ -115,18 +145,23 @@ func (d *deliverer) judge(
 ) (verdict, error) {
 	now := time.Now()
 	if attempt.Class == webhook.OK {
-		if !state.FirstFailure.IsZero() {
+		if !state.FirstFailure.IsZero() || !state.Shut.IsZero() {
 			if err := d.deliveries.EndpointOK(ctx, e.Name); err != nil {
 				return verdict{}, err
 			}
 		}
 		return verdict{state: store.DeliveryDelivered}, nil
 	}
-	before, err := d.deliveries.EndpointFailed(ctx, e.Name, now)
+	before, err := d.deliveries.EndpointFailed(ctx, e.Name, takesDeliveries(attempt.Class), now)
 	if err != nil {
 		return verdict{}, err
 	}
 	v := judge(delivery.Tried+1, attempt, before, now)
+	if pause := shutFor(before, attempt.RetryAfter, now); pause > 0 {
+		if err := d.deliveries.Shut(ctx, e.Name, now.Add(pause)); err != nil {
+			return verdict{}, err
+		}
+	}
 	if v.disable == "" {
 		return v, nil
 	}

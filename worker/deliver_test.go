@@ -27,10 +27,14 @@ import (
 type answering struct {
 	attempt webhook.Attempt
 	sent    []string
+	during  func() // an attempt; may be nil
 }
 
 func (a *answering) Send(_ context.Context, id string, _ []byte) webhook.Attempt {
 	a.sent = append(a.sent, id)
+	if a.during != nil {
+		a.during()
+	}
 	return a.attempt
 }
 
@@ -48,12 +52,13 @@ func newDeliverBed(t *testing.T, attempt webhook.Attempt) *deliverBed {
 	t.Helper()
 	rdb := redistest.Start(t).Client(t)
 	sender := &answering{attempt: attempt}
-	rows := store.NewDeliveries(rdb)
+	rows, log := store.NewDeliveries(rdb), slog.New(slog.DiscardHandler)
+	endpoints := newEndpoints([]Webhook{{Name: "orders", Sender: sender, BatchMax: 10}}, 2)
 	return &deliverBed{
 		T: t, rdb: rdb, results: store.NewRedis(rdb, time.Hour), rows: rows, sender: sender,
 		d: &deliverer{
-			deliveries: rows, log: slog.New(slog.DiscardHandler),
-			endpoints: newEndpoints([]Webhook{{Name: "orders", Sender: sender, BatchMax: 10}}, 2),
+			deliveries: rows, endpoints: endpoints, log: log,
+			lines: &lines{deliveries: rows, queue: asynq.NewClientFromRedisClient(rdb), endpoints: endpoints, log: log},
 		},
 	}
 }
@@ -162,7 +167,7 @@ func TestDeliver_FiveDaysOfFailureDisable(t *testing.T) {
 	b := newDeliverBed(t, webhook.Attempt{Class: webhook.Connect})
 	now := time.Now()
 	for _, ago := range []time.Duration{121 * time.Hour, time.Hour} {
-		if _, err := b.rows.EndpointFailed(t.Context(), "orders", now.Add(-ago)); err != nil {
+		if _, err := b.rows.EndpointFailed(t.Context(), "orders", true, now.Add(-ago)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -177,7 +182,7 @@ func TestDeliver_FiveDaysOfFailureDisable(t *testing.T) {
 
 func TestDeliver_SuccessForgetsFailures(t *testing.T) {
 	b := newDeliverBed(t, webhook.Attempt{Status: 200, Class: webhook.OK})
-	if _, err := b.rows.EndpointFailed(t.Context(), "orders", time.Now().Add(-121*time.Hour)); err != nil {
+	if _, err := b.rows.EndpointFailed(t.Context(), "orders", true, time.Now().Add(-121*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.try(b.delivery(1)); err != nil {
@@ -198,20 +203,31 @@ func TestDeliver_NotTried(t *testing.T) {
 			t.Errorf("ProcessTask = %v, want it put off", err)
 		}
 	}
-	t.Run("Breaker", func(t *testing.T) {
+	wantInLine := func(t *testing.T, b *deliverBed, id string) {
+		t.Helper()
+		if err := b.try(id); err != nil {
+			t.Errorf("ProcessTask = %v, want nothing: it needs no task", err)
+		}
+		if ids, err := b.rows.CallUp(t.Context(), "orders", 10); err != nil || len(ids) != 1 || ids[0] != id {
+			t.Errorf("in line: %v, %v, want %s", ids, err, id)
+		}
+		if d := b.state(id); d.Tried != 0 || d.State != store.DeliveryPending {
+			t.Errorf("delivery = %+v, want none of the schedule used up", d)
+		}
+	}
+	t.Run("Shut", func(t *testing.T) {
 		b := newDeliverBed(t, webhook.Attempt{Class: webhook.Timeout})
 		for range endpointTrips {
 			if later, ok := errors.AsType[*laterError](b.try(b.delivery(1))); !ok || !later.failure {
 				t.Fatal("not tried")
 			}
 		}
-		id := b.delivery(1)
-		wantLater(t, b, id)
-		if d := b.state(id); d.Tried != 0 || len(b.sender.sent) != endpointTrips {
-			t.Errorf("delivery = %+v after %d attempts", d, len(b.sender.sent))
+		wantInLine(t, b, b.delivery(1))
+		if len(b.sender.sent) != endpointTrips {
+			t.Errorf("%d attempts", len(b.sender.sent))
 		}
 	})
-	t.Run("RefusalsLeaveTheBreakerAlone", func(t *testing.T) {
+	t.Run("RefusalsShutNothing", func(t *testing.T) {
 		b := newDeliverBed(t, webhook.Attempt{Status: 400, Class: webhook.Refused})
 		for range 2 * endpointTrips {
 			_ = b.try(b.delivery(1))
@@ -229,13 +245,13 @@ func TestDeliver_NotTried(t *testing.T) {
 			}
 			defer leave()
 		}
-		wantLater(t, b, b.delivery(1))
+		wantInLine(t, b, b.delivery(1))
 	})
 	t.Run("UnknownEndpoint", func(t *testing.T) {
 		b := newDeliverBed(t, webhook.Attempt{Class: webhook.OK})
 		id := b.delivery(1)
-		b.d.endpoints = nil
-		wantLater(t, b, id)
+		b.d.endpoints, b.d.lines.endpoints = nil, nil
+		wantInLine(t, b, id)
 	})
 	t.Run("RedisAway", func(t *testing.T) {
 		b := newDeliverBed(t, webhook.Attempt{Class: webhook.OK})

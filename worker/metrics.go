@@ -61,6 +61,7 @@ type metrics struct {
 	deliveries *prometheus.CounterVec   // endpoint, state
 	results    *prometheus.CounterVec   // endpoint
 	endpoint   *prometheus.GaugeVec     // endpoint, state
+	waiting    *prometheus.GaugeVec     // endpoint
 
 	quota *prometheus.GaugeVec // app, of
 }
@@ -140,6 +141,10 @@ func newMetrics(r prometheus.Registerer, cfg *Config) *metrics {
 			Name: "cloudidq_webhook_endpoint_state",
 			Help: "1 for the state of an endpoint (enabled, failing since its last success, disabled), for all processes.",
 		}, []string{"endpoint", "state"}),
+		waiting: with.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "cloudidq_webhook_deliveries_waiting",
+			Help: "Deliveries that stand in line for an endpoint, which takes nothing or has no slot, for all processes. They have no task.",
+		}, []string{"endpoint"}),
 		quota: with.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "cloudidq_wechat_quota_requests",
 			Help: "What WeChat says of an app's requests to /wxa/getopendata today: limit, used, remain. One process asks, every 10 minutes.",
@@ -178,6 +183,7 @@ func (m *metrics) expect(cfg *Config) {
 		m.endpoints[hook.Name] = struct{}{}
 		m.attempts.WithLabelValues(hook.Name, string(webhook.OK))
 		m.results.WithLabelValues(hook.Name)
+		m.waiting.WithLabelValues(hook.Name)
 		for _, state := range []store.DeliveryState{store.DeliveryDelivered, store.DeliveryHeld, store.DeliveryExhausted} {
 			m.deliveries.WithLabelValues(hook.Name, string(state))
 		}
@@ -296,8 +302,9 @@ func (m *metrics) settled(delivery *store.Delivery, state store.DeliveryState) {
 	}
 }
 
-// showEndpoint sets the state of an endpoint.
-func (m *metrics) showEndpoint(name string, s store.EndpointState) {
+// showEndpoint sets the state of an endpoint, and how many deliveries stand in its line.
+func (m *metrics) showEndpoint(name string, s store.EndpointState, waiting int) {
+	m.waiting.WithLabelValues(name).Set(float64(waiting))
 	is := endpointEnabled
 	switch {
 	case !s.Disabled.IsZero():

@@ -226,11 +226,15 @@ func TestMetrics_Deliveries(t *testing.T) {
 	}
 	watch()
 	wantShown(t, registry, map[string]string{"cloudidq_webhook_endpoint_state": "orders enabled=1"})
-	if _, err := b.rows.EndpointFailed(t.Context(), "orders", time.Now()); err != nil {
+	if _, err := b.rows.EndpointFailed(t.Context(), "orders", true, time.Now()); err != nil {
 		t.Fatal(err)
 	}
+	b.lined(3)
 	watch()
-	wantShown(t, registry, map[string]string{"cloudidq_webhook_endpoint_state": "orders failing=1"})
+	wantShown(t, registry, map[string]string{
+		"cloudidq_webhook_endpoint_state":     "orders failing=1",
+		"cloudidq_webhook_deliveries_waiting": "orders=3",
+	})
 }
 
 // lookOnce answers although the context has ended.
@@ -238,6 +242,10 @@ type lookOnce struct{ *store.Deliveries }
 
 func (l lookOnce) Endpoint(ctx context.Context, name string) (store.EndpointState, error) {
 	return l.Deliveries.Endpoint(context.WithoutCancel(ctx), name)
+}
+
+func (l lookOnce) InLine(ctx context.Context, name string) (int, error) {
+	return l.Deliveries.InLine(context.WithoutCancel(ctx), name)
 }
 
 // fakeQuotas answers for apps that have a quota.

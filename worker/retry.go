@@ -32,7 +32,8 @@ import (
 //	anything else                 pending           again by webhook.Wait, counted as a failure
 //	…, five days of nothing else  held              done; the endpoint is disabled
 //	…, for the last time          exhausted         archived; an operator replays
-//	no attempt was made           pending           again soon, not counted
+//	none: shut, or slots taken    pending           done; it waits in the line of its endpoint (line.go)
+//	none: store away, no key      pending           again soon, not counted
 //
 // Waiting is not failing: a task that comes back for quota, permission or another task's claim uses up no retry
 // (IsFailure is false) and the dashboard does not count it. Its end is the cloudIDs' own lifetime.
@@ -240,6 +241,25 @@ func (v verdict) err() error {
 	default:
 		return nil
 	}
+}
+
+// An endpoint that does not take deliveries is shut for all of them.
+const (
+	endpointTrips = 5 // attempts in a row that nobody took
+	firstShut     = 30 * time.Second
+	maxShut       = 2 * time.Minute
+	maxAsked      = time.Hour        // by Retry-After
+	probeFor      = 45 * time.Second // from one probe to the next, if nothing is heard: longer than an attempt
+)
+
+// shutFor is how long nothing is sent to an endpoint after a failure: half a minute, ever longer while it goes on failing,
+// and as long as it asks for. 0 = it stays open.
+func shutFor(before store.EndpointState, retryAfter time.Duration, now time.Time) time.Duration {
+	if before.InRow < endpointTrips {
+		return 0
+	}
+	pause := min(maxShut, max(firstShut, now.Sub(before.FirstFailure.Time)/10))
+	return max(pause, min(retryAfter, maxAsked))
 }
 
 // laterError sends a delivery back to the queue.

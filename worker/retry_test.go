@@ -71,6 +71,30 @@ func TestIsFailure_WaitingIsNot(t *testing.T) {
 	}
 }
 
+func TestShutFor(t *testing.T) {
+	now := time.Now()
+	for name, tc := range map[string]struct {
+		inRow                int
+		failing, asked, want time.Duration
+	}{
+		"the first":      {1, 0, time.Hour, 0},
+		"one below":      {endpointTrips - 1, 72 * time.Hour, 0, 0},
+		"at once":        {endpointTrips, 0, 0, 30 * time.Second},
+		"stragglers":     {3 * endpointTrips, 20 * time.Second, 0, 30 * time.Second},
+		"ten minutes":    {endpointTrips + 2, 10 * time.Minute, 0, time.Minute},
+		"for days":       {1000, 72 * time.Hour, 0, 2 * time.Minute},
+		"asks for less":  {endpointTrips, 0, 10 * time.Second, 30 * time.Second},
+		"asks for more":  {endpointTrips, 0, 10 * time.Minute, 10 * time.Minute},
+		"asks for a day": {endpointTrips, 0, 24 * time.Hour, time.Hour},
+		"answers, fails": {0, 72 * time.Hour, 0, 0},
+	} {
+		before := store.EndpointState{InRow: tc.inRow, FirstFailure: store.At(now.Add(-tc.failing))}
+		if got := shutFor(before, tc.asked, now).Round(time.Second); got != tc.want {
+			t.Errorf("%s: %s, want %s", name, got, tc.want)
+		}
+	}
+}
+
 func TestAgain_SoonestWins(t *testing.T) {
 	now := time.Now()
 	var again againError

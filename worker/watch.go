@@ -8,7 +8,7 @@ import (
 	"cloudidq/store"
 )
 
-// watchEvery is how often the state of endpoints is looked at, one Redis command each.
+// watchEvery is how often the state of endpoints is looked at, two Redis commands each.
 const watchEvery = 10 * time.Second
 
 // endpointWatch shows the state of the endpoints, which any process may have changed.
@@ -25,8 +25,10 @@ func (w *endpointWatch) run(ctx context.Context) {
 	for {
 		for name := range w.endpoints {
 			// While Redis is away the last state stays: the store's own metrics tell of that.
-			if state, err := w.deliveries.Endpoint(ctx, name); err == nil {
-				w.metrics.showEndpoint(name, state)
+			state, err := w.deliveries.Endpoint(ctx, name)
+			waiting, lineErr := w.deliveries.InLine(ctx, name)
+			if err == nil && lineErr == nil {
+				w.metrics.showEndpoint(name, state, waiting)
 			}
 		}
 		select {

@@ -3,9 +3,8 @@ package worker
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
-
-	"github.com/sony/gobreaker/v2"
 
 	"cloudidq/internal/webhook"
 	"cloudidq/store"
@@ -35,23 +34,21 @@ type deliveries interface {
 	Forget(ctx context.Context, id string) error
 	Endpoint(ctx context.Context, name string) (store.EndpointState, error)
 	EndpointOK(ctx context.Context, name string) error
-	EndpointFailed(ctx context.Context, name string, now time.Time) (store.EndpointState, error)
+	EndpointFailed(ctx context.Context, name string, answered bool, now time.Time) (store.EndpointState, error)
+	Shut(ctx context.Context, name string, until time.Time) error
+	Probe(ctx context.Context, name string, now time.Time, hold time.Duration) (bool, error)
 	Disable(ctx context.Context, name, reason string, now time.Time) error
+	LineUp(ctx context.Context, endpoint, id string) error
+	InLine(ctx context.Context, endpoint string) (int, error)
+	CallUp(ctx context.Context, endpoint string, n int) ([]string, error)
 }
 
-// endpoint is a Webhook at work: it has its own breaker and a bound on its attempts at once, so that one that hangs
-// leaves slots to the others.
+// endpoint is a Webhook at work: it has a bound on its attempts at once, so that one that hangs leaves slots to the others.
 type endpoint struct {
 	Webhook
-	slots   chan struct{}
-	breaker *gobreaker.TwoStepCircuitBreaker[struct{}]
+	slots chan struct{}
+	lined atomic.Bool // deliveries may wait in its line
 }
-
-// The breaker of an endpoint opens after so many attempts in a row that found nobody who takes deliveries.
-const (
-	endpointTrips = 5
-	endpointOpen  = 30 * time.Second
-)
 
 // newEndpoints gives each endpoint half of the queue's slots at most, if there are several.
 func newEndpoints(hooks []Webhook, slots int) map[string]*endpoint {
@@ -60,13 +57,7 @@ func newEndpoints(hooks []Webhook, slots int) map[string]*endpoint {
 	}
 	endpoints := make(map[string]*endpoint, len(hooks))
 	for _, hook := range hooks {
-		endpoints[hook.Name] = &endpoint{
-			Webhook: hook, slots: make(chan struct{}, slots),
-			breaker: gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
-				Timeout:     endpointOpen,
-				ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= endpointTrips },
-			}),
-		}
+		endpoints[hook.Name] = &endpoint{Webhook: hook, slots: make(chan struct{}, slots)}
 	}
 	return endpoints
 }
@@ -80,6 +71,9 @@ func (e *endpoint) enter() (leave func(), ok bool) {
 		return nil, false
 	}
 }
+
+// free is how many slots are.
+func (e *endpoint) free() int { return cap(e.slots) - len(e.slots) }
 
 // outletOf is where the results of an app go: to the endpoint that a task names, or to the app's.
 func outletOf(endpoints map[string]*endpoint, app App, named string) store.Outlet {

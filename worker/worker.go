@@ -123,12 +123,16 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 	endpoints := newEndpoints(cfg.Webhooks, w.slots(tasks.QueueWebhooks))
 	mux := asynq.NewServeMux()
 	mux.Use(m.observeTries, recoverPanics(parts.Log))
+	queue := asynq.NewClientFromRedisClient(parts.Queue)
 	if parts.Deliveries != nil {
-		w.outbox = newOutbox(parts.Deliveries, asynq.NewClientFromRedisClient(parts.Queue), endpoints, parts.Log)
+		w.outbox = newOutbox(parts.Deliveries, queue, endpoints, parts.Log)
 	}
 	if len(endpoints) > 0 {
-		mux.Handle(tasks.TypeDeliver, &deliverer{deliveries: parts.Deliveries, endpoints: endpoints, log: parts.Log, metrics: m, traces: traces})
-		w.besides = append(w.besides, (&endpointWatch{parts.Deliveries, endpoints, m}).run)
+		line := &lines{deliveries: parts.Deliveries, queue: queue, endpoints: endpoints, log: parts.Log}
+		mux.Handle(tasks.TypeDeliver, &deliverer{
+			deliveries: parts.Deliveries, endpoints: endpoints, lines: line, log: parts.Log, metrics: m, traces: traces,
+		})
+		w.besides = append(w.besides, (&endpointWatch{parts.Deliveries, endpoints, m}).run, line.run)
 	}
 	several := len(cfg.Apps) > 1 || parts.Authorizers != nil
 	mux.Handle(tasks.TypeResolve, &resolver{

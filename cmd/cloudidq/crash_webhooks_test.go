@@ -10,6 +10,7 @@ import (
 
 	"cloudidq/internal/pgtest"
 	"cloudidq/internal/wechat/wechattest"
+	"cloudidq/store"
 )
 
 // tripwire stands between a process and its Redis. The process dies, as by SIGKILL, in the moment in which it sends a
@@ -100,7 +101,7 @@ func TestWebhooks_CrashAtEachStep(t *testing.T) {
 		"InPostgresAndNotInRedis": "}:x:",
 		"SavedAndNotCut":          ":o:orders",
 		"CutAndNotEnqueued":       "asynq:{webhooks}:t:msg_",
-		"EnqueuedAndNotSent":      "cloudidq:endpoint:orders",
+		"EnqueuedAndNotSent":      "cloudidq:endpoint:orders\r\n",
 		"ReceivedAndNotAnswered":  "",
 		"AnsweredAndNotSettled":   `"class":"ok"`,
 		"SettledNotAcknowledged":  "asynq:{webhooks}:processed",
@@ -137,4 +138,71 @@ func TestWebhooks_CrashAtEachStep(t *testing.T) {
 			r.checkAgainst(twin, taps)
 		})
 	}
+}
+
+// So it is for a delivery that waits in line for its endpoint, when it gets there and when it leaves.
+func TestWebhooks_CrashInLine(t *testing.T) {
+	t.Parallel()
+	const line = "\r\n$29\r\ncloudidq:endpoint:orders:line\r\n"
+	for step, tt := range map[string]struct {
+		mark  string
+		comes bool // the delivery, into the line
+	}{
+		"NotYetInLine":           {"zadd" + line, true},
+		"CalledUpAndStillInLine": {"zrem" + line, false},
+		"CalledUpAndNotEnqueued": {"asynq:{webhooks}:t:msg_", false},
+	} {
+		t.Run(step, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, wechattest.Config{Seed: 17})
+			wire := newTripwire(t, s.redis.Addr, tt.mark)
+			r := newReceiver(t, nil)
+			r.listen()
+			s.appSettings, s.redisAddr = ", webhook: orders", wire.addr
+			s.configure(t, r.settings(""))
+			deliveries := store.NewDeliveries(s.redis.Client(t))
+			shut := func(d time.Duration) {
+				t.Helper()
+				if err := deliveries.Shut(t.Context(), "orders", time.Now().Add(d)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			shut(time.Hour)
+			twin, victim := s.twin(t), s.worker(t)
+			if tt.comes {
+				wire.arm(victim)
+			}
+			taps := s.enqueueMany(t, twin, 30, 10)
+			if !tt.comes {
+				waitFor(t, "all to be in line", func() bool {
+					_, ended := s.records(t, taps)
+					n, err := deliveries.InLine(t.Context(), "orders")
+					return err == nil && ended == len(taps) && n > 0 && n == s.unsettled(t) && s.inDeliveries(t) == len(taps)
+				})
+				wire.arm(victim)
+				shut(0)
+			}
+			select {
+			case <-wire.tripped:
+			case <-time.After(longs):
+				t.Fatalf("the worker has not come to the step; it said: %s", victim.err.String())
+			}
+			s.redisAddr = ""
+			s.configure(t, r.settings(""))
+			s.worker(t)
+			shut(0)
+			waitFor(t, "all results to be delivered", func() bool { return r.arrived() == len(taps) })
+			waitFor(t, "the deliveries to be settled", func() bool { return s.unsettled(t) == 0 })
+			r.checkAgainst(twin, taps)
+		})
+	}
+}
+
+// inDeliveries counts the results that are part of a delivery.
+func (s *site) inDeliveries(t *testing.T) (n int) {
+	t.Helper()
+	for _, d := range s.listed(t) {
+		n += d.Results
+	}
+	return n
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -67,6 +69,19 @@ func (s *site) hurry(t *testing.T) {
 	}
 }
 
+// tryAgain ends the time for which an endpoint that has not answered is left alone: half a minute and more.
+func (s *site) tryAgain(t *testing.T) {
+	t.Helper()
+	deliveries := store.NewDeliveries(s.redis.Client(t))
+	state, err := deliveries.Endpoint(t.Context(), "orders")
+	if err == nil && state.Shut.After(time.Now()) {
+		err = deliveries.Shut(t.Context(), "orders", time.Now())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // The receiver is away for a while, then refuses twice, then takes everything: one id and the same bytes for each
 // delivery, which the receiver holds against each other.
 func TestWebhooks_ReceiverIsDown(t *testing.T) {
@@ -97,6 +112,7 @@ func TestWebhooks_ReceiverIsDown(t *testing.T) {
 	}
 	r.listen()
 	waitFor(t, "all results to be delivered", func() bool {
+		s.tryAgain(t)
 		s.hurry(t)
 		return r.arrived() == len(taps)
 	})
@@ -196,12 +212,20 @@ func TestWebhooks_ErasedWhileItWaits(t *testing.T) {
 	}
 }
 
-// An endpoint inside the network is refused, by whatever name, with a word that says why.
+// An endpoint inside the network is refused, by whatever name and whatever proxy, with a word that says why, as any other
+// endpoint that cannot be reached.
 func TestWebhooks_Egress(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 16})
 	twin := s.twin(t)
 	var reached atomic.Int64
+	proxy := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Add(1) }))
+	defer proxy.Close()
+	s.env = append(s.env, "HTTP_PROXY="+proxy.URL, "HTTPS_PROXY="+proxy.URL, "NO_PROXY=")
+	selfSigned := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Add(1) }))
+	selfSigned.Config.ErrorLog = log.New(io.Discard, "", 0)
+	selfSigned.StartTLS()
+	defer selfSigned.Close()
 	secret := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Add(1) }))
 	defer secret.Close()
 	redirecting := newReceiver(t, func(_ int, w http.ResponseWriter) {
@@ -210,8 +234,18 @@ func TestWebhooks_Egress(t *testing.T) {
 	})
 	redirecting.listen()
 	port := secret.URL[strings.LastIndex(secret.URL, ":"):]
-	classes := map[string]string{"redirect": "refused"}
-	settings := "webhooks:\n" + fmt.Sprintf("  - {name: redirect, url: 'http://%s', secrets: [%s], allow_cidrs: [127.0.0.0/8]}\n", redirecting.addr, hookSecret)
+	classes, settings := map[string]string{}, "webhooks:\n"
+	for name, to := range map[string]struct{ url, cidr, class string }{
+		"redirect":      {"http://" + redirecting.addr, "127.0.0.0/8", "refused"},
+		"self-signed":   {selfSigned.URL, "127.0.0.0/8", "certificate"},
+		"no-tls":        {"https://" + redirecting.addr, "127.0.0.0/8", "tls"},
+		"nobody":        {"http://" + freeAddr(t), "127.0.0.0/8", "connect"},
+		"no-name":       {"http://no-such-host.invalid", "127.0.0.0/8", "dns"},
+		"metadata-open": {"http://169.254.169.254/latest", "0.0.0.0/0", "forbidden"},
+	} {
+		classes[name] = to.class
+		settings += fmt.Sprintf("  - {name: %s, url: '%s', secrets: [%s], allow_cidrs: [%s]}\n", name, to.url, hookSecret, to.cidr)
+	}
 	for name, url := range map[string]string{
 		"v4": "http://127.0.0.1" + port, "v6": "http://[::1]" + port, "name": "http://localhost" + port,
 		"metadata": "http://169.254.169.254/latest",

@@ -42,7 +42,7 @@ func remedyOfClass(class webhook.Class) string {
 		return "let webhooks[].allow_cidrs open its range, if it is meant"
 	case webhook.DNS:
 		return "correct the host name in webhooks[].url, or the resolver of this machine"
-	case webhook.TLS:
+	case webhook.TLS, webhook.Certificate:
 		return "look at its certificate, and at client_cert if it asks for one"
 	default:
 		return "start it, or correct webhooks[].url; a firewall may stand between"

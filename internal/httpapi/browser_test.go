@@ -77,7 +77,7 @@ func (b *bed) history() {
 		AppID: "wx0d17c4f2b9e8a602", State: "open", Created: store.At(time.Now().Add(-11 * time.Minute)),
 		Accepted: 200_000, Rejected: 12, Resolved: 126_203, Failed: 318, Expired: 1_204,
 	}}
-	if _, err := b.deliveries.EndpointFailed(b.Context(), "stock", time.Now().Add(-4*time.Minute)); err != nil {
+	if _, err := b.deliveries.EndpointFailed(b.Context(), "stock", true, time.Now().Add(-4*time.Minute)); err != nil {
 		b.Fatal(err)
 	}
 	for range 3 {

@@ -27,25 +27,28 @@ const (
 	DNS       Class = "dns"
 	Connect   Class = "connect"
 	TLS       Class = "tls"
-	Reset     Class = "reset" // the connection ended without an answer
-	Timeout   Class = "timeout"
-	Canceled  Class = "canceled" // by the caller: not the endpoint's fault
+	// Certificate is one of the endpoint that is not trusted, has expired, or is of another name.
+	Certificate Class = "certificate"
+	Reset       Class = "reset" // the connection ended without an answer
+	Timeout     Class = "timeout"
+	Canceled    Class = "canceled" // by the caller: not the endpoint's fault
 )
 
 // Explain says what a class means to an operator; empty for OK.
 func (c Class) Explain() string { return explanations[c] }
 
 var explanations = map[Class]string{
-	Gone:      "the endpoint answered 410: it wants nothing any more",
-	Slow:      "the endpoint is busy",
-	Refused:   "the endpoint refused it; redirects are not followed",
-	Forbidden: "the address is not public; allow_cidrs opens a range on purpose, metadata services stay closed",
-	DNS:       "the name of the endpoint cannot be resolved",
-	Connect:   "nobody answers at the address",
-	TLS:       "no TLS connection comes about",
-	Reset:     "the connection ended without an answer",
-	Timeout:   "no answer came in time",
-	Canceled:  "the worker stopped",
+	Gone:        "the endpoint answered 410: it wants nothing any more",
+	Slow:        "the endpoint is busy",
+	Refused:     "the endpoint refused it; redirects are not followed",
+	Forbidden:   "the address is not public; allow_cidrs opens a range on purpose, metadata services stay closed",
+	DNS:         "the name of the endpoint cannot be resolved",
+	Connect:     "nobody answers at the address",
+	TLS:         "no TLS connection comes about: it may speak none, or nothing newer than 1.1, or want another client certificate",
+	Certificate: "the certificate of the endpoint is not trusted, has expired, or is of another name",
+	Reset:       "the connection ended without an answer",
+	Timeout:     "no answer came in time",
+	Canceled:    "the worker stopped",
 }
 
 // Attempt is what came of one. Neither body nor headers of the answer are kept, nor the text of a transport error: to
@@ -89,7 +92,9 @@ func classOfError(ctx context.Context, err error) Class {
 		return DNS
 	case errors.Is(err, context.DeadlineExceeded), isNet && timeout.Timeout():
 		return Timeout
-	case isCertificate, isRecord, isAlert:
+	case isCertificate:
+		return Certificate
+	case isRecord, isAlert:
 		return TLS
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return Reset

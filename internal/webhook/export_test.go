@@ -1,7 +1,10 @@
 package webhook
 
 import (
+	"context"
 	"crypto/x509"
+	"net"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,3 +19,23 @@ func Trust(e *Endpoint, certificate *x509.Certificate) {
 
 // RetryAfter is retryAfter.
 func RetryAfter(value string, now time.Time) time.Duration { return retryAfter(value, now) }
+
+// CountReads counts what a sender reads from its connections.
+func (s *Sender) CountReads(n *atomic.Int64) {
+	dial := s.transport.DialContext
+	s.transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		return countedConn{conn, n}, err
+	}
+}
+
+type countedConn struct {
+	net.Conn
+	n *atomic.Int64
+}
+
+func (c countedConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.n.Add(int64(n))
+	return n, err
+}

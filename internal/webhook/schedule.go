@@ -17,15 +17,19 @@ const MaxAttempts = len(schedule) + 1
 // jitter spreads deliveries that failed together: a fifth, to either side.
 const jitter = 5
 
+// kept is for how long a receiver may put off its delivery whatever the schedule has: its minute or its hour is over then.
+const kept = time.Hour
+
 // Wait is how long after its n-th failed attempt (from 1) a delivery is tried again, and false after the last one. A
-// receiver that asks for more time gets it, up to twice the schedule's.
+// receiver that asks for more time gets it, up to an hour, or to twice the schedule's. So all waits together stay below
+// the seven days for which a delivery is kept.
 func Wait(n int, retryAfter time.Duration) (time.Duration, bool) {
 	if n < 1 || n > len(schedule) {
 		return 0, false
 	}
 	base := schedule[n-1]
 	spread := base - base/jitter + rand.N(2*base/jitter)
-	return max(spread, min(retryAfter, 2*base)), true
+	return max(spread, min(retryAfter, max(kept, 2*base))), true
 }
 
 const (

@@ -30,11 +30,33 @@ func TestWait_Schedule(t *testing.T) {
 			return
 		}
 		base := bases[n-1]
-		if least := max(base*4/5, min(asked, 2*base)); got < least {
+		heard := min(asked, max(time.Hour, 2*base))
+		if least := max(base*4/5, heard); got < least {
 			t.Fatalf("Wait(%d, %s) = %s, want at least %s", n, asked, got, least)
 		}
-		if most := max(base*6/5, min(asked, 2*base)); got > most {
+		if most := max(base*6/5, heard); got > most {
 			t.Fatalf("Wait(%d, %s) = %s, want at most %s", n, asked, got, most)
+		}
+	})
+}
+
+// Whatever a receiver asks for, its last attempt comes while the delivery is there: it is kept for seven days.
+func TestWait_EndsInTime(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var sum time.Duration
+		for n := 1; ; n++ {
+			asked := time.Duration(rapid.Int64Range(0, int64(365*24*time.Hour)).Draw(t, "asked"))
+			wait, again := webhook.Wait(n, asked)
+			if !again {
+				if n != webhook.MaxAttempts {
+					t.Fatalf("the last attempt is number %d", n)
+				}
+				break
+			}
+			sum += wait
+		}
+		if sum > 7*24*time.Hour-12*time.Hour {
+			t.Fatalf("the last attempt comes after %s", sum)
 		}
 	})
 }

@@ -9,13 +9,11 @@ import (
 	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
-	"go.uber.org/goleak"
+	"pgregory.net/rapid"
 
 	"cloudidq/internal/secret"
 	"cloudidq/internal/webhook"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // The example of the spec.
 const (
@@ -67,6 +65,31 @@ func TestSign_AsTheOfficialLibrary(t *testing.T) {
 			t.Errorf("signature = %s, %v, want one of %s", signature, err, header.Get("webhook-signature"))
 		}
 	}
+}
+
+// So it is whatever the key, the id and the body are.
+func TestSign_AsTheOfficialLibrary_Anything(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := "whsec_" + base64.StdEncoding.EncodeToString(rapid.SliceOfN(rapid.Byte(), 24, 64).Draw(t, "key"))
+		id := rapid.StringMatching(`msg_[0-9a-f_]{1,60}`).Draw(t, "id")
+		body := rapid.SliceOf(rapid.Byte()).Draw(t, "body")
+		ours, err := webhook.ParseKey(secret.New(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		theirs, err := standardwebhooks.NewWebhook(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := time.Now()
+		header := webhook.Sign([]webhook.Key{ours}, id, now, body)
+		if err := theirs.Verify(body, header); err != nil {
+			t.Fatalf("the official library refuses it: %v", err)
+		}
+		if signature, err := theirs.Sign(id, now, body); err != nil || header.Get("webhook-signature") != signature {
+			t.Fatalf("signature = %s, %v, want %s", header.Get("webhook-signature"), err, signature)
+		}
+	})
 }
 
 func TestSign_Ed25519(t *testing.T) {

@@ -1,0 +1,146 @@
+package store_test
+
+import (
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"cloudidq/store"
+)
+
+// deliveriesOf makes n deliveries of one result each, and tells that they were due in this order.
+func (b *outboxBed) deliveriesOf(n int) []string {
+	b.Helper()
+	ids := make([]string, n)
+	for i := range ids {
+		b.save("t", outgoing(i, store.Resolved))
+		ids[i], _ = b.cut(1)
+	}
+	return ids
+}
+
+func (b *outboxBed) lineUp(ids ...string) {
+	b.Helper()
+	for _, id := range ids {
+		if err := b.deliveries.LineUp(b.Context(), "orders", id); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func (b *outboxBed) due(by time.Time) []string {
+	b.Helper()
+	ids, err := b.deliveries.Due(b.Context(), "wx1", by, time.Minute, 1000)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return ids
+}
+
+// Many callers get each delivery once; it is due again then, so that the sweep finds it if its caller dies.
+func TestLine_EachOnce(t *testing.T) {
+	b := newOutboxBed(t)
+	ids := b.deliveriesOf(60)
+	b.lineUp(ids...)
+	if due := b.due(time.Now().Add(time.Minute)); len(due) != 0 {
+		t.Errorf("%d in line are due, want none for a while", len(due))
+	}
+	if n, err := b.deliveries.InLine(t.Context(), "orders"); n != 60 || err != nil {
+		t.Errorf("InLine = %d, %v", n, err)
+	}
+	var mu sync.Mutex
+	var called []string
+	var callers sync.WaitGroup
+	for range 8 {
+		callers.Go(func() {
+			for {
+				some, err := b.deliveries.CallUp(t.Context(), "orders", 3)
+				if err != nil || len(some) == 0 {
+					if err != nil {
+						t.Error(err)
+					}
+					return
+				}
+				mu.Lock()
+				called = append(called, some...)
+				mu.Unlock()
+			}
+		})
+	}
+	callers.Wait()
+	due := b.due(time.Now())
+	for _, list := range [][]string{ids, called, due} {
+		slices.Sort(list)
+	}
+	if !slices.Equal(called, ids) || !slices.Equal(due, ids) {
+		t.Errorf("%d were called up and %d are due, want each of 60 once", len(called), len(due))
+	}
+	if n, err := b.deliveries.InLine(t.Context(), "orders"); n != 0 || err != nil {
+		t.Errorf("InLine = %d, %v", n, err)
+	}
+}
+
+// Who has waited longest goes first, and one that comes back goes to the end.
+func TestLine_Order(t *testing.T) {
+	b := newOutboxBed(t)
+	ids := b.deliveriesOf(3)
+	for _, id := range append(ids, ids[0]) {
+		b.lineUp(id)
+		time.Sleep(2 * time.Millisecond) // the line knows milliseconds
+	}
+	got, err := b.deliveries.CallUp(t.Context(), "orders", 10)
+	if want := []string{ids[1], ids[2], ids[0]}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("CallUp = %v, %v, want %v", got, err, want)
+	}
+}
+
+// One that is not there any more leaves nothing behind.
+func TestLine_Erased(t *testing.T) {
+	b := newOutboxBed(t)
+	id := b.deliveriesOf(1)[0]
+	if err := b.deliveries.Forget(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	b.lineUp(id)
+	if got, err := b.deliveries.CallUp(t.Context(), "orders", 10); err != nil || len(got) != 1 {
+		t.Errorf("CallUp = %v, %v", got, err)
+	}
+	if due := b.due(time.Now().Add(2 * time.Hour)); len(due) != 0 {
+		t.Errorf("%v are due again, want it forgotten", due)
+	}
+}
+
+func TestProbe_OneAtATime(t *testing.T) {
+	b := newOutboxBed(t)
+	now := time.Now()
+	probe := func(at time.Time, want bool) {
+		t.Helper()
+		if may, err := b.deliveries.Probe(t.Context(), "orders", at, 45*time.Second); err != nil || may != want {
+			t.Errorf("Probe = %t, %v, want %t", may, err, want)
+		}
+	}
+	probe(now, true) // it is not shut
+	probe(now, true)
+	if err := b.deliveries.Shut(t.Context(), "orders", now.Add(30*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	probe(now.Add(29*time.Second), false)
+	probe(now.Add(30*time.Second), true)
+	probe(now.Add(60*time.Second), false)
+	probe(now.Add(75*time.Second), true) // nothing was heard of the first
+	for range 3 {
+		if state, err := b.deliveries.EndpointFailed(t.Context(), "orders", false, now); err != nil || state.InRow == 0 {
+			t.Errorf("EndpointFailed = %+v, %v", state, err)
+		}
+	}
+	if state, err := b.deliveries.Endpoint(t.Context(), "orders"); err != nil || state.InRow != 3 || state.Shut.IsZero() {
+		t.Errorf("Endpoint = %+v, %v, want three in a row", state, err)
+	}
+	if _, err := b.deliveries.EndpointFailed(t.Context(), "orders", true, now); err != nil {
+		t.Fatal(err)
+	}
+	if state, err := b.deliveries.Endpoint(t.Context(), "orders"); err != nil || state.InRow != 0 || !state.Shut.IsZero() {
+		t.Errorf("Endpoint = %+v, %v, want it open after an answer", state, err)
+	}
+}
