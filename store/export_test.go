@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // What the external tests see of the codec.
@@ -32,6 +34,17 @@ func Keys(appID string, cloudIDs ...string) []string {
 func (p *Postgres) SaveWritten(ctx context.Context, taskID string, records []Record) ([]bool, error) {
 	return p.save(ctx, taskID, records)
 }
+
+// QueryRow asks over a connection of the store.
+func (p *Postgres) QueryRow(ctx context.Context, query string) pgx.Row {
+	return p.pool.QueryRow(ctx, query)
+}
+
+// SetTimeout gives a store's calls less time.
+func (p *Postgres) SetTimeout(d time.Duration) { p.timeout = d }
+
+// Relay hands over what waits.
+func (p *Postgres) Relay(ctx context.Context) error { return p.relay(ctx) }
 
 // SetClock gives an activity another clock.
 func (a *Activity) SetClock(now func() time.Time) { a.now = now }

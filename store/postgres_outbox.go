@@ -53,7 +53,8 @@ func (p *Postgres) handOver(ctx context.Context, records []Record) {
 // second time, because of a crash between, Redis knows by its id.
 func (p *Postgres) relay(ctx context.Context) error {
 	for {
-		n, err := p.relayBatch(ctx)
+		var n int
+		err := p.within(ctx, func(ctx context.Context) (err error) { n, err = p.relayBatch(ctx); return err })
 		if err != nil {
 			return fmt.Errorf("handing over what is to be delivered: %w", plain(err))
 		}

@@ -46,7 +46,10 @@ func (p *Postgres) Run(ctx context.Context, log *slog.Logger) error {
 func (p *Postgres) Sweep(ctx context.Context) (int, error) {
 	for all := 0; ; {
 		var deleted int
-		if err := p.pool.QueryRow(ctx, sweepSQL, sweepBatch).Scan(&deleted); err != nil {
+		err := p.within(ctx, func(ctx context.Context) error {
+			return p.pool.QueryRow(ctx, sweepSQL, sweepBatch).Scan(&deleted)
+		})
+		if err != nil {
 			return all, fmt.Errorf("deleting expired records: %w", plain(err))
 		}
 		all += deleted
