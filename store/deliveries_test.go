@@ -69,6 +69,17 @@ func (b *outboxBed) save(task string, records ...store.Record) {
 	if err := b.results.Save(b.Context(), task, records); err != nil {
 		b.Fatal(err)
 	}
+	b.handOver()
+}
+
+// handOver does what Run does behind a save.
+func (b *outboxBed) handOver() {
+	b.Helper()
+	if p, ok := b.results.(*store.Postgres); ok {
+		if err := p.HandOver(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
 
 func (b *outboxBed) cut(maximum int) (id string, left int) {
@@ -458,8 +469,9 @@ func deliveriesEveryEndInOneDelivery(t *testing.T, b *outboxBed) {
 	})
 }
 
-// While Redis is away, what PostgreSQL has saved waits there; then it goes out once, also if it is told of twice.
-func TestPostgresOutbox_RedisIsAway(t *testing.T) {
+// While Redis is away, what PostgreSQL has saved waits there; then it goes out once, also if a process dies after Redis has
+// it and before it is deleted.
+func TestPostgresOutbox_RedisIsAway_ThenADeath(t *testing.T) {
 	redis := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
 	rdb := redis.Client(t)
 	deliveries := store.NewDeliveries(rdb)
@@ -468,31 +480,74 @@ func TestPostgresOutbox_RedisIsAway(t *testing.T) {
 	b := &outboxBed{T: t, rdb: rdb, results: p, deliveries: deliveries}
 	b.save("t1", outgoing(1, store.Resolved))
 	redis.Kill()
-	b.save("t2", outgoing(2, store.Resolved), outgoing(3, store.Failed))
+	if err := p.Save(t.Context(), "t2", []store.Record{outgoing(2, store.Resolved), outgoing(3, store.Failed)}); err != nil {
+		t.Fatal(err)
+	}
 	conn := connect(t, dsn)
-	if n := count(t, conn, "cloudidq_outbox"); n != 2 {
-		t.Errorf("%d ends wait, want 2", n)
+	if err := p.HandOver(t.Context()); err == nil || count(t, conn, "cloudidq_outbox") != 2 {
+		t.Errorf("HandOver = %v, want an error, and the two ends where they were", err)
 	}
 	redis.Restart()
-	execute(t, conn, "CREATE TABLE again AS TABLE cloudidq_outbox")
+	// The connection dies between Redis' answer and the end of the transaction.
+	dying := &afterScript{do: func() {
+		execute(t, conn, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'")
+	}}
+	rdb.AddHook(dying)
+	if err := p.HandOver(t.Context()); err == nil || count(t, conn, "cloudidq_outbox") != 2 {
+		t.Errorf("HandOver = %v, want an error, and the two ends where they were", err)
+	}
+	dying.do = nil
+	if n := rdb.LLen(t.Context(), keyOf(t, rdb, ":o:orders")).Val(); n != 3 {
+		t.Fatalf("%d results have come to Redis, want 3: nothing is proved", n)
+	}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- p.Run(ctx, slog.New(slog.DiscardHandler)) }()
-	waitGone := func() {
-		for count(t, conn, "cloudidq_outbox") > 0 {
-			time.Sleep(5 * time.Millisecond)
-		}
+	told := make(chan int, 10)
+	go func() {
+		ended <- p.Run(ctx, slog.New(slog.DiscardHandler), func(appID, endpoint string, n int) {
+			if appID != "wx1" || endpoint != "orders" {
+				t.Errorf("told of %s and %s", appID, endpoint)
+			}
+			told <- n
+		})
+	}()
+	if n := <-told; n != 2 {
+		t.Errorf("told of %d results, want 2", n)
 	}
-	waitGone()
-	// A process died after Redis had them, and before they were deleted.
-	execute(t, conn, "INSERT INTO cloudidq_outbox OVERRIDING SYSTEM VALUE SELECT * FROM again")
-	waitGone()
+	if n := count(t, conn, "cloudidq_outbox"); n != 0 {
+		t.Errorf("%d ends are left", n)
+	}
+	if err := p.Save(t.Context(), "t3", []store.Record{outgoing(4, store.Resolved)}); err != nil {
+		t.Fatal(err)
+	}
+	if n := <-told; n != 1 {
+		t.Errorf("told of %d results, want 1", n)
+	}
 	stop()
 	if err := <-ended; err != nil {
 		t.Errorf("Run = %v", err)
 	}
 	id, left := b.cut(10)
-	if got := cloudIDs(t, b.load(id)); !slices.Equal(got, []string{"1", "2", "3"}) || left != 0 {
+	if got := cloudIDs(t, b.load(id)); !slices.Equal(got, []string{"1", "2", "3", "4"}) || left != 0 {
 		t.Errorf("the delivery holds %v, want each once", got)
+	}
+	if keys := rdb.Keys(t.Context(), "*:x").Val(); len(keys) != 0 {
+		t.Errorf("Redis still holds %v", keys)
+	}
+}
+
+// afterScript does something behind every pipeline with a script.
+type afterScript struct{ do func() }
+
+func (h *afterScript) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (h *afterScript) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (h *afterScript) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		if h.do != nil && strings.HasPrefix(cmds[0].Name(), "eval") {
+			h.do()
+		}
+		return err
 	}
 }

@@ -43,9 +43,6 @@ func (p *Postgres) QueryRow(ctx context.Context, query string) pgx.Row {
 // SetTimeout gives a store's calls less time.
 func (p *Postgres) SetTimeout(d time.Duration) { p.timeout = d }
 
-// Relay hands over what waits.
-func (p *Postgres) Relay(ctx context.Context) error { return p.relay(ctx) }
-
 // SetClock gives an activity another clock.
 func (a *Activity) SetClock(now func() time.Time) { a.now = now }
 

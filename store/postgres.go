@@ -43,6 +43,9 @@ type Postgres struct {
 
 	outbox    *Deliveries // nil = nothing is delivered
 	announced sync.Map    // appids that the outbox is known to know
+	appIDs    sync.Map    // the same, by their hash
+	owes      chan struct{}
+	relaying  chan struct{} // holds one entry while somebody hands over: two at once would share the work of one
 }
 
 var _ Results = (*Postgres)(nil)
@@ -78,7 +81,7 @@ func OpenPostgres(ctx context.Context, dsn string, ttl time.Duration, options ..
 	if err != nil {
 		return nil, fmt.Errorf("opening PostgreSQL: %w", plain(err))
 	}
-	p := &Postgres{pool: pool, codec: codec{with.keyset}, ttl: ttl, timeout: callTimeout, outbox: with.outbox}
+	p := &Postgres{pool: pool, codec: codec{with.keyset}, ttl: ttl, timeout: callTimeout, outbox: with.outbox, owes: make(chan struct{}, 1), relaying: make(chan struct{}, 1)}
 	if err := p.prepare(ctx); err != nil {
 		pool.Close()
 		return nil, err

@@ -16,13 +16,13 @@ func postgresCalls(t *testing.T, p *store.Postgres) map[string]func() error {
 	t.Helper()
 	rec := full()
 	return map[string]func() error{
-		"Ping":   func() error { return p.Ping(t.Context()) },
-		"Claim":  func() error { _, err := p.Claim(t.Context(), claimOf("t", pendingRecord("wx1", "1"))); return err },
-		"Save":   func() error { return p.Save(t.Context(), "t", []store.Record{rec}) },
-		"Lookup": func() error { _, err := p.Lookup(t.Context(), rec.AppID, []string{rec.CloudID}); return err },
-		"Erase":  func() error { _, err := p.Erase(t.Context(), rec.AppID, rec.OpenID); return err },
-		"Sweep":  func() error { _, err := p.Sweep(t.Context()); return err },
-		"Relay":  func() error { return p.Relay(t.Context()) },
+		"Ping":     func() error { return p.Ping(t.Context()) },
+		"Claim":    func() error { _, err := p.Claim(t.Context(), claimOf("t", pendingRecord("wx1", "1"))); return err },
+		"Save":     func() error { return p.Save(t.Context(), "t", []store.Record{rec}) },
+		"Lookup":   func() error { _, err := p.Lookup(t.Context(), rec.AppID, []string{rec.CloudID}); return err },
+		"Erase":    func() error { _, err := p.Erase(t.Context(), rec.AppID, rec.OpenID); return err },
+		"Sweep":    func() error { _, err := p.Sweep(t.Context()); return err },
+		"HandOver": func() error { return p.HandOver(t.Context()) },
 	}
 }
 

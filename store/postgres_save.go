@@ -22,7 +22,7 @@ func (p *Postgres) Save(ctx context.Context, taskID string, records []Record) er
 	if err != nil {
 		return fmt.Errorf("saving %d records: %w", len(records), plain(err))
 	}
-	p.handOver(ctx, records)
+	p.wakeRelay(records)
 	return nil
 }
 

@@ -173,7 +173,7 @@ func (r *resolution) save(ctx context.Context) error {
 	r.h.metrics.ended(r.payload.AppID, r.ends)
 	r.ends = r.ends[:0]
 	if ends > 0 {
-		r.h.outbox.notify(r.payload.AppID, to, ends)
+		r.h.outbox.saved(r.payload.AppID, to, ends)
 	}
 	return nil
 }

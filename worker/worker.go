@@ -56,6 +56,9 @@ type Parts struct {
 	Authorizers authorizers
 	// Deliveries is where Results leaves what is to be delivered; nil = nothing is.
 	Deliveries deliveries
+	// HandOver brings what Results still holds for Deliveries there. nil = Save does so itself; else whoever hands over tells
+	// [Worker.Notify].
+	HandOver func(context.Context) error
 	// Backfills counts the ends of backfills; nil = nobody counts.
 	Backfills backfills
 	// Activity is told what is done; nil = nobody is. Run runs it.
@@ -125,6 +128,7 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 	mux.Use(m.observeTries, recoverPanics(parts.Log))
 	if parts.Deliveries != nil {
 		w.outbox = newOutbox(parts.Deliveries, asynq.NewClientFromRedisClient(parts.Queue), endpoints, parts.Log)
+		w.outbox.handOver = parts.HandOver
 	}
 	if len(endpoints) > 0 {
 		mux.Handle(tasks.TypeDeliver, &deliverer{deliveries: parts.Deliveries, endpoints: endpoints, log: parts.Log, metrics: m, traces: traces})
@@ -176,6 +180,13 @@ func (a *App) validate() error {
 		return fmt.Errorf("worker: app %s: BatchMax and MaxInFlight must be at least 1, and Tokens be set", a.AppID)
 	}
 	return nil
+}
+
+// Notify says that n results have come to Deliveries that wait for an endpoint. It may be called at any time.
+func (w *Worker) Notify(appID, endpoint string, n int) {
+	if w.outbox != nil {
+		w.outbox.notify(appID, endpoint, n)
+	}
 }
 
 // Ready is closed once Run takes tasks.
