@@ -138,7 +138,7 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 	mux.Handle(tasks.TypeResolve, &resolver{
 		apps:     &directory{batcher: b, authorizers: parts.Authorizers},
 		lifetime: cfg.Lifetime, results: parts.Results, batcher: b, shares: newShares(several, w.allSlots()),
-		endpoints: endpoints, outbox: w.outbox, bulk: newBulk(parts.Backfills), activity: parts.Activity, log: parts.Log,
+		endpoints: endpoints, outbox: w.outbox, redact: w.redact, bulk: newBulk(parts.Backfills), activity: parts.Activity, log: parts.Log,
 		metrics: m, traces: traces,
 	})
 	if parts.Quotas != nil {
