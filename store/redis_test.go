@@ -245,3 +245,55 @@ func TestRedis_ForeignValue_OverwrittenBySave(t *testing.T) {
 		}
 	}
 }
+
+// Somebody who comes every day is known for ever; what has ended of him is not.
+func TestRedis_PersonWhoComesOften_FieldsStayBounded(t *testing.T) {
+	rdb := redistest.Start(t).Client(t)
+	mini, embedded := startMini(t)
+	for name, b := range map[string]struct {
+		rdb *redis.Client
+		age func(key string)
+	}{
+		"Redis":     {rdb, func(key string) { rdb.Del(t.Context(), key) }},
+		"Miniredis": {embedded, func(key string) { mini.Del(key) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			results, deliveries := store.NewRedis(b.rdb, time.Hour), store.NewDeliveries(b.rdb)
+			const days, perDay, live = 40, 30, 100
+			var ids []string
+			most := int64(0)
+			for day := range days {
+				var mine []store.Record
+				for i := range perDay {
+					rec := full()
+					rec.AppID, rec.OpenID, rec.CloudID = "wx1", "o-often", fmt.Sprint("73_", day, "_", i)
+					rec.Deliver = store.Outlet{Endpoint: "orders"}
+					ids, mine = append(ids, rec.CloudID), append(mine, rec)
+				}
+				if err := results.Save(t.Context(), "task", mine); err != nil {
+					t.Fatal(err)
+				}
+				id, _, err := deliveries.Cut(t.Context(), "wx1", "orders", perDay)
+				if err != nil {
+					t.Fatal(err)
+				}
+				b.age("cloudidq:{" + strings.Split(id, "_")[1] + "}:d:" + id)
+				for len(ids) > live { // the time of the oldest is over
+					b.age(store.Keys("wx1", ids[0])[0])
+					ids = ids[1:]
+				}
+				persons := b.rdb.Keys(t.Context(), "cloudidq:{*}:p:*").Val()
+				if len(persons) != 1 {
+					t.Fatalf("persons = %v", persons)
+				}
+				most = max(most, b.rdb.HLen(t.Context(), persons[0]).Val())
+			}
+			if most > 4*live {
+				t.Errorf("the person had %d fields, for %d records at once", most, live)
+			}
+			if n, err := results.Erase(t.Context(), "wx1", "o-often"); err != nil || n != live {
+				t.Errorf("Erase = %d, %v, want every record that is there: %d", n, err, live)
+			}
+		})
+	}
+}
