@@ -70,14 +70,14 @@ func appending(rows []owed) (keys []string, args []any) {
 	prefix := owedPrefix(rows[0].App)
 	keys = make([]string, 1+len(rows))
 	keys[0] = prefix + appendedPart
-	args = append(make([]any, 0, 3+5*len(rows)), appendedFor.Milliseconds(), DeliverFor.Milliseconds(), prefix)
+	args = append(make([]any, 0, 3+6*len(rows)), appendedFor.Milliseconds(), DeliverFor.Milliseconds(), prefix)
 	for i := range rows {
 		row := &rows[i]
 		keys[1+i] = keys[0]
 		if row.Person != nil {
 			keys[1+i] = prefix + personPart + cloudPart(row.Person)
 		}
-		args = append(args, row.ID, cloudPart(row.Cloud), row.Accepted, row.Endpoint, row.Item)
+		args = append(args, row.ID, cloudPart(row.Cloud), row.Accepted, row.Expires.Add(-DeliverFor).UnixMicro(), row.Endpoint, row.Item)
 	}
 	return keys, args
 }

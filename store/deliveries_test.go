@@ -17,6 +17,7 @@ import (
 	"cloudidq/internal/pgtest"
 	"cloudidq/internal/redistest"
 	"cloudidq/store"
+	"cloudidq/store/storetest"
 )
 
 // outboxBed is a store and its deliveries over one Redis, sealed.
@@ -383,6 +384,27 @@ func TestEndpoints(t *testing.T) {
 	}
 }
 
+// Whatever is claimed, saved, asked for again and erased by whichever task, the outbox holds what the model says.
+func TestDeliveries_AnyCalls_AsTheModel(t *testing.T) {
+	eachStore(t, func(t *testing.T, b *outboxBed) {
+		storetest.RunOutbox(t, b.results, func(ctx context.Context, appID, endpoint string) (all []json.RawMessage, err error) {
+			b.handOver()
+			for left := 1; left > 0; {
+				var id string
+				if id, left, err = b.deliveries.Cut(ctx, appID, endpoint, 3); err != nil || id == "" {
+					return all, err
+				}
+				d, err := b.deliveries.Load(ctx, id)
+				if err != nil {
+					return nil, err
+				}
+				all = append(all, d.Items...)
+			}
+			return all, nil
+		})
+	})
+}
+
 // Whatever is saved, repeated, cut and erased in whatever order: every end that was written once is in one delivery
 // once, and nothing of an erased person is in any.
 func TestDeliveries_EveryEndInOneDelivery(t *testing.T) {
@@ -533,6 +555,24 @@ func TestPostgresOutbox_RedisIsAway_ThenADeath(t *testing.T) {
 	}
 	if keys := rdb.Keys(t.Context(), "*:x").Val(); len(keys) != 0 {
 		t.Errorf("Redis still holds %v", keys)
+	}
+}
+
+// An end that was saved before its person's erasure and comes after it, as over a connection that hung, is not delivered;
+// one that the store has saved since is, also if it was accepted before.
+func TestPostgresOutbox_EndThatComesBehindAnErasure(t *testing.T) {
+	b := newOutboxBed(t)
+	rec := outgoing(1, store.Resolved)
+	if _, err := b.results.Erase(t.Context(), rec.AppID, rec.OpenID); err != nil {
+		t.Fatal(err)
+	}
+	for n, saved := range []time.Time{time.Now().Add(-time.Second), time.Now().Add(time.Second)} {
+		if err := b.deliveries.Append(t.Context(), int64(n), rec, saved); err != nil {
+			t.Fatal(err)
+		}
+		if waits := int(b.rdb.Exists(t.Context(), strings.TrimSuffix(keyOf(t, b.rdb, ":x"), "x")+"o:orders").Val()); waits != n {
+			t.Errorf("saved at %v: %d lists wait, want %d", saved, waits, n)
+		}
 	}
 }
 

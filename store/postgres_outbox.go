@@ -24,7 +24,7 @@ const (
 const owedSQL = `WITH gone AS (
 	DELETE FROM cloudidq_outbox WHERE id = ANY (ARRAY(
 		SELECT id FROM cloudidq_outbox WHERE expires_at > now() ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED))
-	RETURNING id, app, cloud, person, accepted, endpoint, item
+	RETURNING id, app, cloud, person, accepted, endpoint, item, expires_at
 ) SELECT * FROM gone ORDER BY id`
 
 // beginOwed begins a transaction. A plan that was made while the outbox was empty would read all of it.
@@ -39,6 +39,7 @@ type owed struct {
 	Accepted int64
 	Endpoint string
 	Item     []byte
+	Expires  time.Time // DeliverFor after its save
 }
 
 // Handed is told how many results of an app have come into the outbox of an endpoint.
