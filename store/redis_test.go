@@ -65,9 +65,19 @@ func (h *trips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 	return func(ctx context.Context, cmds []redis.Cmder) error { h.n++; return next(ctx, cmds) }
 }
 
+// delivered makes failed records of others, on their way to an endpoint.
+func delivered(records []store.Record) []store.Record {
+	ends := slices.Clone(records)
+	for i := range ends {
+		ends[i].Status, ends[i].Error, ends[i].Deliver = store.Failed, &store.Error{Message: "no"}, store.Outlet{Endpoint: "orders"}
+	}
+	return ends
+}
+
 func TestRedis_OneRoundTripPerCall(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
-	results := store.NewRedis(rdb, time.Hour)
+	keyset, _, _ := keysets(t)
+	results := store.NewRedis(rdb, time.Hour, store.Sealed(keyset))
 	var many, ofThree []store.Record
 	var ids []string
 	for i := range 300 {
@@ -79,6 +89,7 @@ func TestRedis_OneRoundTripPerCall(t *testing.T) {
 		"Claim":              func() error { _, err := results.Claim(t.Context(), claimOf("task", many...)); return err },
 		"Save":               func() error { return results.Save(t.Context(), "task", many) },
 		"Save of three apps": func() error { return results.Save(t.Context(), "task", ofThree) },
+		"Save, delivered":    func() error { return results.Save(t.Context(), "task", delivered(many)) },
 		"Lookup":             func() error { _, err := results.Lookup(t.Context(), "wx1", ids); return err },
 		"Claim of nothing":   func() error { _, err := results.Claim(t.Context(), store.Claim{}); return err },
 		"Save of nothing":    func() error { return results.Save(t.Context(), "task", nil) },
@@ -91,7 +102,7 @@ func TestRedis_OneRoundTripPerCall(t *testing.T) {
 		},
 		"Claim, all Busy now": func() error { _, err := results.Claim(t.Context(), claimOf("other", many...)); return err },
 	}
-	want := map[string]int{"Claim": 1, "Save": 1, "Save of three apps": 1, "Lookup": 1, "Claim, all Busy now": 1}
+	want := map[string]int{"Claim": 1, "Save": 1, "Save of three apps": 1, "Save, delivered": 1, "Lookup": 1, "Claim, all Busy now": 1}
 	for name, call := range calls { // the server learns the scripts
 		if err := call(); err != nil {
 			t.Fatalf("%s: %v", name, err)
