@@ -233,7 +233,7 @@ func BenchmarkPostgres_Relay(b *testing.B) {
 		fillOutbox(b, conn, n)
 		rdb.FlushDB(b.Context())
 		b.StartTimer()
-		if err := p.HandOver(b.Context()); err != nil {
+		if err := p.HandOver(b.Context(), nil); err != nil {
 			b.Fatal(err)
 		}
 	}

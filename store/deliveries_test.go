@@ -77,7 +77,7 @@ func (b *outboxBed) save(task string, records ...store.Record) {
 func (b *outboxBed) handOver() {
 	b.Helper()
 	if p, ok := b.results.(*store.Postgres); ok {
-		if err := p.HandOver(b.Context()); err != nil {
+		if err := p.HandOver(b.Context(), nil); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -506,7 +506,7 @@ func TestPostgresOutbox_RedisIsAway_ThenADeath(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn := connect(t, dsn)
-	if err := p.HandOver(t.Context()); err == nil || count(t, conn, "cloudidq_outbox") != 2 {
+	if err := p.HandOver(t.Context(), nil); err == nil || count(t, conn, "cloudidq_outbox") != 2 {
 		t.Errorf("HandOver = %v, want an error, and the two ends where they were", err)
 	}
 	redis.Restart()
@@ -515,7 +515,7 @@ func TestPostgresOutbox_RedisIsAway_ThenADeath(t *testing.T) {
 		execute(t, conn, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'")
 	}}
 	rdb.AddHook(dying)
-	if err := p.HandOver(t.Context()); err == nil || count(t, conn, "cloudidq_outbox") != 2 {
+	if err := p.HandOver(t.Context(), nil); err == nil || count(t, conn, "cloudidq_outbox") != 2 {
 		t.Errorf("HandOver = %v, want an error, and the two ends where they were", err)
 	}
 	dying.do = nil

@@ -104,8 +104,8 @@ func wait(ctx context.Context, d time.Duration) {
 }
 
 // HandOver brings all that is to be delivered into the outbox in Redis, also what Run has in hand: a process that stops
-// calls it behind its last save.
-func (p *Postgres) HandOver(ctx context.Context) error { return p.relay(ctx, nil) }
+// calls it behind its last save. handed is that of Run.
+func (p *Postgres) HandOver(ctx context.Context, handed Handed) error { return p.relay(ctx, handed) }
 
 // relay moves ends from the outbox here to the one in Redis. The rows are deleted after Redis has them; one that comes a
 // second time, because of a crash between, Redis knows by its id.

@@ -216,7 +216,7 @@ func TestPostgres_OneRoundTripPerCall(t *testing.T) {
 			if n := count(t, conn, "cloudidq_outbox"); n == 0 {
 				execute(t, conn, owe, 300)
 			}
-			return p.HandOver(t.Context())
+			return p.HandOver(t.Context(), nil)
 		}},
 		{"Lookup", 1, func() error { _, err := p.Lookup(t.Context(), "wx1", ids); return err }},
 		{"Erase", 1, func() error { _, err := p.Erase(t.Context(), "wx1", "o-1"); return err }},

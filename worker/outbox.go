@@ -9,6 +9,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"cloudidq/store"
 	"cloudidq/tasks"
 )
 
@@ -33,7 +34,7 @@ type outbox struct {
 	queue      *asynq.Client
 	endpoints  map[string]*endpoint
 	log        *slog.Logger
-	handOver   func(context.Context) error // see Parts
+	handOver   func(context.Context, store.Handed) error // see Parts
 
 	wake    chan struct{}
 	mu      sync.Mutex
@@ -121,7 +122,7 @@ func (o *outbox) flush() {
 	ctx, cancel := context.WithTimeout(context.Background(), flushFor)
 	defer cancel()
 	if o.handOver != nil {
-		if err := o.handOver(ctx); err != nil {
+		if err := o.handOver(ctx, o.notify); err != nil {
 			o.trouble(err)
 		}
 	}

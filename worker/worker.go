@@ -58,7 +58,7 @@ type Parts struct {
 	Deliveries deliveries
 	// HandOver brings what Results still holds for Deliveries there. nil = Save does so itself; else whoever hands over tells
 	// [Worker.Notify].
-	HandOver func(context.Context) error
+	HandOver func(context.Context, store.Handed) error
 	// Backfills counts the ends of backfills; nil = nobody counts.
 	Backfills backfills
 	// Activity is told what is done; nil = nobody is. Run runs it.

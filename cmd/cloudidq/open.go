@@ -106,7 +106,7 @@ func (r results) run(ctx context.Context, log *slog.Logger, handed store.Handed)
 }
 
 // handOver is nil where a save hands over by itself.
-func (r results) handOver() func(context.Context) error {
+func (r results) handOver() func(context.Context, store.Handed) error {
 	if r.postgres == nil {
 		return nil
 	}
