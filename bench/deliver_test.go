@@ -114,7 +114,7 @@ type deliverBed struct {
 	*bed
 	results    store.Results
 	deliveries *store.Deliveries
-	run        func(ctx context.Context) error // besides the worker
+	postgres   *store.Postgres // nil: the results are in Redis
 }
 
 func newDeliverBed(b *testing.B, sim *simulator, postgres bool) *deliverBed {
@@ -130,8 +130,7 @@ func newDeliverBed(b *testing.B, sim *simulator, postgres bool) *deliverBed {
 	bd, sealed := newBed(b, sim), store.Sealed(keyset)
 	deliveries := store.NewDeliveries(bd.rdb, sealed)
 	if !postgres {
-		nothing := func(context.Context) error { return nil }
-		return &deliverBed{bd, store.NewRedis(bd.rdb, time.Hour, sealed), deliveries, nothing}
+		return &deliverBed{bd, store.NewRedis(bd.rdb, time.Hour, sealed), deliveries, nil}
 	}
 	dsn := pgtest.Start(b, "fsync=on", "synchronous_commit=on", "full_page_writes=on").Database(b)
 	p, err := store.OpenPostgres(b.Context(), dsn, time.Hour, sealed, store.WithOutbox(deliveries))
@@ -139,7 +138,15 @@ func newDeliverBed(b *testing.B, sim *simulator, postgres bool) *deliverBed {
 		b.Fatal(err)
 	}
 	b.Cleanup(p.Close)
-	return &deliverBed{bd, p, deliveries, func(ctx context.Context) error { return p.Run(ctx, slog.New(slog.DiscardHandler)) }}
+	return &deliverBed{bd, p, deliveries, p}
+}
+
+// tend runs what the store needs besides the worker.
+func (d *deliverBed) tend(ctx context.Context, w *worker.Worker) error {
+	if d.postgres == nil {
+		return nil
+	}
+	return d.postgres.Run(ctx, slog.New(slog.DiscardHandler), w.Notify)
 }
 
 // worker returns one that resolves for an endpoint, and knows others, with the default settings and the largest batches of cloudIDs.
@@ -197,7 +204,7 @@ func deliverAll(b *testing.B, d *deliverBed, n int) (took time.Duration, posts i
 	ended := make(chan error, 2)
 	begun := time.Now()
 	go func() { ended <- w.Run(ctx) }()
-	go func() { ended <- d.run(ctx) }()
+	go func() { ended <- d.tend(ctx, w) }()
 	posts = e.wait(b)
 	took = time.Since(begun)
 	stop()

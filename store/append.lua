@@ -1,21 +1,41 @@
 -- Puts ends into the outbox that another store than this Redis has saved. outbox.go says what lies where.
 --
--- KEYS  per record what tells that its end is in already, then per record its person, or the former for nobody
--- ARGV  how long the former is known (ms), how long what waits for delivery is kept (ms), what the keys of the app begin with,
---       then per record the hash of the record, when it was accepted (Unix ms), its endpoint and its item for that
+-- KEYS  the set of ends that have come and may come again, then per end its person, or the set for nobody
+-- ARGV  how long that set is kept (ms), how long what waits for delivery is kept (ms), what the keys of the app begin with,
+--       then per end its number, the hash of its record, when that was accepted (Unix ms) and saved (Unix us), its endpoint
+--       and its item for that
 local known, kept, prefix = ARGV[1], ARGV[2], ARGV[3]
 local call = redis.call
-local n = #KEYS / 2
+local came, n = KEYS[1], #KEYS - 1
+
+-- Whether an end comes late, as over a connection that hung: since it was saved its person has been erased. One that was
+-- saved after that had a record, whenever it was accepted: the store has judged it.
+local function forgotten(person, accepted, saved)
+  local at = person ~= came and call('HGET', person, 'erased')
+  return at and tonumber(accepted) <= tonumber(at) and tonumber(saved) <= 1000 * tonumber(at)
+end
+
+local lists, order = {}, {}
 for i = 1, n do
-  local once, person, at = KEYS[i], KEYS[n + i], 4 * i
-  local erased = person ~= once and call('HGET', person, 'erased')
-  local forgotten = erased and tonumber(ARGV[at + 1]) <= tonumber(erased)
-  if not forgotten and call('SET', once, '1', 'PX', known, 'NX') then
-    local whose = person ~= once and string.sub(person, -22) or string.rep('-', 22)
-    local list = prefix .. 'o:' .. ARGV[at + 2]
-    call('RPUSH', list, ARGV[at] .. whose .. ARGV[at + 3])
-    call('PEXPIRE', list, kept)
-    call('SADD', prefix .. 'outlets', ARGV[at + 2])
+  local person, at = KEYS[i + 1], 6 * i - 3
+  if call('SADD', came, ARGV[at + 1]) == 1 and not forgotten(person, ARGV[at + 3], ARGV[at + 4]) then
+    local whose = person ~= came and string.sub(person, -22) or string.rep('-', 22)
+    local endpoint = ARGV[at + 5]
+    local items = lists[endpoint]
+    if not items then
+      items = {}
+      lists[endpoint], order[#order + 1] = items, endpoint
+    end
+    items[#items + 1] = ARGV[at + 2] .. whose .. ARGV[at + 6]
   end
+end
+call('PEXPIRE', came, known)
+for _, endpoint in ipairs(order) do
+  local items, list = lists[endpoint], prefix .. 'o:' .. endpoint
+  for first = 1, #items, 1000 do -- as many as unpack takes without care for its limit
+    call('RPUSH', list, unpack(items, first, math.min(first + 999, #items)))
+  end
+  call('PEXPIRE', list, kept)
+  call('SADD', prefix .. 'outlets', endpoint)
 end
 return n

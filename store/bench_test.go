@@ -1,14 +1,18 @@
 package store_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
 
 	"cloudidq/internal/pgtest"
@@ -217,4 +221,79 @@ func benchPostgres(b *testing.B) *store.Postgres {
 	keyset, _, _ := keysets(b)
 	srv := pgtest.Start(b, "fsync=on", "synchronous_commit=on", "full_page_writes=on")
 	return openPostgres(b, srv.Database(b), time.Hour, store.Sealed(keyset))
+}
+
+// BenchmarkPostgres_Relay is the way from PostgreSQL's outbox to that in Redis alone, 20,000 ends a time.
+func BenchmarkPostgres_Relay(b *testing.B) {
+	const n = 20_000
+	p, dsn, rdb := benchOutbox(b)
+	conn := connect(b, dsn)
+	for b.Loop() {
+		b.StopTimer()
+		fillOutbox(b, conn, n)
+		rdb.FlushDB(b.Context())
+		b.StartTimer()
+		if err := p.HandOver(b.Context(), nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+	perRecord(b, n)
+}
+
+// fillOutbox puts ends of many persons of one app there, of 800 bytes each.
+func fillOutbox(b *testing.B, conn *pgx.Conn, n int) {
+	b.Helper()
+	_, err := conn.Exec(b.Context(), `INSERT INTO cloudidq_outbox (app, cloud, person, accepted, endpoint, item, expires_at)
+		SELECT '\x01020304', uuid_send(gen_random_uuid()), uuid_send(gen_random_uuid()), 0, 'orders',
+			decode(repeat(md5(i::text), 50), 'hex'), now() + interval '1 day' FROM generate_series(1, $1) AS i`, n)
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+// BenchmarkPostgres_SaveAndRelay are the saves of a worker that delivers, from 16 goroutines, until Redis has every end.
+func BenchmarkPostgres_SaveAndRelay(b *testing.B) {
+	for _, n := range []int{10, 100} {
+		b.Run(fmt.Sprint("batch=", n), func(b *testing.B) { benchSaveAndRelay(b, n) })
+	}
+}
+
+func benchSaveAndRelay(b *testing.B, n int) {
+	p, dsn, _ := benchOutbox(b)
+	conn := connect(b, dsn)
+	ctx, stop := context.WithCancel(b.Context())
+	var run sync.WaitGroup
+	run.Go(func() { _ = p.Run(ctx, slog.New(slog.DiscardHandler), nil) })
+	defer run.Wait()
+	defer stop()
+	var serial atomic.Int64
+	b.SetParallelism(8)
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			_, resolved := benchBatch(&serial, n)
+			for i := range resolved {
+				resolved[i].Deliver = store.Outlet{Endpoint: "orders"}
+			}
+			if err := p.Save(b.Context(), "task", resolved); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+	for left := 1; left > 0; {
+		if err := conn.QueryRow(b.Context(), "SELECT count(*) FROM cloudidq_outbox").Scan(&left); err != nil {
+			b.Fatal(err)
+		}
+	}
+	perRecord(b, n)
+}
+
+// benchOutbox is a durable store with an outbox.
+func benchOutbox(b *testing.B) (*store.Postgres, string, *redis.Client) {
+	b.Helper()
+	keyset, _, _ := keysets(b)
+	dsn := pgtest.Start(b, "fsync=on", "synchronous_commit=on", "full_page_writes=on").Database(b)
+	rdb := redistest.Start(b).Client(b)
+	deliveries := store.NewDeliveries(rdb, store.Sealed(keyset))
+	return openPostgres(b, dsn, time.Hour, store.Sealed(keyset), store.WithOutbox(deliveries)), dsn, rdb
 }

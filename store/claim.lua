@@ -17,13 +17,10 @@ local function forgotten(person, key, accepted)
   return at and tonumber(accepted) <= tonumber(at)
 end
 
--- Makes a record one of its person's.
-local function remember(person, key)
+-- Makes a record its person's.
+local function own(person, key)
   if person ~= key then
-    call('HSET', person, sub(key, -22), '1')
-    if call('PTTL', person) < ttl + margin then -- deliveries may keep it for longer
-      call('PEXPIRE', person, ttl + margin)
-    end
+    remember(person, sub(key, -22), ttl + margin)
   end
 end
 
@@ -44,7 +41,7 @@ for first = 1, n, 1000 do -- as many as unpack takes without care for its limit
       answer[i] = 2
     elseif not rank then
       call('SET', key, ARGV[2 * i + 4], 'PX', ttl)
-      remember(person, key)
+      own(person, key)
       answer[i] = 0
     elseif rank == '2' or (rank == '1' and holder == owner and held == free) then
       answer[i] = 'd' .. value
@@ -53,7 +50,7 @@ for first = 1, n, 1000 do -- as many as unpack takes without care for its limit
     else
       if rank == '0' then
         call('SET', key, '0' .. owner .. till .. sub(value, 31), 'PX', ttl)
-        remember(person, key)
+        own(person, key)
       else
         call('SETRANGE', key, 1, owner .. till) -- leaves the TTL alone
       end

@@ -31,11 +31,7 @@ for i = 1, n do
   call('RPUSH', row .. ':items', items[i])
   local whose = sub(items[i], 23, 44)
   if whose ~= string.rep('-', 22) then
-    local person = prefix .. 'p:' .. whose
-    call('HSET', person, 'd:' .. id, '1')
-    if call('PTTL', person) < kept then
-      call('PEXPIRE', person, kept)
-    end
+    remember(prefix .. 'p:' .. whose, 'd:' .. id, kept)
   end
 end
 call('PEXPIRE', row .. ':items', kept)

@@ -113,7 +113,7 @@ func NewDeliveries(rdb redis.UniversalClient, options ...Option) *Deliveries {
 	}
 	return &Deliveries{
 		rdb: rdb, codec: codec{with.keyset},
-		cut: redis.NewScript(cutLua), settle: redis.NewScript(settleLua), replay: redis.NewScript(replayLua),
+		cut: redis.NewScript(personLua + cutLua), settle: redis.NewScript(settleLua), replay: redis.NewScript(replayLua),
 	}
 }
 

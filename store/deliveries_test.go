@@ -17,6 +17,7 @@ import (
 	"cloudidq/internal/pgtest"
 	"cloudidq/internal/redistest"
 	"cloudidq/store"
+	"cloudidq/store/storetest"
 )
 
 // outboxBed is a store and its deliveries over one Redis, sealed.
@@ -68,6 +69,17 @@ func (b *outboxBed) save(task string, records ...store.Record) {
 	b.Helper()
 	if err := b.results.Save(b.Context(), task, records); err != nil {
 		b.Fatal(err)
+	}
+	b.handOver()
+}
+
+// handOver does what Run does behind a save.
+func (b *outboxBed) handOver() {
+	b.Helper()
+	if p, ok := b.results.(*store.Postgres); ok {
+		if err := p.HandOver(b.Context(), nil); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 
@@ -372,6 +384,27 @@ func TestEndpoints(t *testing.T) {
 	}
 }
 
+// Whatever is claimed, saved, asked for again and erased by whichever task, the outbox holds what the model says.
+func TestDeliveries_AnyCalls_AsTheModel(t *testing.T) {
+	eachStore(t, func(t *testing.T, b *outboxBed) {
+		storetest.RunOutbox(t, b.results, func(ctx context.Context, appID, endpoint string) (all []json.RawMessage, err error) {
+			b.handOver()
+			for left := 1; left > 0; {
+				var id string
+				if id, left, err = b.deliveries.Cut(ctx, appID, endpoint, 3); err != nil || id == "" {
+					return all, err
+				}
+				d, err := b.deliveries.Load(ctx, id)
+				if err != nil {
+					return nil, err
+				}
+				all = append(all, d.Items...)
+			}
+			return all, nil
+		})
+	})
+}
+
 // Whatever is saved, repeated, cut and erased in whatever order: every end that was written once is in one delivery
 // once, and nothing of an erased person is in any.
 func TestDeliveries_EveryEndInOneDelivery(t *testing.T) {
@@ -458,8 +491,9 @@ func deliveriesEveryEndInOneDelivery(t *testing.T, b *outboxBed) {
 	})
 }
 
-// While Redis is away, what PostgreSQL has saved waits there; then it goes out once, also if it is told of twice.
-func TestPostgresOutbox_RedisIsAway(t *testing.T) {
+// While Redis is away, what PostgreSQL has saved waits there; then it goes out once, also if a process dies after Redis has
+// it and before it is deleted.
+func TestPostgresOutbox_RedisIsAway_ThenADeath(t *testing.T) {
 	redis := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
 	rdb := redis.Client(t)
 	deliveries := store.NewDeliveries(rdb)
@@ -468,31 +502,92 @@ func TestPostgresOutbox_RedisIsAway(t *testing.T) {
 	b := &outboxBed{T: t, rdb: rdb, results: p, deliveries: deliveries}
 	b.save("t1", outgoing(1, store.Resolved))
 	redis.Kill()
-	b.save("t2", outgoing(2, store.Resolved), outgoing(3, store.Failed))
+	if err := p.Save(t.Context(), "t2", []store.Record{outgoing(2, store.Resolved), outgoing(3, store.Failed)}); err != nil {
+		t.Fatal(err)
+	}
 	conn := connect(t, dsn)
-	if n := count(t, conn, "cloudidq_outbox"); n != 2 {
-		t.Errorf("%d ends wait, want 2", n)
+	if err := p.HandOver(t.Context(), nil); err == nil || count(t, conn, "cloudidq_outbox") != 2 {
+		t.Errorf("HandOver = %v, want an error, and the two ends where they were", err)
 	}
 	redis.Restart()
-	execute(t, conn, "CREATE TABLE again AS TABLE cloudidq_outbox")
+	// The connection dies between Redis' answer and the end of the transaction.
+	dying := &afterScript{do: func() {
+		execute(t, conn, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'")
+	}}
+	rdb.AddHook(dying)
+	if err := p.HandOver(t.Context(), nil); err == nil || count(t, conn, "cloudidq_outbox") != 2 {
+		t.Errorf("HandOver = %v, want an error, and the two ends where they were", err)
+	}
+	dying.do = nil
+	if n := rdb.LLen(t.Context(), keyOf(t, rdb, ":o:orders")).Val(); n != 3 {
+		t.Fatalf("%d results have come to Redis, want 3: nothing is proved", n)
+	}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- p.Run(ctx, slog.New(slog.DiscardHandler)) }()
-	waitGone := func() {
-		for count(t, conn, "cloudidq_outbox") > 0 {
-			time.Sleep(5 * time.Millisecond)
-		}
+	told := make(chan int, 10)
+	go func() {
+		ended <- p.Run(ctx, slog.New(slog.DiscardHandler), func(appID, endpoint string, n int) {
+			if appID != "wx1" || endpoint != "orders" {
+				t.Errorf("told of %s and %s", appID, endpoint)
+			}
+			told <- n
+		})
+	}()
+	if n := <-told; n != 2 {
+		t.Errorf("told of %d results, want 2", n)
 	}
-	waitGone()
-	// A process died after Redis had them, and before they were deleted.
-	execute(t, conn, "INSERT INTO cloudidq_outbox OVERRIDING SYSTEM VALUE SELECT * FROM again")
-	waitGone()
+	if n := count(t, conn, "cloudidq_outbox"); n != 0 {
+		t.Errorf("%d ends are left", n)
+	}
+	if err := p.Save(t.Context(), "t3", []store.Record{outgoing(4, store.Resolved)}); err != nil {
+		t.Fatal(err)
+	}
+	if n := <-told; n != 1 {
+		t.Errorf("told of %d results, want 1", n)
+	}
 	stop()
 	if err := <-ended; err != nil {
 		t.Errorf("Run = %v", err)
 	}
 	id, left := b.cut(10)
-	if got := cloudIDs(t, b.load(id)); !slices.Equal(got, []string{"1", "2", "3"}) || left != 0 {
+	if got := cloudIDs(t, b.load(id)); !slices.Equal(got, []string{"1", "2", "3", "4"}) || left != 0 {
 		t.Errorf("the delivery holds %v, want each once", got)
+	}
+	if keys := rdb.Keys(t.Context(), "*:x").Val(); len(keys) != 0 {
+		t.Errorf("Redis still holds %v", keys)
+	}
+}
+
+// An end that was saved before its person's erasure and comes after it, as over a connection that hung, is not delivered;
+// one that the store has saved since is, also if it was accepted before.
+func TestPostgresOutbox_EndThatComesBehindAnErasure(t *testing.T) {
+	b := newOutboxBed(t)
+	rec := outgoing(1, store.Resolved)
+	if _, err := b.results.Erase(t.Context(), rec.AppID, rec.OpenID); err != nil {
+		t.Fatal(err)
+	}
+	for n, saved := range []time.Time{time.Now().Add(-time.Second), time.Now().Add(time.Second)} {
+		if err := b.deliveries.Append(t.Context(), int64(n), rec, saved); err != nil {
+			t.Fatal(err)
+		}
+		if waits := int(b.rdb.Exists(t.Context(), strings.TrimSuffix(keyOf(t, b.rdb, ":x"), "x")+"o:orders").Val()); waits != n {
+			t.Errorf("saved at %v: %d lists wait, want %d", saved, waits, n)
+		}
+	}
+}
+
+// afterScript does something behind every pipeline with a script.
+type afterScript struct{ do func() }
+
+func (h *afterScript) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (h *afterScript) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (h *afterScript) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		if h.do != nil && strings.HasPrefix(cmds[0].Name(), "eval") {
+			h.do()
+		}
+		return err
 	}
 }

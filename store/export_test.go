@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // What the external tests see of the codec.
@@ -31,6 +33,24 @@ func Keys(appID string, cloudIDs ...string) []string {
 // SaveWritten is Save that tells which records were written.
 func (p *Postgres) SaveWritten(ctx context.Context, taskID string, records []Record) ([]bool, error) {
 	return p.save(ctx, taskID, records)
+}
+
+// QueryRow asks over a connection of the store.
+func (p *Postgres) QueryRow(ctx context.Context, query string) pgx.Row {
+	return p.pool.QueryRow(ctx, query)
+}
+
+// SetTimeout gives a store's calls less time.
+func (p *Postgres) SetTimeout(d time.Duration) { p.timeout = d }
+
+// Append puts one end into the outbox as if it came from another store.
+func (d *Deliveries) Append(ctx context.Context, n int64, rec Record, saved time.Time) error {
+	app, person := appHash(rec.AppID), d.codec.personHash(rec.AppID, rec.OpenID)
+	cloud := cloudHash(append([]byte(rec.AppID), 0), rec.CloudID)
+	return d.append(ctx, []owed{{
+		ID: n, App: app[:], Cloud: cloud[:], Person: person[:], Accepted: milli(rec.AcceptedAt), Endpoint: rec.Deliver.Endpoint,
+		Item: []byte("{}"), Expires: saved.Add(DeliverFor),
+	}})
 }
 
 // SetClock gives an activity another clock.

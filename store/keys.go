@@ -27,7 +27,8 @@ import (
 //	         P  22 base64url characters: the first 16 bytes of HMAC(keyset, appid, openid), or of sha256(appid NUL openid)
 //	            where nothing is sealed
 //	field  CCCCCCCCCCCCCCCCCCCCCC of each record, and "erased", the moment of the last erasure in Unix milliseconds: what
-//	       was accepted up to then is not claimed any more; and d:ID of each delivery that holds one of them, see outbox.go
+//	       was accepted up to then is not claimed any more; and d:ID of each delivery that holds one of them, see outbox.go.
+//	       What has ended leaves its field behind for a while, see person.lua
 //
 // What a write does to the record that is there, "none" being also a value that is not of this layout:
 //

@@ -45,7 +45,8 @@ const DeliverFor = 7 * 24 * time.Hour
 //	cloudidq:{AAAAAAAA}:deliveries         sorted set of the ids by creation, without
 //	cloudidq:{AAAAAAAA}:delivered          sorted set of the ids by the moment of their arrival
 //	cloudidq:{AAAAAAAA}:due                sorted set of the ids that are to be tried, by when
-//	cloudidq:{AAAAAAAA}:x:N                that row N of PostgreSQL's outbox has come, where that is the store
+//	cloudidq:{AAAAAAAA}:x                  set of the rows of PostgreSQL's outbox, where that is the store, that have come and
+//	                                       may not be deleted there yet
 //	cloudidq:outbox:apps                   set of the appids that have had deliveries
 //	cloudidq:endpoint:NAME                 hash: how an endpoint has done, see endpoints.go
 //	cloudidq:endpoint:NAME:line            sorted set of the ids, of all apps, that wait for it, by since when

@@ -18,8 +18,6 @@ const (
 	// poolSize is how many connections a process holds at most, unless the DSN says pool_max_conns: a server takes 100
 	// (https://www.postgresql.org/docs/current/runtime-config-connection.html), and workers are several.
 	poolSize = 10
-
-	connectTimeout = 5 * time.Second
 )
 
 // ErrDSN says that a DSN is none. It quotes nothing of it.
@@ -38,12 +36,16 @@ var errPostgres = errors.New("unexpected answer from PostgreSQL")
 // Claims are compared with the clock of the caller's machine, the ends of records with that of the server. What has ended
 // is not there any more, and is deleted by [Postgres.Run] some time later.
 type Postgres struct {
-	pool  *pgxpool.Pool
-	codec codec
-	ttl   time.Duration
+	pool    *pgxpool.Pool
+	codec   codec
+	ttl     time.Duration
+	timeout time.Duration // of one call
 
 	outbox    *Deliveries // nil = nothing is delivered
 	announced sync.Map    // appids that the outbox is known to know
+	appIDs    sync.Map    // the same, by their hash
+	owes      chan struct{}
+	relaying  chan struct{} // holds one entry while somebody hands over: two at once would share the work of one
 }
 
 var _ Results = (*Postgres)(nil)
@@ -74,11 +76,12 @@ func OpenPostgres(ctx context.Context, dsn string, ttl time.Duration, options ..
 	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
 		cfg.ConnConfig.RuntimeParams["application_name"] = "cloudidq"
 	}
+	bound(cfg)
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("opening PostgreSQL: %w", plain(err))
 	}
-	p := &Postgres{pool: pool, codec: codec{with.keyset}, ttl: ttl, outbox: with.outbox}
+	p := &Postgres{pool: pool, codec: codec{with.keyset}, ttl: ttl, timeout: callTimeout, outbox: with.outbox, owes: make(chan struct{}, 1), relaying: make(chan struct{}, 1)}
 	if err := p.prepare(ctx); err != nil {
 		pool.Close()
 		return nil, err
@@ -89,14 +92,17 @@ func OpenPostgres(ctx context.Context, dsn string, ttl time.Duration, options ..
 // prepare reaches the server and readies the database.
 func (p *Postgres) prepare(ctx context.Context) error {
 	var isolation string
-	if err := p.pool.QueryRow(ctx, "SHOW default_transaction_isolation").Scan(&isolation); err != nil {
+	err := p.within(ctx, func(ctx context.Context) error {
+		return p.pool.QueryRow(ctx, "SHOW default_transaction_isolation").Scan(&isolation)
+	})
+	if err != nil {
 		return fmt.Errorf("reaching PostgreSQL: %w", plain(err))
 	}
 	// Under another one a call would not see what was committed while it waited for its locks.
 	if isolation != "read committed" {
 		return fmt.Errorf("the database's default_transaction_isolation is %s, not read committed", isolation)
 	}
-	if err := migrate(ctx, p.pool); err != nil {
+	if err := p.prepareSchema(ctx); err != nil {
 		return fmt.Errorf("migrating PostgreSQL: %w", plain(err))
 	}
 	return nil
@@ -107,7 +113,7 @@ func (p *Postgres) Close() { p.pool.Close() }
 
 // Ping reports whether the database answers.
 func (p *Postgres) Ping(ctx context.Context) error {
-	if err := p.pool.Ping(ctx); err != nil {
+	if err := p.within(ctx, p.pool.Ping); err != nil {
 		return fmt.Errorf("reaching PostgreSQL: %w", plain(err))
 	}
 	return nil
@@ -118,7 +124,12 @@ func (p *Postgres) Lookup(ctx context.Context, appID string, cloudIDs []string) 
 	if len(cloudIDs) == 0 {
 		return nil, nil
 	}
-	records, sealed, err := p.lookup(ctx, appID, cloudIDs)
+	var records []Record
+	var sealed int
+	err := p.within(ctx, func(ctx context.Context) (err error) {
+		records, sealed, err = p.lookup(ctx, appID, cloudIDs)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("looking up %d records: %w", len(cloudIDs), plain(err))
 	}

@@ -34,7 +34,7 @@ func (p *Postgres) Claim(ctx context.Context, c Claim) ([]ClaimResult, error) {
 		return nil, nil
 	}
 	results := make([]ClaimResult, len(c.Records))
-	if err := p.claimAll(ctx, c, results); err != nil {
+	if err := p.within(ctx, func(ctx context.Context) error { return p.claimAll(ctx, c, results) }); err != nil {
 		return nil, fmt.Errorf("claiming %d records: %w", len(c.Records), plain(err))
 	}
 	return results, nil

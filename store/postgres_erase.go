@@ -13,8 +13,10 @@ const eraseSQL = "SELECT cloudidq_erase($1, $2, $3, $4, $5, $6)"
 func (p *Postgres) Erase(ctx context.Context, appID, openID string) (int, error) {
 	app, person := appHash(appID), p.codec.personHash(appID, openID)
 	var erased int
-	err := p.pool.QueryRow(ctx, eraseSQL, personLock(app, person[:]), app[:], person[:],
-		time.Now().UnixMilli(), p.ttl, p.ttl+personMargin).Scan(&erased)
+	err := p.within(ctx, func(ctx context.Context) error {
+		return p.pool.QueryRow(ctx, eraseSQL, personLock(app, person[:]), app[:], person[:],
+			time.Now().UnixMilli(), p.ttl, p.ttl+personMargin).Scan(&erased)
+	})
 	if err != nil {
 		return 0, fmt.Errorf("erasing a person's records: %w", plain(err))
 	}

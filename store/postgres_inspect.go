@@ -31,11 +31,13 @@ func InspectPostgres(ctx context.Context, dsn string) (PostgresState, error) {
 		return PostgresState{}, ErrDSN
 	}
 	cfg.ConnectTimeout = connectTimeout
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return PostgresState{}, fmt.Errorf("reaching PostgreSQL: %w", plain(err))
 	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	defer func() { _ = conn.Close(ctx) }()
 	state := PostgresState{SchemaKnown: lastMigration()}
 	var fsync string
 	err = conn.QueryRow(ctx, `SELECT current_setting('server_version'), current_setting('fsync'),
@@ -52,16 +54,20 @@ func InspectPostgres(ctx context.Context, dsn string) (PostgresState, error) {
 }
 
 func (s *PostgresState) inspectSchema(ctx context.Context, conn *pgx.Conn) error {
-	var there bool
-	if err := conn.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", migrationTable).Scan(&there); err != nil || !there {
-		return err
-	}
-	err := conn.QueryRow(ctx, "SELECT coalesce(max(version_id), 0) FROM "+migrationTable+" WHERE is_applied").Scan(&s.Schema)
-	if err != nil || s.Schema == 0 {
+	if err := s.inspectVersion(ctx, conn); err != nil || s.Schema == 0 {
 		return err
 	}
 	return conn.QueryRow(ctx, `SELECT count(*) FROM (
 		SELECT FROM cloudidq_records WHERE expires_at < now() - $1::interval LIMIT 100000) AS old`, 10*time.Minute).Scan(&s.Expired)
+}
+
+// inspectVersion finds out which migrations have been applied.
+func (s *PostgresState) inspectVersion(ctx context.Context, conn *pgx.Conn) error {
+	var there bool
+	if err := conn.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", migrationTable).Scan(&there); err != nil || !there {
+		return err
+	}
+	return conn.QueryRow(ctx, "SELECT coalesce(max(version_id), 0) FROM "+migrationTable+" WHERE is_applied").Scan(&s.Schema)
 }
 
 // lastMigration is the number that the name of the last migration begins with.

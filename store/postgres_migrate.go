@@ -4,6 +4,7 @@ import (
 	"context"
 	"embed"
 	"io/fs"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -23,6 +24,24 @@ const (
 	migrationPoll  = 1
 	migrationPolls = 300
 )
+
+// migrateFor bounds all of it: the wait for another process, and what is applied then.
+const migrateFor = migrationPoll*migrationPolls*time.Second + time.Minute
+
+// prepareSchema applies the migrations that the database lacks. Where it lacks none, as at every start but the first, that
+// is one question, so that a server which stalls is noticed as in any other call.
+func (p *Postgres) prepareSchema(ctx context.Context) error {
+	var state PostgresState
+	err := p.within(ctx, func(ctx context.Context) error {
+		return p.pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error { return state.inspectVersion(ctx, conn.Conn()) })
+	})
+	if err != nil || state.Schema >= lastMigration() {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, migrateFor)
+	defer cancel()
+	return migrate(ctx, p.pool)
+}
 
 // migrate applies the migrations that the database lacks. Processes that start at once do it one after the other, under
 // an advisory lock of the session; a database that knows more migrations than this program is left as it is, so that an

@@ -15,10 +15,14 @@ func (p *Postgres) Save(ctx context.Context, taskID string, records []Record) er
 	if err := p.announce(ctx, records); err != nil {
 		return err
 	}
-	if _, err := p.save(ctx, taskID, records); err != nil {
+	err := p.within(ctx, func(ctx context.Context) error {
+		_, err := p.save(ctx, taskID, records)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("saving %d records: %w", len(records), plain(err))
 	}
-	p.handOver(ctx, records)
+	p.wakeRelay(records)
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"time"
 )
 
@@ -15,22 +16,20 @@ const (
 
 const sweepSQL = "SELECT cloudidq_sweep($1)"
 
-// Run deletes what has expired, and hands over what a dead process has left, until ctx ends; then it returns nil. Any
-// number of processes may do so: a row that one of them has in hand the others leave out. What fails is logged and made
-// up for by the next time.
-func (p *Postgres) Run(ctx context.Context, log *slog.Logger) error {
+// Run deletes what has expired, and hands over what is to be delivered, that of dead processes too, until ctx ends; then it
+// returns nil. Any number of processes may do so: a row that one of them has in hand the others leave out. What fails is
+// logged and made up for by the next time. handed is told of what has been handed over; it may be nil.
+func (p *Postgres) Run(ctx context.Context, log *slog.Logger, handed Handed) error {
+	var relay sync.WaitGroup
+	defer relay.Wait()
+	if p.outbox != nil {
+		relay.Go(func() { p.runRelay(ctx, log, handed) })
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	relay := time.NewTicker(relayEvery)
-	defer relay.Stop()
 	for {
 		select {
 		case <-timer.C:
-		case <-relay.C:
-			if err := p.relay(ctx); err != nil && ctx.Err() == nil {
-				log.WarnContext(ctx, "results wait in PostgreSQL for their delivery", "error", err)
-			}
-			continue
 		case <-ctx.Done():
 			return nil
 		}
@@ -46,7 +45,10 @@ func (p *Postgres) Run(ctx context.Context, log *slog.Logger) error {
 func (p *Postgres) Sweep(ctx context.Context) (int, error) {
 	for all := 0; ; {
 		var deleted int
-		if err := p.pool.QueryRow(ctx, sweepSQL, sweepBatch).Scan(&deleted); err != nil {
+		err := p.within(ctx, func(ctx context.Context) error {
+			return p.pool.QueryRow(ctx, sweepSQL, sweepBatch).Scan(&deleted)
+		})
+		if err != nil {
 			return all, fmt.Errorf("deleting expired records: %w", plain(err))
 		}
 		all += deleted

@@ -67,7 +67,7 @@ func TestPostgres_Run_SweepsAndEndsWithItsContext(t *testing.T) {
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
-	go func() { ended <- p.Run(ctx, slog.New(slog.DiscardHandler)) }()
+	go func() { ended <- p.Run(ctx, slog.New(slog.DiscardHandler), nil) }()
 	eventually(t, "the record is gone", func() bool { return count(t, conn, "cloudidq_records") == 0 })
 	cancel()
 	if err := <-ended; err != nil {
@@ -84,7 +84,7 @@ func TestPostgres_Run_LogsASweepThatFails(t *testing.T) {
 	err := p.Run(ctx, slog.New(slog.NewTextHandler(writer(func(line []byte) {
 		logged <- string(line)
 		cancel()
-	}), nil)))
+	}), nil)), nil)
 	if line := <-logged; err != nil || !strings.Contains(line, "SQLSTATE 42883") {
 		t.Errorf("Run = %v and logged %q, want the server's code", err, line)
 	}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"cloudidq/internal/pgtest"
+	"cloudidq/internal/redistest"
 	"cloudidq/store"
 	"cloudidq/store/storetest"
 )
@@ -188,7 +189,9 @@ func TestPostgres_BodyNobodyCanRead_CountsAsMissing(t *testing.T) {
 func TestPostgres_OneRoundTripPerCall(t *testing.T) {
 	dsn := pgtest.Database(t)
 	proxy := newProxy(t, dsn)
-	p := openPostgres(t, proxy.dsn+"&pool_max_conns=1", time.Hour)
+	keyset, _, _ := keysets(t)
+	deliveries := store.NewDeliveries(redistest.Start(t).Client(t), store.Sealed(keyset))
+	p := openPostgres(t, proxy.dsn+"&pool_max_conns=1", time.Hour, store.Sealed(keyset), store.WithOutbox(deliveries))
 	var many, ofThree []store.Record
 	var ids []string
 	for i := range 300 {
@@ -196,6 +199,9 @@ func TestPostgres_OneRoundTripPerCall(t *testing.T) {
 		many = append(many, pendingRecord("wx1", ids[i]))
 		ofThree = append(ofThree, pendingRecord(fmt.Sprint("wx", i%3), ids[i]))
 	}
+	conn := connect(t, dsn)
+	const owe = `INSERT INTO cloudidq_outbox (app, cloud, accepted, endpoint, item, expires_at)
+		SELECT '\x01020304', uuid_send(gen_random_uuid()), 0, 'orders', '{}', now() + interval '1 day' FROM generate_series(1, $1)`
 	for _, call := range []struct {
 		name  string
 		trips int
@@ -205,6 +211,13 @@ func TestPostgres_OneRoundTripPerCall(t *testing.T) {
 		{"Claim, all Busy", 1, func() error { _, err := p.Claim(t.Context(), claimOf("other", many...)); return err }},
 		{"Save", 1, func() error { return p.Save(t.Context(), "task", many) }},
 		{"Save of three apps", 1, func() error { return p.Save(t.Context(), "task", ofThree) }},
+		{"Save, delivered", 1, func() error { return p.Save(t.Context(), "task", delivered(many)) }},
+		{"HandOver of 300 ends", 3, func() error {
+			if n := count(t, conn, "cloudidq_outbox"); n == 0 {
+				execute(t, conn, owe, 300)
+			}
+			return p.HandOver(t.Context(), nil)
+		}},
 		{"Lookup", 1, func() error { _, err := p.Lookup(t.Context(), "wx1", ids); return err }},
 		{"Erase", 1, func() error { _, err := p.Erase(t.Context(), "wx1", "o-1"); return err }},
 		{"Claim of nothing", 0, func() error { _, err := p.Claim(t.Context(), store.Claim{}); return err }},

@@ -13,6 +13,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+// personLua stands before the scripts that make something a person's.
+//
+//go:embed person.lua
+var personLua string
+
 //go:embed claim.lua
 var claimLua string
 
@@ -56,8 +61,8 @@ func NewRedis(rdb redis.UniversalClient, ttl time.Duration, options ...Option) *
 		rdb:   rdb,
 		codec: codec{with.keyset},
 		ttl:   strconv.FormatInt(ttl.Milliseconds(), 10),
-		claim: redis.NewScript(claimLua),
-		save:  redis.NewScript(saveLua),
+		claim: redis.NewScript(personLua + claimLua),
+		save:  redis.NewScript(personLua + saveLua),
 		erase: redis.NewScript(eraseLua),
 		drop:  redis.NewScript(dropLua),
 	}

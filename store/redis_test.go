@@ -65,9 +65,19 @@ func (h *trips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 	return func(ctx context.Context, cmds []redis.Cmder) error { h.n++; return next(ctx, cmds) }
 }
 
+// delivered makes failed records of others, on their way to an endpoint.
+func delivered(records []store.Record) []store.Record {
+	ends := slices.Clone(records)
+	for i := range ends {
+		ends[i].Status, ends[i].Error, ends[i].Deliver = store.Failed, &store.Error{Message: "no"}, store.Outlet{Endpoint: "orders"}
+	}
+	return ends
+}
+
 func TestRedis_OneRoundTripPerCall(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
-	results := store.NewRedis(rdb, time.Hour)
+	keyset, _, _ := keysets(t)
+	results := store.NewRedis(rdb, time.Hour, store.Sealed(keyset))
 	var many, ofThree []store.Record
 	var ids []string
 	for i := range 300 {
@@ -79,6 +89,7 @@ func TestRedis_OneRoundTripPerCall(t *testing.T) {
 		"Claim":              func() error { _, err := results.Claim(t.Context(), claimOf("task", many...)); return err },
 		"Save":               func() error { return results.Save(t.Context(), "task", many) },
 		"Save of three apps": func() error { return results.Save(t.Context(), "task", ofThree) },
+		"Save, delivered":    func() error { return results.Save(t.Context(), "task", delivered(many)) },
 		"Lookup":             func() error { _, err := results.Lookup(t.Context(), "wx1", ids); return err },
 		"Claim of nothing":   func() error { _, err := results.Claim(t.Context(), store.Claim{}); return err },
 		"Save of nothing":    func() error { return results.Save(t.Context(), "task", nil) },
@@ -91,7 +102,7 @@ func TestRedis_OneRoundTripPerCall(t *testing.T) {
 		},
 		"Claim, all Busy now": func() error { _, err := results.Claim(t.Context(), claimOf("other", many...)); return err },
 	}
-	want := map[string]int{"Claim": 1, "Save": 1, "Save of three apps": 1, "Lookup": 1, "Claim, all Busy now": 1}
+	want := map[string]int{"Claim": 1, "Save": 1, "Save of three apps": 1, "Save, delivered": 1, "Lookup": 1, "Claim, all Busy now": 1}
 	for name, call := range calls { // the server learns the scripts
 		if err := call(); err != nil {
 			t.Fatalf("%s: %v", name, err)
@@ -243,5 +254,57 @@ func TestRedis_ForeignValue_OverwrittenBySave(t *testing.T) {
 		if ttl := rdb.PTTL(t.Context(), key).Val(); ttl <= 0 {
 			t.Errorf("PTTL = %v, want one", ttl)
 		}
+	}
+}
+
+// Somebody who comes every day is known for ever; what has ended of him is not.
+func TestRedis_PersonWhoComesOften_FieldsStayBounded(t *testing.T) {
+	rdb := redistest.Start(t).Client(t)
+	mini, embedded := startMini(t)
+	for name, b := range map[string]struct {
+		rdb *redis.Client
+		age func(key string)
+	}{
+		"Redis":     {rdb, func(key string) { rdb.Del(t.Context(), key) }},
+		"Miniredis": {embedded, func(key string) { mini.Del(key) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			results, deliveries := store.NewRedis(b.rdb, time.Hour), store.NewDeliveries(b.rdb)
+			const days, perDay, live = 40, 30, 100
+			var ids []string
+			most := int64(0)
+			for day := range days {
+				var mine []store.Record
+				for i := range perDay {
+					rec := full()
+					rec.AppID, rec.OpenID, rec.CloudID = "wx1", "o-often", fmt.Sprint("73_", day, "_", i)
+					rec.Deliver = store.Outlet{Endpoint: "orders"}
+					ids, mine = append(ids, rec.CloudID), append(mine, rec)
+				}
+				if err := results.Save(t.Context(), "task", mine); err != nil {
+					t.Fatal(err)
+				}
+				id, _, err := deliveries.Cut(t.Context(), "wx1", "orders", perDay)
+				if err != nil {
+					t.Fatal(err)
+				}
+				b.age("cloudidq:{" + strings.Split(id, "_")[1] + "}:d:" + id)
+				for len(ids) > live { // the time of the oldest is over
+					b.age(store.Keys("wx1", ids[0])[0])
+					ids = ids[1:]
+				}
+				persons := b.rdb.Keys(t.Context(), "cloudidq:{*}:p:*").Val()
+				if len(persons) != 1 {
+					t.Fatalf("persons = %v", persons)
+				}
+				most = max(most, b.rdb.HLen(t.Context(), persons[0]).Val())
+			}
+			if most > 4*live {
+				t.Errorf("the person had %d fields, for %d records at once", most, live)
+			}
+			if n, err := results.Erase(t.Context(), "wx1", "o-often"); err != nil || n != live {
+				t.Errorf("Erase = %d, %v, want every record that is there: %d", n, err, live)
+			}
+		})
 	}
 }

@@ -49,10 +49,7 @@ for i = 1, n do
       call('SET', key, new, 'PX', ttl)
       written[i] = 1
       if person ~= key then
-        call('HSET', person, sub(key, -22), '1')
-        if call('PTTL', person) < ttl + margin then -- deliveries may keep it for longer
-          call('PEXPIRE', person, ttl + margin)
-        end
+        remember(person, sub(key, -22), ttl + margin)
       end
       deliver(i)
     end

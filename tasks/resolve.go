@@ -24,6 +24,23 @@ type ResolvePayload struct {
 	AcceptedAt time.Time `json:"accepted_at,omitzero"` // when the producer's call came in
 	Webhook    string    `json:"webhook,omitempty"`    // endpoint for the results; empty = the app's default
 	Backfill   string    `json:"backfill,omitempty"`   // id of the backfill that the items belong to
+	// Erased is how many items have been taken out, since their person was erased. A payload that has lost all of them is a
+	// task that does nothing.
+	Erased int `json:"erased,omitempty"`
+}
+
+// TakeOut takes items out and returns them. The payload tells how many are gone.
+func (p *ResolvePayload) TakeOut(which func(Item) bool) (out []Item) {
+	stay := make([]Item, 0, len(p.Items))
+	for _, it := range p.Items {
+		if which(it) {
+			out = append(out, it)
+		} else {
+			stay = append(stay, it)
+		}
+	}
+	p.Items, p.Erased = stay, p.Erased+len(out)
+	return out
 }
 
 // Item is one cloudID to be resolved.

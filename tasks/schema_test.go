@@ -82,6 +82,7 @@ func TestSchema_TakesEveryPayloadThatIsWritten(t *testing.T) {
 			AcceptedAt: moment.Draw(t, "accepted_at"),
 			Webhook:    text(0, tasks.MaxNameBytes).Draw(t, "webhook"),
 			Backfill:   text(0, tasks.MaxNameBytes).Draw(t, "backfill"),
+			Erased:     rapid.IntRange(0, tasks.MaxItems).Draw(t, "erased"),
 		}, tasks.QueueEvents)
 		if err != nil {
 			t.Fatal(err)
@@ -98,7 +99,7 @@ func TestSchema_BoundsAreThoseOfTheCode(t *testing.T) {
 	for _, path := range []string{
 		"properties v const",
 		"properties appid minLength", "properties appid maxLength",
-		"properties items minItems", "properties items maxItems",
+		"then properties items minItems", "properties items maxItems", "properties erased maximum",
 		"properties webhook maxLength", "properties backfill maxLength",
 		"$defs item properties cloud_id minLength", "$defs item properties cloud_id maxLength",
 		"$defs item properties openid maxLength", "$defs item properties reference maxLength",
@@ -114,7 +115,8 @@ func TestSchema_BoundsAreThoseOfTheCode(t *testing.T) {
 		"properties v const":                        fmt.Sprint(tasks.PayloadVersion),
 		"properties appid minLength":                "1",
 		"properties appid maxLength":                fmt.Sprint(tasks.MaxAppIDBytes),
-		"properties items minItems":                 "1",
+		"then properties items minItems":            "1",
+		"properties erased maximum":                 fmt.Sprint(tasks.MaxItems),
 		"properties items maxItems":                 fmt.Sprint(tasks.MaxItems),
 		"properties webhook maxLength":              fmt.Sprint(tasks.MaxNameBytes),
 		"properties backfill maxLength":             fmt.Sprint(tasks.MaxNameBytes),
@@ -130,7 +132,7 @@ func TestSchema_BoundsAreThoseOfTheCode(t *testing.T) {
 
 func TestSchema_NamesEveryMember(t *testing.T) {
 	full := tasks.ResolvePayload{
-		AppID: "wx1", AcceptedAt: time.Now(), Webhook: "w", Backfill: "b",
+		AppID: "wx1", AcceptedAt: time.Now(), Webhook: "w", Backfill: "b", Erased: 1,
 		Items: []tasks.Item{{CloudID: "73_x", OpenID: "o1", ObtainedAt: time.Now(), Reference: "r"}},
 	}
 	task, err := tasks.NewResolveTask(full, tasks.QueueEvents)
@@ -175,6 +177,11 @@ func TestSchema_AgreesWithParseResolve(t *testing.T) {
 		"appid too long":    {`{"v":1,"appid":"` + strings.Repeat("a", tasks.MaxAppIDBytes+1) + `","items":[{"cloud_id":"73_x"}]}`, false},
 		"no items":          {`{"v":1,"appid":"wx1"}`, false},
 		"empty items":       {items(0), false},
+		"all erased":        {`{"v":1,"appid":"wx1","items":[],"erased":2}`, true},
+		"none erased":       {`{"v":1,"appid":"wx1","items":[],"erased":0}`, false},
+		"erased below 0":    {`{"v":1,"appid":"wx1","items":[{"cloud_id":"73_x"}],"erased":-1}`, false},
+		"too many erased":   {`{"v":1,"appid":"wx1","items":[],"erased":101}`, false},
+		"erased a text":     {`{"v":1,"appid":"wx1","items":[],"erased":"1"}`, false},
 		"too many items":    {items(tasks.MaxItems + 1), false},
 		"item a string":     {`{"v":1,"appid":"wx1","items":["73_x"]}`, false},
 		"no cloudID":        {`{"v":1,"appid":"wx1","items":[{"openid":"o1"}]}`, false},

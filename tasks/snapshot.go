@@ -108,7 +108,7 @@ func waiting(
 	now := time.Now()
 	for _, message := range messages {
 		p, err := ParseResolve(payloadOf([]byte(message.Val())))
-		if err != nil {
+		if err != nil || len(p.Items) == 0 {
 			continue
 		}
 		since := p.oldest(now, lifetime)

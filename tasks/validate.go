@@ -48,7 +48,10 @@ func (p *ResolvePayload) Validate() error {
 	v.text("appid", p.AppID, 1, MaxAppIDBytes)
 	v.text("webhook", p.Webhook, 0, MaxNameBytes)
 	v.text("backfill", p.Backfill, 0, MaxNameBytes)
-	if n := len(p.Items); n < 1 || n > MaxItems {
+	if p.Erased < 0 || p.Erased > MaxItems {
+		v.add("erased", fmt.Sprintf("is %d, 0 to %d are allowed", p.Erased, MaxItems))
+	}
+	if n := len(p.Items); n < 1 && p.Erased == 0 || n > MaxItems {
 		v.add("items", fmt.Sprintf("has %d cloudIDs, 1 to %d are allowed", n, MaxItems))
 	}
 	now := time.Now()

@@ -121,7 +121,7 @@ func (r *resolution) tally(ctx context.Context, err error) error {
 	if r.part == nil || len(r.unsaved) > 0 || ctx.Err() != nil {
 		return err
 	}
-	var ends store.Ends
+	ends := store.Ends{Failed: r.payload.Erased} // counted so, as those are that are found erased
 	for i := range r.items {
 		switch it := &r.items[i]; it.ended {
 		case store.Resolved:

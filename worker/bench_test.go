@@ -6,7 +6,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hibiken/asynq"
+
+	"cloudidq/internal/redistest"
 	"cloudidq/internal/wechat"
+	"cloudidq/store"
+	"cloudidq/tasks"
 )
 
 // instant answers at once and keeps nothing.
@@ -42,4 +47,31 @@ func BenchmarkBatcher(b *testing.B) {
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(asks)), "ns/cloudID")
 		})
 	}
+}
+
+// BenchmarkEraser erases a person from a queue of 2,000 tasks of 100 cloudIDs, of which one holds him.
+func BenchmarkEraser(b *testing.B) {
+	rdb := redistest.Start(b).Client(b)
+	client := asynq.NewClientFromRedisClient(rdb)
+	const n = 2000
+	for i := range n {
+		p := payloadOf(tasks.MaxItems, time.Now())
+		if i == n/2 {
+			p.Items[50].OpenID = planted
+		}
+		task, err := tasks.NewResolveTask(p, tasks.QueueEvents)
+		if err == nil {
+			_, err = client.EnqueueContext(b.Context(), task)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	eraser := NewEraser(store.NewRedis(rdb, time.Hour), rdb)
+	for b.Loop() {
+		if _, err := eraser.Erase(b.Context(), testApp, planted); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)*n/b.Elapsed().Seconds(), "tasks/s")
 }

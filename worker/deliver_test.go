@@ -316,6 +316,28 @@ func TestOutbox_SweepsWhatOthersLeft(t *testing.T) {
 	}
 }
 
+// A worker that stops brings on its way what the store has not handed over yet; a save alone leads to nothing there.
+func TestOutbox_StoreThatHandsOverLater_IsAskedAtTheStop(t *testing.T) {
+	b := newDeliverBed(t, webhook.Attempt{})
+	o := newOutbox(b.rows, asynq.NewClientFromRedisClient(b.rdb), b.d.endpoints, b.d.log)
+	o.handOver = func(_ context.Context, handed store.Handed) error {
+		saveEnds(t, b.results, "orders", 15)
+		handed(testApp, "orders", 15)
+		return nil
+	}
+	o.saved(testApp, "orders", 15)
+	if len(o.waiting) != 0 {
+		t.Errorf("%d outlets wait before anything is there", len(o.waiting))
+	}
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	o.run(stopped)
+	pending, err := asynq.NewInspectorFromRedisClient(b.rdb).ListPendingTasks(tasks.QueueWebhooks)
+	if err != nil || len(pending) != 2 {
+		t.Errorf("%d tasks, %v, want one for each 10 results", len(pending), err)
+	}
+}
+
 // deliveryWorker runs a worker with webhooks and no apps until the test ends.
 func deliveryWorker(tb testing.TB, rdb *redis.Client, hooks ...Webhook) *Worker {
 	tb.Helper()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"cloudidq/store"
 	"cloudidq/tasks"
 )
 
@@ -33,6 +34,7 @@ type outbox struct {
 	queue      *asynq.Client
 	endpoints  map[string]*endpoint
 	log        *slog.Logger
+	handOver   func(context.Context, store.Handed) error // see Parts
 
 	wake    chan struct{}
 	mu      sync.Mutex
@@ -54,7 +56,14 @@ func newOutbox(d deliveries, queue *asynq.Client, endpoints map[string]*endpoint
 	}
 }
 
-// notify says that n results have been saved for an endpoint.
+// saved says that n results have been saved for an endpoint.
+func (o *outbox) saved(appID, name string, n int) {
+	if o.handOver == nil {
+		o.notify(appID, name, n)
+	}
+}
+
+// notify says that n results wait for an endpoint.
 func (o *outbox) notify(appID, name string, n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -112,6 +121,11 @@ func (o *outbox) run(ctx context.Context) {
 func (o *outbox) flush() {
 	ctx, cancel := context.WithTimeout(context.Background(), flushFor)
 	defer cancel()
+	if o.handOver != nil {
+		if err := o.handOver(ctx, o.notify); err != nil {
+			o.trouble(err)
+		}
+	}
 	o.cutDue(ctx, time.Now().Add(deliverLinger))
 }
 

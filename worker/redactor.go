@@ -6,44 +6,100 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"google.golang.org/protobuf/encoding/protowire"
 
 	"cloudidq/tasks"
 )
 
 const (
 	redactEvery = time.Second
-	redactPage  = 200
 	// redactAgain is how far back a look begins before the end of the last one: asynq's clock has whole seconds, and
 	// those of two machines differ.
 	redactAgain = time.Minute
 )
 
-// redactScript writes the message of an archived task if it is what has been read.
-var redactScript = redis.NewScript(`
-if redis.call("HGET", KEYS[1], "state") ~= "archived" or redis.call("HGET", KEYS[1], "msg") ~= ARGV[1] then
-	return 0
-end
-redis.call("HSET", KEYS[1], "msg", ARGV[2])
-return 1`)
-
-// redactor takes cloudIDs and openids out of archived tasks. asynq keeps those for 90 days with their payload, unsealed,
+// redactor takes cloudIDs and openids out of archived tasks, and those of erased persons out of tasks that come back. asynq keeps those for 90 days with their payload, unsealed,
 // but they are there for their error only: their cloudIDs have ended.
 //
-// It reaches into asynq's own keys, which asynq offers no other way for: task key and message are those of v0.26.0
-// (internal/base/base.go:106-232, internal/proto/asynq.proto), and a test holds it against the version in go.mod. Every
-// worker process runs one; what another has redacted is left alone.
+// Every worker process runs one; what another has redacted is left alone.
 type redactor struct {
 	rdb    redis.UniversalClient
 	queues []string
 	log    *slog.Logger
 
 	seen map[string]int64 // by queue: Unix seconds of the last archived task
+
+	mu   sync.Mutex
+	left map[leftover]leaving // guarded by mu
+}
+
+// leftover is a task that goes back to its queue with cloudIDs of persons who were erased while it was in hand.
+type leftover struct{ queue, taskID string }
+
+type leaving struct {
+	cloudIDs map[string]bool
+	until    time.Time
+}
+
+// leftFor is how long it is waited for that a task is back in its queue: far longer than that takes.
+const leftFor = time.Minute
+
+// takeOut takes cloudIDs out of a task once it is back in its queue: asynq writes the payload there that it has fetched.
+func (r *redactor) takeOut(queue, taskID string, cloudIDs map[string]bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.left == nil {
+		r.left = make(map[leftover]leaving)
+	}
+	r.left[leftover{queue, taskID}] = leaving{cloudIDs, time.Now().Add(leftFor)}
+}
+
+// takeOutAll does so for the tasks that are back. One that has come into a worker's hands again is told of again.
+func (r *redactor) takeOutAll(ctx context.Context) error {
+	r.mu.Lock()
+	left := maps.Clone(r.left)
+	r.mu.Unlock()
+	for of, is := range left {
+		done, err := r.takeOutOf(ctx, of, is.cloudIDs)
+		if err != nil {
+			return err
+		}
+		if done || time.Now().After(is.until) {
+			r.mu.Lock()
+			delete(r.left, of)
+			r.mu.Unlock()
+		}
+	}
+	return nil
+}
+
+func (r *redactor) takeOutOf(ctx context.Context, of leftover, cloudIDs map[string]bool) (done bool, err error) {
+	found, err := readTasks(ctx, r.rdb, of.queue, []string{of.taskID})
+	if err != nil {
+		return false, err
+	}
+	task := &found[0]
+	if task.state == stateActive {
+		return false, nil
+	}
+	message, ok := withPayload([]byte(task.message), func(payload []byte) ([]byte, bool) {
+		p, err := tasks.ParseResolve(payload)
+		if err != nil || len(p.TakeOut(func(it tasks.Item) bool { return cloudIDs[it.CloudID] })) == 0 {
+			return nil, false
+		}
+		text, err := json.Marshal(p)
+		return text, err == nil
+	})
+	if !ok {
+		return true, nil
+	}
+	return task.rewrite(ctx, r.rdb, message)
 }
 
 // run redacts until ctx ends.
@@ -51,6 +107,9 @@ func (r *redactor) run(ctx context.Context) {
 	tick := time.NewTicker(redactEvery)
 	defer tick.Stop()
 	for {
+		if err := r.takeOutAll(ctx); err != nil && !errors.Is(err, context.Canceled) {
+			r.log.Error("cannot take erased persons out of tasks", "error", err)
+		}
 		for _, queue := range r.queues {
 			if err := r.redactQueue(ctx, queue); err != nil && !errors.Is(err, context.Canceled) {
 				r.log.Error("cannot redact archived tasks", "queue", queue, "error", err)
@@ -67,9 +126,9 @@ func (r *redactor) run(ctx context.Context) {
 // redactQueue goes through the tasks that have been archived since the last time, or all of them at first.
 func (r *redactor) redactQueue(ctx context.Context, queue string) error {
 	from := max(0, r.seen[queue]-int64(redactAgain.Seconds()))
-	for at := int64(0); ; at += redactPage {
+	for at := int64(0); ; at += queuedPage {
 		archived, err := r.rdb.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{
-			Key: "asynq:{" + queue + "}:archived", ByScore: true, Start: from, Stop: "+inf", Offset: at, Count: redactPage,
+			Key: "asynq:{" + queue + "}:archived", ByScore: true, Start: from, Stop: "+inf", Offset: at, Count: queuedPage,
 		}).Result()
 		if err != nil {
 			return fmt.Errorf("listing archived tasks: %w", err)
@@ -80,77 +139,36 @@ func (r *redactor) redactQueue(ctx context.Context, queue string) error {
 		if len(archived) > 0 {
 			r.seen[queue] = int64(archived[len(archived)-1].Score)
 		}
-		if len(archived) < redactPage {
+		if len(archived) < queuedPage {
 			return nil
 		}
 	}
 }
 
 func (r *redactor) redactAll(ctx context.Context, queue string, archived []redis.Z) error {
-	if len(archived) == 0 {
-		return nil
+	ids := make([]string, len(archived))
+	for i := range archived {
+		ids[i] = fmt.Sprint(archived[i].Member)
 	}
-	key := func(i int) string { return "asynq:{" + queue + "}:t:" + fmt.Sprint(archived[i].Member) }
-	messages := make([]*redis.StringCmd, len(archived))
-	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for i := range archived {
-			messages[i] = p.HGet(ctx, key(i), "msg")
-		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, redis.Nil) {
-		return fmt.Errorf("reading archived tasks: %w", err)
+	found, err := readTasks(ctx, r.rdb, queue, ids)
+	if err != nil {
+		return err
 	}
-	for i, message := range messages {
-		redacted, ok := redact([]byte(message.Val()))
-		if !ok {
+	for i := range found {
+		redacted, ok := redact([]byte(found[i].message))
+		if !ok || found[i].state != stateArchived {
 			continue
 		}
-		if err := redactScript.Run(ctx, r.rdb, []string{key(i)}, message.Val(), redacted).Err(); err != nil {
-			return fmt.Errorf("redacting an archived task: %w", err)
+		if _, err := found[i].rewrite(ctx, r.rdb, redacted); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// Fields of asynq's TaskMessage.
-const (
-	fieldType    protowire.Number = 1
-	fieldPayload protowire.Number = 2
-)
-
 // redact returns the message of a cloudid:resolve task with its payload redacted, and false for any other message and for
 // one that is redacted already.
-func redact(message []byte) ([]byte, bool) {
-	out := make([]byte, 0, len(message))
-	kind, done := "", false
-	for rest := message; len(rest) > 0; {
-		number, wire, n := protowire.ConsumeTag(rest)
-		if n < 0 {
-			return nil, false
-		}
-		size := protowire.ConsumeFieldValue(number, wire, rest[n:])
-		if size < 0 {
-			return nil, false
-		}
-		field, value := rest[:n+size], rest[n:n+size]
-		rest = rest[n+size:]
-		switch number {
-		case fieldType:
-			text, _ := protowire.ConsumeBytes(value)
-			kind = string(text)
-		case fieldPayload:
-			payload, _ := protowire.ConsumeBytes(value)
-			short, ok := redactPayload(payload)
-			if !ok {
-				return nil, false
-			}
-			field, done = protowire.AppendBytes(protowire.AppendTag(nil, fieldPayload, protowire.BytesType), short), true
-		}
-		out = append(out, field...)
-	}
-	return out, done && kind == tasks.TypeResolve
-}
+func redact(message []byte) ([]byte, bool) { return withPayload(message, redactPayload) }
 
 const redactedMark = `{"v":0,"redacted":true`
 

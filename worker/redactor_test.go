@@ -19,7 +19,7 @@ func TestRedactor_FitsTheLayoutOfAsynq(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	client := asynq.NewClientFromRedisClient(rdb)
 	inspector := asynq.NewInspectorFromRedisClient(rdb)
-	const queue, n = tasks.QueueEvents, 2*redactPage + 3
+	const queue, n = tasks.QueueEvents, 2*queuedPage + 3
 	for range n {
 		task, err := tasks.NewResolveTask(payloadOf(2, time.Now()), queue)
 		if err != nil {

@@ -38,6 +38,7 @@ type item struct {
 	sendBy time.Time
 	class  wechat.Class // of the answer that has ended it, if one has
 	open   bool
+	erased bool
 	ended  store.Status // as a backfill counts it; empty = it has not
 	lines  int          // of the payload that ask for it
 }
@@ -122,7 +123,7 @@ func (r *resolution) takeClaim(it *item, c store.ClaimResult) {
 		it.open = false
 		r.again.merge(againError{reason: "another task is asking for it", delay: delayWaiting})
 	case store.Erased:
-		it.open, it.ended = false, store.Failed // counted so, though there is no record
+		it.open, it.ended, it.erased = false, store.Failed, true // counted so, though there is no record
 		r.erased++
 	case store.Claimed:
 		r.resume(it, c.Record)

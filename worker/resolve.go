@@ -38,6 +38,7 @@ type resolver struct {
 
 	endpoints map[string]*endpoint
 	outbox    *outbox // nil = nothing is delivered
+	redact    *redactor
 	activity  activity
 	bulk      *bulk // nil = backfills are not counted
 
@@ -65,10 +66,25 @@ func (h *resolver) ProcessTask(ctx context.Context, task *asynq.Task) (err error
 	leave, within := h.shares.take(queue, payload.AppID)
 	defer leave()
 	err = r.run(ctx, within)
+	h.takeOutErased(r, queue, err)
 	r.countRetries()
 	span.settle(r)
 	h.logTry(ctx, r, err)
 	return err
+}
+
+// takeOutErased sees to it that a task that comes back does not keep cloudIDs of erased persons.
+func (h *resolver) takeOutErased(r *resolution, queue string, err error) {
+	if again, ok := errors.AsType[*againError](err); !ok || again == nil || r.erased == 0 || h.redact == nil {
+		return
+	}
+	cloudIDs := make(map[string]bool, r.erased)
+	for i := range r.items {
+		if r.items[i].erased {
+			cloudIDs[r.items[i].record.CloudID] = true
+		}
+	}
+	h.redact.takeOut(queue, r.taskID, cloudIDs)
 }
 
 // run is the try, unless the task is to wait.
@@ -76,7 +92,7 @@ func (r *resolution) run(ctx context.Context, within bool) error {
 	if err := r.lookUp(ctx); err != nil {
 		return err
 	}
-	if !r.canceled {
+	if !r.canceled && len(r.items) > 0 {
 		if err := r.mayTry(within, time.Now()); err != nil {
 			return err
 		}
@@ -173,7 +189,7 @@ func (r *resolution) save(ctx context.Context) error {
 	r.h.metrics.ended(r.payload.AppID, r.ends)
 	r.ends = r.ends[:0]
 	if ends > 0 {
-		r.h.outbox.notify(r.payload.AppID, to, ends)
+		r.h.outbox.saved(r.payload.AppID, to, ends)
 	}
 	return nil
 }

@@ -56,6 +56,9 @@ type Parts struct {
 	Authorizers authorizers
 	// Deliveries is where Results leaves what is to be delivered; nil = nothing is.
 	Deliveries deliveries
+	// HandOver brings what Results still holds for Deliveries there. nil = Save does so itself; else whoever hands over tells
+	// [Worker.Notify].
+	HandOver func(context.Context, store.Handed) error
 	// Backfills counts the ends of backfills; nil = nobody counts.
 	Backfills backfills
 	// Activity is told what is done; nil = nobody is. Run runs it.
@@ -123,22 +126,12 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 	endpoints := newEndpoints(cfg.Webhooks, w.slots(tasks.QueueWebhooks))
 	mux := asynq.NewServeMux()
 	mux.Use(m.observeTries, recoverPanics(parts.Log))
-	queue := asynq.NewClientFromRedisClient(parts.Queue)
-	if parts.Deliveries != nil {
-		w.outbox = newOutbox(parts.Deliveries, queue, endpoints, parts.Log)
-	}
-	if len(endpoints) > 0 {
-		line := &lines{deliveries: parts.Deliveries, queue: queue, endpoints: endpoints, log: parts.Log}
-		mux.Handle(tasks.TypeDeliver, &deliverer{
-			deliveries: parts.Deliveries, endpoints: endpoints, lines: line, log: parts.Log, metrics: m, traces: traces,
-		})
-		w.besides = append(w.besides, (&endpointWatch{parts.Deliveries, endpoints, m}).run, line.run)
-	}
+	w.deliverWith(mux, parts, endpoints, m, traces)
 	several := len(cfg.Apps) > 1 || parts.Authorizers != nil
 	mux.Handle(tasks.TypeResolve, &resolver{
 		apps:     &directory{batcher: b, authorizers: parts.Authorizers},
 		lifetime: cfg.Lifetime, results: parts.Results, batcher: b, shares: newShares(several, w.allSlots()),
-		endpoints: endpoints, outbox: w.outbox, bulk: newBulk(parts.Backfills), activity: parts.Activity, log: parts.Log,
+		endpoints: endpoints, outbox: w.outbox, redact: w.redact, bulk: newBulk(parts.Backfills), activity: parts.Activity, log: parts.Log,
 		metrics: m, traces: traces,
 	})
 	if parts.Quotas != nil {
@@ -146,6 +139,23 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 	}
 	w.handler = mux
 	return w, nil
+}
+
+// deliverWith makes what brings results to endpoints.
+func (w *Worker) deliverWith(mux *asynq.ServeMux, parts Parts, endpoints map[string]*endpoint, m *metrics, traces *tracing) {
+	queue := asynq.NewClientFromRedisClient(parts.Queue)
+	if parts.Deliveries != nil {
+		w.outbox = newOutbox(parts.Deliveries, queue, endpoints, parts.Log)
+		w.outbox.handOver = parts.HandOver
+	}
+	if len(endpoints) == 0 {
+		return
+	}
+	line := &lines{deliveries: parts.Deliveries, queue: queue, endpoints: endpoints, log: parts.Log}
+	mux.Handle(tasks.TypeDeliver, &deliverer{
+		deliveries: parts.Deliveries, endpoints: endpoints, lines: line, log: parts.Log, metrics: m, traces: traces,
+	})
+	w.besides = append(w.besides, (&endpointWatch{parts.Deliveries, endpoints, m}).run, line.run)
 }
 
 func (c *Config) validate(parts Parts) error {
@@ -180,6 +190,13 @@ func (a *App) validate() error {
 		return fmt.Errorf("worker: app %s: BatchMax and MaxInFlight must be at least 1, and Tokens be set", a.AppID)
 	}
 	return nil
+}
+
+// Notify says that n results have come to Deliveries that wait for an endpoint. It may be called at any time.
+func (w *Worker) Notify(appID, endpoint string, n int) {
+	if w.outbox != nil {
+		w.outbox.notify(appID, endpoint, n)
+	}
 }
 
 // Ready is closed once Run takes tasks.

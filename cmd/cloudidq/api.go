@@ -83,7 +83,7 @@ func runAPI(ctx context.Context, svc *service, cfg *config.Config) error {
 		return err
 	}
 	server, err := httpapi.New(httpapi.Config{Listen: cfg.API.Listen, Keys: apiKeys(cfg)}, httpapi.Parts{
-		Producer: producer, Results: records, Deliveries: results.deliveries, Webhooks: newAPIWebhooks(rdb, results.deliveries, hooks),
+		Producer: producer, Results: worker.NewEraser(records, rdb), Deliveries: results.deliveries, Webhooks: newAPIWebhooks(rdb, results.deliveries, hooks),
 		Backfills: results.backfills, Load: newQueueLoad(rdb, cfg.API.MaxPending, log), Requests: store.NewRequests(rdb), Serves: cfg.Serves,
 		Webhook:   func(name string) bool { _, found := cfg.Webhook(name); return found },
 		Platforms: platforms, Log: log, Status: newStatus(cfg, rdb, results), Monitoring: pages,

@@ -8,16 +8,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"cloudidq/internal/pgtest"
 	"cloudidq/internal/wechat/wechattest"
 	"cloudidq/store"
 )
 
 // tripwire stands between a process and its Redis. The process dies, as by SIGKILL, in the moment in which it sends a
-// command that holds a mark, and the command does not arrive.
+// command that holds a mark, and the command does not arrive; or it does, and nobody hears the answer.
 type tripwire struct {
-	addr string
-	mark []byte
+	addr    string
+	mark    []byte
+	arrives bool
 
 	mu      sync.Mutex
 	kill    func() // guarded by mu
@@ -65,7 +68,7 @@ func (w *tripwire) pump(to, from net.Conn, mark []byte) {
 	for {
 		n, err := from.Read(buffer)
 		seen := append(tail, buffer[:n]...)
-		if len(mark) > 0 && bytes.Contains(seen, mark) && w.trip() {
+		if len(mark) > 0 && bytes.Contains(seen, mark) && w.trip() && !w.arrives {
 			return
 		}
 		tail = append([]byte(nil), seen[max(0, len(seen)-len(mark)):]...)
@@ -94,11 +97,33 @@ func (w *tripwire) arm(p *process) {
 	w.kill = p.kill
 }
 
+// appendedStep is where Redis has taken what PostgreSQL still has.
+const appendedStep = "InRedisAndStillInPostgres"
+
+// outboxes counts the ends that wait in PostgreSQL, and the lists of those that wait in Redis.
+func (s *site) outboxes(t *testing.T) (owed, lists int) {
+	t.Helper()
+	lists = len(s.redis.Client(t).Keys(t.Context(), "cloudidq:{*}:o:orders").Val())
+	if s.dsn == "" {
+		return 0, lists
+	}
+	conn, err := pgx.Connect(t.Context(), s.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM cloudidq_outbox").Scan(&owed); err != nil {
+		t.Fatal(err)
+	}
+	return owed, lists
+}
+
 // A worker that dies between any two steps from the save to the acknowledgement leaves one delivery, under one id.
 func TestWebhooks_CrashAtEachStep(t *testing.T) {
 	t.Parallel()
 	for step, mark := range map[string]string{
-		"InPostgresAndNotInRedis": "}:x:",
+		"InPostgresAndNotInRedis": "}:x\r",
+		appendedStep:              "-- Puts ends into the outbox", // the script's text, which a new Redis is sent once
 		"SavedAndNotCut":          ":o:orders",
 		"CutAndNotEnqueued":       "asynq:{webhooks}:t:msg_",
 		"EnqueuedAndNotSent":      "cloudidq:endpoint:orders\r\n",
@@ -109,10 +134,11 @@ func TestWebhooks_CrashAtEachStep(t *testing.T) {
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, wechattest.Config{Seed: 12})
-			if mark == "}:x:" {
+			if mark == "}:x\r" || step == appendedStep {
 				s.dsn = pgtest.Database(t)
 			}
 			wire := newTripwire(t, s.redis.Addr, mark)
+			wire.arrives = step == appendedStep
 			r := newReceiver(t, func(_ int, rw http.ResponseWriter) {
 				if mark == "" && wire.trip() {
 					rw.WriteHeader(http.StatusServiceUnavailable) // nobody hears it
@@ -130,10 +156,14 @@ func TestWebhooks_CrashAtEachStep(t *testing.T) {
 			case <-time.After(longs):
 				t.Fatalf("the worker has not come to the step; it said: %s", victim.err.String())
 			}
+			if wire.arrives {
+				waitFor(t, "Redis to have what PostgreSQL still has", func() bool { owed, lists := s.outboxes(t); return owed > 0 && lists > 0 })
+			}
 			s.redisAddr = ""
 			s.configure(t, r.settings(""))
 			s.worker(t)
 			waitFor(t, "all results to be delivered", func() bool { return r.arrived() == len(taps) })
+			waitFor(t, "both outboxes to be empty", func() bool { owed, lists := s.outboxes(t); return owed+lists == 0 })
 			waitFor(t, "the deliveries to be settled", func() bool { return s.unsettled(t) == 0 })
 			r.checkAgainst(twin, taps)
 		})

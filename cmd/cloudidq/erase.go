@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cloudidq/config"
+	"cloudidq/worker"
 )
 
 func newErase(s streams) *cobra.Command {
@@ -17,8 +18,8 @@ func newErase(s streams) *cobra.Command {
 		Use:   "erase --config FILE --appid APPID --openid OPENID",
 		Short: "Remove all that is stored of one person",
 		Long: "erase removes every record of one user of an app and prints how many there were. Their cloudIDs stay unknown until\n" +
-			"store.result_ttl is over, an answer that comes late does not bring them back, and what of this user is still in the\n" +
-			"queue is dropped. A cloudID that is accepted afterwards is resolved as ever.",
+			"store.result_ttl is over, an answer that comes late does not bring them back, and what of this user still waits in\n" +
+			"the queues is taken out of them. A cloudID that is accepted afterwards is resolved as ever.",
 		Example: "  cloudidq erase --config cloudidq.yaml --appid wx0000000000000001 --openid oUser",
 		Args:    takes(cobra.NoArgs),
 	}
@@ -33,8 +34,8 @@ func newErase(s streams) *cobra.Command {
 		if err := checkSubject(cfg, appID, openID); err != nil {
 			return err
 		}
-		return withResults(cmd.Context(), s, cfg, func(_ redis.UniversalClient, results results) error {
-			erased, err := results.Erase(cmd.Context(), appID, openID)
+		return withResults(cmd.Context(), s, cfg, func(rdb redis.UniversalClient, results results) error {
+			erased, err := worker.NewEraser(results.Results, rdb).Erase(cmd.Context(), appID, openID)
 			if err != nil {
 				return err
 			}

@@ -95,12 +95,18 @@ func failingTap(t *testing.T, twin *wechattest.Simulator) wechattest.Tap {
 }
 
 // dump is all of Redis but the tasks that wait and asynq's list of those in hand, whose payloads are the producers' own.
-func (s *site) dump(t *testing.T) string {
+func (s *site) dump(t *testing.T) string { return s.dumpOf(t, false) }
+
+// dumpOf is dump, or really all.
+func (s *site) dumpOf(t *testing.T, waiting bool) string {
 	t.Helper()
 	rdb := s.redis.Client(t)
+	if err := rdb.ConfigSet(t.Context(), "rdbcompression", "no").Err(); err != nil { // DUMP compresses as well
+		t.Fatal(err)
+	}
 	var keys []string
 	for it := rdb.Scan(t.Context(), 0, "*", 10_000).Iterator(); it.Next(t.Context()); {
-		if !strings.HasPrefix(it.Val(), "asynq:workers:") {
+		if waiting || !strings.HasPrefix(it.Val(), "asynq:workers:") {
 			keys = append(keys, it.Val())
 		}
 	}
@@ -119,7 +125,7 @@ func (s *site) dump(t *testing.T) string {
 	}
 	var all strings.Builder
 	for i, key := range keys {
-		if states[i] == nil || states[i].Val() == "archived" {
+		if waiting || states[i] == nil || states[i].Val() == "archived" {
 			all.WriteString(key + " " + values[i].Val() + "\n")
 		}
 	}
@@ -153,6 +159,82 @@ func dumpPostgres(t *testing.T, dsn string) string {
 		t.Fatal("PostgreSQL holds nothing: nothing is proved of it")
 	}
 	return all.String()
+}
+
+// One person has records, results that wait for delivery, and cloudIDs in the queues, when no worker is there. After his
+// erasure nothing of it is anywhere, and the others of the same tasks have all of theirs.
+func TestErase_NoWorker_NothingOfThePersonIsAnywhere(t *testing.T) {
+	t.Parallel()
+	t.Run("Redis", func(t *testing.T) { eraseWithoutAWorker(t, "") })
+	t.Run("Postgres", func(t *testing.T) { eraseWithoutAWorker(t, pgtest.Database(t)) })
+}
+
+func eraseWithoutAWorker(t *testing.T, dsn string) {
+	t.Parallel()
+	s := newSite(t, wechattest.Config{Seed: 15})
+	twin := s.twin(t)
+	s.appSettings, s.dsn = ", webhook: orders", dsn
+	s.configure(t, newReceiver(t, nil).settings("")) // it is away
+	var stored, mine, others []wechattest.Tap
+	for i := range 5 {
+		stored = append(stored, twin.CloudID(appA, 1, i, time.Now()))
+		mine = append(mine, twin.CloudID(appA, 1, 100+i, time.Now()))
+		others = append(others, twin.CloudID(appA, 2, i, time.Now()))
+	}
+	w := s.worker(t)
+	s.enqueue(t, stored)
+	waitFor(t, "the records", func() bool { _, ended := s.records(t, stored); return ended == len(stored) })
+	w.term(t)
+	s.enqueue(t, mine) // a task of his own
+	s.enqueueTogether(t, append(mine[:2:2], others...))
+	if dump := s.dumpOf(t, true); !strings.Contains(dump, mine[0].CloudID) || !strings.Contains(dump, mine[0].OpenID) {
+		t.Fatal("nothing of the person is there: nothing is proved")
+	}
+
+	p := s.start(t, "erase", "--config", s.config, "--appid", appA, "--openid", mine[0].OpenID)
+	if status := p.status(t); status != 0 || p.out.String() != "{\"erased\":5}\n" {
+		t.Fatalf("erase = %d %s%s, want 5 records erased", status, p.out.String(), p.err.String())
+	}
+	dump := s.dumpOf(t, true)
+	for _, tap := range append(stored, mine...) {
+		if strings.Contains(dump, tap.CloudID) || strings.Contains(dump, tap.OpenID) {
+			t.Fatal("something of the person is left")
+		}
+	}
+	for _, tap := range others {
+		if !strings.Contains(dump, tap.CloudID) {
+			t.Fatal("another person's cloudID has gone with his")
+		}
+	}
+	s.worker(t)
+	waitFor(t, "the others", func() bool { _, ended := s.records(t, others); return ended == len(others) })
+	s.enqueue(t, mine) // asked for again, they stay erased
+	waitFor(t, "the queue to be empty", func() bool {
+		info, err := asynq.NewInspectorFromRedisClient(s.redis.Client(t)).GetQueueInfo(tasks.QueueEvents)
+		return err == nil && info.Size == 0
+	})
+	if records, ended := s.records(t, append(stored, mine...)); ended != 0 {
+		t.Errorf("erased records came back: %v", records)
+	}
+	if got := s.stats(t); got.CloudIDs != int64(len(stored)+len(others)) {
+		t.Errorf("WeChat was asked for %d cloudIDs, want %d", got.CloudIDs, len(stored)+len(others))
+	}
+}
+
+// enqueueTogether makes one task of cloudIDs of several persons.
+func (s *site) enqueueTogether(t *testing.T, taps []wechattest.Tap) {
+	t.Helper()
+	p := tasks.ResolvePayload{AppID: appA, AcceptedAt: time.Now()}
+	for _, tap := range taps {
+		p.Items = append(p.Items, tasks.Item{CloudID: tap.CloudID, OpenID: tap.OpenID, ObtainedAt: tap.ObtainedAt})
+	}
+	task, err := tasks.NewResolveTask(p, tasks.QueueEvents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := asynq.NewClientFromRedisClient(s.redis.Client(t)).EnqueueContext(t.Context(), task); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // One person is erased while some of his cloudIDs are stored, some are being asked for and some are in the queue.

@@ -96,12 +96,21 @@ func (r results) Close() {
 	}
 }
 
-// sweep deletes what has expired, where the store does not do so by itself, until ctx ends.
-func (r results) sweep(ctx context.Context, log *slog.Logger) error {
+// run does what the store does not do by itself until ctx ends: it deletes what has expired, and hands over what is to be
+// delivered.
+func (r results) run(ctx context.Context, log *slog.Logger, handed store.Handed) error {
 	if r.postgres == nil {
 		return nil
 	}
-	return r.postgres.Run(ctx, log)
+	return r.postgres.Run(ctx, log, handed)
+}
+
+// handOver is nil where a save hands over by itself.
+func (r results) handOver() func(context.Context, store.Handed) error {
+	if r.postgres == nil {
+		return nil
+	}
+	return r.postgres.HandOver
 }
 
 // openRedis returns a client that has reached its Redis. The caller closes it.

@@ -72,6 +72,7 @@ func runWorker(ctx context.Context, svc *service, cfg *config.Config) error {
 		Queue:      queue,
 		Results:    store.Observed(records.Results, svc.store, svc.tel.Tracers),
 		Deliveries: store.ObserveDeliveries(records.deliveries, svc.store, svc.tel.Tracers),
+		HandOver:   records.handOver(),
 		Backfills:  records.backfills,
 		WeChat:     access.client,
 		Pauses:     store.NewPauses(rdb),
@@ -103,8 +104,13 @@ func runWorker(ctx context.Context, svc *service, cfg *config.Config) error {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return w.Run(ctx) })
-	group.Go(func() error { return records.sweep(ctx, log) })
+	tending, stopTending := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopTending()
+	group.Go(func() error {
+		defer stopTending() // behind the worker's last save
+		return w.Run(ctx)
+	})
+	group.Go(func() error { return records.run(tending, log, w.Notify) })
 	group.Go(func() error { return svc.follow(ctx, partWorker, w.Ready(), checks(rdb, records)...) })
 	return group.Wait()
 }

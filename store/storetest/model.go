@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"slices"
 	"time"
 
 	"cloudidq/store"
@@ -25,11 +26,14 @@ type entry struct {
 
 // model is the store's rules without time: a claim is held for ever or has lapsed at once.
 type model struct {
-	records map[string]*entry // by appid and cloudID
-	erased  map[string]bool   // persons, by appid and openid
+	records map[string]*entry         // by appid and cloudID
+	erased  map[string]bool           // persons, by appid and openid
+	outbox  map[string][]store.Record // ends that wait for delivery, by appid
 }
 
-func newModel() model { return model{records: map[string]*entry{}, erased: map[string]bool{}} }
+func newModel() model {
+	return model{records: map[string]*entry{}, erased: map[string]bool{}, outbox: map[string][]store.Record{}}
+}
 
 func personKey(appID, openID string) string { return appID + "\x00" + openID }
 
@@ -46,6 +50,7 @@ func (m model) erase(appID, openID string) (n int) {
 			n++
 		}
 	}
+	m.outbox[appID] = slices.DeleteFunc(m.outbox[appID], func(r store.Record) bool { return r.OpenID == openID })
 	return n
 }
 
@@ -73,13 +78,25 @@ func (m model) claim(task string, h hold, rec store.Record) store.ClaimResult {
 }
 
 func (m model) save(task string, rec store.Record) {
+	outlet := rec.Deliver
+	rec.Deliver = store.Outlet{} // it is not stored
+	deliver := func() {
+		if outlet.Endpoint != "" && rec.Status != store.Pending {
+			m.outbox[rec.AppID] = append(m.outbox[rec.AppID], rec)
+		}
+	}
 	e := m.records[modelKey(rec)]
 	switch {
 	case e == nil && m.forgotten(rec):
 	case e == nil:
 		m.records[modelKey(rec)] = &entry{rec: rec, owner: task}
+		deliver()
 	case e.gone, e.rec.Status == store.Resolved:
 	case rec.Status != store.Pending:
+		// Another end of a task that has ended it is a repetition, unless it is better.
+		if e.rec.Status == store.Pending || e.owner != task || e.hold != free || rec.Status == store.Resolved {
+			deliver()
+		}
 		*e = entry{rec: rec, owner: task}
 	case e.rec.Status == store.Pending:
 		e.rec = rec

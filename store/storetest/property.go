@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
@@ -13,15 +14,32 @@ import (
 	"cloudidq/store"
 )
 
-// anyCalls makes random calls of few tasks on few cloudIDs of two apps, and compares every answer with the model's.
-func anyCalls(t *testing.T, results store.Results) {
+// Take takes all results out of the outbox of an endpoint, in their order.
+type Take = func(ctx context.Context, appID, endpoint string) ([]json.RawMessage, error)
+
+// RunOutbox holds a store that delivers against the rules: what it puts into its outbox is every end that was written, once.
+func RunOutbox(t *testing.T, results store.Results, take Take) {
+	t.Helper()
+	anyCalls(t, results, take)
+}
+
+// anyCalls makes random calls of few tasks on few cloudIDs of two apps, and compares every answer with the model's. take is
+// nil for a store that delivers nothing.
+func anyCalls(t *testing.T, results store.Results, take Take) {
 	rapid.Check(t, func(rt *rapid.T) {
-		m := &machine{tb: t, results: results, model: newModel()}
+		m := &machine{tb: t, results: results, take: take, model: newModel()}
 		for i := range m.apps { // new ones each time: the store is the same
 			m.apps[i] = "wx" + rand.Text()
 		}
-		rt.Repeat(map[string]func(*rapid.T){"claim": m.claim, "save": m.save, "lookup": m.lookup, "erase": m.erase})
+		calls := map[string]func(*rapid.T){"claim": m.claim, "save": m.save, "lookup": m.lookup, "erase": m.erase}
+		if take != nil {
+			calls["take"] = m.takeAll
+		}
+		rt.Repeat(calls)
 		m.lookup(rt)
+		if take != nil {
+			m.takeAll(rt)
+		}
 	})
 }
 
@@ -29,6 +47,7 @@ func anyCalls(t *testing.T, results store.Results) {
 type machine struct {
 	tb      testing.TB
 	results store.Results
+	take    Take
 	model   model
 	apps    [2]string
 	calls   int // so that no two records are alike
@@ -66,11 +85,34 @@ func (m *machine) save(rt *rapid.T) {
 		}
 		for _, id := range anyIDs.Draw(rt, "ids") {
 			rec := m.record(rt, app, id, anyStatus.Draw(rt, "status"))
+			if m.take != nil && rapid.Bool().Draw(rt, "delivered") {
+				rec.Deliver = store.Outlet{Endpoint: outlet}
+			}
 			records = append(records, rec)
 			m.model.save(task, rec)
 		}
 	}
 	m.compare(rt, "Save", m.results.Save(m.tb.Context(), task, records), nil, nil)
+}
+
+// outlet is where ends go.
+const outlet = "orders"
+
+// takeAll compares all that waits for delivery.
+func (m *machine) takeAll(rt *rapid.T) {
+	for _, app := range m.apps {
+		items, err := m.take(m.tb.Context(), app, outlet)
+		got := []store.Record{}
+		for _, item := range items {
+			var rec store.Record
+			if err := json.Unmarshal(item, &rec); err != nil {
+				rt.Fatal(err)
+			}
+			got = append(got, rec)
+		}
+		m.compare(rt, "the outbox", err, append([]store.Record{}, m.model.outbox[app]...), got)
+		delete(m.model.outbox, app)
+	}
 }
 
 // lookup compares all that is stored.

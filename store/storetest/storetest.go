@@ -34,7 +34,7 @@ func Run(t *testing.T, open Open) {
 	}
 	t.Run("TTLAlwaysSet", func(t *testing.T) { ttlAlwaysSet(newSuite(t, open, time.Second)) })
 	t.Run("TTLOfFailed_NotRenewedByClaim", func(t *testing.T) { ttlNotRenewed(newSuite(t, open, 2*time.Second)) })
-	t.Run("AnyCalls_AsTheModel", func(t *testing.T) { anyCalls(t, open(t, time.Hour)) })
+	t.Run("AnyCalls_AsTheModel", func(t *testing.T) { anyCalls(t, open(t, time.Hour), nil) })
 }
 
 // suite is one subtest: a store, an app of its own, and calls that fail the test by themselves.

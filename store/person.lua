@@ -1,0 +1,25 @@
+-- What the scripts share that make something a person's; it is put before each of them. keys.go says what lies where.
+
+-- Makes a record or a delivery one of its person's, who is known for keep (ms) at least: something of him may keep him for
+-- longer.
+--
+-- Somebody who comes every day is known for ever, and what was his on former days has ended. So now and then some of his
+-- fields are looked at, and those without anything behind them go: of twice as many as have come since the last time, so
+-- that at the most about half of all fields are such.
+local function remember(person, field, keep)
+  local call = redis.call
+  if call('HSET', person, field, '1') == 1 then
+    local n = call('HLEN', person)
+    if n >= 64 and n % 32 == 0 then
+      local prefix = string.sub(person, 1, -25) -- what stands before "p:" and the hash
+      for _, one in ipairs(call('HRANDFIELD', person, 64)) do
+        if one ~= field and one ~= 'erased' and call('EXISTS', prefix .. one) == 0 then
+          call('HDEL', person, one)
+        end
+      end
+    end
+  end
+  if call('PTTL', person) < tonumber(keep) then
+    call('PEXPIRE', person, keep)
+  end
+end

@@ -1,0 +1,212 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+// Eraser is a store whose Erase reaches into the queues as well: there the cloudIDs of a person wait, unsealed, until a
+// worker comes for them.
+//
+// A task that is in a worker's hands is left to it: it finds the person erased, and takes his cloudIDs out if the task
+// comes back ([redactor]).
+type Eraser struct {
+	store.Results
+	rdb redis.UniversalClient
+}
+
+// NewEraser returns an eraser over a store and the Redis of the queues, both of which stay the caller's to close.
+func NewEraser(results store.Results, rdb redis.UniversalClient) *Eraser {
+	return &Eraser{results, rdb}
+}
+
+// Erase implements [store.Results]. The number is that of the records; what was still in a queue has none. It may be
+// repeated after an error.
+func (e *Eraser) Erase(ctx context.Context, appID, openID string) (int, error) {
+	one := subject{appID, openID, time.Now()}
+	n, err := e.Results.Erase(ctx, appID, openID)
+	if err != nil {
+		return 0, err
+	}
+	for _, queue := range resolveQueues {
+		if err := e.eraseQueue(ctx, queue, one); err != nil {
+			return n, fmt.Errorf("erasing a person from queue %s: %w", queue, err)
+		}
+	}
+	return n, nil
+}
+
+// subject is whom to erase: what was accepted of him by a moment.
+type subject struct {
+	appID, openID string
+	by            time.Time
+}
+
+// eraseQueue goes through the tasks that wait in a queue, in the order in which they move on there, so that none is
+// missed on its way. Neither does the order of reading miss one: a list is read from the end at which tasks come, and a
+// sorted set by its cursor.
+func (e *Eraser) eraseQueue(ctx context.Context, queue string, one subject) error {
+	prefix := "asynq:{" + queue + "}:"
+	for _, state := range []string{stateScheduled, stateRetry} {
+		if err := e.eraseSorted(ctx, queue, prefix+state, one); err != nil {
+			return err
+		}
+	}
+	for at := int64(0); ; at += queuedPage {
+		ids, err := e.rdb.LRange(ctx, prefix+statePending, at, at+queuedPage-1).Result()
+		if err != nil {
+			return fmt.Errorf("listing tasks: %w", err)
+		}
+		if err := e.eraseTasks(ctx, queue, ids, one); err != nil {
+			return err
+		}
+		if len(ids) < queuedPage {
+			break
+		}
+	}
+	for _, state := range []string{stateArchived, stateCompleted} {
+		if err := e.eraseSorted(ctx, queue, prefix+state, one); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *Eraser) eraseSorted(ctx context.Context, queue, key string, one subject) error {
+	for cursor := uint64(0); ; {
+		pairs, next, err := e.rdb.ZScan(ctx, key, cursor, "", queuedPage).Result()
+		if err != nil {
+			return fmt.Errorf("listing tasks: %w", err)
+		}
+		ids := make([]string, 0, len(pairs)/2)
+		for i := 0; i < len(pairs); i += 2 { // behind each stands its score
+			ids = append(ids, pairs[i])
+		}
+		if err := e.eraseTasks(ctx, queue, ids, one); err != nil {
+			return err
+		}
+		if cursor = next; cursor == 0 {
+			return nil
+		}
+	}
+}
+
+// eraseTries is how often a task is read again that changes meanwhile, as one does that comes back from a worker.
+const eraseTries = 5
+
+var errRestless = errors.New("a task changes faster than it can be written")
+
+func (e *Eraser) eraseTasks(ctx context.Context, queue string, ids []string, one subject) error {
+	for range eraseTries {
+		found, err := readTasks(ctx, e.rdb, queue, ids)
+		if err != nil {
+			return err
+		}
+		ids = ids[:0:0]
+		for i := range found {
+			switch done, err := e.eraseTask(ctx, &found[i], one); {
+			case err != nil:
+				return err
+			case !done:
+				ids = append(ids, found[i].id)
+			}
+		}
+		if len(ids) == 0 {
+			return nil
+		}
+	}
+	return errRestless
+}
+
+// eraseTask takes the person out of one task, and reports false if it is to be read again.
+func (e *Eraser) eraseTask(ctx context.Context, task *queuedTask, one subject) (bool, error) {
+	if task.state == stateActive || !one.mayBeIn(task.message) {
+		return true, nil
+	}
+	var gone []store.Record
+	message, ok := withPayload([]byte(task.message), func(payload []byte) (changed []byte, ok bool) {
+		changed, gone, ok = one.takeOut(payload, task.state)
+		return changed, ok
+	})
+	if !ok {
+		return true, nil
+	}
+	// First the tombstones, then the task: what is in neither would come as a new one if it were asked for again.
+	if err := e.bury(ctx, task.id, one.appID, gone); err != nil {
+		return false, err
+	}
+	return task.rewrite(ctx, e.rdb, message)
+}
+
+// mayBeIn is quick: most tasks of a queue are others'. What is escaped has to be looked at.
+func (s *subject) mayBeIn(message string) bool {
+	return strings.Contains(message, s.openID) || strings.Contains(message, `\`)
+}
+
+// takeOut returns a payload without the person, and what was in it of him. A payload that is there for its error only, or
+// that no worker can read, loses all that it holds. It reports false if the person is not in it, or if a newer worker is
+// to read it.
+func (s *subject) takeOut(payload []byte, state string) (changed []byte, gone []store.Record, ok bool) {
+	p, err := tasks.ParseResolve(payload)
+	switch {
+	case errors.Is(err, tasks.ErrNewer):
+		return nil, nil, false
+	case err != nil:
+		changed, ok = redactPayload(payload)
+		return changed, nil, ok && strings.Contains(string(payload), s.openID)
+	case p.AppID != s.appID || p.AcceptedAt.After(s.by):
+		return nil, nil, false
+	}
+	accepted := p.AcceptedAt
+	if accepted.IsZero() {
+		accepted = s.by
+	}
+	for _, it := range p.TakeOut(func(it tasks.Item) bool { return it.OpenID == s.openID }) {
+		gone = append(gone, store.Record{
+			AppID: s.appID, OpenID: s.openID, CloudID: it.CloudID, Status: store.Pending, AcceptedAt: store.At(accepted),
+		})
+	}
+	if len(gone) == 0 {
+		return nil, nil, false
+	}
+	if state == stateArchived || state == stateCompleted {
+		changed, ok = redactPayload(payload)
+		return changed, gone, ok
+	}
+	changed, err = json.Marshal(p)
+	return changed, gone, err == nil
+}
+
+// bury has the store refuse cloudIDs that it does not know yet of an erased person. A claim does that: what was accepted
+// before the erasure becomes a tombstone.
+func (e *Eraser) bury(ctx context.Context, taskID, appID string, gone []store.Record) error {
+	ids, seen := make([]string, 0, len(gone)), make(map[string]bool, len(gone))
+	unique := gone[:0:0]
+	for i := range gone {
+		if id := gone[i].CloudID; !seen[id] {
+			seen[id] = true
+			ids, unique = append(ids, id), append(unique, gone[i])
+		}
+	}
+	known, err := e.Lookup(ctx, appID, ids)
+	if err != nil && !errors.Is(err, store.ErrUnreadable) {
+		return err
+	}
+	claim := store.Claim{AppID: appID, TaskID: taskID, Until: time.Now()}
+	for i := range unique {
+		if known[i].Status == "" { // one that has a record under nobody's name, or another's, is not his to bury
+			claim.Records = append(claim.Records, unique[i])
+		}
+	}
+	_, err = e.Claim(ctx, claim)
+	return err
+}

@@ -1,0 +1,295 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"cloudidq/internal/redistest"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+// planted is the person who is erased.
+const planted = "oPLANTED"
+
+// mixed is a payload of n cloudIDs, every other of them the planted person's.
+func mixed(name string, n int, accepted time.Time) tasks.ResolvePayload {
+	p := tasks.ResolvePayload{AppID: testApp, AcceptedAt: accepted}
+	for i := range n {
+		it := tasks.Item{CloudID: fmt.Sprintf("73_%s_%d", name, i), OpenID: "oOther", Reference: "other"}
+		if i%2 == 0 {
+			it = tasks.Item{CloudID: fmt.Sprintf("73_PLANTED_%s_%d", name, i), OpenID: planted, Reference: "PLANTED"}
+		}
+		p.Items = append(p.Items, it)
+	}
+	return p
+}
+
+// eraserBed is the queues, with a server of asynq's own that brings tasks into every state.
+type eraserBed struct {
+	*testing.T
+	rdb       *redis.Client
+	client    *asynq.Client
+	inspector *asynq.Inspector
+	results   *store.Redis
+}
+
+func newEraserBed(t *testing.T) *eraserBed {
+	t.Helper()
+	rdb := redistest.Start(t).Client(t)
+	return &eraserBed{
+		t, rdb, asynq.NewClientFromRedisClient(rdb), asynq.NewInspectorFromRedisClient(rdb), store.NewRedis(rdb, time.Hour),
+	}
+}
+
+func (b *eraserBed) enqueue(id string, p tasks.ResolvePayload, options ...asynq.Option) {
+	b.Helper()
+	task, err := tasks.NewResolveTask(p, tasks.QueueEvents)
+	if err == nil {
+		_, err = b.client.Enqueue(task, append(options, asynq.TaskID(id), asynq.Queue(tasks.QueueEvents))...)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+// serve has a server of asynq's handle what is pending, and waits until n tasks have come back from it.
+func (b *eraserBed) serve(n int, handler asynq.HandlerFunc) {
+	b.Helper()
+	handled := make(chan struct{}, n)
+	srv := asynq.NewServerFromRedisClient(b.rdb, asynq.Config{
+		Concurrency: 1, Queues: map[string]int{tasks.QueueEvents: 1}, TaskCheckInterval: 10 * time.Millisecond,
+		LogLevel: asynq.FatalLevel, RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return time.Hour },
+	})
+	err := srv.Start(asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
+		defer func() { handled <- struct{}{} }()
+		return handler(ctx, task)
+	}))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for range n {
+		<-handled
+	}
+	srv.Shutdown()
+}
+
+// everything is all that Redis holds.
+func (b *eraserBed) everything() string {
+	b.Helper()
+	if err := b.rdb.ConfigSet(b.Context(), "rdbcompression", "no").Err(); err != nil { // DUMP compresses as well
+		b.Fatal(err)
+	}
+	var all strings.Builder
+	for it := b.rdb.Scan(b.Context(), 0, "*", 1000).Iterator(); it.Next(b.Context()); {
+		all.WriteString(it.Val() + " " + b.rdb.Dump(b.Context(), it.Val()).Val() + "\n")
+	}
+	return all.String()
+}
+
+// The eraser reaches into asynq's keys: the asynq of go.mod brings tasks into every state here, and its Inspector reads what
+// has become of them.
+func TestEraser_EveryState_FitsTheLayoutOfAsynq(t *testing.T) {
+	b := newEraserBed(t)
+	const n = 5 // three of them the planted person's
+	now := time.Now()
+	b.enqueue("retry", mixed("retry", n, now))
+	b.enqueue("archived", mixed("archived", n, now))
+	b.enqueue("completed", mixed("completed", n, now), asynq.Retention(time.Hour))
+	b.serve(3, func(ctx context.Context, _ *asynq.Task) error {
+		switch id, _ := asynq.GetTaskID(ctx); id {
+		case "retry":
+			return errors.New("again")
+		case "archived":
+			return archived("no data")
+		}
+		return nil
+	})
+	for i := range 2*queuedPage + 3 {
+		b.enqueue(fmt.Sprint("pending-", i), mixed(fmt.Sprint(i), n, now))
+	}
+	b.enqueue("scheduled", mixed("scheduled", n, now), asynq.ProcessIn(time.Hour))
+	b.enqueue("alone", mixed("alone", 1, now))
+	noTime := mixed("notime", n, time.Time{})
+	b.enqueue("no-time", noTime)
+	if !strings.Contains(b.everything(), "PLANTED") {
+		t.Fatal("nothing is planted")
+	}
+	before := b.tasks()
+
+	erased, err := NewEraser(b.results, b.rdb).Erase(t.Context(), testApp, planted)
+	if erased != 0 || err != nil {
+		t.Errorf("Erase = %d, %v, want no record, and no error", erased, err)
+	}
+	if all := b.everything(); strings.Contains(all, "PLANTED") {
+		t.Errorf("Redis still holds the person: %.300q", all[strings.Index(all, "PLANTED")-200:])
+	}
+	after := b.tasks()
+	if len(after) != len(before) {
+		t.Errorf("%d tasks, want the %d that there were", len(after), len(before))
+	}
+	for id, was := range before {
+		is := after[id]
+		if is == nil || is.State != was.State || is.Retried != was.Retried || is.MaxRetry != was.MaxRetry || is.LastErr != was.LastErr ||
+			!is.NextProcessAt.Equal(was.NextProcessAt) && was.State != asynq.TaskStatePending || is.Timeout != was.Timeout {
+			t.Fatalf("task %s is %+v, want all but the payload of %+v", id, is, was)
+		}
+		if was.State == asynq.TaskStateArchived || was.State == asynq.TaskStateCompleted {
+			if !strings.HasPrefix(string(is.Payload), redactedMark) {
+				t.Errorf("the %s task holds %s, want it redacted", is.State, is.Payload)
+			}
+			continue
+		}
+		checkOthers(t, id, was.Payload, is.Payload)
+	}
+}
+
+// checkOthers holds a payload against what it was before the erasure.
+func checkOthers(t *testing.T, id string, was, is []byte) {
+	t.Helper()
+	before, err := tasks.ParseResolve(was)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := tasks.ParseResolve(is)
+	if err != nil {
+		t.Fatalf("task %s: %v", id, err)
+	}
+	gone := before.TakeOut(func(it tasks.Item) bool { return it.OpenID == planted })
+	if len(gone) == 0 || after.Erased != len(gone) || fmt.Sprint(after.Items) != fmt.Sprint(before.Items) ||
+		!after.AcceptedAt.Equal(before.AcceptedAt) {
+		t.Errorf("task %s holds %s, want the others of %s", id, is, was)
+	}
+}
+
+// tasks are all that the queue holds, as asynq reads them.
+func (b *eraserBed) tasks() map[string]*asynq.TaskInfo {
+	b.Helper()
+	found := make(map[string]*asynq.TaskInfo)
+	for _, list := range []func(string, ...asynq.ListOption) ([]*asynq.TaskInfo, error){
+		b.inspector.ListPendingTasks, b.inspector.ListScheduledTasks, b.inspector.ListRetryTasks,
+		b.inspector.ListArchivedTasks, b.inspector.ListCompletedTasks,
+	} {
+		infos, err := list(tasks.QueueEvents, asynq.PageSize(10_000))
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, info := range infos {
+			found[info.ID] = info
+		}
+	}
+	return found
+}
+
+// A cloudID that was erased while it waited stays unknown when it is asked for again; one of the person that is accepted
+// later is as any other, and so are those of another app.
+func TestEraser_WhatWaited_StaysErased(t *testing.T) {
+	b := newEraserBed(t)
+	b.enqueue("before", mixed("before", 2, time.Now()))
+	later := mixed("later", 2, time.Now().Add(time.Hour))
+	b.enqueue("later", later)
+	foreign := mixed("foreign", 2, time.Now())
+	foreign.AppID = "wxother"
+	b.enqueue("foreign", foreign)
+	if _, err := NewEraser(b.results, b.rdb).Erase(t.Context(), testApp, planted); err != nil {
+		t.Fatal(err)
+	}
+	after := b.tasks()
+	for id, want := range map[string]int{"before": 1, "later": 2, "foreign": 2} {
+		if p, err := tasks.ParseResolve(after[id].Payload); err != nil || len(p.Items) != want {
+			t.Errorf("task %s holds %d items, %v, want %d", id, len(p.Items), err, want)
+		}
+	}
+	for id, want := range map[string]store.ClaimState{
+		"73_PLANTED_before_0": store.Erased, "73_PLANTED_later_0": store.Claimed,
+	} {
+		got, err := b.results.Claim(t.Context(), store.Claim{
+			AppID: testApp, TaskID: "another", Until: time.Now().Add(time.Hour), Records: []store.Record{{
+				AppID: testApp, OpenID: planted, CloudID: id, Status: store.Pending, AcceptedAt: store.At(time.Now().Add(time.Hour)),
+			}},
+		})
+		if err != nil || got[0].State != want {
+			t.Errorf("%s asked for again: %v, %v, want %v", id, got, err, want)
+		}
+	}
+}
+
+// A task in a worker's hands is left alone, and loses the person when it comes back, by the word of the handler that found
+// him erased.
+func TestEraser_TaskInHand_LosesThePersonWhenItComesBack(t *testing.T) {
+	b := newEraserBed(t)
+	now := time.Now()
+	b.enqueue("in-hand", mixed("hand", 5, now))
+	eraser := NewEraser(b.results, b.rdb)
+	redact := &redactor{rdb: b.rdb, queues: []string{tasks.QueueEvents}, log: slog.New(slog.DiscardHandler), seen: map[string]int64{}}
+	f := &fakeWeChat{}
+	batches := newBatcher(f, []App{app(nil)})
+	defer batches.close()
+	h := &resolver{
+		apps: &directory{batcher: batches}, lifetime: 5 * time.Minute, results: b.results, batcher: batches, shares: &shares{},
+		activity: untold{}, log: slog.New(slog.DiscardHandler), redact: redact,
+	}
+	b.serve(1, func(ctx context.Context, task *asynq.Task) error {
+		if _, err := eraser.Erase(ctx, testApp, planted); err != nil {
+			t.Error(err)
+		}
+		if !strings.Contains(string(b.message("in-hand")), "PLANTED") {
+			t.Error("the task was rewritten while a worker had it")
+		}
+		// Another task holds one of the others' cloudIDs, so that this one comes back.
+		busy := store.Claim{AppID: testApp, TaskID: "another", Until: time.Now().Add(time.Hour), Records: []store.Record{{
+			AppID: testApp, OpenID: "oOther", CloudID: "73_hand_1", Status: store.Pending, AcceptedAt: store.At(now),
+		}}}
+		if _, err := b.results.Claim(ctx, busy); err != nil {
+			t.Error(err)
+		}
+		err := h.ProcessTask(ctx, task)
+		if err := redact.takeOutAll(ctx); err != nil { // in vain, and not for good
+			t.Error(err)
+		}
+		return err
+	})
+	before := b.tasks()["in-hand"]
+	if before == nil || before.State != asynq.TaskStateRetry || !strings.Contains(string(before.Payload), "PLANTED") {
+		t.Fatalf("task = %+v, want it back with all that it had: nothing is proved", before)
+	}
+	if err := redact.takeOutAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	checkOthers(t, "in-hand", before.Payload, b.tasks()["in-hand"].Payload)
+	if len(redact.left) != 0 {
+		t.Errorf("%d tasks are still to lose somebody", len(redact.left))
+	}
+}
+
+func (b *eraserBed) message(id string) []byte {
+	b.Helper()
+	message, err := b.rdb.HGet(b.Context(), "asynq:{"+tasks.QueueEvents+"}:t:"+id, "msg").Bytes()
+	if err != nil {
+		b.Fatal(err)
+	}
+	return message
+}
+
+// A task that has lost its cloudIDs is done, and those of a backfill count as failed.
+func TestTry_ErasedFromThePayload_CountsAsFailed(t *testing.T) {
+	b := newBackfillBed(t, &fakeWeChat{}, 3)
+	first := b.p.Items[0].OpenID
+	b.p.TakeOut(func(it tasks.Item) bool { return it.OpenID == first })
+	if err := b.run(t); err != nil {
+		t.Fatal(err)
+	}
+	b.want(t, 0, 2, 2, 0)
+	b.p.TakeOut(func(tasks.Item) bool { return true })
+	if err := b.run(t); err != nil {
+		t.Errorf("a try of nothing = %v, want done", err)
+	}
+}

@@ -1,0 +1,120 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"cloudidq/tasks"
+)
+
+// This file reads and writes the payloads of tasks in asynq's own keys, which asynq offers no other way for: task key and
+// message are those of v0.26.0 (internal/base/base.go:106-232, internal/proto/asynq.proto), and tests hold it against the
+// version in go.mod.
+
+const queuedPage = 200
+
+// The states in which a task is in nobody's hands, as asynq calls them and the keys that list them.
+const (
+	statePending   = "pending"
+	stateActive    = "active"
+	stateScheduled = "scheduled"
+	stateRetry     = "retry"
+	stateArchived  = "archived"
+	stateCompleted = "completed"
+)
+
+// rewriteScript writes the message of a task if both are as they have been read and no worker has it in hand: one that has would
+// go on with what it was given, and write that back. Fetching a task is a script as well, so that a worker gets the one
+// message or the other.
+var rewriteScript = redis.NewScript(`
+local is = redis.call("HMGET", KEYS[1], "state", "msg")
+if is[1] ~= ARGV[3] or is[1] == "active" or is[2] ~= ARGV[1] then
+	return 0
+end
+redis.call("HSET", KEYS[1], "msg", ARGV[2])
+return 1`)
+
+// queuedTask is a task as asynq stores it; without a message it is gone.
+type queuedTask struct {
+	queue, id, state string
+	message          string
+}
+
+func (q *queuedTask) key() string { return "asynq:{" + q.queue + "}:t:" + q.id }
+
+// readTasks reads tasks of one queue in one round trip.
+func readTasks(ctx context.Context, rdb redis.UniversalClient, queue string, ids []string) ([]queuedTask, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	found, answers := make([]queuedTask, len(ids)), make([]*redis.SliceCmd, len(ids))
+	_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, id := range ids {
+			found[i] = queuedTask{queue: queue, id: id}
+			answers[i] = p.HMGet(ctx, found[i].key(), "state", "msg")
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("reading tasks: %w", err)
+	}
+	for i, answer := range answers {
+		if values := answer.Val(); len(values) == 2 {
+			found[i].state, _ = values[0].(string)
+			found[i].message, _ = values[1].(string)
+		}
+	}
+	return found, nil
+}
+
+// rewrite writes another message of a task, and reports false if it is not as it was read any more, or in hand.
+func (q *queuedTask) rewrite(ctx context.Context, rdb redis.UniversalClient, message []byte) (bool, error) {
+	n, err := rewriteScript.Run(ctx, rdb, []string{q.key()}, q.message, message, q.state).Int()
+	if err != nil {
+		return false, fmt.Errorf("rewriting a task: %w", err)
+	}
+	return n == 1, nil
+}
+
+// Fields of asynq's TaskMessage.
+const (
+	fieldType    protowire.Number = 1
+	fieldPayload protowire.Number = 2
+)
+
+// withPayload returns the message of a cloudid:resolve task with another payload. It reports false for any other message,
+// and where change does.
+func withPayload(message []byte, change func(payload []byte) ([]byte, bool)) ([]byte, bool) {
+	out := make([]byte, 0, len(message))
+	kind, done := "", false
+	for rest := message; len(rest) > 0; {
+		number, wire, n := protowire.ConsumeTag(rest)
+		if n < 0 {
+			return nil, false
+		}
+		size := protowire.ConsumeFieldValue(number, wire, rest[n:])
+		if size < 0 {
+			return nil, false
+		}
+		field, value := rest[:n+size], rest[n:n+size]
+		rest = rest[n+size:]
+		switch number {
+		case fieldType:
+			text, _ := protowire.ConsumeBytes(value)
+			kind = string(text)
+		case fieldPayload:
+			payload, _ := protowire.ConsumeBytes(value)
+			changed, ok := change(payload)
+			if !ok {
+				return nil, false
+			}
+			field, done = protowire.AppendBytes(protowire.AppendTag(nil, fieldPayload, protowire.BytesType), changed), true
+		}
+		out = append(out, field...)
+	}
+	return out, done && kind == tasks.TypeResolve
+}
