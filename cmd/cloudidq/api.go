@@ -25,7 +25,7 @@ func newAPI(s streams) *cobra.Command {
 		Short: "Serve the HTTP API, until SIGTERM",
 		Long: "api takes cloudIDs, shows records and deliveries, erases, and takes what WeChat pushes to third-party platforms;\n" +
 			"/openapi.yaml describes it. At / it shows how everything does, at /monitoring/ the queues. It listens on api.listen,\n" +
-			"without api.keys on a loopback address only: TLS is a proxy's. Run as many as you like.",
+			"without api.keys on a loopback address only, with TLS if api.tls has a certificate. Run as many as you like.",
 		Example: "  cloudidq api --config cloudidq.yaml",
 		Args:    takes(cobra.NoArgs),
 	}
@@ -82,7 +82,7 @@ func runAPI(ctx context.Context, svc *service, cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	server, err := httpapi.New(httpapi.Config{Listen: cfg.API.Listen, Keys: apiKeys(cfg)}, httpapi.Parts{
+	server, err := httpapi.New(httpapi.Config{Listen: cfg.API.Listen, Keys: apiKeys(cfg), TLS: apiTLS(cfg)}, httpapi.Parts{
 		Producer: producer, Results: records, Deliveries: results.deliveries, Webhooks: newAPIWebhooks(rdb, results.deliveries, hooks),
 		Backfills: results.backfills, Load: newQueueLoad(rdb, cfg.API.MaxPending, log), Requests: store.NewRequests(rdb), Serves: cfg.Serves,
 		Webhook:   func(name string) bool { _, found := cfg.Webhook(name); return found },

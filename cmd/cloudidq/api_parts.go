@@ -31,6 +31,17 @@ func apiKeys(cfg *config.Config) []httpapi.Key {
 	return keys
 }
 
+// apiTLS reads the certificate of the configuration; nil without one.
+func apiTLS(cfg *config.Config) func() (httpapi.TLS, error) {
+	if cfg.API.TLS.Cert.IsZero() {
+		return nil
+	}
+	return func() (httpapi.TLS, error) {
+		t, err := cfg.ReadAPITLS()
+		return httpapi.TLS{Cert: t.Cert.Text(), Key: t.Key.Text(), ClientCA: t.ClientCA.Text()}, err
+	}
+}
+
 // queueLoad measures the queues, each at most once a second.
 type queueLoad struct {
 	rdb  redis.UniversalClient

@@ -6,3 +6,6 @@ import "time"
 func (s *Server) Hurry(read, room, look, beat time.Duration) {
 	s.pace.read, s.pace.room, s.pace.look, s.pace.beat = read, room, look, beat
 }
+
+// RereadEvery lets a server look for a new certificate that often.
+func (s *Server) RereadEvery(d time.Duration) { s.certs.every = d }
