@@ -46,6 +46,25 @@ type APIKey struct {
 	Scopes []string `yaml:"scopes" jsonschema:"required,minItems=1,enum=resolve,enum=read,enum=erase,enum=admin"`
 	// AppIDs are the only apps that the key reaches; without any, all.
 	AppIDs []string `yaml:"appids,omitempty"`
+	// NotAfter is when the key ends: a time as RFC 3339 has it, or a date, whose day in UTC is the last one. A key that has
+	// ended is refused like one that nobody knows; here it may stay, and doctor warns of it. Without it a key has no end.
+	NotAfter string `yaml:"not_after,omitempty"`
+}
+
+// End is the last moment of the key; zero for one without an end.
+func (k APIKey) End() time.Time {
+	end, _ := endOf(k.NotAfter) // which Load has checked
+	return end
+}
+
+func endOf(text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if day, err := time.Parse(time.DateOnly, text); err == nil {
+		return day.AddDate(0, 0, 1).Add(-time.Nanosecond), nil
+	}
+	return time.Parse(time.RFC3339, text)
 }
 
 // scopes are what [APIKey.Scopes] may hold.
@@ -82,6 +101,9 @@ func checkAPIKey(r *report, at string, key APIKey) {
 		if !slices.Contains(scopes, scope) {
 			r.refuse(fmt.Sprintf("%s.scopes[%d]", at, i), "must be %s, is %s", alternatives(scopes), show(scope))
 		}
+	}
+	if end, err := endOf(key.NotAfter); err != nil || end.IsZero() && key.NotAfter != "" {
+		r.refuse(join(at, "not_after"), "must be a date or a time such as 2027-01-31 or 2027-01-31T18:00:00+08:00, is %s", show(key.NotAfter))
 	}
 	for i, id := range key.AppIDs {
 		checkAppID(r, fmt.Sprintf("%s.appids[%d]", at, i), id)

@@ -26,7 +26,9 @@ func apiKeys(cfg *config.Config) []httpapi.Key {
 		for _, scope := range key.Scopes {
 			scopes = append(scopes, httpapi.Scope(scope))
 		}
-		keys = append(keys, httpapi.NewKey(key.Name, key.Secret.Text(), scopes, key.AppIDs))
+		made := httpapi.NewKey(key.Name, key.Secret.Text(), scopes, key.AppIDs)
+		made.NotAfter = key.End()
+		keys = append(keys, made)
 	}
 	return keys
 }

@@ -112,7 +112,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	if parts.Monitoring != nil {
 		mux.Handle("/monitoring/", s.serveMonitoring(parts.Monitoring))
 	}
-	auth := &authenticator{keys: cfg.Keys, failed: newLimiter()}
+	auth := &authenticator{keys: cfg.Keys, failed: newLimiter(), log: parts.Log}
 	observe := &observer{mux: mux, metrics: parts.Metrics, log: parts.Log}
 	if parts.Tracers != nil {
 		observe.tracer = parts.Tracers.Tracer("cloudidq/internal/httpapi")
