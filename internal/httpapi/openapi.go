@@ -88,9 +88,8 @@ func newHuma(mux *http.ServeMux) huma.API {
 func operation(id, method, path, summary string, scope Scope, status int, errors ...int) huma.Operation {
 	return huma.Operation{
 		OperationID: id, Method: method, Path: path, Summary: summary, DefaultStatus: status, MaxBodyBytes: bodyMax,
-		Description:     "Needs scope " + string(scope) + ".",
-		Errors:          append([]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests}, errors...),
-		BodyReadTimeout: readTimeout,
+		Description: "Needs scope " + string(scope) + ".",
+		Errors:      append([]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests}, errors...),
 	}
 }
 
@@ -110,6 +109,7 @@ func describe(mux *http.ServeMux, api huma.API) {
 	describeBackfills(api)
 	for _, path := range api.OpenAPI().Paths {
 		if path.Post != nil && path.Post.RequestBody != nil {
+			path.Post.BodyReadTimeout = 0                                     // the server's own time-out holds; huma has set one in its place
 			delete(path.Post.RequestBody.Content, "application/octet-stream") // huma's word for RawBody
 		}
 	}

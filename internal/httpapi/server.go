@@ -61,7 +61,7 @@ type Server struct {
 	ready chan struct{}
 
 	stop context.CancelFunc // ends the requests that would go on for long
-	pace *pace              // of those
+	pace *pace
 }
 
 const (
@@ -146,9 +146,10 @@ func (s *Server) Run(ctx context.Context) error {
 	s.addr.Store(&addr)
 	server := &http.Server{
 		Handler:           s,
-		ReadHeaderTimeout: headerTimeout,
+		ReadHeaderTimeout: s.pace.header,
 		ReadTimeout:       s.pace.read,
-		IdleTimeout:       idleTimeout,
+		WriteTimeout:      s.pace.answer,
+		IdleTimeout:       s.pace.idle,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // of connections: scanners, broken clients
 	}
