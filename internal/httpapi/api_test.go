@@ -23,6 +23,7 @@ import (
 	"cloudidq/internal/redistest"
 	"cloudidq/internal/secret"
 	"cloudidq/internal/status"
+	"cloudidq/internal/wechat/push"
 	"cloudidq/store"
 	"cloudidq/tasks"
 )
@@ -142,8 +143,9 @@ func startBed(t *testing.T, apps []string, cfg httpapi.Config, change func(*http
 		Producer: b, Results: b, Backfills: b.backfills, Deliveries: b.deliveries, Webhooks: b.webhooks, Load: b,
 		Requests: store.NewRequests(b.rdb), Log: slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Status: b.status(apps), Monitoring: pages,
-		Serves:  func(appID string) bool { return appID == "wxA" || appID == "wxB" },
-		Webhook: func(name string) bool { return name == "orders" },
+		Platforms: map[string]httpapi.Platform{"wxc": &platform{event: push.Event{Type: push.Ticket, CreatedAt: time.Unix(1, 0)}}},
+		Serves:    func(appID string) bool { return appID == "wxA" || appID == "wxB" },
+		Webhook:   func(name string) bool { return name == "orders" },
 	})
 	if err != nil {
 		t.Fatal(err)

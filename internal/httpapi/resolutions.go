@@ -94,11 +94,11 @@ type resolveOutput struct {
 
 func (h *resolutions) register(api huma.API) {
 	huma.Register(api, operation("resolve", http.MethodPost, "/v1/resolutions",
-		"Hand in cloudIDs of one user", ScopeResolve, http.StatusAccepted, 400, 409, 413, 422, 503), h.resolve)
+		"Hand in cloudIDs of one user", ScopeResolve, http.StatusAccepted, 400, 408, 409, 413, 422, 503), h.resolve)
 	huma.Register(api, operation("get", http.MethodGet, "/v1/resolutions/{appid}/{cloud_id}",
 		"The record of a cloudID", ScopeRead, http.StatusOK, 404, 503), h.get)
 	huma.Register(api, operation("lookup", http.MethodPost, "/v1/resolutions/lookup",
-		"The records of cloudIDs", ScopeRead, http.StatusOK, 400, 413, 422, 503), h.lookup)
+		"The records of cloudIDs", ScopeRead, http.StatusOK, 400, 408, 413, 422, 503), h.lookup)
 }
 
 // resolve answers after Redis has the task.
