@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"slices"
@@ -91,7 +90,7 @@ func serveAPI(b *testing.B, rdb *redis.Client, producer interface {
 	}, httpapi.Parts{
 		Producer: producer, Results: store.NewRedis(rdb, time.Hour), Backfills: store.NewBackfills(rdb, time.Hour),
 		Load: yes{}, Requests: store.NewRequests(rdb), Serves: func(id string) bool { return id == appID },
-		Log: slog.New(slog.NewJSONHandler(io.Discard, nil)), Metrics: httpapi.NewMetrics(prometheus.NewRegistry()),
+		Log: slog.New(slog.DiscardHandler), Metrics: httpapi.NewMetrics(prometheus.NewRegistry()),
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -99,7 +98,12 @@ func serveAPI(b *testing.B, rdb *redis.Client, producer interface {
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- server.Run(ctx) }()
-	b.Cleanup(func() { stop(); <-ended })
+	b.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			b.Error(err)
+		}
+	})
 	select {
 	case <-server.Ready():
 	case err := <-ended:
