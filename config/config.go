@@ -115,32 +115,6 @@ type Worker struct {
 	ShutdownTimeout time.Duration `yaml:"shutdown_timeout" env:"SHUTDOWN_TIMEOUT" default:"20s" min:"1s" max:"10m"`
 }
 
-// API is the HTTP server.
-type API struct {
-	// Listen is host:port. Without keys it must be a loopback address. TLS is a proxy's.
-	Listen string `yaml:"listen" env:"LISTEN" default:"127.0.0.1:8080"`
-	// Keys are those who may come in; without any, everybody who reaches the address.
-	Keys []APIKey `yaml:"keys,omitempty"`
-	// CommitLinger is how long a request waits for others to share its task. 0s to 1s.
-	CommitLinger time.Duration `yaml:"commit_linger" env:"COMMIT_LINGER" default:"2ms" min:"0s" max:"1s"`
-	// MaxPending is how many tasks may wait in a queue before requests are refused with 503 and backfills wait for room.
-	// 1 to 10000000.
-	MaxPending int `yaml:"max_pending" env:"MAX_PENDING" default:"100000" min:"1" max:"10000000"`
-}
-
-// APIKey lets a client in.
-type APIKey struct {
-	// Name is for the log.
-	Name string `yaml:"name" jsonschema:"required,minLength=1"`
-	// Secret is what the client sends as Authorization: Bearer, at least 16 characters: env:NAME, file:PATH or the key
-	// itself.
-	Secret Secret `yaml:"secret" jsonschema:"required"`
-	// Scopes are what the key may do: resolve, read, erase, admin.
-	Scopes []string `yaml:"scopes" jsonschema:"required,minItems=1,enum=resolve,enum=read,enum=erase,enum=admin"`
-	// AppIDs are the only apps that the key reaches; without any, all.
-	AppIDs []string `yaml:"appids,omitempty"`
-}
-
 // OpsOff is the value of ops.listen without a listener.
 const OpsOff = "off"
 

@@ -15,7 +15,7 @@ import (
 	"github.com/invopop/jsonschema"
 )
 
-//go:embed config.go apps.go webhooks.go
+//go:embed config.go apps.go webhooks.go api.go
 var source embed.FS
 
 // durationPattern is what [time.ParseDuration] takes and the bounds leave: no sign, and always a unit.
@@ -165,7 +165,7 @@ type comments map[string]string
 
 func fieldComments() (comments, error) {
 	c := comments{}
-	for _, name := range []string{"config.go", "apps.go", "webhooks.go"} {
+	for _, name := range []string{"config.go", "apps.go", "webhooks.go", "api.go"} {
 		text, err := source.ReadFile(name)
 		if err != nil {
 			return nil, fmt.Errorf("reading the comments: %w", err)

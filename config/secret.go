@@ -109,6 +109,7 @@ func (c *Config) ResolveSecrets() error {
 		c.resolve(r, join(path, "aes_key"), &component.AESKey, pushKey)
 	}
 	c.resolveWebhooks(r)
+	c.resolveAPITLS(r, &c.API.TLS)
 	for i := range c.API.Keys {
 		c.resolve(r, fmt.Sprintf("api.keys[%d].secret", i), &c.API.Keys[i].Secret, apiKey)
 	}

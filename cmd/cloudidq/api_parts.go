@@ -26,9 +26,22 @@ func apiKeys(cfg *config.Config) []httpapi.Key {
 		for _, scope := range key.Scopes {
 			scopes = append(scopes, httpapi.Scope(scope))
 		}
-		keys = append(keys, httpapi.NewKey(key.Name, key.Secret.Text(), scopes, key.AppIDs))
+		made := httpapi.NewKey(key.Name, key.Secret.Text(), scopes, key.AppIDs)
+		made.NotAfter = key.End()
+		keys = append(keys, made)
 	}
 	return keys
+}
+
+// apiTLS reads the certificate of the configuration; nil without one.
+func apiTLS(cfg *config.Config) func() (httpapi.TLS, error) {
+	if cfg.API.TLS.Cert.IsZero() {
+		return nil
+	}
+	return func() (httpapi.TLS, error) {
+		t, err := cfg.ReadAPITLS()
+		return httpapi.TLS{Cert: t.Cert.Text(), Key: t.Key.Text(), ClientCA: t.ClientCA.Text()}, err
+	}
 }
 
 // queueLoad measures the queues, each at most once a second.

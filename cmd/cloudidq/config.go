@@ -29,11 +29,8 @@ func newConfigCheck(s streams) *cobra.Command {
 	}
 	path := configFlag(cmd, s)
 	cmd.RunE = func(*cobra.Command, []string) error {
-		cfg, err := config.Load(*path, s.lookupEnv)
+		cfg, err := loadWithSecrets(*path, s)
 		if err != nil {
-			return err
-		}
-		if err := cfg.ResolveSecrets(); err != nil {
 			return err
 		}
 		fmt.Fprintf(s.err, "%s is fine; apps: %d, components: %d\n", *path, len(cfg.Apps), len(cfg.Components))

@@ -21,7 +21,7 @@ func newDoctor(s streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "doctor --config FILE",
-		Short: "Check Redis, the store, each app and each webhook",
+		Short: "Check Redis, the store, the API's keys, each app and each webhook",
 		Long: "doctor looks at what cloudidq needs around it and prints a line each: ok, warn or FAIL, with the remedy. It asks\n" +
 			"WeChat for each app's token and quota, and makes one request of the app's quota to /wxa/getopendata, with a\n" +
 			"cloudID that it has made up; it connects to each webhook and sends nothing. It exits 1 if a line says FAIL.",
@@ -31,11 +31,8 @@ func newDoctor(s streams) *cobra.Command {
 	path := configFlag(cmd, s)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg, err := config.Load(*path, s.lookupEnv)
+		cfg, err := loadWithSecrets(*path, s)
 		if err != nil {
-			return err
-		}
-		if err := cfg.ResolveSecrets(); err != nil {
 			return err
 		}
 		findings, err := examine(cmd.Context(), cfg)
@@ -112,6 +109,7 @@ func serverChecks(cfg *config.Config, rdb redis.UniversalClient) []doctor.Check 
 			_, err := store.ParseKeyset(cfg.Store.Keyset.Text().Reveal())
 			return err
 		}),
+		apiCheck(cfg),
 	}
 	if cfg.Store.Driver == config.DriverPostgres {
 		checks = append(checks, doctor.Postgres(func(ctx context.Context) (store.PostgresState, error) {

@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
+	"encoding/pem"
 	"slices"
+	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
@@ -57,6 +60,21 @@ func inspectQueue(inspector *asynq.Inspector, servers []*asynq.ServerInfo, name 
 	}
 	state.Paused, state.Pending, state.Archived, state.Latency = info.Paused, info.Pending, info.Archived, info.Latency
 	return state
+}
+
+// apiCheck judges keys and certificate of the API, which may run elsewhere.
+func apiCheck(cfg *config.Config) doctor.Check {
+	keys := make([]doctor.APIKey, 0, len(cfg.API.Keys))
+	for _, key := range cfg.API.Keys {
+		keys = append(keys, doctor.APIKey{Name: key.Name, NotAfter: key.End()})
+	}
+	var end time.Time
+	if block, _ := pem.Decode([]byte(cfg.API.TLS.Cert.Text().Reveal())); block != nil {
+		if cert, err := x509.ParseCertificate(block.Bytes); err == nil { // else ResolveSecrets has refused it
+			end = cert.NotAfter
+		}
+	}
+	return doctor.API(keys, end)
 }
 
 func webhookCheck(hook worker.Webhook, deliveries *store.Deliveries) doctor.Check {

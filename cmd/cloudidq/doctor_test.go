@@ -18,7 +18,8 @@ func TestDoctor_NamesEveryTroubleWithItsRemedy(t *testing.T) {
 	careless := redistest.Start(t, "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
 	s := newSiteOn(t, careless, wechattest.Config{Seed: 31, Faults: wechattest.Faults{"unauthorized": 1}})
 	s.env = append(s.env, "SECRET_A=planted-wrong-secret") // the last one counts
-	s.configure(t, fmt.Sprintf("webhooks: [{name: orders, url: 'http://127.0.0.1:1/planted', secrets: [%s], allow_cidrs: [127.0.0.0/8]}]\n", hookSecret))
+	s.configure(t, fmt.Sprintf("webhooks: [{name: orders, url: 'http://127.0.0.1:1/planted', secrets: [%s], allow_cidrs: [127.0.0.0/8]}]\n"+
+		"api: {keys: [{name: shop, secret: planted-key-that-has-ended, scopes: [read], not_after: 2020-12-31}]}\n", hookSecret))
 	// appB has a token and lacks the permission.
 	s.env = append(s.env, "TOKEN_B="+s.twin(t).StaticToken(appB))
 	s.write(t, strings.Replace(s.text(t), "{appid: "+appB+`, token: {mode: stable, secret: "env:SECRET_A"}`,
@@ -41,6 +42,7 @@ func TestDoctor_NamesEveryTroubleWithItsRemedy(t *testing.T) {
 		"app " + appA:     {"errcode 40125", "correct the app's secret"},
 		"app " + appB:     {"errcode 48001", "permissions in its console"},
 		"webhook orders":  {"nobody answers", "webhooks[].url"},
+		"api":             {"the key shop has ended on 2020-12-31", "give the client a new one"},
 		"queue events":    {"no worker serves it", "start cloudidq worker"},
 		"queue backfill ": {"no worker serves it", "start cloudidq worker"},
 	} {

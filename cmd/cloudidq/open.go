@@ -22,6 +22,15 @@ const (
 	pingTimeout = 5 * time.Second
 )
 
+// loadWithSecrets reads the configuration, and every secret that it names.
+func loadWithSecrets(path string, s streams) (*config.Config, error) {
+	cfg, err := config.Load(path, s.lookupEnv)
+	if err != nil {
+		return nil, err
+	}
+	return cfg, cfg.ResolveSecrets()
+}
+
 // withRedis runs one command of an operator or a producer: it makes the logger and a client of Redis, and closes that.
 func withRedis(ctx context.Context, s streams, cfg *config.Config, use func(redis.UniversalClient) error) error {
 	newLogger(s.err, cfg.Log)

@@ -22,11 +22,8 @@ func newServe(s streams) *cobra.Command {
 	}
 	path := configFlag(cmd, s)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg, err := config.Load(*path, s.lookupEnv)
+		cfg, err := loadWithSecrets(*path, s)
 		if err != nil {
-			return err
-		}
-		if err := cfg.ResolveSecrets(); err != nil {
 			return err
 		}
 		return withEmbedded(cmd.Context(), cfg, func(ctx context.Context) error {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
@@ -23,11 +24,8 @@ func newWorker(s streams) *cobra.Command {
 	}
 	path := configFlag(cmd, s)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg, err := config.Load(*path, s.lookupEnv)
+		cfg, err := loadWithSecrets(*path, s)
 		if err != nil {
-			return err
-		}
-		if err := cfg.ResolveSecrets(); err != nil {
 			return err
 		}
 		return withService(cmd.Context(), s, cfg, []string{partWorker}, func(ctx context.Context, svc *service) error {
@@ -38,68 +36,17 @@ func newWorker(s streams) *cobra.Command {
 }
 
 func runWorker(ctx context.Context, svc *service, cfg *config.Config) error {
-	log := svc.log
 	queue, err := openRedis(ctx, cfg, neverRepeat)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = queue.Close() }()
-	rdb, err := openRedis(ctx, cfg, repeatCommands)
+	f, err := openFooting(ctx, svc, cfg)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = rdb.Close() }()
-	access, err := openWeChat(cfg, store.NewTokens(rdb), svc)
-	if err != nil {
-		return err
-	}
-	defer access.client.Close()
-	apps, err := access.apps(cfg)
-	if err != nil {
-		return err
-	}
-	records, err := openResults(ctx, cfg, rdb)
-	if err != nil {
-		return err
-	}
-	defer records.Close()
-	webhooks, closeWebhooks, err := openWebhooks(cfg, svc)
-	if err != nil {
-		return err
-	}
-	defer closeWebhooks()
-	parts := worker.Parts{
-		Queue:      queue,
-		Results:    store.Observed(records.Results, svc.store, svc.tel.Tracers),
-		Deliveries: store.ObserveDeliveries(records.deliveries, svc.store, svc.tel.Tracers),
-		HandOver:   records.handOver(),
-		Backfills:  records.backfills,
-		WeChat:     access.client,
-		Pauses:     store.NewPauses(rdb),
-		Rates:      store.NewRates(rdb),
-		Activity:   store.NewActivity(rdb),
-		Log:        log,
-		Metrics:    svc.tel.Registry,
-		Tracers:    svc.tel.Tracers,
-		Quotas:     access.client,
-		Leases:     store.NewLeases(rdb),
-	}
-	if len(cfg.Components) > 0 {
-		parts.Authorizers = authorizers{access, cfg.Components}
-	}
-	w, err := worker.New(worker.Config{
-		Apps:     apps,
-		Webhooks: webhooks,
-		Lifetime: cfg.CloudIDLifetime,
-		Shares: map[string]int{
-			tasks.QueueEvents:   cfg.Queues.Events,
-			tasks.QueueBackfill: cfg.Queues.Backfill,
-			tasks.QueueWebhooks: cfg.Queues.Webhooks,
-		},
-		Concurrency:     cfg.Worker.Concurrency,
-		Fetchers:        cfg.Worker.Fetchers,
-		ShutdownTimeout: cfg.Worker.ShutdownTimeout,
-	}, parts)
+	defer f.close()
+	w, err := newTaskWorker(svc, cfg, f, queue)
 	if err != nil {
 		return err
 	}
@@ -110,7 +57,46 @@ func runWorker(ctx context.Context, svc *service, cfg *config.Config) error {
 		defer stopTending() // behind the worker's last save
 		return w.Run(ctx)
 	})
-	group.Go(func() error { return records.run(tending, log, w.Notify) })
-	group.Go(func() error { return svc.follow(ctx, partWorker, w.Ready(), checks(rdb, records)...) })
+	group.Go(func() error { return f.store.run(tending, svc.log, w.Notify) })
+	group.Go(func() error { return svc.follow(ctx, partWorker, w.Ready(), checks(f.rdb, f.store)...) })
 	return group.Wait()
+}
+
+func newTaskWorker(svc *service, cfg *config.Config, f *footing, queue redis.UniversalClient) (*worker.Worker, error) {
+	apps, err := f.access.apps(cfg)
+	if err != nil {
+		return nil, err
+	}
+	parts := worker.Parts{
+		Queue:      queue,
+		Results:    f.records,
+		Deliveries: store.ObserveDeliveries(f.store.deliveries, svc.store, svc.tel.Tracers),
+		HandOver:   f.store.handOver(),
+		Backfills:  f.store.backfills,
+		WeChat:     f.access.client,
+		Pauses:     store.NewPauses(f.rdb),
+		Rates:      store.NewRates(f.rdb),
+		Activity:   store.NewActivity(f.rdb),
+		Log:        svc.log,
+		Metrics:    svc.tel.Registry,
+		Tracers:    svc.tel.Tracers,
+		Quotas:     f.access.client,
+		Leases:     store.NewLeases(f.rdb),
+	}
+	if len(cfg.Components) > 0 {
+		parts.Authorizers = authorizers{f.access, cfg.Components}
+	}
+	return worker.New(worker.Config{
+		Apps:     apps,
+		Webhooks: f.webhooks,
+		Lifetime: cfg.CloudIDLifetime,
+		Shares: map[string]int{
+			tasks.QueueEvents:   cfg.Queues.Events,
+			tasks.QueueBackfill: cfg.Queues.Backfill,
+			tasks.QueueWebhooks: cfg.Queues.Webhooks,
+		},
+		Concurrency:     cfg.Worker.Concurrency,
+		Fetchers:        cfg.Worker.Fetchers,
+		ShutdownTimeout: cfg.Worker.ShutdownTimeout,
+	}, parts)
 }

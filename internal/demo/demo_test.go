@@ -17,6 +17,7 @@ import (
 	"cloudidq/internal/demo"
 	"cloudidq/internal/status"
 	"cloudidq/internal/wechat/wechattest"
+	"cloudidq/store"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -96,6 +97,9 @@ func look(ctx context.Context, at demo.Addresses) error {
 	}
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
+	if err := backfill(ctx, origin, tick.C); err != nil {
+		return err
+	}
 	for {
 		body, err := get(ctx, origin+"/v1/status")
 		if err != nil {
@@ -109,6 +113,41 @@ func look(ctx context.Context, at demo.Addresses) error {
 			return nil
 		}
 		<-tick.C
+	}
+}
+
+// backfill hands a line in and waits until it has ended.
+func backfill(ctx context.Context, origin string, tick <-chan time.Time) error {
+	const appID = "wx0000000000000001"
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, origin+"/v1/backfills?appid="+appID, strings.NewReader(`{"cloud_id":"73_x","openid":"o1"}`))
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusAccepted {
+		return errors.New("POST /v1/backfills: " + resp.Status)
+	}
+	for {
+		body, err := get(ctx, origin+resp.Header.Get("Location"))
+		if err != nil {
+			return err
+		}
+		var of store.Backfill
+		if err := json.Unmarshal(body, &of); err != nil {
+			return err
+		}
+		if of.Finished() && of.Failed == 1 {
+			return nil
+		}
+		select {
+		case <-tick:
+		case <-ctx.Done():
+			return errors.New("the backfill does not end: " + string(body))
+		}
 	}
 }
 

@@ -104,7 +104,8 @@ func (s *stage) newAPI(producer *tasks.Client) (*httpapi.Server, error) {
 	}
 	hooks := hooks{worker.NewReplayer(s.deliveries, asynq.NewClientFromRedisClient(s.rdb), asynq.NewInspectorFromRedisClient(s.rdb))}
 	return httpapi.New(httpapi.Config{Listen: "127.0.0.1:0"}, httpapi.Parts{
-		Producer: producer, Results: worker.NewEraser(s.results, s.rdb), Deliveries: s.deliveries, Webhooks: hooks, Load: never{},
+		Producer: producer, Results: worker.NewEraser(s.results, s.rdb), Deliveries: s.deliveries, Backfills: s.backfills,
+		Webhooks: hooks, Load: never{},
 		Requests: store.NewRequests(s.rdb), Serves: func(id string) bool { return serves[id] },
 		Webhook: func(name string) bool { return name == hookName }, Log: s.cfg.Log, Metrics: httpapi.NewMetrics(s.metrics),
 		Monitoring: pages, Status: status.New(

@@ -31,6 +31,7 @@ type stage struct {
 	client     *wechat.Client
 	results    *store.Redis
 	deliveries *store.Deliveries
+	backfills  *store.Backfills
 	worker     *worker.Worker
 	hooks      []worker.Webhook
 }
@@ -67,10 +68,12 @@ func (s *stage) open(ctx context.Context) (err error) {
 		return err
 	}
 	s.results, s.deliveries = store.NewRedis(s.rdb, time.Hour), store.NewDeliveries(s.rdb)
+	s.backfills = store.NewBackfills(s.rdb, time.Hour)
 	stores := store.NewMetrics(s.metrics)
 	s.worker, err = worker.New(s.workerConfig(), worker.Parts{
 		Queue: s.rdb, Results: store.Observed(s.results, stores, nil), Deliveries: store.ObserveDeliveries(s.deliveries, stores, nil),
 		WeChat: s.client, Pauses: store.NewPauses(s.rdb), Activity: store.NewActivity(s.rdb), Log: s.cfg.Log, Metrics: s.metrics,
+		Backfills: s.backfills,
 	})
 	return err
 }

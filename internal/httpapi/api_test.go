@@ -23,6 +23,7 @@ import (
 	"cloudidq/internal/redistest"
 	"cloudidq/internal/secret"
 	"cloudidq/internal/status"
+	"cloudidq/internal/wechat/push"
 	"cloudidq/store"
 	"cloudidq/tasks"
 )
@@ -48,6 +49,25 @@ type bed struct {
 	full       atomic.Bool
 	webhooks   *fakeWebhooks
 	underWay   []status.BackfillStatus
+	producer   *tasks.Client
+	hold       atomic.Pointer[hold] // what a call of Resolve waits for, before it is made
+}
+
+// hold keeps a call from being made.
+type hold struct{ come, let chan struct{} }
+
+// Resolve is the real producer's, for which a test may let it wait.
+func (b *bed) Resolve(ctx context.Context, req tasks.Request) (tasks.Receipt, error) {
+	if h := b.hold.Load(); h != nil {
+		close(h.come)
+		<-h.let
+	}
+	return b.producer.Resolve(ctx, req)
+}
+
+// WriteChunk is the real producer's.
+func (b *bed) WriteChunk(ctx context.Context, chunk tasks.Chunk) error {
+	return b.producer.WriteChunk(ctx, chunk)
 }
 
 // High implements [httpapi.Load].
@@ -98,21 +118,34 @@ func newBedOf(t *testing.T, apps []string, keys ...httpapi.Key) *bed {
 // newBedWith changes the server before it runs.
 func newBedWith(t *testing.T, apps []string, change func(*httpapi.Server), keys ...httpapi.Key) *bed {
 	t.Helper()
+	return startBed(t, apps, httpapi.Config{Keys: keys}, change)
+}
+
+// newBedOn is newBedWith for a server with other settings.
+func newBedOn(t *testing.T, cfg httpapi.Config, change func(*httpapi.Server)) *bed {
+	t.Helper()
+	return startBed(t, []string{"wxA", "wxB"}, cfg, change)
+}
+
+func startBed(t *testing.T, apps []string, cfg httpapi.Config, change func(*httpapi.Server)) *bed {
+	t.Helper()
 	b := &bed{T: t, redis: redistest.Start(t), log: &lockedBuffer{}, webhooks: &fakeWebhooks{}}
 	b.rdb = b.redis.Client(t)
 	b.results, b.deliveries = store.NewRedis(b.rdb, time.Hour), store.NewDeliveries(b.rdb)
 	b.backfills = store.NewBackfills(b.rdb, time.Hour)
-	producer := tasks.NewClient(b.rdb, tasks.Options{})
+	b.producer = tasks.NewClient(b.rdb, tasks.Options{})
 	pages, err := monitoring.New(b.rdb)
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := httpapi.New(httpapi.Config{Listen: "127.0.0.1:0", Keys: keys}, httpapi.Parts{
-		Producer: producer, Results: b, Backfills: b.backfills, Deliveries: b.deliveries, Webhooks: b.webhooks, Load: b,
-		Requests: store.NewRequests(b.rdb), Log: slog.New(slog.NewTextHandler(b.log, nil)),
+	cfg.Listen = "127.0.0.1:0"
+	server, err := httpapi.New(cfg, httpapi.Parts{
+		Producer: b, Results: b, Backfills: b.backfills, Deliveries: b.deliveries, Webhooks: b.webhooks, Load: b,
+		Requests: store.NewRequests(b.rdb), Log: slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Status: b.status(apps), Monitoring: pages,
-		Serves:  func(appID string) bool { return appID == "wxA" || appID == "wxB" },
-		Webhook: func(name string) bool { return name == "orders" },
+		Platforms: map[string]httpapi.Platform{"wxc": &platform{event: push.Event{Type: push.Ticket, CreatedAt: time.Unix(1, 0)}}},
+		Serves:    func(appID string) bool { return appID == "wxA" || appID == "wxB" },
+		Webhook:   func(name string) bool { return name == "orders" },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -131,7 +164,7 @@ func newBedWith(t *testing.T, apps []string, change func(*httpapi.Server), keys 
 	})
 	t.Cleanup(func() {
 		b.stop()
-		producer.Close()
+		b.producer.Close()
 		http.DefaultClient.CloseIdleConnections()
 	})
 	return b
@@ -166,6 +199,16 @@ func (b *bed) call(method, path, body string, header ...string) reply {
 		b.Fatal(err)
 	}
 	return reply{resp.StatusCode, resp.Header, string(text)}
+}
+
+// until waits for something to become true.
+func (b *bed) until(what string, done func() bool) {
+	b.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.Fatalf("%s: not within 20 s", what)
+		}
+	}
 }
 
 // queued are the payloads in a queue.
@@ -326,50 +369,6 @@ func TestResolve_TheQueueIsFullOrAway(t *testing.T) {
 		wantProblem(t, got, 503)
 		if got.header.Get("Retry-After") == "" {
 			t.Errorf("%v: no Retry-After", call)
-		}
-	}
-}
-
-func TestIdempotencyKey(t *testing.T) {
-	b := newBed(t, allKeys()...)
-	post := func(token, key, id string) reply {
-		return b.call("POST", "/v1/resolutions", `{"appid":"wxA","cloud_ids":["`+id+`"]}`, "Idempotency-Key", key, "Authorization", "Bearer "+token)
-	}
-	first := post(admin, `"k1"`, "73_1")
-	again := post(admin, "k1", "73_1")
-	if first.status != 202 || again.status != 202 || first.body != again.body || again.header.Get("Idempotency-Replayed") != "true" ||
-		first.header.Get("Idempotency-Replayed") != "" {
-		t.Errorf("answers = %+v and %+v", first, again)
-	}
-	if n := len(b.queued(tasks.QueueEvents)); n != 1 {
-		t.Errorf("%d tasks, want one", n)
-	}
-	wantProblem(t, post(admin, "k1", "73_other"), 422)
-	if got := post(shopA, "k1", "73_other"); got.status != 202 {
-		t.Errorf("another client's key: %d %s", got.status, got.body)
-	}
-	// One that is under way.
-	requests := store.NewRequests(b.rdb)
-	for _, key := range b.rdb.Keys(t.Context(), "cloudidq:request:*").Val() {
-		value := b.rdb.Get(t.Context(), key).Val()
-		b.rdb.Set(t.Context(), key, strings.Fields(value)[0]+" 0", time.Minute)
-	}
-	got := post(admin, "k1", "73_1")
-	wantProblem(t, got, 409)
-	if got.header.Get("Retry-After") == "" {
-		t.Error("no Retry-After")
-	}
-	// One that had no effect leaves its key.
-	wantProblem(t, post(admin, "k2", ""), 422)
-	if got := post(admin, "k2", "73_2"); got.status != 202 {
-		t.Errorf("after a refusal: %d %s", got.status, got.body)
-	}
-	if state, err := requests.Claim(t.Context(), "new", "f"); err != nil || !state.Claimed {
-		t.Errorf("Claim = %+v, %v", state, err)
-	}
-	for _, key := range b.rdb.Keys(t.Context(), "cloudidq:request:*").Val() {
-		if strings.Contains(key+b.rdb.Get(t.Context(), key).Val(), "73_") || b.rdb.TTL(t.Context(), key).Val() <= 0 {
-			t.Errorf("%s holds an id, or has no end", key)
 		}
 	}
 }

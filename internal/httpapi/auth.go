@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"cloudidq/internal/secret"
 )
@@ -27,7 +29,10 @@ var Scopes = []Scope{ScopeResolve, ScopeRead, ScopeErase, ScopeAdmin}
 
 // Key lets a client in. Only its hash is kept.
 type Key struct {
-	Name   string // for the log
+	Name string // for the log
+	// NotAfter is the last moment of the key; zero = it has no end. After it the key is one that nobody knows.
+	NotAfter time.Time
+
 	hash   [sha256.Size]byte
 	scopes []Scope
 	apps   []string // the only apps it reaches; empty = all
@@ -37,6 +42,9 @@ type Key struct {
 func NewKey(name string, text secret.Text, scopes []Scope, apps []string) Key {
 	return Key{Name: name, hash: sha256.Sum256([]byte(text.Reveal())), scopes: scopes, apps: apps}
 }
+
+// ended reports whether the time of the key is over.
+func (k *Key) ended(now time.Time) bool { return !k.NotAfter.IsZero() && now.After(k.NotAfter) }
 
 // has reports whether the key has a scope, for whichever app.
 func (k *Key) has(scope Scope) bool { return slices.Contains(k.scopes, scope) }
@@ -79,6 +87,7 @@ func permit(ctx context.Context, scope Scope, appID string) error {
 type authenticator struct {
 	keys   []Key
 	failed *limiter // of tries, by address
+	log    *slog.Logger
 }
 
 // wrap puts the authenticator before next.
@@ -119,11 +128,16 @@ func (a *authenticator) authenticate(r *http.Request) (*Key, *problem) {
 		return nil, newProblem(http.StatusTooManyRequests, "too many wrong keys from this address").retryAfter("60")
 	}
 	token, given := bearer(r)
-	if key := a.find(token); given && key != nil {
-		return key, nil
-	}
-	if given {
+	now := time.Now()
+	key := a.find(token, now)
+	switch {
+	case !given:
+	case key == nil:
 		a.failed.count(address)
+	case !key.ended(now):
+		return key, nil
+	default: // no guess, so that one client which has missed the end of its key locks out nobody behind the same proxy
+		a.log.Warn("a key has ended, and is still sent", "key", key.Name, "not_after", key.NotAfter)
 	}
 	if browsed(r.URL.Path) {
 		p := newProblem(http.StatusUnauthorized, "a key is needed: any user name, and the key as the password")
@@ -147,13 +161,15 @@ func bearer(r *http.Request) (string, bool) {
 	return strings.TrimSpace(token), true
 }
 
-// find compares with every key, in a time that does not tell which one is near.
-func (a *authenticator) find(token string) *Key {
+// find compares with every key, in a time that does not tell which one is near. Of those with one
+// secret it is the last that has not ended.
+func (a *authenticator) find(token string, now time.Time) *Key {
 	hash := sha256.Sum256([]byte(token))
 	var found *Key
 	for i := range a.keys {
-		if subtle.ConstantTimeCompare(hash[:], a.keys[i].hash[:]) == 1 {
-			found = &a.keys[i]
+		key := &a.keys[i]
+		if subtle.ConstantTimeCompare(hash[:], key.hash[:]) == 1 && (found == nil || !key.ended(now)) {
+			found = key
 		}
 	}
 	return found

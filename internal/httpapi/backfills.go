@@ -29,9 +29,13 @@ type backfills struct {
 	pace     *pace
 }
 
-// pace is how long the long-lived requests wait for what.
+// pace is how long the server waits for what.
 type pace struct {
-	read  time.Duration // for the next bytes of a body
+	header time.Duration // for the head of a request
+	idle   time.Duration // for the next request on a connection
+	answer time.Duration // for a client to take an answer, from the head of its request on, with what it waits for records
+
+	read  time.Duration // for a whole request, and for the next bytes of a backfill
 	write time.Duration // for a client to take what it is sent
 	room  time.Duration // for a full queue, in the middle of a body
 	look  time.Duration // between two looks at a backfill
@@ -39,6 +43,7 @@ type pace struct {
 }
 
 var usualPace = pace{
+	header: headerTimeout, idle: idleTimeout, answer: maxWait + time.Minute,
 	read: readTimeout, write: 30 * time.Second, room: time.Minute, look: 500 * time.Millisecond, beat: 15 * time.Second,
 }
 

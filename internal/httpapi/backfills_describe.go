@@ -77,15 +77,9 @@ type backfillLine struct {
 
 // streamed describes a plain handler, with the problems that every route may answer and more.
 func streamed(api huma.API, id, method, path string, scope Scope, errors ...int) *huma.Operation {
-	problems := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[problem](), true, "")
 	op := &huma.Operation{
 		OperationID: id, Method: method, Path: path, Description: "Needs scope " + string(scope) + ".", Responses: map[string]*huma.Response{},
 	}
-	for _, status := range append(errors, 401, 403, 429, 500, 503) {
-		op.Responses[strconv.Itoa(status)] = &huma.Response{
-			Description: http.StatusText(status),
-			Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: problems}},
-		}
-	}
+	addProblems(api, op, append(errors, 401, 403, 429, 500, 503)...)
 	return op
 }

@@ -57,6 +57,7 @@ func (h *backfills) post(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Location", backfillsPath+at.Backfill.ID) // also of a problem: the backfill is there
 	replayed := at.Backfill.State == store.BackfillComplete
 	of, err := h.take(w, r, at)
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(h.pace.write)) // the server's began with the upload
 	h.logUpload(r.Context(), of, err)
 	if err != nil {
 		write(w, uploadProblem(of, err, h.stopping.Err() != nil))

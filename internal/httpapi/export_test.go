@@ -6,3 +6,11 @@ import "time"
 func (s *Server) Hurry(read, room, look, beat time.Duration) {
 	s.pace.read, s.pace.room, s.pace.look, s.pace.beat = read, room, look, beat
 }
+
+// Cut lets a server, before it runs, wait that long for a head, a request, the next one, and for an answer to be taken.
+func (s *Server) Cut(header, read, idle, answer time.Duration) {
+	s.pace.header, s.pace.read, s.pace.idle, s.pace.answer = header, read, idle, answer
+}
+
+// RereadEvery lets a server look for a new certificate that often.
+func (s *Server) RereadEvery(d time.Duration) { s.certs.every = d }

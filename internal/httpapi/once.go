@@ -33,14 +33,14 @@ var idempotencyKey = regexp.MustCompile(`^[!-~]{1,256}$`)
 // do calls effect unless a request of this key has had it. The answer to a repetition is made anew, so that nothing of
 // the request needs to be kept.
 func (o *once) do(
-	ctx context.Context, header string, body []byte, effect func() (time.Time, error),
+	ctx context.Context, header string, body []byte, effect func(context.Context) (time.Time, error),
 ) (accepted time.Time, repeated bool, err error) {
 	key, err := idempotencyKeyOf(header)
 	if err != nil {
 		return time.Time{}, false, err
 	}
 	if key == "" || o == nil {
-		accepted, err = effect()
+		accepted, err = effect(ctx)
 		return accepted, false, err
 	}
 	key, fingerprint := digest(caller(ctx).Name, key), digest(string(body))
@@ -56,9 +56,9 @@ func (o *once) do(
 	case !state.Claimed:
 		return time.Time{}, false, newProblem(http.StatusConflict, "a request of this Idempotency-Key is under way").retryAfter("1")
 	}
-	accepted, err = effect()
-	// The client may be gone; the next one is not to find the key taken.
+	// The client may leave before Redis answers. It will ask again, and what has become of this request must be known then.
 	ctx = context.WithoutCancel(ctx)
+	accepted, err = effect(ctx)
 	if err != nil {
 		return accepted, false, errors.Join(err, o.claims.Release(ctx, key, fingerprint))
 	}
@@ -71,9 +71,9 @@ func (o *once) do(
 // idempotencyKeyOf reads the header; empty = there is none.
 func idempotencyKeyOf(header string) (string, error) {
 	key := strings.Trim(header, `"`) // the draft wants quotes, and few send them
-	if key != "" && !idempotencyKey.MatchString(key) {
+	if header != "" && !idempotencyKey.MatchString(key) {
 		return "", newProblem(http.StatusBadRequest, "nothing was enqueued",
-			fault{"header.Idempotency-Key", "must be 1 to 256 printable characters"})
+			fault{"header.Idempotency-Key", "must be 1 to 256 printable ASCII characters without blanks"})
 	}
 	return key, nil
 }

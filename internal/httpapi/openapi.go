@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"reflect"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -88,15 +89,14 @@ func newHuma(mux *http.ServeMux) huma.API {
 func operation(id, method, path, summary string, scope Scope, status int, errors ...int) huma.Operation {
 	return huma.Operation{
 		OperationID: id, Method: method, Path: path, Summary: summary, DefaultStatus: status, MaxBodyBytes: bodyMax,
-		Description:     "Needs scope " + string(scope) + ".",
-		Errors:          append([]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests}, errors...),
-		BodyReadTimeout: readTimeout,
+		Description: "Needs scope " + string(scope) + ".",
+		Errors:      append([]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests}, errors...),
 	}
 }
 
 // describe serves the description, and adds the route that is none of huma's.
 func describe(mux *http.ServeMux, api huma.API) {
-	api.OpenAPI().AddOperation(&huma.Operation{
+	push := &huma.Operation{
 		OperationID: "push", Method: http.MethodPost, Path: "/v1/wechat/components/{appid}/events",
 		Summary:     "WeChat's pushes to a third-party platform",
 		Description: "Encrypted and signed by WeChat, and answered with the text success. Set it in the platform's console.",
@@ -106,10 +106,13 @@ func describe(mux *http.ServeMux, api huma.API) {
 		}},
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"text/xml": {}}},
 		Responses:   map[string]*huma.Response{"200": {Description: "success", Content: map[string]*huma.MediaType{"text/plain": {}}}},
-	})
+	}
+	addProblems(api, push, 400, 403, 404, 413, 500, 503)
+	api.OpenAPI().AddOperation(push)
 	describeBackfills(api)
 	for _, path := range api.OpenAPI().Paths {
 		if path.Post != nil && path.Post.RequestBody != nil {
+			path.Post.BodyReadTimeout = 0                                     // the server's own time-out holds; huma has set one in its place
 			delete(path.Post.RequestBody.Content, "application/octet-stream") // huma's word for RawBody
 		}
 	}
@@ -125,6 +128,17 @@ func describe(mux *http.ServeMux, api huma.API) {
 		text, err := json.Marshal(api.OpenAPI())
 		serveText(w, "application/json", text, err)
 	})
+}
+
+// addProblems adds answers that are problems to a route that is none of huma's.
+func addProblems(api huma.API, op *huma.Operation, statuses ...int) {
+	problems := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[problem](), true, "")
+	for _, status := range statuses {
+		op.Responses[strconv.Itoa(status)] = &huma.Response{
+			Description: http.StatusText(status),
+			Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: problems}},
+		}
+	}
 }
 
 func serveText(w http.ResponseWriter, kind string, text []byte, err error) {

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/pb33f/libopenapi"
+	validator "github.com/pb33f/libopenapi-validator"
 )
 
 var update = flag.Bool("update", false, "write docs/openapi.yaml anew")
@@ -29,5 +31,29 @@ func TestOpenAPI_IsCommitted(t *testing.T) {
 	}
 	if json := b.call("GET", "/openapi.json", ""); json.status != 200 {
 		t.Errorf("answer = %d %s", json.status, json.body)
+	}
+}
+
+// docs/openapi.yaml is OpenAPI 3.1, by the schema of that.
+func TestOpenAPI_IsValid(t *testing.T) {
+	text, err := os.ReadFile("../../docs/openapi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := libopenapi.NewDocument(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if version := document.GetVersion(); version != "3.1.0" {
+		t.Errorf("version = %s", version)
+	}
+	v, faults := validator.NewValidator(document)
+	if len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	if ok, faults := v.ValidateDocument(); !ok {
+		for _, fault := range faults {
+			t.Errorf("%s: %s: %v", fault.Message, fault.Reason, fault.SchemaValidationErrors)
+		}
 	}
 }

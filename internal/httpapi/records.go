@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -32,7 +33,8 @@ func (h *resolutions) get(ctx context.Context, in *getInput) (*getOutput, error)
 }
 
 type lookupInput struct {
-	Body struct {
+	RawBody []byte
+	Body    struct {
 		AppID    string   `json:"appid" minLength:"1" maxLength:"64"`
 		CloudIDs []string `json:"cloud_ids" minItems:"1" maxItems:"100" nullable:"false"`
 	}
@@ -48,6 +50,9 @@ type lookupOutput struct {
 func (h *resolutions) lookup(ctx context.Context, in *lookupInput) (*lookupOutput, error) {
 	if err := permit(ctx, ScopeRead, in.Body.AppID); err != nil {
 		return nil, err
+	}
+	if !utf8.Valid(in.RawBody) {
+		return nil, notUTF8()
 	}
 	records, err := h.results.Lookup(ctx, in.Body.AppID, unique(in.Body.CloudIDs))
 	if err != nil {

@@ -44,7 +44,7 @@ const maxWait = 30 * time.Second
 
 type resolveInput struct {
 	Prefer         string `header:"Prefer" doc:"wait=N: answer with the records once all have ended, or after N seconds, 30 at most" example:"wait=10"`
-	IdempotencyKey string `header:"Idempotency-Key" doc:"a request that is repeated under the same key within 24 hours has its effect once" maxLength:"258"`
+	IdempotencyKey string `header:"Idempotency-Key" doc:"a request that is repeated under the same key within 24 hours has its effect once; 1 to 256 printable ASCII characters"`
 	RawBody        []byte
 	Body           struct {
 		AppID      string    `json:"appid" minLength:"1" maxLength:"64" doc:"the mini program that the cloudIDs come from"`
@@ -94,11 +94,11 @@ type resolveOutput struct {
 
 func (h *resolutions) register(api huma.API) {
 	huma.Register(api, operation("resolve", http.MethodPost, "/v1/resolutions",
-		"Hand in cloudIDs of one user", ScopeResolve, http.StatusAccepted, 400, 409, 413, 422, 503), h.resolve)
+		"Hand in cloudIDs of one user", ScopeResolve, http.StatusAccepted, 400, 408, 409, 413, 422, 503), h.resolve)
 	huma.Register(api, operation("get", http.MethodGet, "/v1/resolutions/{appid}/{cloud_id}",
 		"The record of a cloudID", ScopeRead, http.StatusOK, 404, 503), h.get)
 	huma.Register(api, operation("lookup", http.MethodPost, "/v1/resolutions/lookup",
-		"The records of cloudIDs", ScopeRead, http.StatusOK, 400, 413, 422, 503), h.lookup)
+		"The records of cloudIDs", ScopeRead, http.StatusOK, 400, 408, 413, 422, 503), h.lookup)
 }
 
 // resolve answers after Redis has the task.
@@ -116,7 +116,7 @@ func (h *resolutions) resolve(ctx context.Context, in *resolveInput) (*resolveOu
 			CloudID: id, OpenID: in.Body.OpenID, ObtainedAt: in.Body.ObtainedAt, Reference: in.Body.Reference,
 		})
 	}
-	accepted, repeated, err := h.once.do(ctx, in.IdempotencyKey, in.RawBody, func() (time.Time, error) {
+	accepted, repeated, err := h.once.do(ctx, in.IdempotencyKey, in.RawBody, func(ctx context.Context) (time.Time, error) {
 		receipt, err := h.producer.Resolve(ctx, req)
 		if err == nil {
 			h.accepted(req.Queue, receipt.Enqueued)
@@ -168,7 +168,7 @@ func (h *resolutions) mayResolve(ctx context.Context, in *resolveInput, waits bo
 		return newProblem(http.StatusUnprocessableEntity, "nothing was enqueued", faults...)
 	}
 	if !utf8.Valid(in.RawBody) {
-		return newProblem(http.StatusBadRequest, "the body is not UTF-8")
+		return notUTF8()
 	}
 	queue := in.Body.Queue
 	if queue == "" {
@@ -245,6 +245,9 @@ func fieldOf(field string) string {
 		return "body." + item[2]
 	}
 }
+
+// notUTF8 is said of a body that JSON would be read from with other characters in it than were sent.
+func notUTF8() *problem { return newProblem(http.StatusBadRequest, "the body is not UTF-8") }
 
 func storeAway() *problem {
 	return newProblem(http.StatusServiceUnavailable, "the store does not answer").retryAfter("5")

@@ -24,6 +24,9 @@ type Config struct {
 	Listen         string // host:port; port 0 takes a free one, see [Server.Addr]
 	MaxConnections int    // at once; default 4096
 	Keys           []Key  // who may come in; none = everybody, for a loopback address
+	// TLS gives what the server proves itself with, and is asked again now and then, by several goroutines; nil = plain
+	// HTTP. Its error must hold nothing secret.
+	TLS func() (TLS, error)
 }
 
 // Parts are what a Server works with. They stay the caller's to close, after Run.
@@ -53,11 +56,12 @@ type Server struct {
 	cfg   Config
 	log   *slog.Logger
 	inner http.Handler
+	certs *certificates // nil = plain HTTP
 	addr  atomic.Pointer[string]
 	ready chan struct{}
 
 	stop context.CancelFunc // ends the requests that would go on for long
-	pace *pace              // of those
+	pace *pace
 }
 
 const (
@@ -82,6 +86,10 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	if cfg.MaxConnections == 0 {
 		cfg.MaxConnections = defaultConnections
 	}
+	certs, err := serverTLS(cfg, parts.Log)
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
 	api := newHuma(mux)
 	(&resolutions{
@@ -97,14 +105,14 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	bulk.register(mux, api)
 	describe(mux, api)
 	mux.Handle("POST /v1/wechat/components/{appid}/events", &events{platforms: parts.Platforms, log: parts.Log})
-	s := &Server{cfg: cfg, log: parts.Log, ready: make(chan struct{}), stop: stop, pace: bulk.pace}
+	s := &Server{cfg: cfg, log: parts.Log, certs: certs, ready: make(chan struct{}), stop: stop, pace: bulk.pace}
 	if parts.Status != nil {
 		(&overview{parts.Status, status.NewPage(), parts.Monitoring != nil}).register(mux, api)
 	}
 	if parts.Monitoring != nil {
 		mux.Handle("/monitoring/", s.serveMonitoring(parts.Monitoring))
 	}
-	auth := &authenticator{keys: cfg.Keys, failed: newLimiter()}
+	auth := &authenticator{keys: cfg.Keys, failed: newLimiter(), log: parts.Log}
 	observe := &observer{mux: mux, metrics: parts.Metrics, log: parts.Log}
 	if parts.Tracers != nil {
 		observe.tracer = parts.Tracers.Tracer("cloudidq/internal/httpapi")
@@ -138,17 +146,18 @@ func (s *Server) Run(ctx context.Context) error {
 	s.addr.Store(&addr)
 	server := &http.Server{
 		Handler:           s,
-		ReadHeaderTimeout: headerTimeout,
+		ReadHeaderTimeout: s.pace.header,
 		ReadTimeout:       s.pace.read,
-		IdleTimeout:       idleTimeout,
+		WriteTimeout:      s.pace.answer,
+		IdleTimeout:       s.pace.idle,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // of connections: scanners, broken clients
 	}
-	s.log.Info("the API is up", "addr", addr)
+	s.log.Info("the API is up", "addr", addr, "tls", s.certs != nil)
 	close(s.ready)
 
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(netutil.LimitListener(listener, s.cfg.MaxConnections)) }()
+	go func() { served <- s.serve(server, netutil.LimitListener(listener, s.cfg.MaxConnections)) }()
 	select {
 	case err := <-served: // the listener has failed
 		return fmt.Errorf("serving the API: %w", err)
@@ -164,4 +173,15 @@ func (s *Server) Run(ctx context.Context) error {
 	<-served //nolint:errcheck // http.ErrServerClosed, after Shutdown
 	s.log.Info("the API has stopped")
 	return err
+}
+
+// serve speaks HTTP/1.1 alone, with TLS as well: one request per connection, so that the limit of these is one of both.
+func (s *Server) serve(server *http.Server, listener net.Listener) error {
+	server.Protocols = new(http.Protocols)
+	server.Protocols.SetHTTP1(true)
+	if s.certs == nil {
+		return server.Serve(listener)
+	}
+	server.TLSConfig = s.certs.serverConfig()
+	return server.ServeTLS(listener, "", "")
 }

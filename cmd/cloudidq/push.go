@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"cloudidq/config"
+	"cloudidq/internal/httpapi"
+	"cloudidq/internal/secret"
+	"cloudidq/internal/wechat"
+	"cloudidq/internal/wechat/push"
+	"cloudidq/store"
+	"cloudidq/worker"
+)
+
+// pushTarget is a third-party platform as its events change it: what they say is kept, and the app starts or stops in
+// every worker.
+type pushTarget struct {
+	*push.Codec
+	*wechat.Platform
+	pauses *store.Pauses
+}
+
+// Authorize implements [httpapi.Platform].
+func (t pushTarget) Authorize(ctx context.Context, appID string, code secret.Text, created time.Time) error {
+	if err := t.Platform.Authorize(ctx, appID, code, created); err != nil {
+		return err
+	}
+	return t.follow(ctx, appID)
+}
+
+// Unauthorize implements [httpapi.Platform].
+func (t pushTarget) Unauthorize(ctx context.Context, appID string, created time.Time) error {
+	if err := t.Platform.Unauthorize(ctx, appID, created); err != nil {
+		return err
+	}
+	return t.follow(ctx, appID)
+}
+
+// follow starts or stops the app as what is kept says, which is not the event's word where a newer one has come.
+func (t pushTarget) follow(ctx context.Context, appID string) error {
+	authorised, err := t.Authorized(ctx, appID)
+	if err != nil {
+		return err
+	}
+	if authorised {
+		return worker.StartApp(ctx, t.pauses, appID)
+	}
+	return worker.StopApp(ctx, t.pauses, appID)
+}
+
+func pushTargets(cfg *config.Config, access *wechatAccess, rdb redis.UniversalClient) (map[string]httpapi.Platform, error) {
+	targets := make(map[string]httpapi.Platform, len(cfg.Components))
+	for _, component := range cfg.Components {
+		codec, err := push.NewCodec(push.Config{
+			AppID: component.AppID, VerifyToken: component.VerifyToken.Text(), AESKey: component.AESKey.Text(),
+		})
+		if err != nil {
+			return nil, err
+		}
+		targets[component.AppID] = pushTarget{codec, access.platforms[component.AppID], store.NewPauses(rdb)}
+	}
+	return targets, nil
+}

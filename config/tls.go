@@ -1,0 +1,78 @@
+package config
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"strings"
+)
+
+// checkAPITLS is what can be told without the secrets.
+func checkAPITLS(r *report, t APITLS) {
+	switch {
+	case t.Cert.IsZero() && !t.Key.IsZero():
+		r.refuse("api.tls.cert", "missing; api.tls.key is the key of a certificate")
+	case t.Cert.IsZero() && !t.ClientCA.IsZero():
+		r.refuse("api.tls.cert", "missing; api.tls.client_ca is for a server with TLS")
+	case !t.Cert.IsZero() && t.Key.IsZero():
+		r.refuse("api.tls.key", "missing; api.tls.cert needs its key")
+	}
+}
+
+// ReadAPITLS fetches api.tls anew, as [Config.ResolveSecrets] does, and leaves the configuration alone. It may be called
+// at any time and from several goroutines.
+func (c *Config) ReadAPITLS() (APITLS, error) {
+	r, t := newReport(c.origin), c.API.TLS
+	c.resolveAPITLS(r, &t)
+	return t, r.err()
+}
+
+func (c *Config) resolveAPITLS(r *report, t *APITLS) {
+	c.resolve(r, "api.tls.cert", &t.Cert, certificates)
+	c.resolve(r, "api.tls.key", &t.Key, privateKey)
+	c.resolve(r, "api.tls.client_ca", &t.ClientCA, certificates)
+	if r.isBroken("api.tls.cert") || r.isBroken("api.tls.key") || t.Cert.IsZero() || t.Key.IsZero() {
+		return
+	}
+	if _, err := tls.X509KeyPair([]byte(t.Cert.text.Reveal()), []byte(t.Key.text.Reveal())); err != nil {
+		r.refuse("api.tls.key", "is not the key of api.tls.cert, whose first certificate must be the server's")
+	}
+}
+
+// certificates refuses what holds none, or one that cannot be read. Its error does not quote it.
+func certificates(text string) error {
+	if err := notRedacted(text); err != nil {
+		return err
+	}
+	n := 0
+	for block, rest := pem.Decode([]byte(text)); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			return errors.New("holds a certificate that cannot be read")
+		}
+		n++
+	}
+	if n == 0 {
+		return errors.New("must hold a certificate in PEM (BEGIN CERTIFICATE)")
+	}
+	return nil
+}
+
+// privateKey refuses what holds none. Its error does not quote it.
+func privateKey(text string) error {
+	if err := notRedacted(text); err != nil {
+		return err
+	}
+	for block, rest := pem.Decode([]byte(text)); block != nil; block, rest = pem.Decode(rest) {
+		switch {
+		case block.Type == "ENCRYPTED PRIVATE KEY", block.Headers["DEK-Info"] != "":
+			return errors.New("is encrypted; give the key without a passphrase")
+		case block.Type == "PRIVATE KEY", strings.HasSuffix(block.Type, " PRIVATE KEY"):
+			return nil
+		}
+	}
+	return errors.New("must hold a private key in PEM (BEGIN PRIVATE KEY)")
+}

@@ -1,0 +1,278 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pb33f/libopenapi"
+	validator "github.com/pb33f/libopenapi-validator"
+
+	"cloudidq/internal/httpapi"
+	"cloudidq/internal/secret"
+	"cloudidq/store"
+)
+
+// request is one, and the status that its answer must have.
+type request struct {
+	want       int
+	path, body string
+	header     []string
+}
+
+// route is a method of a path, how it is used well, and how it is not.
+type route struct {
+	at        string          // method and path, as the description has them
+	needs     []httpapi.Scope // one of these
+	good, bad []request       // bad: input that is refused; none for what takes none
+}
+
+// routes are all that the description has, for what is in the bed. {backfill} and {delivery} stand for ids of it.
+var routes = []route{
+	{
+		"POST /v1/resolutions", []httpapi.Scope{httpapi.ScopeResolve},
+		[]request{
+			{want: 202, path: "/v1/resolutions", body: `{"appid":"wxA","cloud_ids":["73_1"]}`},
+			{want: 200, path: "/v1/resolutions", body: `{"appid":"wxA","cloud_ids":["73_1"]}`, header: []string{"Prefer", "wait=20"}},
+		},
+		[]request{
+			{want: 400, path: "/v1/resolutions", body: `{"appid":"planted`},
+			{want: 413, path: "/v1/resolutions", body: strings.Repeat("planted", 1<<16)},
+			{want: 422, path: "/v1/resolutions", body: `{"appid":"planted","cloud_ids":["planted"]}`},
+			{want: 422, path: "/v1/resolutions?planted=planted", body: `{"appid":"wxA","cloud_ids":["planted"]}`},
+		},
+	},
+	{
+		"GET /v1/resolutions/{appid}/{cloud_id}", []httpapi.Scope{httpapi.ScopeRead},
+		[]request{{want: 200, path: "/v1/resolutions/wxA/73_1"}},
+		[]request{{want: 404, path: "/v1/resolutions/planted/planted"}, {want: 422, path: "/v1/resolutions/wxA/73_1?planted=1"}},
+	},
+	{
+		"POST /v1/resolutions/lookup", []httpapi.Scope{httpapi.ScopeRead},
+		[]request{{want: 200, path: "/v1/resolutions/lookup", body: `{"appid":"wxA","cloud_ids":["73_1","73_unknown"]}`}},
+		[]request{
+			{want: 400, path: "/v1/resolutions/lookup", body: `planted`},
+			{want: 413, path: "/v1/resolutions/lookup", body: strings.Repeat("planted", 1<<16)},
+			{want: 422, path: "/v1/resolutions/lookup", body: `{"appid":"wxA","cloud_ids":"planted"}`},
+		},
+	},
+	{
+		"DELETE /v1/subjects/{appid}/{openid}", []httpapi.Scope{httpapi.ScopeErase},
+		[]request{{want: 200, path: "/v1/subjects/wxB/o1"}},
+		[]request{{want: 422, path: "/v1/subjects/wxB/o1?planted=planted"}},
+	},
+	{
+		"POST /v1/backfills", []httpapi.Scope{httpapi.ScopeResolve},
+		[]request{{want: 202, path: "/v1/backfills?appid=wxA", body: `{"cloud_id":"73_1"}`}},
+		[]request{
+			{want: 422, path: "/v1/backfills?appid=planted"}, {want: 404, path: "/v1/backfills?appid=wxA&resume=planted"},
+			{want: 400, path: "/v1/backfills?appid=wxA", header: []string{"Idempotency-Key", "planted planted"}},
+			{want: 415, path: "/v1/backfills?appid=wxA", header: []string{"Content-Type", "text/csv; header=planted"}},
+		},
+	},
+	{
+		"GET /v1/backfills/{id}", []httpapi.Scope{httpapi.ScopeRead},
+		[]request{{want: 200, path: "/v1/backfills/{backfill}"}}, []request{{want: 404, path: "/v1/backfills/planted"}},
+	},
+	{
+		"GET /v1/backfills/{id}/events", []httpapi.Scope{httpapi.ScopeRead},
+		[]request{{want: 200, path: "/v1/backfills/{backfill}/events"}}, []request{{want: 404, path: "/v1/backfills/planted/events"}},
+	},
+	{
+		"GET /v1/backfills/{id}/results", []httpapi.Scope{httpapi.ScopeRead},
+		[]request{{want: 200, path: "/v1/backfills/{backfill}/results"}, {want: 200, path: "/v1/backfills/{backfill}/results?format=csv"}},
+		[]request{{want: 404, path: "/v1/backfills/planted/results"}, {want: 422, path: "/v1/backfills/{backfill}/results?format=planted"}},
+	},
+	{
+		"GET /v1/backfills/{id}/rejects", []httpapi.Scope{httpapi.ScopeRead},
+		[]request{{want: 200, path: "/v1/backfills/{backfill}/rejects"}}, []request{{want: 404, path: "/v1/backfills/planted/rejects"}},
+	},
+	{
+		"DELETE /v1/backfills/{id}", []httpapi.Scope{httpapi.ScopeResolve, httpapi.ScopeAdmin},
+		[]request{{want: 200, path: "/v1/backfills/{backfill}"}}, []request{{want: 404, path: "/v1/backfills/planted"}},
+	},
+	{
+		"GET /v1/deliveries", []httpapi.Scope{httpapi.ScopeRead},
+		[]request{{want: 200, path: "/v1/deliveries?status=pending&appid=wxA&endpoint=orders&page_size=10"}},
+		[]request{
+			{want: 422, path: "/v1/deliveries?status=planted"}, {want: 422, path: "/v1/deliveries?page_size=planted"},
+			{want: 422, path: "/v1/deliveries?planted=planted"}, {want: 400, path: "/v1/deliveries?page_token=planted"},
+		},
+	},
+	{
+		"POST /v1/deliveries/{id}/replay", []httpapi.Scope{httpapi.ScopeAdmin},
+		[]request{{want: 202, path: "/v1/deliveries/{delivery}/replay"}}, []request{{want: 404, path: "/v1/deliveries/planted/replay"}},
+	},
+	{
+		"POST /v1/webhooks/{name}/test", []httpapi.Scope{httpapi.ScopeAdmin},
+		[]request{{want: 200, path: "/v1/webhooks/orders/test"}}, []request{{want: 404, path: "/v1/webhooks/planted/test"}},
+	},
+	{
+		"GET /v1/status", []httpapi.Scope{httpapi.ScopeRead},
+		[]request{{want: 200, path: "/v1/status?appid=wxA&limit=5"}},
+		[]request{{want: 422, path: "/v1/status?limit=planted"}, {want: 422, path: "/v1/status?planted=planted"}},
+	},
+	{
+		"POST /v1/wechat/components/{appid}/events", nil,
+		[]request{{want: 200, path: "/v1/wechat/components/wxc/events", body: "<xml/>", header: []string{"Content-Type", "text/xml"}}},
+		[]request{
+			{want: 404, path: "/v1/wechat/components/planted/events"},
+			{want: 413, path: "/v1/wechat/components/wxc/events", body: strings.Repeat("planted", 1<<16)},
+		},
+	},
+}
+
+// pages are what people look at, and the description itself, which it does not describe.
+var pages = []route{
+	{"GET /", []httpapi.Scope{httpapi.ScopeRead}, []request{{want: 200, path: "/"}}, nil},
+	{
+		"GET /monitoring/", []httpapi.Scope{httpapi.ScopeRead, httpapi.ScopeAdmin},
+		[]request{{want: 200, path: "/monitoring/"}, {want: 200, path: "/monitoring/api/queues"}}, nil,
+	},
+	{"GET /openapi.yaml", nil, []request{{want: 200, path: "/openapi.yaml"}}, nil},
+	{"GET /openapi.json", nil, []request{{want: 200, path: "/openapi.json"}}, nil},
+}
+
+// walk is the bed of a walk through all routes: every scope has a key that has this one alone, and one that has all others.
+type walk struct {
+	*bed
+	describes validator.Validator
+	ids       *strings.Replacer
+}
+
+func newWalk(t *testing.T) *walk {
+	t.Helper()
+	keys := []httpapi.Key{httpapi.NewKey("all", secret.New(admin), httpapi.Scopes, nil)}
+	for _, scope := range httpapi.Scopes {
+		keys = append(keys, httpapi.NewKey("only "+string(scope), secret.New("key-with-only-"+string(scope)), []httpapi.Scope{scope}, nil))
+	}
+	w := &walk{bed: newBed(t, keys...)}
+	w.save("wxA", "73_1", "73_2")
+	w.save("wxB", "73_1")
+	rec := store.Record{AppID: "wxA", CloudID: "73_d", Status: store.Failed, Error: &store.Error{}, Deliver: store.Outlet{Endpoint: "orders"}}
+	if err := w.results.Save(t.Context(), "t", []store.Record{rec}); err != nil {
+		t.Fatal(err)
+	}
+	delivery, _, err := w.deliveries.Cut(t.Context(), "wxA", "orders", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := w.call("POST", "/v1/backfills?appid=wxA", `{"cloud_id":7}`, "Authorization", "Bearer "+admin) // of which all has ended
+	w.ids = strings.NewReplacer("{backfill}", parse[acceptedBody](t, in.body).ID, "{delivery}", delivery)
+	document, err := libopenapi.NewDocument([]byte(w.call("GET", "/openapi.yaml", "").body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var faults []error
+	if w.describes, faults = validator.NewValidator(document); len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	return w
+}
+
+// ask makes a request with a key. Its answer must have the status, and be one that the description has.
+func (w *walk) ask(t *testing.T, method string, r request, key string, described bool) reply {
+	t.Helper()
+	path := w.ids.Replace(r.path)
+	header := append([]string{"Authorization", "Bearer " + key}, r.header...)
+	if key == "" {
+		header = r.header
+	}
+	got := w.call(method, path, r.body, header...)
+	if got.status != r.want {
+		t.Errorf("%s %s with %q = %d %.300s, want %d", method, r.path, key, got.status, got.body, r.want)
+	}
+	if r.want >= 400 {
+		wantProblem(t, got, r.want)
+	}
+	if !described {
+		return got
+	}
+	req, err := http.NewRequestWithContext(t.Context(), method, w.url+path, strings.NewReader(r.body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp := &http.Response{StatusCode: got.status, Header: got.header, Body: io.NopCloser(bytes.NewReader([]byte(got.body))), Request: req}
+	if ok, faults := w.describes.ValidateHttpResponse(req, resp); !ok {
+		for _, fault := range faults {
+			t.Errorf("%s %s = %d, which is not as described: %s; %s; %v", method, r.path, got.status, fault.Message, fault.Reason, fault.SchemaValidationErrors)
+		}
+	}
+	return got
+}
+
+// Every route of the description is used well and badly, over the network: its answers are those that the description has,
+// and each refusal is a problem that repeats nothing.
+func TestRoutes_AllOfTheDescription(t *testing.T) {
+	w := newWalk(t)
+	known := map[string]bool{}
+	for _, r := range routes {
+		known[r.at] = true
+		t.Run(r.at, func(t *testing.T) { w.route(t, r, true) })
+	}
+	for _, r := range pages {
+		t.Run(r.at, func(t *testing.T) { w.route(t, r, false) })
+	}
+	wantAllDescribed(t, w, known)
+	if log := w.log.String(); strings.Contains(log, "planted") {
+		t.Errorf("the log holds what was submitted: %s", log)
+	}
+}
+
+func (w *walk) route(t *testing.T, r route, described bool) {
+	method, _, _ := strings.Cut(r.at, " ")
+	// What a route refuses comes first: a good request may leave nothing to be refused.
+	for _, bad := range r.bad {
+		w.ask(t, method, bad, admin, described)
+	}
+	for _, good := range r.good {
+		refused := good
+		if refused.want = 401; r.needs != nil {
+			got := w.ask(t, method, refused, "", described)
+			if got.header.Get("Www-Authenticate") == "" {
+				t.Errorf("%s: a 401 without WWW-Authenticate", r.at)
+			}
+		}
+		for _, scope := range httpapi.Scopes {
+			if refused.want = 403; r.needs != nil && !slices.Contains(r.needs, scope) {
+				w.ask(t, method, refused, "key-with-only-"+string(scope), described)
+			}
+		}
+		w.ask(t, method, good, admin, described)
+		for _, scope := range r.needs {
+			if good.header == nil || scope != httpapi.ScopeResolve { // who waits needs read as well
+				w.ask(t, method, good, "key-with-only-"+string(scope), described)
+			}
+		}
+	}
+	if path := r.good[0].path; path != "/monitoring/" {
+		got := w.ask(t, "PATCH", request{want: 405, path: path}, admin, false)
+		if !strings.Contains(got.header.Get("Allow"), method) {
+			t.Errorf("%s: Allow = %q", r.at, got.header.Get("Allow"))
+		}
+		path, _, _ = strings.Cut(strings.TrimSuffix(path, "/"), "?")
+		w.ask(t, method, request{want: 404, path: path + "/planted/planted/planted"}, admin, false)
+	}
+}
+
+// wantAllDescribed finds routes that the description has and the table has not, and the other way around.
+func wantAllDescribed(t *testing.T, w *walk, known map[string]bool) {
+	t.Helper()
+	doc := parse[struct {
+		Paths map[string]map[string]any `json:"paths"`
+	}](t, w.call("GET", "/openapi.json", "").body)
+	described := map[string]bool{}
+	for path, methods := range doc.Paths {
+		for method := range methods {
+			described[strings.ToUpper(method)+" "+path] = true
+		}
+	}
+	if !maps.Equal(described, known) {
+		t.Errorf("described and tested are not the same:\n%v\n%v", slices.Sorted(maps.Keys(described)), slices.Sorted(maps.Keys(known)))
+	}
+}

@@ -1,0 +1,171 @@
+package httpapi_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"cloudidq/internal/httpapi"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+// dial opens a connection and sends the beginning of a request.
+func (b *bed) dial(head string) net.Conn {
+	b.Helper()
+	conn, err := (&net.Dialer{}).DialContext(b.Context(), "tcp", strings.TrimPrefix(b.url, "http://"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = conn.Close() })
+	if err := conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil { // for a server that never ends it
+		b.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, head); err != nil {
+		b.Fatal(err)
+	}
+	return conn
+}
+
+const (
+	slowHead = "POST /v1/resolutions HTTP/1.1\r\nHost: x\r\nX-Slow: "
+	slowBody = "POST /v1/resolutions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n{"
+	idleHead = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+)
+
+// More slow clients than there may be connections, each of which sends a byte now and then, are cut one by one; who comes
+// behind them is served.
+func TestRun_SlowClients_AreCut(t *testing.T) {
+	t.Parallel()
+	const each = 100
+	b := newBedOn(t, httpapi.Config{MaxConnections: 2 * each}, func(s *httpapi.Server) {
+		s.Cut(400*time.Millisecond, 400*time.Millisecond, 400*time.Millisecond, time.Minute)
+	})
+	var conns []net.Conn
+	for range each {
+		for _, head := range []string{slowHead, slowBody, idleHead} {
+			conns = append(conns, b.dial(head))
+		}
+	}
+	drip, dripped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(dripped)
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+			case <-drip:
+				return
+			}
+			for i, conn := range conns {
+				if i%3 < 2 { // the idle ones have nothing to say
+					_, _ = conn.Write([]byte("a")) // an error says that it is cut
+				}
+			}
+		}
+	}()
+	got := b.call("POST", "/v1/resolutions", `{"appid":"wxA","cloud_ids":["73_1"]}`)
+	if got.status != 202 {
+		t.Errorf("a good request beside them = %d %s", got.status, got.body)
+	}
+	for i, conn := range conns {
+		text, err := io.ReadAll(conn)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("connection %d is not cut", i)
+		}
+		if i%3 == 1 && !strings.HasPrefix(string(text), "HTTP/1.1 408 ") && len(text) > 0 { // what is sent on meanwhile may cost it the answer
+			t.Fatalf("a slow body is answered with %.100s, want 408", text)
+		}
+	}
+	quiet, err := io.ReadAll(b.dial(slowBody))
+	if err != nil || !strings.HasPrefix(string(quiet), "HTTP/1.1 408 ") || !strings.Contains(string(quiet), `"status":408`) {
+		t.Errorf("a body that stops is answered with %s, %v; want a problem of status 408", quiet, err)
+	}
+	close(drip)
+	<-dripped
+	if n := len(b.queued(tasks.QueueEvents)); n != 1 {
+		t.Errorf("%d tasks are queued, want that of the good request", n)
+	}
+}
+
+// Hundreds of slow clients within the limit do not hold up a good one.
+func TestRun_SlowClients_HoldUpNobody(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	for range 100 {
+		for _, head := range []string{slowHead, slowBody, idleHead} {
+			b.dial(head)
+		}
+	}
+	for range 20 {
+		if got := b.call("POST", "/v1/resolutions", `{"appid":"wxA","cloud_ids":["73_1"]}`); got.status != 202 {
+			t.Fatalf("answer = %d %s", got.status, got.body)
+		}
+	}
+}
+
+// A client that does not read its answer is cut, too.
+func TestRun_ClientThatDoesNotRead_IsCut(t *testing.T) {
+	t.Parallel()
+	b := newBedOn(t, httpapi.Config{}, func(s *httpapi.Server) {
+		s.Cut(time.Minute, time.Minute, time.Minute, 500*time.Millisecond)
+	})
+	ids := make([]string, 100)
+	large, err := json.Marshal(map[string]string{"text": strings.Repeat("x", 80_000)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range ids {
+		ids[i] = "73_" + strings.Repeat("0", i)
+		rec := store.Record{AppID: "wxA", CloudID: ids[i], Status: store.Resolved, Kind: "other", Data: large}
+		if err := b.results.Save(t.Context(), "t", []store.Record{rec}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	body, err := json.Marshal(map[string]any{"appid": "wxA", "cloud_ids": ids})
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), "POST", b.url+"/v1/resolutions/lookup", strings.NewReader(string(body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	conn := b.dial("")
+	if err := req.Write(conn); err != nil {
+		t.Fatal(err)
+	}
+	b.until("the request has ended", func() bool { return strings.Contains(b.log.String(), "route=/v1/resolutions/lookup status=200") })
+	resp, err := http.ReadResponse(bufio.NewReader(conn), req)
+	if err != nil {
+		return // cut before the first byte
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if text, err := io.ReadAll(resp.Body); err == nil {
+		t.Errorf("the whole answer has arrived, %d bytes", len(text))
+	}
+}
+
+// A body that breaks off is no request.
+func TestResolve_BodyBreaksOff(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	whole := `{"appid":"wxA","cloud_ids":["73_planted"]}`
+	for _, head := range []string{"Content-Length: 1000\r\n\r\n" + whole, "Transfer-Encoding: chunked\r\n\r\n2a\r\n" + whole + "\r\n"} {
+		before := strings.Count(b.log.String(), "route=/v1/resolutions ")
+		conn := b.dial("POST /v1/resolutions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + head)
+		_ = conn.Close()
+		b.until("the request has ended", func() bool { return strings.Count(b.log.String(), "route=/v1/resolutions ") > before })
+	}
+	if n := len(b.queued(tasks.QueueEvents)); n != 0 || strings.Contains(b.log.String(), "planted") {
+		t.Errorf("%d tasks are queued; log = %s", n, b.log.String())
+	}
+}
