@@ -99,7 +99,7 @@ func TestRedis_Open_EmbeddedAt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	if at := cfg.Redis.EmbeddedAt(); at != "127.0.0.1:6390" || !cfg.Redis.Embedded() {
 		t.Errorf("EmbeddedAt() = %s, Embedded() = %v", at, cfg.Redis.Embedded())
 	}

@@ -44,7 +44,7 @@ func ExampleWait() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(records[0].Status, records[0].Kind, data.Phone.PurePhoneNumber)
+	fmt.Println(records[0].Status, records[0].Kind, data.PurePhoneNumber)
 	// Output:
 	// resolved phone 13800000000
 }
