@@ -78,8 +78,8 @@ func TestDoctor_AllIsWell(t *testing.T) {
 	if status := p.status(t); status != 0 || strings.Contains(p.out.String(), "FAIL") || strings.Contains(p.out.String(), "warn") {
 		t.Errorf("exit %d: %s%s", status, p.out.String(), p.err.String())
 	}
-	if r.requests != 0 {
-		t.Errorf("the receiver got %d requests, want none", r.requests)
+	if requests, _ := r.asked(); requests != 0 {
+		t.Errorf("the receiver got %d requests, want none", requests)
 	}
 }
 
