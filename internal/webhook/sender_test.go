@@ -184,8 +184,8 @@ func TestSend_ReceiverThatWastesOurTime(t *testing.T) {
 			if name == "SilentHeader" && got.Class != webhook.Timeout {
 				t.Errorf("attempt = %+v, want timeout", got)
 			}
-			if got.Duration > 5*time.Second {
-				t.Errorf("it took %s", got.Duration)
+			if got.Duration > 25*time.Second {
+				t.Errorf("it took %s, about all the time that an attempt has", got.Duration)
 			}
 			if n := read.Load(); n > 16<<10 { // the limit of 4 KiB, a header, and what a buffer reads ahead
 				t.Errorf("%d bytes of an answer were read", n)
