@@ -151,19 +151,34 @@ func backfill(ctx context.Context, origin string, tick <-chan time.Time) error {
 	}
 }
 
+// get asks again where a loaded machine has let a time-out go by, as the answer says it shall be.
 func get(ctx context.Context, url string) ([]byte, error) {
+	for {
+		code, body, err := getOnce(ctx, url)
+		switch {
+		case err != nil || code == http.StatusOK:
+			return body, err
+		case code != http.StatusServiceUnavailable:
+			return nil, fmt.Errorf("GET %s = %d %s", url, code, body)
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("GET %s = %d %s until the end", url, code, body)
+		}
+	}
+}
+
+func getOnce(ctx context.Context, url string) (code int, body []byte, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(resp.Body)
-	if resp.StatusCode != http.StatusOK {
-		err = errors.Join(err, fmt.Errorf("GET %s = %d %s", url, resp.StatusCode, body))
-	}
-	return body, err
+	body, err = io.ReadAll(resp.Body)
+	return resp.StatusCode, body, err
 }
