@@ -202,6 +202,44 @@ func TestConfigCommands(t *testing.T) {
 	}
 }
 
+// What only the program can tell of a secret is found by the check too, with its line, beside all else.
+func TestConfigCheck_Secrets(t *testing.T) {
+	path := writeConfig(t, `store:
+  driver: postgres
+  dsn: garbage
+  keyset: no keyset
+  result_ttl: 1s
+apps: [{appid: wx1, token: {mode: static, access_token: t}}]
+webhooks:
+  - name: orders
+    url: https://example.com/hook
+    secrets: [whsec_x, env:NOT_SET]
+    client_cert: c
+    client_key: k
+`)
+	status, stdout, stderr := invoke(t, "config", "check", "--config", path)
+	if status != exitUsage || stdout != "" {
+		t.Errorf("exit %d with %q on stdout, want 2 and nothing", status, stdout)
+	}
+	for _, want := range []string{
+		":3: store.dsn: not a PostgreSQL connection string", ":4: store.keyset: ", ":5: store.result_ttl: ",
+		":10: webhooks[0].secrets[0]: whsec_ must be followed by", ":10: webhooks[0].secrets[1]: the variable NOT_SET is not set",
+		":11: webhooks[0].client_cert: ",
+	} {
+		if !strings.Contains(stderr, path+want) {
+			t.Errorf("stderr misses %q:\n%s", want, stderr)
+		}
+	}
+	for _, args := range [][]string{{"worker"}, {"result", "--appid", "wx1", "73_x"}} {
+		keyset := writeConfig(t, "store: {keyset: no keyset}\napps: [{appid: wx1, token: {mode: static, access_token: t}}]\n"+
+			"redis: {url: 'redis://"+redistest.Start(t).Addr+"/0'}\n")
+		status, _, stderr := invoke(t, append(args, "--config", keyset)...)
+		if status != exitUsage || !strings.HasPrefix(stderr, keyset+":1: store.keyset: ") {
+			t.Errorf("%s: exit %d, %s", args[0], status, stderr)
+		}
+	}
+}
+
 // Every command explains itself with an example.
 func TestHelp_HasAnExample(t *testing.T) {
 	for _, args := range [][]string{
