@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"cloudidq/config"
 	"cloudidq/internal/redistest"
 	"cloudidq/store"
@@ -62,6 +64,15 @@ func TestRun_WrongUse_ExitTwo(t *testing.T) {
 		"bad demo":            {[]string{"demo", "--ids", "0", "--users", "-1", "--faults", "bussy=2"}, []string{"--ids is 0", "--users is -1", "bussy", "busy"}},
 		"bad faults":          {[]string{"sim", "--faults", "busy=2"}, []string{"--faults", "busy"}},
 		"bad result":          {[]string{"result", "--config", good, "--appid", appA, long}, []string{"items[0].cloud_id has 513 bytes, at most 512"}},
+		"all of sim wrong":    {[]string{"sim", "--listen", "nowhere", "--latency", "-1s", "--users", "-1", "--faults", "busy=2"}, []string{"--listen", "--latency", "--users", "--faults"}},
+		"sim, bad port":       {[]string{"sim", "--listen", "127.0.0.1:99999"}, []string{"--listen"}},
+		"also the queue's":    {[]string{"enqueue", "--config", good, "--queue", "default", "--reference", "\n", ""}, []string{"--appid is missing", "--queue must be events or backfill", "items[0].cloud_id is empty", "items[0].reference"}},
+		"result, no app":      {[]string{"result", "--config", good, long}, []string{"--appid is missing", "items[0].cloud_id"}},
+		"all of list wrong":   {[]string{"deliveries", "list", "--config", good, "--status", "x", "--limit", "-1"}, []string{"--status", "--limit"}},
+		"unknown endpoint":    {[]string{"deliveries", "replay", "--config", good, "--endpoint", "nope"}, []string{"--endpoint is not among the webhooks"}},
+		"unknown shell":       {[]string{"completion", "tcsh"}, []string{"tcsh", "cloudidq completion --help"}},
+		"shell and more":      {[]string{"completion", "bash", "x"}, []string{"cloudidq completion bash --help"}},
+		"unknown topic":       {[]string{"help", "keys", "nosuch"}, []string{"keys nosuch"}},
 		"result, unknown app": {[]string{"result", "--config", good, "--appid", "wx9", "73_x"}, []string{"--appid"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -242,14 +253,20 @@ webhooks:
 
 // Every command explains itself with an example.
 func TestHelp_HasAnExample(t *testing.T) {
-	for _, args := range [][]string{
-		{}, {"demo"}, {"worker"}, {"enqueue"}, {"backfill"}, {"result"}, {"apps"}, {"apps", "list"}, {"apps", "resume"}, {"sim"}, {"config"}, {"config", "check"}, {"config", "print"},
-		{"config", "schema"}, {"config", "example"}, {"version"},
-	} {
-		status, stdout, stderr := invoke(t, append(args, "--help")...)
+	var explain func(cmd *cobra.Command)
+	explain = func(cmd *cobra.Command) {
+		args := append(strings.Fields(cmd.CommandPath())[1:], "--help")
+		status, stdout, stderr := invoke(t, args...)
 		if status != exitDone || !strings.Contains(stdout, "Examples:\n") {
-			t.Errorf("%v --help: exit %d, %s%s", args, status, stdout, stderr)
+			t.Errorf("%v: exit %d, %s%s", args, status, stdout, stderr)
 		}
+		for _, sub := range cmd.Commands() {
+			explain(sub)
+		}
+	}
+	explain(newRoot(streams{lookupEnv: func(string) (string, bool) { return "", false }}))
+	if status, stdout, _ := invoke(t, "help", "keys", "new"); status != exitDone || !strings.Contains(stdout, "cloudidq keys new") {
+		t.Errorf("help keys new: exit %d, %s", status, stdout)
 	}
 	if status, stdout, _ := invoke(t, "version"); status != exitDone || !strings.HasPrefix(stdout, "cloudidq ") {
 		t.Errorf("version: exit %d, %s", status, stdout)
