@@ -45,6 +45,8 @@ func faultOf(err error) fault {
 	switch {
 	case detail.Message == "unexpected property":
 		return fault{Location: parent(location), Message: "has a field that does not exist"}
+	case strings.HasPrefix(detail.Message, huma.ErrUnknownContentType.Error()):
+		return fault{Location: "header.Content-Type", Message: "must be application/json"}
 	case strings.HasPrefix(detail.Message, "unknown "):
 		return fault{Location: parent(location), Message: "has a parameter that does not exist"}
 	case strings.HasPrefix(detail.Message, "expected "):

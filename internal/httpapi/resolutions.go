@@ -134,10 +134,7 @@ func (h *resolutions) resolve(ctx context.Context, in *resolveInput) (*resolveOu
 	records := make([]store.Record, len(ids))
 	if wait > 0 {
 		var all bool
-		if records, all, err = h.await(ctx, in.Body.AppID, ids, accepted, wait); err != nil {
-			return nil, err
-		}
-		if all {
+		if records, all = h.await(ctx, in.Body.AppID, ids, accepted, wait); all {
 			out.Status = http.StatusOK
 		}
 	}
@@ -180,24 +177,23 @@ func (h *resolutions) mayResolve(ctx context.Context, in *resolveInput, waits bo
 	return nil
 }
 
-// await returns the records once all have ended, or as they are when the wait is over.
+// await returns the records once all have ended, or those that have when the wait is over. A store that fails meanwhile
+// ends the wait: the cloudIDs are accepted all the same.
 func (h *resolutions) await(
 	ctx context.Context, appID string, ids []string, since time.Time, wait time.Duration,
-) (records []store.Record, all bool, err error) {
+) (records []store.Record, all bool) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	records, err = store.Wait(ctx, h.results, appID, ids, since)
-	switch {
-	case err == nil:
-		return records, true, nil
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return records, false, nil
-	default:
-		return nil, false, storeAway()
+	records, err := store.Wait(ctx, h.results, appID, ids, since)
+	for i := range records {
+		if !records[i].EndedSince(since) {
+			records[i] = store.Record{} // the failure of a former ask is no answer to this one
+		}
 	}
+	return records, err == nil
 }
 
-var waitPreference = regexp.MustCompile(`(?:^|[,;\s])wait\s*=\s*"?(\d{1,6})"?\s*(?:$|[,;])`)
+var waitPreference = regexp.MustCompile(`(?i)(?:^|[,;\s])wait\s*=\s*"?(\d{1,6})"?\s*(?:$|[,;])`)
 
 // waitOf reads Prefer: wait=N (RFC 7240, section 4.3). What else is preferred is left alone, as the RFC has it.
 func waitOf(prefer string) (time.Duration, error) {
