@@ -145,7 +145,7 @@ store: {encryption: "off"}
 apps: [{appid: wx1, token: {mode: static, access_token: t}}]
 `)
 	status, _, stderr := invoke(t, "enqueue", "--config", path, "--appid", "wx1", "73_x")
-	if status != exitUsage || !strings.Contains(stderr, "redis.url is embedded") {
+	if status != exitUsage || !strings.HasPrefix(stderr, path+":1: redis.url: is embedded") {
 		t.Errorf("exit %d, %s", status, stderr)
 	}
 }

@@ -144,8 +144,8 @@ func (r results) handOver() func(context.Context, store.Handed) error {
 func openRedis(ctx context.Context, cfg *config.Config, maxRetries int) (redis.UniversalClient, error) {
 	rdb, err := cfg.Redis.Open(maxRetries)
 	if errors.Is(err, config.ErrEmbedded) {
-		return nil, usagef("redis.url is embedded: a Redis inside the process of `cloudidq serve`, at a port that nothing else knows; " +
-			"embedded://127.0.0.1:6379 names one, or give the URL of a server")
+		return nil, cfg.Refuse("redis.url", errors.New("is embedded: a Redis inside the process of `cloudidq serve`, at a port that "+
+			"nothing else knows; embedded://127.0.0.1:6379 names one, or give the URL of a server"))
 	}
 	if err != nil {
 		return nil, err
