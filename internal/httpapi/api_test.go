@@ -307,6 +307,8 @@ func TestResolve_BadInput(t *testing.T) {
 		"WrongType":      {`{"appid":7,"cloud_ids":["planted"]}`, 422, "body.appid"},
 		"WrongItem":      {`{"appid":"wxA","cloud_ids":["planted",{"planted":1}]}`, 422, "body.cloud_ids[1]"},
 		"UnknownField":   {`{"appid":"wxA","cloud_ids":["x"],"planted":1}`, 422, "a field that does not exist"},
+		"OtherCase":      {`{"AppID":"wxA","cloud_ids":["planted"]}`, 422, "a field that does not exist"},
+		"TwoCases":       {`{"appid":"wxA","AppID":"wxB","cloud_ids":["planted"]}`, 422, "a field that does not exist"},
 		"NoAppID":        {`{"cloud_ids":["planted"]}`, 422, "appid"},
 		"NoCloudIDs":     {`{"appid":"wxA"}`, 422, "cloud_ids"},
 		"ZeroCloudIDs":   {`{"appid":"wxA","cloud_ids":[]}`, 422, "body.cloud_ids"},

@@ -19,8 +19,10 @@ import (
 // bodyMax bounds the JSON of a request: 100 cloudIDs of 512 bytes, and as much again.
 const bodyMax = 128 << 10
 
-// useProblems makes huma answer with problems of ours. huma has one such setting for the whole process.
+// useProblems makes huma answer with problems of ours, and take a field by its own name alone: one that came as appid and as
+// AppID would have two values. huma has one such setting for the whole process.
 var useProblems = sync.OnceFunc(func() {
+	huma.ValidateStrictCasing = true
 	huma.NewError = func(status int, message string, errs ...error) huma.StatusError {
 		if status == http.StatusInternalServerError { // whose text might be of anything
 			return newProblem(status, "")
