@@ -318,6 +318,8 @@ func TestResolve_BadInput(t *testing.T) {
 		"LongCloudID":    {`{"appid":"wxA","cloud_ids":["` + strings.Repeat("planted", 80) + `"]}`, 422, "body.cloud_ids[0]"},
 		"ControlCloudID": {`{"appid":"wxA","cloud_ids":["planted\n"]}`, 422, "body.cloud_ids[0]"},
 		"BrokenUTF8":     {"{\"appid\":\"wxA\",\"cloud_ids\":[\"x\"],\"reference\":\"planted\xff\"}", 400, "UTF-8"},
+		"HalfSurrogate":  {`{"appid":"wxA","cloud_ids":["x","planted\ud800"]}`, 422, "body.cloud_ids[1]"},
+		"Lost":           {`{"appid":"wxA","cloud_ids":["x"],"openid":"\udc00","reference":"planted\ufffd"}`, 422, "lost on its way"},
 		"Queue":          {`{"appid":"wxA","cloud_ids":["x"],"queue":"planted"}`, 422, "body.queue"},
 		"Webhook":        {`{"appid":"wxA","cloud_ids":["x"],"webhook":"planted"}`, 422, "body.webhook"},
 		"UnknownApp":     {`{"appid":"planted","cloud_ids":["x"]}`, 422, "body.appid"},

@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -167,6 +169,9 @@ func (h *resolutions) mayResolve(ctx context.Context, in *resolveInput, waits bo
 	if !utf8.Valid(in.RawBody) {
 		return notUTF8()
 	}
+	if faults := lostCharacters(in); len(faults) > 0 {
+		return newProblem(http.StatusUnprocessableEntity, "nothing was enqueued", faults...)
+	}
 	queue := in.Body.Queue
 	if queue == "" {
 		queue = tasks.QueueEvents
@@ -175,6 +180,22 @@ func (h *resolutions) mayResolve(ctx context.Context, in *resolveInput, waits bo
 		return newProblem(http.StatusServiceUnavailable, "the queue is full; nothing was enqueued").retryAfter("5")
 	}
 	return nil
+}
+
+// lostCharacters names the fields with U+FFFD in them, which JSON also makes of half a surrogate pair. What they were is
+// not known any more, and WeChat and the receiver would get something else than was meant.
+func lostCharacters(in *resolveInput) (faults []fault) {
+	look := func(location, text string) {
+		if strings.ContainsRune(text, utf8.RuneError) {
+			faults = append(faults, fault{location, "has a character that was lost on its way (U+FFFD)"})
+		}
+	}
+	for i, id := range in.Body.CloudIDs {
+		look(fmt.Sprintf("body.cloud_ids[%d]", i), id)
+	}
+	look("body.openid", in.Body.OpenID)
+	look("body.reference", in.Body.Reference)
+	return faults
 }
 
 // await returns the records once all have ended, or those that have when the wait is over. A store that fails meanwhile
