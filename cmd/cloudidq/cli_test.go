@@ -150,6 +150,23 @@ apps: [{appid: wx1, token: {mode: static, access_token: t}}]
 	}
 }
 
+// A wait that ends does not print the failure of a former ask.
+func TestEnqueue_WaitEnds_FormerFailureIsNotPrinted(t *testing.T) {
+	srv := redistest.Start(t)
+	long := store.At(time.Now().Add(-time.Minute))
+	err := store.NewRedis(srv.Client(t), time.Hour, store.Sealed(nil)).Save(t.Context(), "t", []store.Record{{
+		AppID: appA, CloudID: "73_a", Status: store.Failed, Error: &store.Error{Code: -601007}, AcceptedAt: long, FinishedAt: long,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := goodConfig(t, srv.Addr)
+	status, stdout, stderr := invoke(t, "enqueue", "--config", good, "--appid", appA, "--wait", "50ms", "73_a")
+	if status != exitFailed || stdout != "" || !strings.Contains(stderr, "not all have ended") {
+		t.Errorf("exit %d, stdout %q, stderr %q", status, stdout, stderr)
+	}
+}
+
 func TestEnqueueThenResult(t *testing.T) {
 	srv := redistest.Start(t)
 	good := goodConfig(t, srv.Addr)

@@ -140,6 +140,11 @@ func awaitRecords(
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	records, err := store.Wait(ctx, results, req.AppID, cloudIDsOf(req.Items), receipt.AcceptedAt)
+	for i := range records {
+		if records[i].Status.Final() && !records[i].EndedSince(receipt.AcceptedAt) {
+			records[i] = store.Record{} // the failure of a former ask
+		}
+	}
 	if printed := printRecords(s.out, records); printed != nil {
 		return printed
 	}
