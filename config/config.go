@@ -1,14 +1,11 @@
 // Package config is the one YAML file of cloudidq: it reads it, lays the environment over it, checks it and prints it.
 //
 // [Load] reports every fault at once, each with its place ([Faults]), and leaves the secrets alone: a command that only
-// enqueues or reads results runs where no secret is at hand. The others call [Config.ResolveSecrets] next:
+// enqueues or reads results runs where no secret is at hand. The others call [LoadSecrets]:
 //
-//	cfg, err := config.Load(path, os.LookupEnv)
+//	cfg, err := config.LoadSecrets(path, os.LookupEnv)
 //	if err != nil {
 //		return err // Faults, one a line; exit status 2
-//	}
-//	if err := cfg.ResolveSecrets(); err != nil {
-//		return err // Faults as well
 //	}
 //
 // Every setting here is obeyed by the program; a key that it does not know is refused, never ignored.

@@ -33,31 +33,37 @@ const (
 // The variable of a setting outside a list is CLOUDIDQ_ and its path in upper case: CLOUDIDQ_WORKER_CONCURRENCY. An
 // empty variable counts as unset.
 func Load(path string, lookup func(string) (string, bool)) (*Config, error) {
+	c, r := load(path, lookup)
+	if err := r.err(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// load is Load with the faults still in their report. The configuration is nil if there was nothing to read it from.
+func load(path string, lookup func(string) (string, bool)) (*Config, *report) {
 	if lookup == nil {
 		lookup = func(string) (string, bool) { return "", false }
 	}
 	r := newReport(origin{file: path, lines: map[string]int{}, vars: map[string]bool{}, lookup: lookup})
 	if path == "" {
 		r.at(0, "", "no configuration file: name one by --config or CLOUDIDQ_CONFIG (the apps have no default)")
-		return nil, r.err()
+		return nil, r
 	}
 	text, ok := read(r, path)
 	if !ok {
-		return nil, r.err()
+		return nil, r
 	}
 	root, ok := parse(r, text)
 	if !ok {
-		return nil, r.err()
+		return nil, r
 	}
 	c := Default()
 	decode(r, root, reflect.ValueOf(c).Elem())
 	overlay(r, c)
 	c.origin = r.origin
 	c.check(r)
-	if err := r.err(); err != nil {
-		return nil, err
-	}
-	return c, nil
+	return c, r
 }
 
 // read returns the text of the file without its byte order mark.

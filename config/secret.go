@@ -87,11 +87,43 @@ func parseSecret(text string) (Secret, error) {
 	}
 }
 
+// Check looks at secrets that have been fetched, for what only their users can tell: whether they are a keyset, or a key
+// to sign with. It calls refuse with the path of a setting that is wrong.
+type Check func(c *Config, refuse func(path string, err error))
+
+// LoadSecrets is [Load] and [Config.ResolveSecrets] in one, for what wants both: its [Faults] are those of the settings, of
+// the secrets, and what the checks refuse, all at once.
+func LoadSecrets(path string, lookup func(string) (string, bool), checks ...Check) (*Config, error) {
+	c, r := load(path, lookup)
+	if c != nil {
+		c.resolveSecrets(r)
+		for _, check := range checks {
+			check(c, func(path string, err error) { r.refuse(path, "%v", err) })
+		}
+	}
+	if err := r.err(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Refuse is the [Faults] of one setting that is wrong in a way which only its user can tell.
+func (c *Config) Refuse(path string, err error) error {
+	r := newReport(c.origin)
+	r.refuse(path, "%v", err)
+	return r.err()
+}
+
 // ResolveSecrets fetches the secrets that the configuration refers to: env:NAME from the environment that Load was
 // given, file:PATH from the disk, a relative path from the folder of the configuration file. It can be called again
 // to read changed ones. Its error is [Faults], with every secret that is not to be had.
 func (c *Config) ResolveSecrets() error {
 	r := newReport(c.origin)
+	c.resolveSecrets(r)
+	return r.err()
+}
+
+func (c *Config) resolveSecrets(r *report) {
 	c.resolveStore(r)
 	for i := range c.Apps {
 		token := &c.Apps[i].Token
@@ -113,7 +145,6 @@ func (c *Config) ResolveSecrets() error {
 	for i := range c.API.Keys {
 		c.resolve(r, fmt.Sprintf("api.keys[%d].secret", i), &c.API.Keys[i].Secret, apiKey)
 	}
-	return r.err()
 }
 
 // ResolveStore is ResolveSecrets for the store alone: what commands need that read results.

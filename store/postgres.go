@@ -23,6 +23,14 @@ const (
 // ErrDSN says that a DSN is none. It quotes nothing of it.
 var ErrDSN = errors.New("not a PostgreSQL connection string, such as postgres://user:password@host:5432/database")
 
+// CheckDSN returns [ErrDSN] for what is none. It connects to nothing.
+func CheckDSN(dsn string) error {
+	if _, err := pgxpool.ParseConfig(dsn); err != nil {
+		return ErrDSN // pgx's own text masks the password as well as it can
+	}
+	return nil
+}
+
 // errTTL is for a TTL that would let a record end as it comes.
 var errTTL = errors.New("the time that records are kept is less than a millisecond")
 

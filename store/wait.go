@@ -52,7 +52,7 @@ func Wait(ctx context.Context, r Results, appID string, cloudIDs []string, since
 		still := open[:0]
 		for i, at := range open {
 			records[at] = found[i]
-			if !ended(&found[i], since) {
+			if !found[i].EndedSince(since) {
 				still = append(still, at)
 			}
 		}
@@ -62,8 +62,9 @@ func Wait(ctx context.Context, r Results, appID string, cloudIDs []string, since
 	return records, nil
 }
 
-// ended reports whether rec is the end of an ask made at since.
-func ended(rec *Record, since time.Time) bool {
+// EndedSince reports whether rec is the end of an ask made at since: resolved at any time, or failed or expired at since or
+// later, to the millisecond.
+func (rec *Record) EndedSince(since time.Time) bool {
 	if rec.Status == Resolved {
 		return true
 	}

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"cloudidq/config"
 	"cloudidq/internal/redistest"
 	"cloudidq/store"
@@ -62,6 +64,15 @@ func TestRun_WrongUse_ExitTwo(t *testing.T) {
 		"bad demo":            {[]string{"demo", "--ids", "0", "--users", "-1", "--faults", "bussy=2"}, []string{"--ids is 0", "--users is -1", "bussy", "busy"}},
 		"bad faults":          {[]string{"sim", "--faults", "busy=2"}, []string{"--faults", "busy"}},
 		"bad result":          {[]string{"result", "--config", good, "--appid", appA, long}, []string{"items[0].cloud_id has 513 bytes, at most 512"}},
+		"all of sim wrong":    {[]string{"sim", "--listen", "nowhere", "--latency", "-1s", "--users", "-1", "--faults", "busy=2"}, []string{"--listen", "--latency", "--users", "--faults"}},
+		"sim, bad port":       {[]string{"sim", "--listen", "127.0.0.1:99999"}, []string{"--listen"}},
+		"also the queue's":    {[]string{"enqueue", "--config", good, "--queue", "default", "--reference", "\n", ""}, []string{"--appid is missing", "--queue must be events or backfill", "items[0].cloud_id is empty", "items[0].reference"}},
+		"result, no app":      {[]string{"result", "--config", good, long}, []string{"--appid is missing", "items[0].cloud_id"}},
+		"all of list wrong":   {[]string{"deliveries", "list", "--config", good, "--status", "x", "--limit", "-1"}, []string{"--status", "--limit"}},
+		"unknown endpoint":    {[]string{"deliveries", "replay", "--config", good, "--endpoint", "nope"}, []string{"--endpoint is not among the webhooks"}},
+		"unknown shell":       {[]string{"completion", "tcsh"}, []string{"tcsh", "cloudidq completion --help"}},
+		"shell and more":      {[]string{"completion", "bash", "x"}, []string{"cloudidq completion bash --help"}},
+		"unknown topic":       {[]string{"help", "keys", "nosuch"}, []string{"keys nosuch"}},
 		"result, unknown app": {[]string{"result", "--config", good, "--appid", "wx9", "73_x"}, []string{"--appid"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -134,8 +145,25 @@ store: {encryption: "off"}
 apps: [{appid: wx1, token: {mode: static, access_token: t}}]
 `)
 	status, _, stderr := invoke(t, "enqueue", "--config", path, "--appid", "wx1", "73_x")
-	if status != exitUsage || !strings.Contains(stderr, "redis.url is embedded") {
+	if status != exitUsage || !strings.HasPrefix(stderr, path+":1: redis.url: is embedded") {
 		t.Errorf("exit %d, %s", status, stderr)
+	}
+}
+
+// A wait that ends does not print the failure of a former ask.
+func TestEnqueue_WaitEnds_FormerFailureIsNotPrinted(t *testing.T) {
+	srv := redistest.Start(t)
+	long := store.At(time.Now().Add(-time.Minute))
+	err := store.NewRedis(srv.Client(t), time.Hour, store.Sealed(nil)).Save(t.Context(), "t", []store.Record{{
+		AppID: appA, CloudID: "73_a", Status: store.Failed, Error: &store.Error{Code: -601007}, AcceptedAt: long, FinishedAt: long,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := goodConfig(t, srv.Addr)
+	status, stdout, stderr := invoke(t, "enqueue", "--config", good, "--appid", appA, "--wait", "50ms", "73_a")
+	if status != exitFailed || stdout != "" || !strings.Contains(stderr, "not all have ended") {
+		t.Errorf("exit %d, stdout %q, stderr %q", status, stdout, stderr)
 	}
 }
 
@@ -202,16 +230,60 @@ func TestConfigCommands(t *testing.T) {
 	}
 }
 
+// What only the program can tell of a secret is found by the check too, with its line, beside all else.
+func TestConfigCheck_Secrets(t *testing.T) {
+	path := writeConfig(t, `store:
+  driver: postgres
+  dsn: garbage
+  keyset: no keyset
+  result_ttl: 1s
+apps: [{appid: wx1, token: {mode: static, access_token: t}}]
+webhooks:
+  - name: orders
+    url: https://example.com/hook
+    secrets: [whsec_x, env:NOT_SET]
+    client_cert: c
+    client_key: k
+`)
+	status, stdout, stderr := invoke(t, "config", "check", "--config", path)
+	if status != exitUsage || stdout != "" {
+		t.Errorf("exit %d with %q on stdout, want 2 and nothing", status, stdout)
+	}
+	for _, want := range []string{
+		":3: store.dsn: not a PostgreSQL connection string", ":4: store.keyset: ", ":5: store.result_ttl: ",
+		":10: webhooks[0].secrets[0]: whsec_ must be followed by", ":10: webhooks[0].secrets[1]: the variable NOT_SET is not set",
+		":11: webhooks[0].client_cert: ",
+	} {
+		if !strings.Contains(stderr, path+want) {
+			t.Errorf("stderr misses %q:\n%s", want, stderr)
+		}
+	}
+	for _, args := range [][]string{{"worker"}, {"result", "--appid", "wx1", "73_x"}} {
+		keyset := writeConfig(t, "store: {keyset: no keyset}\napps: [{appid: wx1, token: {mode: static, access_token: t}}]\n"+
+			"redis: {url: 'redis://"+redistest.Start(t).Addr+"/0'}\n")
+		status, _, stderr := invoke(t, append(args, "--config", keyset)...)
+		if status != exitUsage || !strings.HasPrefix(stderr, keyset+":1: store.keyset: ") {
+			t.Errorf("%s: exit %d, %s", args[0], status, stderr)
+		}
+	}
+}
+
 // Every command explains itself with an example.
 func TestHelp_HasAnExample(t *testing.T) {
-	for _, args := range [][]string{
-		{}, {"demo"}, {"worker"}, {"enqueue"}, {"backfill"}, {"result"}, {"apps"}, {"apps", "list"}, {"apps", "resume"}, {"sim"}, {"config"}, {"config", "check"}, {"config", "print"},
-		{"config", "schema"}, {"config", "example"}, {"version"},
-	} {
-		status, stdout, stderr := invoke(t, append(args, "--help")...)
+	var explain func(cmd *cobra.Command)
+	explain = func(cmd *cobra.Command) {
+		args := append(strings.Fields(cmd.CommandPath())[1:], "--help")
+		status, stdout, stderr := invoke(t, args...)
 		if status != exitDone || !strings.Contains(stdout, "Examples:\n") {
-			t.Errorf("%v --help: exit %d, %s%s", args, status, stdout, stderr)
+			t.Errorf("%v: exit %d, %s%s", args, status, stdout, stderr)
 		}
+		for _, sub := range cmd.Commands() {
+			explain(sub)
+		}
+	}
+	explain(newRoot(streams{lookupEnv: func(string) (string, bool) { return "", false }}))
+	if status, stdout, _ := invoke(t, "help", "keys", "new"); status != exitDone || !strings.Contains(stdout, "cloudidq keys new") {
+		t.Errorf("help keys new: exit %d, %s", status, stdout)
 	}
 	if status, stdout, _ := invoke(t, "version"); status != exitDone || !strings.HasPrefix(stdout, "cloudidq ") {
 		t.Errorf("version: exit %d, %s", status, stdout)

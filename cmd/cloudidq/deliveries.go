@@ -53,11 +53,15 @@ func newDeliveriesList(s streams) *cobra.Command {
 	flags.BoolVar(&asJSON, "json", false, "print NDJSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		filter.State = store.DeliveryState(state)
+		var faults []error
 		if state != "" && !slices.Contains(store.DeliveryStates, filter.State) {
-			return usagef("--status is %q, want pending, delivered, held or exhausted", state)
+			faults = append(faults, fmt.Errorf("--status is %q, want pending, delivered, held or exhausted", state))
 		}
 		if limit < 0 {
-			return usagef("--limit is negative")
+			faults = append(faults, errors.New("--limit is negative"))
+		}
+		if len(faults) > 0 {
+			return usageError{errors.Join(faults...)}
 		}
 		return withDeliveries(cmd, s, *path, func(_ redis.UniversalClient, d *store.Deliveries) error {
 			var all []store.Delivery
@@ -85,6 +89,13 @@ func withDeliveries(
 	if err != nil {
 		return err
 	}
+	return useDeliveries(cmd, s, cfg, use)
+}
+
+// useDeliveries is withDeliveries for a configuration that has been read.
+func useDeliveries(
+	cmd *cobra.Command, s streams, cfg *config.Config, use func(redis.UniversalClient, *store.Deliveries) error,
+) error {
 	return withRedis(cmd.Context(), s, cfg, func(rdb redis.UniversalClient) error {
 		return use(rdb, store.NewDeliveries(rdb))
 	})
@@ -159,7 +170,14 @@ func newDeliveriesReplay(s streams) *cobra.Command {
 		if (endpoint == "") == (len(ids) == 0) {
 			return usagef("give the ids of deliveries, or --endpoint")
 		}
-		return withDeliveries(cmd, s, *path, func(rdb redis.UniversalClient, d *store.Deliveries) error {
+		cfg, err := config.Load(*path, s.lookupEnv)
+		if err != nil {
+			return err
+		}
+		if _, found := cfg.Webhook(endpoint); endpoint != "" && !found {
+			return usagef("--endpoint is not among the webhooks of the configuration")
+		}
+		return useDeliveries(cmd, s, cfg, func(rdb redis.UniversalClient, d *store.Deliveries) error {
 			replayer := worker.NewReplayer(d, asynq.NewClientFromRedisClient(rdb), asynq.NewInspectorFromRedisClient(rdb))
 			if endpoint != "" {
 				n, err := replayer.ReplayEndpoint(cmd.Context(), endpoint)

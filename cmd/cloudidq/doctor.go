@@ -55,7 +55,7 @@ func examine(ctx context.Context, cfg *config.Config) ([]doctor.Finding, error) 
 	newLogger(io.Discard, config.Log{Level: "error"}) // go-redis would report what the findings tell
 	rdb, err := cfg.Redis.Open(neverRepeat)
 	if errors.Is(err, config.ErrEmbedded) {
-		return nil, usagef("redis.url is embedded: there is nothing to be checked; this command needs the URL of a server")
+		return nil, cfg.Refuse("redis.url", errors.New("is embedded: there is nothing to be checked; this command needs the URL of a server"))
 	}
 	if err != nil {
 		return nil, err

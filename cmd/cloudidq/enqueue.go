@@ -70,7 +70,7 @@ func newEnqueue(s streams) *cobra.Command {
 	return cmd
 }
 
-// request checks what only the command line and the configuration can tell; tasks checks the rest.
+// request is what the flags and the cloudIDs ask for, with all that is wrong with them in one error.
 func (f *enqueueFlags) request(cfg *config.Config, cloudIDs []string) (tasks.Request, error) {
 	var faults []error
 	if f.appID == "" {
@@ -92,8 +92,8 @@ func (f *enqueueFlags) request(cfg *config.Config, cloudIDs []string) (tasks.Req
 	if f.wait < 0 {
 		faults = append(faults, errors.New("--wait is negative"))
 	}
-	if len(faults) > 0 {
-		return tasks.Request{}, usageError{errors.Join(faults...)}
+	if f.queue != "" && f.queue != tasks.QueueEvents && f.queue != tasks.QueueBackfill {
+		faults = append(faults, fmt.Errorf("--queue must be %s or %s", tasks.QueueEvents, tasks.QueueBackfill))
 	}
 	req := tasks.Request{AppID: f.appID, Queue: f.queue, Webhook: f.webhook}
 	for _, id := range cloudIDs {
@@ -101,7 +101,19 @@ func (f *enqueueFlags) request(cfg *config.Config, cloudIDs []string) (tasks.Req
 			CloudID: id, OpenID: f.openID, ObtainedAt: obtained, Reference: f.reference,
 		})
 	}
+	if err := checkItems(req.Items); err != nil {
+		faults = append(faults, err)
+	}
+	if len(faults) > 0 {
+		return tasks.Request{}, usageError{errors.Join(faults...)}
+	}
 	return req, nil
+}
+
+// checkItems refuses what the queue would, whatever app it is of.
+func checkItems(items []tasks.Item) error {
+	p := tasks.ResolvePayload{AppID: "any", Items: items}
+	return p.Validate()
 }
 
 func enqueue(
@@ -128,6 +140,11 @@ func awaitRecords(
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	records, err := store.Wait(ctx, results, req.AppID, cloudIDsOf(req.Items), receipt.AcceptedAt)
+	for i := range records {
+		if records[i].Status.Final() && !records[i].EndedSince(receipt.AcceptedAt) {
+			records[i] = store.Record{} // the failure of a former ask
+		}
+	}
 	if printed := printRecords(s.out, records); printed != nil {
 		return printed
 	}

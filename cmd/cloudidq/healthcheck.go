@@ -38,7 +38,7 @@ func newHealthcheck(s streams) *cobra.Command {
 		}
 		address, err := healthAddress(cfg.Ops.Listen)
 		if err != nil {
-			return err
+			return cfg.Refuse("ops.listen", err)
 		}
 		asked := "/healthz"
 		if ready {
@@ -52,14 +52,14 @@ func newHealthcheck(s streams) *cobra.Command {
 // healthAddress is where a listener of this machine can be reached.
 func healthAddress(listen string) (string, error) {
 	if listen == config.OpsOff {
-		return "", usagef("ops.listen is off: there is nobody to ask")
+		return "", errors.New("is off: there is nobody to ask")
 	}
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
-		return "", usagef("ops.listen: %w", err)
+		return "", err
 	}
 	if port == "0" {
-		return "", usagef("ops.listen has port 0: which port the process took is not known here")
+		return "", errors.New("has port 0: which port the process took is not known here")
 	}
 	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
 		host = "localhost"

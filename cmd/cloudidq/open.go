@@ -24,11 +24,29 @@ const (
 
 // loadWithSecrets reads the configuration, and every secret that it names.
 func loadWithSecrets(path string, s streams) (*config.Config, error) {
-	cfg, err := config.Load(path, s.lookupEnv)
-	if err != nil {
-		return nil, err
+	return config.LoadSecrets(path, s.lookupEnv, checkStore, checkWebhooks)
+}
+
+// checkStore refuses what is no DSN, and what is no keyset.
+func checkStore(cfg *config.Config, refuse func(string, error)) {
+	if dsn := cfg.Store.DSN.Text(); !dsn.Empty() {
+		if err := store.CheckDSN(dsn.Reveal()); err != nil {
+			refuse("store.dsn", err)
+		}
 	}
-	return cfg, cfg.ResolveSecrets()
+	if !cfg.Store.Keyset.Text().Empty() {
+		if _, err := keysetOf(cfg); err != nil {
+			refuse("store.keyset", err)
+		}
+	}
+}
+
+func keysetOf(cfg *config.Config) (*store.Keyset, error) {
+	keyset, err := store.ParseKeyset(cfg.Store.Keyset.Text().Reveal())
+	if err != nil {
+		return nil, fmt.Errorf("%w; `cloudidq keys new` prints one", err)
+	}
+	return keyset, nil
 }
 
 // withRedis runs one command of an operator or a producer: it makes the logger and a client of Redis, and closes that.
@@ -79,7 +97,7 @@ func openResults(ctx context.Context, cfg *config.Config, rdb redis.UniversalCli
 	}
 	p, err := store.OpenPostgres(ctx, cfg.Store.DSN.Text().Reveal(), cfg.Store.ResultTTL, sealed, store.WithOutbox(deliveries))
 	if errors.Is(err, store.ErrDSN) {
-		return results{}, usagef("store.dsn: %w", err)
+		return results{}, cfg.Refuse("store.dsn", err)
 	}
 	if err != nil {
 		return results{}, err
@@ -91,9 +109,9 @@ func sealing(cfg *config.Config) (store.Option, error) {
 	if cfg.Store.Encryption == config.EncryptionOff {
 		return store.Sealed(nil), nil
 	}
-	keyset, err := store.ParseKeyset(cfg.Store.Keyset.Text().Reveal())
+	keyset, err := keysetOf(cfg)
 	if err != nil {
-		return nil, usagef("store.keyset: %w; `cloudidq keys new` prints one", err)
+		return nil, cfg.Refuse("store.keyset", err)
 	}
 	return store.Sealed(keyset), nil
 }
@@ -126,8 +144,8 @@ func (r results) handOver() func(context.Context, store.Handed) error {
 func openRedis(ctx context.Context, cfg *config.Config, maxRetries int) (redis.UniversalClient, error) {
 	rdb, err := cfg.Redis.Open(maxRetries)
 	if errors.Is(err, config.ErrEmbedded) {
-		return nil, usagef("redis.url is embedded: a Redis inside the process of `cloudidq serve`, at a port that nothing else knows; " +
-			"embedded://127.0.0.1:6379 names one, or give the URL of a server")
+		return nil, cfg.Refuse("redis.url", errors.New("is embedded: a Redis inside the process of `cloudidq serve`, at a port that "+
+			"nothing else knows; embedded://127.0.0.1:6379 names one, or give the URL of a server"))
 	}
 	if err != nil {
 		return nil, err

@@ -130,9 +130,9 @@ func TestTelemetry_AVariableThatNobodyUnderstands(t *testing.T) {
 }
 
 func TestHealthcheck_NobodyToAsk(t *testing.T) {
-	for listen, want := range map[string]string{"off": "ops.listen is off", "'127.0.0.1:0'": "port 0"} {
+	for listen, want := range map[string]string{"off": ": ops.listen: is off", "'127.0.0.1:0'": ": ops.listen: has port 0"} {
 		path := writeConfig(t, "ops: {listen: "+listen+"}\nstore: {encryption: off}\napps: [{appid: wx1, token: {mode: sidecar}}]\n")
-		if status, _, said := invoke(t, "healthcheck", "--config", path); status != exitUsage || !strings.Contains(said, want) {
+		if status, _, said := invoke(t, "healthcheck", "--config", path); status != exitUsage || !strings.HasPrefix(said, path+":1"+want) {
 			t.Errorf("healthcheck with ops.listen %s = %d %s, want 2 and %q", listen, status, said, want)
 		}
 	}

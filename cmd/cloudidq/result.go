@@ -30,10 +30,7 @@ func newResult(s streams) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if !cfg.Serves(appID) {
-			return usagef("--appid is not among the apps of the configuration")
-		}
-		if err := checkCloudIDs(appID, args); err != nil {
+		if err := checkResult(cfg, appID, args); err != nil {
 			return err
 		}
 		return withResults(cmd.Context(), s, cfg, func(_ redis.UniversalClient, results results) error {
@@ -47,13 +44,25 @@ func newResult(s streams) *cobra.Command {
 	return cmd
 }
 
-// checkCloudIDs refuses what could not have been enqueued.
-func checkCloudIDs(appID string, ids []string) error {
-	p := tasks.ResolvePayload{AppID: appID}
-	for _, id := range ids {
-		p.Items = append(p.Items, tasks.Item{CloudID: id})
+// checkResult refuses what could not have been enqueued.
+func checkResult(cfg *config.Config, appID string, ids []string) error {
+	var faults []error
+	if appID == "" {
+		faults = append(faults, errors.New("--appid is missing"))
+	} else if !cfg.Serves(appID) {
+		faults = append(faults, errors.New("--appid is not among the apps of the configuration"))
 	}
-	return p.Validate()
+	items := make([]tasks.Item, len(ids))
+	for i, id := range ids {
+		items[i].CloudID = id
+	}
+	if err := checkItems(items); err != nil {
+		faults = append(faults, err)
+	}
+	if len(faults) > 0 {
+		return usageError{errors.Join(faults...)}
+	}
+	return nil
 }
 
 func printFound(out io.Writer, records []store.Record) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
@@ -39,7 +40,50 @@ func newRoot(s streams) *cobra.Command {
 		newDemo(s), newServe(s), newAPI(s), newWorker(s), newEnqueue(s), newBackfill(s), newResult(s), newApps(s), newErase(s), newDeliveries(s), newKeys(s), newDoctor(s), newSim(s), newConfig(s),
 		newHealthcheck(s), newVersion(s),
 	)
+	mendHelp(root)
+	mendCompletion(root)
 	return root
+}
+
+// mendHelp makes a topic that does not exist an error of usage: cobra's own help says nothing of it.
+func mendHelp(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	help, _, err := root.Find([]string{"help"})
+	if err != nil { // impossible: it has just been added
+		return
+	}
+	help.Example = "  cloudidq help enqueue"
+	help.Args = func(_ *cobra.Command, args []string) error {
+		if found, rest, err := root.Find(args); err != nil || found == nil || len(rest) > 0 {
+			return usagef("there is no command %q; see cloudidq --help", strings.Join(args, " "))
+		}
+		return nil
+	}
+}
+
+// mendCompletion gives cobra's completion commands their examples, and makes wrong arguments errors of usage.
+func mendCompletion(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	completion, _, err := root.Find([]string{"completion"})
+	if err != nil { // impossible: it has just been added
+		return
+	}
+	completion.Example = "  source <(cloudidq completion bash)\n  cloudidq completion zsh > \"${fpath[1]}/_cloudidq\""
+	completion.Args = takes(cobra.NoArgs)
+	completion.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	for _, shell := range completion.Commands() {
+		shell.Args = takes(cobra.NoArgs)
+		switch shell.Name() {
+		case "bash":
+			shell.Example = "  source <(cloudidq completion bash)"
+		case "fish":
+			shell.Example = "  cloudidq completion fish > ~/.config/fish/completions/cloudidq.fish"
+		case "powershell":
+			shell.Example = "  cloudidq completion powershell | Out-String | Invoke-Expression"
+		case "zsh":
+			shell.Example = "  cloudidq completion zsh > \"${fpath[1]}/_cloudidq\""
+		}
+	}
 }
 
 // takes makes cobra's check of positional arguments an error of usage.

@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -47,9 +49,8 @@ func newSim(s streams) *cobra.Command {
 	flags.StringArrayVar(&components, "component", nil, "`appid` of a third-party platform; may be repeated")
 	flags.Int64Var(&cfg.DailyLimit, "daily-limit", 0, "requests of one app before 45009 (default: no limit)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		var err error
-		if cfg.Faults, err = wechattest.ParseFaults(faults); err != nil {
-			return usagef("--faults: %w", err)
+		if err := checkSim(&cfg, listen, faults); err != nil {
+			return err
 		}
 		for _, id := range components {
 			cfg.Components = append(cfg.Components, simComponent(id))
@@ -61,6 +62,38 @@ func newSim(s streams) *cobra.Command {
 		return serveSim(cmd.Context(), s, sim, listen)
 	}
 	return cmd
+}
+
+// checkSim tells all that is wrong with the flags, by their names.
+func checkSim(cfg *wechattest.Config, listen, faults string) error {
+	var wrong []error
+	if _, port, err := net.SplitHostPort(listen); err != nil || !isPort(port) {
+		wrong = append(wrong, errors.New("--listen must be host:port, such as 127.0.0.1:9900"))
+	}
+	var err error
+	if cfg.Faults, err = wechattest.ParseFaults(faults); err != nil {
+		wrong = append(wrong, fmt.Errorf("--faults: %w", err))
+	}
+	for _, flag := range []struct {
+		name  string
+		wrong bool
+	}{
+		{"users", cfg.Users < 0}, {"latency", cfg.Latency < 0}, {"token-ttl", cfg.TokenTTL < 0},
+		{"sidecar-after", cfg.SidecarAfter < 0}, {"daily-limit", cfg.DailyLimit < 0},
+	} {
+		if flag.wrong {
+			wrong = append(wrong, fmt.Errorf("--%s is negative", flag.name))
+		}
+	}
+	if len(wrong) > 0 {
+		return usageError{errors.Join(wrong...)}
+	}
+	return nil
+}
+
+func isPort(text string) bool {
+	_, err := strconv.ParseUint(text, 10, 16)
+	return err == nil
 }
 
 // simComponent is a third-party platform whose secrets follow from its appid, as --help says.

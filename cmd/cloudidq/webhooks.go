@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -39,6 +40,34 @@ func openWebhooks(cfg *config.Config, svc *service) (hooks []worker.Webhook, clo
 	return hooks, closeAll, nil
 }
 
+// checkWebhooks refuses secrets that are no keys, and a certificate that does not go with its key.
+func checkWebhooks(cfg *config.Config, refuse func(string, error)) {
+	for i, hook := range cfg.Webhooks {
+		for k, text := range hook.Secrets {
+			if text.Text().Empty() {
+				continue // not to be had, and said so already
+			}
+			if _, err := webhook.ParseKey(text.Text()); err != nil {
+				refuse(fmt.Sprintf("webhooks[%d].secrets[%d]", i, k), err)
+			}
+		}
+		if hook.ClientCert.Text().Empty() || hook.ClientKey.Text().Empty() {
+			continue
+		}
+		if _, err := clientCertOf(hook); err != nil {
+			refuse(fmt.Sprintf("webhooks[%d].client_cert", i), err)
+		}
+	}
+}
+
+func clientCertOf(hook config.Webhook) (tls.Certificate, error) {
+	pair, err := tls.X509KeyPair([]byte(hook.ClientCert.Text().Reveal()), []byte(hook.ClientKey.Text().Reveal()))
+	if err != nil {
+		return tls.Certificate{}, errors.New("not a certificate and its key, in PEM")
+	}
+	return pair, nil
+}
+
 // endpointOf turns settings into parts. Its error begins with the setting.
 func endpointOf(cfg *config.Config, hook config.Webhook) (webhook.Endpoint, error) {
 	endpoint := webhook.Endpoint{
@@ -61,9 +90,9 @@ func endpointOf(cfg *config.Config, hook config.Webhook) (webhook.Endpoint, erro
 	if hook.ClientCert.IsZero() {
 		return endpoint, nil
 	}
-	pair, err := tls.X509KeyPair([]byte(hook.ClientCert.Text().Reveal()), []byte(hook.ClientKey.Text().Reveal()))
+	pair, err := clientCertOf(hook)
 	if err != nil {
-		return webhook.Endpoint{}, fmt.Errorf("client_cert: not a certificate and its key, in PEM")
+		return webhook.Endpoint{}, fmt.Errorf("client_cert: %w", err)
 	}
 	endpoint.ClientCert = &pair
 	return endpoint, nil

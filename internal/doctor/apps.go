@@ -122,7 +122,11 @@ type platform interface {
 func Component(appID string, p platform) Check {
 	return Check{Name: "component " + appID, Run: func(ctx context.Context) []Finding {
 		if err := p.Check(ctx); err != nil {
-			return []Finding{wrong("no component_access_token", err)}
+			f := wrong("no component_access_token", err)
+			if wechat.NoTicket(err) {
+				f.Remedy = "let the platform's console push to /v1/wechat/components/" + appID + "/events of the API, and wait for the next push"
+			}
+			return []Finding{f}
 		}
 		return []Finding{ok("its tickets arrive, and bring a token")}
 	}}

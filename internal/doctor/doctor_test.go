@@ -185,7 +185,11 @@ func TestComponent(t *testing.T) {
 	if got := levels(t, doctor.Component("wxc", fakePlatform{})); got != "ok component wxc: its tickets arrive, and bring a token" {
 		t.Errorf("findings = %s", got)
 	}
-	none := &wechat.Error{Class: wechat.ClassApp, Message: "token endpoint: no component_verify_ticket has arrived yet"}
+	none := &wechat.Error{Class: wechat.ClassApp, Message: "token endpoint: no component_verify_ticket has arrived yet; WeChat pushes one every 10 minutes"}
+	found := doctor.Component("wxc", fakePlatform{none}).Run(t.Context())
+	if len(found) != 1 || !strings.Contains(found[0].Remedy, "/v1/wechat/components/wxc/events") {
+		t.Errorf("findings = %+v, want where the pushes go", found)
+	}
 	if got := levels(t, doctor.Component("wxc", fakePlatform{none})); got != "FAIL component wxc: no component_access_token: "+none.Message {
 		t.Errorf("findings = %s", got)
 	}

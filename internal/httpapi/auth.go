@@ -76,6 +76,8 @@ func permit(ctx context.Context, scope Scope, appID string) error {
 	switch {
 	case !key.has(scope):
 		return newProblem(http.StatusForbidden, "the key has no scope "+string(scope))
+	case !key.reaches(scope, appID) && appID == "":
+		return newProblem(http.StatusForbidden, "a key that reaches all apps is needed")
 	case !key.reaches(scope, appID):
 		return newProblem(http.StatusForbidden, "the key does not reach this app")
 	default:

@@ -19,8 +19,10 @@ import (
 // bodyMax bounds the JSON of a request: 100 cloudIDs of 512 bytes, and as much again.
 const bodyMax = 128 << 10
 
-// useProblems makes huma answer with problems of ours. huma has one such setting for the whole process.
+// useProblems makes huma answer with problems of ours, and take a field by its own name alone: one that came as appid and as
+// AppID would have two values. huma has one such setting for the whole process.
 var useProblems = sync.OnceFunc(func() {
+	huma.ValidateStrictCasing = true
 	huma.NewError = func(status int, message string, errs ...error) huma.StatusError {
 		if status == http.StatusInternalServerError { // whose text might be of anything
 			return newProblem(status, "")
@@ -45,6 +47,8 @@ func faultOf(err error) fault {
 	switch {
 	case detail.Message == "unexpected property":
 		return fault{Location: parent(location), Message: "has a field that does not exist"}
+	case strings.HasPrefix(detail.Message, huma.ErrUnknownContentType.Error()):
+		return fault{Location: "header.Content-Type", Message: "must be application/json"}
 	case strings.HasPrefix(detail.Message, "unknown "):
 		return fault{Location: parent(location), Message: "has a parameter that does not exist"}
 	case strings.HasPrefix(detail.Message, "expected "):

@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -134,10 +136,7 @@ func (h *resolutions) resolve(ctx context.Context, in *resolveInput) (*resolveOu
 	records := make([]store.Record, len(ids))
 	if wait > 0 {
 		var all bool
-		if records, all, err = h.await(ctx, in.Body.AppID, ids, accepted, wait); err != nil {
-			return nil, err
-		}
-		if all {
+		if records, all = h.await(ctx, in.Body.AppID, ids, accepted, wait); all {
 			out.Status = http.StatusOK
 		}
 	}
@@ -170,6 +169,9 @@ func (h *resolutions) mayResolve(ctx context.Context, in *resolveInput, waits bo
 	if !utf8.Valid(in.RawBody) {
 		return notUTF8()
 	}
+	if faults := lostCharacters(in); len(faults) > 0 {
+		return newProblem(http.StatusUnprocessableEntity, "nothing was enqueued", faults...)
+	}
 	queue := in.Body.Queue
 	if queue == "" {
 		queue = tasks.QueueEvents
@@ -180,24 +182,39 @@ func (h *resolutions) mayResolve(ctx context.Context, in *resolveInput, waits bo
 	return nil
 }
 
-// await returns the records once all have ended, or as they are when the wait is over.
-func (h *resolutions) await(
-	ctx context.Context, appID string, ids []string, since time.Time, wait time.Duration,
-) (records []store.Record, all bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	records, err = store.Wait(ctx, h.results, appID, ids, since)
-	switch {
-	case err == nil:
-		return records, true, nil
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return records, false, nil
-	default:
-		return nil, false, storeAway()
+// lostCharacters names the fields with U+FFFD in them, which JSON also makes of half a surrogate pair. What they were is
+// not known any more, and WeChat and the receiver would get something else than was meant.
+func lostCharacters(in *resolveInput) (faults []fault) {
+	look := func(location, text string) {
+		if strings.ContainsRune(text, utf8.RuneError) {
+			faults = append(faults, fault{location, "has a character that was lost on its way (U+FFFD)"})
+		}
 	}
+	for i, id := range in.Body.CloudIDs {
+		look(fmt.Sprintf("body.cloud_ids[%d]", i), id)
+	}
+	look("body.openid", in.Body.OpenID)
+	look("body.reference", in.Body.Reference)
+	return faults
 }
 
-var waitPreference = regexp.MustCompile(`(?:^|[,;\s])wait\s*=\s*"?(\d{1,6})"?\s*(?:$|[,;])`)
+// await returns the records once all have ended, or those that have when the wait is over. A store that fails meanwhile
+// ends the wait: the cloudIDs are accepted all the same.
+func (h *resolutions) await(
+	ctx context.Context, appID string, ids []string, since time.Time, wait time.Duration,
+) (records []store.Record, all bool) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	records, err := store.Wait(ctx, h.results, appID, ids, since)
+	for i := range records {
+		if !records[i].EndedSince(since) {
+			records[i] = store.Record{} // the failure of a former ask is no answer to this one
+		}
+	}
+	return records, err == nil
+}
+
+var waitPreference = regexp.MustCompile(`(?i)(?:^|[,;\s])wait\s*=\s*"?(\d{1,6})"?\s*(?:$|[,;])`)
 
 // waitOf reads Prefer: wait=N (RFC 7240, section 4.3). What else is preferred is left alone, as the RFC has it.
 func waitOf(prefer string) (time.Duration, error) {

@@ -151,6 +151,9 @@ func TestPlatform_FromTicketToTokens(t *testing.T) {
 		source := api2.Authorizer(merchant, secret.New("refresh-1"))
 		wantRefusal(t, source, wechat.Error{Class: wechat.ClassApp,
 			Message: "token endpoint: no component_verify_ticket has arrived yet; WeChat pushes one every 10 minutes"})
+		if err := api1.Check(t.Context()); !wechat.NoTicket(err) {
+			t.Errorf("NoTicket(%v) = false", err)
+		}
 		wantCalls(t, api, "")
 
 		must(t, api1.TakeTicket(t.Context(), secret.New("ticket-1"), time.Now()))
