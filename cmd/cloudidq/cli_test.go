@@ -58,6 +58,7 @@ func TestRun_WrongUse_ExitTwo(t *testing.T) {
 		"secret not set":      {[]string{"worker", "--config", good}, []string{":3:", "NOT_SET"}},
 		"no cloudID":          {[]string{"enqueue", "--config", good, "--appid", appA}, []string{"at least 1 arg"}},
 		"all flags wrong":     {[]string{"enqueue", "--config", good, "--obtained-at", "yesterday", "--wait", "-1s", "73_x"}, []string{"--appid is missing", "--obtained-at", "--wait is negative"}},
+		"unknown endpoint":    {[]string{"deliveries", "replay", "--config", good, "--endpoint", "order"}, []string{"--endpoint is not among the webhooks"}},
 		"unknown app":         {[]string{"enqueue", "--config", good, "--appid", "wx9", "73_x"}, []string{"--appid is not among the apps"}},
 		"bad demo":            {[]string{"demo", "--ids", "0", "--users", "-1", "--faults", "bussy=2"}, []string{"--ids is 0", "--users is -1", "bussy", "busy"}},
 		"bad faults":          {[]string{"sim", "--faults", "busy=2"}, []string{"--faults", "busy"}},
@@ -250,5 +251,9 @@ func TestApps_ListAndResume(t *testing.T) {
 		if status, _, stderr := invoke(t, "apps", "resume", "--config", good, appA); status != exitDone || stderr != appA+want {
 			t.Errorf("resume: exit %d, %q, want %q", status, stderr, want)
 		}
+	}
+	const mistyped = "wx9 was not paused, and is not among the apps of the configuration\n"
+	if status, _, stderr := invoke(t, "apps", "resume", "--config", good, "wx9"); status != exitDone || stderr != mistyped {
+		t.Errorf("resume: exit %d, %q, want %q", status, stderr, mistyped)
 	}
 }

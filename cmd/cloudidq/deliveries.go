@@ -159,8 +159,15 @@ func newDeliveriesReplay(s streams) *cobra.Command {
 		if (endpoint == "") == (len(ids) == 0) {
 			return usagef("give the ids of deliveries, or --endpoint")
 		}
-		return withDeliveries(cmd, s, *path, func(rdb redis.UniversalClient, d *store.Deliveries) error {
-			replayer := worker.NewReplayer(d, asynq.NewClientFromRedisClient(rdb), asynq.NewInspectorFromRedisClient(rdb))
+		cfg, err := config.Load(*path, s.lookupEnv)
+		if err != nil {
+			return err
+		}
+		if _, known := cfg.Webhook(endpoint); endpoint != "" && !known {
+			return usagef("--endpoint is not among the webhooks of the configuration")
+		}
+		return withRedis(cmd.Context(), s, cfg, func(rdb redis.UniversalClient) error {
+			replayer := worker.NewReplayer(store.NewDeliveries(rdb), asynq.NewClientFromRedisClient(rdb), asynq.NewInspectorFromRedisClient(rdb))
 			if endpoint != "" {
 				n, err := replayer.ReplayEndpoint(cmd.Context(), endpoint)
 				fmt.Fprintf(s.err, "%s is enabled; replayed: %d\n", endpoint, n)
