@@ -2,8 +2,10 @@ package config
 
 import (
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
 )
 
 // lineOf is where a node begins, 0 if it does not say.
@@ -28,9 +30,32 @@ func textOf(node ast.Node) (string, bool) {
 		return n.Value, true
 	case *ast.LiteralNode:
 		return n.Value.Value, true
+	case ast.MapNode:
+		return splitText(n)
 	default:
 		return "", false
 	}
+}
+
+// splitText puts together what go-yaml takes for a mapping and YAML for a text: env:NAME, without a blank after its
+// colon, in a list within braces, such as {secrets: [env:NAME]}.
+func splitText(mapping ast.MapNode) (string, bool) {
+	entries := mapping.MapRange()
+	if !entries.Next() {
+		return "", false
+	}
+	entry := entries.KeyValue()
+	if entries.Next() {
+		return "", false
+	}
+	name, colon, rest := entry.Key.GetToken(), entry.GetToken(), entry.Value.GetToken()
+	if name.Type != token.StringType || rest.Type != token.StringType && rest.Type != token.IntegerType {
+		return "", false
+	}
+	if colon.Position.Offset != name.Position.Offset+utf8.RuneCountInString(name.Value) || rest.Position.Offset != colon.Position.Offset+1 {
+		return "", false
+	}
+	return name.Value + ":" + rest.Value, true
 }
 
 // wholeOf reads a decimal number; 0x10, 1_000 and 007 mean different things to different readers and are refused.

@@ -35,6 +35,26 @@ func TestLoad_Webhooks(t *testing.T) {
 	}
 }
 
+// A list within braces is read as YAML has it: a colon without a blank behind it is part of a text.
+func TestLoad_WebhookInOneLine(t *testing.T) {
+	t.Parallel()
+	text := "webhooks: [{name: a, url: http://10.0.0.1/hook, secrets: [env:HOOK, file:hook/next, 'env:LAST'], allow_cidrs: [fd00::/8]}]\n"
+	hook, _ := load(t, with(text), nil).Webhook("a")
+	var shown []string
+	for _, s := range hook.Secrets {
+		shown = append(shown, s.String())
+	}
+	if got := strings.Join(append(shown, hook.AllowCIDRs...), " "); got != "env:HOOK file:hook/next env:LAST fd00::/8" {
+		t.Errorf("the lists are %s", got)
+	}
+	for _, list := range []string{"[env: HOOK]", "[{env: HOOK}]", "['env':HOOK]", "[{env: HOOK, file: hook}]"} {
+		const want = "webhooks[0].secrets[0]: must be a text, is a mapping"
+		if got := faults(t, with("webhooks: [{name: a, url: 'https://a.b', secrets: "+list+"}]\n"), nil); !strings.Contains(got, want) {
+			t.Errorf("secrets: %s: %s, want %s", list, got, want)
+		}
+	}
+}
+
 func TestLoad_WebhookFaults(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{

@@ -158,6 +158,16 @@ func TestReadme_Chinese(t *testing.T) {
 	}
 }
 
+// A line of Chinese text ends where a blank belongs: the break is shown as one.
+func TestReadme_ChineseLines(t *testing.T) {
+	const list = "(?:[-|#>]|[0-9]+\\.) "
+	text := regexp.MustCompile("(?m)^(?:"+list+"|```|<!--).*$").ReplaceAllString(codeFence.ReplaceAllString(read(t, "README.zh-CN.md"), ""), "")
+	within := regexp.MustCompile(`[^\n]{0,8}(?:\p{Han}\n *\p{Han}|[，。：；、！？（“]\n *[^\s]|[^\s]\n *[，。：；、！？）”（])[^\n]{0,8}`)
+	for _, found := range within.FindAllString(text, -1) {
+		t.Errorf("the break in %q shows as a blank", found)
+	}
+}
+
 var remark = regexp.MustCompile(`(?m)[ \t]*(?://|#) .*$`)
 
 // typed is what a document says to type, without remarks.

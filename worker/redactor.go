@@ -24,8 +24,9 @@ const (
 	redactAgain = time.Minute
 )
 
-// redactor takes cloudIDs and openids out of archived tasks, and those of erased persons out of tasks that come back. asynq keeps those for 90 days with their payload, unsealed,
-// but they are there for their error only: their cloudIDs have ended.
+// redactor takes cloudIDs and openids out of archived tasks, and those of erased persons out of tasks that come back. asynq
+// keeps the archived ones for 90 days with their payload, unsealed, but they are there for their error only: their cloudIDs
+// have ended.
 //
 // Every worker process runs one; what another has redacted is left alone.
 type redactor struct {

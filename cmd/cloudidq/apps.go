@@ -132,9 +132,10 @@ func printAppsTable(out io.Writer, states []appState) error {
 
 func newAppsResume(s streams) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "resume --config FILE APPID…",
-		Short:   "End the pause of apps at once",
-		Long:    "resume ends pauses; workers send again within a second, and what waits in the queue comes back within 20. If the trouble lasts, the next request pauses the app again.",
+		Use:   "resume --config FILE APPID…",
+		Short: "End the pause of apps at once",
+		Long: "resume ends pauses; workers send again within a second, and what waits in the queue comes back within 20. If the\n" +
+			"trouble lasts, the next request pauses the app again.",
 		Example: "  cloudidq apps resume --config cloudidq.yaml wx0000000000000001",
 		Args:    takes(cobra.MinimumNArgs(1)),
 	}
@@ -145,22 +146,27 @@ func newAppsResume(s streams) *cobra.Command {
 			return err
 		}
 		return withRedis(cmd.Context(), s, cfg, func(rdb redis.UniversalClient) error {
-			return resume(cmd.Context(), s, store.NewPauses(rdb), args)
+			return resume(cmd.Context(), s, cfg, store.NewPauses(rdb), args)
 		})
 	}
 	return cmd
 }
 
-func resume(ctx context.Context, s streams, pauses *store.Pauses, appIDs []string) error {
+// resume takes any appid: merchants of a third-party platform are in no configuration.
+func resume(ctx context.Context, s streams, cfg *config.Config, pauses *store.Pauses, appIDs []string) error {
 	for _, appID := range appIDs {
 		there, err := pauses.Lift(ctx, appID)
 		if err != nil {
 			return err
 		}
-		if there {
+		_, known := cfg.App(appID)
+		switch {
+		case there:
 			fmt.Fprintf(s.err, "%s goes on\n", appID)
-		} else {
+		case known:
 			fmt.Fprintf(s.err, "%s was not paused\n", appID)
+		default:
+			fmt.Fprintf(s.err, "%s was not paused, and is not among the apps of the configuration\n", appID)
 		}
 	}
 	return nil

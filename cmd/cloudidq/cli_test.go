@@ -323,4 +323,8 @@ func TestApps_ListAndResume(t *testing.T) {
 			t.Errorf("resume: exit %d, %q, want %q", status, stderr, want)
 		}
 	}
+	const mistyped = "wx9 was not paused, and is not among the apps of the configuration\n"
+	if status, _, stderr := invoke(t, "apps", "resume", "--config", good, "wx9"); status != exitDone || stderr != mistyped {
+		t.Errorf("resume: exit %d, %q, want %q", status, stderr, mistyped)
+	}
 }

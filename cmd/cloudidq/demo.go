@@ -46,7 +46,7 @@ func newDemo(s streams) *cobra.Command {
 	flags := cmd.Flags()
 	flags.IntVar(&cfg.IDs, "ids", 300, "cloudIDs to enqueue")
 	flags.IntVar(&cfg.Users, "users", 100, "users they belong to")
-	flags.StringVar(&faults, "faults", demoFaults, "faults, as `NAME=P,…`; cloudidq sim --help lists them")
+	flags.StringVar(&faults, "faults", demoFaults, "faults, as `NAME=P,...`; cloudidq sim --help lists them")
 	flags.DurationVar(&cfg.Latency, "latency", 20*time.Millisecond, "time every answer of the simulator takes")
 	flags.Uint64Var(&cfg.Seed, "seed", 1, "another run: other users, data and faults")
 	flags.BoolVar(&asJSON, "json", false, "print the report as one JSON object")

@@ -33,13 +33,14 @@ func newSim(s streams) *cobra.Command {
 			"A component C has the secret component-secret-C, the token verify-C, and as its key the SHA-256 of aes-C in\n" +
 			"Base64, 43 characters without padding.\n\n" + faultsHelp(),
 		Example: "  cloudidq sim --latency 50ms --faults busy=0.1,missing=0.02\n" +
-			"  curl 'http://127.0.0.1:9900/sim/cloudids?appid=wx0000000000000001&n=3'",
+			"  curl 'http://127.0.0.1:9900/sim/cloudids?appid=wx0000000000000001&n=3'\n" +
+			"  curl -d '{\"appid\":\"wx0000000000000001\",\"faults\":{\"quota\":1},\"for\":\"5m\"}' http://127.0.0.1:9900/sim/faults",
 		Args: takes(cobra.NoArgs),
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&listen, "listen", "127.0.0.1:9900", "`address` to listen on")
 	flags.DurationVar(&cfg.Latency, "latency", 0, "time every answer takes")
-	flags.StringVar(&faults, "faults", "", "faults, as `NAME=P,…` with P from 0 to 1")
+	flags.StringVar(&faults, "faults", "", "faults, as `NAME=P,...` with P from 0 to 1")
 	flags.IntVar(&cfg.Users, "users", wechattest.DefaultUsers, "users that GET /sim/cloudids plays")
 	flags.Uint64Var(&cfg.Seed, "seed", 1, "decides users, cloudIDs, data and faults; simulators of one seed agree")
 	flags.StringVar(&cfg.Secret, "secret", "", "AppSecret that the token endpoints demand (default: any)")
@@ -124,7 +125,7 @@ func faultsHelp() string {
 	var b strings.Builder
 	b.WriteString("Faults (those of a request or an item are over when asked again):\n")
 	for _, f := range wechattest.FaultNames() {
-		fmt.Fprintf(&b, "  %-10s %-8s %s\n", f.Name, f.Per, f.Help)
+		fmt.Fprintf(&b, "  %-12s %-8s %s\n", f.Name, f.Per, f.Help)
 	}
 	return strings.TrimRight(b.String(), "\n")
 }

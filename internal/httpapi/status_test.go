@@ -203,6 +203,32 @@ func TestPage_Languages(t *testing.T) {
 	}
 }
 
+// A backfill whose lines are all in has not been worked through, and the page does not say so of it.
+func TestPage_Backfills(t *testing.T) {
+	b := newBed(t)
+	b.underWay = []status.BackfillStatus{
+		{AppID: "wxA", State: "open", Accepted: 10, Resolved: 10},
+		{AppID: "wxA", State: "complete", Accepted: 10, Resolved: 8, Failed: 1},
+		{AppID: "wxA", State: "complete", Accepted: 10, Resolved: 8, Failed: 1, Expired: 1},
+	}
+	for path, want := range map[string]string{
+		"/?lang=en": "under way|all lines in|complete", "/?lang=zh": "进行中|已全部入队|已完成",
+	} {
+		_, table, _ := strings.Cut(b.call("GET", path, "").body, `<section aria-labelledby="backfills-h">`)
+		table, _, _ = strings.Cut(table, "</section>")
+		var states []string
+		for _, row := range strings.Split(table, `data-th="`)[1:] {
+			if cell, text, _ := strings.Cut(row, `">`); cell == "State" || cell == "状态" {
+				state, _, _ := strings.Cut(text, "<")
+				states = append(states, state)
+			}
+		}
+		if got := strings.Join(states, "|"); got != want {
+			t.Errorf("%s: states are %s, want %s", path, got, want)
+		}
+	}
+}
+
 // What others have named is text, not HTML.
 func TestPage_ForeignNamesAreText(t *testing.T) {
 	b := newBed(t)

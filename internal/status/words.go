@@ -38,6 +38,8 @@ var texts = map[language.Tag]words{
 		"queues":   "Queues and tasks",
 		"updated":  "updated",
 		"stale":    "no answer, last seen",
+		"comma":    ", ",
+		"colon":    ": ",
 		"signin":   "the key is not accepted any more; reload the page",
 
 		"ok":                "Everything is running",
@@ -107,6 +109,7 @@ var texts = map[language.Tag]words{
 		"progress":  "Progress",
 		"rejected":  "Rejected lines",
 		"open":      "under way",
+		"loaded":    "all lines in",
 		"complete":  "complete",
 		"canceled":  "canceled",
 		"state":     "State",
@@ -139,6 +142,8 @@ var texts = map[language.Tag]words{
 		"queues":   "队列与任务",
 		"updated":  "更新于",
 		"stale":    "无应答，最后更新于",
+		"comma":    "，",
+		"colon":    "：",
 		"signin":   "密钥已失效，请重新加载页面",
 
 		"ok":                "一切正常",
@@ -190,7 +195,7 @@ var texts = map[language.Tag]words{
 		"noApps":     "此密钥可见的小程序尚无任何活动。",
 
 		"pauses":    "暂停",
-		"pausesHow": "以下小程序暂不发送请求，其 cloudID 在排队等待。",
+		"pausesHow": "这些小程序暂停请求，其 cloudID 在队列中等待。",
 		"why":       "原因",
 		"remedy":    "处理办法",
 		"since":     "开始",
@@ -203,11 +208,12 @@ var texts = map[language.Tag]words{
 		"in":        "%s后",
 		"over":      "已到期，正以一次请求试探",
 
-		"backfills": "批量回填",
+		"backfills": "批量补数",
 		"begun":     "开始时间",
 		"progress":  "进度",
 		"rejected":  "被拒行数",
 		"open":      "进行中",
+		"loaded":    "已全部入队",
 		"complete":  "已完成",
 		"canceled":  "已取消",
 		"state":     "状态",

@@ -40,7 +40,7 @@ func (c Class) Explain() string { return explanations[c] }
 var explanations = map[Class]string{
 	Gone:        "the endpoint answered 410: it wants nothing any more",
 	Slow:        "the endpoint is busy",
-	Refused:     "the endpoint refused it; redirects are not followed",
+	Refused:     "the endpoint did not answer 2xx; redirects are not followed",
 	Forbidden:   "the address is not public; allow_cidrs opens a range on purpose, metadata services stay closed",
 	DNS:         "the name of the endpoint cannot be resolved",
 	Connect:     "nobody answers at the address",
