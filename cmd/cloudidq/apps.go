@@ -132,9 +132,10 @@ func printAppsTable(out io.Writer, states []appState) error {
 
 func newAppsResume(s streams) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "resume --config FILE APPID…",
-		Short:   "End the pause of apps at once",
-		Long:    "resume ends pauses; workers send again within a second, and what waits in the queue comes back within 20. If the trouble lasts, the next request pauses the app again.",
+		Use:   "resume --config FILE APPID…",
+		Short: "End the pause of apps at once",
+		Long: "resume ends pauses; workers send again within a second, and what waits in the queue comes back within 20. " +
+			"If the trouble lasts, the next request pauses the app again.",
 		Example: "  cloudidq apps resume --config cloudidq.yaml wx0000000000000001",
 		Args:    takes(cobra.MinimumNArgs(1)),
 	}
