@@ -14,98 +14,118 @@ func TestBackfill_Property(t *testing.T) {
 	b := newBackfillBed(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		b.id = store.NewBackfillID()
-		loading := []store.Loading{b.create()} // of several clients; the last one may write
-		var sizes []int                        // of chunks that have been begun
-		var begun *store.Window
-		var seen store.Backfill
-		check := func() {
-			now, err := b.Get(t.Context(), b.id)
-			if err != nil {
-				rt.Fatal(err)
-			}
-			if now.Pending < 0 || now.Pending+now.Resolved+now.Failed+now.Expired != now.Accepted || now.Lines != now.Accepted+now.Rejected {
-				rt.Fatalf("counts do not add up: %+v", now)
-			}
-			if now.Accepted < seen.Accepted || now.Resolved < seen.Resolved || now.Failed < seen.Failed || now.Expired < seen.Expired || now.Revision < seen.Revision {
-				rt.Fatalf("a count has fallen: %+v after %+v", now, seen)
-			}
-			if now.Finished() != (now.State != store.BackfillOpen && now.Pending == 0) {
-				rt.Fatalf("finished: %+v", now)
-			}
-			seen = now
-		}
-		last := func() *store.Loading { return &loading[len(loading)-1] }
+		m := &backfillMachine{backfillBed: b, loading: []store.Loading{b.create()}}
 		rt.Repeat(map[string]func(*rapid.T){
-			"": func(*rapid.T) { check() },
-			"begin": func(rt *rapid.T) {
-				if begun == nil {
-					begun = window(last(), rapid.IntRange(0, 2).Draw(rt, "rejected"), rapid.SliceOfN(rapid.IntRange(1, 5), 1, 3).Draw(rt, "chunks")...)
-				}
-				switch _, _, err := b.Begin(t.Context(), last(), begun); {
-				case errors.Is(err, store.ErrBackfillCanceled) && seen.State == store.BackfillCanceled:
-				case err != nil:
-					rt.Fatal(err)
-				case len(sizes) == last().First():
-					for _, chunk := range begun.Chunks {
-						sizes = append(sizes, len(chunk))
-					}
-				}
-			},
-			"commit": func(rt *rapid.T) {
-				if begun == nil || len(sizes) == last().First() {
-					rt.Skip()
-				}
-				for range rapid.IntRange(1, 2).Draw(rt, "times") {
-					at := *last()
-					if err := b.Commit(t.Context(), &at, begun); err != nil {
-						rt.Fatal(err)
-					}
-					defer func() { *last() = at }()
-				}
-				begun = nil
-			},
-			"crash": func(*rapid.T) {
-				l, err := b.Resume(t.Context(), b.id)
-				if err != nil {
-					rt.Fatal(err)
-				}
-				loading = append(loading, l)
-			},
-			"zombie": func(rt *rapid.T) {
-				if len(loading) < 2 {
-					rt.Skip()
-				}
-				at := loading[rapid.IntRange(0, len(loading)-2).Draw(rt, "who")]
-				if _, _, err := b.Begin(t.Context(), &at, window(&at, 0, 1)); !errors.Is(err, store.ErrBackfillTaken) {
-					rt.Fatalf("Begin of a client that was taken over = %v", err)
-				}
-			},
-			"report": func(rt *rapid.T) {
-				if len(sizes) == 0 {
-					rt.Skip()
-				}
-				chunk := rapid.IntRange(0, len(sizes)-1).Draw(rt, "chunk")
-				n := sizes[chunk]
-				ends := store.Ends{Resolved: rapid.IntRange(0, n).Draw(rt, "resolved")}
-				ends.Failed = rapid.IntRange(0, n-ends.Resolved).Draw(rt, "failed")
-				ends.Expired = rapid.IntRange(0, n-ends.Resolved-ends.Failed).Draw(rt, "expired")
-				b.report(chunk, ends)
-			},
-			"cancel": func(rt *rapid.T) {
-				if rapid.IntRange(0, 9).Draw(rt, "seldom") > 0 {
-					rt.Skip()
-				}
-				if _, err := b.Cancel(t.Context(), b.id); err != nil {
-					rt.Fatal(err)
-				}
-			},
+			"": m.check, "begin": m.beginOne, "commit": m.commit, "crash": m.crash, "zombie": m.zombie,
+			"report": m.reportOne, "cancel": m.cancel,
 		})
-		for chunk, n := range sizes {
+		for chunk, n := range m.sizes {
 			b.report(chunk, store.Ends{Resolved: n})
 		}
-		check()
-		if seen.Pending != 0 {
-			rt.Fatalf("pending when all have ended: %+v", seen)
+		m.check(rt)
+		if m.seen.Pending != 0 {
+			rt.Fatalf("pending when all have ended: %+v", m.seen)
 		}
 	})
+}
+
+// backfillMachine does to one backfill what may happen to it.
+type backfillMachine struct {
+	*backfillBed
+	loading []store.Loading // of several clients; the last one may write
+	sizes   []int           // of chunks that have been begun
+	begun   *store.Window
+	seen    store.Backfill
+}
+
+func (m *backfillMachine) check(rt *rapid.T) {
+	now, err := m.Get(m.T.Context(), m.id)
+	if err != nil {
+		rt.Fatal(err)
+	}
+	seen := m.seen
+	if now.Pending < 0 || now.Pending+now.Resolved+now.Failed+now.Expired != now.Accepted || now.Lines != now.Accepted+now.Rejected {
+		rt.Fatalf("counts do not add up: %+v", now)
+	}
+	if now.Accepted < seen.Accepted || now.Resolved < seen.Resolved || now.Failed < seen.Failed || now.Expired < seen.Expired || now.Revision < seen.Revision {
+		rt.Fatalf("a count has fallen: %+v after %+v", now, seen)
+	}
+	if now.Finished() != (now.State != store.BackfillOpen && now.Pending == 0) {
+		rt.Fatalf("finished: %+v", now)
+	}
+	m.seen = now
+}
+
+func (m *backfillMachine) last() *store.Loading { return &m.loading[len(m.loading)-1] }
+
+func (m *backfillMachine) beginOne(rt *rapid.T) {
+	if m.begun == nil {
+		m.begun = window(m.last(), rapid.IntRange(0, 2).Draw(rt, "rejected"), rapid.SliceOfN(rapid.IntRange(1, 5), 1, 3).Draw(rt, "chunks")...)
+	}
+	switch _, _, err := m.Begin(m.T.Context(), m.last(), m.begun); {
+	case errors.Is(err, store.ErrBackfillCanceled) && m.seen.State == store.BackfillCanceled:
+	case err != nil:
+		rt.Fatal(err)
+	case len(m.sizes) == m.last().First():
+		for _, chunk := range m.begun.Chunks {
+			m.sizes = append(m.sizes, len(chunk))
+		}
+	}
+}
+
+// commit does so once or, as when the answer was lost, twice.
+func (m *backfillMachine) commit(rt *rapid.T) {
+	if m.begun == nil || len(m.sizes) == m.last().First() {
+		rt.Skip()
+	}
+	before := *m.last()
+	for range rapid.IntRange(1, 2).Draw(rt, "times") {
+		at := before
+		if err := m.Commit(m.T.Context(), &at, m.begun); err != nil {
+			rt.Fatal(err)
+		}
+		*m.last() = at
+	}
+	m.begun = nil
+}
+
+// crash has another client go on.
+func (m *backfillMachine) crash(rt *rapid.T) {
+	l, err := m.Resume(m.T.Context(), m.id)
+	if err != nil {
+		rt.Fatal(err)
+	}
+	m.loading = append(m.loading, l)
+}
+
+// zombie has a client write that was taken over.
+func (m *backfillMachine) zombie(rt *rapid.T) {
+	if len(m.loading) < 2 {
+		rt.Skip()
+	}
+	at := m.loading[rapid.IntRange(0, len(m.loading)-2).Draw(rt, "who")]
+	if _, _, err := m.Begin(m.T.Context(), &at, window(&at, 0, 1)); !errors.Is(err, store.ErrBackfillTaken) {
+		rt.Fatalf("Begin of a client that was taken over = %v", err)
+	}
+}
+
+func (m *backfillMachine) reportOne(rt *rapid.T) {
+	if len(m.sizes) == 0 {
+		rt.Skip()
+	}
+	chunk := rapid.IntRange(0, len(m.sizes)-1).Draw(rt, "chunk")
+	n := m.sizes[chunk]
+	ends := store.Ends{Resolved: rapid.IntRange(0, n).Draw(rt, "resolved")}
+	ends.Failed = rapid.IntRange(0, n-ends.Resolved).Draw(rt, "failed")
+	ends.Expired = rapid.IntRange(0, n-ends.Resolved-ends.Failed).Draw(rt, "expired")
+	m.report(chunk, ends)
+}
+
+func (m *backfillMachine) cancel(rt *rapid.T) {
+	if rapid.IntRange(0, 9).Draw(rt, "seldom") > 0 {
+		rt.Skip()
+	}
+	if _, err := m.Cancel(m.T.Context(), m.id); err != nil {
+		rt.Fatal(err)
+	}
 }
