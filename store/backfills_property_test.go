@@ -39,7 +39,7 @@ type backfillMachine struct {
 }
 
 func (m *backfillMachine) check(rt *rapid.T) {
-	now, err := m.Get(m.T.Context(), m.id)
+	now, err := m.Get(m.Context(), m.id)
 	if err != nil {
 		rt.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func (m *backfillMachine) beginOne(rt *rapid.T) {
 	if m.begun == nil {
 		m.begun = window(m.last(), rapid.IntRange(0, 2).Draw(rt, "rejected"), rapid.SliceOfN(rapid.IntRange(1, 5), 1, 3).Draw(rt, "chunks")...)
 	}
-	switch _, _, err := m.Begin(m.T.Context(), m.last(), m.begun); {
+	switch _, _, err := m.Begin(m.Context(), m.last(), m.begun); {
 	case errors.Is(err, store.ErrBackfillCanceled) && m.seen.State == store.BackfillCanceled:
 	case err != nil:
 		rt.Fatal(err)
@@ -81,7 +81,7 @@ func (m *backfillMachine) commit(rt *rapid.T) {
 	before := *m.last()
 	for range rapid.IntRange(1, 2).Draw(rt, "times") {
 		at := before
-		if err := m.Commit(m.T.Context(), &at, m.begun); err != nil {
+		if err := m.Commit(m.Context(), &at, m.begun); err != nil {
 			rt.Fatal(err)
 		}
 		*m.last() = at
@@ -91,7 +91,7 @@ func (m *backfillMachine) commit(rt *rapid.T) {
 
 // crash has another client go on.
 func (m *backfillMachine) crash(rt *rapid.T) {
-	l, err := m.Resume(m.T.Context(), m.id)
+	l, err := m.Resume(m.Context(), m.id)
 	if err != nil {
 		rt.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func (m *backfillMachine) zombie(rt *rapid.T) {
 		rt.Skip()
 	}
 	at := m.loading[rapid.IntRange(0, len(m.loading)-2).Draw(rt, "who")]
-	if _, _, err := m.Begin(m.T.Context(), &at, window(&at, 0, 1)); !errors.Is(err, store.ErrBackfillTaken) {
+	if _, _, err := m.Begin(m.Context(), &at, window(&at, 0, 1)); !errors.Is(err, store.ErrBackfillTaken) {
 		rt.Fatalf("Begin of a client that was taken over = %v", err)
 	}
 }
@@ -125,7 +125,7 @@ func (m *backfillMachine) cancel(rt *rapid.T) {
 	if rapid.IntRange(0, 9).Draw(rt, "seldom") > 0 {
 		rt.Skip()
 	}
-	if _, err := m.Cancel(m.T.Context(), m.id); err != nil {
+	if _, err := m.Cancel(m.Context(), m.id); err != nil {
 		rt.Fatal(err)
 	}
 }
