@@ -149,7 +149,8 @@ func (d *deliverBed) tend(ctx context.Context, w *worker.Worker) error {
 	return d.postgres.Run(ctx, slog.New(slog.DiscardHandler), w.Notify)
 }
 
-// worker returns one that resolves for an endpoint, and knows others, with the default settings and the largest batches of cloudIDs.
+// worker returns one that resolves for an endpoint, and knows others, with the default settings and the largest batches of
+// cloudIDs.
 func (d *deliverBed) worker(b *testing.B, e *endpoint, others ...worker.Webhook) *worker.Worker {
 	b.Helper()
 	w, err := worker.New(worker.Config{

@@ -1,6 +1,6 @@
-// Package bench measures whole drains of a queue, files and requests: cloudidq beside a plain asynq worker and beside a bare loop over HTTP,
-// all in one run and on the same cores, because only their ratios mean something. Redis is a redis-server of its own;
-// WeChat is the simulator in a process of its own, answering after 50 ms.
+// Package bench measures whole drains of a queue, files and requests: cloudidq beside a plain asynq worker and beside a
+// bare loop over HTTP, all in one run and on the same cores, because only their ratios mean something. Redis is a
+// redis-server of its own; WeChat is the simulator in a process of its own, answering after 50 ms.
 //
 //	make bench
 package bench

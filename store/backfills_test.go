@@ -3,13 +3,11 @@ package store_test
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
-	"pgregory.net/rapid"
 
 	"cloudidq/internal/redistest"
 	"cloudidq/store"
@@ -315,153 +313,6 @@ func TestBackfill_RejectsAreBounded(t *testing.T) {
 	if err != nil || len(rejects) != 10 || rejects[9].Line != 10_003 { // three lines were good
 		t.Errorf("Rejects = %v, %v, want the first 10,000", rejects, err)
 	}
-}
-
-// No cloudID can be read in Redis, and everything ends.
-func TestBackfill_NothingLegible(t *testing.T) {
-	b := newBackfillBed(t)
-	l := b.create()
-	b.load(&l, window(&l, 1, 100, 1))
-	b.begin(&l, window(&l, 0, 3))
-	b.report(0, store.Ends{Resolved: 1})
-	keys := b.rdb.Keys(t.Context(), "*").Val()
-	if len(keys) != 7 {
-		t.Errorf("keys = %v", keys)
-	}
-	for _, key := range keys {
-		dump := b.rdb.Dump(t.Context(), key).Val()
-		if strings.Contains(key+dump, "PLANTED") || !strings.HasPrefix(key, "cloudidq:{backfill}:") {
-			t.Errorf("%s holds an id", key)
-		}
-		if ttl := b.rdb.PTTL(t.Context(), key).Val(); ttl < 24*time.Hour || ttl > 25*time.Hour {
-			t.Errorf("%s ends in %s, want a day after the records", key, ttl)
-		}
-	}
-	_, _, pruned := keysets(t)
-	for name, other := range map[string]*store.Backfills{
-		"another keyset": store.NewBackfills(b.rdb, time.Hour, store.Sealed(pruned)),
-		"no keyset":      store.NewBackfills(b.rdb, time.Hour),
-	} {
-		if _, _, err := other.CloudIDs(t.Context(), &l.Backfill, 0, 10); !errors.Is(err, store.ErrUnreadable) {
-			t.Errorf("CloudIDs with %s = %v, want ErrUnreadable", name, err)
-		}
-	}
-	// A chunk that is put in another's place does not open there.
-	key := "cloudidq:{backfill}:" + b.id + ":c:"
-	b.rdb.HSet(t.Context(), key+"1", "ids", b.rdb.HGet(t.Context(), key+"0", "ids").Val())
-	if _, _, err := b.CloudIDs(t.Context(), &l.Backfill, 0, 10); !errors.Is(err, store.ErrUnreadable) {
-		t.Errorf("CloudIDs with a chunk that was moved = %v, want ErrUnreadable", err)
-	}
-	// What was written without a keyset stays readable, and a chunk whose time is over is left out.
-	plain := &backfillBed{T: t, rdb: b.rdb, Backfills: store.NewBackfills(b.rdb, time.Hour), id: store.NewBackfillID()}
-	l = plain.create()
-	plain.load(&l, window(&l, 0, 2, 1))
-	b.rdb.Del(t.Context(), "cloudidq:{backfill}:"+plain.id+":c:0")
-	ids, _, err := b.CloudIDs(t.Context(), &l.Backfill, 0, 10)
-	if diff := cmp.Diff([]string{"73_PLANTED_0_1_0"}, ids); diff != "" || err != nil {
-		t.Errorf("CloudIDs: %v (-want +got):\n%s", err, diff)
-	}
-}
-
-// Whatever happens in whatever order, the counts add up, none falls, and in the end each line has been counted once.
-func TestBackfill_Property(t *testing.T) {
-	b := newBackfillBed(t)
-	rapid.Check(t, func(rt *rapid.T) {
-		b.id = store.NewBackfillID()
-		loading := []store.Loading{b.create()} // of several clients; the last one may write
-		var sizes []int                        // of chunks that have been begun
-		var begun *store.Window
-		var seen store.Backfill
-		check := func() {
-			now, err := b.Get(t.Context(), b.id)
-			if err != nil {
-				rt.Fatal(err)
-			}
-			if now.Pending < 0 || now.Pending+now.Resolved+now.Failed+now.Expired != now.Accepted || now.Lines != now.Accepted+now.Rejected {
-				rt.Fatalf("counts do not add up: %+v", now)
-			}
-			if now.Accepted < seen.Accepted || now.Resolved < seen.Resolved || now.Failed < seen.Failed || now.Expired < seen.Expired || now.Revision < seen.Revision {
-				rt.Fatalf("a count has fallen: %+v after %+v", now, seen)
-			}
-			if now.Finished() != (now.State != store.BackfillOpen && now.Pending == 0) {
-				rt.Fatalf("finished: %+v", now)
-			}
-			seen = now
-		}
-		last := func() *store.Loading { return &loading[len(loading)-1] }
-		rt.Repeat(map[string]func(*rapid.T){
-			"": func(*rapid.T) { check() },
-			"begin": func(rt *rapid.T) {
-				if begun == nil {
-					begun = window(last(), rapid.IntRange(0, 2).Draw(rt, "rejected"), rapid.SliceOfN(rapid.IntRange(1, 5), 1, 3).Draw(rt, "chunks")...)
-				}
-				switch _, _, err := b.Begin(t.Context(), last(), begun); {
-				case errors.Is(err, store.ErrBackfillCanceled) && seen.State == store.BackfillCanceled:
-				case err != nil:
-					rt.Fatal(err)
-				case len(sizes) == last().First():
-					for _, chunk := range begun.Chunks {
-						sizes = append(sizes, len(chunk))
-					}
-				}
-			},
-			"commit": func(rt *rapid.T) {
-				if begun == nil || len(sizes) == last().First() {
-					rt.Skip()
-				}
-				for range rapid.IntRange(1, 2).Draw(rt, "times") {
-					at := *last()
-					if err := b.Commit(t.Context(), &at, begun); err != nil {
-						rt.Fatal(err)
-					}
-					defer func() { *last() = at }()
-				}
-				begun = nil
-			},
-			"crash": func(*rapid.T) {
-				l, err := b.Resume(t.Context(), b.id)
-				if err != nil {
-					rt.Fatal(err)
-				}
-				loading = append(loading, l)
-			},
-			"zombie": func(rt *rapid.T) {
-				if len(loading) < 2 {
-					rt.Skip()
-				}
-				at := loading[rapid.IntRange(0, len(loading)-2).Draw(rt, "who")]
-				if _, _, err := b.Begin(t.Context(), &at, window(&at, 0, 1)); !errors.Is(err, store.ErrBackfillTaken) {
-					rt.Fatalf("Begin of a client that was taken over = %v", err)
-				}
-			},
-			"report": func(rt *rapid.T) {
-				if len(sizes) == 0 {
-					rt.Skip()
-				}
-				chunk := rapid.IntRange(0, len(sizes)-1).Draw(rt, "chunk")
-				n := sizes[chunk]
-				ends := store.Ends{Resolved: rapid.IntRange(0, n).Draw(rt, "resolved")}
-				ends.Failed = rapid.IntRange(0, n-ends.Resolved).Draw(rt, "failed")
-				ends.Expired = rapid.IntRange(0, n-ends.Resolved-ends.Failed).Draw(rt, "expired")
-				b.report(chunk, ends)
-			},
-			"cancel": func(rt *rapid.T) {
-				if rapid.IntRange(0, 9).Draw(rt, "seldom") > 0 {
-					rt.Skip()
-				}
-				if _, err := b.Cancel(t.Context(), b.id); err != nil {
-					rt.Fatal(err)
-				}
-			},
-		})
-		for chunk, n := range sizes {
-			b.report(chunk, store.Ends{Resolved: n})
-		}
-		check()
-		if seen.Pending != 0 {
-			rt.Fatalf("pending when all have ended: %+v", seen)
-		}
-	})
 }
 
 func TestBackfills_Latest(t *testing.T) {

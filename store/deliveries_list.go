@@ -84,7 +84,8 @@ func (f Filter) takes(d *Delivery) bool {
 // listPage is how many deliveries are looked at in one round trip.
 const listPage = 200
 
-// List calls yield for each delivery that the filter takes, app by app, those that have arrived last, the newest first, until that returns false.
+// List calls yield for each delivery that the filter takes, until that returns false: app by app, the newest first, and
+// those that have arrived behind the others.
 func (d *Deliveries) List(ctx context.Context, filter Filter, yield func(Delivery) bool) error {
 	apps := []string{filter.AppID}
 	if filter.AppID == "" {

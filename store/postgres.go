@@ -14,11 +14,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-const (
-	// poolSize is how many connections a process holds at most, unless the DSN says pool_max_conns: a server takes 100
-	// (https://www.postgresql.org/docs/current/runtime-config-connection.html), and workers are several.
-	poolSize = 10
-)
+// poolSize is how many connections a process holds at most, unless the DSN says pool_max_conns: a server takes 100
+// (https://www.postgresql.org/docs/current/runtime-config-connection.html), and workers are several.
+const poolSize = 10
 
 // ErrDSN says that a DSN is none. It quotes nothing of it.
 var ErrDSN = errors.New("not a PostgreSQL connection string, such as postgres://user:password@host:5432/database")
@@ -49,10 +47,10 @@ type Postgres struct {
 	ttl     time.Duration
 	timeout time.Duration // of one call
 
-	outbox    *Deliveries // nil = nothing is delivered
-	announced sync.Map    // appids that the outbox is known to know
-	appIDs    sync.Map    // the same, by their hash
-	owes      chan struct{}
+	outbox    *Deliveries   // nil = nothing is delivered
+	announced sync.Map      // appids that the outbox is known to know
+	appIDs    sync.Map      // the same, by their hash
+	owes      chan struct{} // wakes Run: there are ends to hand over
 	relaying  chan struct{} // holds one entry while somebody hands over: two at once would share the work of one
 }
 
@@ -71,6 +69,27 @@ func OpenPostgres(ctx context.Context, dsn string, ttl time.Duration, options ..
 	if ttl < time.Millisecond {
 		return nil, errTTL
 	}
+	cfg, err := poolConfig(dsn)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("opening PostgreSQL: %w", plain(err))
+	}
+	p := &Postgres{
+		pool: pool, codec: codec{with.keyset}, ttl: ttl, timeout: callTimeout,
+		outbox: with.outbox, owes: make(chan struct{}, 1), relaying: make(chan struct{}, 1),
+	}
+	if err := p.prepare(ctx); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// poolConfig is what a DSN says, and where it says nothing, ours.
+func poolConfig(dsn string) (*pgxpool.Config, error) {
 	cfg, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
 		return nil, ErrDSN // pgx's own text masks the password as well as it can
@@ -85,16 +104,7 @@ func OpenPostgres(ctx context.Context, dsn string, ttl time.Duration, options ..
 		cfg.ConnConfig.RuntimeParams["application_name"] = "cloudidq"
 	}
 	bound(cfg)
-	pool, err := pgxpool.NewWithConfig(ctx, cfg)
-	if err != nil {
-		return nil, fmt.Errorf("opening PostgreSQL: %w", plain(err))
-	}
-	p := &Postgres{pool: pool, codec: codec{with.keyset}, ttl: ttl, timeout: callTimeout, outbox: with.outbox, owes: make(chan struct{}, 1), relaying: make(chan struct{}, 1)}
-	if err := p.prepare(ctx); err != nil {
-		pool.Close()
-		return nil, err
-	}
-	return p, nil
+	return cfg, nil
 }
 
 // prepare reaches the server and readies the database.

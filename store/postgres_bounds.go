@@ -28,8 +28,9 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interv
 // statementTimeoutParam is the server's setting; a DSN may have its own.
 const statementTimeoutParam = "statement_timeout"
 
-// bound puts the bounds into a pool's settings. That of the server is set on every connection. It is not sent with the start of one, since PgBouncer takes
-// no setting there that it does not know (https://www.pgbouncer.org/config.html, ignore_startup_parameters).
+// bound puts the bounds into a pool's settings. That of the server is set on every connection. It is not sent with the
+// start of one, since PgBouncer takes no setting there that it does not know (https://www.pgbouncer.org/config.html,
+// ignore_startup_parameters).
 func bound(cfg *pgxpool.Config) {
 	cfg.PingTimeout = pingTimeout
 	cfg.ConnConfig.DialFunc = (&net.Dialer{KeepAliveConfig: keepAlive}).DialContext

@@ -3,6 +3,8 @@ package worker
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -74,4 +76,34 @@ func BenchmarkEraser(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.N)*n/b.Elapsed().Seconds(), "tasks/s")
+}
+
+// BenchmarkDeliver is the way of results from the outbox to an endpoint that answers after 20 ms.
+func BenchmarkDeliver(b *testing.B) {
+	rdb := redistest.Start(b).Client(b)
+	results := store.NewRedis(rdb, time.Hour)
+	var arrived atomic.Int64
+	hook := hookAt(b, "orders", 100, func(_ http.ResponseWriter, r *http.Request) {
+		n := countResults(r)
+		time.Sleep(20 * time.Millisecond)
+		arrived.Add(n)
+	})
+	w := deliveryWorker(b, rdb, hook)
+	const per = 10_000
+	var sum time.Duration
+	for b.Loop() {
+		b.StopTimer()
+		for range per / 1000 {
+			saveEnds(b, results, "orders", 1000)
+		}
+		want := (arrived.Load()/per + 1) * per
+		b.StartTimer()
+		begun := time.Now()
+		w.outbox.notify(testApp, "orders", per)
+		for arrived.Load() < want {
+			time.Sleep(time.Millisecond)
+		}
+		sum += time.Since(begun)
+	}
+	b.ReportMetric(float64(per)*float64(b.N)/sum.Seconds(), "results/s")
 }

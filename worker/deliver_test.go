@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
-	"net/netip"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,7 +15,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"cloudidq/internal/redistest"
-	"cloudidq/internal/secret"
 	"cloudidq/internal/webhook"
 	"cloudidq/store"
 	"cloudidq/tasks"
@@ -288,114 +285,6 @@ func TestDeliver_NotTried(t *testing.T) {
 	})
 }
 
-// What a dead worker has left at either step gets its task.
-func TestOutbox_SweepsWhatOthersLeft(t *testing.T) {
-	b := newDeliverBed(t, webhook.Attempt{})
-	o := newOutbox(b.rows, asynq.NewClientFromRedisClient(b.rdb), b.d.endpoints, b.d.log)
-	saveEnds(t, b.results, "orders", 25)
-	inspector := asynq.NewInspectorFromRedisClient(b.rdb)
-	o.sweep(t.Context())
-	pending, err := inspector.ListPendingTasks(tasks.QueueWebhooks)
-	if err != nil || len(pending) != 3 {
-		t.Fatalf("%d tasks, %v, want one for each 10 results", len(pending), err)
-	}
-	lost := pending[0].ID
-	if err := inspector.DeleteTask(tasks.QueueWebhooks, lost); err != nil {
-		t.Fatal(err)
-	}
-	o.sweep(t.Context()) // it is not overdue yet
-	if _, err := inspector.GetTaskInfo(tasks.QueueWebhooks, lost); !errors.Is(err, asynq.ErrTaskNotFound) {
-		t.Errorf("GetTaskInfo = %v, want none yet", err)
-	}
-	if err := b.rows.Settle(t.Context(), lost, store.DeliveryPending, time.Now().Add(-time.Minute), nil, false); err != nil {
-		t.Fatal(err)
-	}
-	o.sweep(t.Context())
-	if _, err := inspector.GetTaskInfo(tasks.QueueWebhooks, lost); err != nil {
-		t.Errorf("GetTaskInfo = %v, want the task again", err)
-	}
-}
-
-// A worker that stops brings on its way what the store has not handed over yet; a save alone leads to nothing there.
-func TestOutbox_StoreThatHandsOverLater_IsAskedAtTheStop(t *testing.T) {
-	b := newDeliverBed(t, webhook.Attempt{})
-	o := newOutbox(b.rows, asynq.NewClientFromRedisClient(b.rdb), b.d.endpoints, b.d.log)
-	o.handOver = func(_ context.Context, handed store.Handed) error {
-		saveEnds(t, b.results, "orders", 15)
-		handed(testApp, "orders", 15)
-		return nil
-	}
-	o.saved(testApp, "orders", 15)
-	if len(o.waiting) != 0 {
-		t.Errorf("%d outlets wait before anything is there", len(o.waiting))
-	}
-	stopped, stop := context.WithCancel(t.Context())
-	stop()
-	o.run(stopped)
-	pending, err := asynq.NewInspectorFromRedisClient(b.rdb).ListPendingTasks(tasks.QueueWebhooks)
-	if err != nil || len(pending) != 2 {
-		t.Errorf("%d tasks, %v, want one for each 10 results", len(pending), err)
-	}
-}
-
-// deliveryWorker runs a worker with webhooks and no apps until the test ends.
-func deliveryWorker(tb testing.TB, rdb *redis.Client, hooks ...Webhook) *Worker {
-	tb.Helper()
-	w, err := New(Config{
-		Webhooks: hooks, Lifetime: time.Minute, Concurrency: 64, Fetchers: 2, ShutdownTimeout: 2 * time.Second,
-		Shares: map[string]int{tasks.QueueEvents: 6, tasks.QueueBackfill: 1, tasks.QueueWebhooks: 3},
-	}, Parts{
-		Queue: rdb, Results: store.NewRedis(rdb, time.Hour), Deliveries: store.NewDeliveries(rdb), WeChat: instant{},
-		Pauses: store.NewPauses(rdb), Log: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- w.Run(ctx) }()
-	tb.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil {
-			tb.Errorf("Run = %v", err)
-		}
-	})
-	return w
-}
-
-// hookAt returns a webhook whose endpoint is a real server.
-func hookAt(tb testing.TB, name string, batchMax int, handler http.HandlerFunc) Webhook {
-	tb.Helper()
-	server := httptest.NewServer(handler)
-	tb.Cleanup(server.Close)
-	key, err := webhook.ParseKey(secret.New("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	s, err := webhook.NewSender(webhook.Endpoint{
-		Name: name, URL: server.URL, Keys: []webhook.Key{key}, MaxInFlight: 64,
-		AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
-	})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(s.Close)
-	return Webhook{Name: name, Sender: s, BatchMax: batchMax}
-}
-
-// countResults counts the results of a delivery.
-func countResults(r *http.Request) int64 {
-	var message struct {
-		Data struct {
-			Results []json.RawMessage `json:"results"`
-		} `json:"data"`
-	}
-	if json.NewDecoder(r.Body).Decode(&message) != nil {
-		return 0
-	}
-	return int64(len(message.Data.Results))
-}
-
 // An endpoint that hangs holds its own deliveries only.
 func TestDeliver_HangingEndpointBlocksNobody(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
@@ -419,34 +308,4 @@ func TestDeliver_HangingEndpointBlocksNobody(t *testing.T) {
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
-}
-
-// BenchmarkDeliver is the way of results from the outbox to an endpoint that answers after 20 ms.
-func BenchmarkDeliver(b *testing.B) {
-	rdb := redistest.Start(b).Client(b)
-	results := store.NewRedis(rdb, time.Hour)
-	var arrived atomic.Int64
-	hook := hookAt(b, "orders", 100, func(_ http.ResponseWriter, r *http.Request) {
-		n := countResults(r)
-		time.Sleep(20 * time.Millisecond)
-		arrived.Add(n)
-	})
-	w := deliveryWorker(b, rdb, hook)
-	const per = 10_000
-	var sum time.Duration
-	for b.Loop() {
-		b.StopTimer()
-		for range per / 1000 {
-			saveEnds(b, results, "orders", 1000)
-		}
-		want := (arrived.Load()/per + 1) * per
-		b.StartTimer()
-		begun := time.Now()
-		w.outbox.notify(testApp, "orders", per)
-		for arrived.Load() < want {
-			time.Sleep(time.Millisecond)
-		}
-		sum += time.Since(begun)
-	}
-	b.ReportMetric(float64(per)*float64(b.N)/sum.Seconds(), "results/s")
 }

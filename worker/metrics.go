@@ -9,7 +9,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
-	"cloudidq/internal/webhook"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
 )
@@ -31,19 +30,10 @@ const (
 	tryFailed   = "failed"   // anything else: a panic
 )
 
-// States of an endpoint, one of which is 1.
-const (
-	endpointEnabled  = "enabled"
-	endpointFailing  = "failing" // since its last success it has done nothing else
-	endpointDisabled = "disabled"
-)
-
-var endpointStates = [...]string{endpointEnabled, endpointFailing, endpointDisabled}
-
 // metrics are the numbers of a worker. A nil one counts nothing.
 type metrics struct {
-	apps      wechat.AppLabels
-	endpoints map[string]struct{} // of the configuration
+	hookMetrics
+	apps wechat.AppLabels
 
 	finished  *prometheus.CounterVec   // app, status, class, errcode
 	duration  *prometheus.HistogramVec // app, status
@@ -56,31 +46,23 @@ type metrics struct {
 	paused    *prometheus.GaugeVec     // app, class, errcode
 	pauses    *prometheus.CounterVec   // app, class, errcode
 	rescued   *prometheus.CounterVec   // queue
-
-	attempts   *prometheus.HistogramVec // endpoint, class
-	deliveries *prometheus.CounterVec   // endpoint, state
-	results    *prometheus.CounterVec   // endpoint
-	endpoint   *prometheus.GaugeVec     // endpoint, state
-	waiting    *prometheus.GaugeVec     // endpoint
-
-	quota *prometheus.GaugeVec // app, of
+	quota     *prometheus.GaugeVec     // app, of
 }
 
 // Buckets, in seconds. A cloudID lives for 300.
 var (
-	lifeBuckets    = []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 180, 240, 300}
-	leftBuckets    = []float64{0, 5, 15, 30, 60, 120, 180, 240, 270, 285, 295}
-	tryBuckets     = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
-	batchBuckets   = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5}
-	rateBuckets    = []float64{.01, .05, .1, .5, 1, 5, 15, 30, 60}
-	attemptBuckets = []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
+	lifeBuckets  = []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 180, 240, 300}
+	leftBuckets  = []float64{0, 5, 15, 30, 60, 120, 180, 240, 270, 285, 295}
+	tryBuckets   = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
+	batchBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5}
+	rateBuckets  = []float64{.01, .05, .1, .5, 1, 5, 15, 30, 60}
 )
 
 // newMetrics registers the metrics of a worker; with nil they are not registered anywhere.
 func newMetrics(r prometheus.Registerer, cfg *Config) *metrics {
 	with := promauto.With(r)
 	m := &metrics{
-		apps: cfg.appLabels(), endpoints: make(map[string]struct{}),
+		apps: cfg.appLabels(), hookMetrics: newHookMetrics(with, cfg.Webhooks),
 		finished: with.NewCounterVec(prometheus.CounterOpts{
 			Name: "cloudidq_cloudids_finished_total",
 			Help: "CloudIDs that have ended, by status (resolved, failed, expired), class and errcode of the reason.",
@@ -125,26 +107,6 @@ func newMetrics(r prometheus.Registerer, cfg *Config) *metrics {
 			Name: "cloudidq_tasks_rescued_total",
 			Help: "Tasks that this process has taken back from dead workers.",
 		}, []string{"queue"}),
-		attempts: with.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "cloudidq_webhook_attempt_duration_seconds", Buckets: attemptBuckets,
-			Help: "Time of an attempt at a delivery, by endpoint and class of its end (ok, refused, timeout …).",
-		}, []string{"endpoint", "class"}),
-		deliveries: with.NewCounterVec(prometheus.CounterOpts{
-			Name: "cloudidq_webhook_deliveries_total",
-			Help: "Deliveries that have come to a state in which they are not tried (delivered, held, exhausted).",
-		}, []string{"endpoint", "state"}),
-		results: with.NewCounterVec(prometheus.CounterOpts{
-			Name: "cloudidq_webhook_results_total",
-			Help: "Results in deliveries that have arrived.",
-		}, []string{"endpoint"}),
-		endpoint: with.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "cloudidq_webhook_endpoint_state",
-			Help: "1 for the state of an endpoint (enabled, failing since its last success, disabled), for all processes.",
-		}, []string{"endpoint", "state"}),
-		waiting: with.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "cloudidq_webhook_deliveries_waiting",
-			Help: "Deliveries that stand in line for an endpoint, which takes nothing or has no slot, for all processes. They have no task.",
-		}, []string{"endpoint"}),
 		quota: with.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "cloudidq_wechat_quota_requests",
 			Help: "What WeChat says of an app's requests to /wxa/getopendata today: limit, used, remain. One process asks, every 10 minutes.",
@@ -178,15 +140,6 @@ func (m *metrics) expect(cfg *Config) {
 		m.tries.WithLabelValues(queue, tryDone)
 		m.inHand.WithLabelValues(queue)
 		m.rescued.WithLabelValues(queue)
-	}
-	for _, hook := range cfg.Webhooks {
-		m.endpoints[hook.Name] = struct{}{}
-		m.attempts.WithLabelValues(hook.Name, string(webhook.OK))
-		m.results.WithLabelValues(hook.Name)
-		m.waiting.WithLabelValues(hook.Name)
-		for _, state := range []store.DeliveryState{store.DeliveryDelivered, store.DeliveryHeld, store.DeliveryExhausted} {
-			m.deliveries.WithLabelValues(hook.Name, string(state))
-		}
 	}
 }
 
@@ -272,51 +225,5 @@ func (m *metrics) paced(appID string, waited time.Duration) {
 func (m *metrics) rescuedTasks(queue string, n int) {
 	if m != nil {
 		m.rescued.WithLabelValues(queue).Add(float64(n))
-	}
-}
-
-// endpointLabel bounds the label of endpoints.
-func (m *metrics) endpointLabel(name string) string {
-	if _, known := m.endpoints[name]; known {
-		return name
-	}
-	return wechat.OtherLabel
-}
-
-// attempted counts an attempt at a delivery.
-func (m *metrics) attempted(name string, attempt webhook.Attempt) {
-	if m != nil {
-		m.attempts.WithLabelValues(m.endpointLabel(name), string(attempt.Class)).Observe(attempt.Duration.Seconds())
-	}
-}
-
-// settled counts what became of a delivery.
-func (m *metrics) settled(delivery *store.Delivery, state store.DeliveryState) {
-	if m == nil || state == store.DeliveryPending {
-		return
-	}
-	name := m.endpointLabel(delivery.Endpoint)
-	m.deliveries.WithLabelValues(name, string(state)).Inc()
-	if state == store.DeliveryDelivered {
-		m.results.WithLabelValues(name).Add(float64(len(delivery.Items)))
-	}
-}
-
-// showEndpoint sets the state of an endpoint, and how many deliveries stand in its line.
-func (m *metrics) showEndpoint(name string, s store.EndpointState, waiting int) {
-	m.waiting.WithLabelValues(name).Set(float64(waiting))
-	is := endpointEnabled
-	switch {
-	case !s.Disabled.IsZero():
-		is = endpointDisabled
-	case !s.FirstFailure.IsZero():
-		is = endpointFailing
-	}
-	for _, state := range endpointStates {
-		value := 0.0
-		if state == is {
-			value = 1
-		}
-		m.endpoint.WithLabelValues(name, state).Set(value)
 	}
 }

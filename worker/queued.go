@@ -17,7 +17,7 @@ import (
 
 const queuedPage = 200
 
-// The states in which a task is in nobody's hands, as asynq calls them and the keys that list them.
+// The states of a task, as asynq calls them and the keys that list them. Only an active one is in somebody's hands.
 const (
 	statePending   = "pending"
 	stateActive    = "active"
@@ -27,9 +27,9 @@ const (
 	stateCompleted = "completed"
 )
 
-// rewriteScript writes the message of a task if both are as they have been read and no worker has it in hand: one that has would
-// go on with what it was given, and write that back. Fetching a task is a script as well, so that a worker gets the one
-// message or the other.
+// rewriteScript writes the message of a task if state and message are as they have been read and no worker has it in hand:
+// one that has would go on with what it was given, and write that back. Fetching a task is a script as well, so that a
+// worker gets the one message or the other.
 var rewriteScript = redis.NewScript(`
 local is = redis.call("HMGET", KEYS[1], "state", "msg")
 if is[1] ~= ARGV[3] or is[1] == "active" or is[2] ~= ARGV[1] then

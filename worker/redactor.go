@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,9 +23,9 @@ const (
 	redactAgain = time.Minute
 )
 
-// redactor takes cloudIDs and openids out of archived tasks, and those of erased persons out of tasks that come back. asynq
-// keeps the archived ones for 90 days with their payload, unsealed, but they are there for their error only: their cloudIDs
-// have ended.
+// redactor takes cloudIDs and openids out of archived tasks. asynq keeps those for 90 days with their payload, unsealed, but
+// they are there for their error only: their cloudIDs have ended. It also takes those of erased persons out of tasks that
+// come back (leftover.go).
 //
 // Every worker process runs one; what another has redacted is left alone.
 type redactor struct {
@@ -38,69 +37,6 @@ type redactor struct {
 
 	mu   sync.Mutex
 	left map[leftover]leaving // guarded by mu
-}
-
-// leftover is a task that goes back to its queue with cloudIDs of persons who were erased while it was in hand.
-type leftover struct{ queue, taskID string }
-
-type leaving struct {
-	cloudIDs map[string]bool
-	until    time.Time
-}
-
-// leftFor is how long it is waited for that a task is back in its queue: far longer than that takes.
-const leftFor = time.Minute
-
-// takeOut takes cloudIDs out of a task once it is back in its queue: asynq writes the payload there that it has fetched.
-func (r *redactor) takeOut(queue, taskID string, cloudIDs map[string]bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.left == nil {
-		r.left = make(map[leftover]leaving)
-	}
-	r.left[leftover{queue, taskID}] = leaving{cloudIDs, time.Now().Add(leftFor)}
-}
-
-// takeOutAll does so for the tasks that are back. One that has come into a worker's hands again is told of again.
-func (r *redactor) takeOutAll(ctx context.Context) error {
-	r.mu.Lock()
-	left := maps.Clone(r.left)
-	r.mu.Unlock()
-	for of, is := range left {
-		done, err := r.takeOutOf(ctx, of, is.cloudIDs)
-		if err != nil {
-			return err
-		}
-		if done || time.Now().After(is.until) {
-			r.mu.Lock()
-			delete(r.left, of)
-			r.mu.Unlock()
-		}
-	}
-	return nil
-}
-
-func (r *redactor) takeOutOf(ctx context.Context, of leftover, cloudIDs map[string]bool) (done bool, err error) {
-	found, err := readTasks(ctx, r.rdb, of.queue, []string{of.taskID})
-	if err != nil {
-		return false, err
-	}
-	task := &found[0]
-	if task.state == stateActive {
-		return false, nil
-	}
-	message, ok := withPayload([]byte(task.message), func(payload []byte) ([]byte, bool) {
-		p, err := tasks.ParseResolve(payload)
-		if err != nil || len(p.TakeOut(func(it tasks.Item) bool { return cloudIDs[it.CloudID] })) == 0 {
-			return nil, false
-		}
-		text, err := json.Marshal(p)
-		return text, err == nil
-	})
-	if !ok {
-		return true, nil
-	}
-	return task.rewrite(ctx, r.rdb, message)
 }
 
 // run redacts until ctx ends.

@@ -2,8 +2,9 @@
 //
 // A reader who follows one cloudID starts at [resolver.ProcessTask] in resolve.go, goes on to batcher.go, where the
 // cloudIDs of all tasks in hand are merged into requests, leaves for internal/wechat, which makes the request, and
-// comes back to resolution.go, where the answer becomes a record for the store. retry.go says what the queue does about
-// every outcome.
+// comes back to outcome.go, where the answer becomes a record for the store. retry.go says what the queue does about every
+// outcome. From there the result goes on to outbox.go, which makes deliveries, and deliver.go, which tries them; line.go
+// has those that cannot be tried yet.
 //
 // The worker never decides an end by asynq's means: retries do not run out, and asynq's deadlines are not used. A
 // cloudID ends resolved, failed, or expired when its lifetime is over.

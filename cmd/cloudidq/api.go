@@ -24,16 +24,7 @@ func newAPI(s streams) *cobra.Command {
 		Example: "  cloudidq api --config cloudidq.yaml",
 		Args:    takes(cobra.NoArgs),
 	}
-	path := configFlag(cmd, s)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg, err := loadWithSecrets(*path, s)
-		if err != nil {
-			return err
-		}
-		return withService(cmd.Context(), s, cfg, []string{partAPI}, func(ctx context.Context, svc *service) error {
-			return runAPI(ctx, svc, cfg)
-		})
-	}
+	cmd.RunE = servesAs(partAPI, s, configFlag(cmd, s), runAPI)
 	return cmd
 }
 

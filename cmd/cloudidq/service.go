@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
+	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"cloudidq/config"
@@ -33,6 +34,21 @@ type service struct {
 	// The metrics of what more than one part may use; a part registers its own.
 	wechat *wechat.Metrics
 	store  *store.Metrics
+}
+
+// servesAs is what a command does that stays up as one part of a process.
+func servesAs(
+	part string, s streams, path *string, run func(context.Context, *service, *config.Config) error,
+) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, _ []string) error {
+		cfg, err := loadWithSecrets(*path, s)
+		if err != nil {
+			return err
+		}
+		return withService(cmd.Context(), s, cfg, []string{part}, func(ctx context.Context, svc *service) error {
+			return run(ctx, svc, cfg)
+		})
+	}
 }
 
 // withService runs the parts of a process. When its context ends, /readyz says so first; then the parts stop; then the

@@ -22,16 +22,7 @@ func newWorker(s streams) *cobra.Command {
 		Example: "  cloudidq worker --config cloudidq.yaml",
 		Args:    takes(cobra.NoArgs),
 	}
-	path := configFlag(cmd, s)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg, err := loadWithSecrets(*path, s)
-		if err != nil {
-			return err
-		}
-		return withService(cmd.Context(), s, cfg, []string{partWorker}, func(ctx context.Context, svc *service) error {
-			return runWorker(ctx, svc, cfg)
-		})
-	}
+	cmd.RunE = servesAs(partWorker, s, configFlag(cmd, s), runWorker)
 	return cmd
 }
 

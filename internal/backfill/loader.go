@@ -109,8 +109,8 @@ const (
 // skipped, as long as they are the same. It returns the backfill as it is then, also beside an error.
 //
 // When ctx ends, or the source breaks off, what was read is brought in before Load returns, unless the queue is full or does
-// not answer, and the backfill stays open: the same call on the same source goes on. The error is ctx's, an [*InputError], a [*ChangedError], a
-// [*lines.HeaderError], [ErrFull], one of the store's ErrBackfill…, or says that Redis does not answer.
+// not answer, and the backfill stays open: the same call on the same source goes on. The error is ctx's, an [*InputError],
+// a [*ChangedError], a [*lines.HeaderError], [ErrFull], one of the store's ErrBackfill…, or says that Redis does not answer.
 func (l *Loader) Load(ctx context.Context, loading store.Loading, source Source, options Options) (store.Backfill, error) {
 	in := startReading(source)
 	defer in.stop(options.Unblock)

@@ -8,6 +8,7 @@ import (
 
 	"cloudidq/internal/httpapi"
 	"cloudidq/internal/secret"
+	"cloudidq/tasks"
 )
 
 // A key ends after the moment that it names, and is then one that nobody knows.
@@ -40,4 +41,66 @@ func TestAuth_KeyThatEnds(t *testing.T) {
 			t.Errorf("log = %s", log)
 		}
 	})
+}
+
+func TestAuth(t *testing.T) {
+	b := newBed(t, allKeys()...)
+	b.save("wxA", "73_1")
+	b.save("wxB", "73_1")
+	resolveA, resolveB := `{"appid":"wxA","cloud_ids":["x"]}`, `{"appid":"wxB","cloud_ids":["x"]}`
+	for name, tt := range map[string]struct {
+		token, method, path, body string
+		prefer                    string
+		want                      int
+	}{
+		"NoKey":           {"", "GET", "/v1/resolutions/wxA/73_1", "", "", 401},
+		"WrongKey":        {"planted", "GET", "/v1/resolutions/wxA/73_1", "", "", 401},
+		"Admin":           {admin, "GET", "/v1/resolutions/wxB/73_1", "", "", 200},
+		"OwnApp":          {shopA, "GET", "/v1/resolutions/wxA/73_1", "", "", 200},
+		"OtherAppGet":     {shopA, "GET", "/v1/resolutions/wxB/73_1", "", "", 403},
+		"OtherAppLookup":  {shopA, "POST", "/v1/resolutions/lookup", resolveB, "", 403},
+		"OtherAppResolve": {shopA, "POST", "/v1/resolutions", resolveB, "", 403},
+		"OtherAppWait":    {shopA, "POST", "/v1/resolutions", resolveB, "wait=5", 403},
+		"OtherAppErase":   {shopA, "DELETE", "/v1/subjects/wxB/o1", "", "", 403},
+		"OtherAppList":    {shopA, "GET", "/v1/deliveries?appid=wxB", "", "", 403},
+		"ReaderResolves":  {reader, "POST", "/v1/resolutions", resolveA, "", 403},
+		"ReaderErases":    {reader, "DELETE", "/v1/subjects/wxA/o1", "", "", 403},
+		"ShopReplays":     {shopA, "POST", "/v1/deliveries/x/replay", "", "", 403},
+		"ShopTests":       {shopA, "POST", "/v1/webhooks/orders/test", "", "", 403},
+		"Description":     {"", "GET", "/openapi.yaml", "", "", 200},
+		"NoRoute":         {"", "GET", "/planted", "", "", 401},
+		"NoRouteWithKey":  {admin, "GET", "/planted", "", "", 404},
+		"WrongMethod":     {admin, "PUT", "/v1/resolutions", "", "", 405},
+	} {
+		t.Run(name, func(t *testing.T) {
+			header := []string{"Prefer", tt.prefer}
+			if tt.token != "" {
+				header = append(header, "Authorization", "Bearer "+tt.token)
+			}
+			got := b.call(tt.method, tt.path, tt.body, header...)
+			if tt.want >= 400 {
+				wantProblem(t, got, tt.want)
+			} else if got.status != tt.want {
+				t.Errorf("answer = %d %s, want %d", got.status, got.body, tt.want)
+			}
+			if strings.Contains(got.body, "planted") || tt.want == 401 && got.header.Get("WWW-Authenticate") == "" {
+				t.Errorf("answer = %v %s", got.header, got.body)
+			}
+		})
+	}
+	if n := len(b.queued(tasks.QueueEvents)); n != 0 {
+		t.Errorf("%d tasks are queued", n)
+	}
+	if rec, err := b.results.Lookup(t.Context(), "wxB", []string{"73_1"}); err != nil || rec[0].Status == "" {
+		t.Errorf("app B's record = %+v, %v, want it there", rec, err)
+	}
+	// Who tries keys is stopped, whatever he tries then.
+	for range 20 {
+		b.call("GET", "/v1/deliveries", "", "Authorization", "Bearer guess")
+	}
+	got := b.call("GET", "/v1/deliveries", "", "Authorization", "Bearer guess")
+	wantProblem(t, got, 429)
+	if got.header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
 }

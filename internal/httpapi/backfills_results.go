@@ -91,28 +91,13 @@ func (h *backfills) download(w http.ResponseWriter, r *http.Request, kind string
 	if r.Method == http.MethodHead {
 		return
 	}
-	begun := &noting{ResponseWriter: w}
-	switch err := send(newStream(begun, h.pace.write)); {
+	answer := &statusWriter{ResponseWriter: w}
+	switch err := send(newStream(answer, h.pace.write)); {
 	case err == nil:
-	case begun.wrote:
+	case answer.begun():
 		h.log.Info("a download has broken off", "route", r.Pattern, "stopping", h.stopping.Err() != nil)
 		panic(http.ErrAbortHandler)
 	default:
 		write(w, storeAway())
 	}
 }
-
-// noting notes whether anything was written.
-type noting struct {
-	http.ResponseWriter
-	wrote bool
-}
-
-// Write implements [http.ResponseWriter].
-func (n *noting) Write(text []byte) (int, error) {
-	n.wrote = true
-	return n.ResponseWriter.Write(text)
-}
-
-// Unwrap is what [http.ResponseController] asks.
-func (n *noting) Unwrap() http.ResponseWriter { return n.ResponseWriter }

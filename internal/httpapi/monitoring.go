@@ -29,9 +29,9 @@ func (s *Server) serveMonitoring(pages Monitoring) http.Handler {
 			refuse(w, http.StatusForbidden, "the key has no scope admin, it may only look")
 			return
 		}
-		noted := &statusNoted{ResponseWriter: w, status: http.StatusOK}
-		pages.Handler(key.has(ScopeAdmin)).ServeHTTP(noted, r)
-		if changes && noted.status < http.StatusBadRequest { // the audit line
+		answer := &statusWriter{ResponseWriter: w}
+		pages.Handler(key.has(ScopeAdmin)).ServeHTTP(answer, r)
+		if changes && answer.sent() < http.StatusBadRequest { // the audit line
 			queue, what := actionOf(r)
 			s.log.Info("a queue was changed by hand", "queue", queue, "action", what, "key", key.Name)
 		}
@@ -51,16 +51,4 @@ func actionOf(r *http.Request) (queue, action string) {
 		action = r.Method
 	}
 	return parts[1], parts[2] + ":" + action
-}
-
-// statusNoted notes the status of an answer.
-type statusNoted struct {
-	http.ResponseWriter
-	status int
-}
-
-// WriteHeader implements [http.ResponseWriter].
-func (n *statusNoted) WriteHeader(status int) {
-	n.status = status
-	n.ResponseWriter.WriteHeader(status)
 }

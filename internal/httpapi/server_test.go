@@ -124,11 +124,15 @@ type reply struct {
 	body   string
 }
 
-func do(t *testing.T, method, url, body string) reply {
+// do makes a request; header is names and values in turn.
+func do(t *testing.T, method, url, body string, header ...string) reply {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

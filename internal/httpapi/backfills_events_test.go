@@ -1,0 +1,146 @@
+package httpapi_test
+
+import (
+	"bufio"
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"cloudidq/internal/httpapi"
+	"cloudidq/store"
+)
+
+// event is one of a stream of server-sent events; comment is a line of comment.
+type event struct{ name, id, data, comment string }
+
+// follow opens a stream and sends what comes on it, until it ends.
+func (b *bed) follow(ctx context.Context, url, lastID string) chan event {
+	b.Helper()
+	req, err := http.NewRequestWithContext(ctx, "GET", b.url+url+"/events", nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	req.Header.Set("Last-Event-ID", lastID)
+	resp, err := http.DefaultClient.Do(req) //nolint:bodyclose // the goroutine below closes it
+	if err != nil {
+		b.Fatal(err)
+	}
+	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/event-stream" {
+		b.Fatalf("answer = %d %v", resp.StatusCode, resp.Header)
+	}
+	events := make(chan event, 100)
+	go func() {
+		defer close(events)
+		defer func() { _ = resp.Body.Close() }()
+		var e event
+		for scanner := bufio.NewScanner(resp.Body); scanner.Scan(); {
+			field, value, _ := strings.Cut(scanner.Text(), ": ")
+			switch field {
+			case "event":
+				e.name = value
+			case "id":
+				e.id = value
+			case "data":
+				e.data = value
+			case "":
+				if value != "" { // a comment
+					events <- event{comment: value}
+				} else if e != (event{}) {
+					events <- e
+					e = event{}
+				}
+			}
+		}
+	}()
+	return events
+}
+
+func next(t *testing.T, events chan event) (event, store.Backfill) {
+	t.Helper()
+	select {
+	case e, ok := <-events:
+		if !ok {
+			t.Fatal("the stream has ended")
+		}
+		if e.data == "" {
+			return e, store.Backfill{}
+		}
+		return e, parse[store.Backfill](t, e.data)
+	case <-time.After(20 * time.Second):
+		t.Fatal("no event comes")
+		return event{}, store.Backfill{}
+	}
+}
+
+func TestBackfill_Events(t *testing.T) {
+	// The server's time-out for requests must not end a stream, so it is shorter than the wait for a sign of life.
+	b := newBedWith(t, []string{"wxA", "wxB"}, func(s *httpapi.Server) {
+		s.Hurry(100*time.Millisecond, time.Minute, 5*time.Millisecond, 300*time.Millisecond)
+	})
+	in := parse[acceptedBody](t, b.call("POST", "/v1/backfills?appid=wxA", bulk(3)).body)
+	events := b.follow(t.Context(), in.URL, "")
+	first, of := next(t, events)
+	if first.name != "progress" || first.id == "" || of.Pending != 3 || of.ID != in.ID {
+		t.Errorf("first event = %+v", first)
+	}
+	if beat, _ := next(t, events); beat.comment == "" {
+		t.Errorf("a sign of life = %+v", beat)
+	}
+	report := func(ends store.Ends) {
+		if err := b.backfills.Report(t.Context(), in.ID, 0, ends); err != nil {
+			t.Fatal(err)
+		}
+	}
+	report(store.Ends{Resolved: 1})
+	second, of := next(t, events)
+	for second.comment != "" {
+		second, of = next(t, events)
+	}
+	if second.name != "progress" || second.id == first.id || of.Resolved != 1 || of.Pending != 2 {
+		t.Errorf("second event = %+v", second)
+	}
+	// One who comes back is told what he does not know: nothing, or the counts as they are.
+	ctx, cancel := context.WithCancel(t.Context())
+	if e, _ := next(t, b.follow(ctx, in.URL, second.id)); e.comment == "" {
+		t.Errorf("one who knows the counts was told %+v", e)
+	}
+	if e, of := next(t, b.follow(ctx, in.URL, first.id)); e.id != second.id || of.Resolved != 1 {
+		t.Errorf("one who does not was told %+v", e)
+	}
+	cancel()
+	report(store.Ends{Resolved: 1, Failed: 1, Expired: 1})
+	last, of := next(t, events)
+	for last.comment != "" {
+		last, of = next(t, events)
+	}
+	if last.name != "done" || of.Pending != 0 || of.Failed != 1 || !of.Finished() {
+		t.Errorf("last event = %+v", last)
+	}
+	if e, more := <-events; more {
+		t.Errorf("after the end comes %+v", e)
+	}
+	if got := b.call("GET", in.URL+"/events", "", "Last-Event-ID", last.id); got.status != 204 {
+		t.Errorf("one who knows the end was told %d %s", got.status, got.body)
+	}
+	if e, _ := next(t, b.follow(t.Context(), in.URL, second.id)); e.name != "done" {
+		t.Errorf("one who does not was told %+v", e)
+	}
+}
+
+// The server stops although clients follow.
+func TestBackfill_EventsEndWithTheServer(t *testing.T) {
+	b := newBed(t)
+	in := parse[acceptedBody](t, b.call("POST", "/v1/backfills?appid=wxA", bulk(3)).body)
+	events := b.follow(t.Context(), in.URL, "")
+	next(t, events)
+	begun := time.Now()
+	b.stop()
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("the server took %s to stop", took)
+	}
+	if _, more := <-events; more {
+		t.Error("the stream goes on")
+	}
+}

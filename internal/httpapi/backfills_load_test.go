@@ -1,0 +1,161 @@
+package httpapi_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"cloudidq/internal/httpapi"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+// begin sends a part of a body, and returns once so many lines of it are in.
+func (b *bed) begin(key, part string, lines int) (*io.PipeWriter, string, chan reply) {
+	b.Helper()
+	r, w := io.Pipe()
+	answered := make(chan reply, 1)
+	// The transport reads the body on its own; a request of its own connection leaves nothing to another test.
+	req, err := http.NewRequestWithContext(b.Context(), "POST", b.url+"/v1/backfills?appid=wxA", r)
+	if err != nil {
+		b.Fatal(err)
+	}
+	req.Header.Set("Idempotency-Key", key)
+	go func() {
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			answered <- reply{}
+			return
+		}
+		defer func() { _ = resp.Body.Close() }()
+		text, _ := io.ReadAll(resp.Body)
+		answered <- reply{resp.StatusCode, resp.Header, string(text)}
+	}()
+	if _, err := io.WriteString(w, part); err != nil {
+		b.Fatal(err)
+	}
+	id := store.BackfillIDOf("key\x00nobody\x00" + key)
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if of, err := b.backfills.Get(b.Context(), id); err == nil && of.Lines >= lines {
+			return w, id, answered
+		}
+		if time.Now().After(deadline) {
+			b.Fatal("the lines do not come in")
+		}
+	}
+}
+
+// A connection that is lost in the middle leaves the lines that came whole; the same body goes on, by its key or by id.
+func TestBackfill_LostConnection(t *testing.T) {
+	b := newBed(t)
+	for _, how := range []string{"key", "resume"} {
+		b.rdb.FlushAll(t.Context())
+		b.rdb.SAdd(t.Context(), "asynq:queues", tasks.QueueBackfill)
+		all := bulk(400)
+		cut := strings.Index(all, "line 00151") // within line 151
+		body, id, answered := b.begin("k", all[:cut], 150)
+		if of := b.counts(id); of.State != store.BackfillOpen || of.Lines != 150 || of.Accepted != 150 || of.Pending != 150 {
+			t.Errorf("counts in the middle = %+v", of)
+		}
+		_ = body.CloseWithError(errors.New("the client has died"))
+		<-answered
+		var got reply
+		if how == "key" {
+			got = b.call("POST", "/v1/backfills?appid=wxA", all, "Idempotency-Key", "k")
+		} else {
+			got = b.call("POST", "/v1/backfills?appid=wxA&resume="+id, all)
+		}
+		if in := parse[acceptedBody](t, got.body); got.status != 202 || in.Accepted != 400 || in.ID != id || got.header.Get("Idempotency-Replayed") != "" {
+			t.Errorf("answer = %d %s", got.status, got.body)
+		}
+		b.wantQueued(400)
+	}
+}
+
+// Two clients send under one key at once: the one that came last goes on, the other is told.
+func TestBackfill_TwoClients(t *testing.T) {
+	b := newBed(t)
+	all := bulk(300)
+	body, id, answered := b.begin("k", all[:strings.Index(all, "line 00100")], 99)
+	got := b.call("POST", "/v1/backfills?appid=wxA", all, "Idempotency-Key", "k")
+	if got.status != 202 || parse[acceptedBody](t, got.body).Accepted != 300 {
+		t.Errorf("answer to the second = %d %s", got.status, got.body)
+	}
+	go func() {
+		_, _ = io.WriteString(body, all[strings.Index(all, "line 00100"):])
+		_ = body.Close()
+	}()
+	first := <-answered
+	wantProblem(t, first, 409)
+	if first.header.Get("Location") != "/v1/backfills/"+id {
+		t.Errorf("header = %v", first.header)
+	}
+	b.wantQueued(300)
+}
+
+// A client that sends nothing more is told how to go on, and so is one whose server stops.
+func TestBackfill_SlowClientAndStop(t *testing.T) {
+	b := newBedWith(t, []string{"wxA", "wxB"}, func(s *httpapi.Server) { s.Hurry(300*time.Millisecond, time.Minute, time.Millisecond, time.Minute) })
+	body, id, answered := b.begin("slow", bulk(10), 10)
+	got := <-answered
+	wantProblem(t, got, 408)
+	if !strings.Contains(got.body, "resume="+id) || !strings.Contains(got.body, "lines that are in: 10") {
+		t.Errorf("answer = %s", got.body)
+	}
+	_ = body.Close()
+
+	b = newBed(t)
+	body, id, answered = b.begin("stop", bulk(10), 10)
+	begun := time.Now()
+	b.stop()
+	if took := time.Since(begun); took > 8*time.Second {
+		t.Errorf("the server took %s to stop", took)
+	}
+	got = <-answered
+	wantProblem(t, got, 503)
+	if !strings.Contains(got.body, "resume="+id) || got.header.Get("Retry-After") == "" {
+		t.Errorf("answer = %v %s", got.header, got.body)
+	}
+	_ = body.Close()
+}
+
+// A queue that gets full in the middle of a body makes it wait, for some time.
+func TestBackfill_TheQueueGetsFull(t *testing.T) {
+	b := newBedWith(t, []string{"wxA", "wxB"}, func(s *httpapi.Server) { s.Hurry(time.Minute, 700*time.Millisecond, time.Millisecond, time.Minute) })
+	for _, relief := range []bool{true, false} {
+		body, id, answered := b.begin(fmt.Sprint(relief), bulk(10), 10)
+		b.full.Store(true)
+		go func() { _, _ = io.WriteString(body, bulk(10)); _ = body.Close() }()
+		if relief {
+			time.AfterFunc(50*time.Millisecond, func() { b.full.Store(false) })
+		}
+		got := <-answered
+		if relief {
+			if got.status != 202 || parse[acceptedBody](t, got.body).Accepted != 20 {
+				t.Errorf("answer = %d %s", got.status, got.body)
+			}
+			continue
+		}
+		wantProblem(t, got, 503)
+		if got.header.Get("Retry-After") == "" || b.counts(id).Lines != 10 {
+			t.Errorf("answer = %v %s", got.header, got.body)
+		}
+	}
+}
+
+func TestBackfill_TooManyAtOnce(t *testing.T) {
+	b := newBed(t)
+	for i := range 32 {
+		body, _, answered := b.begin(fmt.Sprint(i), bulk(1), 0)
+		defer func() { _ = body.Close(); <-answered }()
+	}
+	got := b.call("POST", "/v1/backfills?appid=wxA", bulk(1))
+	wantProblem(t, got, 503)
+	if got.header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+}

@@ -1,0 +1,231 @@
+package httpapi_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"cloudidq/internal/httpapi"
+	"cloudidq/internal/monitoring"
+	"cloudidq/internal/redistest"
+	"cloudidq/internal/secret"
+	"cloudidq/internal/status"
+	"cloudidq/internal/wechat/push"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+const (
+	admin  = "key-of-the-administrator"
+	shopA  = "key-of-app-A-and-nothing-else"
+	reader = "key-that-may-only-read"
+)
+
+// bed is the API over a real Redis.
+type bed struct {
+	*testing.T
+	url        string
+	log        *lockedBuffer
+	redis      *redistest.Server
+	rdb        *redis.Client
+	results    *store.Redis
+	lookups    atomic.Int64 // until the store fails; 0 = it does not
+	backfills  *store.Backfills
+	stop       func() // stops the server and waits
+	deliveries *store.Deliveries
+	full       atomic.Bool
+	webhooks   *fakeWebhooks
+	underWay   []status.BackfillStatus
+	producer   *tasks.Client
+	hold       atomic.Pointer[hold] // what a call of Resolve waits for, before it is made
+}
+
+// hold keeps a call from being made.
+type hold struct{ come, let chan struct{} }
+
+// Resolve is the real producer's, for which a test may let it wait.
+func (b *bed) Resolve(ctx context.Context, req tasks.Request) (tasks.Receipt, error) {
+	if h := b.hold.Load(); h != nil {
+		close(h.come)
+		<-h.let
+	}
+	return b.producer.Resolve(ctx, req)
+}
+
+// WriteChunk is the real producer's.
+func (b *bed) WriteChunk(ctx context.Context, chunk tasks.Chunk) error {
+	return b.producer.WriteChunk(ctx, chunk)
+}
+
+// High implements [httpapi.Load].
+func (b *bed) High(context.Context, string) bool { return b.full.Load() }
+
+// The store of the API is the real one, but for look-ups that fail when a test wants it.
+func (b *bed) Claim(ctx context.Context, c store.Claim) ([]store.ClaimResult, error) {
+	return b.results.Claim(ctx, c)
+}
+
+func (b *bed) Save(ctx context.Context, taskID string, records []store.Record) error {
+	return b.results.Save(ctx, taskID, records)
+}
+
+func (b *bed) Erase(ctx context.Context, appID, openID string) (int, error) {
+	return b.results.Erase(ctx, appID, openID)
+}
+
+func (b *bed) Lookup(ctx context.Context, appID string, ids []string) ([]store.Record, error) {
+	if b.lookups.Load() > 0 && b.lookups.Add(-1) == 0 {
+		return nil, errors.New("the store is away")
+	}
+	return b.results.Lookup(ctx, appID, ids)
+}
+
+type fakeWebhooks struct{ replayed []string }
+
+func (w *fakeWebhooks) Replay(_ context.Context, id string) error {
+	w.replayed = append(w.replayed, id)
+	return nil
+}
+
+func (w *fakeWebhooks) Test(_ context.Context, name string) (store.Attempt, bool) {
+	return store.Attempt{Status: 200, Class: "ok"}, name == "orders"
+}
+
+func newBed(t *testing.T, keys ...httpapi.Key) *bed {
+	t.Helper()
+	return newBedOf(t, []string{"wxA", "wxB"}, keys...)
+}
+
+// newBedOf is newBed with other apps on the status page.
+func newBedOf(t *testing.T, apps []string, keys ...httpapi.Key) *bed {
+	t.Helper()
+	return newBedWith(t, apps, func(*httpapi.Server) {}, keys...)
+}
+
+// newBedWith changes the server before it runs.
+func newBedWith(t *testing.T, apps []string, change func(*httpapi.Server), keys ...httpapi.Key) *bed {
+	t.Helper()
+	return startBed(t, apps, httpapi.Config{Keys: keys}, change)
+}
+
+// newBedOn is newBedWith for a server with other settings.
+func newBedOn(t *testing.T, cfg httpapi.Config, change func(*httpapi.Server)) *bed {
+	t.Helper()
+	return startBed(t, []string{"wxA", "wxB"}, cfg, change)
+}
+
+func startBed(t *testing.T, apps []string, cfg httpapi.Config, change func(*httpapi.Server)) *bed {
+	t.Helper()
+	b := &bed{T: t, redis: redistest.Start(t), log: &lockedBuffer{}, webhooks: &fakeWebhooks{}}
+	b.rdb = b.redis.Client(t)
+	b.results, b.deliveries = store.NewRedis(b.rdb, time.Hour), store.NewDeliveries(b.rdb)
+	b.backfills = store.NewBackfills(b.rdb, time.Hour)
+	b.producer = tasks.NewClient(b.rdb, tasks.Options{})
+	pages, err := monitoring.New(b.rdb)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Listen = "127.0.0.1:0"
+	server, err := httpapi.New(cfg, httpapi.Parts{
+		Producer: b, Results: b, Backfills: b.backfills, Deliveries: b.deliveries, Webhooks: b.webhooks, Load: b,
+		Requests: store.NewRequests(b.rdb), Log: slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Status: b.status(apps), Monitoring: pages,
+		Platforms: map[string]httpapi.Platform{"wxc": &platform{event: push.Event{Type: push.Ticket, CreatedAt: time.Unix(1, 0)}}},
+		Serves:    func(appID string) bool { return appID == "wxA" || appID == "wxB" },
+		Webhook:   func(name string) bool { return name == "orders" },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(server)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- server.Run(ctx) }()
+	<-server.Ready()
+	b.url = "http://" + server.Addr()
+	b.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Run = %v", err)
+		}
+	})
+	t.Cleanup(func() {
+		b.stop()
+		b.producer.Close()
+		http.DefaultClient.CloseIdleConnections()
+	})
+	return b
+}
+
+func allKeys() []httpapi.Key {
+	return []httpapi.Key{
+		httpapi.NewKey("admin", secret.New(admin), httpapi.Scopes, nil),
+		httpapi.NewKey("shop", secret.New(shopA), []httpapi.Scope{httpapi.ScopeResolve, httpapi.ScopeRead, httpapi.ScopeErase}, []string{"wxA"}),
+		httpapi.NewKey("reader", secret.New(reader), []httpapi.Scope{httpapi.ScopeRead}, nil),
+	}
+}
+
+// call makes a request of JSON; header is names and values in turn.
+func (b *bed) call(method, path, body string, header ...string) reply {
+	b.Helper()
+	return do(b.T, method, b.url+path, body, append([]string{"Content-Type", "application/json"}, header...)...)
+}
+
+// until waits for something to become true.
+func (b *bed) until(what string, done func() bool) {
+	b.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.Fatalf("%s: not within 20 s", what)
+		}
+	}
+}
+
+// queued are the payloads in a queue.
+func (b *bed) queued(queue string) []tasks.ResolvePayload {
+	b.Helper()
+	infos, err := asynq.NewInspectorFromRedisClient(b.rdb).ListPendingTasks(queue, asynq.PageSize(1000))
+	if err != nil && !strings.Contains(err.Error(), "not found") {
+		b.Fatal(err)
+	}
+	var payloads []tasks.ResolvePayload
+	for _, info := range infos {
+		p, err := tasks.ParseResolve(info.Payload)
+		if err != nil {
+			b.Fatal(err)
+		}
+		payloads = append(payloads, p)
+	}
+	return payloads
+}
+
+func (b *bed) save(appID string, ids ...string) {
+	b.Helper()
+	for _, id := range ids {
+		rec := store.Record{
+			AppID: appID, OpenID: "o1", CloudID: id, Status: store.Resolved, Kind: "werun", Data: json.RawMessage(`{"a":9007199254740993}`),
+			Attempts: 1, AcceptedAt: store.At(time.Now()), FinishedAt: store.At(time.Now()),
+		}
+		if err := b.results.Save(b.Context(), "t", []store.Record{rec}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func parse[T any](t *testing.T, text string) (v T) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
+		t.Fatalf("not JSON: %v: %s", err, text)
+	}
+	return v
+}

@@ -1,0 +1,131 @@
+package store_test
+
+import (
+	"errors"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"cloudidq/store"
+)
+
+// Whatever happens in whatever order, the counts add up, none falls, and in the end each line has been counted once.
+func TestBackfill_Property(t *testing.T) {
+	b := newBackfillBed(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		b.id = store.NewBackfillID()
+		m := &backfillMachine{backfillBed: b, loading: []store.Loading{b.create()}}
+		rt.Repeat(map[string]func(*rapid.T){
+			"": m.check, "begin": m.beginOne, "commit": m.commit, "crash": m.crash, "zombie": m.zombie,
+			"report": m.reportOne, "cancel": m.cancel,
+		})
+		for chunk, n := range m.sizes {
+			b.report(chunk, store.Ends{Resolved: n})
+		}
+		m.check(rt)
+		if m.seen.Pending != 0 {
+			rt.Fatalf("pending when all have ended: %+v", m.seen)
+		}
+	})
+}
+
+// backfillMachine does to one backfill what may happen to it.
+type backfillMachine struct {
+	*backfillBed
+	loading []store.Loading // of several clients; the last one may write
+	sizes   []int           // of chunks that have been begun
+	begun   *store.Window
+	seen    store.Backfill
+}
+
+func (m *backfillMachine) check(rt *rapid.T) {
+	now, err := m.Get(m.Context(), m.id)
+	if err != nil {
+		rt.Fatal(err)
+	}
+	seen := m.seen
+	if now.Pending < 0 || now.Pending+now.Resolved+now.Failed+now.Expired != now.Accepted || now.Lines != now.Accepted+now.Rejected {
+		rt.Fatalf("counts do not add up: %+v", now)
+	}
+	if now.Accepted < seen.Accepted || now.Resolved < seen.Resolved || now.Failed < seen.Failed || now.Expired < seen.Expired || now.Revision < seen.Revision {
+		rt.Fatalf("a count has fallen: %+v after %+v", now, seen)
+	}
+	if now.Finished() != (now.State != store.BackfillOpen && now.Pending == 0) {
+		rt.Fatalf("finished: %+v", now)
+	}
+	m.seen = now
+}
+
+func (m *backfillMachine) last() *store.Loading { return &m.loading[len(m.loading)-1] }
+
+func (m *backfillMachine) beginOne(rt *rapid.T) {
+	if m.begun == nil {
+		m.begun = window(m.last(), rapid.IntRange(0, 2).Draw(rt, "rejected"), rapid.SliceOfN(rapid.IntRange(1, 5), 1, 3).Draw(rt, "chunks")...)
+	}
+	switch _, _, err := m.Begin(m.Context(), m.last(), m.begun); {
+	case errors.Is(err, store.ErrBackfillCanceled) && m.seen.State == store.BackfillCanceled:
+	case err != nil:
+		rt.Fatal(err)
+	case len(m.sizes) == m.last().First():
+		for _, chunk := range m.begun.Chunks {
+			m.sizes = append(m.sizes, len(chunk))
+		}
+	}
+}
+
+// commit does so once or, as when the answer was lost, twice.
+func (m *backfillMachine) commit(rt *rapid.T) {
+	if m.begun == nil || len(m.sizes) == m.last().First() {
+		rt.Skip()
+	}
+	before := *m.last()
+	for range rapid.IntRange(1, 2).Draw(rt, "times") {
+		at := before
+		if err := m.Commit(m.Context(), &at, m.begun); err != nil {
+			rt.Fatal(err)
+		}
+		*m.last() = at
+	}
+	m.begun = nil
+}
+
+// crash has another client go on.
+func (m *backfillMachine) crash(rt *rapid.T) {
+	l, err := m.Resume(m.Context(), m.id)
+	if err != nil {
+		rt.Fatal(err)
+	}
+	m.loading = append(m.loading, l)
+}
+
+// zombie has a client write that was taken over.
+func (m *backfillMachine) zombie(rt *rapid.T) {
+	if len(m.loading) < 2 {
+		rt.Skip()
+	}
+	at := m.loading[rapid.IntRange(0, len(m.loading)-2).Draw(rt, "who")]
+	if _, _, err := m.Begin(m.Context(), &at, window(&at, 0, 1)); !errors.Is(err, store.ErrBackfillTaken) {
+		rt.Fatalf("Begin of a client that was taken over = %v", err)
+	}
+}
+
+func (m *backfillMachine) reportOne(rt *rapid.T) {
+	if len(m.sizes) == 0 {
+		rt.Skip()
+	}
+	chunk := rapid.IntRange(0, len(m.sizes)-1).Draw(rt, "chunk")
+	n := m.sizes[chunk]
+	ends := store.Ends{Resolved: rapid.IntRange(0, n).Draw(rt, "resolved")}
+	ends.Failed = rapid.IntRange(0, n-ends.Resolved).Draw(rt, "failed")
+	ends.Expired = rapid.IntRange(0, n-ends.Resolved-ends.Failed).Draw(rt, "expired")
+	m.report(chunk, ends)
+}
+
+func (m *backfillMachine) cancel(rt *rapid.T) {
+	if rapid.IntRange(0, 9).Draw(rt, "seldom") > 0 {
+		rt.Skip()
+	}
+	if _, err := m.Cancel(m.Context(), m.id); err != nil {
+		rt.Fatal(err)
+	}
+}

@@ -1,0 +1,58 @@
+package store_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"cloudidq/store"
+)
+
+// No cloudID can be read in Redis, and everything ends.
+func TestBackfill_NothingLegible(t *testing.T) {
+	b := newBackfillBed(t)
+	l := b.create()
+	b.load(&l, window(&l, 1, 100, 1))
+	b.begin(&l, window(&l, 0, 3))
+	b.report(0, store.Ends{Resolved: 1})
+	keys := b.rdb.Keys(t.Context(), "*").Val()
+	if len(keys) != 7 {
+		t.Errorf("keys = %v", keys)
+	}
+	for _, key := range keys {
+		dump := b.rdb.Dump(t.Context(), key).Val()
+		if strings.Contains(key+dump, "PLANTED") || !strings.HasPrefix(key, "cloudidq:{backfill}:") {
+			t.Errorf("%s holds an id", key)
+		}
+		if ttl := b.rdb.PTTL(t.Context(), key).Val(); ttl < 24*time.Hour || ttl > 25*time.Hour {
+			t.Errorf("%s ends in %s, want a day after the records", key, ttl)
+		}
+	}
+	_, _, pruned := keysets(t)
+	for name, other := range map[string]*store.Backfills{
+		"another keyset": store.NewBackfills(b.rdb, time.Hour, store.Sealed(pruned)),
+		"no keyset":      store.NewBackfills(b.rdb, time.Hour),
+	} {
+		if _, _, err := other.CloudIDs(t.Context(), &l.Backfill, 0, 10); !errors.Is(err, store.ErrUnreadable) {
+			t.Errorf("CloudIDs with %s = %v, want ErrUnreadable", name, err)
+		}
+	}
+	// A chunk that is put in another's place does not open there.
+	key := "cloudidq:{backfill}:" + b.id + ":c:"
+	b.rdb.HSet(t.Context(), key+"1", "ids", b.rdb.HGet(t.Context(), key+"0", "ids").Val())
+	if _, _, err := b.CloudIDs(t.Context(), &l.Backfill, 0, 10); !errors.Is(err, store.ErrUnreadable) {
+		t.Errorf("CloudIDs with a chunk that was moved = %v, want ErrUnreadable", err)
+	}
+	// What was written without a keyset stays readable, and a chunk whose time is over is left out.
+	plain := &backfillBed{T: t, rdb: b.rdb, Backfills: store.NewBackfills(b.rdb, time.Hour), id: store.NewBackfillID()}
+	l = plain.create()
+	plain.load(&l, window(&l, 0, 2, 1))
+	b.rdb.Del(t.Context(), "cloudidq:{backfill}:"+plain.id+":c:0")
+	ids, _, err := b.CloudIDs(t.Context(), &l.Backfill, 0, 10)
+	if diff := cmp.Diff([]string{"73_PLANTED_0_1_0"}, ids); diff != "" || err != nil {
+		t.Errorf("CloudIDs: %v (-want +got):\n%s", err, diff)
+	}
+}

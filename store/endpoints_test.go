@@ -1,0 +1,37 @@
+package store_test
+
+import (
+	"testing"
+	"time"
+
+	"cloudidq/store"
+)
+
+func TestEndpoints(t *testing.T) {
+	b := newOutboxBed(t)
+	now := time.Now().Truncate(time.Millisecond)
+	state, err := b.deliveries.EndpointFailed(b.Context(), "orders", true, now)
+	if err != nil || !state.FirstFailure.Equal(now) || !state.LastFailure.IsZero() {
+		t.Errorf("EndpointFailed = %+v, %v", state, err)
+	}
+	state, err = b.deliveries.EndpointFailed(b.Context(), "orders", true, now.Add(time.Hour))
+	if err != nil || !state.FirstFailure.Equal(now) || !state.LastFailure.Equal(now) {
+		t.Errorf("EndpointFailed again = %+v, %v", state, err)
+	}
+	if err := b.deliveries.Disable(b.Context(), "orders", "gone", now); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.deliveries.EndpointOK(b.Context(), "orders"); err != nil {
+		t.Fatal(err)
+	}
+	state, err = b.deliveries.Endpoint(b.Context(), "orders")
+	if err != nil || !state.FirstFailure.IsZero() || !state.Disabled.Equal(now) || state.Reason != "gone" {
+		t.Errorf("Endpoint = %+v, %v", state, err)
+	}
+	if err := b.deliveries.Enable(b.Context(), "orders"); err != nil {
+		t.Fatal(err)
+	}
+	if state, err = b.deliveries.Endpoint(b.Context(), "orders"); err != nil || state.Shut.IsZero() || state != (store.EndpointState{Shut: state.Shut}) {
+		t.Errorf("Endpoint = %+v, %v, want nothing known, and one attempt first", state, err)
+	}
+}

@@ -1,0 +1,130 @@
+package store_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"cloudidq/internal/pgtest"
+	"cloudidq/internal/redistest"
+	"cloudidq/store"
+)
+
+// outboxBed is a store and its deliveries over one Redis, sealed.
+type outboxBed struct {
+	*testing.T
+	rdb        *redis.Client
+	results    store.Results
+	deliveries *store.Deliveries
+}
+
+// eachStore runs a test on each kind of store: what is delivered lies in Redis, wherever the records are.
+func eachStore(t *testing.T, test func(*testing.T, *outboxBed)) {
+	t.Helper()
+	t.Run("Redis", func(t *testing.T) { test(t, newOutboxBed(t)) })
+	t.Run("Postgres", func(t *testing.T) {
+		keyset, _, _ := keysets(t)
+		rdb := redistest.Start(t).Client(t)
+		deliveries := store.NewDeliveries(rdb, store.Sealed(keyset))
+		test(t, &outboxBed{
+			T: t, rdb: rdb, deliveries: deliveries,
+			results: openPostgres(t, pgtest.Database(t), time.Hour, store.Sealed(keyset), store.WithOutbox(deliveries)),
+		})
+	})
+}
+
+func newOutboxBed(t *testing.T) *outboxBed {
+	t.Helper()
+	rdb := redistest.Start(t).Client(t)
+	keyset, _, _ := keysets(t)
+	return &outboxBed{
+		T: t, rdb: rdb, results: store.NewRedis(rdb, time.Hour, store.Sealed(keyset)),
+		deliveries: store.NewDeliveries(rdb, store.Sealed(keyset)),
+	}
+}
+
+// outgoing is a final record of one of two persons, on its way to an endpoint.
+func outgoing(n int, status store.Status) store.Record {
+	rec := sealedRecord()
+	rec.CloudID, rec.OpenID, rec.Status = fmt.Sprintf("73_PLANTED_%d", n), fmt.Sprintf("oPLANTED_%d", n%2), status
+	rec.Deliver = store.Outlet{Endpoint: "orders"}
+	rec.AcceptedAt = store.At(time.Now().Add(-time.Minute))
+	if status != store.Resolved {
+		rec.Data, rec.Kind, rec.Error = nil, "", &store.Error{Code: -601006, Message: "PLANTED"}
+	}
+	return rec
+}
+
+func (b *outboxBed) save(task string, records ...store.Record) {
+	b.Helper()
+	if err := b.results.Save(b.Context(), task, records); err != nil {
+		b.Fatal(err)
+	}
+	b.handOver()
+}
+
+// handOver does what Run does behind a save.
+func (b *outboxBed) handOver() {
+	b.Helper()
+	if p, ok := b.results.(*store.Postgres); ok {
+		if err := p.HandOver(b.Context(), nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func (b *outboxBed) cut(maximum int) (id string, left int) {
+	b.Helper()
+	id, left, err := b.deliveries.Cut(b.Context(), "wx1", "orders", maximum)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return id, left
+}
+
+func (b *outboxBed) load(id string) store.Delivery {
+	b.Helper()
+	d, err := b.deliveries.Load(b.Context(), id)
+	if err != nil {
+		b.Fatalf("Load: %v", err)
+	}
+	return d
+}
+
+// cloudIDs are those of a delivery's results.
+func cloudIDs(t *testing.T, d store.Delivery) []string {
+	t.Helper()
+	var ids []string
+	for _, item := range d.Items {
+		var rec store.Record
+		if err := json.Unmarshal(item, &rec); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, strings.TrimPrefix(rec.CloudID, "73_PLANTED_"))
+	}
+	return ids
+}
+
+func (b *outboxBed) list(filter store.Filter) []string {
+	b.Helper()
+	var ids []string
+	if err := b.deliveries.List(b.Context(), filter, func(d store.Delivery) bool { ids = append(ids, d.ID); return true }); err != nil {
+		b.Fatal(err)
+	}
+	return ids
+}
+
+func keyOf(t *testing.T, rdb *redis.Client, suffix string) string {
+	t.Helper()
+	for _, key := range rdb.Keys(t.Context(), "*").Val() {
+		if strings.HasSuffix(key, suffix) {
+			return key
+		}
+	}
+	t.Fatalf("no key ends with %s", suffix)
+	return ""
+}

@@ -1,0 +1,127 @@
+package store_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"cloudidq/store"
+	"cloudidq/store/storetest"
+)
+
+// Whatever is claimed, saved, asked for again and erased by whichever task, the outbox holds what the model says.
+func TestDeliveries_AnyCalls_AsTheModel(t *testing.T) {
+	eachStore(t, func(t *testing.T, b *outboxBed) {
+		storetest.RunOutbox(t, b.results, func(ctx context.Context, appID, endpoint string) (all []json.RawMessage, err error) {
+			b.handOver()
+			for left := 1; left > 0; {
+				var id string
+				if id, left, err = b.deliveries.Cut(ctx, appID, endpoint, 3); err != nil || id == "" {
+					return all, err
+				}
+				d, err := b.deliveries.Load(ctx, id)
+				if err != nil {
+					return nil, err
+				}
+				all = append(all, d.Items...)
+			}
+			return all, nil
+		})
+	})
+}
+
+// Whatever is saved, repeated, cut and erased in whatever order: every end that was written once is in one delivery
+// once, and nothing of an erased person is in any.
+func TestDeliveries_EveryEndInOneDelivery(t *testing.T) {
+	eachStore(t, deliveriesEveryEndInOneDelivery)
+}
+
+func deliveriesEveryEndInOneDelivery(t *testing.T, b *outboxBed) {
+	run := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		run++
+		person := func(n int) string { return fmt.Sprintf("o%d-%d", run, n%3) }
+		want, erased := map[string]bool{}, map[string]bool{}
+		next := 0
+		var cuts []string
+		rt.Repeat(map[string]func(*rapid.T){
+			"save": func(rt *rapid.T) {
+				var records []store.Record
+				for range rapid.IntRange(1, 5).Draw(rt, "n") {
+					next++
+					rec := outgoing(next, rapid.SampledFrom([]store.Status{store.Resolved, store.Failed, store.Expired}).Draw(rt, "status"))
+					rec.CloudID, rec.OpenID = fmt.Sprintf("73_%d_%d", run, next), person(next)
+					records = append(records, rec)
+					if !erased[rec.OpenID] {
+						want[rec.CloudID] = true
+					}
+				}
+				for range rapid.IntRange(1, 2).Draw(rt, "times") {
+					b.save(fmt.Sprintf("t%d-%d", run, next), records...)
+				}
+			},
+			"cut": func(rt *rapid.T) {
+				if id, _ := b.cut(rapid.IntRange(1, 4).Draw(rt, "max")); id != "" {
+					cuts = append(cuts, id)
+				}
+			},
+			"erase": func(rt *rapid.T) {
+				who := rapid.IntRange(0, 2).Draw(rt, "who")
+				if _, err := b.results.Erase(b.Context(), "wx1", person(who)); err != nil {
+					rt.Fatal(err)
+				}
+				erased[person(who)] = true
+				for id := range want {
+					var r, n int
+					if _, err := fmt.Sscanf(id, "73_%d_%d", &r, &n); err == nil && person(n) == person(who) {
+						delete(want, id)
+					}
+				}
+			},
+		})
+		for left := 1; left > 0; {
+			var id string
+			if id, left = b.cut(100); id != "" {
+				cuts = append(cuts, id)
+			}
+		}
+		got := b.delivered(rt, cuts)
+		for id := range want {
+			if !got[id] {
+				rt.Fatalf("%s is not delivered", id)
+			}
+		}
+		if len(got) != len(want) {
+			rt.Fatalf("%d are delivered, want %d", len(got), len(want))
+		}
+	})
+}
+
+// delivered are the cloudIDs in deliveries, of which each may be in one, once.
+func (b *outboxBed) delivered(rt *rapid.T, deliveries []string) map[string]bool {
+	got := map[string]bool{}
+	for _, id := range deliveries {
+		d, err := b.deliveries.Load(b.Context(), id)
+		if errors.Is(err, store.ErrNoDelivery) {
+			continue
+		}
+		if err != nil || len(d.Items) != d.Results {
+			rt.Fatalf("Load = %+v, %v", d, err)
+		}
+		for _, item := range d.Items {
+			var rec store.Record
+			if err := json.Unmarshal(item, &rec); err != nil {
+				rt.Fatal(err)
+			}
+			if got[rec.CloudID] {
+				rt.Fatalf("%s is delivered twice", rec.CloudID)
+			}
+			got[rec.CloudID] = true
+		}
+	}
+	return got
+}

@@ -1,0 +1,118 @@
+package store_test
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"cloudidq/internal/pgtest"
+	"cloudidq/internal/redistest"
+	"cloudidq/store"
+)
+
+// While Redis is away, what PostgreSQL has saved waits there; then it goes out once, also if a process dies after Redis has
+// it and before it is deleted.
+func TestPostgresOutbox_RedisIsAway_ThenADeath(t *testing.T) {
+	redis := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
+	rdb := redis.Client(t)
+	deliveries := store.NewDeliveries(rdb)
+	dsn := pgtest.Database(t)
+	p := openPostgres(t, dsn, time.Hour, store.WithOutbox(deliveries))
+	b := &outboxBed{T: t, rdb: rdb, results: p, deliveries: deliveries}
+	b.save("t1", outgoing(1, store.Resolved))
+	redis.Kill()
+	if err := p.Save(t.Context(), "t2", []store.Record{outgoing(2, store.Resolved), outgoing(3, store.Failed)}); err != nil {
+		t.Fatal(err)
+	}
+	conn := connect(t, dsn)
+	if err := p.HandOver(t.Context(), nil); err == nil || count(t, conn, "cloudidq_outbox") != 2 {
+		t.Errorf("HandOver = %v, want an error, and the two ends where they were", err)
+	}
+	redis.Restart()
+	// The connection dies between Redis' answer and the end of the transaction.
+	dying := &afterScript{do: func() {
+		execute(t, conn, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'")
+	}}
+	rdb.AddHook(dying)
+	if err := p.HandOver(t.Context(), nil); err == nil || count(t, conn, "cloudidq_outbox") != 2 {
+		t.Errorf("HandOver = %v, want an error, and the two ends where they were", err)
+	}
+	dying.do = nil
+	if n := rdb.LLen(t.Context(), keyOf(t, rdb, ":o:orders")).Val(); n != 3 {
+		t.Fatalf("%d results have come to Redis, want 3: nothing is proved", n)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	told := make(chan int, 10)
+	go func() {
+		ended <- p.Run(ctx, slog.New(slog.DiscardHandler), func(appID, endpoint string, n int) {
+			if appID != "wx1" || endpoint != "orders" {
+				t.Errorf("told of %s and %s", appID, endpoint)
+			}
+			told <- n
+		})
+	}()
+	if n := <-told; n != 2 {
+		t.Errorf("told of %d results, want 2", n)
+	}
+	if n := count(t, conn, "cloudidq_outbox"); n != 0 {
+		t.Errorf("%d ends are left", n)
+	}
+	if err := p.Save(t.Context(), "t3", []store.Record{outgoing(4, store.Resolved)}); err != nil {
+		t.Fatal(err)
+	}
+	if n := <-told; n != 1 {
+		t.Errorf("told of %d results, want 1", n)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Errorf("Run = %v", err)
+	}
+	id, left := b.cut(10)
+	if got := cloudIDs(t, b.load(id)); !slices.Equal(got, []string{"1", "2", "3", "4"}) || left != 0 {
+		t.Errorf("the delivery holds %v, want each once", got)
+	}
+	if keys := rdb.Keys(t.Context(), "*:x").Val(); len(keys) != 0 {
+		t.Errorf("Redis still holds %v", keys)
+	}
+}
+
+// An end that was saved before its person's erasure and comes after it, as over a connection that hung, is not delivered;
+// one that the store has saved since is, also if it was accepted before.
+func TestPostgresOutbox_EndThatComesBehindAnErasure(t *testing.T) {
+	b := newOutboxBed(t)
+	rec := outgoing(1, store.Resolved)
+	if _, err := b.results.Erase(t.Context(), rec.AppID, rec.OpenID); err != nil {
+		t.Fatal(err)
+	}
+	for n, saved := range []time.Time{time.Now().Add(-time.Second), time.Now().Add(time.Second)} {
+		if err := b.deliveries.Append(t.Context(), int64(n), rec, saved); err != nil {
+			t.Fatal(err)
+		}
+		if waits := int(b.rdb.Exists(t.Context(), strings.TrimSuffix(keyOf(t, b.rdb, ":x"), "x")+"o:orders").Val()); waits != n {
+			t.Errorf("saved at %v: %d lists wait, want %d", saved, waits, n)
+		}
+	}
+}
+
+// afterScript does something behind every pipeline with a script.
+type afterScript struct{ do func() }
+
+func (h *afterScript) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h *afterScript) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (h *afterScript) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		if h.do != nil && strings.HasPrefix(cmds[0].Name(), "eval") {
+			h.do()
+		}
+		return err
+	}
+}
