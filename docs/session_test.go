@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,6 +25,9 @@ type session struct {
 	last  string // what the last command of a document said
 }
 
+// ofCloudidq are the variables that a reader who begins has not set.
+var ofCloudidq = regexp.MustCompile(`^(?:(?:CLOUDIDQ|OTEL)_|(?:RESULTS_KEYSET|WX_SECRET|API_KEY)=)`)
+
 // newSession opens bash in a folder. Its jobs end with the test.
 func newSession(t *testing.T, dir string) *session {
 	t.Helper()
@@ -32,7 +36,7 @@ func newSession(t *testing.T, dir string) *session {
 	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that its jobs can be ended with it
 	shell.Dir, shell.Stdout, shell.Stderr = dir, s.said, s.said
 	for _, variable := range os.Environ() {
-		if !strings.HasPrefix(variable, "CLOUDIDQ_") && !strings.HasPrefix(variable, "OTEL_") {
+		if !ofCloudidq.MatchString(variable) {
 			shell.Env = append(shell.Env, variable)
 		}
 	}
