@@ -2,12 +2,12 @@ package httpapi_test
 
 import (
 	"flag"
+	"net/http"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/pb33f/libopenapi"
-	validator "github.com/pb33f/libopenapi-validator"
 )
 
 var update = flag.Bool("update", false, "write docs/openapi.yaml anew")
@@ -22,11 +22,7 @@ func TestOpenAPI_IsCommitted(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got.body); diff != "" {
+	if diff := cmp.Diff(string(committed(t)), got.body); diff != "" {
 		t.Errorf("docs/openapi.yaml differs, run with -update if that is meant (-want +got):\n%s", diff)
 	}
 	if json := b.call("GET", "/openapi.json", ""); json.status != 200 {
@@ -36,24 +32,132 @@ func TestOpenAPI_IsCommitted(t *testing.T) {
 
 // docs/openapi.yaml is OpenAPI 3.1, by the schema of that.
 func TestOpenAPI_IsValid(t *testing.T) {
-	text, err := os.ReadFile("../../docs/openapi.yaml")
+	d, err := newDescription(committed(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	document, err := libopenapi.NewDocument(text)
+	if d.Version != "3.1.0" {
+		t.Errorf("version = %s", d.Version)
+	}
+}
+
+// A document with one fault is refused, so that TestOpenAPI_IsValid says something.
+func TestOpenAPI_FaultsAreFound(t *testing.T) {
+	text := string(committed(t))
+	for name, change := range map[string][2]string{
+		"not 3.1":                             {"openapi: 3.1.0", "openapi: 3.0.3"},
+		"no title":                            {"  title: cloudidq\n", ""},
+		"unknown field of the document":       {"\nopenapi:", "\nopenapy: 1\nopenapi:"},
+		"unknown field of an operation":       {"      operationId: status", "      operationid: x\n      operationId: status"},
+		"a parameter that is nowhere":         {"- description: only this app\n          explode: false\n          in: query", "- in: body"},
+		"an answer without a description":     {"          description: OK\n", ""},
+		"a type that there is not":            {"type: string", "type: text"},
+		"a bound that is no number":           {"maxLength: 64", "maxLength: many"},
+		"a pattern that is none":              {"type: string", "type: string\n          pattern: '('"},
+		"a reference to nothing":              {`"#/components/schemas/Problem"`, `"#/components/schemas/Problems"`},
+		"a reference to nothing, in a schema": {`"#/components/schemas/Alert"`, `"#/components/schemas/Alarm"`},
+		"one operationId twice":               {"operationId: getBackfill\n", "operationId: status\n"},
+		"a path parameter by another name":    {"  /v1/backfills/{id}:", "  /v1/backfills/{name}:"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			changed := strings.Replace(text, change[0], change[1], 1)
+			if changed == text {
+				t.Fatalf("the document has no %q", change[0])
+			}
+			if _, err := newDescription([]byte(changed)); err == nil {
+				t.Error("the document is taken")
+			}
+		})
+	}
+}
+
+// An answer with one fault is refused, and without it taken, so that the walk through all routes says something.
+func TestOpenAPI_WrongAnswersAreFound(t *testing.T) {
+	d, err := newDescription(committed(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if version := document.GetVersion(); version != "3.1.0" {
-		t.Errorf("version = %s", version)
+	of := func(media string) http.Header { return http.Header{"Content-Type": {media}} }
+	const (
+		erase, record  = "DELETE /v1/subjects/wxA/o1", "GET /v1/resolutions/wxA/73_1"
+		rejects, event = "GET /v1/backfills/b/rejects", "GET /v1/backfills/b/events"
+		json, lines    = "application/json", "application/x-ndjson"
+		problem        = "application/problem+json"
+	)
+	erased := reply{200, of(json), `{"erased":1}`}
+	absent := reply{404, of(problem), `{"type":"about:blank","title":"Not Found","status":404}`}
+	stored := func(at string) reply {
+		return reply{200, of(json), `{"appid":"wxA","cloud_id":"73_1","status":"pending","attempts":0,"accepted_at":"` + at + `"}`}
 	}
-	v, faults := validator.NewValidator(document)
-	if len(faults) > 0 {
-		t.Fatal(faults)
+	done := reply{204, http.Header{}, ""}
+	for name, c := range map[string]struct {
+		to           string
+		right, wrong reply
+	}{
+		"a status that is not described": {erase, erased, reply{201, of(json), erased.body}},
+		"another content type":           {erase, erased, reply{200, of("text/plain"), erased.body}},
+		"no content type":                {erase, erased, reply{200, http.Header{}, erased.body}},
+		"no body":                        {erase, erased, reply{200, of(json), ""}},
+		"no JSON":                        {erase, erased, reply{200, of(json), `{"erased":1`}},
+		"a field too many":               {erase, erased, reply{200, of(json), `{"erased":1,"planted":1}`}},
+		"a field too few":                {erase, erased, reply{200, of(json), `{}`}},
+		"a field of another type":        {erase, erased, reply{200, of(json), `{"erased":"1"}`}},
+		"an integer of 65 bits":          {erase, erased, reply{200, of(json), `{"erased":9223372036854775808}`}},
+		"no moment":                      {record, stored("2026-11-27T13:00:00Z"), stored("yesterday")},
+		"an error that is no problem":    {record, absent, reply{404, of(json), absent.body}},
+		"a problem of another type":      {record, absent, reply{404, of(problem), strings.ReplaceAll(absent.body, "404", `"404"`)}},
+		"a second line that is wrong":    {rejects, reply{200, of(lines), "{\"line\":1,\"error\":\"e\"}\n"}, reply{200, of(lines), "{\"line\":1,\"error\":\"e\"}\n{\"line\":2}\n"}},
+		"an event that is wrong":         {event, done, reply{200, of("text/event-stream"), "event: progress\ndata: {\"id\":7}\n\n"}},
+		"a body where there is none":     {event, done, reply{204, http.Header{}, "x"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			method, target, _ := strings.Cut(c.to, " ")
+			if err := d.answer(method, target, c.right); err != nil {
+				t.Errorf("%s = %d %s: %v", c.to, c.right.status, c.right.body, err)
+			}
+			if err := d.answer(method, target, c.wrong); err == nil {
+				t.Errorf("%s = %d %s is taken", c.to, c.wrong.status, c.wrong.body)
+			}
+		})
 	}
-	if ok, faults := v.ValidateDocument(); !ok {
-		for _, fault := range faults {
-			t.Errorf("%s: %s: %v", fault.Message, fault.Reason, fault.SchemaValidationErrors)
+	for _, to := range []string{"DELETE /v1/subject/wxA/o1", "PUT /v1/subjects/wxA/o1", "DELETE /v1/subjects/wxA", "DELETE /v1/subjects//o1"} {
+		method, target, _ := strings.Cut(to, " ")
+		if err := d.answer(method, target, erased); err == nil {
+			t.Errorf("%s is taken, which is not described", to)
 		}
+	}
+}
+
+// A request with one fault is refused as well.
+func TestOpenAPI_WrongRequestsAreFound(t *testing.T) {
+	d, err := newDescription(committed(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := func(media string) http.Header { return http.Header{"Content-Type": {media}} }
+	const resolutions = "/v1/resolutions"
+	for name, r := range map[string]struct {
+		method, target string
+		header         http.Header
+		body           string
+	}{
+		"":                             {"POST", resolutions, of("application/json"), `{"appid":"wxA","cloud_ids":["73_1"]}`},
+		"a query parameter too many":   {"POST", resolutions + "?a=b", of("application/json"), `{"appid":"wxA","cloud_ids":["73_1"]}`},
+		"another content type":         {"POST", resolutions, of("text/plain"), `{"appid":"wxA","cloud_ids":["73_1"]}`},
+		"no body":                      {"POST", resolutions, of("application/json"), ``},
+		"a field too few":              {"POST", resolutions, of("application/json"), `{"appid":"wxA"}`},
+		"a query parameter too few":    {"POST", "/v1/backfills", of("application/x-ndjson"), `{"cloud_id":"73_1"}`},
+		"a value unknown to an enum":   {"GET", "/v1/deliveries?status=lost", nil, ""},
+		"a text for a number":          {"GET", "/v1/status?limit=many", nil, ""},
+		"a number below its bound":     {"GET", "/v1/status?limit=-1", nil, ""},
+		"a text that is too long":      {"GET", "/v1/status?appid=" + strings.Repeat("a", 65), nil, ""},
+		"a body where there is none":   {"GET", "/v1/status", of("application/json"), "{}"},
+		"a path with an empty segment": {"GET", "/v1/resolutions//73_1", nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := d.request(r.method, r.target, r.header, r.body); (err == nil) != (name == "") {
+				t.Errorf("%s %s %s = %v", r.method, r.target, r.body, err)
+			}
+		})
 	}
 }

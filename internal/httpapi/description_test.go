@@ -1,0 +1,210 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+// description is an OpenAPI document that requests and answers are held against.
+type description struct {
+	Version string                          `json:"openapi"`
+	Paths   map[string]map[string]operation `json:"paths"`
+
+	mu       sync.Mutex // of compiler
+	compiler *jsonschema.Compiler
+}
+
+// operation is one method of a path.
+type operation struct {
+	ID          string            `json:"operationId"`
+	Parameters  []parameter       `json:"parameters"`
+	RequestBody *content          `json:"requestBody"`
+	Responses   map[string]answer `json:"responses"`
+}
+
+// parameter is one of an operation.
+type parameter struct {
+	In, Name string
+	Required bool
+}
+
+// content is the body of a request, per media type.
+type content struct {
+	Required bool
+	Content  map[string]mediaType
+}
+
+// answer is the description of what has one status.
+type answer struct {
+	Headers map[string]struct {
+		Required bool
+		Schema   any
+	}
+	Content map[string]mediaType
+}
+
+// mediaType holds the schema of a body, nil for any body.
+type mediaType struct{ Schema any }
+
+// documentURL names the document among the schemas.
+const documentURL = "https://cloudidq.invalid/openapi.json"
+
+// newDescription reads an OpenAPI 3.1 document, YAML or JSON. It refuses one that the schemas of OpenAPI refuse, one with a
+// reference to nothing, and one whose paths and operations contradict each other.
+func newDescription(text []byte) (*description, error) {
+	text, err := yaml.YAMLToJSON(text)
+	if err != nil {
+		return nil, err
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	rules, err := openAPISchema()
+	if err != nil {
+		return nil, err
+	}
+	if err := rules.Validate(doc); err != nil {
+		return nil, err
+	}
+	d := &description{compiler: newCompiler()}
+	if err := json.Unmarshal(text, d); err != nil {
+		return nil, err
+	}
+	if err := d.compiler.AddResource(documentURL, doc); err != nil {
+		return nil, err
+	}
+	return d, errors.Join(d.compileAll("", doc), d.consistent())
+}
+
+// newCompiler asserts formats, those of OpenAPI too.
+func newCompiler() *jsonschema.Compiler {
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	for _, f := range openAPIFormats {
+		c.RegisterFormat(f)
+	}
+	return c
+}
+
+// openAPISchema is the schema of OpenAPI 3.1, with that of the schemas in a document: what OpenAPI publishes as schema-base.
+var openAPISchema = sync.OnceValues(func() (*jsonschema.Schema, error) {
+	const at = "https://spec.openapis.org/oas/3.1/"
+	c := newCompiler()
+	for name, file := range map[string]string{"schema/2026-08-03": "schema.json", "dialect/base": "dialect.json", "meta/base": "meta.json"} {
+		text, err := os.ReadFile("testdata/openapi-3.1/" + file)
+		if err != nil {
+			return nil, err
+		}
+		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		if err := c.AddResource(at+name, doc); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+	}
+	base := map[string]any{
+		"$id": at + "schema-base", "$ref": at + "schema/2026-08-03",
+		"$defs": map[string]any{"schema": map[string]any{"$dynamicAnchor": "meta", "$ref": at + "dialect/base"}},
+	}
+	if err := c.AddResource(at+"schema-base", base); err != nil {
+		return nil, err
+	}
+	return c.Compile(at + "schema-base")
+})
+
+// schemaAt compiles the schema at a JSON pointer into the document.
+func (d *description) schemaAt(pointer string) (*jsonschema.Schema, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.compiler.Compile(documentURL + "#" + pointer)
+}
+
+// pointer joins keys to a JSON pointer that may stand in a URL.
+func pointer(keys ...string) string {
+	var b strings.Builder
+	for _, key := range keys {
+		b.WriteString("/" + url.PathEscape(strings.NewReplacer("~", "~0", "/", "~1").Replace(key)))
+	}
+	return b.String()
+}
+
+// compileAll compiles every schema of the document, so that each reference must lead somewhere.
+func (d *description) compileAll(at string, node any) error {
+	var errs []error
+	switch node := node.(type) {
+	case map[string]any:
+		for _, key := range slices.Sorted(maps.Keys(node)) {
+			here := at + pointer(key)
+			if key == "schema" || at == "/components/schemas" {
+				if _, err := d.schemaAt(here); err != nil {
+					errs = append(errs, err)
+				}
+				continue
+			}
+			errs = append(errs, d.compileAll(here, node[key]))
+		}
+	case []any:
+		for i, item := range node {
+			errs = append(errs, d.compileAll(fmt.Sprintf("%s/%d", at, i), item))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+var placeholders = regexp.MustCompile(`\{([^}]*)\}`)
+
+// consistent finds what a schema cannot say: operations of one name, and parameters in a path that are not described or the
+// other way around.
+func (d *description) consistent() error {
+	var errs []error
+	seen := map[string]string{}
+	for path, methods := range d.Paths {
+		var inPath []string
+		for _, match := range placeholders.FindAllStringSubmatch(path, -1) {
+			inPath = append(inPath, match[1])
+		}
+		slices.Sort(inPath)
+		for method, op := range methods {
+			at := method + " " + path
+			if other, ok := seen[op.ID]; ok || op.ID == "" {
+				errs = append(errs, fmt.Errorf("%s: operationId %q is that of %q too, or empty", at, op.ID, other))
+			}
+			seen[op.ID] = at
+			var described []string
+			for _, p := range op.Parameters {
+				if p.In == "path" && p.Required {
+					described = append(described, p.Name)
+				}
+			}
+			if slices.Sort(described); !slices.Equal(described, inPath) {
+				errs = append(errs, fmt.Errorf("%s: parameters in the path are %q, described are %q", at, inPath, described))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// committed is docs/openapi.yaml.
+func committed(t *testing.T) []byte {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/openapi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
