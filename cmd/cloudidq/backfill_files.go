@@ -12,6 +12,7 @@ import (
 
 	"cloudidq/internal/backfill"
 	"cloudidq/internal/lines"
+	"cloudidq/internal/wholefile"
 	"cloudidq/store"
 )
 
@@ -107,7 +108,7 @@ func (in *input) close() {
 type output struct {
 	*backfill.Writer
 	path string
-	file *os.File // under another name until all is written; nil: stdout
+	file *wholefile.File // nil: stdout
 }
 
 // createOutput makes the file that --out names, before anything is done. Its error is one of usage.
@@ -125,31 +126,28 @@ func createOutput(path string, stdout io.Writer, in *input) (*output, error) {
 	if err == nil && !info.Mode().IsRegular() {
 		return nil, usagef("--out is not a regular file")
 	}
-	// Records are personal data: CreateTemp makes a file for this user alone.
-	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.partial")
+	file, err := wholefile.Create(path)
 	if err != nil {
 		return nil, usagef("--out cannot be written: %w", cause(err))
 	}
 	return &output{backfill.NewWriter(file, formatOf(path)), path, file}, nil
 }
 
-// keep gives the file its name.
+// keep gives the file its name, once all of it is on the disk.
 func (o *output) keep() error {
 	if o.file == nil {
 		return nil
 	}
-	if err := errors.Join(o.file.Sync(), o.file.Close(), os.Rename(o.file.Name(), o.path)); err != nil {
+	if err := o.file.Commit(); err != nil {
 		return fmt.Errorf("writing --out: %w", err)
 	}
-	o.file = nil
 	return nil
 }
 
 // discard removes a file that was not kept.
 func (o *output) discard() {
 	if o != nil && o.file != nil {
-		_ = o.file.Close()
-		_ = os.Remove(o.file.Name())
+		o.file.Discard()
 	}
 }
 

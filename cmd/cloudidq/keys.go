@@ -149,7 +149,8 @@ func pathCause(err error) error {
 	return err
 }
 
-// printKeyset is the one place that reveals a keyset.
+// printKeyset is the one place that reveals a keyset. A file is on the disk before the command ends well: what follows it
+// in the shell replaces the only copy of the keys.
 func printKeyset(s streams, doc secret.Text) error {
 	if f, ok := s.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		fmt.Fprintf(s.err, "this keyset is a secret, and the terminal keeps it: clear it, or redirect into a file of mode 0600\n")
@@ -157,5 +158,24 @@ func printKeyset(s streams, doc secret.Text) error {
 	if _, err := fmt.Fprintln(s.out, doc.Reveal()); err != nil {
 		return fmt.Errorf("writing the keyset: %w", err)
 	}
+	if err := syncOut(s.out); err != nil {
+		return fmt.Errorf("writing the keyset: %w", err)
+	}
 	return nil
+}
+
+// syncOut writes a regular file to the disk. Anything else, such as a pipe, has no disk.
+func syncOut(out io.Writer) error {
+	f, ok := out.(interface {
+		Sync() error
+		Stat() (fs.FileInfo, error)
+	})
+	if !ok {
+		return nil
+	}
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return err
+	}
+	return f.Sync()
 }

@@ -189,3 +189,30 @@ func TestKeysHelp_TellsTheRotation(t *testing.T) {
 		}
 	}
 }
+
+// unsafe is a regular file that cannot be written to its disk, which is not known until it is asked.
+type unsafe struct{ *os.File }
+
+func (unsafe) Sync() error { return errors.New("no space left on device") }
+
+// `… > next.json && mv next.json keyset.json` replaces the only copy of the keys, so a command whose output is not safely
+// on the disk does not end well.
+func TestKeys_OutputThatIsNotOnTheDisk(t *testing.T) {
+	file, err := os.Create(filepath.Join(t.TempDir(), "next.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	status, stderr := keysTo(t, unsafe{file}, "", "new")
+	if status != exitFailed || !strings.Contains(stderr, "writing the keyset: no space left on device") {
+		t.Errorf("exit %d, stderr %q, want 1 and the reason", status, stderr)
+	}
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("no /dev/full here")
+	}
+	defer func() { _ = full.Close() }()
+	if status, stderr := keysTo(t, full, "", "new"); status != exitFailed || !strings.Contains(stderr, "writing the keyset: ") {
+		t.Errorf("/dev/full: exit %d, stderr %q, want 1 and the reason", status, stderr)
+	}
+}

@@ -1,0 +1,120 @@
+package wholefile
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+var errDisk = errors.New("no space left on device")
+
+// failing is a file whose disk is full at one step.
+type failing struct {
+	handle
+	write, sync, close error
+}
+
+func (f *failing) Write(text []byte) (int, error) {
+	if f.write != nil {
+		return 0, f.write
+	}
+	return f.handle.Write(text)
+}
+
+func (f *failing) Sync() error { return errors.Join(f.sync, f.handle.Sync()) }
+
+func (f *failing) Close() error { return errors.Join(f.handle.Close(), f.close) }
+
+// A file that was not safely written never takes the place of one that is there, and nothing of it stays.
+func TestCommit_OnlyWhatIsSafelyWrittenReplaces(t *testing.T) {
+	for name, breakIt := range map[string]func(*failing){
+		"Write": func(f *failing) { f.write = errDisk },
+		"Sync":  func(f *failing) { f.sync = errDisk },
+		"Close": func(f *failing) { f.close = errDisk },
+	} {
+		t.Run(name, func(t *testing.T) {
+			target := filepath.Join(t.TempDir(), "out.ndjson")
+			if err := os.WriteFile(target, []byte("before"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			f, err := Create(target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			broken := &failing{handle: f.file}
+			breakIt(broken)
+			f.file = broken
+			_, _ = f.Write([]byte("half")) // a caller that does not look
+			if err := f.Commit(); !errors.Is(err, errDisk) {
+				t.Errorf("Commit() = %v, want the disk's error", err)
+			}
+			f.Discard()
+			if err := f.Commit(); err == nil {
+				t.Error("Commit() of a discarded file = nil")
+			}
+			is(t, target, "before")
+		})
+	}
+}
+
+// A target that cannot be replaced stays, and the temporary file goes.
+func TestCommit_TargetIsAFolder(t *testing.T) {
+	target := filepath.Join(t.TempDir(), "out")
+	if err := os.MkdirAll(filepath.Join(target, "full"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Create(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Commit(); err == nil {
+		t.Error("Commit() over a folder = nil")
+	}
+	f.Discard()
+	alone(t, target)
+}
+
+func TestCommit(t *testing.T) {
+	target := filepath.Join(t.TempDir(), "out.ndjson")
+	if err := os.WriteFile(target, []byte("before"), 0o644); err != nil { //nolint:gosec // what the user had
+		t.Fatal(err)
+	}
+	f, err := Create(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Discard()
+	if _, err := f.Write([]byte("after")); err != nil {
+		t.Fatal(err)
+	}
+	read, err := os.ReadFile(target)
+	if err != nil || string(read) != "before" {
+		t.Errorf("before Commit() the target is %q, %v", read, err)
+	}
+	if err := f.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	f.Discard()
+	is(t, target, "after")
+	if info, err := os.Stat(target); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode = %v, %v, want 0600: records are personal data", info.Mode(), err)
+	}
+}
+
+// is checks what a file holds, and that nothing else lies beside it.
+func is(t *testing.T, path, want string) {
+	t.Helper()
+	if text, err := os.ReadFile(path); err != nil || string(text) != want {
+		t.Errorf("the target holds %q, %v, want %q", text, err, want)
+	}
+	alone(t, path)
+}
+
+func alone(t *testing.T, path string) {
+	t.Helper()
+	names, err := os.ReadDir(filepath.Dir(path))
+	if err != nil || len(names) != 1 {
+		t.Errorf("in the folder: %v, %v, want the target alone", names, err)
+	}
+}
