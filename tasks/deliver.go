@@ -26,8 +26,8 @@ func NewDeliverTask(deliveryID string) (*asynq.Task, error) {
 	return asynq.NewTask(TypeDeliver, body,
 		asynq.Queue(QueueWebhooks),
 		asynq.TaskID(deliveryID),
-		asynq.MaxRetry(maxRetry),
-		asynq.Timeout(taskTimeout),
+		asynq.MaxRetry(MaxRetry),
+		asynq.Timeout(TaskTimeout),
 	), nil
 }
 

@@ -79,8 +79,8 @@ func newResolveTask(p ResolvePayload, queue, id string, headers map[string]strin
 	return asynq.NewTaskWithHeaders(TypeResolve, body, headers,
 		asynq.Queue(queue),
 		asynq.TaskID(id),
-		asynq.MaxRetry(maxRetry),
-		asynq.Timeout(taskTimeout),
+		asynq.MaxRetry(MaxRetry),
+		asynq.Timeout(TaskTimeout),
 	), nil
 }
 

@@ -31,10 +31,11 @@ const (
 	MaxClockSkew = time.Minute
 )
 
-// What asynq is told about every resolve task. The handler alone decides when a cloudID has ended (its lifetime runs
+// What asynq is told about every task of ours. The handler alone decides when a cloudID has ended (its lifetime runs
 // from obtained_at, per item), so asynq must never run out of retries, and its Deadline option is not used:
-// past it asynq would burn the retries without calling the handler (asynq v0.26.0 processor.go:212-219).
+// past it asynq would burn the retries without calling the handler (asynq v0.26.0 processor.go:212-219). A task of another
+// producer that asynq gives up by other options gets these from the worker.
 const (
-	maxRetry    = 1 << 20
-	taskTimeout = time.Minute // longer than one try of the worker takes; it frees a slot whose handler hangs
+	MaxRetry    = 1 << 20
+	TaskTimeout = time.Minute // longer than one try of the worker takes; it frees a slot whose handler hangs
 )

@@ -152,8 +152,8 @@ func (s *subject) mayBeIn(message string) bool {
 	return strings.Contains(message, s.openID) || strings.Contains(message, `\`)
 }
 
-// takeOut returns a payload without the person, and what was in it of him. A payload that is there for its error only, or
-// that no worker can read, loses all that it holds. It reports false if the person is not in it, or if a newer worker is
+// takeOut returns a payload without the person, and what was in it of theirs. A payload that is kept though it is done, or
+// that no worker can read, loses all that it holds; an archived one may have open cloudIDs of others ([redactor]). It reports false if the person is not in it, or if a newer worker is
 // to read it.
 func (s *subject) takeOut(payload []byte, state string) (changed []byte, gone []store.Record, ok bool) {
 	p, err := tasks.ParseResolve(payload)
@@ -178,7 +178,7 @@ func (s *subject) takeOut(payload []byte, state string) (changed []byte, gone []
 	if len(gone) == 0 {
 		return nil, nil, false
 	}
-	if state == stateArchived || state == stateCompleted {
+	if state == stateCompleted {
 		changed, ok = redactPayload(payload)
 		return changed, gone, ok
 	}

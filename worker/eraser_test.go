@@ -142,7 +142,7 @@ func TestEraser_EveryState_FitsTheLayoutOfAsynq(t *testing.T) {
 			!is.NextProcessAt.Equal(was.NextProcessAt) && was.State != asynq.TaskStatePending || is.Timeout != was.Timeout {
 			t.Fatalf("task %s is %+v, want all but the payload of %+v", id, is, was)
 		}
-		if was.State == asynq.TaskStateArchived || was.State == asynq.TaskStateCompleted {
+		if was.State == asynq.TaskStateCompleted {
 			if !strings.HasPrefix(string(is.Payload), redactedMark) {
 				t.Errorf("the %s task holds %s, want it redacted", is.State, is.Payload)
 			}
@@ -229,7 +229,7 @@ func TestEraser_TaskInHand_LosesThePersonWhenItComesBack(t *testing.T) {
 	now := time.Now()
 	b.enqueue("in-hand", mixed("hand", 5, now))
 	eraser := NewEraser(b.results, b.rdb)
-	redact := &redactor{rdb: b.rdb, queues: []string{tasks.QueueEvents}, log: slog.New(slog.DiscardHandler), seen: map[string]int64{}}
+	redact := newRedactor(b.rdb, slog.New(slog.DiscardHandler))
 	f := &fakeWeChat{}
 	batches := newBatcher(f, []App{app(nil)})
 	defer batches.close()

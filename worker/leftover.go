@@ -24,9 +24,6 @@ const leftFor = time.Minute
 func (r *redactor) takeOut(queue, taskID string, cloudIDs map[string]bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.left == nil {
-		r.left = make(map[leftover]leaving)
-	}
 	r.left[leftover{queue, taskID}] = leaving{cloudIDs, time.Now().Add(leftFor)}
 }
 

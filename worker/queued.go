@@ -6,9 +6,6 @@ import (
 	"fmt"
 
 	"github.com/redis/go-redis/v9"
-	"google.golang.org/protobuf/encoding/protowire"
-
-	"cloudidq/tasks"
 )
 
 // This file reads and writes the payloads of tasks in asynq's own keys, which asynq offers no other way for: task key and
@@ -78,43 +75,4 @@ func (q *queuedTask) rewrite(ctx context.Context, rdb redis.UniversalClient, mes
 		return false, fmt.Errorf("rewriting a task: %w", err)
 	}
 	return n == 1, nil
-}
-
-// Fields of asynq's TaskMessage.
-const (
-	fieldType    protowire.Number = 1
-	fieldPayload protowire.Number = 2
-)
-
-// withPayload returns the message of a cloudid:resolve task with another payload. It reports false for any other message,
-// and where change does.
-func withPayload(message []byte, change func(payload []byte) ([]byte, bool)) ([]byte, bool) {
-	out := make([]byte, 0, len(message))
-	kind, done := "", false
-	for rest := message; len(rest) > 0; {
-		number, wire, n := protowire.ConsumeTag(rest)
-		if n < 0 {
-			return nil, false
-		}
-		size := protowire.ConsumeFieldValue(number, wire, rest[n:])
-		if size < 0 {
-			return nil, false
-		}
-		field, value := rest[:n+size], rest[n:n+size]
-		rest = rest[n+size:]
-		switch number {
-		case fieldType:
-			text, _ := protowire.ConsumeBytes(value)
-			kind = string(text)
-		case fieldPayload:
-			payload, _ := protowire.ConsumeBytes(value)
-			changed, ok := change(payload)
-			if !ok {
-				return nil, false
-			}
-			field, done = protowire.AppendBytes(protowire.AppendTag(nil, fieldPayload, protowire.BytesType), changed), true
-		}
-		out = append(out, field...)
-	}
-	return out, done && kind == tasks.TypeResolve
 }

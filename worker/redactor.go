@@ -18,25 +18,40 @@ import (
 
 const (
 	redactEvery = time.Second
-	// redactAgain is how far back a look begins before the end of the last one: asynq's clock has whole seconds, and
-	// those of two machines differ.
-	redactAgain = time.Minute
+	// newerFor is how long an archived task of a newer version is left to a newer worker.
+	newerFor = time.Hour
 )
 
-// redactor takes cloudIDs and openids out of archived tasks. asynq keeps those for 90 days with their payload, unsealed, but
-// they are there for their error only: their cloudIDs have ended. It also takes those of erased persons out of tasks that
-// come back (leftover.go).
+// redactor looks after tasks that lie where no worker is given them. Archived ones: their cloudIDs and openids are taken
+// out, since asynq keeps those for 90 days with their payload, unsealed, and they are there for their error only. What is
+// open of one gets its end first: while it lives the task stays as it is, so that an operator can run it again, and one
+// that asynq has given up by options of a foreign producer is run again (adopt.go). Grouped ones are run (adopt.go), and
+// those that come back with cloudIDs of erased persons lose these (leftover.go).
 //
-// Every worker process runs one; what another has redacted is left alone.
+// Every worker process runs one; what another has done is left alone.
 type redactor struct {
 	rdb    redis.UniversalClient
 	queues []string
 	log    *slog.Logger
+	ends   *resolver
 
-	seen map[string]int64 // by queue: Unix seconds of the last archived task
+	archives map[string]*archive // by queue; of run's goroutine alone
 
 	mu   sync.Mutex
 	left map[leftover]leaving // guarded by mu
+	late map[lateTask]bool    // guarded by mu; see adopt.go
+}
+
+// newRedactor returns a redactor of the queues with cloudid:resolve tasks. Its ends are still to be set.
+func newRedactor(rdb redis.UniversalClient, log *slog.Logger) *redactor {
+	r := &redactor{
+		rdb: rdb, queues: resolveQueues[:], log: log,
+		archives: make(map[string]*archive), left: make(map[leftover]leaving), late: make(map[lateTask]bool),
+	}
+	for _, queue := range r.queues {
+		r.archives[queue] = newArchive(rdb, queue)
+	}
+	return r
 }
 
 // run redacts until ctx ends.
@@ -44,14 +59,7 @@ func (r *redactor) run(ctx context.Context) {
 	tick := time.NewTicker(redactEvery)
 	defer tick.Stop()
 	for {
-		if err := r.takeOutAll(ctx); err != nil && !errors.Is(err, context.Canceled) {
-			r.log.Error("cannot take erased persons out of tasks", "error", err)
-		}
-		for _, queue := range r.queues {
-			if err := r.redactQueue(ctx, queue); err != nil && !errors.Is(err, context.Canceled) {
-				r.log.Error("cannot redact archived tasks", "queue", queue, "error", err)
-			}
-		}
+		r.pass(ctx)
 		select {
 		case <-ctx.Done():
 			return
@@ -60,47 +68,90 @@ func (r *redactor) run(ctx context.Context) {
 	}
 }
 
-// redactQueue goes through the tasks that have been archived since the last time, or all of them at first.
-func (r *redactor) redactQueue(ctx context.Context, queue string) error {
-	from := max(0, r.seen[queue]-int64(redactAgain.Seconds()))
-	for at := int64(0); ; at += queuedPage {
-		archived, err := r.rdb.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{
-			Key: "asynq:{" + queue + "}:archived", ByScore: true, Start: from, Stop: "+inf", Offset: at, Count: queuedPage,
-		}).Result()
-		if err != nil {
-			return fmt.Errorf("listing archived tasks: %w", err)
+// pass does what has come since the last one.
+func (r *redactor) pass(ctx context.Context) {
+	tell := func(what, queue string, err error) {
+		if err != nil && !errors.Is(err, context.Canceled) {
+			r.log.Error(what, "queue", queue, "error", err)
 		}
-		if err := r.redactAll(ctx, queue, archived); err != nil {
-			return err
-		}
-		if len(archived) > 0 {
-			r.seen[queue] = int64(archived[len(archived)-1].Score)
-		}
-		if len(archived) < queuedPage {
-			return nil
-		}
+	}
+	tell("cannot take erased persons out of tasks", "", r.takeOutAll(ctx))
+	for _, queue := range r.queues {
+		tell("cannot run tasks that wait in a group", queue, r.runGrouped(ctx, queue))
+		tell("cannot take over tasks past their deadline", queue, r.adoptLate(ctx, queue))
+		tell("cannot redact archived tasks", queue, r.redactQueue(ctx, queue))
 	}
 }
 
-func (r *redactor) redactAll(ctx context.Context, queue string, archived []redis.Z) error {
-	ids := make([]string, len(archived))
-	for i := range archived {
-		ids[i] = fmt.Sprint(archived[i].Member)
-	}
-	found, err := readTasks(ctx, r.rdb, queue, ids)
-	if err != nil {
+// redactQueue goes through the tasks that have been archived since the last time, or all of them at first, and through
+// those whose time has come.
+func (r *redactor) redactQueue(ctx context.Context, queue string) error {
+	a := r.archives[queue]
+	if err := a.look(ctx, time.Now()); err != nil {
 		return err
 	}
-	for i := range found {
-		redacted, ok := redact([]byte(found[i].message))
-		if !ok || found[i].state != stateArchived {
-			continue
-		}
-		if _, err := found[i].rewrite(ctx, r.rdb, redacted); err != nil {
+	due := a.due(time.Now())
+	for len(due) > 0 {
+		page := due[:min(len(due), queuedPage)]
+		due = due[len(page):]
+		found, err := readTasks(ctx, r.rdb, queue, page)
+		if err != nil {
 			return err
+		}
+		for i := range found {
+			again, err := r.redactTask(ctx, &found[i], a.archivedAt(found[i].id))
+			if err != nil {
+				return err
+			}
+			a.settle(found[i].id, again)
 		}
 	}
 	return nil
+}
+
+// redactTask does what is to be done about one archived task, and returns when it is to be looked at again; zero = never.
+func (r *redactor) redactTask(ctx context.Context, task *queuedTask, archivedAt int64) (again time.Time, err error) {
+	m, ok := parseMessage(task.message)
+	if task.state != stateArchived || !ok || m.kind != tasks.TypeResolve || isRedacted(m.payload) {
+		return time.Time{}, nil
+	}
+	p, err := tasks.ParseResolve(m.payload)
+	if errors.Is(err, tasks.ErrNewer) {
+		if until := time.Unix(archivedAt, 0).Add(newerFor); time.Now().Before(until) {
+			return until, nil
+		}
+	}
+	if err != nil {
+		if err := r.ends.bulk.lost(ctx, task.id); err != nil {
+			return time.Time{}, fmt.Errorf("counting a lost task: %w", err)
+		}
+		return r.redactNow(ctx, task)
+	}
+	open, err := r.ends.endOutlivedOf(ctx, task.id, p)
+	switch {
+	case err != nil:
+		return time.Time{}, fmt.Errorf("ending what an archived task leaves open: %w", err)
+	case open.n == 0:
+		return r.redactNow(ctx, task)
+	case m.mayGiveUp() && m.lastFailed == uint64(archivedAt): //nolint:gosec // seconds of now
+		// By asynq, which sets both at once (asynq v0.26.0 rdb.go:885-920); an operator who archives sets the one.
+		return time.Time{}, r.adopt(ctx, task)
+	default:
+		return open.again, nil
+	}
+}
+
+// redactNow writes a task without what is in its payload. One that has changed meanwhile is looked at again.
+func (r *redactor) redactNow(ctx context.Context, task *queuedTask) (again time.Time, err error) {
+	redacted, ok := redact([]byte(task.message))
+	if !ok {
+		return time.Time{}, nil
+	}
+	done, err := task.rewrite(ctx, r.rdb, redacted)
+	if err != nil || done {
+		return time.Time{}, err
+	}
+	return time.Now(), nil
 }
 
 // redact returns the message of a cloudid:resolve task with its payload redacted, and false for any other message and for
@@ -109,10 +160,12 @@ func redact(message []byte) ([]byte, bool) { return withPayload(message, redactP
 
 const redactedMark = `{"v":0,"redacted":true`
 
+func isRedacted(payload []byte) bool { return strings.HasPrefix(string(payload), redactedMark) }
+
 // redactPayload leaves app and number of cloudIDs. Run again, the task is refused for its version. What cannot be read
 // may hold ids as well.
 func redactPayload(payload []byte) ([]byte, bool) {
-	if strings.HasPrefix(string(payload), redactedMark) {
+	if isRedacted(payload) {
 		return nil, false
 	}
 	text := redactedMark

@@ -11,6 +11,7 @@ import (
 	"github.com/hibiken/asynq"
 
 	"cloudidq/internal/redistest"
+	"cloudidq/store"
 	"cloudidq/tasks"
 )
 
@@ -21,7 +22,7 @@ func TestRedactor_FitsTheLayoutOfAsynq(t *testing.T) {
 	inspector := asynq.NewInspectorFromRedisClient(rdb)
 	const queue, n = tasks.QueueEvents, 2*queuedPage + 3
 	for range n {
-		task, err := tasks.NewResolveTask(payloadOf(2, time.Now()), queue)
+		task, err := tasks.NewResolveTask(payloadOf(2, time.Now().Add(-time.Hour)), queue)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -41,12 +42,10 @@ func TestRedactor_FitsTheLayoutOfAsynq(t *testing.T) {
 	if err := srv.Start(asynq.HandlerFunc(func(context.Context, *asynq.Task) error { return archived("no data") })); err != nil {
 		t.Fatal(err)
 	}
-	for {
-		if info, err := inspector.GetQueueInfo(queue); err == nil && info.Archived == n+2 {
-			break
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	await(t, "all to be archived", func() bool {
+		info, err := inspector.GetQueueInfo(queue)
+		return err == nil && info.Archived == n+2
+	})
 	srv.Shutdown()
 	pending, err := tasks.NewResolveTask(payloadOf(1, time.Now()), queue)
 	if err != nil {
@@ -56,7 +55,8 @@ func TestRedactor_FitsTheLayoutOfAsynq(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 { // what is redacted stays so
-		r := &redactor{rdb: rdb, queues: []string{queue}, log: slog.New(slog.DiscardHandler), seen: map[string]int64{}}
+		r := newRedactor(rdb, slog.New(slog.DiscardHandler))
+		r.ends = &resolver{lifetime: time.Minute, results: store.NewRedis(rdb, time.Hour), activity: untold{}, log: r.log}
 		if err := r.redactQueue(t.Context(), queue); err != nil {
 			t.Fatal(err)
 		}

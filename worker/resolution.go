@@ -28,6 +28,7 @@ type resolution struct {
 
 	resolved, failed, expired int // ends, those of earlier tries included
 	erased                    int // of persons who are to be forgotten
+	endedNow                  int // ends that a try which asks nobody has written
 	again                     againError
 	cause                     *store.Error // of one that ended without data, for the archive
 }
@@ -93,14 +94,14 @@ func (r *resolution) putBack(again againError, now time.Time) error {
 	return &r.again
 }
 
-// claim takes the cloudIDs that are neither resolved nor in another task's hands.
-func (r *resolution) claim(ctx context.Context) error {
+// claim takes the cloudIDs that are neither resolved nor in another task's hands, until a moment.
+func (r *resolution) claim(ctx context.Context, until time.Time) error {
 	pending := make([]store.Record, len(r.items))
 	for i := range r.items {
 		pending[i] = r.items[i].record
 	}
 	claimed, err := r.h.results.Claim(ctx, store.Claim{
-		AppID: r.payload.AppID, TaskID: r.taskID, Until: time.Now().Add(claimFor), Records: pending,
+		AppID: r.payload.AppID, TaskID: r.taskID, Until: until, Records: pending,
 	})
 	if err != nil {
 		return err

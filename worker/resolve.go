@@ -28,7 +28,8 @@ const (
 	saveFor = 10 * time.Second
 )
 
-// resolver handles cloudid:resolve. It alone writes the end of a cloudID.
+// resolver handles cloudid:resolve. It alone writes the end of a cloudID: in a try, or without one for a task that gets no
+// more of them (ends.go).
 type resolver struct {
 	apps     *directory
 	lifetime time.Duration
@@ -36,11 +37,11 @@ type resolver struct {
 	batcher  *batcher
 	shares   *shares
 
-	endpoints map[string]*endpoint
-	outbox    *outbox // nil = nothing is delivered
-	redact    *redactor
-	activity  activity
-	bulk      *bulk // nil = backfills are not counted
+	outlets  outlets // nil = nothing is delivered
+	outbox   *outbox // nil = others make the deliveries
+	redact   *redactor
+	activity activity
+	bulk     *bulk // nil = backfills are not counted
 
 	metrics *metrics
 	traces  *tracing
@@ -122,7 +123,7 @@ func (r *resolution) mayTry(within bool, now time.Time) error {
 
 func (r *resolution) try(ctx context.Context) error {
 	r.known, r.unknown = r.h.apps.know(ctx, r.payload.AppID)
-	if err := r.claim(ctx); err != nil {
+	if err := r.claim(ctx, time.Now().Add(claimFor)); err != nil {
 		return r.storeTrouble(err)
 	}
 	r.endOutlived(time.Now())
@@ -188,7 +189,7 @@ func (r *resolution) save(ctx context.Context) error {
 	r.unsaved = r.unsaved[:0]
 	r.h.metrics.ended(r.payload.AppID, r.ends)
 	r.ends = r.ends[:0]
-	if ends > 0 {
+	if ends > 0 && r.h.outbox != nil {
 		r.h.outbox.saved(r.payload.AppID, to, ends)
 	}
 	return nil
@@ -196,11 +197,10 @@ func (r *resolution) save(ctx context.Context) error {
 
 // address tells the store where the ends among the unsaved records are to be delivered, and returns how many there are.
 func (r *resolution) address(ctx context.Context) (endpoint string, ends int) {
-	if r.h.outbox == nil {
+	if r.h.outlets == nil {
 		return "", 0
 	}
-	app, _ := r.h.batcher.app(r.payload.AppID)
-	to := outletOf(r.h.endpoints, app, r.payload.Webhook)
+	to := r.h.outlets(r.payload.AppID, r.payload.Webhook)
 	if to.Endpoint == "" {
 		return "", 0
 	}

@@ -62,7 +62,7 @@ func (w *Worker) serverConfig(queue string, slots int) asynq.Config {
 		Queues:                   map[string]int{queue: 1},
 		TaskCheckInterval:        poll,
 		DelayedTaskCheckInterval: pollDelayed,
-		RetryDelayFunc:           retryDelay,
+		RetryDelayFunc:           w.redact.retryDelayOf(queue),
 		IsFailure:                isFailure,
 		ShutdownTimeout:          w.cfg.ShutdownTimeout - w.cfg.ShutdownTimeout/stopReserve,
 		Logger:                   asynqLog{w.log},

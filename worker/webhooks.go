@@ -75,17 +75,23 @@ func (e *endpoint) enter() (leave func(), ok bool) {
 // free is how many slots are.
 func (e *endpoint) free() int { return cap(e.slots) - len(e.slots) }
 
-// outletOf is where the results of an app go: to the endpoint that a task names, or to the app's.
-func outletOf(endpoints map[string]*endpoint, app App, named string) store.Outlet {
-	name := named
-	if name == "" {
-		name = app.Webhook
+// outlets says where the results of an app go: to the endpoint that a task names, or to the app's.
+type outlets func(appID, named string) store.Outlet
+
+// outletsOf are outlets by the endpoints that are known, and the name of each app's own.
+func outletsOf(hooks []Webhook, own func(appID string) string) outlets {
+	thin := make(map[string]bool, len(hooks))
+	for _, hook := range hooks {
+		thin[hook.Name] = hook.Thin
 	}
-	if e := endpoints[name]; e != nil {
-		return store.Outlet{Endpoint: name, Thin: e.Thin}
+	return func(appID, named string) store.Outlet {
+		name := named
+		if name == "" {
+			name = own(appID)
+		}
+		// A task may name an endpoint that another worker knows, or that comes with the next start.
+		return store.Outlet{Endpoint: name, Thin: thin[name]}
 	}
-	// A task may name an endpoint that another worker knows, or that comes with the next start.
-	return store.Outlet{Endpoint: name}
 }
 
 func (h *Webhook) validate() error {

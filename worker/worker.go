@@ -123,18 +123,22 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 		rescuer: &rescuer{rdb: parts.Queue, queues: cfg.queues(), log: parts.Log, metrics: m},
 	}
 	w.pauser.metrics = m
-	w.redact = &redactor{rdb: parts.Queue, queues: resolveQueues[:], log: parts.Log, seen: map[string]int64{}}
+	w.redact = newRedactor(parts.Queue, parts.Log)
 	endpoints := newEndpoints(cfg.Webhooks, w.slots(tasks.QueueWebhooks))
 	mux := asynq.NewServeMux()
 	mux.Use(m.observeTries, recoverPanics(parts.Log))
 	w.deliverWith(mux, parts, endpoints, m, traces)
 	several := len(cfg.Apps) > 1 || parts.Authorizers != nil
-	mux.Handle(tasks.TypeResolve, &resolver{
+	w.redact.ends = &resolver{
 		apps:     &directory{batcher: b, authorizers: parts.Authorizers},
 		lifetime: cfg.Lifetime, results: parts.Results, batcher: b, shares: newShares(several, w.allSlots()),
-		endpoints: endpoints, outbox: w.outbox, redact: w.redact, bulk: newBulk(parts.Backfills), activity: parts.Activity, log: parts.Log,
+		outbox: w.outbox, redact: w.redact, bulk: newBulk(parts.Backfills), activity: parts.Activity, log: parts.Log,
 		metrics: m, traces: traces,
-	})
+	}
+	if parts.Deliveries != nil {
+		w.redact.ends.outlets = outletsOf(cfg.Webhooks, func(appID string) string { app, _ := b.app(appID); return app.Webhook })
+	}
+	mux.Handle(tasks.TypeResolve, w.redact.ends)
 	if parts.Quotas != nil {
 		w.besides = append(w.besides, newQuotaWatch(cfg.Apps, parts.Quotas, parts.Leases, m, parts.Log).run)
 	}

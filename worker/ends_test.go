@@ -1,0 +1,305 @@
+package worker
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"cloudidq/internal/redistest"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+// endsBed is a redactor as a worker has it, without the worker: nothing is asked.
+type endsBed struct {
+	*redactor
+	rdb        *redis.Client
+	client     *asynq.Client
+	inspector  *asynq.Inspector
+	results    store.Results
+	deliveries *store.Deliveries
+	backfills  *store.Backfills
+}
+
+func newEndsBed(t *testing.T) *endsBed {
+	t.Helper()
+	rdb := redistest.Start(t).Client(t)
+	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
+	b := &endsBed{
+		redactor: newRedactor(rdb, log), rdb: rdb, client: asynq.NewClientFromRedisClient(rdb),
+		inspector: asynq.NewInspectorFromRedisClient(rdb), results: store.NewRedis(rdb, time.Hour),
+		deliveries: store.NewDeliveries(rdb), backfills: store.NewBackfills(rdb, time.Hour),
+	}
+	b.ends = &resolver{
+		lifetime: 5 * time.Minute, results: b.results, bulk: newBulk(b.backfills), activity: untold{}, log: log,
+		outlets: outletsOf(nil, func(string) string { return "orders" }),
+	}
+	return b
+}
+
+func (b *endsBed) enqueue(t *testing.T, queue, id string, p tasks.ResolvePayload, options ...asynq.Option) {
+	t.Helper()
+	task, err := tasks.NewResolveTask(p, queue)
+	if err == nil {
+		_, err = b.client.Enqueue(task, append(options, asynq.TaskID(id), asynq.Queue(queue))...)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (b *endsBed) archiveByHand(t *testing.T, queue, id string) {
+	t.Helper()
+	if err := b.inspector.ArchiveTask(queue, id); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (b *endsBed) task(t *testing.T, queue, id string) *asynq.TaskInfo {
+	t.Helper()
+	info, err := b.inspector.GetTaskInfo(queue, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info
+}
+
+func (b *endsBed) records(t *testing.T, p tasks.ResolvePayload) []store.Record {
+	t.Helper()
+	ids := make([]string, len(p.Items))
+	for i, it := range p.Items {
+		ids[i] = it.CloudID
+	}
+	records, err := b.results.Lookup(t.Context(), p.AppID, ids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return records
+}
+
+// delivered are the results that wait for the endpoint.
+func (b *endsBed) delivered(t *testing.T) int {
+	t.Helper()
+	id, left, err := b.deliveries.Cut(t.Context(), testApp, "orders", 1000)
+	if err != nil || left > 0 {
+		t.Fatalf("Cut: %d left, %v", left, err)
+	}
+	if id == "" {
+		return 0
+	}
+	d, err := b.deliveries.Load(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(d.Items)
+}
+
+// later lets the archive's next look come at once.
+func (b *endsBed) later(queue string) {
+	for id := range b.archives[queue].open {
+		b.archives[queue].settle(id, time.Now())
+	}
+}
+
+// A task that an operator archives by hand keeps its open cloudIDs as long as they live, so that it can be run again; then
+// each gets a record, a delivery and its count in the backfill, and only then nothing of them is left in the archive.
+func TestRedactor_ArchivedByHand_EndsWithItsLifetime(t *testing.T) {
+	b := newEndsBed(t)
+	id := store.NewBackfillID()
+	p := payloadOf(3, time.Now())
+	p.Backfill = id
+	loadChunk(t, b.backfills, id, p)
+	chunk := tasks.ChunkTaskID(id, 0)
+	b.enqueue(t, tasks.QueueBackfill, chunk, p)
+	b.archiveByHand(t, tasks.QueueBackfill, chunk)
+	for range 2 { // as often as it is looked at
+		b.pass(t.Context())
+		b.later(tasks.QueueBackfill)
+	}
+	task := b.task(t, tasks.QueueBackfill, chunk)
+	if _, err := tasks.ParseResolve(task.Payload); err != nil || task.State != asynq.TaskStateArchived {
+		t.Fatalf("the task is %s with %s, %v, want it archived as it was", task.State, task.Payload, err)
+	}
+	for _, rec := range b.records(t, p) {
+		if rec.Status != store.Pending {
+			t.Errorf("record = %+v, want it pending", rec)
+		}
+	}
+	if n := b.delivered(t); n != 0 {
+		t.Errorf("%d results are delivered of what has not ended", n)
+	}
+
+	b.ends.lifetime = time.Nanosecond // so that it is over
+	b.later(tasks.QueueBackfill)
+	b.pass(t.Context())
+	for _, rec := range b.records(t, p) {
+		if rec.Status != store.Expired || !strings.Contains(rec.Error.Message, "its lifetime ended") || rec.Reference == "" {
+			t.Errorf("record = %+v, want it expired", rec)
+		}
+	}
+	if n := b.delivered(t); n != 3 {
+		t.Errorf("%d results are delivered, want 3", n)
+	}
+	if of, err := b.backfills.Get(t.Context(), id); err != nil || of.Expired != 3 || !of.Finished() {
+		t.Errorf("backfill = %+v, %v, want 3 expired and an end", of, err)
+	}
+	if payload := string(b.task(t, tasks.QueueBackfill, chunk).Payload); !strings.HasPrefix(payload, redactedMark) {
+		t.Errorf("the archive still holds %s", payload)
+	}
+	b.later(tasks.QueueBackfill)
+	b.pass(t.Context())
+	if n := b.delivered(t); n != 0 {
+		t.Errorf("%d results are delivered twice", n)
+	}
+}
+
+// What is open in an archived task survives the erasure of a person beside it.
+func TestEraser_ArchivedTask_KeepsWhatIsOpenOfOthers(t *testing.T) {
+	b := newEndsBed(t)
+	p := mixed("archived", 4, time.Now())
+	b.enqueue(t, tasks.QueueEvents, "by-hand", p)
+	b.archiveByHand(t, tasks.QueueEvents, "by-hand")
+	if _, err := NewEraser(b.results, b.rdb).Erase(t.Context(), testApp, planted); err != nil {
+		t.Fatal(err)
+	}
+	b.pass(t.Context())
+	text, err := tasks.ParseResolve(b.task(t, tasks.QueueEvents, "by-hand").Payload)
+	if err != nil || len(text.Items) != 2 || text.Items[0].OpenID == planted {
+		t.Fatalf("payload = %+v, %v, want the two of others", text, err)
+	}
+	b.ends.lifetime = time.Nanosecond
+	b.later(tasks.QueueEvents)
+	b.pass(t.Context())
+	for i, rec := range b.records(t, p) {
+		if want := map[bool]store.Status{true: store.Expired}[p.Items[i].OpenID != planted]; rec.Status != want {
+			t.Errorf("record %d = %+v, want status %q", i, rec, want)
+		}
+	}
+}
+
+// The archive of a worker before: what cannot be read is counted in its backfill and redacted, what a newer one reads is
+// left to it for a while.
+func TestRedactor_Unreadable(t *testing.T) {
+	b := newEndsBed(t)
+	id := store.NewBackfillID()
+	p := payloadOf(2, time.Now())
+	loadChunk(t, b.backfills, id, p)
+	for name, payload := range map[string]string{tasks.ChunkTaskID(id, 0): "73_unreadable", "newer": `{"v":9,"planted":"73_"}`} {
+		if _, err := b.client.Enqueue(asynq.NewTask(tasks.TypeResolve, []byte(payload)), asynq.TaskID(name), asynq.Queue(tasks.QueueBackfill)); err != nil {
+			t.Fatal(err)
+		}
+		b.archiveByHand(t, tasks.QueueBackfill, name)
+	}
+	b.pass(t.Context())
+	if of, err := b.backfills.Get(t.Context(), id); err != nil || of.Failed != 2 {
+		t.Errorf("backfill = %+v, %v, want 2 failed", of, err)
+	}
+	if payload := string(b.task(t, tasks.QueueBackfill, tasks.ChunkTaskID(id, 0)).Payload); payload != redactedMark+"}" {
+		t.Errorf("what cannot be read is %s", payload)
+	}
+	if payload := string(b.task(t, tasks.QueueBackfill, "newer").Payload); !strings.Contains(payload, "planted") {
+		t.Errorf("what is for a newer worker is %s", payload)
+	}
+	key := "asynq:{" + tasks.QueueBackfill + "}:archived"
+	if err := b.rdb.ZAdd(t.Context(), key, redis.Z{Score: float64(time.Now().Add(-2 * newerFor).Unix()), Member: "newer"}).Err(); err != nil {
+		t.Fatal(err)
+	}
+	again := newRedactor(b.rdb, b.log) // as after a restart
+	again.ends = b.ends
+	again.pass(t.Context())
+	if payload := string(b.task(t, tasks.QueueBackfill, "newer").Payload); payload != redactedMark+"}" {
+		t.Errorf("what no newer worker has come for is %s", payload)
+	}
+}
+
+// counted counts the commands that a client sends, those in pipelines too.
+type counted struct{ n int }
+
+func (c *counted) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (c *counted) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error { c.n++; return next(ctx, cmd) }
+}
+
+func (c *counted) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error { c.n += len(cmds); return next(ctx, cmds) }
+}
+
+// A second of the redactor costs what is new, not what is archived: with asynq's limit of 10,000 tasks archived within the
+// last minute, it is a handful of commands for both queues, and one new task costs a handful more.
+func TestRedactor_CostsWhatIsNew(t *testing.T) {
+	b := newEndsBed(t)
+	const n = 9_999
+	now := time.Now().Unix()
+	payload := []byte(redactedMark + `,"appid":"` + testApp + `","items":1}`)
+	message := withPayloadOf(t, payload)
+	pipe := b.rdb.Pipeline()
+	archived := func(i int, at int64) {
+		id := "task-" + time.Unix(int64(i), 0).UTC().Format("150405")
+		pipe.HSet(t.Context(), "asynq:{events}:t:"+id, "msg", message, "state", stateArchived)
+		pipe.ZAdd(t.Context(), "asynq:{events}:archived", redis.Z{Score: float64(at), Member: id})
+	}
+	for i := range n {
+		archived(i, now-int64(i%60))
+	}
+	if _, err := pipe.Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.pass(t.Context()) // at its start a worker reads all of them, once
+	count := &counted{}
+	b.rdb.AddHook(count)
+	const passes = 10
+	for range passes {
+		b.pass(t.Context())
+	}
+	if most := 10 * passes; count.n > most {
+		t.Errorf("%d commands in %d passes over %d archived tasks, want %d at most", count.n, passes, n, most)
+	}
+
+	b.enqueue(t, tasks.QueueEvents, "new", payloadOf(1, time.Now().Add(-time.Hour)))
+	b.archiveByHand(t, tasks.QueueEvents, "new")
+	count.n = 0
+	b.pass(t.Context())
+	if payload := string(b.task(t, tasks.QueueEvents, "new").Payload); !strings.HasPrefix(payload, redactedMark) {
+		t.Errorf("the new task holds %s, want it redacted within a pass", payload)
+	}
+	if count.n > 30 {
+		t.Errorf("%d commands for one new task", count.n)
+	}
+	// One that a machine with a slow clock archives comes before others, and one that comes while another goes hides behind
+	// it for a while.
+	b.enqueue(t, tasks.QueueEvents, "slow", payloadOf(1, time.Now().Add(-time.Hour)))
+	b.archiveByHand(t, tasks.QueueEvents, "slow")
+	if err := b.rdb.ZAdd(t.Context(), "asynq:{events}:archived", redis.Z{Score: float64(now - 50), Member: "slow"}).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.rdb.ZRem(t.Context(), "asynq:{events}:archived", "task-000000").Err(); err != nil {
+		t.Fatal(err)
+	}
+	b.archives[tasks.QueueEvents].whole = time.Now()
+	b.pass(t.Context())
+	if payload := string(b.task(t, tasks.QueueEvents, "slow").Payload); !strings.HasPrefix(payload, redactedMark) {
+		t.Errorf("the task of a slow clock holds %s", payload)
+	}
+}
+
+// withPayloadOf is a message of asynq's with another payload.
+func withPayloadOf(t *testing.T, payload []byte) []byte {
+	t.Helper()
+	b := newEndsBed(t)
+	b.enqueue(t, tasks.QueueEvents, "model", payloadOf(1, time.Now()))
+	text, err := b.rdb.HGet(t.Context(), "asynq:{events}:t:model", "msg").Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	message, ok := withPayload(text, func([]byte) ([]byte, bool) { return payload, true })
+	if !ok {
+		t.Fatal("the message of asynq is not understood")
+	}
+	return message
+}

@@ -1,0 +1,115 @@
+package worker
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"cloudidq/tasks"
+)
+
+// Fields of asynq's TaskMessage (asynq v0.26.0 internal/proto/asynq.proto).
+const (
+	fieldType       protowire.Number = 1
+	fieldPayload    protowire.Number = 2
+	fieldRetry      protowire.Number = 5
+	fieldTimeout    protowire.Number = 8 // seconds
+	fieldDeadline   protowire.Number = 9 // Unix seconds; 0 = none
+	fieldLastFailed protowire.Number = 11
+)
+
+// message is what the worker reads of asynq's.
+type message struct {
+	kind       string
+	payload    []byte
+	retry      uint64 // how often asynq tries the task again
+	deadline   uint64 // Unix seconds; 0 = none
+	lastFailed uint64 // Unix seconds
+}
+
+// parseMessage reports false for what is no message.
+func parseMessage(text string) (m message, ok bool) {
+	ok = eachField([]byte(text), func(number protowire.Number, wire protowire.Type, _, value []byte) {
+		switch wire {
+		case protowire.BytesType:
+			bytes, _ := protowire.ConsumeBytes(value)
+			switch number {
+			case fieldType:
+				m.kind = string(bytes)
+			case fieldPayload:
+				m.payload = bytes
+			}
+		case protowire.VarintType:
+			n, _ := protowire.ConsumeVarint(value)
+			switch number {
+			case fieldRetry:
+				m.retry = n
+			case fieldDeadline:
+				m.deadline = n
+			case fieldLastFailed:
+				m.lastFailed = n
+			}
+		}
+	})
+	return m, ok
+}
+
+// mayGiveUp reports whether asynq gives the task up by the options that its producer has chosen.
+func (m *message) mayGiveUp() bool {
+	return m.kind == tasks.TypeResolve && (m.retry < tasks.MaxRetry || m.deadline != 0)
+}
+
+// withOwnOptions returns a message with the retries and the timeout that tasks of our own producers have, and no deadline.
+func withOwnOptions(text string) ([]byte, bool) {
+	out := make([]byte, 0, len(text)+8)
+	ok := eachField([]byte(text), func(number protowire.Number, _ protowire.Type, field, _ []byte) {
+		if number != fieldRetry && number != fieldTimeout && number != fieldDeadline {
+			out = append(out, field...)
+		}
+	})
+	out = protowire.AppendVarint(protowire.AppendTag(out, fieldRetry, protowire.VarintType), tasks.MaxRetry)
+	out = protowire.AppendVarint(protowire.AppendTag(out, fieldTimeout, protowire.VarintType), uint64(tasks.TaskTimeout/time.Second))
+	return out, ok
+}
+
+// withPayload returns the message of a cloudid:resolve task with another payload. It reports false for any other message,
+// and where change does.
+func withPayload(text []byte, change func(payload []byte) ([]byte, bool)) ([]byte, bool) {
+	out := make([]byte, 0, len(text))
+	kind, done, refused := "", false, false
+	ok := eachField(text, func(number protowire.Number, _ protowire.Type, field, value []byte) {
+		switch number {
+		case fieldType:
+			bytes, _ := protowire.ConsumeBytes(value)
+			kind = string(bytes)
+		case fieldPayload:
+			payload, _ := protowire.ConsumeBytes(value)
+			changed, ok := change(payload)
+			if !ok {
+				refused = true
+				return
+			}
+			field, done = protowire.AppendBytes(protowire.AppendTag(nil, fieldPayload, protowire.BytesType), changed), true
+		}
+		out = append(out, field...)
+	})
+	return out, ok && done && !refused && kind == tasks.TypeResolve
+}
+
+// eachField calls visit with each field of a message, its tag included, and with its value alone. It reports false for what
+// is no message.
+func eachField(text []byte, visit func(number protowire.Number, wire protowire.Type, field, value []byte)) bool {
+	for rest := text; len(rest) > 0; {
+		number, wire, n := protowire.ConsumeTag(rest)
+		if n < 0 {
+			return false
+		}
+		size := protowire.ConsumeFieldValue(number, wire, rest[n:])
+		if size < 0 {
+			return false
+		}
+		visit(number, wire, rest[:n+size], rest[n:n+size])
+		rest = rest[n+size:]
+	}
+	return true
+}
