@@ -3,7 +3,6 @@ package webhook
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"net"
 	"net/http"
 	"net/netip"
@@ -12,18 +11,6 @@ import (
 
 	"code.dny.dev/ssrf"
 )
-
-// errMetadata is for addresses that are closed even where allow_cidrs opens a range around them: they hand out the
-// machine's credentials.
-var errMetadata = errors.New("webhook: an address of the cloud's metadata service")
-
-var metadata = []netip.Addr{
-	netip.MustParseAddr("169.254.169.254"), // AWS, GCP, Azure, Tencent Cloud
-	netip.MustParseAddr("fd00:ec2::254"),   // AWS
-	netip.MustParseAddr("100.100.100.200"), // Alibaba Cloud
-	netip.MustParseAddr("168.63.129.16"),   // Azure's wire server
-	netip.MustParseAddr("169.254.0.23"),    // Tencent Cloud
-}
 
 // Limits of an attempt, whatever the receiver does.
 const (
@@ -73,12 +60,8 @@ func guard(allowed []netip.Prefix) func(ctx context.Context, network, address st
 	}
 	guardian := ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...))
 	return func(_ context.Context, network, address string, c syscall.RawConn) error {
-		if to, err := netip.ParseAddrPort(address); err == nil {
-			for _, closed := range metadata {
-				if to.Addr().Unmap().WithZone("") == closed {
-					return errMetadata
-				}
-			}
+		if to, err := netip.ParseAddrPort(address); err == nil && isMetadata(to.Addr()) {
+			return errMetadata
 		}
 		return guardian.Safe(network, address, c)
 	}

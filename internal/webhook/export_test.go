@@ -3,7 +3,9 @@ package webhook
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"time"
 )
@@ -16,6 +18,18 @@ func Trust(e *Endpoint, certificate *x509.Certificate) {
 	e.rootCAs = x509.NewCertPool()
 	e.rootCAs.AddCert(certificate)
 }
+
+// MayDial is what the guard says of an address.
+func MayDial(allowed []netip.Prefix, address netip.Addr) error {
+	network := "tcp6"
+	if address.Is4() {
+		network = "tcp4"
+	}
+	return guard(allowed)(context.Background(), network, netip.AddrPortFrom(address, 80).String(), nil)
+}
+
+// IsMetadata reports whether an error says that an address is one of a metadata service.
+func IsMetadata(err error) bool { return errors.Is(err, errMetadata) }
 
 // RetryAfter is retryAfter.
 func RetryAfter(value string, now time.Time) time.Duration { return retryAfter(value, now) }
