@@ -41,16 +41,27 @@ func tokenKey(key string) string {
 	return "cloudidq:token:{" + hex.EncodeToString(sum[:8]) + "}"
 }
 
-// Load returns what is cached under key, or nil.
-func (t *Tokens) Load(ctx context.Context, key string) ([]byte, error) {
-	value, err := t.rdb.Get(ctx, tokenKey(key)).Bytes()
-	if errors.Is(err, redis.Nil) {
-		return nil, nil
+// Load returns what is cached under key, or nil, and how much longer it will be, by Redis's clock; 0 = for good.
+func (t *Tokens) Load(ctx context.Context, key string) (value []byte, left time.Duration, err error) {
+	at := tokenKey(key)
+	both := t.rdb.Pipeline()
+	got, life := both.Get(ctx, at), both.PTTL(ctx, at)
+	if _, err = both.Exec(ctx); errors.Is(err, redis.Nil) {
+		return nil, 0, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("loading a token: %w", err)
+		return nil, 0, fmt.Errorf("loading a token: %w", err)
 	}
-	return value, nil
+	if value, err = got.Bytes(); err != nil {
+		return nil, 0, fmt.Errorf("loading a token: %w", err)
+	}
+	switch left = life.Val(); left {
+	case -1: // no end
+		left = 0
+	case -2: // gone since
+		return nil, 0, nil
+	}
+	return value, left, nil
 }
 
 // Swap puts value under key for ttl, 0 = for good, if what is there still is old (nil = nothing), and reports whether

@@ -10,7 +10,7 @@ import (
 
 func TestTokens_SwapOnlyWhatWasRead(t *testing.T) {
 	tokens, ctx := store.NewTokens(redistest.Start(t).Client(t)), t.Context()
-	if value, err := tokens.Load(ctx, "k"); value != nil || err != nil {
+	if value, _, err := tokens.Load(ctx, "k"); value != nil || err != nil {
 		t.Fatalf("Load() of nothing = %q, %v", value, err)
 	}
 	for _, step := range []struct {
@@ -27,8 +27,8 @@ func TestTokens_SwapOnlyWhatWasRead(t *testing.T) {
 		if done != step.want || err != nil {
 			t.Errorf("Swap(%q, %q) = %t, %v, want %t", step.old, step.value, done, err, step.want)
 		}
-		if there, err := tokens.Load(ctx, "k"); string(there) != step.there || err != nil {
-			t.Errorf("Load() = %q, %v, want %q", there, err, step.there)
+		if there, left, err := tokens.Load(ctx, "k"); left <= 0 || left > time.Minute || string(there) != step.there || err != nil {
+			t.Errorf("Load() = %q for %s, %v, want %q for a minute", there, left, err, step.there)
 		}
 	}
 }

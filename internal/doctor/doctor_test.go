@@ -124,7 +124,7 @@ func (f fakeAPI) Quota(context.Context, wechat.TokenSource) (wechat.Quota, error
 type noToken struct{ err error }
 
 func (n noToken) Token(context.Context) (wechat.Token, error) { return wechat.Token{}, n.err }
-func (n noToken) Reject(context.Context, wechat.Token)        {}
+func (n noToken) Reject(context.Context, wechat.Token, int)   {}
 
 func TestWeChat(t *testing.T) {
 	invalid := &wechat.Error{Class: wechat.ClassItem, Code: -601005}

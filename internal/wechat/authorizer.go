@@ -64,7 +64,7 @@ func (p *Platform) Authorize(ctx context.Context, appID string, code secret.Text
 	// A token of the former authorization may lie there, which WeChat takes no more.
 	shared := p.sharedWith(appID)
 	if old, _, err := shared.load(ctx); err == nil {
-		shared.put(ctx, old, granted)
+		shared.put(ctx, old, held{token: granted.token, left: granted.life})
 	}
 	return nil
 }
@@ -89,11 +89,11 @@ func (p *Platform) sharedWith(appID string) *sharedTokens {
 func (p *Platform) Authorizer(appID string, configured secret.Text) TokenSource {
 	a := &authorizer{platform: p, appID: appID, configured: configured}
 	return &cachedTokens{
-		param:    paramAccessToken,
-		interval: minInterval,
-		detach:   p.client.detach,
-		shared:   p.sharedWith(appID),
-		fetch:    p.client.fetcher(appID, modeComponent, a.fetch),
+		param:  paramAccessToken,
+		pace:   paceOfSource,
+		detach: p.client.detach,
+		shared: p.sharedWith(appID),
+		fetch:  p.client.fetcher(appID, modeComponent, a.fetch),
 	}
 }
 

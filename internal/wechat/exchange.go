@@ -94,7 +94,7 @@ func (x *exchange) try(ctx context.Context) error {
 	}
 	if failure != nil && failure.Class == ClassToken && !x.replaced {
 		x.replaced = true
-		failure = x.sendAnew(ctx)
+		failure = x.sendAnew(ctx, failure.Code)
 	}
 	if failure != nil {
 		x.fail(failure)
@@ -109,9 +109,9 @@ func (x *exchange) try(ctx context.Context) error {
 	return nil
 }
 
-// sendAnew sends with another token. It is one more request, so it takes its turn.
-func (x *exchange) sendAnew(ctx context.Context) *Error {
-	x.tokens.Reject(ctx, x.token)
+// sendAnew sends with another token than the one refused with this code. It is one more request, so it takes its turn.
+func (x *exchange) sendAnew(ctx context.Context, code int) *Error {
+	x.tokens.Reject(ctx, x.token, code)
 	x.rest()
 	if failure := x.resume(); failure != nil {
 		return failure

@@ -35,7 +35,7 @@ func (f *fakeTokens) Token(context.Context) (wechat.Token, error) {
 	return f.tokens[min(len(f.rejected), len(f.tokens)-1)], nil
 }
 
-func (f *fakeTokens) Reject(_ context.Context, t wechat.Token) {
+func (f *fakeTokens) Reject(_ context.Context, t wechat.Token, _ int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.rejected = append(f.rejected, t.Value.Reveal())

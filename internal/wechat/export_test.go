@@ -3,6 +3,7 @@ package wechat
 import (
 	"context"
 	"net/http"
+	"testing"
 	"time"
 
 	"cloudidq/internal/secret"
@@ -46,11 +47,20 @@ func RequestBody(cloudIDs []string) []byte { return requestBody(cloudIDs) }
 // NewCachedTokens returns a token cache over a fetch of the test's.
 func NewCachedTokens(fetch func(ctx context.Context) (token string, life time.Duration, err *Error)) TokenSource {
 	return &cachedTokens{
-		param: paramAccessToken, interval: minInterval,
+		param: paramAccessToken, pace: paceOfSource,
 		fetch: func(ctx context.Context) (grant, *Error) {
 			token, life, err := fetch(ctx)
 			return grant{token: secret.New(token), life: life}, err
 		},
 		detach: func(ctx context.Context, f func(context.Context)) { go f(context.WithoutCancel(ctx)) },
+	}
+}
+
+// CacheStableToken puts a token of [Client.StableToken] into the cache as a process does whose clock says now.
+func CacheStableToken(t testing.TB, cache TokenCache, appID, appSecret, token string, now time.Time, life time.Duration) {
+	t.Helper()
+	value := newSealedValue(cache, "stable:"+appID, secret.New(appSecret))
+	if _, err := value.swap(t.Context(), nil, cached{Token: token, Fetched: now, Expires: now.Add(life)}, life); err != nil {
+		t.Fatal(err)
 	}
 }

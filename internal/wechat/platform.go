@@ -43,11 +43,11 @@ func (c *Client) Platform(appID string, appSecret secret.Text) (*Platform, error
 		ticket: newSealedValue(c.tokens, "ticket:"+appID, appSecret),
 	}
 	p.tokens = &cachedTokens{
-		param:    paramAccessToken,
-		interval: minInterval,
-		detach:   c.detach,
-		shared:   newSharedTokens(c.tokens, "component:"+appID, appSecret),
-		fetch:    c.fetcher(appID, modePlatform, p.fetchToken),
+		param:  paramAccessToken,
+		pace:   paceOfSource,
+		detach: c.detach,
+		shared: newSharedTokens(c.tokens, "component:"+appID, appSecret),
+		fetch:  c.fetcher(appID, modePlatform, p.fetchToken),
 	}
 	return p, nil
 }
@@ -123,7 +123,7 @@ func (p *Platform) call(ctx context.Context, path string, body map[string]any, s
 		if failure == nil || fresh || classOfCall(failure.Code) != ClassToken {
 			return got, failure
 		}
-		p.tokens.Reject(ctx, token)
+		p.tokens.Reject(ctx, token, failure.Code)
 	}
 }
 

@@ -197,7 +197,7 @@ func TestPlatform_RefusedComponentTokenIsReplacedOnce(t *testing.T) {
 		wantCalls(t, api, "api_component_token api_authorizer_token")
 		time.Sleep(time.Minute)
 		api.refuse = 1
-		source.Reject(t.Context(), first)
+		source.Reject(t.Context(), first, 40001)
 		wantAccess(t, source)
 		wantCalls(t, api, "api_authorizer_token api_component_token api_authorizer_token")
 	})
@@ -233,7 +233,7 @@ func TestPlatform_EventsStartAndStopAnApp(t *testing.T) {
 			t.Errorf("Authorized = %v, %v, want false again", known, err)
 		}
 		must(t, events.Authorize(ctx, merchant, secret.New("code-1"), authorised)) // a straggler
-		source.Reject(ctx, token)                                                  // WeChat takes it no more
+		source.Reject(ctx, token, 40001)                                           // WeChat takes it no more
 		wantRefusal(t, source, wechat.Error{Class: wechat.ClassApp, Code: 61003,
 			Message: "token endpoint: the merchant has withdrawn the authorization"})
 		wantCalls(t, api, "")

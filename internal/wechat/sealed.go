@@ -42,14 +42,20 @@ func newSealedValue(cache TokenCache, key string, from secret.Text) sealedValue 
 // load opens what is cached into the value that to points at, and returns it as it lies there, for swap. What is not
 // there, or cannot be opened because the secret has changed, leaves to as it is.
 func (s sealedValue) load(ctx context.Context, to any) (sealed []byte, err error) {
-	sealed, err = s.cache.Load(ctx, s.key)
+	sealed, _, err = s.loadWithLife(ctx, to)
+	return sealed, err
+}
+
+// loadWithLife is load, with how much longer the value is cached; 0 = for good.
+func (s sealedValue) loadWithLife(ctx context.Context, to any) (sealed []byte, left time.Duration, err error) {
+	sealed, left, err = s.cache.Load(ctx, s.key)
 	if err != nil || sealed == nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if text, err := s.aead.Open(nil, nil, sealed, []byte(s.key)); err == nil {
 		_ = json.Unmarshal(text, to) // sealed by us, so it fails for a version to come at most
 	}
-	return sealed, nil
+	return sealed, left, nil
 }
 
 // swap caches a value for ttl, 0 = for good, if what is there still is old.

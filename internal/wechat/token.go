@@ -20,7 +20,7 @@ type TokenSource interface {
 	// Token returns a token that is believed to be good, fetching one if need be. Its error is an *Error, except at
 	// the end of ctx.
 	Token(ctx context.Context) (Token, error)
-	// Reject says that WeChat refused t. Only if t is still the current token is it dropped (compare and swap), so that
-	// a hundred calls refused for one token lead to one fetch.
-	Reject(ctx context.Context, t Token)
+	// Reject says that WeChat refused t, with this errcode. Only if t is still the current token is it dropped (compare
+	// and swap), so that a hundred calls refused for one token lead to one fetch.
+	Reject(ctx context.Context, t Token, code int)
 }

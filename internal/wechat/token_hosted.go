@@ -104,7 +104,7 @@ func readToken(path string) (token, reason string) {
 }
 
 // Reject implements [TokenSource]: the file may hold a newer token already.
-func (s *fileTokens) Reject(_ context.Context, t Token) {
+func (s *fileTokens) Reject(_ context.Context, t Token, _ int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if t.Param == s.token.Param && t.Value.Equal(s.token.Value) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,11 +48,31 @@ func TestLegacyToken_RefusalsFetchOnceAMinute(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			source.Reject(t.Context(), token)
+			source.Reject(t.Context(), token, 40001)
 			time.Sleep(time.Second)
 		}
 		if n := e.calls.Load(); n > 11 {
 			t.Errorf("%d fetches in 10 minutes of refusals, want one a minute", n)
+		}
+	})
+}
+
+// Each call voids the token that all processes have, so they keep the minute together.
+func TestLegacyToken_RefusalsFetchOnceAMinuteOverAllProcesses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, cache := &countingEndpoint{token: numbered}, newMemoryTokens()
+		var all sync.WaitGroup
+		for i := range 10 {
+			client, _ := worker(t, cache, e)
+			source := client.LegacyToken("wx1", secret.New("AppSecret"))
+			all.Go(func() {
+				time.Sleep(time.Duration(i) * 11 * time.Second) // none begins when another one does
+				rejectFor(t, source, 42001, 8*time.Minute)
+			})
+		}
+		all.Wait()
+		if n := e.calls.Load(); n > 11 {
+			t.Errorf("%d fetches in 10 minutes of refusals over 10 processes, want one a minute", n)
 		}
 	})
 }
@@ -232,10 +253,10 @@ func TestCloudbaseFile_FollowsTheFile(t *testing.T) {
 
 		put("T3")
 		time.Sleep(2 * time.Second)
-		source.Reject(t.Context(), second)
+		source.Reject(t.Context(), second, 40001)
 		third := want("T3", "")
-		source.Reject(t.Context(), second) // a straggler
-		source.Reject(t.Context(), third)
+		source.Reject(t.Context(), second, 40001) // a straggler
+		source.Reject(t.Context(), third, 40001)
 		want("T3", "")
 
 		put(strings.Repeat("x", 65<<10))

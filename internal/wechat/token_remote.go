@@ -19,7 +19,7 @@ import (
 //	{"access_token":"…","expires_in":7200}
 //
 // expires_in is what is left of the token's life. The server alone decides when to fetch; a token that WeChat refuses is
-// asked for again, after 10 seconds at the earliest. An error of it may come with an errcode of WeChat's, or as a status.
+// asked for again: at once, then at longer and longer intervals up to 10 seconds. An error of it may come with an errcode of WeChat's, or as a status.
 // https://developers.weixin.qq.com/doc/oplatform/developers/dev/AccessToken.html.
 //
 // The error names what is wrong with address or header, without their values.
@@ -37,10 +37,10 @@ func (c *Client) RemoteToken(appID, address string, header secret.Text) (TokenSo
 		shared = newSharedTokens(c.tokens, "remote:"+appID+":"+address, header)
 	}
 	return &cachedTokens{
-		param:    paramAccessToken,
-		interval: minInterval,
-		detach:   c.detach,
-		shared:   shared,
+		param:  paramAccessToken,
+		pace:   paceOfSource,
+		detach: c.detach,
+		shared: shared,
 		fetch: c.fetcher(appID, modeRemote, func(ctx context.Context) (grant, *Error) {
 			return c.fetchGrant(ctx, tokenRequest{
 				method: http.MethodGet, to: *to, header: with, secrets: []secret.Text{header, value}, field: paramAccessToken,

@@ -9,8 +9,8 @@ import (
 
 // TokenCache shares tokens between processes; store.Tokens is one. It sees sealed values only.
 type TokenCache interface {
-	// Load returns what is cached under key, or nil.
-	Load(ctx context.Context, key string) ([]byte, error)
+	// Load returns what is cached under key, or nil, and how much longer it will be, by the clock of the cache; 0 = for good.
+	Load(ctx context.Context, key string) (value []byte, left time.Duration, err error)
 	// Swap puts value under key for ttl, 0 = for good, if what is there still is old (nil = nothing), and reports whether
 	// it did.
 	Swap(ctx context.Context, key string, old, value []byte, ttl time.Duration) (bool, error)
@@ -39,40 +39,54 @@ func newSharedTokens(cache TokenCache, key string, from secret.Text) *sharedToke
 	return &sharedTokens{value: newSealedValue(cache, key, from)}
 }
 
-// obtain returns a token of another process if there is a good one that is not the refused one, and else lets one
-// process fetch. Without the cache's server each process is on its own: a repeated fetch is better than no token.
-func (s *sharedTokens) obtain(ctx context.Context, refused secret.Text, fetch func(context.Context) (grant, *Error)) (grant, *Error) {
+// fetchFunc fetches a token after another one, from which it goes on counting.
+type fetchFunc func(ctx context.Context, before held) (held, *Error)
+
+// obtain returns a token of another process if there is a good one, and else lets one process fetch. Without the cache's
+// server each process is on its own: a repeated fetch is better than no token.
+func (s *sharedTokens) obtain(ctx context.Context, p pace, k known, fetch fetchFunc) (held, *Error) {
 	for {
 		_, there, err := s.load(ctx)
 		if err != nil {
-			return fetch(ctx)
+			return alone(ctx, p, k, fetch)
 		}
-		if there.good(refused, time.Now()) {
-			return there.grant(time.Now()), nil
+		if there.good(p, k) {
+			return there, nil
 		}
 		unlock, ok, err := s.value.cache.Lock(ctx, s.value.key, fetchLock)
 		switch {
 		case err != nil:
-			return fetch(ctx)
+			return alone(ctx, p, k, fetch)
 		case ok:
 			defer unlock()
-			return s.refresh(ctx, refused, fetch)
+			return s.refresh(ctx, p, k, fetch)
 		}
 		select {
 		case <-time.After(fetchPoll):
 		case <-ctx.Done():
-			return grant{}, transient(textTokens + "another process has been fetching for too long")
+			return held{}, transient(textTokens + "another process has been fetching for too long")
 		}
 	}
 }
 
-// refresh fetches under the lock, unless another process was faster, and puts the token into the cache.
-func (s *sharedTokens) refresh(ctx context.Context, refused secret.Text, fetch func(context.Context) (grant, *Error)) (grant, *Error) {
-	old, there, err := s.load(ctx)
-	if err == nil && there.good(refused, time.Now()) {
-		return there.grant(time.Now()), nil
+// alone obtains a token without the others.
+func alone(ctx context.Context, p pace, k known, fetch fetchFunc) (held, *Error) {
+	if k.good(p, k) {
+		return k.held, nil
 	}
-	got, failure := fetch(ctx)
+	return fetch(ctx, k.held)
+}
+
+// refresh fetches under the lock, unless another process was faster, and puts the token into the cache.
+func (s *sharedTokens) refresh(ctx context.Context, p pace, k known, fetch fetchFunc) (held, *Error) {
+	old, there, err := s.load(ctx)
+	if err == nil && there.good(p, k) {
+		return there, nil
+	}
+	if there.token.Empty() {
+		there = k.held
+	}
+	got, failure := fetch(ctx, there)
 	if failure != nil || got.token.Empty() {
 		return got, failure
 	}
@@ -80,36 +94,27 @@ func (s *sharedTokens) refresh(ctx context.Context, refused secret.Text, fetch f
 	return got, nil
 }
 
-// cached is a token as it lies in the cache, before it is sealed.
+// cached is a token as it lies in the cache, before it is sealed. Its moments are those of the machine that wrote it, so
+// they are compared with each other alone: what is left of the token's life is left of the value's.
 type cached struct {
 	Token   string    `json:"token"`
 	Fetched time.Time `json:"fetched"`
 	Expires time.Time `json:"expires"`
-}
-
-// good reports whether a process may use the token instead of fetching. A refused one it uses again if it was fetched
-// just now: then the refusal is WeChat's error, and a fetch would bring the same one.
-func (c cached) good(refused secret.Text, now time.Time) bool {
-	if c.Token == "" || c.Expires.Sub(now) <= min(refreshAhead, c.Expires.Sub(c.Fetched)/2) {
-		return false
-	}
-	return !refused.Equal(secret.New(c.Token)) || now.Sub(c.Fetched) < minInterval
-}
-
-func (c cached) grant(now time.Time) grant {
-	return grant{token: secret.New(c.Token), life: c.Expires.Sub(now)}
+	Rows    rows      `json:"rows,omitzero"`
 }
 
 // load returns what is cached, sealed and opened.
-func (s *sharedTokens) load(ctx context.Context) (sealed []byte, opened cached, err error) {
-	sealed, err = s.value.load(ctx, &opened)
-	return sealed, opened, err
+func (s *sharedTokens) load(ctx context.Context) (sealed []byte, there held, err error) {
+	var opened cached
+	sealed, left, err := s.value.loadWithLife(ctx, &opened)
+	life := opened.Expires.Sub(opened.Fetched)
+	return sealed, held{token: secret.New(opened.Token), left: left, age: max(0, life-left), rows: opened.Rows}, err
 }
 
 // put caches a token that was fetched just now, if what is there still is old. If that fails the token serves this
 // process, and the next one fetches its own.
-func (s *sharedTokens) put(ctx context.Context, old []byte, got grant) {
-	life := min(max(got.life, minLife), maxLife)
+func (s *sharedTokens) put(ctx context.Context, old []byte, got held) {
+	life := min(max(got.left, minLife), maxLife)
 	now := time.Now()
-	_, _ = s.value.swap(ctx, old, cached{Token: got.token.Reveal(), Fetched: now, Expires: now.Add(life)}, life)
+	_, _ = s.value.swap(ctx, old, cached{Token: got.token.Reveal(), Fetched: now, Expires: now.Add(life), Rows: got.rows}, life)
 }

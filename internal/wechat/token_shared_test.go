@@ -27,30 +27,44 @@ var _ wechat.TokenCache = (*store.Tokens)(nil)
 type memoryTokens struct {
 	mu     sync.Mutex
 	values map[string][]byte
+	ends   map[string]time.Time
 	locked map[string]bool
 	broken bool
 }
 
 func newMemoryTokens() *memoryTokens {
-	return &memoryTokens{values: map[string][]byte{}, locked: map[string]bool{}}
+	return &memoryTokens{values: map[string][]byte{}, ends: map[string]time.Time{}, locked: map[string]bool{}}
 }
 
-func (m *memoryTokens) Load(_ context.Context, key string) ([]byte, error) {
+func (m *memoryTokens) Load(_ context.Context, key string) ([]byte, time.Duration, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.broken {
-		return nil, errors.New("connection refused")
+		return nil, 0, errors.New("connection refused")
 	}
-	return m.values[key], nil
+	value, left := m.load(key)
+	return value, left, nil
 }
 
-func (m *memoryTokens) Swap(_ context.Context, key string, old, value []byte, _ time.Duration) (bool, error) {
+// load is Load, called with mu held.
+func (m *memoryTokens) load(key string) (value []byte, left time.Duration) {
+	end := m.ends[key]
+	if left = time.Until(end); end.IsZero() || left > 0 {
+		return m.values[key], max(0, left)
+	}
+	return nil, 0
+}
+
+func (m *memoryTokens) Swap(_ context.Context, key string, old, value []byte, ttl time.Duration) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !bytes.Equal(m.values[key], old) {
+	if there, _ := m.load(key); !bytes.Equal(there, old) {
 		return false, nil
 	}
-	m.values[key] = value
+	m.values[key], m.ends[key] = value, time.Time{}
+	if ttl > 0 {
+		m.ends[key] = time.Now().Add(ttl)
+	}
 	return true, nil
 }
 
@@ -140,7 +154,7 @@ func TestSharedTokens_RefusedByAll_OneFetch(t *testing.T) {
 		time.Sleep(time.Hour)
 		for _, s := range sources {
 			token, _ := s.Token(t.Context())
-			s.Reject(t.Context(), token)
+			s.Reject(t.Context(), token, 40001)
 		}
 		if seen := tokensOf(t, sources); seen["T2"] != 20 || e.calls.Load() != 2 {
 			t.Errorf("%d fetches brought %v, want one more, for all", e.calls.Load(), seen)
@@ -161,12 +175,12 @@ func TestSharedTokens_StormOfRefusals_FewFetches(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				s.Reject(t.Context(), token)
+				s.Reject(t.Context(), token, 40001)
 			}
 			time.Sleep(50 * time.Millisecond)
 		}
-		if n := e.calls.Load(); n > 3 {
-			t.Errorf("%d fetches in a storm of 2,000 refusals, want at most 3", n)
+		if n := e.calls.Load(); n > 4 { // the first one, and then after 0, 1 and 3 s
+			t.Errorf("%d fetches in a storm of 2,000 refusals, want at most 4", n)
 		}
 	})
 }

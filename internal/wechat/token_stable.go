@@ -3,7 +3,6 @@ package wechat
 import (
 	"context"
 	"net/http"
-	"time"
 
 	"cloudidq/internal/secret"
 )
@@ -16,10 +15,10 @@ import (
 // The source stops with the client's Close.
 func (c *Client) StableToken(appID string, appSecret secret.Text) TokenSource {
 	return &cachedTokens{
-		param:    paramAccessToken,
-		interval: minInterval,
-		detach:   c.detach,
-		shared:   newSharedTokens(c.tokens, "stable:"+appID, appSecret),
+		param:  paramAccessToken,
+		pace:   paceOfSource,
+		detach: c.detach,
+		shared: newSharedTokens(c.tokens, "stable:"+appID, appSecret),
 		fetch: c.fetcher(appID, modeStable, func(ctx context.Context) (grant, *Error) {
 			return c.fetchGrant(ctx, tokenRequest{
 				method: http.MethodPost,
@@ -37,20 +36,16 @@ func (c *Client) StableToken(appID string, appSecret secret.Text) TokenSource {
 	}
 }
 
-// legacyInterval keeps a storm of refusals below the endpoint's 2,000 calls a day
-// (https://developers.weixin.qq.com/doc/service/guide/dev/api/limit.html).
-const legacyInterval = time.Minute
-
 // LegacyToken returns a source that fetches the app's token from GET /cgi-bin/token. Every call there makes a new token
 // and leaves the one before 5 minutes more, so whoever fetches for the same app by himself breaks the others: without
 // a [Config.Tokens] that all processes share, use StableToken.
 // https://developers.weixin.qq.com/doc/oplatform/developers/dev/AccessToken.html.
 func (c *Client) LegacyToken(appID string, appSecret secret.Text) TokenSource {
 	return &cachedTokens{
-		param:    paramAccessToken,
-		interval: legacyInterval,
-		detach:   c.detach,
-		shared:   newSharedTokens(c.tokens, "legacy:"+appID, appSecret),
+		param:  paramAccessToken,
+		pace:   paceOfLegacy,
+		detach: c.detach,
+		shared: newSharedTokens(c.tokens, "legacy:"+appID, appSecret),
 		fetch: c.fetcher(appID, modeLegacy, func(ctx context.Context) (grant, *Error) {
 			to := *c.base.JoinPath("/cgi-bin/token")
 			q := appendParam([]byte("grant_type=client_credential"), "appid", appID)

@@ -21,4 +21,4 @@ type staticToken Token
 func (t staticToken) Token(context.Context) (Token, error) { return Token(t), nil }
 
 // Reject implements [TokenSource].
-func (staticToken) Reject(context.Context, Token) {}
+func (staticToken) Reject(context.Context, Token, int) {}

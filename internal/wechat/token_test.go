@@ -144,13 +144,13 @@ func TestTokenCache_RefusalsLeadToOneFetch(t *testing.T) {
 		time.Sleep(time.Minute)
 		e.token = "t2"
 		for range 100 {
-			source.Reject(t.Context(), first)
+			source.Reject(t.Context(), first, 40001)
 		}
 		second := e.wantToken(t, source, "t2", 2)
 		time.Sleep(time.Minute)
-		source.Reject(t.Context(), first) // a straggler: it is not the current one
+		source.Reject(t.Context(), first, 40001) // a straggler: it is not the current one
 		e.wantToken(t, source, "t2", 2)
-		source.Reject(t.Context(), second)
+		source.Reject(t.Context(), second, 40001)
 		e.token = "t3"
 		e.wantToken(t, source, "t3", 3)
 	})
@@ -162,14 +162,14 @@ func TestTokenCache_SpuriousRefusalsAreNoStorm(t *testing.T) {
 		source := wechat.NewCachedTokens(e.fetch)
 		token := e.wantToken(t, source, "t1", 1)
 		for range 1000 { // 100 s
-			source.Reject(t.Context(), token)
+			source.Reject(t.Context(), token, 40001)
 			if _, err := source.Token(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
-		if e.fetches > 11 {
-			t.Errorf("%d fetches in 100 s of refusals, want at most one every 10 s", e.fetches)
+		if e.fetches > 14 { // the first one, after 0, 1, 3, 7 and 15 s, and then every 10 s
+			t.Errorf("%d fetches in 100 s of refusals, want at most 14", e.fetches)
 		}
 	})
 }
@@ -218,7 +218,7 @@ func TestStaticToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	source.Reject(t.Context(), want)
+	source.Reject(t.Context(), want, 40001)
 	if got, err := source.Token(t.Context()); err != nil || got != want || got.Value.Reveal() != "token-1" {
 		t.Errorf("Token after Reject = %v, %v, want the same", got, err)
 	}
