@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -35,9 +36,40 @@ func backfillLines(t *testing.T, n int) int {
 	return n
 }
 
-// maxKills is how often a process is killed before it may come to its end: a seed may kill it behind its last line again
-// and again.
-const maxKills = 5
+// backfillCrashes are moments in the middle of a load, in an order of the dice: before a window is begun, between two of
+// its tasks, and around its commit. A window has so many tasks.
+func (s *site) backfillCrashes(t *testing.T, dice *rand.Rand, tasksOfWindow int) []crashPoint {
+	t.Helper()
+	const task = "asynq:{backfill}:t:bf_"
+	begin, commit := s.script(t, "backfill.lua", "backfill_begin.lua"), s.script(t, "backfill.lua", "backfill_commit.lua")
+	crashes := []crashPoint{
+		{mark: begin},
+		{mark: task, skip: dice.IntN(tasksOfWindow)},
+		{mark: task, skip: dice.IntN(tasksOfWindow), arrives: true},
+		{mark: commit},
+		{mark: commit, arrives: true},
+	}
+	dice.Shuffle(len(crashes), func(i, j int) { crashes[i], crashes[j] = crashes[j], crashes[i] })
+	return crashes
+}
+
+// script is how processes call a script of the store, which Redis knows from here on: so the first call is carried out, too.
+func (s *site) script(t *testing.T, parts ...string) string {
+	t.Helper()
+	var lua strings.Builder
+	for _, part := range parts {
+		text, err := os.ReadFile("../../store/" + part)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lua.Write(text)
+	}
+	sha, err := s.redis.Client(t).ScriptLoad(t.Context(), lua.String()).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sha
+}
 
 // backfills are those of the site.
 func (s *site) backfills(t *testing.T) *store.Backfills {
@@ -49,57 +81,36 @@ func (s *site) backfills(t *testing.T) *store.Backfills {
 	return store.NewBackfills(s.redis.Client(t), 24*time.Hour, store.Sealed(sealing))
 }
 
-// killed waits until so many lines are in, kills the process, and reports whether it was still there. of is asked again
-// and again, since there may be no id yet.
-func killed(t *testing.T, p *process, backfills *store.Backfills, of func() string, lines int) bool {
-	t.Helper()
-	for {
-		select {
-		case <-p.exited:
-			return false
-		default:
-		}
-		if id := of(); id != "" {
-			if now, err := backfills.Get(t.Context(), id); err == nil && now.Lines >= lines {
-				p.kill()
-				return true
-			}
-		}
-	}
-}
-
-// The command line is killed at points of a seed, and gone on with: each line is in once.
+// The command line is killed five times in the middle of a load, and gone on with: each line is in once.
 func TestBackfill_CommandLineKilled(t *testing.T) {
 	t.Parallel()
-	n := backfillLines(t, 30_000)
+	n := backfillLines(t, 12_000)
 	path, want := backfillFile(t, n)
 	for seed := range uint64(2) {
 		s := newSite(t, wechattest.Config{Seed: 31})
 		backfills := s.backfills(t)
-		dice := rand.New(rand.NewPCG(seed, 1))
+		wire := newTripwire(t, s.redis.Addr)
+		s.redisAddr = wire.addr
+		s.configure(t, "")
 		args := []string{"backfill", "--config", s.config, "--appid", appA, path}
-		id, kills := "", 0
-		for {
+		id := ""
+		for _, at := range s.backfillCrashes(t, rand.New(rand.NewPCG(seed, 1)), 36) {
+			victim := make(chan *process, 1)
+			wire.armFor(at, victim)
 			p := s.start(t, args...)
-			at := 0
-			if id != "" {
-				now, err := backfills.Get(t.Context(), id)
-				if err != nil {
-					t.Fatal(err)
-				}
-				at = now.Lines + dice.IntN(n-now.Lines+1)
+			victim <- p
+			wire.wait(t, p)
+			now, err := backfills.Get(t.Context(), idOf(p.err.String()))
+			if err != nil || now.State != store.BackfillOpen || now.Lines == n {
+				t.Fatalf("seed %d: killed at %+v: %+v, %v, want it in the middle of the load", seed, at, now, err)
 			}
-			if kills == maxKills || !killed(t, p, backfills, func() string { return idOf(p.err.String()) }, at) {
-				if status := p.status(t); status != exitFailed || !strings.Contains(p.err.String(), "rejected lines: ") {
-					t.Fatalf("exit %d: %s", status, p.err.String())
-				}
-				break
-			}
-			kills++
-			id = idOf(p.err.String())
+			id = now.ID
 			args = []string{"backfill", "--config", s.config, "--appid", appA, "--resume", id, path}
 		}
-		t.Logf("seed %d: killed %d times", seed, kills)
+		p := s.start(t, args...)
+		if status := p.status(t); status != exitFailed || !strings.Contains(p.err.String(), "rejected lines: ") {
+			t.Fatalf("exit %d: %s", status, p.err.String())
+		}
 		if diff := cmp.Diff(want, queuedLines(t, s.redis.Client(t))); diff != "" {
 			t.Errorf("seed %d: lines that are queued (-want +got):\n%s", seed, diff)
 		}
@@ -110,48 +121,58 @@ func TestBackfill_CommandLineKilled(t *testing.T) {
 	}
 }
 
-// The API is killed at points of a seed, while a client sends a body again and again under one key, and a worker works:
-// each line is in once, and each ends once.
+// The API is killed five times in the middle of a load, while a client sends a body again and again under one key, and a
+// worker works: each line is in once, and each ends once.
 func TestBackfill_APIKilled(t *testing.T) {
 	t.Parallel()
 	n := backfillLines(t, 4000)
 	s := newSite(t, wechattest.Config{Seed: 32, Faults: wechattest.Faults{"busy": 0.05, "foreign": 0.02}})
-	s.configure(t, fmt.Sprintf("api: {listen: %q}", freeAddr(t)))
 	twin := s.twin(t)
 	taps := make([]wechattest.Tap, n)
-	var body strings.Builder
+	var parts [10]strings.Builder
 	for i := range taps {
 		taps[i] = twin.CloudID(appB, i%(n/4+1), i/(n/4+1), time.Now())
-		fmt.Fprintf(&body, `{"cloud_id":%q,"openid":%q,"reference":"line %07d"}`+"\n", taps[i].CloudID, taps[i].OpenID, i+1)
+		fmt.Fprintf(&parts[i*len(parts)/n], `{"cloud_id":%q,"openid":%q,"reference":"line %07d"}`+"\n", taps[i].CloudID, taps[i].OpenID, i+1)
 	}
 	s.worker(t)
+	wire := newTripwire(t, s.redis.Addr)
+	s.redisAddr = wire.addr
+	s.configure(t, "api: {listen: '127.0.0.1:0'}")
 	backfills := s.backfills(t)
-	dice := rand.New(rand.NewPCG(1, 1))
 	id := store.BackfillIDOf("key\x00nobody\x00nightly")
-	kills := 0
-	for {
-		p := s.api(t)
-		answered := make(chan int, 1)
-		go func() { answered <- upload(t.Context(), s.apiURL, body.String()) }()
-		done := make(chan struct{})
-		at := 0
-		if now, err := backfills.Get(t.Context(), id); err == nil {
-			at = now.Lines + dice.IntN((n-now.Lines)/3+1)
-		}
-		if kills < maxKills {
-			go func() { defer close(done); killed(t, p, backfills, func() string { return id }, at) }()
-		} else {
-			close(done)
-		}
-		status := <-answered
-		<-done
-		if status == http.StatusAccepted {
-			break
-		}
-		kills++
+	// send sends the body by parts, each once the one before is in, so that a load has ten windows at least.
+	send := func(to *process) int {
+		return upload(t.Context(), s.apiURL, func(body io.Writer) error {
+			for i := range parts {
+				if _, err := io.WriteString(body, parts[i].String()); err != nil {
+					return err
+				}
+				for in := false; !in; {
+					select {
+					case <-to.exited:
+						return io.ErrClosedPipe
+					case <-time.After(5 * time.Millisecond):
+					}
+					now, err := backfills.Get(t.Context(), id)
+					in = err == nil && now.Lines*len(parts) >= (i+1)*n
+				}
+			}
+			return nil
+		})
 	}
-	if t.Logf("killed %d times", kills); kills < 2 {
-		t.Error("hardly anything is proved")
+	for _, at := range s.backfillCrashes(t, rand.New(rand.NewPCG(1, 1)), 4) {
+		p := s.api(t)
+		wire.arm(at, p)
+		if status := send(p); status != 0 {
+			t.Fatalf("killed at %+v, the API answers %d", at, status)
+		}
+		wire.wait(t, p)
+		if now, err := backfills.Get(t.Context(), id); err != nil || now.State != store.BackfillOpen || now.Lines == n {
+			t.Fatalf("killed at %+v: %+v, %v, want it in the middle of the load", at, now, err)
+		}
+	}
+	if status := send(s.api(t)); status != http.StatusAccepted {
+		t.Fatalf("the API answers %d", status)
 	}
 	var now store.Backfill
 	waitFor(t, "all ends", func() bool {
@@ -177,22 +198,12 @@ func TestBackfill_APIKilled(t *testing.T) {
 	s.checkPrivate(t, taps)
 }
 
-// upload sends a body in ten pieces, slow enough that they come in one by one, and returns the status, or 0 if there is no
-// answer.
-func upload(ctx context.Context, url, body string) int {
+// upload sends a body that is written while it is sent, and returns the status, or 0 if there is no answer.
+func upload(ctx context.Context, url string, write func(io.Writer) error) int {
 	r, w := io.Pipe()
-	go func() {
-		pace := time.NewTicker(60 * time.Millisecond)
-		defer pace.Stop()
-		for rest := body; rest != ""; <-pace.C {
-			end := min(len(rest), len(body)/10+1)
-			if _, err := io.WriteString(w, rest[:end]); err != nil {
-				return
-			}
-			rest = rest[end:]
-		}
-		_ = w.Close()
-	}()
+	var writer sync.WaitGroup
+	writer.Go(func() { _ = w.CloseWithError(write(w)) })
+	defer writer.Wait()
 	defer func() { _ = r.Close() }()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/v1/backfills?appid="+appB, r)
 	if err != nil {

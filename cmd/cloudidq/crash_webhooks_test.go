@@ -1,10 +1,7 @@
 package main
 
 import (
-	"bytes"
-	"net"
 	"net/http"
-	"sync"
 	"testing"
 	"time"
 
@@ -14,88 +11,6 @@ import (
 	"cloudidq/internal/wechat/wechattest"
 	"cloudidq/store"
 )
-
-// tripwire stands between a process and its Redis. The process dies, as by SIGKILL, in the moment in which it sends a
-// command that holds a mark, and the command does not arrive; or it does, and nobody hears the answer.
-type tripwire struct {
-	addr    string
-	mark    []byte
-	arrives bool
-
-	mu      sync.Mutex
-	kill    func() // guarded by mu
-	tripped chan struct{}
-}
-
-func newTripwire(t *testing.T, redis, mark string) *tripwire {
-	t.Helper()
-	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &tripwire{addr: ln.Addr().String(), mark: []byte(mark), tripped: make(chan struct{})}
-	var pumps sync.WaitGroup
-	pumps.Go(func() {
-		for {
-			client, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			pumps.Go(func() { w.serve(client, redis) })
-		}
-	})
-	t.Cleanup(func() { _ = ln.Close(); pumps.Wait() })
-	return w
-}
-
-func (w *tripwire) serve(client net.Conn, redis string) {
-	defer func() { _ = client.Close() }()
-	server, err := net.Dial("tcp", redis) //nolint:noctx // ends with the client's connection
-	if err != nil {
-		return
-	}
-	var back sync.WaitGroup
-	back.Go(func() { w.pump(client, server, nil) })
-	w.pump(server, client, w.mark)
-	_ = server.Close()
-	_ = client.Close()
-	back.Wait()
-}
-
-// pump copies until one side ends, or until the mark is read.
-func (w *tripwire) pump(to, from net.Conn, mark []byte) {
-	buffer, tail := make([]byte, 64<<10), []byte(nil)
-	for {
-		n, err := from.Read(buffer)
-		seen := append(tail, buffer[:n]...)
-		if len(mark) > 0 && bytes.Contains(seen, mark) && w.trip() && !w.arrives {
-			return
-		}
-		tail = append([]byte(nil), seen[max(0, len(seen)-len(mark)):]...)
-		if _, writeErr := to.Write(buffer[:n]); err != nil || writeErr != nil {
-			return
-		}
-	}
-}
-
-// trip kills the process, once.
-func (w *tripwire) trip() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.kill == nil {
-		return false
-	}
-	w.kill()
-	w.kill = nil
-	close(w.tripped)
-	return true
-}
-
-func (w *tripwire) arm(p *process) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.kill = p.kill
-}
 
 // appendedStep is where Redis has taken what PostgreSQL still has.
 const appendedStep = "InRedisAndStillInPostgres"
@@ -137,8 +52,8 @@ func TestWebhooks_CrashAtEachStep(t *testing.T) {
 			if mark == "}:x\r" || step == appendedStep {
 				s.dsn = pgtest.Database(t)
 			}
-			wire := newTripwire(t, s.redis.Addr, mark)
-			wire.arrives = step == appendedStep
+			wire := newTripwire(t, s.redis.Addr)
+			at := crashPoint{mark: mark, arrives: step == appendedStep}
 			r := newReceiver(t, func(_ int, rw http.ResponseWriter) {
 				if mark == "" && wire.trip() {
 					rw.WriteHeader(http.StatusServiceUnavailable) // nobody hears it
@@ -149,14 +64,10 @@ func TestWebhooks_CrashAtEachStep(t *testing.T) {
 			s.configure(t, r.settings(""))
 			twin := s.twin(t)
 			victim := s.worker(t)
-			wire.arm(victim)
+			wire.arm(at, victim)
 			taps := s.enqueueMany(t, twin, 30, 10)
-			select {
-			case <-wire.tripped:
-			case <-time.After(longs):
-				t.Fatalf("the worker has not come to the step; it said: %s", victim.err.String())
-			}
-			if wire.arrives {
+			wire.wait(t, victim)
+			if at.arrives {
 				waitFor(t, "Redis to have what PostgreSQL still has", func() bool { owed, lists := s.outboxes(t); return owed > 0 && lists > 0 })
 			}
 			s.redisAddr = ""
@@ -185,7 +96,7 @@ func TestWebhooks_CrashInLine(t *testing.T) {
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, wechattest.Config{Seed: 17})
-			wire := newTripwire(t, s.redis.Addr, tt.mark)
+			wire := newTripwire(t, s.redis.Addr)
 			r := newReceiver(t, nil)
 			r.listen()
 			s.appSettings, s.redisAddr = ", webhook: orders", wire.addr
@@ -200,7 +111,7 @@ func TestWebhooks_CrashInLine(t *testing.T) {
 			shut(time.Hour)
 			twin, victim := s.twin(t), s.worker(t)
 			if tt.comes {
-				wire.arm(victim)
+				wire.arm(crashPoint{mark: tt.mark}, victim)
 			}
 			taps := s.enqueueMany(t, twin, 30, 10)
 			if !tt.comes {
@@ -209,14 +120,10 @@ func TestWebhooks_CrashInLine(t *testing.T) {
 					n, err := deliveries.InLine(t.Context(), "orders")
 					return err == nil && ended == len(taps) && n > 0 && n == s.unsettled(t) && s.inDeliveries(t) == len(taps)
 				})
-				wire.arm(victim)
+				wire.arm(crashPoint{mark: tt.mark}, victim)
 				shut(0)
 			}
-			select {
-			case <-wire.tripped:
-			case <-time.After(longs):
-				t.Fatalf("the worker has not come to the step; it said: %s", victim.err.String())
-			}
+			wire.wait(t, victim)
 			s.redisAddr = ""
 			s.configure(t, r.settings(""))
 			s.worker(t)

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"bytes"
+	"net"
+	"sync"
+	"testing"
+	"time"
+)
+
+// crashPoint is the moment in which a process dies: it sends a command that holds the mark, after so many others that do.
+type crashPoint struct {
+	mark    string // empty: the test calls trip itself
+	skip    int
+	arrives bool // the command is carried out, and nobody hears the answer; else it does not arrive
+}
+
+// tripwire stands between a process and its Redis. The process dies, as by SIGKILL, at a crashPoint, however fast or slow
+// the machine is.
+type tripwire struct {
+	addr string
+
+	mu      sync.Mutex
+	at      crashPoint      // guarded by mu, as all below
+	left    int             // commands that may still pass
+	victim  <-chan *process // nil: it is not armed
+	tripped chan struct{}
+}
+
+func newTripwire(t *testing.T, redis string) *tripwire {
+	t.Helper()
+	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &tripwire{addr: ln.Addr().String()}
+	var pumps sync.WaitGroup
+	pumps.Go(func() {
+		for {
+			client, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			pumps.Go(func() { w.serve(client, redis) })
+		}
+	})
+	t.Cleanup(func() { _ = ln.Close(); pumps.Wait() })
+	return w
+}
+
+func (w *tripwire) serve(client net.Conn, redis string) {
+	defer func() { _ = client.Close() }()
+	server, err := net.Dial("tcp", redis) //nolint:noctx // ends with the client's connection
+	if err != nil {
+		return
+	}
+	var back sync.WaitGroup
+	back.Go(func() { copyUntil(client, server, func([]byte, []byte) bool { return true }) })
+	copyUntil(server, client, w.lets)
+	_ = server.Close()
+	_ = client.Close()
+	back.Wait()
+}
+
+// copyUntil copies until one side ends, or pass says no to what came, which it is given with the end of what came before.
+func copyUntil(to, from net.Conn, pass func(before, now []byte) bool) {
+	const longestMark = 256
+	buffer, before := make([]byte, 64<<10), []byte(nil)
+	for {
+		n, err := from.Read(buffer)
+		if n > 0 && !pass(before, buffer[:n]) {
+			return
+		}
+		before = append(before, buffer[:n]...)
+		before = before[max(0, len(before)-longestMark):]
+		if _, writeErr := to.Write(buffer[:n]); err != nil || writeErr != nil {
+			return
+		}
+	}
+}
+
+// lets reports whether what a process sends may go on to Redis. It kills the process when it comes to its crashPoint.
+func (w *tripwire) lets(before, now []byte) bool {
+	w.mu.Lock()
+	mark := []byte(w.at.mark)
+	if w.victim == nil || len(mark) == 0 {
+		w.mu.Unlock()
+		return true
+	}
+	seen := append(before[max(0, len(before)-len(mark)+1):len(before):len(before)], now...) // a mark may come in two parts
+	w.left -= bytes.Count(seen, mark)
+	comes, arrives := w.left < 0, w.at.arrives
+	w.mu.Unlock()
+	return !comes || !w.trip() || arrives
+}
+
+// trip kills the process, once for each arm.
+func (w *tripwire) trip() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.victim == nil {
+		return false
+	}
+	(<-w.victim).kill()
+	w.victim = nil
+	close(w.tripped)
+	return true
+}
+
+// arm has a process that runs die at a point.
+func (w *tripwire) arm(at crashPoint, victim *process) {
+	running := make(chan *process, 1)
+	running <- victim
+	w.armFor(at, running)
+}
+
+// armFor is arm for a process that will come: nothing of it passes unseen.
+func (w *tripwire) armFor(at crashPoint, victim <-chan *process) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.at, w.left, w.victim, w.tripped = at, at.skip, victim, make(chan struct{})
+}
+
+// wait returns when the process is dead.
+func (w *tripwire) wait(t *testing.T, victim *process) {
+	t.Helper()
+	select {
+	case <-w.tripped:
+	case <-time.After(longs):
+		t.Fatalf("the process has not come to its step; it said: %s", victim.err.String())
+	}
+}
