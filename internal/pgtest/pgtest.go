@@ -31,11 +31,13 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"cloudidq/internal/porttest"
 )
 
 const (
-	portTries    = 5 // how often another port is tried when somebody took the one the kernel had named
-	startTimeout = 60 * time.Second
+	portTries    = 5               // how often another port is tried where one cannot be held
+	startTimeout = 2 * time.Minute // of a machine that is very busy
 	pollInterval = 5 * time.Millisecond
 	superuser    = "cloudidq"
 )
@@ -44,6 +46,7 @@ const (
 type Server struct {
 	Addr string // host:port
 
+	release   func() // lets go of the port
 	dir       string
 	cmd       *exec.Cmd
 	output    bytes.Buffer  // what it has said; read after gone
@@ -185,10 +188,14 @@ var errExited = errors.New("PostgreSQL has exited")
 
 func (s *Server) run(bin string, settings []string) (err error) {
 	for range portTries {
-		if s.Addr, err = freeAddr(); err != nil {
+		if s.Addr, s.release, err = porttest.Hold(); err != nil {
 			return err
 		}
-		if err = s.runOnce(bin, settings); !errors.Is(err, errExited) {
+		if err = s.runOnce(bin, settings); err == nil {
+			return nil
+		}
+		s.release()
+		if !errors.Is(err, errExited) {
 			return err
 		}
 	}
@@ -262,6 +269,7 @@ func (s *Server) dataDirectory(ctx context.Context) (dir string) {
 // stop ends the server and removes what it has written.
 func (s *Server) stop() {
 	s.end()
+	s.release()
 	_ = os.RemoveAll(s.dir) // what stays is in the machine's temporary files
 }
 
@@ -269,15 +277,4 @@ func (s *Server) stop() {
 func (s *Server) end() {
 	_ = s.cmd.Process.Signal(syscall.SIGQUIT) // an error means it has ended already
 	<-s.gone
-}
-
-// freeAddr asks the kernel for a port that is free now.
-func freeAddr() (string, error) {
-	var lc net.ListenConfig
-	l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String(), nil
 }

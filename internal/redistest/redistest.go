@@ -26,11 +26,13 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"cloudidq/internal/porttest"
 )
 
 const (
-	portTries    = 5 // how often another port is tried when somebody took the one the kernel had named
-	startTimeout = 10 * time.Second
+	portTries    = 5               // how often another port is tried where one cannot be held
+	startTimeout = 2 * time.Minute // of a machine that is very busy
 	pollInterval = 2 * time.Millisecond
 )
 
@@ -62,9 +64,7 @@ func Start(tb testing.TB, args ...string) *Server {
 
 	var err error
 	for range portTries {
-		if s.Addr, err = freeAddr(); err != nil {
-			break
-		}
+		s.Addr = porttest.Reserve(tb)
 		if err = s.start(); !errors.Is(err, errExited) {
 			break
 		}
@@ -171,17 +171,6 @@ func accepts(ctx context.Context, addr string) bool {
 	}
 	_ = conn.Close()
 	return true
-}
-
-// freeAddr asks the kernel for a port that is free now.
-func freeAddr() (string, error) {
-	var lc net.ListenConfig
-	l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String(), nil
 }
 
 // tail returns the end of a log file, or nothing.
