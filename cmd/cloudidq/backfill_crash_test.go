@@ -21,6 +21,7 @@ import (
 
 	"cloudidq/internal/wechat/wechattest"
 	"cloudidq/store"
+	"cloudidq/tasks"
 )
 
 // backfillLines is how many lines are loaded where processes are killed. CLOUDIDQ_TEST_BACKFILL_LINES=200000 is the size
@@ -224,7 +225,7 @@ func upload(ctx context.Context, url string, write func(io.Writer) error) int {
 // come in the order of the lines.
 func TestBackfill_WorkerKilled(t *testing.T) {
 	t.Parallel()
-	const n = 3000
+	const n = 1500
 	s := newSite(t, wechattest.Config{Seed: 33, Latency: 30 * time.Millisecond, Faults: wechattest.Faults{"busy": 0.05, "foreign": 0.02}})
 	twin := s.twin(t)
 	var text strings.Builder
@@ -235,18 +236,22 @@ func TestBackfill_WorkerKilled(t *testing.T) {
 			taps[i].CloudID, taps[i].OpenID, taps[i].ObtainedAt.Format(time.RFC3339Nano), i+1)
 	}
 	path, out := writeFile(t, "taps.ndjson", text.String()), filepath.Join(t.TempDir(), "results.ndjson")
+	wire := newTripwire(t, s.redis.Addr)
+	s.redisAddr = wire.addr
+	s.configure(t, "")
 	doomed := s.worker(t)
+	wire.arm(crashPoint{mark: acknowledged(tasks.QueueBackfill), skip: 3}, doomed)
+	s.redisAddr = ""
+	s.configure(t, "")
 	p := s.start(t, "backfill", "--config", s.config, "--appid", appA, "--out", out, path)
 	backfills := s.backfills(t)
-	waitFor(t, "a part of the work", func() bool {
-		now, err := backfills.Get(t.Context(), idOf(p.err.String()))
-		return err == nil && now.Accepted-now.Pending > n/10
-	})
-	doomed.kill()
+	wire.wait(t, doomed)
+	held := s.redis.Client(t).ZCard(t.Context(), "asynq:{backfill}:lease").Val()
 	now, err := backfills.Get(t.Context(), idOf(p.err.String()))
-	if err != nil || now.Pending == 0 {
-		t.Fatalf("%+v, %v: nothing is proved", now, err)
+	if err != nil || held == 0 || now.Finished() {
+		t.Fatalf("%+v, %v, %d tasks were held at the kill: nothing is proved", now, err, held)
 	}
+	s.endLeases(t)
 	s.worker(t)
 	status := p.status(t)
 	if now, err = backfills.Get(t.Context(), now.ID); err != nil || !now.Finished() || now.Accepted != n || now.Resolved+now.Failed+now.Expired != n {

@@ -67,6 +67,7 @@ func TestWebhooks_CrashAtEachStep(t *testing.T) {
 			wire.arm(at, victim)
 			taps := s.enqueueMany(t, twin, 30, 10)
 			wire.wait(t, victim)
+			s.endLeases(t)
 			if at.arrives {
 				waitFor(t, "Redis to have what PostgreSQL still has", func() bool { owed, lists := s.outboxes(t); return owed > 0 && lists > 0 })
 			}
@@ -124,6 +125,7 @@ func TestWebhooks_CrashInLine(t *testing.T) {
 				shut(0)
 			}
 			wire.wait(t, victim)
+			s.endLeases(t)
 			s.redisAddr = ""
 			s.configure(t, r.settings(""))
 			s.worker(t)

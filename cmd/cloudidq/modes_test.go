@@ -18,11 +18,11 @@ import (
 )
 
 const (
-	modeIDs   = 1000
+	modeIDs   = 300
 	component = "wxcomponent00000001"
 )
 
-// Every way of calling resolves 1,000 cloudIDs with two workers that are processes of their own, and none of them asks
+// Every way of calling resolves 300 cloudIDs with two workers that are processes of their own, and none of them asks
 // for more tokens than two in a token's life.
 func TestModes_ResolveWithTwoWorkers(t *testing.T) {
 	t.Parallel()
@@ -77,7 +77,7 @@ func (s *site) wantModeWorks(t *testing.T, tokenCalls int64) {
 	t.Helper()
 	twin := s.twin(t)
 	workers := []*process{s.worker(t), s.worker(t)}
-	taps := s.enqueueMany(t, twin, modeIDs, 500)
+	taps := s.enqueueMany(t, twin, modeIDs, 150)
 	var records []store.Record
 	waitFor(t, "all ends", func() bool {
 		var ended int

@@ -6,9 +6,11 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"cloudidq/internal/porttest"
 	"cloudidq/internal/wechat/wechattest"
 )
 
@@ -31,7 +33,7 @@ func (p *process) opsAddr(t *testing.T) string {
 // ask gets a path of an address: 0 if nobody answers.
 func ask(t *testing.T, addr, path string) (status int, text string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, nil)
 	if err != nil {
@@ -52,8 +54,10 @@ func ask(t *testing.T, addr, path string) (status int, text string) {
 // From the outside a stop begins with /readyz, while the process still finishes what it has in hand.
 func TestOps_ReadyUntilTheStopBegins(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, wechattest.Config{Seed: 31, Latency: 3 * time.Second})
-	addr := freeAddr(t)
+	s := newSite(t, wechattest.Config{Seed: 31})
+	wechat := s.newGate(t, 0)
+	s.configure(t, "worker: {shutdown_timeout: 10m}")
+	addr := porttest.Reserve(t)
 	s.env = append(s.env, "CLOUDIDQ_OPS_LISTEN="+addr, "CLOUDIDQ_API_LISTEN=127.0.0.1:0")
 	twin := s.twin(t)
 	w := s.start(t, "serve", "--config", s.config)
@@ -68,9 +72,10 @@ func TestOps_ReadyUntilTheStopBegins(t *testing.T) {
 		t.Errorf("healthcheck --ready = %s, want exit 0", p.err.String())
 	}
 	s.enqueueMany(t, twin, 1, 1)
-	waitFor(t, "a request under way", func() bool { return s.stats(t).MaxInFlight > 0 })
-	done := make(chan time.Duration, 1)
-	go func() { done <- w.term(t) }()
+	waitFor(t, "a request under way", func() bool { return wechat.holds() > 0 })
+	if err := w.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
 	waitFor(t, "503", func() bool { status, text := ask(t, addr, "/readyz"); return status == 503 && text == "stopping\n" })
 	if status, _ := ask(t, addr, "/healthz"); status != http.StatusOK {
 		t.Errorf("/healthz = %d while it stops, want 200: nobody is to kill it", status)
@@ -78,7 +83,7 @@ func TestOps_ReadyUntilTheStopBegins(t *testing.T) {
 	if p := s.start(t, "healthcheck", "--config", s.config, "--ready"); p.status(t) != 1 || !strings.Contains(p.err.String(), "not well: stopping") {
 		t.Errorf("healthcheck --ready = %s, want what is wrong and exit 1", p.err.String())
 	}
-	<-done
+	wechat.open()
 	if status := w.status(t); status != 0 {
 		t.Errorf("exit %d after SIGTERM: %s", status, w.err.String())
 	}

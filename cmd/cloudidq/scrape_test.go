@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"cloudidq/internal/porttest"
 	"cloudidq/internal/wechat/wechattest"
 )
 
@@ -86,7 +87,7 @@ func TestScrape_HasWhatAlertsAndPanelsAskFor(t *testing.T) {
 	r.listen()
 	s.appSettings = ", webhook: orders, rate_per_minute: 60000"
 	s.configure(t, r.settings(""))
-	ops, api := freeAddr(t), freeAddr(t)
+	ops, api := porttest.Reserve(t), porttest.Reserve(t)
 	s.env = append(s.env, "CLOUDIDQ_OPS_LISTEN="+ops, "CLOUDIDQ_API_LISTEN="+api)
 	s.start(t, "serve", "--config", s.config)
 	waitFor(t, "serve to be ready", func() bool { status, _ := ask(t, ops, "/readyz"); return status == http.StatusOK })

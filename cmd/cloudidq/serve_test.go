@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"cloudidq/internal/porttest"
 	"cloudidq/internal/wechat/wechattest"
 )
 
@@ -13,7 +14,7 @@ import (
 func TestServe_Embedded(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 41})
-	redis, ops := freeAddr(t), freeAddr(t)
+	redis, ops := porttest.Reserve(t), porttest.Reserve(t)
 	s.env = append(s.env, "CLOUDIDQ_REDIS_URL=embedded://"+redis, "CLOUDIDQ_API_LISTEN=127.0.0.1:0")
 	s.env = append(s.env, "CLOUDIDQ_OPS_LISTEN="+ops)
 	serve := s.start(t, "serve", "--config", s.config)
@@ -22,7 +23,7 @@ func TestServe_Embedded(t *testing.T) {
 		t.Errorf("serve does not say that nothing is kept: %s", log)
 	}
 	tap := s.twin(t).CloudID(appA, 0, 0, time.Now())
-	enqueue := s.start(t, "enqueue", "--config", s.config, "--appid", appA, "--openid", tap.OpenID, "--wait", "20s", tap.CloudID)
+	enqueue := s.start(t, "enqueue", "--config", s.config, "--appid", appA, "--openid", tap.OpenID, "--wait", "4m", tap.CloudID)
 	if status := enqueue.status(t); status != 0 || !strings.Contains(enqueue.out.String(), `"status":"resolved"`) {
 		t.Errorf("enqueue: exit %d, %s %s", status, enqueue.out.String(), enqueue.err.String())
 	}

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"cloudidq/internal/status"
 	"cloudidq/internal/wechat/wechattest"
@@ -106,12 +105,8 @@ func TestDemo_Serve(t *testing.T) {
 	if err := p.cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
-	begun := time.Now()
 	if code := p.status(t); code != 0 {
 		t.Errorf("exit %d: %s", code, p.err.String())
-	}
-	if took := time.Since(begun); took > 20*time.Second {
-		t.Errorf("it took %s to end", took)
 	}
 	if !json.Valid(p.out.Bytes()) {
 		t.Errorf("stdout = %s, want the report alone", p.out.String())

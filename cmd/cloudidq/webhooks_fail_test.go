@@ -15,6 +15,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"cloudidq/internal/porttest"
 	"cloudidq/internal/wechat/wechattest"
 	"cloudidq/store"
 	"cloudidq/tasks"
@@ -239,7 +240,7 @@ func TestWebhooks_Egress(t *testing.T) {
 		"redirect":      {"http://" + redirecting.addr, "127.0.0.0/8", "refused"},
 		"self-signed":   {selfSigned.URL, "127.0.0.0/8", "certificate"},
 		"no-tls":        {"https://" + redirecting.addr, "127.0.0.0/8", "tls"},
-		"nobody":        {"http://" + freeAddr(t), "127.0.0.0/8", "connect"},
+		"nobody":        {"http://" + porttest.Reserve(t), "127.0.0.0/8", "connect"},
 		"no-name":       {"http://no-such-host.invalid", "127.0.0.0/8", "dns"},
 		"metadata-open": {"http://169.254.169.254/latest", "0.0.0.0/0", "forbidden"},
 	} {

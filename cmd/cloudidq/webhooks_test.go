@@ -15,6 +15,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"cloudidq/internal/pgtest"
+	"cloudidq/internal/porttest"
 	"cloudidq/internal/wechat/wechattest"
 	"cloudidq/store"
 )
@@ -43,7 +44,7 @@ func newReceiver(t *testing.T, answer func(int, http.ResponseWriter)) *receiver 
 		t.Fatal(err)
 	}
 	r := &receiver{
-		t: t, addr: freeAddr(t), verify: verify, answer: answer,
+		t: t, addr: porttest.Reserve(t), verify: verify, answer: answer,
 		bodies: map[string]string{}, results: map[string][]store.Record{}, ids: map[string]map[string]bool{},
 	}
 	return r
