@@ -107,7 +107,7 @@ func BenchmarkRedis_Lookup(b *testing.B) {
 
 func claimSave(b *testing.B, results store.Results, serial *atomic.Int64, n int) {
 	pending, resolved := benchBatch(serial, n)
-	c := store.Claim{AppID: "wx1", TaskID: "task", Until: time.Now().Add(time.Minute), Records: pending}
+	c := store.Claim{AppID: "wx1", TaskID: "task", For: time.Minute, Records: pending}
 	if _, err := results.Claim(b.Context(), c); err != nil {
 		b.Error(err)
 	}

@@ -1,27 +1,32 @@
 -- Claims records for one task. keys.go says what a value looks like and what happens to which record.
 --
 -- KEYS  one per record, then one per record: its person, or the record's own for nobody
--- ARGV  owner, now and until (13 digits each), ttl (ms), how much longer a person is known (ms), then per record the value
---       to store if there is none, and when it was accepted (Unix ms)
+-- ARGV  owner, how long the claim lasts (ms), ttl (ms), how much longer a person is known (ms), then per record the value
+--       to store if there is none, without its header, and when it was accepted (Unix ms)
 -- Answer, per record: 0 claimed, stored as sent | 1 busy | 2 erased | "c" + value claimed, as it was | "d" + value done
-local owner, now, till, ttl, margin = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
+local owner, ttl, margin = ARGV[1], ARGV[3], ARGV[4]
 local call, sub, match = redis.call, string.sub, string.match
 local n = #KEYS / 2
 local tombstone = '3' .. string.rep('0', 29)
 local header = '^([0123])(' .. string.rep('[0-9a-f]', 16) .. ')(' .. string.rep('[0-9]', 13) .. ')'
 local free = '0000000000000'
 
--- Whether a record that is not there belongs to a person who was erased after it was accepted.
-local function forgotten(person, key, accepted)
-  local at = person ~= key and call('HGET', person, 'erased')
-  return at and tonumber(accepted) <= tonumber(at)
-end
+-- The one clock by which claims are judged is this server's.
+local time = call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local till = string.format('%013.0f', math.min(math.max(now + tonumber(ARGV[2]), 1), 9999999999999))
 
 -- Makes a record its person's.
 local function own(person, key)
   if person ~= key then
     remember(person, sub(key, -22), ttl + margin)
   end
+end
+
+-- Stores record i as it was sent.
+local function store(i)
+  call('SET', KEYS[i], '0' .. owner .. till .. ARGV[2 * i + 3], 'PX', ttl)
+  own(KEYS[n + i], KEYS[i])
 end
 
 local answer = {}
@@ -34,22 +39,30 @@ for first = 1, n, 1000 do -- as many as unpack takes without care for its limit
       rank, holder, held = match(value, header)
     end
 
-    if not rank and forgotten(person, key, ARGV[2 * i + 5]) then
-      call('SET', key, tombstone, 'PX', ttl)
+    if rank == '3' then
       answer[i] = 2
-    elseif rank == '3' then
-      answer[i] = 2
-    elseif not rank then
-      call('SET', key, ARGV[2 * i + 4], 'PX', ttl)
-      own(person, key)
-      answer[i] = 0
-    elseif rank == '2' or (rank == '1' and holder == owner and held == free) then
+    elseif rank == '2' then
       answer[i] = 'd' .. value
+    elseif forgotten(person, key, ARGV[2 * i + 4]) then
+      if not rank then
+        call('SET', key, tombstone, 'PX', ttl)
+      end
+      answer[i] = 2
+    elseif rank == '1' and holder == owner and held == free then
+      answer[i] = 'd' .. value
+    elseif not rank then
+      store(i)
+      answer[i] = 0
     elseif holder ~= owner and tonumber(held) > now then
       answer[i] = 1
+    elseif not same(sub(value, 31, 53), person, key) then
+      store(i)
+      leave(sub(value, 31, 53), key)
+      answer[i] = 0
     else
       if rank == '0' then
-        call('SET', key, '0' .. owner .. till .. sub(value, 31), 'PX', ttl)
+        local mark = sub(value, 31, 31) == '@' and '' or '@' .. sub(person, -22) -- of a former version: it gets one
+        call('SET', key, '0' .. owner .. till .. mark .. sub(value, 31), 'PX', ttl)
         own(person, key)
       else
         call('SETRANGE', key, 1, owner .. till) -- leaves the TTL alone

@@ -36,12 +36,13 @@ type codec struct {
 // fieldRecord binds what is sealed to its place: a value copied to another key cannot be opened there.
 const fieldRecord = "record"
 
-// encode returns each record's stored form. They lie in one buffer, one behind the other, so that they cost few
-// allocations; a buffer that grows moves on and leaves what it has handed out alone.
-func (c codec) encode(records []Record, owner, until string) ([][]byte, error) {
+// encode returns each record's stored form, not claimed; persons are how Redis names theirs, nil for another store. They
+// lie in one buffer, one behind the other, so that they cost few allocations; a buffer that grows moves on and leaves what
+// it has handed out alone.
+func (c codec) encode(records []Record, owner string, persons []string) ([][]byte, error) {
 	size := 0
 	for i := range records {
-		size += headerLen + 384 + seal.Overhead + len(records[i].Data)
+		size += headerLen + markLen + 384 + seal.Overhead + len(records[i].Data)
 	}
 	var out, text bytes.Buffer
 	out.Grow(size)
@@ -53,7 +54,11 @@ func (c codec) encode(records []Record, owner, until string) ([][]byte, error) {
 		}
 		out.WriteByte(rankOf(rec.Status))
 		out.WriteString(owner)
-		out.WriteString(until)
+		out.WriteString(unclaimed)
+		if persons != nil {
+			out.WriteByte(markPerson)
+			out.WriteString(persons[i])
+		}
 		body, err := c.close(text.Bytes(), rec)
 		if err != nil {
 			return nil, err
@@ -100,7 +105,16 @@ func (c codec) decode(value, appID, cloudID string) (Record, error) {
 	if !validHeader(value) || value[0] == rankErased {
 		return Record{}, errForeign
 	}
-	return c.decodeBody(value[0], []byte(value[headerLen:]), appID, cloudID)
+	return c.decodeBody(value[0], []byte(bodyOf(value)), appID, cloudID)
+}
+
+// bodyOf is what stands behind the header of a value, and behind its person where it names one.
+func bodyOf(value string) string {
+	body := value[headerLen:]
+	if len(body) >= markLen && body[0] == markPerson {
+		return body[markLen:]
+	}
+	return body
 }
 
 // decodeBody is decode for what stands behind the header; rank is the rank in it.

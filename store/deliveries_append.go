@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -70,14 +69,14 @@ func appending(rows []owed) (keys []string, args []any) {
 	prefix := owedPrefix(rows[0].App)
 	keys = make([]string, 1+len(rows))
 	keys[0] = prefix + appendedPart
-	args = append(make([]any, 0, 3+6*len(rows)), appendedFor.Milliseconds(), DeliverFor.Milliseconds(), prefix)
+	args = append(make([]any, 0, 3+5*len(rows)), appendedFor.Milliseconds(), DeliverFor.Milliseconds(), prefix)
 	for i := range rows {
 		row := &rows[i]
 		keys[1+i] = keys[0]
 		if row.Person != nil {
 			keys[1+i] = prefix + personPart + cloudPart(row.Person)
 		}
-		args = append(args, row.ID, cloudPart(row.Cloud), row.Accepted, row.Expires.Add(-DeliverFor).UnixMicro(), row.Endpoint, row.Item)
+		args = append(args, row.ID, cloudPart(row.Cloud), row.Expires.Add(-DeliverFor).UnixMicro(), row.Endpoint, row.Item)
 	}
 	return keys, args
 }
@@ -106,9 +105,11 @@ func cloudPart(hash []byte) string { return base64.RawURLEncoding.EncodeToString
 // eraseScript is that of [Redis.Erase]: where the records are elsewhere, it finds what waits for delivery.
 var eraseScript = redis.NewScript(eraseLua)
 
-// erase takes everything of a person out of what waits for delivery.
-func (d *Deliveries) erase(ctx context.Context, appID, openID string) error {
-	err := eraseScript.Run(ctx, d.rdb, []string{d.codec.personKey(appID, openID)}, strconv.FormatInt(time.Now().UnixMilli(), 10),
+// erase takes everything of a person out of what waits for delivery. micro is the moment of it by the clock of the store
+// that the ends come from, in Unix microseconds.
+func (d *Deliveries) erase(ctx context.Context, appID, openID string, micro int64) error {
+	moment := fmt.Sprintf("%d.%03d", micro/1000, micro%1000)
+	err := eraseScript.Run(ctx, d.rdb, d.codec.personKeys(appID, openID), moment,
 		DeliverFor.Milliseconds(), personMargin.Milliseconds(), appPrefix(appID)).Err()
 	if err != nil {
 		return fmt.Errorf("erasing what waits for delivery: %w", err)

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -63,7 +64,7 @@ func deliveriesEachEndOnce(t *testing.T, b *outboxBed) {
 	b.save("t1", outgoing(1, store.Expired))
 	rec := outgoing(1, store.Resolved)
 	rec.Status = store.Pending
-	if _, err := b.results.Claim(b.Context(), store.Claim{AppID: "wx1", TaskID: "t2", Until: time.Now().Add(time.Hour),
+	if _, err := b.results.Claim(b.Context(), store.Claim{AppID: "wx1", TaskID: "t2", For: time.Hour,
 		Records: []store.Record{rec}}); err != nil {
 		t.Fatal(err)
 	}
@@ -72,6 +73,39 @@ func deliveriesEachEndOnce(t *testing.T, b *outboxBed) {
 	id, _ := b.cut(10)
 	if d := b.load(id); len(d.Items) != 2 || !strings.Contains(string(d.Items[0]), "expired") || !strings.Contains(string(d.Items[1]), "resolved") {
 		t.Errorf("the delivery holds %s, want the two ends", d.Items)
+	}
+}
+
+// A cloudID that failed under another openid, or under none, and is resolved for its owner: an erasure of the owner
+// between the claim and the save leaves nothing to deliver, one of the other leaves it all.
+func TestDeliveries_OwnerErasedBeforeTheSave_NothingIsDelivered(t *testing.T) {
+	eachStore(t, deliveriesOwnerErasedBeforeTheSave)
+}
+
+func deliveriesOwnerErasedBeforeTheSave(t *testing.T, b *outboxBed) {
+	var mine []store.Record
+	for n, former := range []string{"oFormer", ""} {
+		failed := outgoing(n, store.Failed)
+		failed.OpenID, failed.Deliver = former, store.Outlet{}
+		b.save("t1", failed)
+		rec := outgoing(n, store.Resolved)
+		rec.OpenID = fmt.Sprint("oOwner", n)
+		mine = append(mine, rec)
+		rec.Status = store.Pending
+		claim := store.Claim{AppID: "wx1", TaskID: "t2", For: time.Hour, Records: []store.Record{rec}}
+		if got, err := b.results.Claim(b.Context(), claim); err != nil || got[0].State != store.Claimed {
+			t.Fatalf("Claim = %v, %v", got, err)
+		}
+	}
+	for _, openID := range []string{"oOwner0", "oFormer"} {
+		if _, err := b.results.Erase(b.Context(), "wx1", openID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.save("t2", mine...)
+	id, _ := b.cut(10)
+	if got := cloudIDs(t, b.load(id)); !slices.Equal(got, []string{"1"}) {
+		t.Errorf("the delivery holds %v, want what is not the erased owner's", got)
 	}
 }
 

@@ -1,19 +1,27 @@
 -- Erases the records of one person, and takes them out of what waits for delivery. keys.go and outbox.go say what lies
 -- where.
 --
--- KEYS  the person's hash
--- ARGV  now (Unix ms), ttl (ms), how much longer the person is known (ms), what the keys of the app's records begin with
+-- KEYS  the person's hash, and that under which an unsealed store has known the person
+-- ARGV  the moment (Unix ms, "" = now by this server's clock), ttl (ms), how much longer the person is known (ms), what the
+--       keys of the app's records begin with
 -- Answer: the number of records that were there
-local person, now, ttl, margin, prefix = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local now, ttl, margin, prefix = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local call, sub = redis.call, string.sub
 local tombstone = '3' .. string.rep('0', 29)
+if now == '' then
+  local time = call('TIME')
+  now = string.format('%.3f', tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000)
+end
 
 -- Takes the person's items out of a list. Answers whether there were any, and how many are left.
-local whose = sub(person, -22)
+local whose = {}
+for _, person in ipairs(KEYS) do
+  whose[sub(person, -22)] = true
+end
 local function take(list)
   local stay, gone = {}, false
   for _, item in ipairs(call('LRANGE', list, 0, -1)) do
-    if sub(item, 23, 44) == whose then
+    if whose[sub(item, 23, 44)] then
       gone = true
     else
       stay[#stay + 1] = item
@@ -51,26 +59,41 @@ for _, endpoint in ipairs(call('SMEMBERS', prefix .. 'outlets')) do
   take(prefix .. 'o:' .. endpoint)
 end
 
-local erased = 0
-for _, field in ipairs(call('HKEYS', person)) do
-  if #field == 22 then
-    -- In the same slot of a cluster as the person: the names share their tag.
-    local key = prefix .. field
-    local there = redis.pcall('GETRANGE', key, 0, 0)
-    if type(there) == 'string' and there ~= '' then
-      if there ~= '3' then
-        erased = erased + 1
+-- Erases what a person's hash knows of, and answers how many records there were. One that is another person's by now, or
+-- nobody's, stays; a value of a former version does not say whose it is.
+local function erase(person)
+  local erased = 0
+  for _, field in ipairs(call('HKEYS', person)) do
+    if #field == 22 then
+      -- In the same slot of a cluster as the person: the names share their tag.
+      local key = prefix .. field
+      local there = redis.pcall('GETRANGE', key, 0, 52)
+      if type(there) == 'string' and there ~= '' and (sub(there, 31, 31) ~= '@' or whose[sub(there, 32, 53)]) then
+        if sub(there, 1, 1) ~= '3' then
+          erased = erased + 1
+        end
+        call('SET', key, tombstone, 'PX', ttl)
       end
-      call('SET', key, tombstone, 'PX', ttl)
+      call('HDEL', person, field)
+    elseif sub(field, 1, 2) == 'd:' then
+      redact(sub(field, 3))
+      call('HDEL', person, field)
     end
-    call('HDEL', person, field)
-  elseif sub(field, 1, 2) == 'd:' then
-    redact(sub(field, 3))
-    call('HDEL', person, field)
   end
+  return erased
 end
-call('HSET', person, 'erased', now)
-if call('PTTL', person) < ttl + margin then
-  call('PEXPIRE', person, ttl + margin)
+
+local erased = 0
+for i, person in ipairs(KEYS) do
+  if i == 1 or call('EXISTS', person) == 1 then -- whom a sealed store has never known otherwise leaves no hash without a key
+    erased = erased + erase(person)
+    local before = call('HGET', person, 'erased')
+    if not before or tonumber(before) < tonumber(now) then
+      call('HSET', person, 'erased', now)
+    end
+    if call('PTTL', person) < ttl + margin then
+      call('PEXPIRE', person, ttl + margin)
+    end
+  end
 end
 return erased

@@ -12,7 +12,7 @@ const HeaderLen = headerLen
 
 // Encode returns the stored form of one record that nobody holds, unsealed.
 func Encode(taskID string, rec Record) ([]byte, error) {
-	values, err := codec{}.encode([]Record{rec}, owner(taskID), unclaimed)
+	values, err := codec{}.encode([]Record{rec}, owner(taskID), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -28,6 +28,15 @@ func Decode(value, appID, cloudID string) (Record, bool) {
 // Keys returns the keys of cloudIDs.
 func Keys(appID string, cloudIDs ...string) []string {
 	return keys(appID, len(cloudIDs), func(i int) string { return cloudIDs[i] })
+}
+
+// PersonKey returns the key of a person whose records are not sealed.
+func PersonKey(appID, openID string) string { return codec{}.personKey(appID, openID) }
+
+// Hashes stand for an app, a cloudID and a person in an unsealed PostgreSQL.
+func Hashes(appID, cloudID, openID string) (app, cloud, person []byte) {
+	a, p := appHash(appID), codec{}.personHash(appID, openID)
+	return a[:], cloudHashes(appID, 1, func(int) string { return cloudID })[0], p[:]
 }
 
 // SaveWritten is Save that tells which records were written.

@@ -50,7 +50,7 @@ func TestObserved_TimesEveryCall(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	s := store.Observed(store.NewRedis(rdb, time.Hour), m, nil)
 	rec := store.Record{AppID: "wx1", OpenID: "o1", CloudID: "73_a", Status: store.Pending, AcceptedAt: store.At(time.Now())}
-	if _, err := s.Claim(t.Context(), store.Claim{AppID: "wx1", TaskID: "t", Until: time.Now().Add(time.Minute), Records: []store.Record{rec}}); err != nil {
+	if _, err := s.Claim(t.Context(), store.Claim{AppID: "wx1", TaskID: "t", For: time.Minute, Records: []store.Record{rec}}); err != nil {
 		t.Fatal(err)
 	}
 	rec.Status, rec.Data = store.Resolved, []byte(`{}`)

@@ -1,9 +1,9 @@
--- What the scripts share that make something a person's; it is put before each of them. keys.go says what lies where.
+-- What the scripts share that know whose something is; it is put before each of them. keys.go says what lies where.
 
--- Makes a record or a delivery one of its person's, who is known for keep (ms) at least: something of him may keep him for
--- longer.
+-- Makes a record or a delivery one of its person's, who is known for keep (ms) at least, and longer if something else
+-- of the person lasts longer.
 --
--- Somebody who comes every day is known for ever, and what was his on former days has ended. So now and then some of his
+-- Somebody who comes every day stays known, while the records of former days end. So now and then some of the person's
 -- fields are looked at, and those without anything behind them go: of twice as many as have come since the last time, so
 -- that at the most about half of all fields are such.
 local function remember(person, field, keep)

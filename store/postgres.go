@@ -39,8 +39,8 @@ var errPostgres = errors.New("unexpected answer from PostgreSQL")
 // statement: a function of the schema, which migrations/ holds with its tables. No id stands in a row, only the hashes
 // that the keys of [Redis] are made of; a body is sealed as it is there.
 //
-// Claims are compared with the clock of the caller's machine, the ends of records with that of the server. What has ended
-// is not there any more, and is deleted by [Postgres.Run] some time later.
+// Claims, erasures and the ends of records are moments of the server's clock. What has ended is not there any more, and is
+// deleted by [Postgres.Run] some time later.
 type Postgres struct {
 	pool    *pgxpool.Pool
 	codec   codec

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 )
 
 // What cloudidq_claim answers.
@@ -16,7 +15,7 @@ const (
 	answerDone
 )
 
-const claimSQL = "SELECT o_state, o_rank, o_body FROM cloudidq_claim($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+const claimSQL = "SELECT o_state, o_rank, o_body FROM cloudidq_claim($1, $2, $3, $4::bigint, $5, $6, $7, $8, $9)"
 
 // dropSQL removes one record whose body nobody can read, unless it has been replaced meanwhile.
 const dropSQL = "DELETE FROM cloudidq_records WHERE app = $1 AND cloud = $2 AND body = $3"
@@ -70,8 +69,7 @@ func (p *Postgres) claimAll(ctx context.Context, c Claim, results []ClaimResult)
 
 func (p *Postgres) claim(ctx context.Context, c Claim, r rows) ([]claimAnswer, error) {
 	me := ownerHash(c.TaskID)
-	found, err := p.pool.Query(ctx, claimSQL, r.locks.sorted(), r.apps[0], me[:], time.Now().UnixMilli(),
-		untilMilli(c.Until), p.ttl, r.clouds, r.persons, r.accepted, r.bodies)
+	found, err := p.pool.Query(ctx, claimSQL, r.locks.sorted(), r.apps[0], me[:], c.For.Milliseconds(), p.ttl, r.clouds, r.persons, r.accepted, r.bodies)
 	if err != nil {
 		return nil, err
 	}

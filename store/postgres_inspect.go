@@ -20,7 +20,8 @@ type PostgresState struct {
 	Replica     bool   // it takes no writes
 	Schema      int64  // the last migration that has been applied; 0 = none
 	SchemaKnown int64  // the last one that this program has
-	Expired     int64  // records that have ended more than ten minutes ago and are not deleted; at most 100,000 are counted
+	Sealing     Sealing
+	Expired     int64 // records that have ended more than ten minutes ago and are not deleted; at most 100,000 are counted
 }
 
 // InspectPostgres asks the server of a DSN. Unlike [OpenPostgres] it changes nothing. Its errors are [ErrDSN] and texts
@@ -57,8 +58,15 @@ func (s *PostgresState) inspectSchema(ctx context.Context, conn *pgx.Conn) error
 	if err := s.inspectVersion(ctx, conn); err != nil || s.Schema == 0 {
 		return err
 	}
-	return conn.QueryRow(ctx, `SELECT count(*) FROM (
+	err := conn.QueryRow(ctx, `SELECT count(*) FROM (
 		SELECT FROM cloudidq_records WHERE expires_at < now() - $1::interval LIMIT 100000) AS old`, 10*time.Minute).Scan(&s.Expired)
+	if err != nil {
+		return err
+	}
+	// A sample: what was saved first tends to lie first.
+	return conn.QueryRow(ctx, `SELECT count(*), count(*) FILTER (WHERE substring(body FROM 1 FOR 1) = '\x7b') FROM (
+		SELECT body FROM cloudidq_records WHERE rank < 3 AND expires_at > now() LIMIT $1) AS looked_at`, sealingSteps*sealingPage).
+		Scan(&s.Sealing.Seen, &s.Sealing.Unsealed)
 }
 
 // inspectVersion finds out which migrations have been applied.

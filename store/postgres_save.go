@@ -61,7 +61,7 @@ type rows struct {
 
 // rowsOf encodes records before anything is sent, so that a faulty one stops the whole call.
 func (p *Postgres) rowsOf(records []Record, taskID string) (rows, error) {
-	values, err := p.codec.encode(records, owner(taskID), unclaimed)
+	values, err := p.codec.encode(records, owner(taskID), nil)
 	if err != nil {
 		return rows{}, err
 	}

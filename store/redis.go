@@ -18,6 +18,11 @@ import (
 //go:embed person.lua
 var personLua string
 
+// whoseLua stands before those of claims and saves, behind personLua.
+//
+//go:embed whose.lua
+var whoseLua string
+
 //go:embed claim.lua
 var claimLua string
 
@@ -34,8 +39,8 @@ var errAnswer = errors.New("unexpected answer from Redis")
 
 // Redis keeps records in Redis: a single server, Sentinel or Cluster. keys.go has its layout.
 //
-// Claims are compared with the clock of the caller's machine. Each script may be repeated without harm, so the
-// client's own retries after a lost connection are welcome.
+// Claims and erasures are moments of the server's clock, which the scripts read. Each script may be repeated without harm,
+// so the client's own retries after a lost connection are welcome.
 type Redis struct {
 	rdb   redis.UniversalClient
 	codec codec
@@ -61,8 +66,8 @@ func NewRedis(rdb redis.UniversalClient, ttl time.Duration, options ...Option) *
 		rdb:   rdb,
 		codec: codec{with.keyset},
 		ttl:   strconv.FormatInt(ttl.Milliseconds(), 10),
-		claim: redis.NewScript(personLua + claimLua),
-		save:  redis.NewScript(personLua + saveLua),
+		claim: redis.NewScript(personLua + whoseLua + claimLua),
+		save:  redis.NewScript(personLua + whoseLua + saveLua),
 		erase: redis.NewScript(eraseLua),
 		drop:  redis.NewScript(dropLua),
 	}
@@ -86,17 +91,18 @@ func (r *Redis) claimAll(ctx context.Context, c Claim, results []ClaimResult) er
 		return err
 	}
 	ks := recordKeys(c.AppID, c.Records)
-	me, till := owner(c.TaskID), until(c.Until)
-	values, err := r.codec.encode(c.Records, me, till)
+	persons := r.personKeys(c.Records, ks)
+	me := owner(c.TaskID)
+	values, err := r.codec.encode(c.Records, me, marks(persons))
 	if err != nil {
 		return err
 	}
-	args := append(make([]any, 0, 5+2*len(values)), me, until(time.Now()), till, r.ttl, personMargin.Milliseconds())
+	args := append(make([]any, 0, 4+2*len(values)), me, c.For.Milliseconds(), r.ttl, personMargin.Milliseconds())
 	for i, v := range values {
-		args = append(args, v, milli(c.Records[i].AcceptedAt))
+		args = append(args, v[headerLen:], milli(c.Records[i].AcceptedAt))
 	}
 
-	answers, err := r.claim.Run(ctx, r.rdb, append(ks, r.personKeys(c.Records, ks)...), args...).Slice()
+	answers, err := r.claim.Run(ctx, r.rdb, append(ks, persons...), args...).Slice()
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 	_ "embed" // the script
 	"fmt"
-	"strconv"
+	"strings"
 	"time"
 )
 
@@ -27,10 +27,23 @@ func (r *Redis) personKeys(records []Record, recordKeys []string) []string {
 	return persons
 }
 
+// marks are how the records' values name the persons of personKeys.
+func marks(persons []string) []string {
+	marks := make([]string, len(persons))
+	for i, key := range persons {
+		marks[i] = markNobody
+		if hash := len(key) - cloudLen; strings.HasSuffix(key[:hash], personPart) {
+			marks[i] = key[hash:]
+		}
+	}
+	return marks
+}
+
 // Erase implements [Results].
 func (r *Redis) Erase(ctx context.Context, appID, openID string) (int, error) {
-	n, err := r.erase.Run(ctx, r.rdb, []string{r.codec.personKey(appID, openID)},
-		strconv.FormatInt(time.Now().UnixMilli(), 10), r.ttl, personMargin.Milliseconds(), appPrefix(appID)).Int()
+	const now = "" // by the server's clock
+	n, err := r.erase.Run(ctx, r.rdb, r.codec.personKeys(appID, openID),
+		now, r.ttl, personMargin.Milliseconds(), appPrefix(appID)).Int()
 	if err != nil {
 		return 0, fmt.Errorf("erasing a person's records: %w", err)
 	}

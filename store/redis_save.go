@@ -35,11 +35,12 @@ func (r *Redis) saveAll(ctx context.Context, taskID string, records []Record) er
 	runs := make([]saving, 0, len(apps))
 	// Everything is encoded before anything is sent, so that a faulty record stops the whole call.
 	for _, recs := range apps {
-		values, err := r.codec.encode(recs, me, unclaimed)
+		ks := recordKeys(recs[0].AppID, recs)
+		persons := r.personKeys(recs, ks)
+		values, err := r.codec.encode(recs, me, marks(persons))
 		if err != nil {
 			return err
 		}
-		ks := recordKeys(recs[0].AppID, recs)
 		args := append(make([]any, 0, 4+4*len(values)), me, r.ttl, personMargin.Milliseconds(), DeliverFor.Milliseconds())
 		for i, v := range values {
 			item, err := r.codec.item(&recs[i], ks[i])
@@ -48,7 +49,7 @@ func (r *Redis) saveAll(ctx context.Context, taskID string, records []Record) er
 			}
 			args = append(args, v, milli(recs[i].AcceptedAt), recs[i].Deliver.Endpoint, item)
 		}
-		runs = append(runs, saving{keys: append(ks, r.personKeys(recs, ks)...), args: args})
+		runs = append(runs, saving{keys: append(ks, persons...), args: args})
 	}
 	if len(runs) == 1 {
 		return r.save.Run(ctx, r.rdb, runs[0].keys, runs[0].args...).Err()

@@ -22,7 +22,7 @@ func pendingRecord(app, id string) store.Record {
 }
 
 func claimOf(task string, records ...store.Record) store.Claim {
-	return store.Claim{AppID: records[0].AppID, TaskID: task, Until: time.Now().Add(time.Hour), Records: records}
+	return store.Claim{AppID: records[0].AppID, TaskID: task, For: time.Hour, Records: records}
 }
 
 func TestKeys(t *testing.T) {

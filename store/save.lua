@@ -7,15 +7,8 @@
 local owner, ttl, margin, kept = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local call, pcall, sub, match, byte = redis.call, redis.pcall, string.sub, string.match, string.byte
 local n = #KEYS / 2
-local header = '^([0123])(' .. string.rep('[0-9a-f]', 16) .. ')(' .. string.rep('[0-9]', 13) .. ')$'
+local header = '^([0123])(' .. string.rep('[0-9a-f]', 16) .. ')(' .. string.rep('[0-9]', 13) .. ')'
 local free, nobody = '0000000000000', '0000000000000000'
-
--- Whether a record that is not there, as when its time has run out, belongs to a person who was erased after it was
--- accepted.
-local function forgotten(person, key, accepted)
-  local at = person ~= key and call('HGET', person, 'erased')
-  return at and tonumber(accepted) <= tonumber(at)
-end
 
 -- Puts the end of record i into the outbox of its endpoint.
 local owed = {}
@@ -34,40 +27,55 @@ local function deliver(i)
   end
 end
 
+-- Writes record i over one with another mark, if mark is given, which is to be taken from that one's person.
+local function write(i, value, mark)
+  local key, person = KEYS[i], KEYS[n + i]
+  call('SET', key, value, 'PX', ttl)
+  if mark ~= sub(value, 31, 53) then
+    if mark then
+      leave(mark, key)
+    end
+    if person ~= key then
+      remember(person, sub(key, -22), ttl + margin)
+    end
+  end
+end
+
 local written = {}
 for i = 1, n do
-  local key, new = KEYS[i], ARGV[4 * i + 1]
-  local old, rank, holder, held = pcall('GETRANGE', key, 0, 29) -- not a string: an error, and overwritten below
+  local key, person, new = KEYS[i], KEYS[n + i], ARGV[4 * i + 1]
+  local old, rank, holder, held = pcall('GETRANGE', key, 0, 52) -- not a string: an error, and overwritten below
   if type(old) == 'string' then
     rank, holder, held = match(old, header)
   end
+  local mark = rank and sub(old, 31)
 
   written[i] = 0
-  if not rank then
-    local person = KEYS[n + i]
-    if not forgotten(person, key, ARGV[4 * i + 2]) then
-      call('SET', key, new, 'PX', ttl)
-      written[i] = 1
-      if person ~= key then
-        remember(person, sub(key, -22), ttl + margin)
-      end
-      deliver(i)
-    end
-  elseif rank == '2' or rank == '3' then
+  if rank == '2' or rank == '3' then
     -- the first resolved record stays, and so does a tombstone
+  elseif forgotten(person, key, ARGV[4 * i + 2]) then
+    if rank and holder == owner and held ~= free then
+      call('SETRANGE', key, 1, nobody .. free) -- another's record: the claim on it ends
+    end
+  elseif not rank then
+    write(i, new)
+    written[i] = 1
+    deliver(i)
   elseif byte(new) ~= 48 then -- final: not '0'
-    call('SET', key, new, 'PX', ttl)
+    write(i, new, mark)
     written[i] = 1
     -- A task that has ended the record already repeats a save whose answer it has not heard.
     if rank == '0' or holder ~= owner or held ~= free or byte(new) == 50 then
       deliver(i)
     end
   elseif rank == '0' then
-    if holder ~= owner then
-      new = old .. sub(new, 31)
+    if holder == owner then
+      write(i, new, mark)
+      written[i] = 1
+    elseif same(mark, person, key) then
+      write(i, sub(old, 1, 30) .. sub(new, 31), mark)
+      written[i] = 1
     end
-    call('SET', key, new, 'PX', ttl)
-    written[i] = 1
   elseif holder == owner and held ~= free then
     call('SETRANGE', key, 1, nobody .. free) -- leaves the TTL alone
   end

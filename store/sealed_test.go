@@ -64,7 +64,7 @@ func TestRedisSealed_NothingLegible(t *testing.T) {
 	keyset, _, _ := keysets(t)
 	sealed := store.NewRedis(rdb, time.Hour, store.Sealed(keyset))
 	rec := sealedRecord()
-	if _, err := sealed.Claim(t.Context(), store.Claim{AppID: "wx1", TaskID: "t", Until: time.Now().Add(time.Hour),
+	if _, err := sealed.Claim(t.Context(), store.Claim{AppID: "wx1", TaskID: "t", For: time.Hour,
 		Records: []store.Record{{AppID: "wx1", OpenID: rec.OpenID, CloudID: rec.CloudID, Status: store.Pending}}}); err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestRedisSealed_Rotation(t *testing.T) {
 		t.Errorf("after pruning (-want +got):\n%s", diff)
 	}
 	// A process that does not have the new key yet knows that the record is there and resolved: it asks for nothing.
-	claimed, err := with(first).Claim(t.Context(), store.Claim{AppID: "wx1", TaskID: "u", Until: time.Now().Add(time.Hour),
+	claimed, err := with(first).Claim(t.Context(), store.Claim{AppID: "wx1", TaskID: "u", For: time.Hour,
 		Records: []store.Record{{AppID: "wx1", CloudID: recent.CloudID, Status: store.Pending}}})
 	if err != nil || claimed[0].State != store.Done || claimed[0].Record.Status != store.Resolved {
 		t.Errorf("Claim with the old keyset = %+v, %v, want done", claimed, err)

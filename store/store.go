@@ -4,8 +4,10 @@
 // else only looks up. [Redis] and [Postgres] are the implementations; storetest holds the rules that every one must pass.
 //
 // The rules. A resolved record is never replaced. A failed or expired one is replaced by the outcome of a later ask,
-// and stays visible until that outcome is there; a pending one never replaces it. An erased one stays erased. Every record
-// ends after the store's TTL. Records of one app are never found under another.
+// and stays visible until that outcome is there; a pending one never replaces it. An ask under another openid, or under
+// none, is an exception: its claim replaces the record, of which nothing is left then. So a record is always that of the
+// person who is named in it, and an erasure finds it there only. An erased one stays erased. Every record ends after the
+// store's TTL. Records of one app are never found under another.
 package store
 
 import (
@@ -57,9 +59,9 @@ type Error struct {
 // Claim asks for the right to resolve cloudIDs of one app on behalf of one task.
 type Claim struct {
 	AppID   string
-	TaskID  string    // the asynq task's id: a task given back after a crash finds its own claims open
-	Until   time.Time // when the claim lapses, if neither Save nor a crash ends it before
-	Records []Record  // what to store for cloudIDs not seen before: pending records of AppID
+	TaskID  string        // the asynq task's id: a task given back after a crash finds its own claims open
+	For     time.Duration // how long the claim lasts by the store's clock, unless Save ends it before; 0 or less: it has lapsed at once
+	Records []Record      // what to store for cloudIDs not seen before: pending records of AppID
 }
 
 // check refuses a claim that no store takes.
@@ -77,8 +79,8 @@ type ClaimState uint8
 
 // The answers of a claim.
 const (
-	// Claimed: this task holds the cloudID until Save or Claim.Until. Record is the pending record as stored (of an
-	// earlier try perhaps), or the one of a former ask that ended failed or expired.
+	// Claimed: this task holds the cloudID until Save, or until Claim.For is over. Record is the pending record as stored
+	// (of an earlier try perhaps), or the one of a former ask that ended failed or expired.
 	Claimed ClaimState = iota
 	// Busy: another task holds it now; ask again later. Record is empty.
 	Busy
@@ -102,14 +104,16 @@ type Results interface {
 	// Claim tries to claim every record's cloudID and returns one result per record, in order.
 	Claim(ctx context.Context, c Claim) ([]ClaimResult, error)
 	// Save writes outcomes for the task taskID and releases its claims on them, all or none per app. A final record
-	// obeys the package's rules; a pending one (a try that ended without an answer) only updates a pending one. A final
-	// record that is written is put into the outbox of its Outlet by the same stroke, once for an end.
+	// obeys the package's rules; a pending one (a try that ended without an answer) only updates a pending one of the same
+	// person. Nothing of a person who was erased since it was accepted is written. A final record that is written is put
+	// into the outbox of its Outlet in the same step, once for an end.
 	Save(ctx context.Context, taskID string, records []Record) error
 	// Lookup returns one record per cloudID, in order; an unknown one, and one that was erased, has an empty Status. So
 	// has one that cannot be opened: the records come with an error then, which is ErrUnreadable.
 	Lookup(ctx context.Context, appID string, cloudIDs []string) ([]Record, error)
-	// Erase removes all records of a person, for good: their cloudIDs stay unknown until the store's TTL ends, and what
-	// was accepted of this person so far, but has no record yet, never gets one. It returns how many records there were.
+	// Erase removes all records of a person: their cloudIDs stay unknown until the store's TTL ends, and what was accepted
+	// of this person so far, but has no record yet, never gets one. The moment is that of the store's clock; AcceptedAt is
+	// compared with it. It returns how many records there were.
 	Erase(ctx context.Context, appID, openID string) (int, error)
 }
 

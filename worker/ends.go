@@ -55,7 +55,7 @@ func (r *resolution) endWithoutAsking(ctx context.Context, why string) error {
 	if r.h.apps != nil {
 		_, _ = r.h.apps.know(ctx, r.payload.AppID) // so that a merchant's app has its endpoint
 	}
-	if err := r.claim(ctx, time.Now()); err != nil {
+	if err := r.claim(ctx, 0); err != nil {
 		return r.storeTrouble(err)
 	}
 	now := time.Now()

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -17,8 +16,9 @@ import (
 // Eraser is a store whose Erase reaches into the queues as well: there the cloudIDs of a person wait, unsealed, until a
 // worker comes for them.
 //
-// A task that is in a worker's hands is left to it: it finds the person erased, and takes his cloudIDs out if the task
-// comes back ([redactor]).
+// What waits there was accepted before the erasure, whatever its producer's clock says, so no moments are compared. A task
+// that a worker is trying stays as it is: the store refuses the person's cloudIDs in it, and the worker takes them out if
+// the task comes back ([redactor]).
 type Eraser struct {
 	store.Results
 	rdb redis.UniversalClient
@@ -32,7 +32,7 @@ func NewEraser(results store.Results, rdb redis.UniversalClient) *Eraser {
 // Erase implements [store.Results]. The number is that of the records; what was still in a queue has none. It may be
 // repeated after an error.
 func (e *Eraser) Erase(ctx context.Context, appID, openID string) (int, error) {
-	one := subject{appID, openID, time.Now()}
+	one := subject{appID, openID}
 	n, err := e.Results.Erase(ctx, appID, openID)
 	if err != nil {
 		return 0, err
@@ -45,24 +45,31 @@ func (e *Eraser) Erase(ctx context.Context, appID, openID string) (int, error) {
 	return n, nil
 }
 
-// subject is whom to erase: what was accepted of him by a moment.
-type subject struct {
-	appID, openID string
-	by            time.Time
-}
+// subject is whom to erase.
+type subject struct{ appID, openID string }
 
-// eraseQueue goes through the tasks that wait in a queue, in the order in which they move on there, so that none is
-// missed on its way. Neither does the order of reading miss one: a list is read from the end at which tasks come, and a
-// sorted set by its cursor.
+// eraseQueue goes through the tasks of a queue, in the order in which they move on there, so that none is missed on its
+// way. One that is being tried goes back to where the walk has been: so those are read first, and what has come back is
+// read again behind them. Neither does the order of reading miss one: a list is read from the end at which tasks come, and
+// a sorted set by its cursor.
 func (e *Eraser) eraseQueue(ctx context.Context, queue string, one subject) error {
-	prefix := "asynq:{" + queue + "}:"
-	for _, state := range []string{stateScheduled, stateRetry} {
-		if err := e.eraseSorted(ctx, queue, prefix+state, one); err != nil {
+	for _, state := range []string{
+		stateActive, stateScheduled, stateRetry, statePending, stateActive, stateRetry, stateArchived, stateCompleted,
+	} {
+		list := e.eraseSorted
+		if state == stateActive || state == statePending {
+			list = e.eraseList
+		}
+		if err := list(ctx, queue, "asynq:{"+queue+"}:"+state, one); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+func (e *Eraser) eraseList(ctx context.Context, queue, key string, one subject) error {
 	for at := int64(0); ; at += queuedPage {
-		ids, err := e.rdb.LRange(ctx, prefix+statePending, at, at+queuedPage-1).Result()
+		ids, err := e.rdb.LRange(ctx, key, at, at+queuedPage-1).Result()
 		if err != nil {
 			return fmt.Errorf("listing tasks: %w", err)
 		}
@@ -70,15 +77,9 @@ func (e *Eraser) eraseQueue(ctx context.Context, queue string, one subject) erro
 			return err
 		}
 		if len(ids) < queuedPage {
-			break
+			return nil
 		}
 	}
-	for _, state := range []string{stateArchived, stateCompleted} {
-		if err := e.eraseSorted(ctx, queue, prefix+state, one); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (e *Eraser) eraseSorted(ctx context.Context, queue, key string, one subject) error {
@@ -129,7 +130,7 @@ func (e *Eraser) eraseTasks(ctx context.Context, queue string, ids []string, one
 
 // eraseTask takes the person out of one task, and reports false if it is to be read again.
 func (e *Eraser) eraseTask(ctx context.Context, task *queuedTask, one subject) (bool, error) {
-	if task.state == stateActive || !one.mayBeIn(task.message) {
+	if !one.mayBeIn(task.message) {
 		return true, nil
 	}
 	var gone []store.Record
@@ -144,6 +145,9 @@ func (e *Eraser) eraseTask(ctx context.Context, task *queuedTask, one subject) (
 	if err := e.bury(ctx, task.id, one.appID, gone); err != nil {
 		return false, err
 	}
+	if task.state == stateActive {
+		return true, nil
+	}
 	return task.rewrite(ctx, e.rdb, message)
 }
 
@@ -152,9 +156,9 @@ func (s *subject) mayBeIn(message string) bool {
 	return strings.Contains(message, s.openID) || strings.Contains(message, `\`)
 }
 
-// takeOut returns a payload without the person, and what was in it of theirs. A payload that is kept though it is done, or
-// that no worker can read, loses all that it holds; an archived one may have open cloudIDs of others ([redactor]). It reports false if the person is not in it, or if a newer worker is
-// to read it.
+// takeOut returns a payload without the person, and what was in it of that one. A payload that is kept though it is done,
+// or that no worker can read, loses all that it holds; an archived one may have open cloudIDs of others ([redactor]). It
+// reports false if the person is not in it, or if a newer worker is to read it.
 func (s *subject) takeOut(payload []byte, state string) (changed []byte, gone []store.Record, ok bool) {
 	p, err := tasks.ParseResolve(payload)
 	switch {
@@ -163,17 +167,12 @@ func (s *subject) takeOut(payload []byte, state string) (changed []byte, gone []
 	case err != nil:
 		changed, ok = redactPayload(payload)
 		return changed, nil, ok && strings.Contains(string(payload), s.openID)
-	case p.AppID != s.appID || p.AcceptedAt.After(s.by):
+	case p.AppID != s.appID:
 		return nil, nil, false
 	}
-	accepted := p.AcceptedAt
-	if accepted.IsZero() {
-		accepted = s.by
-	}
 	for _, it := range p.TakeOut(func(it tasks.Item) bool { return it.OpenID == s.openID }) {
-		gone = append(gone, store.Record{
-			AppID: s.appID, OpenID: s.openID, CloudID: it.CloudID, Status: store.Pending, AcceptedAt: store.At(accepted),
-		})
+		// Without a moment of acceptance it counts as accepted before any erasure.
+		gone = append(gone, store.Record{AppID: s.appID, OpenID: s.openID, CloudID: it.CloudID, Status: store.Pending})
 	}
 	if len(gone) == 0 {
 		return nil, nil, false
@@ -186,27 +185,16 @@ func (s *subject) takeOut(payload []byte, state string) (changed []byte, gone []
 	return changed, gone, err == nil
 }
 
-// bury has the store refuse cloudIDs that it does not know yet of an erased person. A claim does that: what was accepted
-// before the erasure becomes a tombstone.
+// bury has the store refuse cloudIDs of an erased person that it does not know yet. A claim does that: what was accepted
+// before the erasure becomes a tombstone, and a record that is under nobody's name, or another's, stays.
 func (e *Eraser) bury(ctx context.Context, taskID, appID string, gone []store.Record) error {
-	ids, seen := make([]string, 0, len(gone)), make(map[string]bool, len(gone))
-	unique := gone[:0:0]
+	claim, seen := store.Claim{AppID: appID, TaskID: taskID}, make(map[string]bool, len(gone))
 	for i := range gone {
 		if id := gone[i].CloudID; !seen[id] {
 			seen[id] = true
-			ids, unique = append(ids, id), append(unique, gone[i])
+			claim.Records = append(claim.Records, gone[i])
 		}
 	}
-	known, err := e.Lookup(ctx, appID, ids)
-	if err != nil && !errors.Is(err, store.ErrUnreadable) {
-		return err
-	}
-	claim := store.Claim{AppID: appID, TaskID: taskID, Until: time.Now()}
-	for i := range unique {
-		if known[i].Status == "" { // one that has a record under nobody's name, or another's, is not his to bury
-			claim.Records = append(claim.Records, unique[i])
-		}
-	}
-	_, err = e.Claim(ctx, claim)
+	_, err := e.Claim(ctx, claim)
 	return err
 }

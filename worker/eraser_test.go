@@ -189,30 +189,31 @@ func (b *eraserBed) tasks() map[string]*asynq.TaskInfo {
 	return found
 }
 
-// A cloudID that was erased while it waited stays unknown when it is asked for again; one of the person that is accepted
-// later is as any other, and so are those of another app.
+// A cloudID that was erased while it waited stays unknown when it is asked for again, also if the clock of the machine that
+// accepted it was an hour ahead; one of the person that comes behind the erasure is as any other, and so are those of
+// another app.
 func TestEraser_WhatWaited_StaysErased(t *testing.T) {
 	b := newEraserBed(t)
 	b.enqueue("before", mixed("before", 2, time.Now()))
-	later := mixed("later", 2, time.Now().Add(time.Hour))
-	b.enqueue("later", later)
+	b.enqueue("ahead", mixed("ahead", 2, time.Now().Add(time.Hour)))
 	foreign := mixed("foreign", 2, time.Now())
 	foreign.AppID = "wxother"
 	b.enqueue("foreign", foreign)
 	if _, err := NewEraser(b.results, b.rdb).Erase(t.Context(), testApp, planted); err != nil {
 		t.Fatal(err)
 	}
+	b.enqueue("later", mixed("later", 2, time.Now().Add(time.Hour)))
 	after := b.tasks()
-	for id, want := range map[string]int{"before": 1, "later": 2, "foreign": 2} {
+	for id, want := range map[string]int{"before": 1, "ahead": 1, "later": 2, "foreign": 2} {
 		if p, err := tasks.ParseResolve(after[id].Payload); err != nil || len(p.Items) != want {
 			t.Errorf("task %s holds %d items, %v, want %d", id, len(p.Items), err, want)
 		}
 	}
 	for id, want := range map[string]store.ClaimState{
-		"73_PLANTED_before_0": store.Erased, "73_PLANTED_later_0": store.Claimed,
+		"73_PLANTED_before_0": store.Erased, "73_PLANTED_ahead_0": store.Erased, "73_PLANTED_later_0": store.Claimed,
 	} {
 		got, err := b.results.Claim(t.Context(), store.Claim{
-			AppID: testApp, TaskID: "another", Until: time.Now().Add(time.Hour), Records: []store.Record{{
+			AppID: testApp, TaskID: "another", For: time.Hour, Records: []store.Record{{
 				AppID: testApp, OpenID: planted, CloudID: id, Status: store.Pending, AcceptedAt: store.At(time.Now().Add(time.Hour)),
 			}},
 		})
@@ -220,6 +221,26 @@ func TestEraser_WhatWaited_StaysErased(t *testing.T) {
 			t.Errorf("%s asked for again: %v, %v, want %v", id, got, err, want)
 		}
 	}
+}
+
+// A task that a worker has begun and not claimed yet, from a machine whose clock is an hour ahead, finds its person erased.
+func TestEraser_TaskBegunAndNotClaimed_ProducerAhead_FindsThePersonErased(t *testing.T) {
+	b := newEraserBed(t)
+	ahead := time.Now().Add(time.Hour)
+	b.enqueue("begun", mixed("begun", 2, ahead))
+	b.serve(1, func(ctx context.Context, _ *asynq.Task) error {
+		if _, err := NewEraser(b.results, b.rdb).Erase(ctx, testApp, planted); err != nil {
+			t.Error(err)
+		}
+		got, err := b.results.Claim(ctx, store.Claim{AppID: testApp, TaskID: "begun", For: time.Hour, Records: []store.Record{
+			{AppID: testApp, OpenID: planted, CloudID: "73_PLANTED_begun_0", Status: store.Pending, AcceptedAt: store.At(ahead)},
+			{AppID: testApp, OpenID: "oOther", CloudID: "73_begun_1", Status: store.Pending, AcceptedAt: store.At(ahead)},
+		}})
+		if err != nil || got[0].State != store.Erased || got[1].State != store.Claimed {
+			t.Errorf("Claim = %v, %v, want the person erased, and the other claimed", got, err)
+		}
+		return nil
+	})
 }
 
 // A task in a worker's hands is left alone, and loses the person when it comes back, by the word of the handler that found
@@ -245,7 +266,7 @@ func TestEraser_TaskInHand_LosesThePersonWhenItComesBack(t *testing.T) {
 			t.Error("the task was rewritten while a worker had it")
 		}
 		// Another task holds one of the others' cloudIDs, so that this one comes back.
-		busy := store.Claim{AppID: testApp, TaskID: "another", Until: time.Now().Add(time.Hour), Records: []store.Record{{
+		busy := store.Claim{AppID: testApp, TaskID: "another", For: time.Hour, Records: []store.Record{{
 			AppID: testApp, OpenID: "oOther", CloudID: "73_hand_1", Status: store.Pending, AcceptedAt: store.At(now),
 		}}}
 		if _, err := b.results.Claim(ctx, busy); err != nil {

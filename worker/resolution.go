@@ -94,14 +94,14 @@ func (r *resolution) putBack(again againError, now time.Time) error {
 	return &r.again
 }
 
-// claim takes the cloudIDs that are neither resolved nor in another task's hands, until a moment.
-func (r *resolution) claim(ctx context.Context, until time.Time) error {
+// claim takes the cloudIDs that are neither resolved nor in another task's hands, for so long.
+func (r *resolution) claim(ctx context.Context, length time.Duration) error {
 	pending := make([]store.Record, len(r.items))
 	for i := range r.items {
 		pending[i] = r.items[i].record
 	}
 	claimed, err := r.h.results.Claim(ctx, store.Claim{
-		AppID: r.payload.AppID, TaskID: r.taskID, Until: until, Records: pending,
+		AppID: r.payload.AppID, TaskID: r.taskID, For: length, Records: pending,
 	})
 	if err != nil {
 		return err

@@ -123,7 +123,7 @@ func (r *resolution) mayTry(within bool, now time.Time) error {
 
 func (r *resolution) try(ctx context.Context) error {
 	r.known, r.unknown = r.h.apps.know(ctx, r.payload.AppID)
-	if err := r.claim(ctx, time.Now().Add(claimFor)); err != nil {
+	if err := r.claim(ctx, claimFor); err != nil {
 		return r.storeTrouble(err)
 	}
 	r.endOutlived(time.Now())

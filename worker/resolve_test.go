@@ -159,7 +159,7 @@ func TestTry_HeldByAnotherTask_Waits(t *testing.T) {
 	b := newResolverBed(t, &fakeWeChat{})
 	p := payloadOf(1, time.Now())
 	_, err := b.results.Claim(t.Context(), store.Claim{
-		AppID: testApp, TaskID: "task-1", Until: time.Now().Add(time.Minute),
+		AppID: testApp, TaskID: "task-1", For: time.Minute,
 		Records: []store.Record{{AppID: testApp, CloudID: p.Items[0].CloudID, Status: store.Pending}},
 	})
 	if err != nil {

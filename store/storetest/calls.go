@@ -54,7 +54,7 @@ var callRules = map[string]func(*suite){
 	"CancelledContext_Error": func(s *suite) {
 		ctx, cancel := context.WithCancel(s.Context())
 		cancel()
-		c := store.Claim{AppID: s.app, TaskID: taskA, Until: time.Now().Add(time.Hour)}
+		c := store.Claim{AppID: s.app, TaskID: taskA, For: time.Hour}
 		c.Records = []store.Record{s.pending("73_secret")}
 		_, claimErr := s.results.Claim(ctx, c)
 		_, lookupErr := s.results.Lookup(ctx, s.app, []string{"73_secret"})

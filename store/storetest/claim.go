@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"math"
 	"time"
 
 	"cloudidq/store"
@@ -28,19 +29,19 @@ var claimRules = map[string]func(*suite){
 		s.wantClaim(taskA, store.Busy, store.Record{})
 	},
 	"ClaimLapsesByItself": func(s *suite) {
-		s.claimUntil(time.Now().Add(300*time.Millisecond), taskA, id)
+		s.claimFor(300*time.Millisecond, taskA, id)
 		s.eventually("the claim lapses", func() bool {
 			return s.claim(taskB, id)[0].State == store.Claimed
 		})
 	},
-	"ClaimOfAnyMoment_NotTakenForFree": func(s *suite) {
+	"ClaimOfAnyLength_NotTakenForFree": func(s *suite) {
 		s.save(taskB, s.failed(id, "no"))
-		for _, until := range []time.Time{{}, time.UnixMilli(0), time.UnixMilli(-1)} {
-			s.claimUntil(until, taskA, id)
+		for _, length := range []time.Duration{0, -time.Hour, math.MinInt64} {
+			s.claimFor(length, taskA, id)
 			s.wantClaim(taskA, store.Claimed, s.failed(id, "no")) // not Done: it has claimed, and not ended it
 			s.save(taskA, s.pending(id))
 		}
-		s.claimUntil(time.Date(9000, 1, 1, 0, 0, 0, 0, time.UTC), taskA, id)
+		s.claimFor(math.MaxInt64, taskA, id)
 		s.wantClaim(taskB, store.Busy, store.Record{})
 	},
 	"SavedPending_ClaimReleasedAndRecordUpdated": func(s *suite) {
@@ -106,7 +107,7 @@ var claimRules = map[string]func(*suite){
 		})
 	},
 	"ClaimOfFinalRecord_Refused": func(s *suite) {
-		c := store.Claim{AppID: s.app, TaskID: taskA, Until: time.Now().Add(time.Hour)}
+		c := store.Claim{AppID: s.app, TaskID: taskA, For: time.Hour}
 		c.Records = []store.Record{s.pending("other"), s.failed(id, "no")}
 		if _, err := s.results.Claim(s.Context(), c); err == nil {
 			s.Error("Claim with a failed record = nil error")
@@ -114,7 +115,7 @@ var claimRules = map[string]func(*suite){
 		s.wantUnknown("other", id)
 	},
 	"ClaimOfForeignRecord_Refused": func(s *suite) {
-		c := store.Claim{AppID: s.app + "x", TaskID: taskA, Until: time.Now().Add(time.Hour)}
+		c := store.Claim{AppID: s.app + "x", TaskID: taskA, For: time.Hour}
 		c.Records = []store.Record{s.pending(id)}
 		if _, err := s.results.Claim(s.Context(), c); err == nil {
 			s.Error("Claim with a record of another app = nil error")

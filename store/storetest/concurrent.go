@@ -15,7 +15,7 @@ var concurrentRules = map[string]func(*suite){
 		ids := manyIDs()
 		won := make([][]store.ClaimResult, tasksAtOnce)
 		s.together(func(n int) error {
-			c := store.Claim{AppID: s.app, TaskID: fmt.Sprint("task-", n), Until: time.Now().Add(time.Hour)}
+			c := store.Claim{AppID: s.app, TaskID: fmt.Sprint("task-", n), For: time.Hour}
 			for i := range ids { // each in its own order
 				c.Records = append(c.Records, s.pending(ids[(i+n)%len(ids)]))
 			}

@@ -65,7 +65,7 @@ func (s *suite) erase(openID string) int {
 func (s *suite) claimRecords(task string, records ...store.Record) []store.ClaimResult {
 	s.Helper()
 	got, err := s.results.Claim(s.Context(), store.Claim{
-		AppID: s.app, TaskID: task, Until: time.Now().Add(time.Hour), Records: records,
+		AppID: s.app, TaskID: task, For: time.Hour, Records: records,
 	})
 	if err != nil {
 		s.Fatalf("Claim: %v", err)

@@ -37,7 +37,7 @@ func newModel() model {
 
 func personKey(appID, openID string) string { return appID + "\x00" + openID }
 
-// forgotten reports whether a record that is not there must not come: its person was erased after it was accepted.
+// forgotten reports whether a record must not come, or go on: its person was erased after it was accepted.
 func (m model) forgotten(r store.Record) bool {
 	return r.OpenID != "" && m.erased[personKey(r.AppID, r.OpenID)] && r.AcceptedAt.Before(time.Now())
 }
@@ -59,19 +59,25 @@ func modelKey(r store.Record) string { return r.AppID + "\x00" + r.CloudID }
 func (m model) claim(task string, h hold, rec store.Record) store.ClaimResult {
 	e := m.records[modelKey(rec)]
 	switch {
-	case e == nil && m.forgotten(rec):
-		m.records[modelKey(rec)] = &entry{rec: rec, gone: true}
+	case e != nil && e.gone:
+		return store.ClaimResult{State: store.Erased}
+	case e != nil && e.rec.Status == store.Resolved:
+		return store.ClaimResult{State: store.Done, Record: e.rec}
+	case m.forgotten(rec):
+		if e == nil {
+			m.records[modelKey(rec)] = &entry{rec: rec, gone: true}
+		}
 		return store.ClaimResult{State: store.Erased}
 	case e == nil:
 		m.records[modelKey(rec)] = &entry{rec: rec, owner: task, hold: h}
 		return store.ClaimResult{State: store.Claimed, Record: rec}
-	case e.gone:
-		return store.ClaimResult{State: store.Erased}
-	case e.rec.Status == store.Resolved,
-		e.rec.Status != store.Pending && e.owner == task && e.hold == free:
+	case e.rec.Status != store.Pending && e.owner == task && e.hold == free:
 		return store.ClaimResult{State: store.Done, Record: e.rec}
 	case e.owner != task && e.hold == held:
 		return store.ClaimResult{State: store.Busy}
+	case e.rec.OpenID != rec.OpenID:
+		*e = entry{rec: rec, owner: task, hold: h}
+		return store.ClaimResult{State: store.Claimed, Record: rec}
 	}
 	e.owner, e.hold = task, h
 	return store.ClaimResult{State: store.Claimed, Record: e.rec}
@@ -87,23 +93,25 @@ func (m model) save(task string, rec store.Record) {
 	}
 	e := m.records[modelKey(rec)]
 	switch {
-	case e == nil && m.forgotten(rec):
+	case e != nil && (e.gone || e.rec.Status == store.Resolved):
+	case m.forgotten(rec):
+		if e != nil && e.owner == task && e.hold != free {
+			e.owner, e.hold = "", free
+		}
 	case e == nil:
 		m.records[modelKey(rec)] = &entry{rec: rec, owner: task}
 		deliver()
-	case e.gone, e.rec.Status == store.Resolved:
 	case rec.Status != store.Pending:
 		// Another end of a task that has ended it is a repetition, unless it is better.
 		if e.rec.Status == store.Pending || e.owner != task || e.hold != free || rec.Status == store.Resolved {
 			deliver()
 		}
 		*e = entry{rec: rec, owner: task}
-	case e.rec.Status == store.Pending:
+	case e.rec.Status == store.Pending && e.owner == task:
+		*e = entry{rec: rec, owner: task}
+	case e.rec.Status == store.Pending && e.rec.OpenID == rec.OpenID:
 		e.rec = rec
-		if e.owner == task || e.hold != held {
-			e.owner, e.hold = task, free
-		}
-	case e.owner == task && e.hold != free:
+	case e.rec.Status != store.Pending && e.owner == task && e.hold != free:
 		e.owner, e.hold = "", free
 	}
 }

@@ -62,9 +62,9 @@ var (
 
 func (m *machine) claim(rt *rapid.T) {
 	task, hold := anyTask.Draw(rt, "task"), anyHold.Draw(rt, "hold")
-	c := store.Claim{AppID: rapid.SampledFrom(m.apps[:]).Draw(rt, "app"), TaskID: task, Until: time.Now().Add(time.Hour)}
+	c := store.Claim{AppID: rapid.SampledFrom(m.apps[:]).Draw(rt, "app"), TaskID: task, For: time.Hour}
 	if hold == past {
-		c.Until = time.Now().Add(-time.Hour)
+		c.For = -time.Hour
 	}
 	var want []store.ClaimResult
 	for _, id := range anyIDs.Draw(rt, "ids") {
@@ -128,8 +128,8 @@ func (m *machine) lookup(rt *rapid.T) {
 	}
 }
 
-// persons are whose the cloudIDs are; that of the last is not known.
-var persons = map[string]string{"1": "oA", "2": "oA", "3": "oB"}
+// anyPerson is whose a cloudID is said to be, each time anew. Empty: nobody is known.
+var anyPerson = rapid.SampledFrom([]string{"oA", "oA", "oB", ""})
 
 func (m *machine) erase(rt *rapid.T) {
 	app, openID := rapid.SampledFrom(m.apps[:]).Draw(rt, "app"), rapid.SampledFrom([]string{"oA", "oB", "oC"}).Draw(rt, "openid")
@@ -141,7 +141,7 @@ func (m *machine) erase(rt *rapid.T) {
 // record makes a record that no other call makes.
 func (m *machine) record(rt *rapid.T, app, id string, status store.Status) store.Record {
 	m.calls++
-	r := store.Record{AppID: app, OpenID: persons[id], CloudID: id, Status: status, Attempts: m.calls, AcceptedAt: accepted}
+	r := store.Record{AppID: app, OpenID: anyPerson.Draw(rt, "openid"), CloudID: id, Status: status, Attempts: m.calls, AcceptedAt: accepted}
 	if rapid.IntRange(0, 3).Draw(rt, "later") == 0 { // than any erasure
 		r.AcceptedAt = store.At(time.Now().Add(time.Hour))
 	}

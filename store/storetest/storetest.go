@@ -27,7 +27,7 @@ type Open = func(t *testing.T, ttl time.Duration) store.Results
 // Run holds the store that open returns against the rules of package store.
 func Run(t *testing.T, open Open) {
 	t.Helper()
-	for _, group := range []map[string]func(*suite){claimRules, saveRules, callRules, eraseRules, concurrentRules} {
+	for _, group := range []map[string]func(*suite){claimRules, saveRules, callRules, eraseRules, ownerRules, concurrentRules} {
 		for name, rule := range group {
 			t.Run(name, func(t *testing.T) { rule(newSuite(t, open, time.Hour)) })
 		}
@@ -87,18 +87,18 @@ func (s *suite) expired(id string) store.Record {
 // claim claims cloudIDs for an hour.
 func (s *suite) claim(task string, ids ...string) []store.ClaimResult {
 	s.Helper()
-	return s.claimUntil(time.Now().Add(time.Hour), task, ids...)
+	return s.claimFor(time.Hour, task, ids...)
 }
 
 // lapsed claims cloudIDs with a claim that has lapsed already.
 func (s *suite) lapsed(task string, ids ...string) {
 	s.Helper()
-	s.claimUntil(time.Now().Add(-time.Second), task, ids...)
+	s.claimFor(-time.Second, task, ids...)
 }
 
-func (s *suite) claimUntil(until time.Time, task string, ids ...string) []store.ClaimResult {
+func (s *suite) claimFor(length time.Duration, task string, ids ...string) []store.ClaimResult {
 	s.Helper()
-	c := store.Claim{AppID: s.app, TaskID: task, Until: until}
+	c := store.Claim{AppID: s.app, TaskID: task, For: length}
 	for _, id := range ids {
 		c.Records = append(c.Records, s.pending(id))
 	}

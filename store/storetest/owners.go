@@ -1,0 +1,81 @@
+package storetest
+
+import (
+	"time"
+
+	"cloudidq/store"
+)
+
+// ownerRules are about a cloudID that is asked for under another openid than before, or under none: it is its owner's data
+// that comes then, and an erasure of the owner has to find it.
+var ownerRules = map[string]func(*suite){
+	"Owner_FailedOfAnother_ThenResolved_ErasedWithTheOwner": func(s *suite) {
+		for _, former := range []string{"o-former", ""} {
+			s := s.inApp("f" + former)
+			s.save(taskA, s.of(former, s.failed(id, "no")))
+			s.claimRecords(taskB, s.of("o-1", s.pending(id)))
+			want := s.of("o-1", s.resolved(id, `{}`))
+			s.save(taskB, want)
+			s.equal("erased of the other", s.erase("o-former"), 0)
+			s.wantStored(want)
+			s.equal("erased of the owner", s.erase("o-1"), 1)
+			s.wantUnknown(id)
+		}
+	},
+	"Owner_ErasureBetweenClaimAndSave_NothingIsStored": func(s *suite) {
+		s.save(taskA, s.of("o-former", s.failed(id, "no")), s.of("", s.failed("73_nobody", "no")))
+		mine := []store.Record{s.of("o-1", s.pending(id)), s.of("o-1", s.pending("73_nobody"))}
+		for _, got := range s.claimRecords(taskB, mine...) {
+			s.equal("claim", got.State, store.Claimed)
+		}
+		s.equal("erased", s.erase("o-1"), 2)
+		s.save(taskB, s.of("o-1", s.resolved(id, `{}`)), s.of("o-1", s.resolved("73_nobody", `{}`)))
+		s.wantUnknown(id, "73_nobody")
+		s.equal("asked for again", s.claimRecords("task-c", mine[0])[0].State, store.Erased)
+	},
+	"Owner_ErasureOfTheOtherBetweenClaimAndSave_ChangesNothing": func(s *suite) {
+		s.save(taskA, s.of("o-former", s.failed(id, "no")))
+		s.claimRecords(taskB, s.of("o-1", s.pending(id)))
+		s.equal("erased", s.erase("o-former"), 0)
+		want := s.of("o-1", s.resolved(id, `{}`))
+		s.save(taskB, want)
+		s.wantStored(want)
+	},
+	"Owner_ErasedSinceAccepted_RecordOfAnotherStays": func(s *suite) {
+		other := s.of("o-former", s.failed(id, "no"))
+		s.save(taskA, other)
+		s.erase("o-1")
+		s.equal("claim", s.claimRecords(taskB, s.of("o-1", s.pending(id)))[0], store.ClaimResult{State: store.Erased})
+		s.save(taskB, s.of("o-1", s.resolved(id, `{}`)))
+		s.wantStored(other)
+	},
+	"Owner_SavedWithoutAClaim_Moves": func(s *suite) {
+		s.save(taskA, s.of("o-former", s.failed(id, "no")))
+		want := s.of("o-1", s.failed(id, "no"))
+		s.save(taskB, want)
+		s.equal("erased of the other", s.erase("o-former"), 0)
+		s.wantStored(want)
+		s.equal("erased of the owner", s.erase("o-1"), 1)
+	},
+	"Owner_ClaimOnAnothersFailed_IsAnAskOfItsOwn": func(s *suite) {
+		s.save(taskA, s.of("o-former", s.failed(id, "no")))
+		mine := s.of("o-1", s.pending(id))
+		s.equal("claim", s.claimRecords(taskB, mine)[0], store.ClaimResult{State: store.Claimed, Record: mine})
+		s.wantStored(mine) // nothing of the other is left in it
+	},
+	"Owner_LatePendingOfAnother_ChangesNothing": func(s *suite) {
+		s.claimFor(-time.Second, taskA, id)
+		mine := s.of("o-2", s.pending(id))
+		s.claimRecords(taskB, mine)
+		s.save(taskA, s.pending(id))
+		s.wantStored(mine)
+		s.equal("erased", s.erase("o-2"), 1)
+	},
+}
+
+// inApp is s for another app.
+func (s *suite) inApp(suffix string) *suite {
+	other := *s
+	other.app += suffix
+	return &other
+}
