@@ -108,7 +108,7 @@ func serverChecks(cfg *config.Config, rdb redis.UniversalClient) []doctor.Check 
 		doctor.Sealing(cfg.Store.Encryption != config.EncryptionOff, func() error {
 			_, err := store.ParseKeyset(cfg.Store.Keyset.Text().Reveal())
 			return err
-		}),
+		}, func(ctx context.Context) (store.Sealing, error) { return inspectSealing(ctx, cfg, rdb) }),
 		apiCheck(cfg),
 	}
 	if cfg.Store.Driver == config.DriverPostgres {

@@ -62,6 +62,15 @@ func inspectQueue(inspector *asynq.Inspector, servers []*asynq.ServerInfo, name 
 	return state
 }
 
+// inspectSealing looks at some of the records, wherever they are.
+func inspectSealing(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient) (store.Sealing, error) {
+	if cfg.Store.Driver == config.DriverRedis {
+		return store.InspectSealing(ctx, rdb)
+	}
+	state, err := store.InspectPostgres(ctx, cfg.Store.DSN.Text().Reveal())
+	return state.Sealing, err
+}
+
 // apiCheck judges keys and certificate of the API, which may run elsewhere.
 func apiCheck(cfg *config.Config) doctor.Check {
 	keys := make([]doctor.APIKey, 0, len(cfg.API.Keys))

@@ -14,24 +14,28 @@ import (
 
 func newErase(s streams) *cobra.Command {
 	var appID, openID string
+	var former bool
 	cmd := &cobra.Command{
 		Use:   "erase --config FILE --appid APPID --openid OPENID",
 		Short: "Remove all that is stored of one person",
 		Long: "erase removes every record of one user of an app and prints how many there were. Their cloudIDs stay unknown until\n" +
 			"store.result_ttl is over, an answer that comes late does not bring them back, and what of this user still waits in\n" +
-			"the queues is taken out of them. A cloudID that is accepted afterwards is resolved as ever.",
-		Example: "  cloudidq erase --config cloudidq.yaml --appid wx0000000000000001 --openid oUser",
-		Args:    takes(cobra.NoArgs),
+			"the queues is taken out of them. A cloudID that is accepted afterwards is resolved as ever. For an app that has left the\n" +
+			"configuration, whose records live until store.result_ttl is over, add --former-app.",
+		Example: "  cloudidq erase --config cloudidq.yaml --appid wx0000000000000001 --openid oUser\n" +
+			"  cloudidq erase --config cloudidq.yaml --appid wx0000000000000009 --former-app --openid oUser",
+		Args: takes(cobra.NoArgs),
 	}
 	path := configFlag(cmd, s)
 	cmd.Flags().StringVar(&appID, "appid", "", "the mini program")
 	cmd.Flags().StringVar(&openID, "openid", "", "the user")
+	cmd.Flags().BoolVar(&former, "former-app", false, "the app need not be in the configuration: it was")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, err := config.Load(*path, s.lookupEnv)
 		if err != nil {
 			return err
 		}
-		if err := checkSubject(cfg, appID, openID); err != nil {
+		if err := checkSubject(cfg, appID, openID, former); err != nil {
 			return err
 		}
 		return withResults(cmd.Context(), s, cfg, func(rdb redis.UniversalClient, results results) error {
@@ -50,12 +54,12 @@ func newErase(s streams) *cobra.Command {
 }
 
 // checkSubject refuses what can be nobody's.
-func checkSubject(cfg *config.Config, appID, openID string) error {
+func checkSubject(cfg *config.Config, appID, openID string, former bool) error {
 	var faults []error
 	if appID == "" {
 		faults = append(faults, errors.New("--appid is missing"))
-	} else if !cfg.Serves(appID) {
-		faults = append(faults, errors.New("--appid is not among the apps of the configuration"))
+	} else if !former && !cfg.Serves(appID) {
+		faults = append(faults, errors.New("--appid is not among the apps of the configuration; if it was, add --former-app"))
 	}
 	if openID == "" {
 		faults = append(faults, errors.New("--openid is missing"))

@@ -298,4 +298,8 @@ func TestErase_OnePersonEverywhere(t *testing.T) {
 	if status := bad.status(t); status != 2 || !strings.Contains(bad.err.String(), "--openid is missing") || !strings.Contains(bad.err.String(), "--appid is not among") {
 		t.Errorf("erase of nobody = %d %s, want 2 and both faults", status, bad.err.String())
 	}
+	former := s.start(t, "erase", "--config", s.config, "--appid", "wxother", "--former-app", "--openid", "oNobody")
+	if status := former.status(t); status != 0 || former.out.String() != "{\"erased\":0}\n" {
+		t.Errorf("erase of an app that has left = %d %s%s, want 0 erased", status, former.out.String(), former.err.String())
+	}
 }

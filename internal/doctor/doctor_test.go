@@ -244,14 +244,28 @@ FAIL queue broken: asynq cannot describe it: attempt to perform arithmetic`
 
 func TestSealing(t *testing.T) {
 	sound := func() error { return nil }
-	if got := levels(t, doctor.Sealing(true, sound)); got != "ok sealing: results are sealed" {
-		t.Errorf("findings = %s", got)
-	}
-	if got := levels(t, doctor.Sealing(false, sound)); !strings.HasPrefix(got, "warn sealing: store.encryption is off") {
-		t.Errorf("findings = %s", got)
-	}
-	if got := levels(t, doctor.Sealing(true, func() error { return errors.New("no keyset") })); got != "FAIL sealing: the keyset cannot be used: no keyset" {
-		t.Errorf("findings = %s", got)
+	broken := func() error { return errors.New("no keyset") }
+	for name, tt := range map[string]struct {
+		on    bool
+		parse func() error
+		found store.Sealing
+		err   error
+		want  string
+	}{
+		"Sound":    {true, sound, store.Sealing{Seen: 7}, nil, "ok sealing: results are sealed"},
+		"Off":      {false, sound, store.Sealing{}, nil, "warn sealing: store.encryption is off: results lie legible in the store"},
+		"NoKeyset": {true, broken, store.Sealing{}, nil, "FAIL sealing: the keyset cannot be used: no keyset"},
+		"Older": {true, sound, store.Sealing{Seen: 7, Unsealed: 2}, nil,
+			"warn sealing: new results are sealed, but 2 of 7 records that were looked at are not"},
+		"StoreIsAway": {true, sound, store.Sealing{}, errors.New("refused"),
+			"warn sealing: results are sealed; whether older ones are was not found out: refused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			check := doctor.Sealing(tt.on, tt.parse, func(context.Context) (store.Sealing, error) { return tt.found, tt.err })
+			if got := levels(t, check); got != tt.want {
+				t.Errorf("findings = %s, want %s", got, tt.want)
+			}
+		})
 	}
 }
 

@@ -1,16 +1,30 @@
 package doctor
 
-import "context"
+import (
+	"context"
 
-// Sealing judges how results are kept from those who get at the store. parse reads the keyset.
-func Sealing(on bool, parse func() error) Check {
-	return Check{Name: "sealing", Run: func(context.Context) []Finding {
+	"cloudidq/store"
+)
+
+// Sealing judges how results are kept from those who get at the store. parse reads the keyset, look counts what lies there
+// unsealed although there is one.
+func Sealing(on bool, parse func() error, look func(context.Context) (store.Sealing, error)) Check {
+	return Check{Name: "sealing", Run: func(ctx context.Context) []Finding {
 		if !on {
 			return []Finding{warn("give store.keyset what cloudidq keys new prints",
 				"store.encryption is off: results lie legible in the store")}
 		}
 		if err := parse(); err != nil {
 			return []Finding{fail("give store.keyset what cloudidq keys new prints", "the keyset cannot be used: %v", err)}
+		}
+		found, err := look(ctx)
+		if err != nil {
+			return []Finding{warn("see the lines about Redis and the store", "results are sealed; whether older ones are was not found out: %v", err)}
+		}
+		if found.Unsealed > 0 {
+			return []Finding{warn("wait until store.result_ttl is over since the keyset was configured everywhere, then look again; "+
+				"until then treat the store and its copies as legible",
+				"new results are sealed, but %d of %d records that were looked at are not", found.Unsealed, found.Seen)}
 		}
 		return []Finding{ok("results are sealed")}
 	}}

@@ -71,6 +71,7 @@ func (h *resolutions) lookup(ctx context.Context, in *lookupInput) (*lookupOutpu
 // subjects are the persons whose data is kept.
 type subjects struct {
 	results store.Results
+	serves  func(appID string) bool
 	audit   func(key, appID string, erased int)
 }
 
@@ -87,12 +88,16 @@ type eraseOutput struct {
 
 func (h *subjects) register(api huma.API) {
 	huma.Register(api, operation("erase", http.MethodDelete, "/v1/subjects/{appid}/{openid}",
-		"Remove all that is stored of one person", ScopeErase, http.StatusOK, 503), h.erase)
+		"Remove all that is stored of one person", ScopeErase, http.StatusOK, 422, 503), h.erase)
 }
 
 func (h *subjects) erase(ctx context.Context, in *eraseInput) (*eraseOutput, error) {
 	if err := permit(ctx, ScopeErase, in.AppID); err != nil {
 		return nil, err
+	}
+	if !h.serves(in.AppID) { // a slip of the appid must not read as "there is nothing left"
+		return nil, newProblem(http.StatusUnprocessableEntity, "nothing was erased",
+			fault{"path.appid", "is not among the apps of the configuration; cloudidq erase --former-app erases for one that was"})
 	}
 	erased, err := h.results.Erase(ctx, in.AppID, in.OpenID)
 	if err != nil {

@@ -135,6 +135,17 @@ func TestResolve_TheQueueIsFullOrAway(t *testing.T) {
 	}
 }
 
+// An erasure for an app that is not served is refused as its cloudIDs are: "nothing was there" would be taken for "done".
+func TestErase_AppIsNotServed_Refused(t *testing.T) {
+	b := newBed(t)
+	b.save("wxC", "73_1") // it was served once
+	got := b.call("DELETE", "/v1/subjects/wxC/o1", "")
+	wantProblem(t, got, 422)
+	if !strings.Contains(got.body, "path.appid") || strings.Contains(got.body, "wxC") {
+		t.Errorf("answer = %s, want the field, and nothing that was submitted", got.body)
+	}
+}
+
 func TestRecords(t *testing.T) {
 	b := newBed(t)
 	b.save("wxA", "73_1", "73_a/b+c")

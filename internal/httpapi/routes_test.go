@@ -58,7 +58,7 @@ var routes = []route{
 	{
 		"DELETE /v1/subjects/{appid}/{openid}", []httpapi.Scope{httpapi.ScopeErase},
 		[]request{{want: 200, path: "/v1/subjects/wxB/o1"}},
-		[]request{{want: 422, path: "/v1/subjects/wxB/o1?planted=planted"}},
+		[]request{{want: 422, path: "/v1/subjects/wxB/o1?planted=planted"}, {want: 422, path: "/v1/subjects/planted/planted"}},
 	},
 	{
 		"POST /v1/backfills", []httpapi.Scope{httpapi.ScopeResolve},

@@ -96,7 +96,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 		producer: parts.Producer, results: parts.Results, serves: parts.Serves, webhook: parts.Webhook, load: parts.Load,
 		once: &once{parts.Requests}, accepted: parts.Metrics.Accepted,
 	}).register(api)
-	(&subjects{parts.Results, func(key, appID string, erased int) {
+	(&subjects{parts.Results, parts.Serves, func(key, appID string, erased int) {
 		parts.Log.Info("a person was erased", "appid", appID, "records", erased, "key", key) // the audit line
 	}}).register(api)
 	(&deliveries{parts.Deliveries, parts.Webhooks}).register(api)
