@@ -1,0 +1,64 @@
+package store_test
+
+import (
+	"regexp"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"cloudidq/internal/redistest"
+	"cloudidq/store"
+)
+
+// commands are how many Redis has run since CONFIG RESETSTAT, those in scripts included.
+func commands(t *testing.T, rdb *redis.Client) (all int, each map[string]int) {
+	t.Helper()
+	each = map[string]int{}
+	for _, found := range regexp.MustCompile(`cmdstat_(\S+):calls=(\d+)`).FindAllStringSubmatch(rdb.Info(t.Context(), "commandstats").Val(), -1) {
+		n, _ := strconv.Atoi(found[2])
+		if found[1] != "config|resetstat" && found[1] != "info" {
+			each[found[1]], all = n, all+n
+		}
+	}
+	return all, each
+}
+
+// What a claim and a save of 100 cloudIDs cost in Redis is counted in commands, which no busy machine falsifies: whose a
+// record is, and whether that one was erased, costs one more for each person of the call, and no round trip.
+func TestRedis_CommandsOfABatch(t *testing.T) {
+	rdb := redistest.Start(t).Client(t)
+	results := store.NewRedis(rdb, time.Hour)
+	const n = 100
+	var serial atomic.Int64
+	pending, resolved := benchBatch(&serial, n)
+	count := func(call func() error) (all int, each map[string]int) {
+		t.Helper()
+		if err := rdb.ConfigResetStat(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if err := call(); err != nil {
+			t.Fatal(err)
+		}
+		return commands(t, rdb)
+	}
+	claim := func(records []store.Record) error {
+		_, err := results.Claim(t.Context(), claimOf("task", records...))
+		return err
+	}
+	save := func(records []store.Record) error { return results.Save(t.Context(), "task", records) }
+	warm, ended := benchBatch(&serial, 1) // the server learns the scripts
+	count(func() error { return claim(warm) })
+	count(func() error { return save(ended) })
+
+	all, each := count(func() error { return claim(pending) })
+	if all > 6*n || each["hget"] != 1 || each["evalsha"] != 1 || each["set"] != n {
+		t.Errorf("a claim of %d took %d commands: %v", n, all, each)
+	}
+	all, each = count(func() error { return save(resolved) })
+	if all > 2*n+2 || each["hget"] != 1 || each["evalsha"] != 1 || each["set"] != n {
+		t.Errorf("a save of %d took %d commands: %v", n, all, each)
+	}
+}

@@ -1,0 +1,59 @@
+package worker
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"cloudidq/internal/redistest"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+// docs/operations.md says what an append-only file keeps of an erased person: what a task held in clear, until the file is
+// rewritten; nothing afterwards.
+func TestEraser_AppendOnlyFile_KeepsThePersonUntilItIsRewritten(t *testing.T) {
+	rdb := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always", "--rdbcompression", "no").Client(t)
+	b := &eraserBed{t, rdb, asynq.NewClientFromRedisClient(rdb), asynq.NewInspectorFromRedisClient(rdb), store.NewRedis(rdb, time.Hour)}
+	b.enqueue("waits", mixed("waits", 4, time.Now()))
+	if _, err := NewEraser(b.results, rdb).Erase(t.Context(), testApp, planted); err != nil {
+		t.Fatal(err)
+	}
+	dir := rdb.ConfigGet(t.Context(), "dir").Val()["dir"]
+	if !holdsFile(t, dir, planted) {
+		t.Fatal("the append-only file does not hold the person after the erasure: nothing is proved")
+	}
+	if err := rdb.BgRewriteAOF(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the file is rewritten", func() bool {
+		info := rdb.Info(t.Context(), "persistence").Val()
+		return strings.Contains(info, "aof_rewrite_in_progress:0") && strings.Contains(info, "aof_rewrite_scheduled:0") && !holdsFile(t, dir, planted)
+	})
+	if !holdsFile(t, dir, tasks.TypeResolve) {
+		t.Error("the file does not hold the task any more")
+	}
+}
+
+// holdsFile reports whether a file below dir holds text. One that goes away meanwhile does not.
+func holdsFile(t *testing.T, dir, text string) bool {
+	t.Helper()
+	holds := false
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return nil //nolint:nilerr // Redis deletes files
+		}
+		content, _ := os.ReadFile(path)
+		holds = holds || strings.Contains(string(content), text)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return holds
+}
