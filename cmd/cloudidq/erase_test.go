@@ -59,12 +59,24 @@ func holdsNothingLegible(t *testing.T, dsn string) {
 		for _, tap := range taps {
 			planted = append(planted, tap.CloudID, tap.OpenID)
 		}
+		if holdsNone(dump, planted) {
+			continue
+		}
 		for _, p := range planted {
 			if strings.Contains(dump, p) {
 				t.Errorf("the dump holds %q", p)
 			}
 		}
 	}
+}
+
+// holdsNone reports that a text holds none of many others, in one pass over it.
+func holdsNone(text string, others []string) bool {
+	pairs := make([]string, 0, 2*len(others))
+	for _, other := range others {
+		pairs = append(pairs, other, "")
+	}
+	return strings.NewReplacer(pairs...).Replace(text) == text
 }
 
 // stableToken is the first token that the simulator gives for appA.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -9,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,11 +20,11 @@ import (
 )
 
 const (
-	modeIDs   = 300
+	modeIDs   = 400
 	component = "wxcomponent00000001"
 )
 
-// Every way of calling resolves 300 cloudIDs with two workers that are processes of their own, and none of them asks
+// Every way of calling resolves 400 cloudIDs with two workers that are processes of their own, and none of them asks
 // for more tokens than two in a token's life.
 func TestModes_ResolveWithTwoWorkers(t *testing.T) {
 	t.Parallel()
@@ -63,21 +65,32 @@ func TestModes_ResolveWithTwoWorkers(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, wechattest.Config{Seed: 8, Faults: wechattest.Faults{"busy": 0.05, "missing": 0.05, "foreign": 0.05}}, tt.sim...)
+			wechat := s.newGate(t, 0)
 			s.configureApp(t, strings.ReplaceAll(tt.token, "%s", s.url))
 			if tt.prepare != nil {
 				tt.prepare(t, s)
 			}
-			s.wantModeWorks(t, tt.calls)
+			s.wantModeWorks(t, wechat, tt.calls)
 		})
 	}
 }
 
 // wantModeWorks lets two workers resolve the cloudIDs of appA and holds everything against the simulator.
-func (s *site) wantModeWorks(t *testing.T, tokenCalls int64) {
+func (s *site) wantModeWorks(t *testing.T, wechat *gate, tokenCalls int64) {
 	t.Helper()
+	const slots, ofTask = 10, 25
 	twin := s.twin(t)
+	s.env = append(s.env, fmt.Sprint("CLOUDIDQ_WORKER_CONCURRENCY=", slots))
 	workers := []*process{s.worker(t), s.worker(t)}
-	taps := s.enqueueMany(t, twin, modeIDs, 150)
+	taps := make([]wechattest.Tap, modeIDs)
+	for i := range taps {
+		taps[i] = twin.CloudID(appA, i/2, i%2, time.Now())
+	}
+	for some := range slices.Chunk(taps, ofTask) {
+		s.enqueue(t, some)
+	}
+	waitFor(t, "both to have tasks", func() bool { return s.redis.Client(t).ZCard(t.Context(), "asynq:{events}:lease").Val() > slots })
+	wechat.open()
 	var records []store.Record
 	waitFor(t, "all ends", func() bool {
 		var ended int
@@ -284,7 +297,7 @@ components:
   - {appid: %s, secret: component-secret-%s, verify_token: verify-%s, aes_key: "env:COMPONENT_AES_KEY"}
 api: {listen: "127.0.0.1:0"}
 log: {level: debug}
-`, s.redis.Addr, s.url, appA, token, component, component, component))
+`, s.redis.Addr, cmp.Or(s.wechatURL, s.url), appA, token, component, component, component))
 }
 
 func (s *site) write(t *testing.T, text string) {
