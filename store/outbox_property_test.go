@@ -6,31 +6,39 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
+	"cloudidq/internal/redistest"
 	"cloudidq/store"
 	"cloudidq/store/storetest"
 )
 
 // Whatever is claimed, saved, asked for again and erased by whichever task, the outbox holds what the model says.
 func TestDeliveries_AnyCalls_AsTheModel(t *testing.T) {
-	eachStore(t, func(t *testing.T, b *outboxBed) {
-		storetest.RunOutbox(t, b.results, func(ctx context.Context, appID, endpoint string) (all []json.RawMessage, err error) {
-			b.handOver()
-			for left := 1; left > 0; {
-				var id string
-				if id, left, err = b.deliveries.Cut(ctx, appID, endpoint, 3); err != nil || id == "" {
-					return all, err
-				}
-				d, err := b.deliveries.Load(ctx, id)
-				if err != nil {
-					return nil, err
-				}
-				all = append(all, d.Items...)
+	eachStore(t, deliveriesAnyCalls)
+	t.Run("RedisUnsealed", func(t *testing.T) {
+		rdb := redistest.Start(t).Client(t)
+		deliveriesAnyCalls(t, &outboxBed{T: t, rdb: rdb, results: store.NewRedis(rdb, time.Hour), deliveries: store.NewDeliveries(rdb)})
+	})
+}
+
+func deliveriesAnyCalls(t *testing.T, b *outboxBed) {
+	storetest.RunOutbox(t, b.results, func(ctx context.Context, appID, endpoint string) (all []json.RawMessage, err error) {
+		b.handOver()
+		for left := 1; left > 0; {
+			var id string
+			if id, left, err = b.deliveries.Cut(ctx, appID, endpoint, 3); err != nil || id == "" {
+				return all, err
 			}
-			return all, nil
-		})
+			d, err := b.deliveries.Load(ctx, id)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, d.Items...)
+		}
+		return all, nil
 	})
 }
 
