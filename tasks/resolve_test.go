@@ -40,7 +40,7 @@ func TestValidate_NamesEveryFault(t *testing.T) {
 	}
 	want := []tasks.Fault{
 		{Field: "appid", Problem: "is empty"},
-		{Field: "webhook", Problem: "has 65 bytes, at most 64 are allowed"},
+		{Field: "webhook", Problem: "must be 1 to 64 letters, digits, - or _"},
 		{Field: "items[0].cloud_id", Problem: "is empty"},
 		{Field: "items[1].cloud_id", Problem: "has 513 bytes, at most 512 are allowed"},
 		{Field: "items[2].cloud_id", Problem: "has a character at byte 4 that cannot be printed"},

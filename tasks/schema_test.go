@@ -63,6 +63,7 @@ func TestSchema_TakesEveryPayloadThatIsWritten(t *testing.T) {
 	text := func(least, most int) *rapid.Generator[string] {
 		return rapid.StringOfN(rapid.RuneFrom(nil, unicode.PrintRanges...), least, -1, most)
 	}
+	name, optional := rapid.StringMatching(tasks.NamePattern), rapid.StringMatching(`^[A-Za-z0-9_-]{0,64}$`)
 	moment := rapid.Custom(func(t *rapid.T) time.Time {
 		ms := rapid.Int64Range(946684800000, time.Now().UnixMilli()).Draw(t, "ms") // from the year 2000
 		return rapid.SampledFrom([]time.Time{{}, time.UnixMilli(ms), time.UnixMilli(ms).UTC()}).Draw(t, "time")
@@ -77,11 +78,11 @@ func TestSchema_TakesEveryPayloadThatIsWritten(t *testing.T) {
 	})
 	rapid.Check(t, func(t *rapid.T) {
 		task, err := tasks.NewResolveTask(tasks.ResolvePayload{
-			AppID:      text(1, tasks.MaxAppIDBytes).Draw(t, "appid"),
+			AppID:      name.Draw(t, "appid"),
 			Items:      rapid.SliceOfN(item, 1, 5).Draw(t, "items"),
 			AcceptedAt: moment.Draw(t, "accepted_at"),
-			Webhook:    text(0, tasks.MaxNameBytes).Draw(t, "webhook"),
-			Backfill:   text(0, tasks.MaxNameBytes).Draw(t, "backfill"),
+			Webhook:    optional.Draw(t, "webhook"),
+			Backfill:   optional.Draw(t, "backfill"),
 			Erased:     rapid.IntRange(0, tasks.MaxItems).Draw(t, "erased"),
 		}, tasks.QueueEvents)
 		if err != nil {
@@ -98,7 +99,7 @@ func TestSchema_BoundsAreThoseOfTheCode(t *testing.T) {
 	got := map[string]string{}
 	for _, path := range []string{
 		"properties v const",
-		"properties appid minLength", "properties appid maxLength",
+		"properties appid minLength", "properties appid maxLength", "properties appid pattern",
 		"then properties items minItems", "properties items maxItems", "properties erased maximum",
 		"properties webhook maxLength", "properties backfill maxLength",
 		"$defs item properties cloud_id minLength", "$defs item properties cloud_id maxLength",
@@ -115,6 +116,7 @@ func TestSchema_BoundsAreThoseOfTheCode(t *testing.T) {
 		"properties v const":                        fmt.Sprint(tasks.PayloadVersion),
 		"properties appid minLength":                "1",
 		"properties appid maxLength":                fmt.Sprint(tasks.MaxAppIDBytes),
+		"properties appid pattern":                  tasks.NamePattern,
 		"then properties items minItems":            "1",
 		"properties erased maximum":                 fmt.Sprint(tasks.MaxItems),
 		"properties items maxItems":                 fmt.Sprint(tasks.MaxItems),
@@ -175,6 +177,12 @@ func TestSchema_AgreesWithParseResolve(t *testing.T) {
 		"empty appid":       {`{"v":1,"appid":"","items":[{"cloud_id":"73_x"}]}`, false},
 		"appid a number":    {`{"v":1,"appid":1,"items":[{"cloud_id":"73_x"}]}`, false},
 		"appid too long":    {`{"v":1,"appid":"` + strings.Repeat("a", tasks.MaxAppIDBytes+1) + `","items":[{"cloud_id":"73_x"}]}`, false},
+		"appid with quote":  {`{"v":1,"appid":"wx1\",\"x","items":[{"cloud_id":"73_x"}]}`, false},
+		"appid with blank":  {`{"v":1,"appid":"wx 1","items":[{"cloud_id":"73_x"}]}`, false},
+		"appid with \n":     {`{"v":1,"appid":"wx1\n","items":[{"cloud_id":"73_x"}]}`, false},
+		"webhook with dot":  {`{"v":1,"appid":"wx1","items":[{"cloud_id":"73_x"}],"webhook":"a.b"}`, false},
+		"webhook with :":    {`{"v":1,"appid":"wx1","items":[{"cloud_id":"73_x"}],"webhook":"orders:line"}`, false},
+		"backfill with :":   {`{"v":1,"appid":"wx1","items":[{"cloud_id":"73_x"}],"backfill":"bf:1"}`, false},
 		"no items":          {`{"v":1,"appid":"wx1"}`, false},
 		"empty items":       {items(0), false},
 		"all erased":        {`{"v":1,"appid":"wx1","items":[],"erased":2}`, true},

@@ -45,9 +45,9 @@ func (e *InvalidError) Error() string {
 // Validate checks the payload against the bounds of this package. Its error is an [*InvalidError] with every fault.
 func (p *ResolvePayload) Validate() error {
 	var v validator
-	v.text("appid", p.AppID, 1, MaxAppIDBytes)
-	v.text("webhook", p.Webhook, 0, MaxNameBytes)
-	v.text("backfill", p.Backfill, 0, MaxNameBytes)
+	v.problem("appid", AppIDProblem(p.AppID))
+	v.name("webhook", p.Webhook)
+	v.name("backfill", p.Backfill)
 	if p.Erased < 0 || p.Erased > MaxItems {
 		v.add("erased", fmt.Sprintf("is %d, 0 to %d are allowed", p.Erased, MaxItems))
 	}
@@ -101,13 +101,24 @@ func (v *validator) fields(it *Item, now time.Time) {
 }
 
 func (v *validator) text(field, s string, minBytes, maxBytes int) {
-	if p := textProblem(s, minBytes, maxBytes); p != "" {
-		v.add(field, p)
+	v.problem(field, textProblem(s, minBytes, maxBytes))
+}
+
+// name is for a field that may be empty.
+func (v *validator) name(field, s string) {
+	if s != "" {
+		v.problem(field, NameProblem(s))
 	}
 }
 
-// textProblem says what is wrong with s, or nothing. WeChat documents no form for its ids, so nothing is asked of
-// them but a length and that they can be printed.
+func (v *validator) problem(field, problem string) {
+	if problem != "" {
+		v.add(field, problem)
+	}
+}
+
+// textProblem says what is wrong with s, or nothing. WeChat documents no form for cloudIDs and openids, so nothing is
+// asked of them but a length and that they can be printed.
 func textProblem(s string, minBytes, maxBytes int) string {
 	if len(s) < minBytes {
 		return "is empty"

@@ -109,8 +109,13 @@ func (d *deliverer) mayTry(ctx context.Context, e *endpoint, state store.Endpoin
 func (d *deliverer) send(
 	ctx context.Context, e *endpoint, delivery *store.Delivery, state store.EndpointState,
 ) (answered bool, err error) {
+	message, err := body(delivery)
+	if err != nil { // no attempt makes it better
+		d.log.Error("a delivery cannot be sent", "delivery", delivery.ID, "endpoint", delivery.Endpoint, "error", err)
+		return false, d.settle(ctx, delivery, verdict{state: store.DeliveryExhausted, reason: err.Error()})
+	}
 	begun := time.Now()
-	attempt := e.Sender.Send(ctx, delivery.MessageID(), body(delivery))
+	attempt := e.Sender.Send(ctx, delivery.MessageID(), message)
 	d.metrics.attempted(e.Name, attempt)
 	d.logAttempt(ctx, delivery, attempt)
 	if attempt.Class == webhook.Canceled {
@@ -201,26 +206,4 @@ func (d *deliverer) logAttempt(ctx context.Context, delivery *store.Delivery, a 
 	d.log.LogAttrs(ctx, level, "deliver", slog.String("delivery", delivery.ID), slog.String("endpoint", delivery.Endpoint),
 		slog.String("appid", delivery.AppID), slog.Int("results", len(delivery.Items)), slog.Int("attempt", delivery.Tried+1),
 		slog.String("class", string(a.Class)), slog.Int("status", a.Status), slog.Duration("took", a.Duration))
-}
-
-// body is the message of a delivery, made of nothing but what is stored, so that it is the same at every attempt.
-// It must stay as it is: a delivery may be begun by one version and tried again by the next.
-func body(d *store.Delivery) []byte {
-	created, _ := d.Created.MarshalJSON() // of our own making
-	size := 128
-	for _, item := range d.Items {
-		size += len(item) + 1
-	}
-	b := append(make([]byte, 0, size), `{"type":"resolutions.finished","timestamp":`...)
-	b = append(b, created...)
-	b = append(b, `,"data":{"appid":"`...)
-	b = append(b, d.AppID...) // letters, digits, - and _
-	b = append(b, `","results":[`...)
-	for i, item := range d.Items {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, item...)
-	}
-	return append(b, "]}}"...)
 }

@@ -24,11 +24,12 @@ import (
 type answering struct {
 	attempt webhook.Attempt
 	sent    []string
+	bodies  [][]byte
 	during  func() // an attempt; may be nil
 }
 
-func (a *answering) Send(_ context.Context, id string, _ []byte) webhook.Attempt {
-	a.sent = append(a.sent, id)
+func (a *answering) Send(_ context.Context, id string, body []byte) webhook.Attempt {
+	a.sent, a.bodies = append(a.sent, id), append(a.bodies, body)
 	if a.during != nil {
 		a.during()
 	}

@@ -8,6 +8,7 @@ import (
 
 	"cloudidq/internal/webhook"
 	"cloudidq/store"
+	"cloudidq/tasks"
 )
 
 // Webhook is an endpoint that results are delivered to.
@@ -95,8 +96,11 @@ func outletsOf(hooks []Webhook, own func(appID string) string) outlets {
 }
 
 func (h *Webhook) validate() error {
-	if h.Name == "" || h.Sender == nil || h.BatchMax < 1 {
-		return fmt.Errorf("worker: webhook %q: Name and Sender must be set, and BatchMax be at least 1", h.Name)
+	if problem := tasks.NameProblem(h.Name); problem != "" {
+		return fmt.Errorf("worker: the name of a webhook %s", problem)
+	}
+	if h.Sender == nil || h.BatchMax < 1 {
+		return fmt.Errorf("worker: webhook %q: Sender must be set, and BatchMax be at least 1", h.Name)
 	}
 	return nil
 }

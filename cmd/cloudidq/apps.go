@@ -145,11 +145,23 @@ func newAppsResume(s streams) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if err := checkAppIDs(args); err != nil {
+			return err
+		}
 		return withRedis(cmd.Context(), s, cfg, func(rdb redis.UniversalClient) error {
 			return resume(cmd.Context(), s, cfg, store.NewPauses(rdb), args)
 		})
 	}
 	return cmd
+}
+
+// checkAppIDs refuses what cannot be an appid, by its place among the arguments.
+func checkAppIDs(args []string) error {
+	var faults []error
+	for i, appID := range args {
+		faults = append(faults, wrongAppID(fmt.Sprintf("APPID %d", i+1), appID))
+	}
+	return usage(faults...)
 }
 
 // resume takes any appid: merchants of a third-party platform are in no configuration.

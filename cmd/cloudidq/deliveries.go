@@ -60,8 +60,14 @@ func newDeliveriesList(s streams) *cobra.Command {
 		if limit < 0 {
 			faults = append(faults, errors.New("--limit is negative"))
 		}
-		if len(faults) > 0 {
-			return usageError{errors.Join(faults...)}
+		if filter.AppID != "" {
+			faults = append(faults, wrongAppID("--appid", filter.AppID))
+		}
+		if filter.Endpoint != "" {
+			faults = append(faults, wrongName("--endpoint", filter.Endpoint))
+		}
+		if err := usage(faults...); err != nil {
+			return err
 		}
 		return withDeliveries(cmd, s, *path, func(_ redis.UniversalClient, d *store.Deliveries) error {
 			var all []store.Delivery

@@ -72,12 +72,7 @@ func newEnqueue(s streams) *cobra.Command {
 
 // request is what the flags and the cloudIDs ask for, with all that is wrong with them in one error.
 func (f *enqueueFlags) request(cfg *config.Config, cloudIDs []string) (tasks.Request, error) {
-	var faults []error
-	if f.appID == "" {
-		faults = append(faults, errors.New("--appid is missing"))
-	} else if !cfg.Serves(f.appID) {
-		faults = append(faults, errors.New("--appid is not among the apps of the configuration"))
-	}
+	faults := []error{wrongApp(cfg, f.appID), wrongWebhook(cfg, f.webhook)}
 	var obtained time.Time
 	if f.obtainedAt != "" {
 		t, err := time.Parse(time.RFC3339, f.obtainedAt)
@@ -85,9 +80,6 @@ func (f *enqueueFlags) request(cfg *config.Config, cloudIDs []string) (tasks.Req
 			faults = append(faults, errors.New("--obtained-at is not a time such as 2026-11-22T08:00:00Z"))
 		}
 		obtained = t
-	}
-	if _, found := cfg.Webhook(f.webhook); f.webhook != "" && !found {
-		faults = append(faults, errors.New("--webhook is not among the webhooks of the configuration"))
 	}
 	if f.wait < 0 {
 		faults = append(faults, errors.New("--wait is negative"))
@@ -104,10 +96,7 @@ func (f *enqueueFlags) request(cfg *config.Config, cloudIDs []string) (tasks.Req
 	if err := checkItems(req.Items); err != nil {
 		faults = append(faults, err)
 	}
-	if len(faults) > 0 {
-		return tasks.Request{}, usageError{errors.Join(faults...)}
-	}
-	return req, nil
+	return req, usage(faults...)
 }
 
 // checkItems refuses what the queue would, whatever app it is of.

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cloudidq/config"
+	"cloudidq/tasks"
 	"cloudidq/worker"
 )
 
@@ -55,17 +56,14 @@ func newErase(s streams) *cobra.Command {
 
 // checkSubject refuses what can be nobody's.
 func checkSubject(cfg *config.Config, appID, openID string, former bool) error {
-	var faults []error
-	if appID == "" {
-		faults = append(faults, errors.New("--appid is missing"))
-	} else if !former && !cfg.Serves(appID) {
-		faults = append(faults, errors.New("--appid is not among the apps of the configuration; if it was, add --former-app"))
+	faults := []error{wrongApp(cfg, appID)}
+	if former && appID != "" {
+		faults[0] = wrongAppID("--appid", appID)
+	} else if faults[0] != nil && tasks.ValidAppID(appID) {
+		faults[0] = fmt.Errorf("%w; if it was, add --former-app", faults[0])
 	}
 	if openID == "" {
 		faults = append(faults, errors.New("--openid is missing"))
 	}
-	if len(faults) > 0 {
-		return usageError{errors.Join(faults...)}
-	}
-	return nil
+	return usage(faults...)
 }

@@ -45,6 +45,9 @@ func newAppsQuota(s streams) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if err := checkAppIDs(args); err != nil {
+			return err
+		}
 		apps, err := appsNamed(cfg, args)
 		if err != nil {
 			return err

@@ -46,12 +46,7 @@ func newResult(s streams) *cobra.Command {
 
 // checkResult refuses what could not have been enqueued.
 func checkResult(cfg *config.Config, appID string, ids []string) error {
-	var faults []error
-	if appID == "" {
-		faults = append(faults, errors.New("--appid is missing"))
-	} else if !cfg.Serves(appID) {
-		faults = append(faults, errors.New("--appid is not among the apps of the configuration"))
-	}
+	faults := []error{wrongApp(cfg, appID)}
 	items := make([]tasks.Item, len(ids))
 	for i, id := range ids {
 		items[i].CloudID = id
@@ -59,10 +54,7 @@ func checkResult(cfg *config.Config, appID string, ids []string) error {
 	if err := checkItems(items); err != nil {
 		faults = append(faults, err)
 	}
-	if len(faults) > 0 {
-		return usageError{errors.Join(faults...)}
-	}
-	return nil
+	return usage(faults...)
 }
 
 func printFound(out io.Writer, records []store.Record) error {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"cloudidq/internal/secret"
+	"cloudidq/tasks"
 )
 
 // Type is what a push is about.
@@ -145,7 +146,7 @@ func (c *Codec) read(text []byte) (Event, error) {
 		return Event{}, fmt.Errorf("%w: it holds no ticket", ErrMalformed)
 	case (e.Type == Authorized || e.Type == UpdateAuthorized) && e.Code.Empty():
 		return Event{}, fmt.Errorf("%w: it holds no authorization code", ErrMalformed)
-	case e.Type > Ticket && !validAppID(e.Authorizer):
+	case e.Type > Ticket && !tasks.ValidAppID(e.Authorizer):
 		return Event{}, fmt.Errorf("%w: it names no app", ErrMalformed)
 	}
 	return e, nil
@@ -153,11 +154,6 @@ func (c *Codec) read(text []byte) (Event, error) {
 
 // maxSeconds is the end of the year 9999, beyond which a time has no form in JSON.
 const maxSeconds = 253402300799
-
-// validAppID reports whether id has the form that cloudidq takes an appid in.
-func validAppID(id string) bool {
-	return id != "" && len(id) <= 64 && strings.Trim(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") == ""
-}
 
 // readXML reads one document <xml>…</xml> and nothing behind it. Directives, such as DOCTYPE with its entities, are
 // refused.

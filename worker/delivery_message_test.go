@@ -1,0 +1,134 @@
+package worker
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"pgregory.net/rapid"
+
+	"cloudidq/internal/webhook"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+// An appid with a quote in it once became part of what was signed: whoever could choose it could forge results.
+const forgedAppID = `wx1","results":[{"cloud_id":"73_forged","status":"resolved"}]},"more":{"appid":"wx1`
+
+// What is signed holds the stored results and no others, also if the appid of a delivery is text that would end its string.
+func TestDeliver_SignsNothingThatAnAppIDAdds(t *testing.T) {
+	b := newDeliverBed(t, webhook.Attempt{Status: 200, Class: webhook.OK})
+	id := b.delivery(1)
+	row := "cloudidq:{" + id[len("msg_"):len("msg_")+8] + "}:d:" + id
+	if err := b.rdb.HSet(t.Context(), row, "appid", forgedAppID).Err(); err != nil {
+		t.Fatal(err)
+	}
+	err := b.try(id)
+	for _, body := range b.sender.bodies {
+		t.Errorf("sent: %s", body)
+	}
+	if !errors.Is(err, asynq.SkipRetry) || strings.Contains(err.Error(), "forged") {
+		t.Errorf("ProcessTask = %v, want the end of the task, and no stored value", err)
+	}
+	if d := b.state(id); d.State != store.DeliveryExhausted {
+		t.Errorf("delivery = %+v, want exhausted: an operator sees it", d)
+	}
+}
+
+// A receiver tells repetitions by their bytes, and a delivery may be begun by one version and tried again by the next.
+func TestBody_StaysAsItIs(t *testing.T) {
+	d := &store.Delivery{
+		AppID: "wx0000000000000001", Created: store.At(time.Date(2026, 11, 23, 8, 0, 0, 120_000_000, time.UTC)),
+		Items: []json.RawMessage{
+			json.RawMessage(`{"cloud_id":"73_<a&b>","status":"failed","error":{"code":-601007,"message":"no","rid":""}}`),
+			json.RawMessage(`{"data":{"big":123456789012345678901234567890,"exp":1E400,"twice":1,"twice":2,"sep":"` + "\u2028" + `","esc":"\u003c\/","bytes":"` + "\xff\xed" + `"}}`),
+		},
+	}
+	const want = `{"type":"resolutions.finished","timestamp":"2026-11-23T08:00:00.120Z","data":{"appid":"wx0000000000000001","results":[` +
+		`{"cloud_id":"73_<a&b>","status":"failed","error":{"code":-601007,"message":"no","rid":""}},` +
+		`{"data":{"big":123456789012345678901234567890,"exp":1E400,"twice":1,"twice":2,"sep":"` + "\u2028" + `","esc":"\u003c\/","bytes":"` + "\xff\xed" + `"}}]}}`
+	if got, err := body(d); err != nil || string(got) != want {
+		t.Errorf("body = %s, %v\nwant   %s", got, err, want)
+	}
+	d.Items = nil
+	if got, err := body(d); err != nil || !bytes.HasSuffix(got, []byte(`"results":[]}}`)) {
+		t.Errorf("body of no results = %s, %v", got, err)
+	}
+}
+
+// Whatever is stored, a body that is signed reads back as exactly that: one appid, and each result as it is.
+func TestBody_ReadsBackAsWhatIsStored(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		appID := rapid.OneOf(rapid.StringMatching(tasks.NamePattern), rapid.String(), rapid.Just(forgedAppID)).Draw(t, "appid")
+		item := rapid.Custom(func(t *rapid.T) json.RawMessage {
+			text, err := json.Marshal(rapid.MapOf(rapid.String(), rapid.String()).Draw(t, "members"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return text
+		})
+		holdBody(t, appID, rapid.SliceOf(item).Draw(t, "items"))
+	})
+}
+
+func FuzzBody(f *testing.F) {
+	f.Add("wx1", []byte(`{"cloud_id":"73_x"}`))
+	f.Add(forgedAppID, []byte(`{}`))
+	f.Add("wx1", []byte(`{}],"more":[{}`))
+	f.Add("wx1", []byte(`{}{}`))
+	f.Add("wx1", []byte(` {"a":1}`))
+	f.Fuzz(func(t *testing.T, appID string, item []byte) { holdBody(t, appID, []json.RawMessage{item}) })
+}
+
+// holdBody holds the body of a delivery against what is stored of it. Without one, something of that is not to be signed.
+func holdBody(t interface{ Fatalf(string, ...any) }, appID string, items []json.RawMessage) {
+	created := store.At(time.Date(2026, 11, 23, 8, 0, 0, 0, time.UTC))
+	text, err := body(&store.Delivery{AppID: appID, Created: created, Items: items})
+	if err != nil {
+		good := tasks.ValidAppID(appID)
+		for _, item := range items {
+			good = good && len(item) > 0 && item[0] == '{' && json.Valid(item)
+		}
+		if good {
+			t.Fatalf("body = %v, of what is well stored", err)
+		}
+		return
+	}
+	var m deliveryMessage
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&m); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		t.Fatalf("%s: something follows", text)
+	}
+	if m.Type != "resolutions.finished" || !m.Timestamp.Equal(created.Time) || m.Data.AppID != appID || len(m.Data.Results) != len(items) {
+		t.Fatalf("%s of appid %q and %d results", text, appID, len(items))
+	}
+	for i, item := range items {
+		var want bytes.Buffer
+		if err := json.Compact(&want, item); err != nil || !bytes.Equal(m.Data.Results[i], want.Bytes()) {
+			t.Fatalf("result %d is %s, want %s", i, m.Data.Results[i], item)
+		}
+	}
+}
+
+// BenchmarkBody makes the message of 100 results.
+func BenchmarkBody(b *testing.B) {
+	d := &store.Delivery{AppID: testApp, Created: store.At(time.Now())}
+	for range 100 {
+		d.Items = append(d.Items, json.RawMessage(`{"appid":"wx0000000000000001","openid":"oWx_0123456789abcdefghijklmn","cloud_id":"73_0123456789012345678901234567890123456789012345678901234567","status":"resolved","kind":"phone","data":{"phoneNumber":"13800000000","purePhoneNumber":"13800000000","countryCode":"86","watermark":{"timestamp":1686993965,"appid":"wx0000000000000001"}},"attempts":1,"accepted_at":"2026-11-22T08:00:00.000Z","finished_at":"2026-11-22T08:00:00.120Z"}`))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := body(d); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
