@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"cloudidq/tasks"
+)
 
 // Modes of a token.
 const (
@@ -57,7 +61,7 @@ type Token struct {
 	// AccessToken is the token of mode static: env:NAME, file:PATH (from the folder of this file) or the token itself.
 	AccessToken Secret `yaml:"access_token,omitzero"`
 	// URL is the token server of mode remote, which answers GET with {"access_token":"…","expires_in":7200}.
-	URL string `yaml:"url,omitempty"`
+	URL URL `yaml:"url,omitempty"`
 	// Header is what mode remote sends along, "Name: value": env:NAME, file:PATH or the line itself. With one, all
 	// workers share a token; without, each asks for itself.
 	Header Secret `yaml:"header,omitzero"`
@@ -90,7 +94,7 @@ type Component struct {
 // Serves reports whether an app is listed, or may be one of a platform's merchants: who those are, the worker knows.
 func (c *Config) Serves(appid string) bool {
 	_, listed := c.App(appid)
-	return listed || len(c.Components) > 0
+	return listed || len(c.Components) > 0 && tasks.ValidAppID(appid)
 }
 
 // App returns the settings of the app with this appid.

@@ -87,7 +87,7 @@ type Store struct {
 type WeChat struct {
 	// BaseURL is the origin of the API, with a path if a gateway needs one. https; http for loopback addresses only,
 	// because the access token travels in the query.
-	BaseURL string `yaml:"base_url" env:"BASE_URL" default:"https://api.weixin.qq.com"`
+	BaseURL URL `yaml:"base_url" env:"BASE_URL" default:"https://api.weixin.qq.com"`
 	// Timeout limits one HTTP attempt. 100ms to 15s.
 	Timeout time.Duration `yaml:"timeout" env:"TIMEOUT" default:"5s" min:"100ms" max:"15s" why:"a try of a task, with its repeated requests, must end within a minute"`
 }

@@ -18,7 +18,7 @@ apps:
   - appid: wx3
     token: {mode: stable, secret: planted4711}
   - appid: wx4
-    token: {mode: remote, url: "https://tokens.example.com/?app=wx4", header: "env:TOKEN_HEADER"}
+    token: {mode: remote, url: "https://tokens.example.com/wx?app=planted4711&key=planted4711", header: "env:TOKEN_HEADER"}
   - appid: wx5
     token: {mode: component, component: wxc, refresh_token: planted4711}
 components:
@@ -27,6 +27,13 @@ components:
     verify_token: env:COMPONENT_TOKEN
     aes_key: file:keys/aes
     authorizers: {batch_max: 5}
+webhooks:
+  - name: orders
+    url: https://example.com/hooks/cloudid?token=planted4711
+    secrets: [env:WHSEC]
+  - name: plain
+    url: https://example.com/hooks/cloudid
+    secrets: [planted4711]
 `
 
 func TestYAML_Golden(t *testing.T) {
@@ -39,8 +46,11 @@ func TestYAML_CanBeLoaded(t *testing.T) {
 	t.Parallel()
 	cfg := load(t, printable, nil)
 	printed := yamlOf(t, cfg)
-	if n := strings.Count(printed, "[redacted]"); n != 4 {
-		t.Errorf("%d values are redacted, want 4:\n%s", n, printed)
+	if strings.Contains(printed, planted) {
+		t.Errorf("a credential is printed:\n%s", printed)
+	}
+	if n := strings.Count(printed, "[redacted]"); n != 8 {
+		t.Errorf("%d values are redacted, want 8:\n%s", n, printed)
 	}
 	load(t, printed, nil) // as it is, to be looked at
 	same(t, load(t, strings.ReplaceAll(printed, "[redacted]", planted), nil), cfg)

@@ -60,6 +60,8 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 	case secretType:
 		least := uint64(1)
 		return &jsonschema.Schema{Type: "string", MinLength: &least}
+	case urlType:
+		return &jsonschema.Schema{Type: "string"}
 	case redisURLType:
 		return &jsonschema.Schema{Type: "string", Pattern: `^((redis|rediss|redis-sentinel|redis-cluster|embedded)://.+|embedded)$`}
 	default:

@@ -128,6 +128,7 @@ func (c *Config) resolveSecrets(r *report) {
 	for i := range c.Apps {
 		token := &c.Apps[i].Token
 		path := fmt.Sprintf("apps[%d].token", i)
+		resolveURL(r, join(path, "url"), token.URL)
 		c.resolve(r, join(path, "secret"), &token.Secret, plausible)
 		c.resolve(r, join(path, "access_token"), &token.AccessToken, plausible)
 		c.resolve(r, join(path, "header"), &token.Header, headerLine)

@@ -11,6 +11,7 @@ var (
 	durationType = reflect.TypeFor[time.Duration]()
 	secretType   = reflect.TypeFor[Secret]()
 	redisURLType = reflect.TypeFor[RedisURL]()
+	urlType      = reflect.TypeFor[URL]()
 )
 
 // isSection reports whether t is a struct of settings, not a scalar.

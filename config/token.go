@@ -59,7 +59,7 @@ func checkToken(r *report, at string, t Token, components []Component) {
 			r.refuse(join(at, field.key), "belongs to mode %s; the mode is %s", strings.Join(field.modes, " or "), t.Mode)
 		}
 	}
-	if t.URL != "" && wrongTokenServer(t.URL) {
+	if t.URL != "" && wrongTokenServer(string(t.URL)) {
 		r.refuse(join(at, "url"), "must be a URL such as https://tokens.example.com/wx, without user and fragment")
 	}
 	if t.Component != "" && !slices.ContainsFunc(components, func(c Component) bool { return c.AppID == t.Component }) {

@@ -6,10 +6,11 @@ import (
 	"net/netip"
 	"net/url"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"cloudidq/tasks"
 )
 
 // Validate checks the configuration as [Load] does, for one that is made in code. Its error is [Faults].
@@ -45,7 +46,7 @@ func (c *Config) check(r *report) {
 	case c.Store.Encryption == EncryptionOff && !c.Store.Keyset.IsZero():
 		r.refuse("store.keyset", "belongs to encryption keyset; the encryption is off")
 	}
-	if reason := wrongBaseURL(c.WeChat.BaseURL); reason != "" {
+	if reason := wrongBaseURL(string(c.WeChat.BaseURL)); reason != "" {
 		r.refuse("wechat.base_url", "%s", reason)
 	}
 	c.checkAPI(r)
@@ -179,13 +180,13 @@ func isLoopback(host string) bool {
 	return err == nil && address.Unmap().IsLoopback()
 }
 
-var appID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`) // 64 is tasks.MaxAppIDBytes
+func checkAppID(r *report, path, id string) { checkName(r, path, id, tasks.AppIDProblem) }
 
-func checkAppID(r *report, path, id string) {
-	switch {
-	case id == "":
+// checkName holds a name against the rule that producers, the API and WeChat's pushes are held to.
+func checkName(r *report, path, name string, problemOf func(string) string) {
+	if name == "" {
 		r.refuse(path, "missing")
-	case !appID.MatchString(id):
-		r.refuse(path, "must be 1 to 64 letters, digits, - or _, is %s", show(id))
+	} else if problem := problemOf(name); problem != "" {
+		r.refuse(path, "%s, is %s", problem, show(name))
 	}
 }

@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"regexp"
 	"slices"
+
+	"cloudidq/tasks"
 )
 
 // What [Webhook.Payload] may be.
@@ -19,7 +20,7 @@ type Webhook struct {
 	// Name is what apps and producers call the endpoint: 1 to 64 letters, digits, - and _.
 	Name string `yaml:"name" jsonschema:"required,pattern=^[A-Za-z0-9_-]{1\\,64}$"`
 	// URL is where deliveries are posted. https; http is taken where allow_cidrs opens a range on purpose.
-	URL string `yaml:"url" jsonschema:"required"`
+	URL URL `yaml:"url" jsonschema:"required"`
 	// Secrets sign deliveries, each of them with all: whsec_ and Base64 of 24 to 64 bytes (HMAC-SHA256), or whsk_ and
 	// Base64 of an ed25519 key. Each is env:NAME, file:PATH or the secret itself. To change one, give both for a while.
 	Secrets []Secret `yaml:"secrets" jsonschema:"required,minItems=1"`
@@ -43,8 +44,6 @@ func (c *Config) Webhook(name string) (Webhook, bool) {
 	}
 	return c.Webhooks[at], true
 }
-
-var webhookName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`) // 64 is tasks.MaxNameBytes
 
 func (c *Config) checkWebhooks(r *report) {
 	first := map[string]int{}
@@ -72,12 +71,7 @@ func (c *Config) checkWebhookName(r *report, path, name string) {
 }
 
 func checkWebhook(r *report, at string, hook Webhook) {
-	switch {
-	case hook.Name == "":
-		r.refuse(join(at, "name"), "missing")
-	case !webhookName.MatchString(hook.Name):
-		r.refuse(join(at, "name"), "must be 1 to 64 letters, digits, - or _, is %s", show(hook.Name))
-	}
+	checkName(r, join(at, "name"), hook.Name, tasks.NameProblem)
 	if reason := wrongWebhookURL(hook); reason != "" {
 		r.refuse(join(at, "url"), "%s", reason)
 	}
@@ -96,7 +90,7 @@ func checkWebhook(r *report, at string, hook Webhook) {
 
 // wrongWebhookURL says what is wrong with an address, without quoting it: it may hold a token of the receiver's.
 func wrongWebhookURL(hook Webhook) string {
-	u, err := url.Parse(hook.URL)
+	u, err := url.Parse(string(hook.URL))
 	switch {
 	case hook.URL == "":
 		return "missing"
@@ -114,6 +108,7 @@ func wrongWebhookURL(hook Webhook) string {
 func (c *Config) resolveWebhooks(r *report) {
 	for i := range c.Webhooks {
 		hook, at := &c.Webhooks[i], fmt.Sprintf("webhooks[%d]", i)
+		resolveURL(r, join(at, "url"), hook.URL)
 		for k := range hook.Secrets {
 			c.resolve(r, fmt.Sprintf("%s.secrets[%d]", at, k), &hook.Secrets[k], plausible)
 		}

@@ -3,11 +3,14 @@ package config
 import (
 	"strconv"
 	"strings"
+
+	"cloudidq/internal/secret"
 )
 
-// show quotes a value for a message, shortened.
+// show quotes a value for a message, shortened, and without a credential that was written in the wrong place.
 func show(text string) string {
 	const most = 40
+	text = secret.URLsIn(text)
 	if runes := []rune(text); len(runes) > most {
 		return strconv.Quote(string(runes[:most])) + "…"
 	}

@@ -14,6 +14,7 @@ import (
 
 	"cloudidq/config"
 	"cloudidq/internal/doctor"
+	"cloudidq/internal/secret"
 	"cloudidq/store"
 )
 
@@ -79,7 +80,15 @@ func examine(ctx context.Context, cfg *config.Config) ([]doctor.Finding, error) 
 	for _, hook := range hooks {
 		checks = append(checks, webhookCheck(hook, store.NewDeliveries(rdb)))
 	}
-	return doctor.Run(ctx, checks), nil
+	return withoutCredentials(doctor.Run(ctx, checks)), nil
+}
+
+// withoutCredentials redacts what a library may have quoted of an address in its error.
+func withoutCredentials(findings []doctor.Finding) []doctor.Finding {
+	for i := range findings {
+		findings[i].Message = secret.URLsIn(findings[i].Message)
+	}
+	return findings
 }
 
 func printFindings(out io.Writer, findings []doctor.Finding, asJSON bool) error {

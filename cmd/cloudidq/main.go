@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"cloudidq/config"
+	"cloudidq/internal/secret"
 	"cloudidq/tasks"
 )
 
@@ -46,9 +47,9 @@ func run(ctx context.Context, args []string, s streams) int {
 		return exitDone
 	}
 	if faults, ok := errors.AsType[config.Faults](err); ok {
-		fmt.Fprintf(s.err, "%v\n", faults) // one a line, each beginning with its place
+		fmt.Fprintf(s.err, "%s\n", secret.URLsIn(faults.Error())) // one a line, each beginning with its place
 	} else {
-		fmt.Fprintf(s.err, "cloudidq: %v\n", err)
+		fmt.Fprintf(s.err, "cloudidq: %s\n", secret.URLsIn(err.Error())) // whoever has made it may have quoted an address
 	}
 	return exitStatus(err)
 }

@@ -71,7 +71,7 @@ func clientCertOf(hook config.Webhook) (tls.Certificate, error) {
 // endpointOf turns settings into parts. Its error begins with the setting.
 func endpointOf(cfg *config.Config, hook config.Webhook) (webhook.Endpoint, error) {
 	endpoint := webhook.Endpoint{
-		Name: hook.Name, URL: hook.URL, MaxInFlight: cfg.Worker.Concurrency, UserAgent: "cloudidq/" + version,
+		Name: hook.Name, URL: string(hook.URL), MaxInFlight: cfg.Worker.Concurrency, UserAgent: "cloudidq/" + version,
 	}
 	for i, text := range hook.Secrets {
 		key, err := webhook.ParseKey(text.Text())

@@ -21,7 +21,7 @@ type wechatAccess struct {
 // closes the client.
 func openWeChat(cfg *config.Config, tokens *store.Tokens, svc *service) (*wechatAccess, error) {
 	settings := wechat.Config{
-		BaseURL: cfg.WeChat.BaseURL, Timeout: cfg.WeChat.Timeout, MaxConns: connections(cfg), Tokens: tokens,
+		BaseURL: string(cfg.WeChat.BaseURL), Timeout: cfg.WeChat.Timeout, MaxConns: connections(cfg), Tokens: tokens,
 	}
 	if svc != nil {
 		settings.Metrics, settings.Tracers = svc.wechat, svc.tel.Tracers
@@ -52,7 +52,7 @@ func (a *wechatAccess) tokenSource(app config.App) (wechat.TokenSource, error) {
 	case config.ModeStatic:
 		return wechat.StaticToken(token.AccessToken.Text()), nil
 	case config.ModeRemote:
-		return a.client.RemoteToken(app.AppID, token.URL, token.Header.Text())
+		return a.client.RemoteToken(app.AppID, string(token.URL), token.Header.Text())
 	case config.ModeSidecar:
 		return wechat.Sidecar(token.FromAppID), nil
 	case config.ModeCloudbaseFile:

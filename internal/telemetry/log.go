@@ -4,8 +4,11 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"strings"
 
 	"go.opentelemetry.io/otel/trace"
+
+	"cloudidq/internal/secret"
 )
 
 // NewLogger returns a logger that writes lines of JSON, or of text, from a level on (debug, info, warn, error; info for
@@ -20,11 +23,29 @@ func newHandler(out io.Writer, level, format string) slog.Handler {
 	if err := least.UnmarshalText([]byte(level)); err != nil {
 		least = slog.LevelInfo // the configuration has been checked
 	}
-	opts := &slog.HandlerOptions{Level: least}
+	opts := &slog.HandlerOptions{Level: least, ReplaceAttr: withoutCredentials}
 	if format == "text" {
 		return slog.NewTextHandler(out, opts)
 	}
 	return slog.NewJSONHandler(out, opts)
+}
+
+// withoutCredentials redacts the credentials of URLs: libraries quote in their errors the address that they were given, such
+// as an OTLP endpoint with a token.
+func withoutCredentials(_ []string, a slog.Attr) slog.Attr {
+	text := ""
+	switch a.Value.Kind() {
+	case slog.KindString:
+		text = a.Value.String()
+	case slog.KindAny:
+		if err, ok := a.Value.Any().(error); ok {
+			text = err.Error()
+		}
+	}
+	if strings.Contains(text, "://") || strings.Contains(text, "password") {
+		a.Value = slog.StringValue(secret.URLsIn(text))
+	}
+	return a
 }
 
 // tracedHandler puts the ids of the span that a context holds into its lines.

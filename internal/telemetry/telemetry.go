@@ -19,6 +19,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
+
+	"cloudidq/internal/secret"
 )
 
 // Config is what the telemetry of a process is made of.
@@ -53,7 +55,7 @@ func New(ctx context.Context, cfg Config) (*Telemetry, error) {
 		Log: slog.New(tracedHandler{quiet}), Registry: newRegistry(cfg.Version, cfg.Commit), quiet: quiet,
 	}
 	if err := t.startOTLP(ctx, cfg); err != nil {
-		return nil, errors.Join(fmt.Errorf("setting OpenTelemetry up: %w", err), t.stop(ctx))
+		return nil, errors.Join(fmt.Errorf("setting OpenTelemetry up: %s", secret.URLsIn(err.Error())), t.stop(ctx))
 	}
 	return t, nil
 }

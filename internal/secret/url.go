@@ -1,0 +1,68 @@
+package secret
+
+import (
+	"regexp"
+	"strings"
+)
+
+// URL is a URL to be shown: with user and password, the values of its query and its fragment redacted. Scheme, host, path
+// and the names of the query stay. It goes by the text alone, so that it also redacts what net/url does not take.
+func URL(text string) string {
+	scheme, rest, ok := strings.Cut(text, "://")
+	if !ok {
+		scheme, rest = "", text
+	} else {
+		scheme += "://"
+	}
+	rest, fragment, hasFragment := strings.Cut(rest, "#")
+	rest, query, hasQuery := strings.Cut(rest, "?")
+	authority, path, hasPath := strings.Cut(rest, "/")
+	// A password with a "/" that was not escaped ends the authority too early for everybody but the one who wrote it.
+	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+		authority, path, hasPath = strings.Cut(rest[at+1:], "/")
+		authority = Redacted + "@" + authority
+	}
+	b := scheme + authority
+	if hasPath {
+		b += "/" + path
+	}
+	if hasQuery {
+		b += "?" + redactQuery(query)
+	}
+	if hasFragment && fragment != "" {
+		b += "#" + Redacted
+	}
+	return b
+}
+
+// redactQuery keeps the names; what has none is a value.
+func redactQuery(query string) string {
+	parts := strings.Split(query, "&")
+	for i, part := range parts {
+		name, value, named := strings.Cut(part, "=")
+		switch {
+		case part == "", named && value == "":
+		case named:
+			parts[i] = name + "=" + Redacted
+		default:
+			parts[i] = Redacted
+		}
+	}
+	return strings.Join(parts, "&")
+}
+
+var (
+	// anyURL ends at a blank or at a quote that text around it brings: a quote has to be escaped in a URL.
+	anyURL = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>` + "`" + `]+`)
+	// keyword is a setting of a PostgreSQL DSN of keywords and values that holds a secret. A value with blanks is in single
+	// quotes, in which a backslash escapes
+	// (https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-KEYWORD-VALUE).
+	keyword = regexp.MustCompile(`(?i)\b(password|passfile|sslpassword|sslkey|user)(\s*=\s*)('(?:[^'\\]|\\.)*'?|[^\s']+)`)
+)
+
+// URLsIn is a text with every URL in it as [URL] shows it, and with user, passwords and key files of a PostgreSQL DSN of
+// keywords and values redacted.
+func URLsIn(text string) string {
+	text = anyURL.ReplaceAllStringFunc(text, URL)
+	return keyword.ReplaceAllString(text, "${1}${2}"+Redacted)
+}
