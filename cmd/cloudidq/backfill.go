@@ -25,6 +25,7 @@ type backfillFlags struct {
 	resume  string
 	out     string
 	wait    bool
+	rawCSV  bool
 }
 
 func newBackfill(s streams) *cobra.Command {
@@ -52,6 +53,7 @@ func newBackfill(s streams) *cobra.Command {
 	flags.StringVar(&f.resume, "resume", "", "go on with the backfill of this id")
 	flags.BoolVar(&f.wait, "wait", false, "wait until all have ended, and print how")
 	flags.StringVar(&f.out, "out", "", "write the records to this file, or - for stdout; implies --wait. CSV if it is called .csv, else NDJSON")
+	flags.BoolVar(&f.rawCSV, "raw-csv", false, "with --out x.csv: write cells that begin as formulas do as they are. Not for spreadsheets")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		cfg, err := config.Load(*f.config, s.lookupEnv)
 		if err != nil {
@@ -62,7 +64,7 @@ func newBackfill(s streams) *cobra.Command {
 			return err
 		}
 		defer in.close()
-		out, err := createOutput(f.out, s.out, in)
+		out, err := f.createOutput(s.out, in)
 		if err != nil {
 			return err
 		}
@@ -77,25 +79,20 @@ func newBackfill(s streams) *cobra.Command {
 
 // check tells all that is wrong with the flags, and opens the input.
 func (f *backfillFlags) check(cfg *config.Config, s streams, path string) (*input, error) {
-	var faults []error
-	if f.appID == "" {
-		faults = append(faults, errors.New("--appid is missing"))
-	} else if !cfg.Serves(f.appID) {
-		faults = append(faults, errors.New("--appid is not among the apps of the configuration"))
-	}
-	if _, found := cfg.Webhook(f.webhook); f.webhook != "" && !found {
-		faults = append(faults, errors.New("--webhook is not among the webhooks of the configuration"))
-	}
+	faults := []error{wrongApp(cfg, f.appID), wrongWebhook(cfg, f.webhook)}
 	if f.format != "" && !slices.Contains(lines.Formats, lines.Format(f.format)) {
 		faults = append(faults, errors.New("--format is neither ndjson nor csv"))
+	}
+	if f.rawCSV && (f.out == "" || f.out == stdio || formatOf(f.out) != lines.CSV) {
+		faults = append(faults, errors.New("--raw-csv goes with --out and a file called .csv"))
 	}
 	in, err := openInput(path, s.in)
 	if err != nil {
 		faults = append(faults, err)
 	}
-	if len(faults) > 0 {
+	if err := usage(faults...); err != nil {
 		in.close()
-		return nil, usageError{errors.Join(faults...)}
+		return nil, err
 	}
 	if f.format == "" && f.resume == "" {
 		f.format = string(formatOf(path))

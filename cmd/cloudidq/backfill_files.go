@@ -112,7 +112,8 @@ type output struct {
 }
 
 // createOutput makes the file that --out names, before anything is done. Its error is one of usage.
-func createOutput(path string, stdout io.Writer, in *input) (*output, error) {
+func (f *backfillFlags) createOutput(stdout io.Writer, in *input) (*output, error) {
+	path := f.out
 	switch path {
 	case "":
 		return nil, nil
@@ -130,7 +131,11 @@ func createOutput(path string, stdout io.Writer, in *input) (*output, error) {
 	if err != nil {
 		return nil, usagef("--out cannot be written: %w", cause(err))
 	}
-	return &output{backfill.NewWriter(file, formatOf(path)), path, file}, nil
+	writer := backfill.NewWriter(file, formatOf(path))
+	if f.rawCSV {
+		writer.Raw()
+	}
+	return &output{writer, path, file}, nil
 }
 
 // keep gives the file its name, once all of it is on the disk.

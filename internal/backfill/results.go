@@ -66,17 +66,25 @@ func lookup(ctx context.Context, results store.Results, appID string, ids []stri
 type Writer struct {
 	json   *json.Encoder
 	csv    *csv.Writer
-	header bool // has been written
+	cell   func(string) string // how a text of somebody else's becomes a cell
+	header bool                // has been written
 }
 
-// NewWriter returns a writer to out. What it has been given is there after each call of Write.
+// NewWriter returns a writer to out. Its CSV can be opened in a spreadsheet, see [Writer.Raw]. What it has been given is there after each call of Write.
 func NewWriter(out io.Writer, format lines.Format) *Writer {
 	if format == lines.CSV {
-		return &Writer{csv: csv.NewWriter(out)}
+		return &Writer{csv: csv.NewWriter(out), cell: safeCell}
 	}
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false) // data is WeChat's text, unchanged
 	return &Writer{json: enc}
+}
+
+// Raw lets cells of CSV begin as formulas do: exactly what is stored, for programs and for no spreadsheet. It returns the
+// writer.
+func (w *Writer) Raw() *Writer {
+	w.cell = func(text string) string { return text }
+	return w
 }
 
 // columns of CSV. data is JSON.
@@ -104,7 +112,7 @@ func (w *Writer) writeCSV(records []store.Record) error {
 		_ = w.csv.Write(columns) // Error tells
 	}
 	for i := range records {
-		_ = w.csv.Write(row(&records[i]))
+		_ = w.csv.Write(w.row(&records[i]))
 	}
 	w.csv.Flush()
 	if err := w.csv.Error(); err != nil {
@@ -113,7 +121,7 @@ func (w *Writer) writeCSV(records []store.Record) error {
 	return nil
 }
 
-func row(rec *store.Record) []string {
+func (w *Writer) row(rec *store.Record) []string {
 	moment := func(t store.Time) string {
 		if t.IsZero() {
 			return ""
@@ -125,7 +133,8 @@ func row(rec *store.Record) []string {
 		code, message, rid = strconv.Itoa(e.Code), e.Message, e.RID
 	}
 	return slices.Concat(
-		[]string{rec.AppID, rec.OpenID, rec.CloudID, string(rec.Status), rec.Kind, string(rec.Data), code, message, rid},
-		[]string{strconv.Itoa(rec.Attempts), rec.Reference, moment(rec.AcceptedAt), moment(rec.FinishedAt)},
+		[]string{w.cell(rec.AppID), w.cell(rec.OpenID), w.cell(rec.CloudID), string(rec.Status), w.cell(rec.Kind), w.cell(string(rec.Data))},
+		[]string{code, w.cell(message), w.cell(rid), strconv.Itoa(rec.Attempts), w.cell(rec.Reference)},
+		[]string{moment(rec.AcceptedAt), moment(rec.FinishedAt)},
 	)
 }
