@@ -8,12 +8,14 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"cloudidq/store"
+	"cloudidq/tasks"
 )
 
 // describeBackfills adds the routes that are none of huma's to its description.
 func describeBackfills(api huma.API) {
 	schemas := api.OpenAPI().Components.Schemas
 	text := &huma.Schema{Type: "string"}
+	name := &huma.Schema{Type: "string", Pattern: tasks.NamePattern}
 	post := streamed(api, "createBackfill", http.MethodPost, "/v1/backfills", ScopeResolve, 400, 404, 408, 409, 415, 422)
 	post.Summary = "Hand in cloudIDs as a file of any size"
 	post.Description = "Needs scope resolve. The body is NDJSON and is taken as it comes: a line is an object of cloud_id, openid?, obtained_at? " +
@@ -22,8 +24,8 @@ func describeBackfills(api huma.API) {
 		"behind that, and no line is enqueued twice. One that has changed is refused with 422. The Location header names the " +
 		"backfill, also where the answer is a problem."
 	post.Parameters = []*huma.Param{
-		{Name: "appid", In: "query", Required: true, Schema: text, Description: "the mini program that the cloudIDs come from"},
-		{Name: "webhook", In: "query", Schema: text, Description: "the endpoint to deliver the results to, instead of the app's"},
+		{Name: "appid", In: "query", Required: true, Schema: name, Description: "the mini program that the cloudIDs come from"},
+		{Name: "webhook", In: "query", Schema: name, Description: "the endpoint to deliver the results to, instead of the app's"},
 		{Name: "resume", In: "query", Schema: text, Description: "id of a backfill to go on with"},
 		{Name: "Idempotency-Key", In: "header", Schema: text, Description: "a request that is repeated under the same key goes on where the one before has stopped"},
 	}
@@ -52,6 +54,9 @@ func describeBackfills(api huma.API) {
 	results.Summary = "The records of a backfill that have ended, in the order of its lines"
 	results.Parameters = []*huma.Param{id, {
 		Name: "format", In: "query", Schema: &huma.Schema{Type: "string", Enum: []any{"ndjson", "csv"}}, Description: "ndjson unless said",
+	}, {
+		Name: "raw_csv", In: "query", Schema: &huma.Schema{Type: "boolean"},
+		Description: "true with format=csv: texts that begin as formulas do stay as they are. Without it they stand behind a single quote, so that a spreadsheet does not run them",
 	}}
 	record := schemas.Schema(reflect.TypeFor[store.Record](), true, "")
 	results.Responses["200"] = &huma.Response{Description: "a record a line", Content: map[string]*huma.MediaType{ndjsonType: {Schema: record}, "text/csv": {Schema: text}}}

@@ -89,12 +89,17 @@ func (h *backfills) mayUpload(r *http.Request) (upload, error) {
 	u.as = store.Backfill{AppID: query.Get("appid"), Webhook: query.Get("webhook"), Format: string(lines.NDJSON)}
 	if u.as.AppID == "" {
 		faults = append(faults, fault{"query.appid", "is missing"})
+	} else if problem := tasks.AppIDProblem(u.as.AppID); problem != "" {
+		faults = append(faults, fault{"query.appid", problem})
 	} else if err := permit(r.Context(), ScopeResolve, u.as.AppID); err != nil {
 		return upload{}, err
 	} else if !h.serves(u.as.AppID) {
 		faults = append(faults, fault{"query.appid", "is not among the apps of the configuration"})
 	}
-	if u.as.Webhook != "" && !h.webhook(u.as.Webhook) {
+	if u.as.Webhook == "" {
+	} else if problem := tasks.NameProblem(u.as.Webhook); problem != "" {
+		faults = append(faults, fault{"query.webhook", problem})
+	} else if !h.webhook(u.as.Webhook) {
 		faults = append(faults, fault{"query.webhook", "is not among the webhooks of the configuration"})
 	}
 	key, err := idempotencyKeyOf(r.Header.Get("Idempotency-Key"))

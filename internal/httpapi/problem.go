@@ -57,7 +57,6 @@ func write(w http.ResponseWriter, p *problem) {
 		h[name] = values
 	}
 	h.Set("Content-Type", "application/problem+json")
-	h.Set("X-Content-Type-Options", "nosniff")
 	h.Del("Content-Length")
 	w.WriteHeader(p.Status)
 	_, _ = w.Write(text) // a client that is gone needs no answer

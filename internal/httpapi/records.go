@@ -11,7 +11,7 @@ import (
 )
 
 type getInput struct {
-	AppID   string `path:"appid"`
+	AppID   string `path:"appid" pattern:"^[A-Za-z0-9_-]{1,64}$" patternDescription:"1 to 64 letters, digits, - or _"`
 	CloudID string `path:"cloud_id" doc:"percent-encoded"`
 }
 
@@ -35,7 +35,7 @@ func (h *resolutions) get(ctx context.Context, in *getInput) (*getOutput, error)
 type lookupInput struct {
 	RawBody []byte
 	Body    struct {
-		AppID    string   `json:"appid" minLength:"1" maxLength:"64"`
+		AppID    string   `json:"appid" pattern:"^[A-Za-z0-9_-]{1,64}$" patternDescription:"1 to 64 letters, digits, - or _"`
 		CloudIDs []string `json:"cloud_ids" minItems:"1" maxItems:"100" nullable:"false"`
 	}
 }
@@ -76,7 +76,7 @@ type subjects struct {
 }
 
 type eraseInput struct {
-	AppID  string `path:"appid"`
+	AppID  string `path:"appid" pattern:"^[A-Za-z0-9_-]{1,64}$" patternDescription:"1 to 64 letters, digits, - or _"`
 	OpenID string `path:"openid"`
 }
 

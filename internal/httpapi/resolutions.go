@@ -49,12 +49,12 @@ type resolveInput struct {
 	IdempotencyKey string `header:"Idempotency-Key" doc:"a request that is repeated under the same key within 24 hours has its effect once; 1 to 256 printable ASCII characters"`
 	RawBody        []byte
 	Body           struct {
-		AppID      string    `json:"appid" minLength:"1" maxLength:"64" doc:"the mini program that the cloudIDs come from"`
+		AppID      string    `json:"appid" pattern:"^[A-Za-z0-9_-]{1,64}$" patternDescription:"1 to 64 letters, digits, - or _" doc:"the mini program that the cloudIDs come from"`
 		OpenID     string    `json:"openid,omitempty" maxLength:"128" doc:"the user whose they are; WeChat demands it for sensitive data"`
 		CloudIDs   []string  `json:"cloud_ids" minItems:"1" maxItems:"100" nullable:"false" doc:"of at most 512 bytes each"`
 		ObtainedAt time.Time `json:"obtained_at,omitzero" doc:"when the front end got them: their five minutes run from here. Without it, from now"`
 		Queue      string    `json:"queue,omitempty" enum:"events,backfill" doc:"events, unless nobody waits"`
-		Webhook    string    `json:"webhook,omitempty" maxLength:"64" doc:"the endpoint to deliver the results to, instead of the app's"`
+		Webhook    string    `json:"webhook,omitempty" pattern:"^[A-Za-z0-9_-]{0,64}$" patternDescription:"1 to 64 letters, digits, - or _" doc:"the endpoint to deliver the results to, instead of the app's"`
 		Reference  string    `json:"reference,omitempty" maxLength:"256" doc:"your own key, which comes back in the records"`
 	}
 }
@@ -98,7 +98,7 @@ func (h *resolutions) register(api huma.API) {
 	huma.Register(api, operation("resolve", http.MethodPost, "/v1/resolutions",
 		"Hand in cloudIDs of one user", ScopeResolve, http.StatusAccepted, 400, 408, 409, 413, 422, 503), h.resolve)
 	huma.Register(api, operation("get", http.MethodGet, "/v1/resolutions/{appid}/{cloud_id}",
-		"The record of a cloudID", ScopeRead, http.StatusOK, 404, 503), h.get)
+		"The record of a cloudID", ScopeRead, http.StatusOK, 404, 422, 503), h.get)
 	huma.Register(api, operation("lookup", http.MethodPost, "/v1/resolutions/lookup",
 		"The records of cloudIDs", ScopeRead, http.StatusOK, 400, 408, 413, 422, 503), h.lookup)
 }

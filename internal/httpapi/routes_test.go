@@ -44,7 +44,7 @@ var routes = []route{
 	{
 		"GET /v1/resolutions/{appid}/{cloud_id}", []httpapi.Scope{httpapi.ScopeRead},
 		[]request{{want: 200, path: "/v1/resolutions/wxA/73_1"}},
-		[]request{{want: 404, path: "/v1/resolutions/planted/planted"}, {want: 422, path: "/v1/resolutions/wxA/73_1?planted=1"}},
+		[]request{{want: 404, path: "/v1/resolutions/planted/planted"}, {want: 422, path: "/v1/resolutions/planted.planted/73_1"}, {want: 422, path: "/v1/resolutions/wxA/73_1?planted=1"}},
 	},
 	{
 		"POST /v1/resolutions/lookup", []httpapi.Scope{httpapi.ScopeRead},
@@ -58,7 +58,10 @@ var routes = []route{
 	{
 		"DELETE /v1/subjects/{appid}/{openid}", []httpapi.Scope{httpapi.ScopeErase},
 		[]request{{want: 200, path: "/v1/subjects/wxB/o1"}},
-		[]request{{want: 422, path: "/v1/subjects/wxB/o1?planted=planted"}, {want: 422, path: "/v1/subjects/planted/planted"}},
+		[]request{
+			{want: 422, path: "/v1/subjects/wxB/o1?planted=planted"}, {want: 422, path: "/v1/subjects/planted/planted"},
+			{want: 422, path: "/v1/subjects/planted.planted/o1"},
+		},
 	},
 	{
 		"POST /v1/backfills", []httpapi.Scope{httpapi.ScopeResolve},
@@ -79,8 +82,10 @@ var routes = []route{
 	},
 	{
 		"GET /v1/backfills/{id}/results", []httpapi.Scope{httpapi.ScopeRead},
-		[]request{{want: 200, path: "/v1/backfills/{backfill}/results"}, {want: 200, path: "/v1/backfills/{backfill}/results?format=csv"}},
-		[]request{{want: 404, path: "/v1/backfills/planted/results"}, {want: 422, path: "/v1/backfills/{backfill}/results?format=planted"}},
+		[]request{{want: 200, path: "/v1/backfills/{backfill}/results"}, {want: 200, path: "/v1/backfills/{backfill}/results?format=csv"}, {want: 200, path: "/v1/backfills/{backfill}/results?format=csv&raw_csv=true"}},
+		[]request{{want: 404, path: "/v1/backfills/planted/results"}, {want: 422, path: "/v1/backfills/{backfill}/results?format=planted"},
+			{want: 422, path: "/v1/backfills/{backfill}/results?format=csv&raw_csv=planted"}, {want: 422, path: "/v1/backfills/{backfill}/results?raw_csv=true"},
+		},
 	},
 	{
 		"GET /v1/backfills/{id}/rejects", []httpapi.Scope{httpapi.ScopeRead},
@@ -104,7 +109,7 @@ var routes = []route{
 	},
 	{
 		"POST /v1/webhooks/{name}/test", []httpapi.Scope{httpapi.ScopeAdmin},
-		[]request{{want: 200, path: "/v1/webhooks/orders/test"}}, []request{{want: 404, path: "/v1/webhooks/planted/test"}},
+		[]request{{want: 200, path: "/v1/webhooks/orders/test"}}, []request{{want: 404, path: "/v1/webhooks/planted/test"}, {want: 422, path: "/v1/webhooks/planted.planted/test"}},
 	},
 	{
 		"GET /v1/status", []httpapi.Scope{httpapi.ScopeRead},

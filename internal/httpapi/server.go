@@ -117,7 +117,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	if parts.Tracers != nil {
 		observe.tracer = parts.Tracers.Tracer("cloudidq/internal/httpapi")
 	}
-	s.inner = observe.wrap(recoverPanics(parts.Log, sameOrigin(auth.wrap(problemsOf(mux)))))
+	s.inner = private(observe.wrap(recoverPanics(parts.Log, sameOrigin(auth.wrap(problemsOf(mux))))))
 	return s, nil
 }
 
@@ -159,8 +159,9 @@ func (s *Server) Run(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() { served <- s.serve(server, netutil.LimitListener(listener, s.cfg.MaxConnections)) }()
 	select {
-	case err := <-served: // the listener has failed
-		return fmt.Errorf("serving the API: %w", err)
+	case err := <-served: // the listener has failed; what is under way ends, too
+		s.stop()
+		return errors.Join(fmt.Errorf("serving the API: %w", err), server.Close())
 	case <-ctx.Done():
 	}
 	s.stop()

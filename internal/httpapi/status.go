@@ -8,6 +8,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"cloudidq/internal/status"
+	"cloudidq/tasks"
 )
 
 // overview is the status of everything, as JSON and as a page.
@@ -23,13 +24,12 @@ const (
 )
 
 type statusInput struct {
-	AppID string `query:"appid" maxLength:"64" doc:"only this app"`
+	AppID string `query:"appid" pattern:"^[A-Za-z0-9_-]{1,64}$" patternDescription:"1 to 64 letters, digits, - or _" doc:"only this app"`
 	Limit int    `query:"limit" minimum:"0" doc:"apps that are listed: 50 unless said; 500 at most"`
 }
 
 type statusOutput struct {
-	CacheControl string `header:"Cache-Control"`
-	Body         *status.Status
+	Body *status.Status
 }
 
 func (h *overview) register(mux *http.ServeMux, api huma.API) {
@@ -59,11 +59,15 @@ func (h *overview) json(ctx context.Context, in *statusInput) (*statusOutput, er
 	if err != nil {
 		return nil, storeAway()
 	}
-	return &statusOutput{"no-store", s}, nil
+	return &statusOutput{s}, nil
 }
 
 // viewer is what the caller may see.
 func (h *overview) viewer(ctx context.Context, appID string) (status.Viewer, error) {
+	if appID != "" && !tasks.ValidAppID(appID) { // the page is none of huma's
+		return status.Viewer{}, newProblem(http.StatusUnprocessableEntity, "nothing was read",
+			fault{"query.appid", tasks.AppIDProblem(appID)})
+	}
 	key := caller(ctx)
 	if appID != "" || !key.has(ScopeRead) {
 		if err := permit(ctx, ScopeRead, appID); err != nil {
@@ -82,7 +86,6 @@ const (
 // secure sets what every page of ours has.
 func secure(h http.Header, policy string) {
 	h.Set("Content-Security-Policy", policy)
-	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
@@ -129,7 +132,6 @@ func (h *overview) html(w http.ResponseWriter, r *http.Request) {
 	}
 	secure(w.Header(), pagePolicy)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Vary", "Accept-Language, Cookie, Authorization")
 	if code == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "5")

@@ -233,9 +233,12 @@ func TestPage_Backfills(t *testing.T) {
 func TestPage_ForeignNamesAreText(t *testing.T) {
 	b := newBed(t)
 	b.tell(20*time.Second, "w1", map[string]store.Tally{`<script>alert("1")</script>`: {Resolved: 1}})
-	got := b.call("GET", "/?appid="+`%22%3E%3Cscript%3Ealert(2)%3C/script%3E`, "")
-	all := b.call("GET", "/", "")
-	for _, page := range []reply{got, all} {
+	refused := b.call("GET", "/?appid="+`%22%3E%3Cscript%3Ealert(2)%3C/script%3E`, "")
+	if wantProblem(t, refused, 422); strings.Contains(refused.body, "script") {
+		t.Errorf("the problem repeats what was submitted: %s", refused.body)
+	}
+	all, one := b.call("GET", "/", ""), b.call("GET", "/?appid=wxA", "")
+	for _, page := range []reply{all, one} {
 		if page.status != 200 || strings.Contains(page.body, "<script>") || !strings.Contains(page.body, "</html>") {
 			t.Errorf("page = %d %s", page.status, page.body)
 		}
