@@ -1,7 +1,7 @@
 package worker
 
 import (
-	"strings"
+	"errors"
 	"time"
 
 	"cloudidq/internal/wechat"
@@ -21,8 +21,8 @@ type pauseNews struct {
 	err   *wechat.Error
 }
 
-// textPaused begins the message of what was not sent because of a pause.
-const textPaused = "the app is paused: "
+// errPaused is the cause of what was not sent because of a pause.
+var errPaused = errors.New("the app is paused")
 
 // pausesApp reports whether an error concerns the whole app and asking on is waste. A pause's own error is no news: it
 // would begin anew what somebody may have ended meanwhile.
@@ -32,7 +32,7 @@ func pausesApp(err *wechat.Error) bool {
 }
 
 // ofPause reports whether an error is what a paused lane answers instead of sending.
-func ofPause(err *wechat.Error) bool { return strings.HasPrefix(err.Message, textPaused) }
+func ofPause(err *wechat.Error) bool { return errors.Is(err.Cause, errPaused) }
 
 // judge stops a lane at once when WeChat says that its app must not ask, and ends a pause when a probe passes. The
 // pauser makes both known to every process.
@@ -63,7 +63,7 @@ func (b *batcher) judge(l *lane, outcomes []wechat.Outcome) {
 }
 
 func haltError(class wechat.Class, code int) *wechat.Error {
-	return &wechat.Error{Class: class, Code: code, Message: textPaused + codeText(code)}
+	return &wechat.Error{Class: class, Code: code, Message: errPaused.Error() + ": " + codeText(code), Cause: errPaused}
 }
 
 // classNamed is the class of a pause that another process has written.

@@ -46,8 +46,8 @@ type App struct {
 // Parts are what a Worker works with. They stay the caller's to close, after Run.
 type Parts struct {
 	// Queue is the Redis below the asynq servers. It must not repeat commands by itself (MaxRetries: -1), since a
-	// dequeue whose answer is lost would be repeated and leave a task behind. It gets a hook that slows it down while
-	// Redis is away.
+	// dequeue whose answer is lost would be repeated and leave a task behind. It stays as it
+	// is: what slows a worker down while Redis is away is the worker's own.
 	Queue   redis.UniversalClient
 	Results store.Results
 	WeChat  openData
@@ -108,7 +108,7 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 	if err := cfg.validate(parts); err != nil {
 		return nil, err
 	}
-	parts.Queue.AddHook(outageBrake{})
+	parts.Queue = braked{parts.Queue}
 	if parts.Activity == nil {
 		parts.Activity = untold{}
 	}
@@ -191,6 +191,9 @@ func (c *Config) validate(parts Parts) error {
 }
 
 func (a *App) validate() error {
+	if problem := tasks.AppIDProblem(a.AppID); problem != "" {
+		return fmt.Errorf("worker: the appid of an app %s", problem)
+	}
 	if a.BatchMax < 1 || a.MaxInFlight < 1 || a.Tokens == nil {
 		return fmt.Errorf("worker: app %s: BatchMax and MaxInFlight must be at least 1, and Tokens be set", a.AppID)
 	}
@@ -216,6 +219,7 @@ const stopReserve = 4 // a fourth
 func (w *Worker) Run(ctx context.Context) error {
 	servers, err := w.start()
 	if err != nil {
+		w.batcher.close() // which tasks may have reached before the server that has failed
 		return err
 	}
 	besides, stop := context.WithCancel(context.Background())

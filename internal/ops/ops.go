@@ -111,7 +111,7 @@ func (s *Server) Run(ctx context.Context) error {
 	go func() { served <- server.Serve(netutil.LimitListener(listener, maxConnections)) }()
 	select {
 	case err := <-served: // the listener has failed
-		return fmt.Errorf("serving health and metrics: %w", err)
+		return errors.Join(fmt.Errorf("serving health and metrics: %w", err), server.Close())
 	case <-ctx.Done():
 	}
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)

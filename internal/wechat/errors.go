@@ -66,7 +66,13 @@ type Error struct {
 	Code    int    // the item's errCode, else the response's errcode, else 0
 	Message string // WeChat's text without rid and without anything that was submitted; ours where Code is 0
 	RID     string // WeChat's request id, empty in most item errors
+	// Cause tells what of ours has kept a call from being made; nil where WeChat has answered, or has not. errors.Is finds
+	// it, so that nobody has to know it by Message.
+	Cause error
 }
+
+// Unwrap returns Cause.
+func (e *Error) Unwrap() error { return e.Cause }
 
 // Error implements error. The text holds no submitted value, so it may be logged. It ends with WeChat's request id and its
 // moment, where there is one: for seven days WeChat tells by it what it has seen.

@@ -73,12 +73,11 @@ func (p *Platform) TakeTicket(ctx context.Context, value secret.Text, created ti
 	})
 }
 
-const textNoTicket = "no component_verify_ticket has arrived yet; WeChat pushes one every 10 minutes"
+var errNoTicket = errors.New("no component_verify_ticket has arrived yet; WeChat pushes one every 10 minutes")
 
 // NoTicket reports whether an error says that WeChat has pushed no ticket to a platform yet.
 func NoTicket(err error) bool {
-	failure, ok := errors.AsType[*Error](err)
-	return ok && failure.Code == 0 && failure.Message == textTokens+textNoTicket
+	return errors.Is(err, errNoTicket)
 }
 
 // fetchToken gets the platform's own token with the newest ticket.
@@ -88,7 +87,7 @@ func (p *Platform) fetchToken(ctx context.Context) (grant, *Error) {
 		return grant{}, transient(textTokens + "the platform's ticket cannot be read from Redis")
 	}
 	if newest.Ticket == "" {
-		return grant{}, &Error{Class: ClassApp, Message: textTokens + textNoTicket}
+		return grant{}, &Error{Class: ClassApp, Message: textTokens + errNoTicket.Error(), Cause: errNoTicket}
 	}
 	return p.client.fetchGrant(ctx, tokenRequest{
 		method: http.MethodPost,

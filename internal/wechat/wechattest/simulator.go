@@ -149,7 +149,7 @@ func (s *Simulator) Serve(ctx context.Context, ln net.Listener) error {
 
 	select {
 	case err := <-served:
-		return fmt.Errorf("serving the simulator: %w", err)
+		return errors.Join(fmt.Errorf("serving the simulator: %w", err), srv.Close())
 	case <-ctx.Done():
 	}
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)

@@ -1,0 +1,108 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"cloudidq/internal/secret"
+	"cloudidq/internal/wechat"
+)
+
+// watched is a client that tells of hooks. Its scripts are answered with err.
+type watched struct {
+	redis.UniversalClient
+	hooks int
+	err   error
+}
+
+func (w *watched) AddHook(redis.Hook) { w.hooks++ }
+
+func (w *watched) EvalSha(ctx context.Context, _ string, _ []string, _ ...any) *redis.Cmd {
+	return w.answer(ctx)
+}
+
+func (w *watched) Eval(ctx context.Context, _ string, _ []string, _ ...any) *redis.Cmd {
+	return w.answer(ctx)
+}
+
+func (w *watched) answer(ctx context.Context) *redis.Cmd {
+	cmd := redis.NewCmd(ctx)
+	cmd.SetErr(w.err)
+	return cmd
+}
+
+// leastWorker is a worker of one app.
+func leastWorker(t *testing.T, parts Parts) *Worker {
+	t.Helper()
+	parts.Log = slog.New(slog.DiscardHandler)
+	w, err := New(Config{
+		Apps:     []App{{AppID: testApp, Tokens: wechat.StaticToken(secret.New("t")), BatchMax: 1, MaxInFlight: 1}},
+		Lifetime: time.Minute, Concurrency: 3, Fetchers: 1, ShutdownTimeout: time.Second,
+	}, parts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// A worker leaves the client of its caller as it is, however many are made over it.
+func TestNew_AddsNothingToTheClient(t *testing.T) {
+	client := &watched{}
+	for range 3 {
+		leastWorker(t, Parts{Queue: client}).batcher.close()
+	}
+	if client.hooks != 0 {
+		t.Errorf("the client has got %d hooks, want none", client.hooks)
+	}
+}
+
+// hanging is a WeChat that answers when nobody waits any more.
+type hanging struct{ asked, ended chan struct{} }
+
+func (h hanging) GetOpenData(ctx context.Context, _ wechat.TokenSource, req wechat.Request) []wechat.Outcome {
+	close(h.asked)
+	<-ctx.Done()
+	close(h.ended)
+	return []wechat.Outcome{{CloudID: req.Items[0].CloudID, Err: &wechat.Error{Class: wechat.ClassRetry}}}
+}
+
+// A worker that cannot start leaves nothing behind: what a server that came up before has brought into the batcher ends, too.
+func TestRun_AFailedStartClosesTheBatcher(t *testing.T) {
+	h := hanging{make(chan struct{}), make(chan struct{})}
+	w := leastWorker(t, Parts{Queue: &watched{}, WeChat: h})
+	w.batcher.add(untraced, testApp, []ask{{item: wechat.Item{CloudID: "73_1"}}})
+	<-h.asked
+	w.handler = nil // which asynq refuses to start with
+	if err := w.Run(t.Context()); err == nil {
+		t.Fatal("a worker without a handler has started")
+	}
+	select {
+	case <-h.ended:
+	default:
+		t.Error("a request goes on after Run has returned")
+		w.batcher.close()
+	}
+}
+
+// The scripts of the asynq servers are braked while Redis is away, and not while it answers.
+func TestBraked_Scripts(t *testing.T) {
+	for name, err := range map[string]error{"away": errors.New("dial tcp: connection refused"), "empty": redis.Nil, "well": nil} {
+		synctest.Test(t, func(t *testing.T) {
+			client, begun := braked{&watched{err: err}}, time.Now()
+			script := redis.NewScript("return 1")
+			got := script.Run(t.Context(), client, nil).Err()
+			if !errors.Is(got, err) {
+				t.Errorf("%s: %v, want %v", name, got, err)
+			}
+			if paused := time.Since(begun) > 0; paused != (name == "away") {
+				t.Errorf("%s: paused = %v", name, paused)
+			}
+		})
+	}
+}
