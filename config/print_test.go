@@ -1,6 +1,8 @@
 package config_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -40,6 +42,60 @@ func TestYAML_Golden(t *testing.T) {
 	t.Parallel()
 	cfg := load(t, printable, map[string]string{"CLOUDIDQ_WORKER_CONCURRENCY": "8"})
 	golden(t, "print.golden.yaml", yamlOf(t, cfg))
+}
+
+// A credential is shown nowhere, in whichever form it comes, and whether it comes from the file or from the environment.
+func TestYAML_ShowsNoCredential(t *testing.T) {
+	t.Parallel()
+	for name, dsn := range map[string]string{
+		"URL": "postgres://planted4711:planted4711@db:5432/c?sslpassword=planted4711", "keywords": "host=db user=planted4711 password='planted4711'",
+	} {
+		vars := map[string]string{
+			"CLOUDIDQ_STORE_DRIVER": "postgres", "CLOUDIDQ_STORE_DSN": dsn,
+			"CLOUDIDQ_REDIS_URL": "redis-sentinel://user:planted4711@h1:26379,h2:26379/mymaster",
+		}
+		cfg := load(t, printable, vars)
+		shown := yamlOf(t, cfg) + fmt.Sprintf("%v %+v %s %q", cfg, cfg, cfg.Webhooks[0].URL, cfg.Apps[3].Token.URL)
+		if text, err := json.Marshal(cfg); err != nil {
+			t.Error(err)
+		} else {
+			shown += string(text)
+		}
+		if strings.Contains(shown, planted) {
+			t.Errorf("%s: a credential is shown:\n%s", name, shown)
+		}
+		for _, stays := range []string{"https://example.com/hooks/cloudid?token=[redacted]", "https://tokens.example.com/wx?app=[redacted]&key=[redacted]", "@h1:26379,h2:26379/mymaster"} {
+			if !strings.Contains(shown, stays) {
+				t.Errorf("%s: %s is not shown:\n%s", name, stays, shown)
+			}
+		}
+	}
+}
+
+// What was written in the wrong place is quoted without its credential.
+func TestLoad_FaultsShowNoCredential(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"store: {driver: 'postgres://u:planted4711@db/c'}\n", "store: {encryption: 'host=db password=planted4711'}\n",
+		"api: {listen: 'http://u:planted4711@h?planted4711'}\n", "wechat: {base_url: 'http://u:planted4711@h/?x=planted4711'}\n",
+		"webhooks: [{name: 'https://u:planted4711@h', url: 'ftp://u:planted4711@h/?x=planted4711', secrets: [env:A], allow_cidrs: ['https://planted4711@h']}]\n",
+	} {
+		if got := faults(t, with(text), nil); strings.Contains(got, planted) {
+			t.Errorf("%s: %s", text, got)
+		}
+	}
+}
+
+// A configuration that was printed and not completed again is refused before anything is sent to its addresses.
+func TestResolveSecrets_RefusesRedactedURLs(t *testing.T) {
+	t.Parallel()
+	cfg := load(t, strings.NewReplacer("planted4711&key=planted4711", "[redacted]", "token=planted4711", "token=[redacted]").Replace(printable), nil)
+	err := cfg.ResolveSecrets()
+	for _, path := range []string{"apps[3].token.url", "webhooks[0].url"} {
+		if err == nil || !strings.Contains(err.Error(), path+": holds what config print writes") {
+			t.Errorf("ResolveSecrets = %v, want %s refused", err, path)
+		}
+	}
 }
 
 func TestYAML_CanBeLoaded(t *testing.T) {

@@ -11,8 +11,8 @@ import (
 
 // deliveryMessage is the body of a delivery: docs/webhooks.md shows it to receivers.
 type deliveryMessage struct {
-	Type      string      `json:"type"`
-	Timestamp store.Time  `json:"timestamp"`
+	Type      string       `json:"type"`
+	Timestamp store.Time   `json:"timestamp"`
 	Data      deliveryData `json:"data"`
 }
 

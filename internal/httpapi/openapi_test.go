@@ -52,7 +52,7 @@ func TestOpenAPI_FaultsAreFound(t *testing.T) {
 		"a parameter that is nowhere":         {"- description: only this app\n          explode: false\n          in: query", "- in: body"},
 		"an answer without a description":     {"          description: OK\n", ""},
 		"a type that there is not":            {"type: string", "type: text"},
-		"a bound that is no number":           {"maxLength: 64", "maxLength: many"},
+		"a bound that is no number":           {"maxLength: 128", "maxLength: many"},
 		"a pattern that is none":              {"type: string", "type: string\n          pattern: '('"},
 		"a reference to nothing":              {`"#/components/schemas/Problem"`, `"#/components/schemas/Problems"`},
 		"a reference to nothing, in a schema": {`"#/components/schemas/Alert"`, `"#/components/schemas/Alarm"`},

@@ -54,6 +54,8 @@ func redactQuery(query string) string {
 var (
 	// anyURL ends at a blank or at a quote that text around it brings: a quote has to be escaped in a URL.
 	anyURL = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>` + "`" + `]+`)
+	// member is one of a query, behind a blank that should not be in a URL: what comes after it is none for anyURL.
+	member = regexp.MustCompile(`([?&][A-Za-z0-9_.~%-]+=)[^\s&"'<>#\[][^\s&"'<>#]*`)
 	// keyword is a setting of a PostgreSQL DSN of keywords and values that holds a secret. A value with blanks is in single
 	// quotes, in which a backslash escapes
 	// (https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-KEYWORD-VALUE).
@@ -63,6 +65,9 @@ var (
 // URLsIn is a text with every URL in it as [URL] shows it, and with user, passwords and key files of a PostgreSQL DSN of
 // keywords and values redacted.
 func URLsIn(text string) string {
-	text = anyURL.ReplaceAllStringFunc(text, URL)
+	if strings.Contains(text, "://") {
+		text = anyURL.ReplaceAllStringFunc(text, URL)
+		text = member.ReplaceAllString(text, "${1}"+Redacted)
+	}
 	return keyword.ReplaceAllString(text, "${1}${2}"+Redacted)
 }

@@ -37,9 +37,10 @@ func TestURLsIn_RedactsWithinAText(t *testing.T) {
 		`Post "https://u:planted@otel.example.com/v1/traces?key=planted": dial tcp 10.0.0.1:443: refused`: `Post "https://[redacted]@otel.example.com/v1/traces?key=[redacted]": dial tcp 10.0.0.1:443: refused`,
 		"host=db user=planted password=planted dbname=c":                                                  "host=db user=[redacted] password=[redacted] dbname=c",
 		`host=db password = 'plan\'ted planted' dbname=c`:                                                 "host=db password = [redacted] dbname=c",
-		"PASSWORD='planted":              "PASSWORD=[redacted]",
-		"see redis://a:planted@h1,h2/m.": "see redis://[redacted]@h1,h2/m.",
-		"no URL at all":                  "no URL at all",
+		"PASSWORD='planted":                                "PASSWORD=[redacted]",
+		"see redis://a:planted@h1,h2/m.":                   "see redis://[redacted]@h1,h2/m.",
+		"no URL at all":                                    "no URL at all",
+		"http://u:planted@a b/?key=planted&x=planted: bad": "http://[redacted]@a b/?key=[redacted]&x=[redacted] bad",
 	} {
 		if got := secret.URLsIn(text); got != want {
 			t.Errorf("URLsIn(%q) = %q, want %q", text, got, want)

@@ -1,6 +1,8 @@
 package telemetry_test
 
 import (
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -38,6 +40,33 @@ func TestNewLogger_LevelAndFormat(t *testing.T) {
 				t.Errorf("%s, %s: line %q, want %q", tt.level, tt.format, line, tt.want[i])
 			}
 		}
+	}
+}
+
+// A library quotes the address that it was given: what is secret in it does not reach the log.
+func TestNewLogger_ShowsNoCredentialOfAnAddress(t *testing.T) {
+	const address = "https://u:planted@otel.example.com/v1/traces?key=planted"
+	for _, format := range []string{"json", "text"} {
+		var out strings.Builder
+		log := telemetry.NewLogger(&out, "info", format).With("at", address)
+		log.Error("exporting to "+address, "error", fmt.Errorf("Post %q: refused", address), "input", address)
+		if strings.Contains(out.String(), "planted") || strings.Count(out.String(), "[redacted]@otel.example.com") != 4 {
+			t.Errorf("log = %s", out.String())
+		}
+	}
+}
+
+// Nor does one of the OTEL_… variables, whose values the exporters quote.
+func TestNew_FaultsShowNoCredential(t *testing.T) {
+	const address = "http://u:planted@otel example/?key=planted"
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
+	var out strings.Builder
+	tel, err := telemetry.New(t.Context(), telemetry.Config{Out: &out, Level: "debug", Format: "text", LookupEnv: os.LookupEnv, Once: true})
+	if err == nil {
+		tel.Shutdown()
+	}
+	if text := fmt.Sprint(err, out.String()); strings.Contains(text, "planted") {
+		t.Errorf("shown: %s", text)
 	}
 }
 
