@@ -123,7 +123,7 @@ func Component(appID string, p platform) Check {
 	return Check{Name: "component " + appID, Run: func(ctx context.Context) []Finding {
 		if err := p.Check(ctx); err != nil {
 			f := wrong("no component_access_token", err)
-			if wechat.NoTicket(err) {
+			if errors.Is(err, wechat.ErrNoTicket) {
 				f.Remedy = "let the platform's console push to /v1/wechat/components/" + appID + "/events of the API, and wait for the next push"
 			}
 			return []Finding{f}

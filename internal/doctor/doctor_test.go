@@ -185,7 +185,7 @@ func TestComponent(t *testing.T) {
 	if got := levels(t, doctor.Component("wxc", fakePlatform{})); got != "ok component wxc: its tickets arrive, and bring a token" {
 		t.Errorf("findings = %s", got)
 	}
-	none := &wechat.Error{Class: wechat.ClassApp, Message: "token endpoint: no component_verify_ticket has arrived yet; WeChat pushes one every 10 minutes"}
+	none := &wechat.Error{Class: wechat.ClassApp, Message: "token endpoint: no component_verify_ticket has arrived yet; WeChat pushes one every 10 minutes", Cause: wechat.ErrNoTicket}
 	found := doctor.Component("wxc", fakePlatform{none}).Run(t.Context())
 	if len(found) != 1 || !strings.Contains(found[0].Remedy, "/v1/wechat/components/wxc/events") {
 		t.Errorf("findings = %+v, want where the pushes go", found)

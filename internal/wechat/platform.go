@@ -73,12 +73,8 @@ func (p *Platform) TakeTicket(ctx context.Context, value secret.Text, created ti
 	})
 }
 
-var errNoTicket = errors.New("no component_verify_ticket has arrived yet; WeChat pushes one every 10 minutes")
-
-// NoTicket reports whether an error says that WeChat has pushed no ticket to a platform yet.
-func NoTicket(err error) bool {
-	return errors.Is(err, errNoTicket)
-}
+// ErrNoTicket is the cause of an [Error] where WeChat has pushed no ticket to a platform yet.
+var ErrNoTicket = errors.New("no component_verify_ticket has arrived yet; WeChat pushes one every 10 minutes")
 
 // fetchToken gets the platform's own token with the newest ticket.
 func (p *Platform) fetchToken(ctx context.Context) (grant, *Error) {
@@ -87,7 +83,7 @@ func (p *Platform) fetchToken(ctx context.Context) (grant, *Error) {
 		return grant{}, transient(textTokens + "the platform's ticket cannot be read from Redis")
 	}
 	if newest.Ticket == "" {
-		return grant{}, &Error{Class: ClassApp, Message: textTokens + errNoTicket.Error(), Cause: errNoTicket}
+		return grant{}, &Error{Class: ClassApp, Message: textTokens + ErrNoTicket.Error(), Cause: ErrNoTicket}
 	}
 	return p.client.fetchGrant(ctx, tokenRequest{
 		method: http.MethodPost,

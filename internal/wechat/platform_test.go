@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"cloudidq/internal/secret"
 	"cloudidq/internal/wechat"
@@ -123,8 +124,11 @@ func wantAccess(t *testing.T, source wechat.TokenSource) wechat.Token {
 func wantRefusal(t *testing.T, source wechat.TokenSource, want wechat.Error) {
 	t.Helper()
 	_, err := source.Token(t.Context())
-	got, _ := errors.AsType[*wechat.Error](err)
-	if diff := cmp.Diff(&want, got); diff != "" {
+	got, ok := errors.AsType[*wechat.Error](err)
+	if !ok {
+		t.Fatalf("Token = %v, want an Error", err)
+	}
+	if diff := cmp.Diff(want, *got, cmpopts.EquateErrors()); diff != "" {
 		t.Errorf("Token (-want +got):\n%s", diff)
 	}
 }
@@ -150,9 +154,9 @@ func TestPlatform_FromTicketToTokens(t *testing.T) {
 		api1, api2 := platform(t, api, cache), platform(t, api, cache)
 		source := api2.Authorizer(merchant, secret.New("refresh-1"))
 		wantRefusal(t, source, wechat.Error{Class: wechat.ClassApp,
-			Message: "token endpoint: no component_verify_ticket has arrived yet; WeChat pushes one every 10 minutes"})
-		if err := api1.Check(t.Context()); !wechat.NoTicket(err) {
-			t.Errorf("NoTicket(%v) = false", err)
+			Message: "token endpoint: no component_verify_ticket has arrived yet; WeChat pushes one every 10 minutes", Cause: wechat.ErrNoTicket})
+		if err := api1.Check(t.Context()); !errors.Is(err, wechat.ErrNoTicket) {
+			t.Errorf("Check = %v, want ErrNoTicket", err)
 		}
 		wantCalls(t, api, "")
 
