@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"cloudidq/store"
@@ -53,7 +54,10 @@ func (r *resolution) endWithoutAsking(ctx context.Context, why string) error {
 		return err
 	}
 	if r.h.apps != nil {
-		_, _ = r.h.apps.know(ctx, r.payload.AppID) // so that a merchant's app has its endpoint
+		// So that a merchant's app has its endpoint.
+		if _, why := r.h.apps.know(ctx, r.payload.AppID); errors.Is(why, errNoLookup) {
+			return r.storeTrouble(why)
+		}
 	}
 	if err := r.claim(ctx, 0); err != nil {
 		return r.storeTrouble(err)

@@ -55,7 +55,7 @@ func newAPIServer(svc *service, cfg *config.Config, f *footing, producer *tasks.
 	if err != nil {
 		return nil, err
 	}
-	pages, err := monitoring.New(f.rdb)
+	pages, err := monitoring.New(f.rdb, newEnder(svc, cfg, f))
 	if err != nil {
 		return nil, err
 	}

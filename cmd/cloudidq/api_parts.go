@@ -44,6 +44,15 @@ func apiTLS(cfg *config.Config) func() (httpapi.TLS, error) {
 	}
 }
 
+// newEnder makes what ends the cloudIDs of tasks that are deleted at /monitoring/.
+func newEnder(svc *service, cfg *config.Config, f *footing) *worker.Ender {
+	return worker.NewEnder(worker.EnderParts{
+		Queue: f.rdb, Results: f.records, Backfills: f.store.backfills, Webhooks: f.webhooks,
+		Endpoint: func(ctx context.Context, appID string) (string, error) { return outletOf(ctx, cfg, f.access, appID) },
+		Lifetime: cfg.CloudIDLifetime, Log: svc.log,
+	})
+}
+
 // queueLoad measures the queues, each at most once a second.
 type queueLoad struct {
 	rdb  redis.UniversalClient

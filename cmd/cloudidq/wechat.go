@@ -111,6 +111,18 @@ func (a authorizers) Find(ctx context.Context, appID string) (worker.App, bool, 
 	return worker.App{}, false, nil
 }
 
+// outletOf names where an app's results go by default, whether the configuration lists it or a platform serves it; empty =
+// nowhere, or nobody knows the app.
+func outletOf(ctx context.Context, cfg *config.Config, access *wechatAccess, appID string) (string, error) {
+	for _, app := range cfg.Apps {
+		if app.AppID == appID {
+			return app.Webhook, nil
+		}
+	}
+	app, _, err := authorizers{access, cfg.Components}.Find(ctx, appID)
+	return app.Webhook, err
+}
+
 // maxConnections bounds what one process opens towards WeChat, however many apps it serves.
 const maxConnections = 4096
 

@@ -94,7 +94,11 @@ func Serve(ctx context.Context, cfg Config, reported func(Report, Addresses) err
 
 // newAPI makes the API without keys: it listens on the loopback address, on a port that is free.
 func (s *stage) newAPI(producer *tasks.Client) (*httpapi.Server, error) {
-	pages, err := monitoring.New(s.rdb)
+	pages, err := monitoring.New(s.rdb, worker.NewEnder(worker.EnderParts{
+		Queue: s.rdb, Results: s.results, Backfills: s.backfills, Webhooks: s.hooks,
+		Endpoint: func(context.Context, string) (string, error) { return s.endpoint(), nil },
+		Lifetime: wechattest.DefaultLifetime, Log: s.cfg.Log,
+	}))
 	if err != nil {
 		return nil, err
 	}

@@ -90,12 +90,18 @@ func (s *stage) workerConfig() worker.Config {
 			AppID: id, Tokens: s.client.StableToken(id, secret.New("demo")),
 			BatchMax: 20, BatchLinger: 5 * time.Millisecond, MaxInFlight: maxInFlight,
 		}
-		if len(s.hooks) > 0 {
-			app.Webhook = s.hooks[0].Name
-		}
+		app.Webhook = s.endpoint()
 		cfg.Apps = append(cfg.Apps, app)
 	}
 	return cfg
+}
+
+// endpoint names where the results go; empty = nowhere.
+func (s *stage) endpoint() string {
+	if len(s.hooks) == 0 {
+		return ""
+	}
+	return s.hooks[0].Name
 }
 
 // run lets everything run beside play, and returns when all has ended.

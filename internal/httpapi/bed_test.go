@@ -23,6 +23,7 @@ import (
 	"cloudidq/internal/wechat/push"
 	"cloudidq/store"
 	"cloudidq/tasks"
+	"cloudidq/worker"
 )
 
 const (
@@ -131,7 +132,10 @@ func startBed(t *testing.T, apps []string, cfg httpapi.Config, change func(*http
 	b.results, b.deliveries = store.NewRedis(b.rdb, time.Hour), store.NewDeliveries(b.rdb)
 	b.backfills = store.NewBackfills(b.rdb, time.Hour)
 	b.producer = tasks.NewClient(b.rdb, tasks.Options{})
-	pages, err := monitoring.New(b.rdb)
+	pages, err := monitoring.New(b.rdb, worker.NewEnder(worker.EnderParts{
+		Queue: b.rdb, Results: b.results, Backfills: b.backfills, Lifetime: 5 * time.Minute, Log: slog.New(slog.DiscardHandler),
+		Endpoint: func(context.Context, string) (string, error) { return "orders", nil },
+	}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"cloudidq/internal/httpapi"
 	"cloudidq/internal/secret"
+	"cloudidq/store"
 	"cloudidq/tasks"
 )
 
@@ -207,4 +208,135 @@ func withResolver() []httpapi.Key {
 
 func basic(key string) []string {
 	return []string{"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte("anybody:"+key))}
+}
+
+// queuedOf puts a task of n cloudIDs into a queue, under an id.
+func queuedOf(t *testing.T, b *bed, queue, id string, n int, options ...asynq.Option) (cloudIDs []string) {
+	t.Helper()
+	p := tasks.ResolvePayload{AppID: "wxA", AcceptedAt: time.Now()}
+	if backfill, _, ok := tasks.ParseChunkTaskID(id); ok {
+		p.Backfill = backfill
+	}
+	for i := range n {
+		cloudIDs = append(cloudIDs, fmt.Sprintf("73_%s_%d", id, i))
+		p.Items = append(p.Items, tasks.Item{CloudID: cloudIDs[i], OpenID: "o1"})
+	}
+	task, err := tasks.NewResolveTask(p, queue)
+	if err == nil {
+		_, err = asynq.NewClientFromRedisClient(b.rdb).Enqueue(task, append(options, asynq.TaskID(id), asynq.Queue(queue))...)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cloudIDs
+}
+
+// Whatever way a task is deleted at the pages, its open cloudIDs end: each has a record that says why, a delivery and its
+// count in the backfill. The answer says how many.
+func TestMonitoring_DeletedTasks_EndTheirCloudIDs(t *testing.T) {
+	b := newBed(t, allKeys()...)
+	of, err := b.backfills.Create(t.Context(), store.Backfill{ID: store.NewBackfillID(), AppID: "wxA", Format: "ndjson"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	chunk := tasks.ChunkTaskID(of.Backfill.ID, 0)
+	var all []string
+	queued := func(queue, id string, n int, options ...asynq.Option) {
+		all = append(all, queuedOf(t, b, queue, id, n, options...)...)
+	}
+	queued(tasks.QueueBackfill, chunk, 3)
+	window := &store.Window{To: 3, Digest: "d", Checked: time.Now(), Chunks: [][]string{all}, Accepted: 3}
+	if _, _, err := b.backfills.Begin(t.Context(), &of, window); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(b.backfills.Commit(t.Context(), &of, window), b.backfills.Complete(t.Context(), &of)); err != nil {
+		t.Fatal(err)
+	}
+	queued(tasks.QueueEvents, "one", 2)
+	for i := range 5 {
+		queued(tasks.QueueEvents, fmt.Sprint("scheduled", i), 1, asynq.ProcessIn(time.Hour))
+		queued(tasks.QueueEvents, fmt.Sprint("grouped", i), 1, asynq.Group("g"))
+	}
+	for i := range 230 { // more than a page
+		queued(tasks.QueueEvents, fmt.Sprint("archived", i), 1)
+		if err := asynq.NewInspectorFromRedisClient(b.rdb).ArchiveTask(tasks.QueueEvents, fmt.Sprint("archived", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tc := range [][4]string{
+		{"DELETE", "backfill/pending_tasks/" + chunk, "", `{"deleted":1,"ended_cloudids":3}`},
+		{"POST", "events/scheduled_tasks:batch_delete", `{"task_ids":["scheduled0","nowhere","scheduled1"]}`,
+			`{"deleted_ids":["scheduled0","scheduled1"],"failed_ids":["nowhere"],"ended_cloudids":2}`},
+		{"DELETE", "events/scheduled_tasks:delete_all", "", `{"deleted":3,"ended_cloudids":3}`},
+		{"DELETE", "events/archived_tasks:delete_all", "", `{"deleted":230,"ended_cloudids":230}`},
+		{"DELETE", "events/groups/g/aggregating_tasks/grouped0", "", `{"deleted":1,"ended_cloudids":1}`},
+		{"DELETE", "events/groups/g/aggregating_tasks:delete_all", "", `{"deleted":4,"ended_cloudids":4}`},
+		{"DELETE", "events/pending_tasks/one", "", `{"deleted":1,"ended_cloudids":2}`},
+		{"DELETE", "events/retry_tasks:delete_all", "", `{"deleted":0,"ended_cloudids":0}`},
+	} {
+		got := b.call(tc[0], "/monitoring/api/queues/"+tc[1], tc[2], basic(admin)...)
+		if got.status != 200 || got.body != tc[3] {
+			t.Errorf("%s %s = %d %s, want %s", tc[0], tc[1], got.status, got.body, tc[3])
+		}
+	}
+	records, err := b.results.Lookup(t.Context(), "wxA", all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, rec := range records {
+		if rec.Status != store.Failed || !strings.HasPrefix(rec.Error.Message, "an operator deleted its task") {
+			t.Errorf("record = %+v, want it failed with the reason", rec)
+		}
+	}
+	delivered := 0
+	for {
+		id, left, err := b.deliveries.Cut(t.Context(), "wxA", "orders", 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d, err := b.deliveries.Load(t.Context(), id); err == nil {
+			delivered += len(d.Items)
+		}
+		if left == 0 {
+			break
+		}
+	}
+	if delivered != len(all) {
+		t.Errorf("%d results are delivered, want %d", delivered, len(all))
+	}
+	if got, err := b.backfills.Get(t.Context(), of.Backfill.ID); err != nil || got.Failed != 3 || !got.Finished() {
+		t.Errorf("backfill = %+v, %v, want it finished with 3 failed", got, err)
+	}
+}
+
+// What cannot be ended is not deleted either, and says so; a key that may only look deletes nothing.
+func TestMonitoring_Deleting_Refused(t *testing.T) {
+	b := newBed(t, allKeys()...)
+	for id, payload := range map[string]string{"newer": `{"v":9}`, "unreadable": "planted"} {
+		if _, err := asynq.NewClientFromRedisClient(b.rdb).Enqueue(asynq.NewTask(tasks.TypeResolve, []byte(payload)),
+			asynq.TaskID(id), asynq.Queue(tasks.QueueEvents)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := b.call("DELETE", "/monitoring/api/queues/events/pending_tasks/newer", "", basic(admin)...)
+	if got.status != 500 || !strings.Contains(got.body, "newer version") {
+		t.Errorf("a newer task = %d %s", got.status, got.body)
+	}
+	got = b.call("DELETE", "/monitoring/api/queues/events/pending_tasks:delete_all", "", basic(admin)...)
+	if got.status != 500 || strings.Contains(got.body, "planted") {
+		t.Errorf("all with a newer task = %d %s", got.status, got.body)
+	}
+	queuedOf(t, b, tasks.QueueEvents, "kept", 1)
+	wantProblem(t, b.call("DELETE", "/monitoring/api/queues/events/pending_tasks/kept", "", basic(reader)...), 403)
+	if got := b.call("POST", "/monitoring/api/queues/events/pending_tasks:batch_delete", "{", basic(admin)...); got.status/100 == 2 {
+		t.Errorf("half a body = %d %s", got.status, got.body)
+	}
+	records, err := b.results.Lookup(t.Context(), "wxA", []string{"73_kept_0"})
+	if err != nil || records[0].Status != "" {
+		t.Errorf("record = %+v, %v, want none", records, err)
+	}
+	got = b.call("POST", "/monitoring/api/queues/events/pending_tasks/kept:archive", "", basic(admin)...)
+	if got.status != 200 || !strings.Contains(got.body, "can be run again until their lifetime ends") {
+		t.Errorf("archiving = %d %s, want it to say what that means", got.status, got.body)
+	}
 }

@@ -24,13 +24,14 @@ const Path = "/monitoring"
 // nothing that would have to be closed.
 type Pages struct{ looking, changing *pages }
 
-// New returns the pages over rdb, which stays the caller's to close. It asks Redis for nothing.
-func New(rdb redis.UniversalClient) (*Pages, error) {
-	looking, err := newPages(rdb, true)
+// New returns the pages over rdb, which stays the caller's to close. ender ends what is open of tasks that are deleted. New
+// asks Redis for nothing.
+func New(rdb redis.UniversalClient, ender Ender) (*Pages, error) {
+	looking, err := newPages(rdb, nil)
 	if err != nil {
 		return nil, err
 	}
-	changing, err := newPages(rdb, false)
+	changing, err := newPages(rdb, ender)
 	if err != nil {
 		return nil, err
 	}
@@ -56,8 +57,10 @@ var _ asynq.RedisConnOpt = shared{}
 
 // pages are asynqmon for one kind of caller.
 type pages struct {
-	inner http.Handler
-	rdb   redis.UniversalClient
+	inner     http.Handler
+	rdb       redis.UniversalClient
+	inspector *asynq.Inspector
+	ender     Ender // nil = nothing may be changed
 	// index is the page that loads the others, and policy the Content-Security-Policy that it can bear.
 	index  []byte
 	policy string
@@ -70,9 +73,9 @@ func (n nowhere) Header() http.Header            { return n.header }
 func (n nowhere) Write(text []byte) (int, error) { return len(text), nil }
 func (n nowhere) WriteHeader(int)                {}
 
-func newPages(rdb redis.UniversalClient, readOnly bool) (*pages, error) {
-	p := &pages{rdb: rdb, inner: asynqmon.New(asynqmon.Options{
-		RootPath: Path, RedisConnOpt: shared{rdb}, ReadOnly: readOnly,
+func newPages(rdb redis.UniversalClient, ender Ender) (*pages, error) {
+	p := &pages{rdb: rdb, inspector: asynq.NewInspectorFromRedisClient(rdb), ender: ender, inner: asynqmon.New(asynqmon.Options{
+		RootPath: Path, RedisConnOpt: shared{rdb}, ReadOnly: ender == nil,
 		PayloadFormatter: asynqmon.PayloadFormatterFunc(describePayload),
 		ResultFormatter:  asynqmon.ResultFormatterFunc(describeResult),
 	})}
@@ -122,7 +125,9 @@ func (p *pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.HasPrefix(path, "/api/"):
 		h.Set("Cache-Control", "no-store")
-		p.serveAPI(w, r)
+		if p.ender == nil || !p.deletes(w, r) {
+			p.serveAPI(w, r)
+		}
 	case file.MatchString(path):
 		p.inner.ServeHTTP(w, r)
 	default: // asynqmon answers every other address with its first page

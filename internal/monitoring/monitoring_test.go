@@ -43,7 +43,7 @@ func TestQueues_BrokenOneIsShown(t *testing.T) {
 	if _, err := asynq.NewInspectorFromRedisClient(rdb).GetQueueInfo(tasks.QueueEvents); err == nil {
 		t.Fatal("asynq measures the broken queue: queues.go is of no use any more")
 	}
-	pages, err := monitoring.New(rdb)
+	pages, err := monitoring.New(rdb, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

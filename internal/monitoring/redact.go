@@ -85,6 +85,7 @@ func (p *pages) serveAPI(w http.ResponseWriter, r *http.Request) {
 			status, body = http.StatusOK, list
 		}
 	}
+	status, body = noteArchived(r, status, body)
 	w.Header().Set("Content-Type", "application/json")
 	switch {
 	case status >= http.StatusBadRequest:
