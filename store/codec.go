@@ -49,7 +49,7 @@ func (c codec) encode(records []Record, owner string, persons []string) ([][]byt
 	values := make([][]byte, len(records))
 	for i := range records {
 		start, rec := out.Len(), &records[i]
-		if err := writeJSON(&text, rec); err != nil {
+		if err := storedJSON(&text, rec); err != nil {
 			return nil, err
 		}
 		out.WriteByte(rankOf(rec.Status))
@@ -126,7 +126,7 @@ func (c codec) decodeBody(rank byte, text []byte, appID, cloudID string) (Record
 		}
 	}
 	var rec Record
-	err := json.Unmarshal(text, &rec)
+	err := readStored(text, &rec)
 	if err != nil || rec.AppID != appID || rec.CloudID != cloudID || rankOf(rec.Status) != rank {
 		return Record{}, errForeign
 	}

@@ -47,6 +47,8 @@ type Record struct {
 
 	// Deliver is where Save is to deliver the record, should it be final and be written. It is not stored with it.
 	Deliver Outlet `json:"-"`
+	// Origin is kept with a pending record; see [Timely].
+	Origin *Origin `json:"-"`
 }
 
 // Error is why a cloudID is not resolved, or not yet.

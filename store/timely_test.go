@@ -1,0 +1,125 @@
+package store_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"cloudidq/internal/pgtest"
+	"cloudidq/internal/redistest"
+	"cloudidq/store"
+)
+
+const lifetime = 5 * time.Minute
+
+// forgotten claims cloudIDs for a task that is never heard of again, accepted some time ago.
+func forgotten(t *testing.T, r store.Results, taskID, endpoint string, ago time.Duration, ids ...string) {
+	t.Helper()
+	c := store.Claim{AppID: "wxA", TaskID: taskID}
+	for _, id := range ids {
+		c.Records = append(c.Records, store.Record{
+			AppID: "wxA", OpenID: "o1", CloudID: id, Status: store.Pending, Reference: "r",
+			AcceptedAt: store.At(time.Now().Add(-ago)), Origin: &store.Origin{TaskID: taskID, Endpoint: endpoint},
+		})
+	}
+	claimed, err := r.Claim(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range claimed {
+		if c.State != store.Claimed {
+			t.Fatalf("claimed = %+v", c)
+		}
+	}
+}
+
+// A record whose task has vanished is not shown as pending any longer than its lifetime and two minutes: who reads it ends
+// it, once, with its delivery.
+func TestTimely_TaskIsGone(t *testing.T) {
+	rdb := redistest.Start(t).Client(t)
+	deliveries := store.NewDeliveries(rdb)
+	handOver := func(*testing.T) {}
+	stores := map[string]store.Results{"Redis": store.NewRedis(rdb, time.Hour)}
+	t.Run("Redis", func(t *testing.T) { testTimely(t, stores["Redis"], deliveries, handOver) })
+	t.Run("Postgres", func(t *testing.T) {
+		rdb.FlushAll(t.Context())
+		p, err := store.OpenPostgres(t.Context(), pgtest.Database(t), time.Hour, store.WithOutbox(deliveries))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(p.Close)
+		testTimely(t, p, deliveries, func(t *testing.T) {
+			t.Helper()
+			if err := p.HandOver(t.Context(), nil); err != nil {
+				t.Fatal(err)
+			}
+		})
+	})
+}
+
+func testTimely(t *testing.T, r store.Results, deliveries *store.Deliveries, handOver func(*testing.T)) {
+	timely := store.NewTimely(r, lifetime)
+	due := lifetime + store.OverdueAfter + time.Second
+	forgotten(t, r, "gone", "orders", due, "overdue-1", "overdue-2")
+	forgotten(t, r, "alive", "orders", lifetime, "young")
+	forgotten(t, r, "asking", "orders", due, "asked")
+	held := store.Claim{AppID: "wxA", TaskID: "another", For: time.Hour, Records: []store.Record{{
+		AppID: "wxA", OpenID: "o1", CloudID: "asked", Status: store.Pending, AcceptedAt: store.At(time.Now()),
+	}}}
+	if _, err := r.Claim(t.Context(), held); err != nil {
+		t.Fatal(err)
+	}
+
+	ids := []string{"overdue-1", "young", "unknown", "overdue-2", "asked", "overdue-1"}
+	want := []store.Status{store.Expired, store.Pending, "", store.Expired, store.Pending, store.Expired}
+	for range 2 {
+		records, err := timely.Lookup(t.Context(), "wxA", ids)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, rec := range records {
+			if rec.Status != want[i] {
+				t.Errorf("%s is %+v, want %q", ids[i], rec, want[i])
+			}
+			if rec.Status == store.Expired && (!rec.FinishedAt.Equal(rec.AcceptedAt.Add(lifetime)) || rec.Reference != "r" || rec.Error == nil) {
+				t.Errorf("%s = %+v, want its end at the end of its lifetime, with a reason", ids[i], rec)
+			}
+		}
+	}
+	handOver(t)
+	id, left, err := deliveries.Cut(t.Context(), "wxA", "orders", 100)
+	if err != nil || left != 0 {
+		t.Fatalf("Cut: %d left, %v", left, err)
+	}
+	if d, err := deliveries.Load(t.Context(), id); err != nil || len(d.Items) != 2 {
+		t.Errorf("%d results are delivered, %v, want each end once", len(d.Items), err)
+	}
+
+	// Its own task, should it come back, finds it done; a later one asks again, and a resolved end replaces it.
+	again := store.Claim{AppID: "wxA", TaskID: "gone", Records: []store.Record{{
+		AppID: "wxA", OpenID: "o1", CloudID: "overdue-1", Status: store.Pending, AcceptedAt: store.At(time.Now()),
+	}}}
+	if c, err := r.Claim(t.Context(), again); err != nil || c[0].State != store.Done {
+		t.Errorf("claimed by its own task: %+v, %v, want it done", c, err)
+	}
+	late := store.Record{AppID: "wxA", OpenID: "o1", CloudID: "overdue-1", Status: store.Resolved, Data: []byte(`{}`), AcceptedAt: store.At(time.Now())}
+	if err := r.Save(t.Context(), "gone", []store.Record{late}); err != nil {
+		t.Fatal(err)
+	}
+	if records, err := timely.Lookup(t.Context(), "wxA", []string{"overdue-1"}); err != nil || records[0].Status != store.Resolved {
+		t.Errorf("after a late answer = %+v, %v, want it resolved", records, err)
+	}
+
+	// Whose answer it is: the end of a former ask is none to one that has come since.
+	forgotten(t, r, "former", "", due, "again")
+	records, err := timely.Lookup(t.Context(), "wxA", []string{"again"})
+	if err != nil || records[0].EndedSince(time.Now().Add(-time.Minute)) {
+		t.Errorf("record = %+v, %v, want it no answer to an ask of a minute ago", records, err)
+	}
+	if _, err := timely.Erase(t.Context(), "wxA", "o1"); err != nil {
+		t.Fatal(err)
+	}
+	if records, err := timely.Lookup(t.Context(), "wxA", []string{"overdue-2"}); err != nil && !errors.Is(err, store.ErrUnreadable) || records[0].Status != "" {
+		t.Errorf("after an erasure = %+v, %v", records, err)
+	}
+}
