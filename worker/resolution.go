@@ -20,6 +20,7 @@ type resolution struct {
 
 	part     *part // of a backfill; nil = it is none
 	canceled bool  // that backfill
+	claimed  bool  // its cloudIDs have records
 
 	items   []item         // one per cloudID
 	asked   []int          // positions in items of what the batcher was given
@@ -96,6 +97,7 @@ func (r *resolution) putBack(again againError, now time.Time) error {
 
 // claim takes the cloudIDs that are neither resolved nor in another task's hands, for so long.
 func (r *resolution) claim(ctx context.Context, length time.Duration) error {
+	r.setOrigin()
 	pending := make([]store.Record, len(r.items))
 	for i := range r.items {
 		pending[i] = r.items[i].record
@@ -106,6 +108,7 @@ func (r *resolution) claim(ctx context.Context, length time.Duration) error {
 	if err != nil {
 		return err
 	}
+	r.claimed = true
 	for i, c := range claimed {
 		r.takeClaim(&r.items[i], c)
 	}

@@ -41,7 +41,8 @@ type resolver struct {
 	outbox   *outbox // nil = others make the deliveries
 	redact   *redactor
 	activity activity
-	bulk     *bulk // nil = backfills are not counted
+	bulk     *bulk     // nil = backfills are not counted
+	open     openTasks // nil = nobody notes what tries leave open
 
 	metrics *metrics
 	traces  *tracing
@@ -68,6 +69,7 @@ func (h *resolver) ProcessTask(ctx context.Context, task *asynq.Task) (err error
 	defer leave()
 	err = r.run(ctx, within)
 	h.takeOutErased(r, queue, err)
+	h.noteOpen(ctx, r, err)
 	r.countRetries()
 	span.settle(r)
 	h.logTry(ctx, r, err)

@@ -62,6 +62,9 @@ type Parts struct {
 	HandOver func(context.Context, store.Handed) error
 	// Backfills counts the ends of backfills; nil = nobody counts.
 	Backfills backfills
+	// Open remembers what tries leave open, should their task vanish; nil = nobody does. Results end what is overdue where it
+	// is looked up, as [store.Timely] does.
+	Open openTasks
 	// Activity is told what is done; nil = nobody is. Run runs it.
 	Activity activity
 	Log      *slog.Logger
@@ -133,12 +136,13 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 		apps:     &directory{batcher: b, authorizers: parts.Authorizers},
 		lifetime: cfg.Lifetime, results: parts.Results, batcher: b, shares: newShares(several, w.allSlots()),
 		outbox: w.outbox, redact: w.redact, bulk: newBulk(parts.Backfills), activity: parts.Activity, log: parts.Log,
-		metrics: m, traces: traces,
+		metrics: m, traces: traces, open: parts.Open,
 	}
 	if parts.Deliveries != nil {
 		w.redact.ends.outlets = outletsOf(cfg.Webhooks, func(appID string) string { app, _ := b.app(appID); return app.Webhook })
 	}
 	mux.Handle(tasks.TypeResolve, w.redact.ends)
+	w.besides = append(w.besides, newVanished(w.redact.ends, parts).run)
 	if parts.Quotas != nil {
 		w.besides = append(w.besides, newQuotaWatch(cfg.Apps, parts.Quotas, parts.Leases, m, parts.Log).run)
 	}

@@ -184,6 +184,23 @@ func TestEnqueueThenResult(t *testing.T) {
 	}
 }
 
+// A record whose task has vanished is not shown as pending until its time is over: who asks for it gets its end.
+func TestResult_TaskIsGone(t *testing.T) {
+	srv := redistest.Start(t)
+	good := goodConfig(t, srv.Addr)
+	if _, err := store.NewRedis(srv.Client(t), time.Hour).Claim(t.Context(), store.Claim{
+		AppID: appA, TaskID: "gone", Records: []store.Record{{
+			AppID: appA, CloudID: "73_gone", Status: store.Pending, AcceptedAt: store.At(time.Now().Add(-30 * time.Minute)),
+		}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	status, stdout, stderr := invoke(t, "result", "--config", good, "--appid", appA, "73_gone")
+	if status != exitDone || !strings.Contains(stdout, `"status":"expired"`) || !strings.Contains(stdout, "its task is gone from the queue") {
+		t.Errorf("result: exit %d, stdout %q, stderr %q", status, stdout, stderr)
+	}
+}
+
 func TestDemo_JSON(t *testing.T) {
 	status, stdout, stderr := invoke(t, "demo", "--ids", "60", "--users", "20", "--faults", "busy=0.1", "--json")
 	var report map[string]float64

@@ -16,7 +16,7 @@ type footing struct {
 	rdb      redis.UniversalClient
 	access   *wechatAccess
 	store    results
-	records  store.Results // of the store, with its calls counted and traced
+	records  store.Results // of the store, with its calls counted and traced; what is overdue ends where it is looked up
 	webhooks []worker.Webhook
 
 	undo []func() // what close does, last first
@@ -45,7 +45,7 @@ func (f *footing) open(ctx context.Context, svc *service, cfg *config.Config) (e
 		return err
 	}
 	f.undo = append(f.undo, f.store.Close)
-	f.records = store.Observed(f.store.Results, svc.store, svc.tel.Tracers)
+	f.records = store.NewTimely(store.Observed(f.store.Results, svc.store, svc.tel.Tracers), cfg.CloudIDLifetime)
 	webhooks, closeWebhooks, err := openWebhooks(cfg, svc)
 	if err != nil {
 		return err

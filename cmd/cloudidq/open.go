@@ -73,6 +73,7 @@ func withResults(
 			return err
 		}
 		defer results.Close()
+		results.Results = store.NewTimely(results.Results, cfg.CloudIDLifetime)
 		return use(rdb, results)
 	})
 }
@@ -82,6 +83,7 @@ type results struct {
 	store.Results
 	deliveries *store.Deliveries
 	backfills  *store.Backfills
+	open       *store.OpenTasks
 	postgres   *store.Postgres // nil: they are in Redis
 }
 
@@ -91,18 +93,23 @@ func openResults(ctx context.Context, cfg *config.Config, rdb redis.UniversalCli
 	if err != nil {
 		return results{}, err
 	}
-	deliveries, backfills := store.NewDeliveries(rdb, sealed), store.NewBackfills(rdb, cfg.Store.ResultTTL, sealed)
-	if cfg.Store.Driver == config.DriverRedis {
-		return results{store.NewRedis(rdb, cfg.Store.ResultTTL, sealed), deliveries, backfills, nil}, nil
+	r := results{
+		deliveries: store.NewDeliveries(rdb, sealed), backfills: store.NewBackfills(rdb, cfg.Store.ResultTTL, sealed),
+		open: store.NewOpenTasks(rdb, sealed),
 	}
-	p, err := store.OpenPostgres(ctx, cfg.Store.DSN.Text().Reveal(), cfg.Store.ResultTTL, sealed, store.WithOutbox(deliveries))
+	if cfg.Store.Driver == config.DriverRedis {
+		r.Results = store.NewRedis(rdb, cfg.Store.ResultTTL, sealed)
+		return r, nil
+	}
+	p, err := store.OpenPostgres(ctx, cfg.Store.DSN.Text().Reveal(), cfg.Store.ResultTTL, sealed, store.WithOutbox(r.deliveries))
 	if errors.Is(err, store.ErrDSN) {
 		return results{}, cfg.Refuse("store.dsn", err)
 	}
 	if err != nil {
 		return results{}, err
 	}
-	return results{p, deliveries, backfills, p}, nil
+	r.Results, r.postgres = p, p
+	return r, nil
 }
 
 func sealing(cfg *config.Config) (store.Option, error) {

@@ -64,6 +64,7 @@ func newTaskWorker(svc *service, cfg *config.Config, f *footing, queue redis.Uni
 		Deliveries: store.ObserveDeliveries(f.store.deliveries, svc.store, svc.tel.Tracers),
 		HandOver:   f.store.handOver(),
 		Backfills:  f.store.backfills,
+		Open:       f.store.open,
 		WeChat:     f.access.client,
 		Pauses:     store.NewPauses(f.rdb),
 		Rates:      store.NewRates(f.rdb),

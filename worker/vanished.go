@@ -1,0 +1,220 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+// openTasks is the part of [store.OpenTasks] that the worker uses.
+type openTasks interface {
+	Note(ctx context.Context, task store.OpenTask, due time.Time) error
+	Due(ctx context.Context, now time.Time, most int) ([]store.OpenTask, error)
+	Forget(ctx context.Context, taskIDs ...string) error
+}
+
+// stalled is the part of [store.Backfills] that finds what is left of one.
+type stalled interface {
+	Stalled(ctx context.Context, since time.Time, done map[string]bool) ([]store.Backfill, error)
+	OpenChunks(ctx context.Context, of *store.Backfill, from, most int) (open []store.OpenChunk, more bool, err error)
+}
+
+const (
+	vanishedEvery = 5 * time.Second
+	vanishedPage  = 100
+	// stalledEvery is how often backfills are looked through for chunks whose task is gone; one that has none is looked at
+	// twice as late each time, up to stalledLast.
+	stalledEvery = 30 * time.Second
+	stalledLast  = 10 * time.Minute
+)
+
+// vanished brings cloudIDs to their end whose task has vanished from the queue, as when another tool has deleted it: nobody
+// comes for them any more. It finds them by what the tries before have left open, and in backfills by their chunks.
+//
+// Every worker process runs one; what another has ended is done.
+type vanished struct {
+	rdb      redis.UniversalClient
+	open     openTasks     // nil = nothing is noted
+	stalled  stalled       // nil = no backfills
+	results  store.Results // whose look-up ends what is overdue
+	ends     *resolver
+	lifetime time.Duration
+	log      *slog.Logger
+
+	done map[string]bool         // backfills that have finished
+	next map[string]stalledAgain // when a stalled backfill is looked at again
+}
+
+type stalledAgain struct {
+	at    time.Time
+	after time.Duration
+}
+
+func newVanished(ends *resolver, parts Parts) *vanished {
+	v := &vanished{
+		rdb: parts.Queue, open: parts.Open, results: parts.Results, ends: ends, lifetime: ends.lifetime, log: parts.Log,
+		done: make(map[string]bool),
+	}
+	v.stalled, _ = parts.Backfills.(stalled)
+	return v
+}
+
+// run looks until ctx ends.
+func (v *vanished) run(ctx context.Context) {
+	tick, slow := time.NewTicker(vanishedEvery), time.NewTicker(stalledEvery)
+	defer tick.Stop()
+	defer slow.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			err = v.endOverdue(ctx, time.Now())
+		case <-slow.C:
+			err = v.endStalled(ctx, time.Now())
+		}
+		if err != nil && !errors.Is(err, context.Canceled) {
+			v.log.Error("cannot end what tasks that are gone have left open", "error", err)
+		}
+	}
+}
+
+// endOverdue looks up what has been left open and should have ended: to look is to end it ([store.Timely]).
+func (v *vanished) endOverdue(ctx context.Context, now time.Time) error {
+	for v.open != nil {
+		due, err := v.open.Due(ctx, now, vanishedPage)
+		if err != nil {
+			return err
+		}
+		for _, task := range due {
+			if err := v.lookAt(ctx, task, now); err != nil {
+				return err
+			}
+		}
+		if len(due) < vanishedPage {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (v *vanished) lookAt(ctx context.Context, task store.OpenTask, now time.Time) error {
+	records, err := v.results.Lookup(ctx, task.AppID, task.CloudIDs)
+	if err != nil && !errors.Is(err, store.ErrUnreadable) {
+		return err
+	}
+	for i := range records {
+		if records[i].Status == store.Pending { // another task is asking for it
+			return v.open.Note(ctx, task, now.Add(store.OverdueAfter))
+		}
+	}
+	return v.open.Forget(ctx, task.TaskID)
+}
+
+// endStalled ends the chunks whose task is gone of backfills in which nothing has moved for longer than a cloudID lives.
+func (v *vanished) endStalled(ctx context.Context, now time.Time) error {
+	if v.stalled == nil {
+		return nil
+	}
+	found, err := v.stalled.Stalled(ctx, now.Add(-v.lifetime-store.OverdueAfter), v.done)
+	if err != nil {
+		return err
+	}
+	next := make(map[string]stalledAgain, len(found))
+	for i := range found {
+		again := v.next[found[i].ID]
+		if now.Before(again.at) {
+			next[found[i].ID] = again
+			continue
+		}
+		if err := v.endChunks(ctx, &found[i]); err != nil {
+			return err
+		}
+		after := min(stalledLast, max(stalledEvery, 2*again.after))
+		next[found[i].ID] = stalledAgain{now.Add(after), after}
+	}
+	v.next = next
+	return nil
+}
+
+func (v *vanished) endChunks(ctx context.Context, of *store.Backfill) error {
+	for from, more := 0, true; more; from += vanishedPage {
+		var open []store.OpenChunk
+		var err error
+		if open, more, err = v.stalled.OpenChunks(ctx, of, from, vanishedPage); err != nil {
+			return err
+		}
+		ids := make([]string, len(open))
+		for i := range open {
+			ids[i] = tasks.ChunkTaskID(of.ID, open[i].Number)
+		}
+		found, err := readTasks(ctx, v.rdb, tasks.QueueBackfill, ids)
+		if err != nil {
+			return err
+		}
+		for i := range found {
+			if found[i].message != "" {
+				continue
+			}
+			if err := v.endChunk(ctx, of, ids[i], open[i].CloudIDs); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// endChunk ends a chunk whose task is gone. When its cloudIDs were obtained is gone with it; that was before the chunk came
+// in, and nothing has come for longer than they live.
+func (v *vanished) endChunk(ctx context.Context, of *store.Backfill, taskID string, cloudIDs []string) error {
+	p := tasks.ResolvePayload{AppID: of.AppID, AcceptedAt: of.CreatedAt.Time, Webhook: of.Webhook, Backfill: of.ID}
+	for _, id := range cloudIDs {
+		p.Items = append(p.Items, tasks.Item{CloudID: id, ObtainedAt: of.CreatedAt.Time})
+	}
+	_, err := v.ends.endOutlivedOf(ctx, taskID, p)
+	if err == nil {
+		v.log.Warn("ended cloudIDs of a backfill whose task is gone from the queue", "backfill", of.ID, "cloudids", len(cloudIDs))
+	}
+	return err
+}
+
+// noteOpen remembers what a try has left open, should the task vanish before its next one.
+func (h *resolver) noteOpen(ctx context.Context, r *resolution, err error) {
+	if _, again := errors.AsType[*againError](err); !again || h.open == nil || !r.claimed {
+		return
+	}
+	task := store.OpenTask{TaskID: r.taskID, AppID: r.payload.AppID}
+	var accepted time.Time
+	for i := range r.items {
+		if it := &r.items[i]; !it.ended.Final() {
+			task.CloudIDs = append(task.CloudIDs, it.record.CloudID)
+			accepted = it.record.AcceptedAt.Time
+		}
+	}
+	if len(task.CloudIDs) == 0 {
+		return
+	}
+	// A second more, so that the look-up finds it overdue.
+	if err := h.open.Note(ctx, task, accepted.Add(h.lifetime+store.OverdueAfter+time.Second)); err != nil && ctx.Err() == nil {
+		h.log.Error("cannot note what a task has left open", "task_id", r.taskID, "error", err)
+	}
+}
+
+// setOrigin says in each pending record how it ends should the task vanish.
+func (r *resolution) setOrigin() {
+	origin := &store.Origin{TaskID: r.taskID}
+	if r.h.outlets != nil {
+		to := r.h.outlets(r.payload.AppID, r.payload.Webhook)
+		origin.Endpoint, origin.Thin = to.Endpoint, to.Thin
+	}
+	for i := range r.items {
+		r.items[i].record.Origin = origin
+	}
+}

@@ -1,0 +1,122 @@
+package worker
+
+import (
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"cloudidq/internal/redistest"
+	"cloudidq/internal/wechat"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+// A task that another tool deletes between two tries leaves nothing pending for ever, though nobody asks for it: its
+// cloudIDs end expired, once, with their delivery.
+func TestVanished_BetweenTwoTries(t *testing.T) {
+	b := newResolverBed(t, &fakeWeChat{answer: func(req wechat.Request) *wechat.Error {
+		if req.Items[0].CloudID == "73_000" {
+			return nil
+		}
+		return &wechat.Error{Class: wechat.ClassRetry, Code: -1, Message: "system error"}
+	}})
+	rdb := redistest.Start(t).Client(t)
+	deliveries := store.NewDeliveries(rdb)
+	b.resolver.results = store.NewRedis(rdb, time.Hour)
+	b.open = store.NewOpenTasks(rdb)
+	b.outlets = outletsOf(nil, func(string) string { return "orders" })
+	p := payloadOf(3, time.Now().Add(-3*time.Minute))
+	r := newResolution(b.resolver, "gone", p)
+	err := r.run(t.Context(), true)
+	if _, again := errors.AsType[*againError](err); !again {
+		t.Fatalf("the try = %v, want two cloudIDs left open", err)
+	}
+	b.noteOpen(t.Context(), r, err)
+
+	timely := store.NewTimely(b.resolver.results, time.Second) // by which they are overdue
+	v := newVanished(b.resolver, Parts{Queue: rdb, Open: b.open, Results: timely, Log: slog.New(slog.DiscardHandler)})
+	look := func(now time.Time, want ...store.Status) {
+		t.Helper()
+		if err := v.endOverdue(t.Context(), now); err != nil {
+			t.Fatal(err)
+		}
+		records, err := b.resolver.results.Lookup(t.Context(), testApp, []string{"73_000", "73_001", "73_002"})
+		for i, rec := range records {
+			if rec.Status != want[i] {
+				t.Errorf("record %d = %+v, %v, want %s", i, rec, err, want[i])
+			}
+		}
+	}
+	look(time.Now(), store.Resolved, store.Pending, store.Pending) // it is not time yet
+	later := time.Now().Add(time.Hour)
+	look(later, store.Resolved, store.Expired, store.Expired)
+	look(later, store.Resolved, store.Expired, store.Expired)
+	if due, err := b.open.Due(t.Context(), later, 10); err != nil || len(due) != 0 {
+		t.Errorf("due = %+v, %v, want nothing to be left", due, err)
+	}
+	id, _, err := deliveries.Cut(t.Context(), testApp, "orders", 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, err := deliveries.Load(t.Context(), id); err != nil || len(d.Items) != 3 {
+		t.Errorf("%d results are delivered, %v, want 3", len(d.Items), err)
+	}
+}
+
+// A backfill whose tasks are gone finishes: what is open of them ends expired and is counted, also where nobody has begun
+// with it; a chunk whose task is there is left to that.
+func TestVanished_ChunksOfABackfill(t *testing.T) {
+	b := newEndsBed(t)
+	gone, there := store.NewBackfillID(), store.NewBackfillID()
+	p := payloadOf(3, time.Now())
+	loadChunk(t, b.backfills, gone, p)
+	other := payloadOf(2, time.Now())
+	other.Items[0].CloudID, other.Items[1].CloudID = "73_other_0", "73_other_1"
+	loadChunk(t, b.backfills, there, other)
+	b.enqueue(t, tasks.QueueBackfill, tasks.ChunkTaskID(there, 0), other, asynq.ProcessIn(time.Hour))
+	b.ends.lifetime = time.Nanosecond
+	v := newVanished(b.ends, Parts{Queue: b.rdb, Backfills: b.backfills, Results: b.results, Log: b.log})
+	v.lifetime = 5 * time.Minute
+
+	counts := func(id string) store.Backfill {
+		t.Helper()
+		of, err := b.backfills.Get(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return of
+	}
+	if err := v.endStalled(t.Context(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if of := counts(gone); of.Pending != 3 {
+		t.Errorf("backfill = %+v, want it left alone while its cloudIDs may live", of)
+	}
+	for range 2 {
+		if err := v.endStalled(t.Context(), time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if of := counts(gone); of.Expired != 3 || !of.Finished() {
+		t.Errorf("backfill = %+v, want it finished with 3 expired", of)
+	}
+	if of := counts(there); of.Pending != 2 {
+		t.Errorf("backfill = %+v, want it left to its task", of)
+	}
+	for _, rec := range b.records(t, p) {
+		if rec.Status != store.Expired {
+			t.Errorf("record = %+v, want it expired", rec)
+		}
+	}
+	if n := b.delivered(t); n != 3 {
+		t.Errorf("%d results are delivered, want 3", n)
+	}
+	count := &counted{}
+	b.rdb.AddHook(count)
+	if err := v.endStalled(t.Context(), time.Now().Add(time.Hour)); err != nil || count.n > 2 {
+		t.Errorf("%d commands, %v, want one list and one backfill", count.n, err)
+	}
+}
