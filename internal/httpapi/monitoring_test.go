@@ -267,6 +267,7 @@ func TestMonitoring_DeletedTasks_EndTheirCloudIDs(t *testing.T) {
 		{"DELETE", "backfill/pending_tasks/" + chunk, "", `{"deleted":1,"ended_cloudids":3}`},
 		{"POST", "events/scheduled_tasks:batch_delete", `{"task_ids":["scheduled0","nowhere","scheduled1"]}`,
 			`{"deleted_ids":["scheduled0","scheduled1"],"failed_ids":["nowhere"],"ended_cloudids":2}`},
+		{"POST", "events/scheduled_tasks:batch_delete", `{"task_ids":["nowhere"]}`, `{"deleted_ids":[],"failed_ids":["nowhere"],"ended_cloudids":0}`},
 		{"DELETE", "events/scheduled_tasks:delete_all", "", `{"deleted":3,"ended_cloudids":3}`},
 		{"DELETE", "events/archived_tasks:delete_all", "", `{"deleted":230,"ended_cloudids":230}`},
 		{"DELETE", "events/groups/g/aggregating_tasks/grouped0", "", `{"deleted":1,"ended_cloudids":1}`},

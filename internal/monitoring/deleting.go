@@ -44,8 +44,8 @@ const (
 // deletion is what a request has come to, in asynqmon's names.
 type deletion struct {
 	Deleted    *int     `json:"deleted,omitempty"`
-	DeletedIDs []string `json:"deleted_ids,omitempty"`
-	FailedIDs  []string `json:"failed_ids,omitempty"`
+	DeletedIDs []string `json:"deleted_ids,omitzero"`
+	FailedIDs  []string `json:"failed_ids,omitzero"`
 	// EndedCloudIDs have ended as failed, since their task is deleted.
 	EndedCloudIDs int `json:"ended_cloudids"`
 	// Left is how many tasks are left, since the request has taken long enough.
@@ -120,6 +120,7 @@ func (p *pages) deleteNamed(w http.ResponseWriter, r *http.Request, queue string
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBatch)).Decode(&named); err != nil {
 		return err
 	}
+	d.DeletedIDs, d.FailedIDs = []string{}, []string{} // the pages want lists, not null
 	for _, id := range named.TaskIDs {
 		if p.deleteOne(r.Context(), queue, id, d) == nil {
 			d.DeletedIDs = append(d.DeletedIDs, id)
