@@ -64,7 +64,7 @@ func TestPostgres_AllAtOnce_NoDeadlock(t *testing.T) {
 		records := make([]store.Record, 0, 40)
 		for _, i := range rnd.Perm(60)[:40] {
 			rec := full()
-			rec.AppID, rec.CloudID, rec.OpenID = fmt.Sprint("wx", i%3), fmt.Sprint(i), fmt.Sprint("o-", i%7)
+			rec.AppID, rec.CloudID, rec.OpenID = fmt.Sprint("wx", i%3), fmt.Sprint(i), fmt.Sprint("o-", rnd.IntN(7)) // now one's, now another's
 			rec.AcceptedAt = store.At(time.Now())
 			rec.Status = []store.Status{store.Pending, store.Failed, store.Resolved}[rnd.IntN(3)]
 			records = append(records, rec)
