@@ -25,7 +25,7 @@ test: deps ## run all tests, with the race detector and in random order
 
 test-browser: deps ## look at the pages in a headless Chromium, which it installs
 	@.ci/deps chromium
-	$(GO) test -race -run '^TestBrowser' ./internal/httpapi
+	$(GO) test -race -run '^Test(Browser|Page)' ./internal/httpapi ./internal/browsertest
 
 test-readme: ## type the README line by line, in a fresh copy
 	$(GO) test -count=1 -run '^TestReadme' -v ./docs

@@ -2,149 +2,148 @@ package browsertest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/fetch"
-	"github.com/chromedp/cdproto/log"
-	"github.com/chromedp/cdproto/network"
-	"github.com/chromedp/cdproto/runtime"
-	"github.com/chromedp/chromedp"
 )
 
-type action = chromedp.Action[chromedp.Void]
+// params are those of a command.
+type params map[string]any
 
-// send is the action of one command of the DevTools protocol.
-func send[P, R any](command cdp.Command[P, R], params P) action {
-	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
-		_, err := cdp.Call(ctx, t, command, params)
-		return err
-	})
+// command is one of the DevTools protocol.
+type command struct {
+	method string
+	params params
 }
 
 // Page is a tab. Its methods are for the test's own goroutine, and fail the test.
 type Page struct {
-	tb  testing.TB
-	ctx context.Context
-	key string
+	tb      testing.TB
+	conn    *conn
+	session string
+	key     string
 
 	replies sync.WaitGroup
 
 	mu     sync.Mutex
-	faults []string // guarded by mu
-	urls   []string // of requests; guarded by mu
+	faults []string                 // guarded by mu
+	urls   []string                 // of requests; guarded by mu
+	loads  map[string]chan struct{} // by loader: closed once what it loads is there; guarded by mu
 }
 
 // Option is how a page looks.
-type Option func(p *Page) action
+type Option func(p *Page) command
 
 // Key is the password that is typed in when the browser asks for one.
 func Key(key string) Option {
-	return func(p *Page) action {
+	return func(p *Page) command {
 		p.key = key
-		return send(fetch.Enable, fetch.EnableParams{HandleAuthRequests: new(true)})
+		return command{"Fetch.enable", params{"handleAuthRequests": true}}
 	}
 }
 
 // Dark is the scheme of those who like it dark.
 func Dark() Option {
-	return func(*Page) action {
-		return send(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}},
-		})
+	return func(*Page) command {
+		return command{"Emulation.setEmulatedMedia", params{"features": []params{{"name": "prefers-color-scheme", "value": "dark"}}}}
 	}
 }
 
 // Size is the window's, in CSS pixels, each of scale device pixels.
 func Size(width, height int64, scale float64) Option {
-	return func(*Page) action {
-		return send(emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
-			Width: width, Height: height, DeviceScaleFactor: scale, Mobile: width < 600,
-		})
+	return func(*Page) command {
+		return command{"Emulation.setDeviceMetricsOverride", params{
+			"width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < 600,
+		}}
 	}
 }
 
 // Language is what the browser prefers, such as zh-CN.
 func Language(tag string) Option {
-	return func(*Page) action {
-		return send(network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": tag}})
+	return func(*Page) command {
+		return command{"Network.setExtraHTTPHeaders", params{"headers": params{"Accept-Language": tag}}}
 	}
 }
 
 // NoScript switches JavaScript off.
 func NoScript() Option {
-	return func(*Page) action {
-		return send(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+	return func(*Page) command {
+		return command{"Emulation.setScriptExecutionDisabled", params{"value": true}}
 	}
 }
 
 // Page opens an empty tab.
 func (b *Browser) Page(tb testing.TB, options ...Option) *Page {
 	tb.Helper()
-	ctx, closeTab := chromedp.NewContext(b.ctx, chromedp.WithNewBrowserContext())
-	p := &Page{tb: tb, ctx: ctx}
-	tb.Cleanup(func() {
-		closeTab()
-		p.replies.Wait()
-	})
-	actions := []action{send(log.Enable, cdp.Empty{}), send(network.Enable, network.EnableParams{})}
-	for _, option := range append([]Option{Size(1280, 900, 1)}, options...) {
-		actions = append(actions, option(p))
-	}
-	if err := errors.Join(chromedp.Listen(ctx, p.hear), chromedp.Do(ctx, actions...)); err != nil {
+	p := &Page{tb: tb, conn: b.conn, loads: make(map[string]chan struct{})}
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	if err := p.open(ctx, options); err != nil {
 		tb.Fatalf("opening a tab: %v", err)
 	}
 	return p
 }
 
-// reply answers the browser from another goroutine: hear must not wait.
-func (p *Page) reply(a action) {
-	p.replies.Go(func() { _ = chromedp.Do(p.ctx, a) }) // the tab may be gone
+// open makes the tab, listens to it, and gives it its look.
+func (p *Page) open(ctx context.Context, options []Option) error {
+	var browserContext, target, session struct {
+		Context string `json:"browserContextId"`
+		Target  string `json:"targetId"`
+		Session string `json:"sessionId"`
+	}
+	if err := p.conn.call(ctx, "", "Target.createBrowserContext", params{"disposeOnDetach": true}, &browserContext); err != nil {
+		return err
+	}
+	p.tb.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), stepTimeout)
+		defer cancel()
+		_ = p.conn.call(ctx, "", "Target.disposeBrowserContext", params{"browserContextId": browserContext.Context}, nil)
+		p.replies.Wait()
+	})
+	in := params{"url": "about:blank", "browserContextId": browserContext.Context}
+	if err := p.conn.call(ctx, "", "Target.createTarget", in, &target); err != nil {
+		return err
+	}
+	if err := p.conn.call(ctx, "", "Target.attachToTarget", params{"targetId": target.Target, "flatten": true}, &session); err != nil {
+		return err
+	}
+	p.session = session.Session
+	p.conn.hear(p.session, p.hear)
+	commands := []command{
+		{"Page.enable", nil}, {"Page.setLifecycleEventsEnabled", params{"enabled": true}}, {"Runtime.enable", nil},
+		{"Log.enable", nil}, {"Network.enable", nil}, Size(1280, 900, 1)(p),
+	}
+	for _, option := range options {
+		commands = append(commands, option(p))
+	}
+	for _, c := range commands {
+		if err := p.call(ctx, c.method, c.params, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// hear takes the browser's events. It must not wait for anything.
-func (p *Page) hear(event any) {
-	switch e := event.(type) {
-	case *fetch.EventRequestPaused:
-		p.reply(send(fetch.ContinueRequest, fetch.ContinueRequestParams{RequestID: e.RequestID}))
-	case *fetch.EventAuthRequired:
-		p.reply(send(fetch.ContinueWithAuth, fetch.ContinueWithAuthParams{
-			RequestID: e.RequestID,
-			AuthChallengeResponse: &fetch.AuthChallengeResponse{
-				Response: fetch.AuthChallengeResponseResponseProvideCredentials, Username: "anybody", Password: p.key,
-			},
-		}))
-	case *runtime.EventExceptionThrown:
-		text := e.ExceptionDetails.Text
-		if e.ExceptionDetails.Exception != nil {
-			text += " " + e.ExceptionDetails.Exception.Description
-		}
-		p.fault("exception: %s", text)
-	case *runtime.EventConsoleAPICalled:
-		if e.Type == runtime.ConsoleAPICalledTypeError || e.Type == runtime.ConsoleAPICalledTypeAssert {
-			var said []string
-			for _, arg := range e.Args {
-				said = append(said, string(arg.Value)+arg.Description)
-			}
-			p.fault("console: %s", strings.Join(said, " "))
-		}
-	case *log.EventEntryAdded:
-		if e.Entry.Level == log.EntryLevelError {
-			p.fault("%s: %s %s", e.Entry.Source, e.Entry.Text, e.Entry.URL)
-		}
-	case *network.EventRequestWillBeSent:
-		p.mu.Lock()
-		p.urls = append(p.urls, e.Request.URL)
-		p.mu.Unlock()
+// call gives a command to the tab.
+func (p *Page) call(ctx context.Context, method string, in params, result any) error {
+	if in == nil {
+		return p.conn.call(ctx, p.session, method, nil, result)
 	}
+	return p.conn.call(ctx, p.session, method, in, result)
+}
+
+// reply answers the browser from another goroutine: hear must not wait.
+func (p *Page) reply(method string, in params) {
+	p.replies.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), stepTimeout)
+		defer cancel()
+		_ = p.call(ctx, method, in, nil) // the tab may be gone
+	})
 }
 
 func (p *Page) fault(format string, args ...any) {
@@ -153,20 +152,46 @@ func (p *Page) fault(format string, args ...any) {
 	p.faults = append(p.faults, fmt.Sprintf(format, args...))
 }
 
-// do runs actions.
-func (p *Page) do(what string, actions ...action) {
-	p.tb.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, stepTimeout)
-	defer cancel()
-	if err := chromedp.Do(ctx, actions...); err != nil {
-		p.tb.Fatalf("%s: %v; the page has met: %q", what, err, p.faultsSoFar())
-	}
-}
-
 // Open loads an address, and waits for it.
 func (p *Page) Open(url string) {
 	p.tb.Helper()
-	p.do("opening "+url, chromedp.Navigate(url))
+	ctx, cancel := context.WithTimeout(context.Background(), stepTimeout)
+	defer cancel()
+	if err := p.navigate(ctx, url); err != nil {
+		p.tb.Fatalf("opening %s: %v; the page has met: %q", url, err, p.faultsSoFar())
+	}
+}
+
+func (p *Page) navigate(ctx context.Context, url string) error {
+	var to struct {
+		Loader string `json:"loaderId"` // none within one document
+		Error  string `json:"errorText"`
+	}
+	if err := p.call(ctx, "Page.navigate", params{"url": url}, &to); err != nil {
+		return err
+	}
+	if to.Error != "" {
+		return errors.New(to.Error)
+	}
+	if to.Loader == "" {
+		return nil
+	}
+	select {
+	case <-p.load(to.Loader):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// load is closed once what a loader loads is there.
+func (p *Page) load(loader string) chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.loads[loader] == nil {
+		p.loads[loader] = make(chan struct{})
+	}
+	return p.loads[loader]
 }
 
 // Eval returns the text that a JavaScript expression comes to.
@@ -180,9 +205,20 @@ func (p *Page) Eval(expression string) string {
 }
 
 func (p *Page) evaluate(expression string) (string, error) {
-	ctx, cancel := context.WithTimeout(p.ctx, stepTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), stepTimeout)
 	defer cancel()
-	return chromedp.Run(ctx, chromedp.Evaluate[string]("String("+expression+")"))
+	var got struct {
+		Result    object
+		Exception *exception `json:"exceptionDetails"`
+	}
+	if err := p.call(ctx, "Runtime.evaluate", params{"expression": "String(" + expression + ")", "returnByValue": true}, &got); err != nil {
+		return "", err
+	}
+	if got.Exception != nil {
+		return "", errors.New(got.Exception.String())
+	}
+	var text string
+	return text, json.Unmarshal(got.Result.Value, &text)
 }
 
 // WaitFor waits until a JavaScript expression is true. While the page is being replaced it is not.
@@ -235,9 +271,7 @@ func (p *Page) WantNoErrors() {
 // Shot writes a picture of the whole page to a PNG file.
 func (p *Page) Shot(file string) {
 	p.tb.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, stepTimeout)
-	defer cancel()
-	picture, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+	picture, err := p.picture()
 	if err != nil {
 		p.tb.Fatalf("taking a picture: %v", err)
 	}
@@ -247,4 +281,21 @@ func (p *Page) Shot(file string) {
 	if err := os.WriteFile(file, picture, 0o644); err != nil { //nolint:gosec // pictures are no secret
 		p.tb.Fatal(err)
 	}
+}
+
+func (p *Page) picture() ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), stepTimeout)
+	defer cancel()
+	var layout struct {
+		Size struct{ Width, Height float64 } `json:"cssContentSize"`
+	}
+	if err := p.call(ctx, "Page.getLayoutMetrics", nil, &layout); err != nil {
+		return nil, err
+	}
+	var shot struct{ Data []byte }
+	err := p.call(ctx, "Page.captureScreenshot", params{
+		"format": "png", "captureBeyondViewport": true,
+		"clip": params{"x": 0, "y": 0, "width": layout.Size.Width, "height": layout.Size.Height, "scale": 1},
+	}, &shot)
+	return shot.Data, err
 }

@@ -1,0 +1,99 @@
+package browsertest
+
+import (
+	"encoding/json"
+	"strings"
+)
+
+// object is a value of JavaScript.
+type object struct {
+	Value       json.RawMessage
+	Description string
+}
+
+// exception is one that nothing has caught.
+type exception struct {
+	Text      string
+	Exception object
+}
+
+// String implements [fmt.Stringer].
+func (e exception) String() string { return strings.TrimSpace(e.Text + " " + e.Exception.Description) }
+
+// event holds the fields of all events that are heard.
+type event struct {
+	Request struct{ URL string } // Network.requestWillBeSent
+
+	RequestID string // Fetch.…
+
+	ExceptionDetails exception // Runtime.exceptionThrown
+
+	Type string   // Runtime.consoleAPICalled
+	Args []object // likewise
+
+	Entry struct{ Source, Level, Text, URL string } // Log.entryAdded
+
+	LoaderID string // Page.lifecycleEvent
+	Name     string // likewise
+}
+
+// heard is what is done for an event; all others are of no interest.
+var heard = map[string]func(p *Page, e event){
+	"Fetch.requestPaused": func(p *Page, e event) {
+		p.reply("Fetch.continueRequest", params{"requestId": e.RequestID})
+	},
+	"Fetch.authRequired": func(p *Page, e event) {
+		p.reply("Fetch.continueWithAuth", params{"requestId": e.RequestID, "authChallengeResponse": params{
+			"response": "ProvideCredentials", "username": "anybody", "password": p.key,
+		}})
+	},
+	"Runtime.exceptionThrown": func(p *Page, e event) { p.fault("exception: %s", e.ExceptionDetails) },
+	"Runtime.consoleAPICalled": func(p *Page, e event) {
+		if e.Type == "error" || e.Type == "assert" {
+			var said []string
+			for _, arg := range e.Args {
+				said = append(said, string(arg.Value)+arg.Description)
+			}
+			p.fault("console: %s", strings.Join(said, " "))
+		}
+	},
+	"Log.entryAdded": func(p *Page, e event) {
+		if e.Entry.Level == "error" {
+			p.fault("%s: %s %s", e.Entry.Source, e.Entry.Text, e.Entry.URL)
+		}
+	},
+	"Network.requestWillBeSent": func(p *Page, e event) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.urls = append(p.urls, e.Request.URL)
+	},
+	"Page.lifecycleEvent": func(p *Page, e event) {
+		if e.Name == "load" {
+			p.loaded(e.LoaderID)
+		}
+	},
+}
+
+// hear takes the browser's events. It must not wait for anything.
+func (p *Page) hear(m message) {
+	f := heard[m.Method]
+	if f == nil {
+		return
+	}
+	var e event
+	if err := json.Unmarshal(m.Params, &e); err != nil {
+		p.fault("%s: %v", m.Method, err)
+		return
+	}
+	f(p, e)
+}
+
+// loaded notes that what a loader loads is there.
+func (p *Page) loaded(loader string) {
+	done := p.load(loader)
+	select {
+	case <-done: // twice is no news
+	default:
+		close(done)
+	}
+}
