@@ -8,7 +8,6 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/google/uuid"
 	promexport "go.opentelemetry.io/contrib/bridges/prometheus"
-	"go.opentelemetry.io/contrib/exporters/autoexport"
 	"go.opentelemetry.io/otel"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/resource"
@@ -20,10 +19,7 @@ import (
 // specification would send to localhost without any of them; here nothing is sent unless it was asked for.
 // https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/.
 func asked(lookup func(string) (string, bool), signal string) bool {
-	value := func(name string) string {
-		text, _ := lookup(name)
-		return strings.TrimSpace(text)
-	}
+	value := func(name string) string { return variable(lookup, name) }
 	if strings.EqualFold(value("OTEL_SDK_DISABLED"), "true") {
 		return false
 	}
@@ -55,19 +51,19 @@ func (t *Telemetry) startOTLP(ctx context.Context, cfg Config) error {
 		return err
 	}
 	if traces {
-		if err := t.startTraces(ctx, about); err != nil {
+		if err := t.startTraces(ctx, cfg.LookupEnv, about); err != nil {
 			return err
 		}
 	}
 	if metrics {
-		return t.startMetrics(ctx, about)
+		return t.startMetrics(ctx, cfg.LookupEnv, about)
 	}
 	return nil
 }
 
 // startTraces sends spans in the background. Sampler, limits and batches are as OTEL_… variables say.
-func (t *Telemetry) startTraces(ctx context.Context, about *resource.Resource) error {
-	exporter, err := autoexport.NewSpanExporter(ctx)
+func (t *Telemetry) startTraces(ctx context.Context, lookup func(string) (string, bool), about *resource.Resource) error {
+	exporter, err := spanExporter(ctx, lookup)
 	if err != nil {
 		return err
 	}
@@ -78,14 +74,13 @@ func (t *Telemetry) startTraces(ctx context.Context, about *resource.Resource) e
 }
 
 // startMetrics sends what the registry holds, as often as OTEL_METRIC_EXPORT_INTERVAL says (a minute).
-func (t *Telemetry) startMetrics(ctx context.Context, about *resource.Resource) error {
-	autoexport.WithFallbackMetricProducer(func(context.Context) (sdkmetric.Producer, error) {
-		return promexport.NewMetricProducer(promexport.WithGatherer(t.Registry)), nil
-	})
-	reader, err := autoexport.NewMetricReader(ctx)
+func (t *Telemetry) startMetrics(ctx context.Context, lookup func(string) (string, bool), about *resource.Resource) error {
+	exporter, err := metricExporter(ctx, lookup)
 	if err != nil {
 		return err
 	}
+	reader := sdkmetric.NewPeriodicReader(exporter,
+		sdkmetric.WithProducer(promexport.NewMetricProducer(promexport.WithGatherer(t.Registry))))
 	provider := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader), sdkmetric.WithResource(about))
 	t.stops = append(t.stops, provider.Shutdown)
 	return nil

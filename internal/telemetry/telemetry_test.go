@@ -124,7 +124,18 @@ func TestNew_SendsOnlyWhatIsAskedFor(t *testing.T) {
 		{"Exporter", map[string]string{"OTEL_TRACES_EXPORTER": "otlp"}, true, ""},
 		{"None", map[string]string{"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}, false, ""},
 		{"Disabled", map[string]string{"OTEL_SDK_DISABLED": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}, false, ""},
-		{"Unknown", map[string]string{"OTEL_TRACES_EXPORTER": "zipkin"}, false, "setting OpenTelemetry up"},
+		{"GRPC", map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_METRICS_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, true, ""},
+		{"HTTP", map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_METRICS_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, true, ""},
+		{"Unknown", map[string]string{"OTEL_TRACES_EXPORTER": "zipkin"}, false, "setting OpenTelemetry up: OTEL_TRACES_EXPORTER: only otlp and none"},
+		{"UnknownOfMetrics", map[string]string{"OTEL_METRICS_EXPORTER": "prometheus"}, false, "OTEL_METRICS_EXPORTER: only otlp and none"},
+		{
+			"UnknownProtocol", map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
+			false, "OTEL_EXPORTER_OTLP_PROTOCOL: only http/protobuf and grpc",
+		},
+		{
+			"UnknownProtocolOfMetrics", map[string]string{"OTEL_METRICS_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "planted"},
+			false, "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL: only http/protobuf and grpc",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -1,0 +1,69 @@
+package telemetry
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc"
+	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+)
+
+// variable is the value of an environment variable; "" if it is not set.
+func variable(lookup func(string) (string, bool), name string) string {
+	text, _ := lookup(name)
+	return strings.TrimSpace(text)
+}
+
+// overGRPC reports how a signal (TRACES, METRICS) is sent: by gRPC, or by HTTP, which is the default of the specification.
+// An error names the variable that asks for something else.
+func overGRPC(lookup func(string) (string, bool), signal string) (bool, error) {
+	name := "OTEL_" + signal + "_EXPORTER"
+	if exporter := variable(lookup, name); exporter != "" && exporter != "otlp" {
+		return false, fmt.Errorf("%s: only otlp and none are supported", name)
+	}
+	name = "OTEL_EXPORTER_OTLP_" + signal + "_PROTOCOL"
+	protocol := variable(lookup, name)
+	if protocol == "" {
+		name = "OTEL_EXPORTER_OTLP_PROTOCOL"
+		protocol = variable(lookup, name)
+	}
+	switch protocol {
+	case "grpc":
+		return true, nil
+	case "", "http/protobuf":
+		return false, nil
+	default:
+		return false, fmt.Errorf("%s: only http/protobuf and grpc are supported", name)
+	}
+}
+
+// spanExporter sends spans. Where to and how, it reads from the environment of the process.
+func spanExporter(ctx context.Context, lookup func(string) (string, bool)) (sdktrace.SpanExporter, error) {
+	grpc, err := overGRPC(lookup, "TRACES")
+	switch {
+	case err != nil:
+		return nil, err
+	case grpc:
+		return otlptracegrpc.New(ctx)
+	default:
+		return otlptracehttp.New(ctx)
+	}
+}
+
+// metricExporter sends metrics. Where to and how, it reads from the environment of the process.
+func metricExporter(ctx context.Context, lookup func(string) (string, bool)) (sdkmetric.Exporter, error) {
+	grpc, err := overGRPC(lookup, "METRICS")
+	switch {
+	case err != nil:
+		return nil, err
+	case grpc:
+		return otlpmetricgrpc.New(ctx)
+	default:
+		return otlpmetrichttp.New(ctx)
+	}
+}
