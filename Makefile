@@ -21,7 +21,7 @@ build: ## build bin/cloudidq, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/cloudidq ./cmd/cloudidq
 
 test: deps ## run all tests, with the race detector and in random order
-	$(GO) test -race -shuffle=on ./...
+	$(GO) test -race -shuffle=on -vet=off ./...
 
 test-browser: deps ## look at the pages in a headless Chromium, which it installs
 	@.ci/deps chromium
