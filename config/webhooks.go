@@ -21,6 +21,9 @@ type Webhook struct {
 	Name string `yaml:"name" jsonschema:"required,pattern=^[A-Za-z0-9_-]{1\\,64}$"`
 	// URL is where deliveries are posted. https; http is taken where allow_cidrs opens a range on purpose.
 	URL URL `yaml:"url" jsonschema:"required"`
+	// AppIDs are the only apps whose results may be sent there; without any, all. An API key that is limited to apps may
+	// name, besides an app's own webhook, only endpoints that list the app here.
+	AppIDs []string `yaml:"appids,omitempty"`
 	// Secrets sign deliveries, each of them with all: whsec_ and Base64 of 24 to 64 bytes (HMAC-SHA256), or whsk_ and
 	// Base64 of an ed25519 key. Each is env:NAME, file:PATH or the secret itself. To change one, give both for a while.
 	Secrets []Secret `yaml:"secrets" jsonschema:"required,minItems=1"`
@@ -55,18 +58,23 @@ func (c *Config) checkWebhooks(r *report) {
 			first[hook.Name] = i
 		}
 		checkWebhook(r, at, hook)
+		c.checkBinding(r, at, hook.AppIDs)
 	}
 	for i, app := range c.Apps {
-		c.checkWebhookName(r, fmt.Sprintf("apps[%d].webhook", i), app.Webhook)
+		c.checkOwnWebhook(r, fmt.Sprintf("apps[%d].webhook", i), app.Webhook, func(hook *Webhook) string {
+			if hook.Admits(app.AppID) {
+				return ""
+			}
+			return "does not list this app in its appids"
+		})
 	}
 	for i, component := range c.Components {
-		c.checkWebhookName(r, fmt.Sprintf("components[%d].authorizers.webhook", i), component.Authorizers.Webhook)
-	}
-}
-
-func (c *Config) checkWebhookName(r *report, path, name string) {
-	if _, found := c.Webhook(name); name != "" && !found {
-		r.refuse(path, "%s is the name of none of webhooks", show(name))
+		c.checkOwnWebhook(r, fmt.Sprintf("components[%d].authorizers.webhook", i), component.Authorizers.Webhook, func(hook *Webhook) string {
+			if len(hook.AppIDs) == 0 {
+				return ""
+			}
+			return "takes the results of its appids alone, and merchants may be any"
+		})
 	}
 }
 

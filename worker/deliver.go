@@ -56,6 +56,11 @@ func (d *deliverer) try(ctx context.Context, id string, delivery *store.Delivery
 	if e == nil { // another worker may know it, or the next start of this one
 		return d.lineUp(ctx, delivery)
 	}
+	if !e.admits(delivery.AppID) { // a producer has named it, or it took them until this start
+		d.log.Warn("results are kept from a webhook that is other apps' (webhooks[].appids)",
+			"endpoint", e.Name, "appid", delivery.AppID, "delivery", delivery.ID)
+		return d.settle(ctx, delivery, verdict{state: store.DeliveryHeld})
+	}
 	state, err := d.deliveries.Endpoint(ctx, e.Name)
 	if err != nil {
 		return d.storeTrouble(ctx, err)

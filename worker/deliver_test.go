@@ -161,6 +161,27 @@ func TestDeliver_GoneDisables(t *testing.T) {
 	}
 }
 
+// Results of an app that the endpoint does not list are never sent there, whoever has named it. They are kept, and go out
+// once it lists the app and they are replayed.
+func TestDeliver_AnotherAppsEndpoint(t *testing.T) {
+	b := newDeliverBed(t, webhook.Attempt{Status: 200, Class: webhook.OK})
+	admitted := ""
+	b.d.endpoints["orders"].Admits = func(appID string) bool { return appID == admitted }
+	id := b.delivery(1)
+	for range 2 {
+		if err := b.try(id); err != nil || b.state(id).State != store.DeliveryHeld || len(b.sender.sent) != 0 {
+			t.Errorf("ProcessTask = %v, %+v, sent %v; want it held and nothing sent", err, b.state(id), b.sender.sent)
+		}
+	}
+	admitted = testApp
+	if _, err := b.rows.Replay(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.try(id); err != nil || b.state(id).State != store.DeliveryDelivered || len(b.sender.sent) != 1 {
+		t.Errorf("after a replay: %v, %+v, sent %v", err, b.state(id), b.sender.sent)
+	}
+}
+
 func TestDeliver_FiveDaysOfFailureDisable(t *testing.T) {
 	b := newDeliverBed(t, webhook.Attempt{Class: webhook.Connect})
 	now := time.Now()

@@ -17,7 +17,12 @@ type Webhook struct {
 	Sender   sender
 	Thin     bool // ids and links instead of records
 	BatchMax int  // results in one delivery
+	// Admits reports whether results of an app may be sent there; nil = those of every app.
+	Admits func(appID string) bool
 }
+
+// admits reports whether results of an app may be sent to the endpoint.
+func (h *Webhook) admits(appID string) bool { return h.Admits == nil || h.Admits(appID) }
 
 // sender is the part of [webhook.Sender] that the worker uses.
 type sender interface {

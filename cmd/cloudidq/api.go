@@ -68,7 +68,7 @@ func newAPIServer(svc *service, cfg *config.Config, f *footing, producer *tasks.
 		Load:       newQueueLoad(f.rdb, cfg.API.MaxPending, svc.log),
 		Requests:   store.NewRequests(f.rdb),
 		Serves:     cfg.Serves,
-		Webhook:    func(name string) bool { _, found := cfg.Webhook(name); return found },
+		MayName:    cfg.MayName,
 		Platforms:  platforms,
 		Status:     newStatus(cfg, f.rdb, f.store),
 		Monitoring: pages,

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -20,7 +21,7 @@ func newStatus(cfg *config.Config, rdb redis.UniversalClient, from results) *sta
 		shown.Apps = append(shown.Apps, app.AppID)
 	}
 	for _, hook := range cfg.Webhooks {
-		at := status.Webhook{Name: hook.Name}
+		at := status.Webhook{Name: hook.Name, Apps: slices.Clone(hook.AppIDs)}
 		for _, app := range cfg.Apps {
 			if app.Webhook == hook.Name {
 				at.Apps = append(at.Apps, app.AppID)

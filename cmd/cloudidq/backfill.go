@@ -79,7 +79,7 @@ func newBackfill(s streams) *cobra.Command {
 
 // check tells all that is wrong with the flags, and opens the input.
 func (f *backfillFlags) check(cfg *config.Config, s streams, path string) (*input, error) {
-	faults := []error{wrongApp(cfg, f.appID), wrongWebhook(cfg, f.webhook)}
+	faults := []error{wrongApp(cfg, f.appID), wrongWebhook(cfg, f.appID, f.webhook)}
 	if f.format != "" && !slices.Contains(lines.Formats, lines.Format(f.format)) {
 		faults = append(faults, errors.New("--format is neither ndjson nor csv"))
 	}
@@ -103,7 +103,7 @@ func (f *backfillFlags) check(cfg *config.Config, s streams, path string) (*inpu
 func (f *backfillFlags) run(
 	ctx context.Context, s streams, cfg *config.Config, rdb redis.UniversalClient, results results, in *input, out *output,
 ) error {
-	at, err := f.open(ctx, results.backfills)
+	at, err := f.open(ctx, cfg, results.backfills)
 	if err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func (f *backfillFlags) run(
 }
 
 // open makes the backfill, or finds the one to go on with.
-func (f *backfillFlags) open(ctx context.Context, backfills *store.Backfills) (store.Loading, error) {
+func (f *backfillFlags) open(ctx context.Context, cfg *config.Config, backfills *store.Backfills) (store.Loading, error) {
 	as := store.Backfill{AppID: f.appID, Webhook: f.webhook, Format: f.format}
 	if f.resume == "" {
 		as.ID = store.NewBackfillID()
@@ -154,6 +154,9 @@ func (f *backfillFlags) open(ctx context.Context, backfills *store.Backfills) (s
 		return store.Loading{}, usagef("--resume: the backfill is for another webhook")
 	case was.State == store.BackfillCanceled:
 		return store.Loading{}, usagef("--resume: the backfill has been canceled")
+	}
+	if err := cfg.MayName(was.AppID, was.Webhook, false); err != nil {
+		return store.Loading{}, usagef("--resume: the backfill's webhook %w", err)
 	}
 	return backfills.Resume(ctx, f.resume)
 }

@@ -47,6 +47,11 @@ apps: [{appid: %s, token: {mode: static, access_token: "env:NOT_SET"}}]
 
 func TestRun_WrongUse_ExitTwo(t *testing.T) {
 	good := goodConfig(t, "127.0.0.1:1")
+	bound := writeConfig(t, fmt.Sprintf(`redis: {url: "redis://127.0.0.1:1/0"}
+store: {encryption: "off"}
+apps: [{appid: %s, token: {mode: static, access_token: x}}, {appid: wxB, token: {mode: static, access_token: x}}]
+webhooks: [{name: ofB, url: "https://example.com", secrets: [x], appids: [wxB]}]
+`, appA))
 	long := strings.Repeat("x", 513)
 	for name, tc := range map[string]struct {
 		args []string
@@ -73,6 +78,9 @@ func TestRun_WrongUse_ExitTwo(t *testing.T) {
 		"unknown shell":       {[]string{"completion", "tcsh"}, []string{"tcsh", "cloudidq completion --help"}},
 		"shell and more":      {[]string{"completion", "bash", "x"}, []string{"cloudidq completion bash --help"}},
 		"unknown topic":       {[]string{"help", "keys", "nosuch"}, []string{"keys nosuch"}},
+		"other apps' webhook": {[]string{"enqueue", "--config", bound, "--appid", appA, "--webhook", "ofB", "73_x"}, []string{"--webhook is a webhook of other apps"}},
+		"and for a file":      {[]string{"backfill", "--config", bound, "--appid", appA, "--webhook", "ofB", "-"}, []string{"--webhook is a webhook of other apps"}},
+		"no such webhook":     {[]string{"enqueue", "--config", bound, "--appid", appA, "--webhook", "none", "73_x"}, []string{"--webhook is not among the webhooks"}},
 		"result, unknown app": {[]string{"result", "--config", good, "--appid", "wx9", "73_x"}, []string{"--appid"}},
 	} {
 		t.Run(name, func(t *testing.T) {

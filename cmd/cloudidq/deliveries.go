@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -192,7 +193,7 @@ func newDeliveriesReplay(s streams) *cobra.Command {
 			}
 			var faults []error
 			for _, id := range ids {
-				if err := replayer.Replay(cmd.Context(), id); err != nil {
+				if err := replay(cmd.Context(), cfg, d, replayer, id); err != nil {
 					faults = append(faults, fmt.Errorf("%q: %w", id, err))
 					continue
 				}
@@ -202,4 +203,16 @@ func newDeliveriesReplay(s streams) *cobra.Command {
 		})
 	}
 	return cmd
+}
+
+// replay lets a delivery begin anew, unless its endpoint takes nothing of its app any more.
+func replay(ctx context.Context, cfg *config.Config, d *store.Deliveries, replayer *worker.Replayer, id string) error {
+	row, err := d.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	if err := cfg.MayName(row.AppID, row.Endpoint, false); err != nil {
+		return fmt.Errorf("its endpoint %w", err)
+	}
+	return replayer.Replay(ctx, id)
 }

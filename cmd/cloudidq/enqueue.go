@@ -72,7 +72,7 @@ func newEnqueue(s streams) *cobra.Command {
 
 // request is what the flags and the cloudIDs ask for, with all that is wrong with them in one error.
 func (f *enqueueFlags) request(cfg *config.Config, cloudIDs []string) (tasks.Request, error) {
-	faults := []error{wrongApp(cfg, f.appID), wrongWebhook(cfg, f.webhook)}
+	faults := []error{wrongApp(cfg, f.appID), wrongWebhook(cfg, f.appID, f.webhook)}
 	var obtained time.Time
 	if f.obtainedAt != "" {
 		t, err := time.Parse(time.RFC3339, f.obtainedAt)

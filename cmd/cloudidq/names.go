@@ -25,16 +25,16 @@ func wrongApp(cfg *config.Config, appID string) error {
 // wrongAppID says what is wrong with the form of an appid; nil if nothing is.
 func wrongAppID(where, appID string) error { return problemError(where, tasks.AppIDProblem(appID)) }
 
-// wrongWebhook says what is wrong with --webhook, which may be empty; nil if nothing is.
-func wrongWebhook(cfg *config.Config, name string) error {
+// wrongWebhook says what is wrong with --webhook for results of an app; it may be empty. nil if nothing is.
+func wrongWebhook(cfg *config.Config, appID, name string) error {
 	if name == "" {
 		return nil
 	}
 	if err := wrongName("--webhook", name); err != nil {
 		return err
 	}
-	if _, found := cfg.Webhook(name); !found {
-		return errors.New("--webhook is not among the webhooks of the configuration")
+	if err := cfg.MayName(appID, name, false); err != nil {
+		return fmt.Errorf("--webhook %w", err)
 	}
 	return nil
 }

@@ -35,6 +35,7 @@ func openWebhooks(cfg *config.Config, svc *service) (hooks []worker.Webhook, clo
 		senders = append(senders, sender)
 		hooks = append(hooks, worker.Webhook{
 			Name: hook.Name, Sender: sender, Thin: hook.Payload == config.PayloadThin, BatchMax: hook.BatchMax,
+			Admits: hook.Admits,
 		})
 	}
 	return hooks, closeAll, nil

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"errors"
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
@@ -111,7 +112,7 @@ func (s *stage) newAPI(producer *tasks.Client) (*httpapi.Server, error) {
 		Producer: producer, Results: worker.NewEraser(s.results, s.rdb), Deliveries: s.deliveries, Backfills: s.backfills,
 		Webhooks: hooks, Load: never{},
 		Requests: store.NewRequests(s.rdb), Serves: func(id string) bool { return serves[id] },
-		Webhook: func(name string) bool { return name == hookName }, Log: s.cfg.Log, Metrics: httpapi.NewMetrics(s.metrics),
+		MayName: mayName, Log: s.cfg.Log, Metrics: httpapi.NewMetrics(s.metrics),
 		Monitoring: pages, Status: status.New(
 			status.Config{
 				Apps: s.cfg.apps(), Lifetime: wechattest.DefaultLifetime,
@@ -129,6 +130,14 @@ func (s *stage) newAPI(producer *tasks.Client) (*httpapi.Server, error) {
 			},
 		),
 	})
+}
+
+// mayName knows the shop of the demo.
+func mayName(_, webhook string, _ bool) error {
+	if webhook != hookName {
+		return errors.New("is not the webhook of the demo")
+	}
+	return nil
 }
 
 // hooks is what the API does with endpoints; a demo tests none.

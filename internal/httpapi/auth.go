@@ -57,6 +57,9 @@ func (k *Key) reaches(scope Scope, appID string) bool {
 	return len(k.apps) == 0 || slices.Contains(k.apps, appID)
 }
 
+// limited reports whether the key reaches some apps alone.
+func (k *Key) limited() bool { return len(k.apps) > 0 }
+
 // everything is the key of those who come where no keys are demanded.
 var everything = Key{Name: "nobody", scopes: Scopes}
 

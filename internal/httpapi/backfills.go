@@ -20,8 +20,7 @@ type backfills struct {
 	results store.Results
 	loader  *backfill.Loader
 	load    Load
-	serves  func(appID string) bool
-	webhook func(name string) bool
+	names   naming
 	log     *slog.Logger
 
 	uploads  chan struct{}   // those under way, each holding a few megabytes
@@ -50,10 +49,10 @@ var usualPace = pace{
 // maxUploads is how many bodies may come in at once, per process.
 const maxUploads = 32
 
-func newBackfills(stopping context.Context, parts Parts) *backfills {
+func newBackfills(stopping context.Context, parts Parts, names naming) *backfills {
 	usual := usualPace
 	return &backfills{
-		store: parts.Backfills, results: parts.Results, load: parts.Load, serves: parts.Serves, webhook: parts.Webhook, log: parts.Log,
+		store: parts.Backfills, results: parts.Results, load: parts.Load, names: names, log: parts.Log,
 		loader:  &backfill.Loader{Store: parts.Backfills, Producer: counted{parts.Producer, parts.Metrics}, Pressure: parts.Load},
 		uploads: make(chan struct{}, maxUploads), stopping: stopping, pace: &usual,
 	}

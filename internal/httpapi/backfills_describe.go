@@ -25,7 +25,8 @@ func describeBackfills(api huma.API) {
 		"backfill, also where the answer is a problem."
 	post.Parameters = []*huma.Param{
 		{Name: "appid", In: "query", Required: true, Schema: name, Description: "the mini program that the cloudIDs come from"},
-		{Name: "webhook", In: "query", Schema: name, Description: "the endpoint to deliver the results to, instead of the app's"},
+		{Name: "webhook", In: "query", Schema: name, Description: "the endpoint to deliver the results to, instead of " +
+			"the app's; one that takes results of this app, and for a key of some apps one that lists it (webhooks[].appids)"},
 		{Name: "resume", In: "query", Schema: text, Description: "id of a backfill to go on with"},
 		{Name: "Idempotency-Key", In: "header", Schema: text, Description: "a request that is repeated under the same key goes on where the one before has stopped"},
 	}

@@ -87,21 +87,11 @@ func (h *backfills) mayUpload(r *http.Request) (upload, error) {
 	}
 	u := upload{resume: query.Get("resume")}
 	u.as = store.Backfill{AppID: query.Get("appid"), Webhook: query.Get("webhook"), Format: string(lines.NDJSON)}
-	if u.as.AppID == "" {
-		faults = append(faults, fault{"query.appid", "is missing"})
-	} else if problem := tasks.AppIDProblem(u.as.AppID); problem != "" {
-		faults = append(faults, fault{"query.appid", problem})
-	} else if err := permit(r.Context(), ScopeResolve, u.as.AppID); err != nil {
+	named, err := h.mayName(r.Context(), u.as.AppID, u.as.Webhook)
+	if err != nil {
 		return upload{}, err
-	} else if !h.serves(u.as.AppID) {
-		faults = append(faults, fault{"query.appid", "is not among the apps of the configuration"})
 	}
-	if u.as.Webhook == "" {
-	} else if problem := tasks.NameProblem(u.as.Webhook); problem != "" {
-		faults = append(faults, fault{"query.webhook", problem})
-	} else if !h.webhook(u.as.Webhook) {
-		faults = append(faults, fault{"query.webhook", "is not among the webhooks of the configuration"})
-	}
+	faults = append(faults, named...)
 	key, err := idempotencyKeyOf(r.Header.Get("Idempotency-Key"))
 	switch {
 	case err != nil:
@@ -123,6 +113,25 @@ func (h *backfills) mayUpload(r *http.Request) (upload, error) {
 		return upload{}, newProblem(http.StatusServiceUnavailable, "the queue is full; nothing was enqueued").retryAfter("5")
 	}
 	return u, nil
+}
+
+// mayName checks the app and the endpoint of an upload: their form, then whether the key and the configuration allow them.
+func (h *backfills) mayName(ctx context.Context, appID, webhook string) (faults []fault, err error) {
+	if appID == "" {
+		faults = append(faults, fault{"query.appid", "is missing"})
+	} else if problem := tasks.AppIDProblem(appID); problem != "" {
+		faults = append(faults, fault{"query.appid", problem})
+	}
+	if problem := tasks.NameProblem(webhook); webhook != "" && problem != "" {
+		faults = append(faults, fault{"query.webhook", problem})
+	}
+	if len(faults) > 0 {
+		return faults, nil
+	}
+	if err := permit(ctx, ScopeResolve, appID); err != nil {
+		return nil, err
+	}
+	return h.names.faults(ctx, "query", appID, webhook)
 }
 
 // mediaProblem refuses bodies that are known not to be NDJSON. Most programs that send some say no type, or a wrong one.
@@ -155,6 +164,10 @@ func (h *backfills) open(ctx context.Context, u upload) (store.Loading, error) {
 		case u.as.Webhook != "" && was.Webhook != u.as.Webhook:
 			return store.Loading{}, newProblem(http.StatusUnprocessableEntity, "nothing was enqueued",
 				fault{"query.webhook", "is not that of the backfill"})
+		}
+		if err := h.names.webhook(ctx, was.AppID, was.Webhook); err != nil { // somebody else may have begun it
+			return store.Loading{}, newProblem(http.StatusForbidden, "nothing was enqueued",
+				fault{"query.resume", "is a backfill whose webhook " + err.Error()})
 		}
 		at, err := h.store.Resume(ctx, u.resume)
 		if err != nil {

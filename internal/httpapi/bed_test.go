@@ -102,6 +102,16 @@ func (w *fakeWebhooks) Test(_ context.Context, name string) (store.Attempt, bool
 	return store.Attempt{Status: 200, Class: "ok"}, name == "orders"
 }
 
+// mayName knows three endpoints: orders is everybody's and app A's own, ofA and ofB are those of an app.
+func mayName(appID, webhook string, limited bool) error {
+	switch {
+	case webhook == "ofA" && appID == "wxA", webhook == "ofB" && appID == "wxB", webhook == "orders" && (!limited || appID == "wxA"):
+		return nil
+	default:
+		return errors.New("is not one of these")
+	}
+}
+
 func newBed(t *testing.T, keys ...httpapi.Key) *bed {
 	t.Helper()
 	return newBedOf(t, []string{"wxA", "wxB"}, keys...)
@@ -146,7 +156,7 @@ func startBed(t *testing.T, apps []string, cfg httpapi.Config, change func(*http
 		Status: b.status(apps), Monitoring: pages,
 		Platforms: map[string]httpapi.Platform{"wxc": &platform{event: push.Event{Type: push.Ticket, CreatedAt: time.Unix(1, 0)}}},
 		Serves:    func(appID string) bool { return appID == "wxA" || appID == "wxB" },
-		Webhook:   func(name string) bool { return name == "orders" },
+		MayName:   mayName,
 	})
 	if err != nil {
 		t.Fatal(err)

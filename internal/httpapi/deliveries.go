@@ -30,6 +30,7 @@ type Webhooks interface {
 type deliveries struct {
 	rows     deliveryRows
 	webhooks Webhooks
+	names    naming
 }
 
 const (
@@ -144,6 +145,9 @@ func (h *deliveries) replay(ctx context.Context, in *replayInput) (*replayOutput
 		err = store.ErrNoDelivery // of another app: not to be told from none
 	}
 	if err == nil {
+		if err := h.mayReplay(ctx, &row); err != nil {
+			return nil, err
+		}
 		err = h.webhooks.Replay(ctx, in.ID)
 	}
 	switch {
@@ -157,6 +161,19 @@ func (h *deliveries) replay(ctx context.Context, in *replayInput) (*replayOutput
 	out := &replayOutput{}
 	out.Body.ID = in.ID
 	return out, nil
+}
+
+// mayReplay refuses what may not be sent to its endpoint: that takes results of other apps now, or the key may not name it.
+func (h *deliveries) mayReplay(ctx context.Context, row *store.Delivery) error {
+	err := h.names.webhook(ctx, row.AppID, row.Endpoint)
+	switch {
+	case err == nil:
+		return nil
+	case caller(ctx).limited():
+		return newProblem(http.StatusForbidden, "its endpoint "+err.Error())
+	default:
+		return newProblem(http.StatusConflict, "its endpoint "+err.Error())
+	}
 }
 
 func (h *deliveries) test(ctx context.Context, in *testInput) (*testOutput, error) {

@@ -28,8 +28,7 @@ type producer interface {
 type resolutions struct {
 	producer producer
 	results  store.Results
-	serves   func(appID string) bool
-	webhook  func(name string) bool // whether there is one of this name
+	names    naming
 	load     Load
 	once     *once // nil = Idempotency-Key is not heeded
 	accepted func(queue string, cloudIDs int)
@@ -54,7 +53,7 @@ type resolveInput struct {
 		CloudIDs   []string  `json:"cloud_ids" minItems:"1" maxItems:"100" nullable:"false" doc:"of at most 512 bytes each"`
 		ObtainedAt time.Time `json:"obtained_at,omitzero" doc:"when the front end got them: their five minutes run from here. Without it, from now"`
 		Queue      string    `json:"queue,omitempty" enum:"events,backfill" doc:"events, unless nobody waits"`
-		Webhook    string    `json:"webhook,omitempty" pattern:"^[A-Za-z0-9_-]{0,64}$" patternDescription:"1 to 64 letters, digits, - or _" doc:"the endpoint to deliver the results to, instead of the app's"`
+		Webhook    string    `json:"webhook,omitempty" pattern:"^[A-Za-z0-9_-]{0,64}$" patternDescription:"1 to 64 letters, digits, - or _" doc:"the endpoint to deliver the results to, instead of the app's; one that takes results of this app, and for a key of some apps one that lists it (webhooks[].appids)"`
 		Reference  string    `json:"reference,omitempty" maxLength:"256" doc:"your own key, which comes back in the records"`
 	}
 }
@@ -156,12 +155,9 @@ func (h *resolutions) mayResolve(ctx context.Context, in *resolveInput, waits bo
 			return err
 		}
 	}
-	var faults []fault
-	if !h.serves(in.Body.AppID) {
-		faults = append(faults, fault{"body.appid", "is not among the apps of the configuration"})
-	}
-	if in.Body.Webhook != "" && !h.webhook(in.Body.Webhook) {
-		faults = append(faults, fault{"body.webhook", "is not among the webhooks of the configuration"})
+	faults, err := h.names.faults(ctx, "body", in.Body.AppID, in.Body.Webhook)
+	if err != nil {
+		return err
 	}
 	if len(faults) > 0 {
 		return newProblem(http.StatusUnprocessableEntity, "nothing was enqueued", faults...)

@@ -38,8 +38,11 @@ type Parts struct {
 	Webhooks   Webhooks
 	Load       Load
 	Requests   claims
-	// Serves and Webhook say whether the configuration has an app, and a webhook.
-	Serves, Webhook func(name string) bool
+	// Serves says whether the configuration has an app.
+	Serves func(appID string) bool
+	// MayName says why the results of an app may not go to the endpoint of a name; nil = they may. limited stands for a
+	// caller who reaches some apps alone. The text of its error goes behind the field's name, and holds nothing of both.
+	MayName func(appID, webhook string, limited bool) error
 
 	Platforms map[string]Platform // third-party platforms, by the component's appid
 
@@ -90,18 +93,19 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	names := naming{parts.Serves, parts.MayName}
 	mux := http.NewServeMux()
 	api := newHuma(mux)
 	(&resolutions{
-		producer: parts.Producer, results: parts.Results, serves: parts.Serves, webhook: parts.Webhook, load: parts.Load,
+		producer: parts.Producer, results: parts.Results, names: names, load: parts.Load,
 		once: &once{parts.Requests}, accepted: parts.Metrics.Accepted,
 	}).register(api)
 	(&subjects{parts.Results, parts.Serves, func(key, appID string, erased int) {
 		parts.Log.Info("a person was erased", "appid", appID, "records", erased, "key", key) // the audit line
 	}}).register(api)
-	(&deliveries{parts.Deliveries, parts.Webhooks}).register(api)
+	(&deliveries{parts.Deliveries, parts.Webhooks, names}).register(api)
 	stopping, stop := context.WithCancel(context.Background())
-	bulk := newBackfills(stopping, parts)
+	bulk := newBackfills(stopping, parts, names)
 	bulk.register(mux, api)
 	describe(mux, api)
 	mux.Handle("POST /v1/wechat/components/{appid}/events", &events{platforms: parts.Platforms, log: parts.Log})
