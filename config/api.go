@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -17,6 +18,10 @@ type API struct {
 	TLS APITLS `yaml:"tls,omitzero" env:",prefix=TLS_"`
 	// Keys are those who may come in; without any, everybody who reaches the address.
 	Keys []APIKey `yaml:"keys,omitempty"`
+	// TrustedProxies are the address ranges of proxies in front of the API, such as 10.0.0.0/8. Only from them the client's
+	// address is taken from X-Forwarded-For or Forwarded: the last one in it that is no trusted proxy's. Without any, the
+	// client is whoever connects.
+	TrustedProxies []string `yaml:"trusted_proxies,omitempty"`
 	// CommitLinger is how long a request waits for others to share its task. 0s to 1s.
 	CommitLinger time.Duration `yaml:"commit_linger" env:"COMMIT_LINGER" default:"2ms" min:"0s" max:"1s"`
 	// MaxPending is how many tasks may wait in a queue before requests are refused with 503 and backfills wait for room.
@@ -75,6 +80,11 @@ func (c *Config) checkAPI(r *report) {
 		r.refuse("api.listen", "%s", reason)
 	}
 	checkAPITLS(r, c.API.TLS)
+	for i, cidr := range c.API.TrustedProxies {
+		if reason := wrongProxies(cidr); reason != "" {
+			r.refuse(fmt.Sprintf("api.trusted_proxies[%d]", i), "%s, is %s", reason, show(cidr))
+		}
+	}
 	first := map[string]int{}
 	for i, key := range c.API.Keys {
 		at := fmt.Sprintf("api.keys[%d]", i)
@@ -85,6 +95,32 @@ func (c *Config) checkAPI(r *report) {
 		}
 		checkAPIKey(r, at, key)
 	}
+}
+
+// wrongProxies says what is wrong with a range of trusted proxies.
+func wrongProxies(cidr string) string {
+	prefix, err := netip.ParsePrefix(cidr)
+	switch {
+	case err != nil:
+		return "must be a range such as 10.0.0.0/8, or 10.0.0.7/32 for one address"
+	case prefix.Addr().Is4In6():
+		return "must be written as an IPv4 range, such as 10.0.0.0/8"
+	case prefix.Bits() == 0:
+		return "must not hold every address: any client could give itself any other"
+	default:
+		return ""
+	}
+}
+
+// Proxies are the ranges of [API.TrustedProxies].
+func (a *API) Proxies() []netip.Prefix {
+	var prefixes []netip.Prefix
+	for _, cidr := range a.TrustedProxies {
+		if prefix, err := netip.ParsePrefix(cidr); err == nil { // Load has checked it
+			prefixes = append(prefixes, prefix.Masked())
+		}
+	}
+	return prefixes
 }
 
 func checkAPIKey(r *report, at string, key APIKey) {

@@ -32,3 +32,25 @@ func TestLoad_KeyNotAfter(t *testing.T) {
 		}
 	}
 }
+
+// Ranges of proxies are ranges, and not of every address.
+func TestLoad_TrustedProxies(t *testing.T) {
+	t.Parallel()
+	file := func(value string) string { return with("api: {trusted_proxies: " + value + "}\n") }
+	proxies := load(t, file("[10.1.2.3/8, 'fd00::/8']"), nil).API.Proxies()
+	if len(proxies) != 2 || proxies[0].String() != "10.0.0.0/8" || proxies[1].String() != "fd00::/8" {
+		t.Errorf("Proxies = %v", proxies)
+	}
+	for value, want := range map[string]string{
+		"[10.0.0.1]":              `api.trusted_proxies[0]: must be a range such as 10.0.0.0/8, or 10.0.0.7/32 for one address, is "10.0.0.1"`,
+		"[10.0.0.0/8, proxy]":     `api.trusted_proxies[1]: must be a range`,
+		"[0.0.0.0/0]":             `api.trusted_proxies[0]: must not hold every address`,
+		"['::/0']":                `api.trusted_proxies[0]: must not hold every address`,
+		"['::ffff:10.0.0.0/104']": `api.trusted_proxies[0]: must be written as an IPv4 range`,
+		"10.0.0.0/8":              `api.trusted_proxies: must be a list`,
+	} {
+		if got := faults(t, file(value), nil); !strings.Contains(got, want) {
+			t.Errorf("Load(trusted_proxies: %s) = %s, want %s", value, got, want)
+		}
+	}
+}

@@ -59,7 +59,8 @@ func newAPIServer(svc *service, cfg *config.Config, f *footing, producer *tasks.
 	if err != nil {
 		return nil, err
 	}
-	return httpapi.New(httpapi.Config{Listen: cfg.API.Listen, Keys: apiKeys(cfg), TLS: apiTLS(cfg)}, httpapi.Parts{
+	settings := httpapi.Config{Listen: cfg.API.Listen, Keys: apiKeys(cfg), TrustedProxies: cfg.API.Proxies(), TLS: apiTLS(cfg)}
+	return httpapi.New(settings, httpapi.Parts{
 		Producer:   producer,
 		Results:    worker.NewEraser(f.records, f.rdb),
 		Deliveries: f.store.deliveries,

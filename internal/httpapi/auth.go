@@ -90,9 +90,10 @@ func permit(ctx context.Context, scope Scope, appID string) error {
 
 // authenticator lets in who has a key.
 type authenticator struct {
-	keys   []Key
-	failed *limiter // of tries, by address
-	log    *slog.Logger
+	keys    []Key
+	failed  *limiter // of wrong keys, by address
+	proxies proxies
+	log     *slog.Logger
 }
 
 // wrap puts the authenticator before next.
@@ -124,13 +125,11 @@ func browsed(path string) bool {
 	return path == "/" || path == "/monitoring" || strings.HasPrefix(path, "/monitoring/")
 }
 
+// authenticate looks the key up before anything else. Where it comes from matters for a wrong one alone: behind a proxy that
+// is nobody's own address, and one forgotten client must not keep out the others.
 func (a *authenticator) authenticate(r *http.Request) (*Key, *problem) {
 	if len(a.keys) == 0 {
 		return &everything, nil
-	}
-	address := addressOf(r)
-	if !a.failed.allowed(address) {
-		return nil, newProblem(http.StatusTooManyRequests, "too many wrong keys from this address").retryAfter("60")
 	}
 	token, given := bearer(r)
 	now := time.Now()
@@ -138,20 +137,26 @@ func (a *authenticator) authenticate(r *http.Request) (*Key, *problem) {
 	switch {
 	case !given:
 	case key == nil:
-		a.failed.count(address)
+		if !a.failed.wrong(a.proxies.clientOf(r)) {
+			return nil, newProblem(http.StatusTooManyRequests, "too many wrong keys from this address, and this one is wrong, too").retryAfter("60")
+		}
 	case !key.ended(now):
 		return key, nil
-	default: // no guess, so that one client which has missed the end of its key locks out nobody behind the same proxy
+	default: // no guess: a client that has missed the end of its key
 		a.log.Warn("a key has ended, and is still sent", "key", key.Name, "not_after", key.NotAfter)
 	}
-	if browsed(r.URL.Path) {
-		p := newProblem(http.StatusUnauthorized, "a key is needed: any user name, and the key as the password")
-		p.header = http.Header{"Www-Authenticate": {`Basic realm="cloudidq", charset="UTF-8"`}}
-		return nil, p
+	return nil, noKey(browsed(r.URL.Path))
+}
+
+// noKey is the answer to a request without a right key. A browser that is to ask for one must be challenged with Basic.
+func noKey(browser bool) *problem {
+	p, challenge := newProblem(http.StatusUnauthorized, "a key is needed: Authorization: Bearer KEY"), `Bearer realm="cloudidq"`
+	if browser {
+		p.Detail = "a key is needed: any user name, and the key as the password"
+		challenge = `Basic realm="cloudidq", charset="UTF-8"`
 	}
-	p := newProblem(http.StatusUnauthorized, "a key is needed: Authorization: Bearer KEY")
-	p.header = http.Header{"Www-Authenticate": {`Bearer realm="cloudidq"`}}
-	return nil, p
+	p.header = http.Header{"Www-Authenticate": {challenge}}
+	return p
 }
 
 // bearer is the key of a request: Authorization: Bearer, or the password of Basic, as browsers send it.

@@ -94,7 +94,7 @@ func TestAuth(t *testing.T) {
 	if rec, err := b.results.Lookup(t.Context(), "wxB", []string{"73_1"}); err != nil || rec[0].Status == "" {
 		t.Errorf("app B's record = %+v, %v, want it there", rec, err)
 	}
-	// Who tries keys is stopped, whatever he tries then.
+	// Who tries keys is slowed down.
 	for range 20 {
 		b.call("GET", "/v1/deliveries", "", "Authorization", "Bearer guess")
 	}

@@ -1,6 +1,10 @@
 package httpapi
 
-import "time"
+import (
+	"net/http"
+	"net/netip"
+	"time"
+)
 
 // Hurry lets the long-lived requests of a server wait that long, before it runs.
 func (s *Server) Hurry(read, room, look, beat time.Duration) {
@@ -14,3 +18,8 @@ func (s *Server) Cut(header, read, idle, answer time.Duration) {
 
 // RereadEvery lets a server look for a new certificate that often.
 func (s *Server) RereadEvery(d time.Duration) { s.certs.every = d }
+
+// ClientOf is where a server with such proxies believes a request to come from.
+func ClientOf(trusted []netip.Prefix, r *http.Request) string {
+	return proxies(trusted).clientOf(r).String()
+}

@@ -1,19 +1,19 @@
 package httpapi
 
 import (
-	"net"
-	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
 )
 
-// limiter bounds wrong keys by the address they come from: ten at once, then one in six seconds. It forgets an address
-// that has earned its tries back, and everybody if there are too many, which lets in more tries and never locks out.
+// limiter bounds the answers to wrong keys by the address they come from: ten at once, then one in six seconds. It is not
+// asked about right keys, so it locks out nobody. It forgets an address that has earned its tries back, and everybody if
+// there are too many.
 type limiter struct {
 	mu sync.Mutex
-	by map[string]*rate.Limiter // guarded by mu
+	by map[netip.Prefix]*rate.Limiter // by [neighbours]; guarded by mu
 }
 
 const (
@@ -22,29 +22,22 @@ const (
 	maxAddresses = 10_000
 )
 
-func newLimiter() *limiter { return &limiter{by: make(map[string]*rate.Limiter)} }
+func newLimiter() *limiter { return &limiter{by: make(map[netip.Prefix]*rate.Limiter)} }
 
-// allowed reports whether an address may try.
-func (l *limiter) allowed(address string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	tries := l.by[address]
-	return tries == nil || tries.Tokens() >= 1
-}
-
-// count notes a wrong key.
-func (l *limiter) count(address string) {
+// wrong notes a wrong key, and reports whether its address may still be told so.
+func (l *limiter) wrong(address netip.Addr) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.by) >= maxAddresses {
 		l.forget()
 	}
-	tries := l.by[address]
+	from := neighbours(address)
+	tries := l.by[from]
 	if tries == nil {
 		tries = rate.NewLimiter(rate.Every(triesEvery), triesAtOnce)
-		l.by[address] = tries
+		l.by[from] = tries
 	}
-	tries.Allow()
+	return tries.Allow()
 }
 
 func (l *limiter) forget() {
@@ -56,13 +49,4 @@ func (l *limiter) forget() {
 	if len(l.by) >= maxAddresses {
 		clear(l.by)
 	}
-}
-
-// addressOf is who sits at the other end of the connection; behind a proxy that is the proxy, for everybody together.
-func addressOf(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	return host
 }

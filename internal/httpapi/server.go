@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,9 @@ type Config struct {
 	Listen         string // host:port; port 0 takes a free one, see [Server.Addr]
 	MaxConnections int    // at once; default 4096
 	Keys           []Key  // who may come in; none = everybody, for a loopback address
+	// TrustedProxies are the address ranges of the proxies in front of the server. Only of them is it believed whom they
+	// speak for (X-Forwarded-For or Forwarded).
+	TrustedProxies []netip.Prefix
 	// TLS gives what the server proves itself with, and is asked again now and then, by several goroutines; nil = plain
 	// HTTP. Its error must hold nothing secret.
 	TLS func() (TLS, error)
@@ -116,7 +120,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	if parts.Monitoring != nil {
 		mux.Handle("/monitoring/", s.serveMonitoring(parts.Monitoring))
 	}
-	auth := &authenticator{keys: cfg.Keys, failed: newLimiter(), log: parts.Log}
+	auth := &authenticator{keys: cfg.Keys, failed: newLimiter(), proxies: cfg.TrustedProxies, log: parts.Log}
 	observe := &observer{mux: mux, metrics: parts.Metrics, log: parts.Log}
 	if parts.Tracers != nil {
 		observe.tracer = parts.Tracers.Tracer("cloudidq/internal/httpapi")
