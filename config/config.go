@@ -118,7 +118,8 @@ const OpsOff = "off"
 // Ops is the listener for those who operate a process: /healthz, /readyz and /metrics.
 type Ops struct {
 	// Listen is host:port, or off. Every process of a machine needs a port of its own; port 0 takes a free one and says
-	// which in the log. There are no keys: whoever reaches it sees the metrics, which hold no personal data.
+	// which in the log. There are no keys: whoever reaches it sees the metrics, which hold no personal data. On a loopback
+	// address it answers requests for loopback names only, so that no web page reaches it by a name of its own.
 	Listen string `yaml:"listen" env:"LISTEN" default:"127.0.0.1:9090"`
 }
 

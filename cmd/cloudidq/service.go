@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"cloudidq/config"
+	"cloudidq/internal/httpapi"
 	"cloudidq/internal/ops"
 	"cloudidq/internal/telemetry"
 	"cloudidq/internal/wechat"
@@ -74,7 +75,7 @@ func withService(
 	if cfg.Ops.Listen == config.OpsOff {
 		return run(ctx, svc)
 	}
-	svc.ops, err = ops.New(ops.Config{Listen: cfg.Ops.Listen, Parts: parts}, tel.Registry, tel.Log)
+	svc.ops, err = ops.New(ops.Config{Listen: cfg.Ops.Listen, Parts: parts, Hosts: opsHosts(cfg.Ops.Listen)}, tel.Registry, tel.Log)
 	if err != nil {
 		return err
 	}
@@ -93,6 +94,15 @@ func withService(
 		}
 	})
 	return group.Wait()
+}
+
+// opsHosts are the Host headers that the ops listener answers: on a loopback address those of loopback, elsewhere any, since
+// a scraper comes by the name of a service and a probe by an address.
+func opsHosts(listen string) func(host string) bool {
+	if httpapi.LoopbackHost(listen) {
+		return httpapi.LoopbackHost
+	}
+	return nil
 }
 
 // openTelemetry makes the telemetry of this process, which is one that runs once or one that stays up. The caller shuts it

@@ -60,7 +60,7 @@ func Serve(ctx context.Context, cfg Config, reported func(Report, Addresses) err
 	queues := worker.NewQueueCollector(redis.NewClient(&redis.Options{Addr: s.mini.Addr(), MaxRetries: -1, DisableIdentity: true}))
 	defer queues.Close()
 	s.metrics.MustRegister(queues)
-	metrics, err := ops.New(ops.Config{Listen: "127.0.0.1:0"}, s.metrics, cfg.Log)
+	metrics, err := ops.New(ops.Config{Listen: "127.0.0.1:0", Hosts: httpapi.LoopbackHost}, s.metrics, cfg.Log)
 	if err != nil {
 		return err
 	}

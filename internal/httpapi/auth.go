@@ -116,9 +116,12 @@ func (a *authenticator) wrap(next http.Handler) http.Handler {
 // open are the paths that need no key: WeChat signs its pushes, and the description says nothing of anybody, nor do the
 // style sheet and the script of the status page.
 func open(path string) bool {
-	return strings.HasPrefix(path, "/v1/wechat/components/") || path == "/openapi.yaml" || path == "/openapi.json" ||
+	return pushed(path) || path == "/openapi.yaml" || path == "/openapi.json" ||
 		strings.HasPrefix(path, "/status/")
 }
+
+// pushed are the paths of WeChat's pushes.
+func pushed(path string) bool { return strings.HasPrefix(path, "/v1/wechat/components/") }
 
 // browsed are the paths that people look at. Their browsers ask for a key, if they are told to.
 func browsed(path string) bool {

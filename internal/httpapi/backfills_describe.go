@@ -86,6 +86,6 @@ func streamed(api huma.API, id, method, path string, scope Scope, errors ...int)
 	op := &huma.Operation{
 		OperationID: id, Method: method, Path: path, Description: "Needs scope " + string(scope) + ".", Responses: map[string]*huma.Response{},
 	}
-	addProblems(api, op, append(errors, 401, 403, 429, 500, 503)...)
+	addProblems(api, op, append(errors, 401, 403, 421, 429, 500, 503)...)
 	return op
 }

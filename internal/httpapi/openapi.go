@@ -94,7 +94,9 @@ func operation(id, method, path, summary string, scope Scope, status int, errors
 	return huma.Operation{
 		OperationID: id, Method: method, Path: path, Summary: summary, DefaultStatus: status, MaxBodyBytes: bodyMax,
 		Description: "Needs scope " + string(scope) + ".",
-		Errors:      append([]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests}, errors...),
+		Errors: append([]int{
+			http.StatusUnauthorized, http.StatusForbidden, http.StatusMisdirectedRequest, http.StatusTooManyRequests,
+		}, errors...),
 	}
 }
 

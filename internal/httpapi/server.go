@@ -125,7 +125,11 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	if parts.Tracers != nil {
 		observe.tracer = parts.Tracers.Tracer("cloudidq/internal/httpapi")
 	}
-	s.inner = private(observe.wrap(recoverPanics(parts.Log, sameOrigin(auth.wrap(problemsOf(mux))))))
+	guarded := sameOrigin(auth.wrap(problemsOf(mux)))
+	if len(cfg.Keys) == 0 {
+		guarded = loopbackHosts(guarded)
+	}
+	s.inner = private(observe.wrap(recoverPanics(parts.Log, guarded)))
 	return s, nil
 }
 

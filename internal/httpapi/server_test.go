@@ -203,7 +203,7 @@ func TestRun_LimitsConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The first one is accepted for sure once it has been answered.
-	if _, err := io.WriteString(first, "GET /x HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+	if _, err := io.WriteString(first, "GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := first.Read(make([]byte, 1)); err != nil {

@@ -35,9 +35,9 @@ func (b *bed) dial(head string) net.Conn {
 }
 
 const (
-	slowHead = "POST /v1/resolutions HTTP/1.1\r\nHost: x\r\nX-Slow: "
-	slowBody = "POST /v1/resolutions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n{"
-	idleHead = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+	slowHead = "POST /v1/resolutions HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
+	slowBody = "POST /v1/resolutions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n{"
+	idleHead = "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
 )
 
 // More slow clients than there may be connections, each of which sends a byte now and then, are cut one by one; who comes
@@ -161,7 +161,7 @@ func TestResolve_BodyBreaksOff(t *testing.T) {
 	whole := `{"appid":"wxA","cloud_ids":["73_planted"]}`
 	for _, head := range []string{"Content-Length: 1000\r\n\r\n" + whole, "Transfer-Encoding: chunked\r\n\r\n2a\r\n" + whole + "\r\n"} {
 		before := strings.Count(b.log.String(), "route=/v1/resolutions ")
-		conn := b.dial("POST /v1/resolutions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + head)
+		conn := b.dial("POST /v1/resolutions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" + head)
 		_ = conn.Close()
 		b.until("the request has ended", func() bool { return strings.Count(b.log.String(), "route=/v1/resolutions ") > before })
 	}

@@ -30,11 +30,15 @@ type Config struct {
 	Listen string // host:port; port 0 takes a free one, see [Server.Addr]
 	// Parts of the process that must be up before it is ready, by name.
 	Parts []string
+	// Hosts says which Host headers are answered; nil = any. On a loopback address it keeps out the pages of a browser of
+	// this machine whose own name resolves to it (DNS rebinding).
+	Hosts func(host string) bool
 }
 
 // Server serves what operators ask. Make one with New, run it once.
 type Server struct {
 	listen string
+	hosts  func(host string) bool // nil = any
 	state  *readiness
 	log    *slog.Logger
 	mux    *http.ServeMux
@@ -57,7 +61,7 @@ func New(cfg Config, metrics prometheus.Gatherer, log *slog.Logger) (*Server, er
 		return nil, errors.New("ops: Listen must be host:port")
 	}
 	s := &Server{
-		listen: cfg.Listen, state: newReadiness(cfg.Parts), log: log,
+		listen: cfg.Listen, hosts: cfg.Hosts, state: newReadiness(cfg.Parts), log: log,
 		mux: http.NewServeMux(), ready: make(chan struct{}),
 	}
 	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok\n") })
@@ -79,7 +83,13 @@ func (s *Server) Up(part string, checks ...Check) { s.state.up(part, checks) }
 func (s *Server) Stopping() { s.state.stopping.Store(true) }
 
 // ServeHTTP implements [http.Handler].
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.hosts != nil && !s.hosts(r.Host) {
+		answer(w, http.StatusMisdirectedRequest, "ops.listen is a loopback address: only loopback names are answered for\n")
+		return
+	}
+	s.mux.ServeHTTP(w, r)
+}
 
 // Ready is closed once Run listens.
 func (s *Server) Ready() <-chan struct{} { return s.ready }

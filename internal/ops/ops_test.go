@@ -20,6 +20,26 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// On a loopback address a page whose name resolves to it gets nothing.
+func TestServeHTTP_Hosts(t *testing.T) {
+	s, err := ops.New(ops.Config{Listen: "127.0.0.1:0", Hosts: func(host string) bool { return host == "localhost" }},
+		prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+		for host, want := range map[string]bool{"localhost": true, "planted.example": false} {
+			w := httptest.NewRecorder()
+			r := httptest.NewRequestWithContext(t.Context(), "GET", path, nil)
+			r.Host = host
+			s.ServeHTTP(w, r)
+			if refused := w.Code == http.StatusMisdirectedRequest; refused == want {
+				t.Errorf("GET %s of %s = %d", path, host, w.Code)
+			}
+		}
+	}
+}
+
 func newServer(t *testing.T, metrics prometheus.Gatherer, parts ...string) *ops.Server {
 	t.Helper()
 	s, err := ops.New(ops.Config{Listen: "127.0.0.1:0", Parts: parts}, metrics, slog.New(slog.DiscardHandler))

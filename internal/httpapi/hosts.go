@@ -1,0 +1,37 @@
+package httpapi
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// LoopbackHost reports whether a Host header, with or without a port, names this machine by itself: localhost, a name below
+// it, or a loopback address.
+func LoopbackHost(host string) bool {
+	name := strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	if before, _, err := net.SplitHostPort(host); err == nil {
+		name = before
+	}
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	if name == "localhost" || strings.HasSuffix(name, ".localhost") {
+		return true
+	}
+	address, err := netip.ParseAddr(name)
+	return err == nil && address.Unmap().IsLoopback()
+}
+
+// loopbackHosts refuses requests for any other host, where no key is demanded: a page can have its own name resolve to
+// 127.0.0.1 (DNS rebinding), and a browser then takes this server for the page's own. WeChat's pushes bear the name of
+// the proxy in front; they are signed.
+func loopbackHosts(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if LoopbackHost(r.Host) || pushed(r.URL.Path) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		refuse(w, http.StatusMisdirectedRequest,
+			"without api.keys only loopback names are answered for: localhost, 127.0.0.1 or [::1]; configure api.keys for others")
+	})
+}

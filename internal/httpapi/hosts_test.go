@@ -1,0 +1,121 @@
+package httpapi_test
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"cloudidq/internal/httpapi"
+	"cloudidq/tasks"
+)
+
+func TestLoopbackHost(t *testing.T) {
+	t.Parallel()
+	for host, want := range map[string]bool{
+		"localhost": true, "localhost:8080": true, "LOCALHOST": true, "localhost.": true, "api.localhost:1": true,
+		"127.0.0.1": true, "127.0.0.1:8080": true, "127.9.8.7": true, "[::1]": true, "[::1]:8080": true, "::1": true,
+		"[::ffff:127.0.0.1]:80": true,
+		"":                      false, ":8080": false, "planted.example": false, "planted.example:8080": false, "localhost.planted.example": false,
+		"notlocalhost": false, "127.0.0.1.planted.example": false, "192.168.0.1": false, "0.0.0.0": false, "[::]:80": false,
+		"10.0.0.1:8080": false, "[2001:db8::1]": false,
+	} {
+		if got := httpapi.LoopbackHost(host); got != want {
+			t.Errorf("LoopbackHost(%q) = %t", host, got)
+		}
+	}
+}
+
+// as makes a request with a Host header.
+func (b *bed) as(host, method, path, body string, header ...string) reply {
+	b.Helper()
+	req, err := http.NewRequestWithContext(b.Context(), method, b.url+path, strings.NewReader(body))
+	if err != nil {
+		b.Fatal(err)
+	}
+	req.Host = host
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return reply{resp.StatusCode, resp.Header, string(text)}
+}
+
+// Without keys a page whose name resolves to 127.0.0.1 reaches nothing, on no route.
+func TestHosts_WithoutKeysLoopbackAlone(t *testing.T) {
+	b := newBed(t)
+	asked := [][3]string{
+		{"GET", "/v1/status"},
+		{"GET", "/"},
+		{"GET", "/status/page.css"},
+		{"GET", "/openapi.yaml"},
+		{"GET", "/v1/deliveries"},
+		{"GET", "/v1/backfills/bf_x/events"},
+		{"GET", "/nothing"},
+		{"DELETE", "/v1/subjects/wxA/o1"},
+		{"POST", "/v1/resolutions", `{"appid":"wxA","cloud_ids":["73_planted"]}`},
+		{"POST", "/v1/backfills?appid=wxA", `{"cloud_id":"73_planted"}`},
+		{"GET", "/monitoring/"},
+		{"POST", "/monitoring/api/queues/events:pause"},
+	}
+	for _, ask := range asked {
+		for _, host := range []string{"planted.example:8080", "localhost.planted.example", "192.168.0.1"} {
+			wantProblem(t, b.as(host, ask[0], ask[1], ask[2], "Content-Type", "application/json"), http.StatusMisdirectedRequest)
+		}
+	}
+	if n := len(b.queued(tasks.QueueEvents)) + len(b.queued(tasks.QueueBackfill)); n != 0 {
+		t.Errorf("%d tasks are queued", n)
+	}
+	_, port, _ := strings.Cut(strings.TrimPrefix(b.url, "http://"), ":")
+	for _, host := range []string{"localhost:" + port, "127.0.0.1:" + port, "[::1]:" + port, "cloudidq.localhost"} {
+		for _, ask := range asked {
+			if got := b.as(host, ask[0], ask[1], ask[2], "Content-Type", "application/json"); got.status == http.StatusMisdirectedRequest {
+				t.Errorf("%s %s of %s = %d", ask[0], ask[1], host, got.status)
+			}
+		}
+	}
+	// WeChat's pushes come through a proxy, by its name, and are signed.
+	if got := b.as("pushes.example.com", "POST", "/v1/wechat/components/wxc/events", "<xml/>"); got.status != 200 {
+		t.Errorf("a push = %d %s", got.status, got.body)
+	}
+}
+
+// Where keys are demanded, a page knows none; any name is answered for.
+func TestHosts_WithKeysAny(t *testing.T) {
+	b := newBed(t, allKeys()...)
+	if got := b.as("api.example.com", "GET", "/v1/status", "", "Authorization", "Bearer "+admin); got.status != 200 {
+		t.Errorf("answer = %d %s", got.status, got.body)
+	}
+}
+
+// A page of another origin cannot change anything without keys either, whichever content type it can send without asking.
+func TestHosts_OtherOriginsChangeNothing(t *testing.T) {
+	b := newBed(t)
+	_, port, _ := strings.Cut(strings.TrimPrefix(b.url, "http://"), ":")
+	host := "localhost:" + port
+	for _, from := range [][]string{
+		{"Sec-Fetch-Site", "cross-site"},
+		{"Sec-Fetch-Site", "same-site"},
+		{"Origin", "https://planted.example"},
+		{"Origin", "http://localhost:1"},
+		{"Origin", "null"},
+	} {
+		for _, kind := range []string{"text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/json"} {
+			header := append([]string{"Content-Type", kind}, from...)
+			wantProblem(t, b.as(host, "POST", "/v1/backfills?appid=wxA", `{"cloud_id":"73_planted"}`, header...), http.StatusForbidden)
+			wantProblem(t, b.as(host, "POST", "/monitoring/api/queues/events:pause", "", header...), http.StatusForbidden)
+			wantProblem(t, b.as(host, "DELETE", "/v1/subjects/wxA/o1", "", header...), http.StatusForbidden)
+		}
+	}
+	if n := len(b.queued(tasks.QueueBackfill)); n != 0 {
+		t.Errorf("%d tasks are queued", n)
+	}
+}
