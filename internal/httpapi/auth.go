@@ -108,6 +108,7 @@ func (a *authenticator) wrap(next http.Handler) http.Handler {
 			write(w, p)
 			return
 		}
+		vouch(r.Context())
 		noteKey(r.Context(), key.Name)
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), keyOf{}, key)))
 	})

@@ -23,7 +23,7 @@ type backfills struct {
 	names   naming
 	log     *slog.Logger
 
-	uploads  chan struct{}   // those under way, each holding a few megabytes
+	uploads  *uploads        // those under way
 	stopping context.Context // ends when the server is to stop
 	pace     *pace
 }
@@ -34,27 +34,31 @@ type pace struct {
 	idle   time.Duration // for the next request on a connection
 	answer time.Duration // for a client to take an answer, from the head of its request on, with what it waits for records
 
+	moment time.Duration // for a stranger to send a head, once others want its place
+	linger time.Duration // for a client that is refused in the middle of its body to take the answer
+
 	read  time.Duration // for a whole request, and for the next bytes of a backfill
 	write time.Duration // for a client to take what it is sent
 	room  time.Duration // for a full queue, in the middle of a body
 	look  time.Duration // between two looks at a backfill
 	beat  time.Duration // between two signs of life where nothing happens
+
+	slow  time.Duration // for a body to bring its next piece, once another wants its place
+	place time.Duration // for a place, where all are taken
 }
 
 var usualPace = pace{
 	header: headerTimeout, idle: idleTimeout, answer: maxWait + time.Minute,
 	read: readTimeout, write: 30 * time.Second, room: time.Minute, look: 500 * time.Millisecond, beat: 15 * time.Second,
+	slow: 2 * time.Second, place: 5 * time.Second, moment: 500 * time.Millisecond, linger: time.Second,
 }
-
-// maxUploads is how many bodies may come in at once, per process.
-const maxUploads = 32
 
 func newBackfills(stopping context.Context, parts Parts, names naming) *backfills {
 	usual := usualPace
 	return &backfills{
 		store: parts.Backfills, results: parts.Results, load: parts.Load, names: names, log: parts.Log,
 		loader:  &backfill.Loader{Store: parts.Backfills, Producer: counted{parts.Producer, parts.Metrics}, Pressure: parts.Load},
-		uploads: make(chan struct{}, maxUploads), stopping: stopping, pace: &usual,
+		uploads: newUploads(&usual), stopping: stopping, pace: &usual,
 	}
 }
 

@@ -147,8 +147,9 @@ func TestBackfill_TheQueueGetsFull(t *testing.T) {
 	}
 }
 
+// While none of those that come in is slow, there are 32 of them and no more.
 func TestBackfill_TooManyAtOnce(t *testing.T) {
-	b := newBed(t)
+	b := newBedWith(t, []string{"wxA", "wxB"}, func(s *httpapi.Server) { s.Crowd(time.Hour, time.Minute) })
 	for i := range 32 {
 		body, _, answered := b.begin(fmt.Sprint(i), bulk(1), 0)
 		defer func() { _ = body.Close(); <-answered }()
@@ -157,5 +158,51 @@ func TestBackfill_TooManyAtOnce(t *testing.T) {
 	wantProblem(t, got, 503)
 	if got.header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
+	}
+}
+
+// Bodies that drip hold no place against one that comes as a whole: each newcomer takes that of the slowest, whose answer
+// says how to go on.
+func TestBackfill_DrippingBodiesGiveWay(t *testing.T) {
+	b := newBedWith(t, []string{"wxA", "wxB"}, func(s *httpapi.Server) { s.Crowd(50*time.Millisecond, time.Minute) })
+	const places, newcomers = 32, 3
+	var answers []chan reply
+	for i := range places {
+		body, _, answered := b.begin(fmt.Sprint(i), bulk(1), 0)
+		stop, stopped := make(chan struct{}), make(chan struct{})
+		go func() { // a byte now and then, for as long as somebody takes it
+			defer close(stopped)
+			for {
+				select {
+				case <-stop:
+					return
+				case <-time.After(5 * time.Millisecond):
+				}
+				if _, err := io.WriteString(body, " "); err != nil {
+					return
+				}
+			}
+		}()
+		answers = append(answers, answered)
+		defer func() { close(stop); _ = body.Close(); <-stopped }()
+	}
+	for range newcomers {
+		if got := b.call("POST", "/v1/backfills?appid=wxA", bulk(20)); got.status != 202 {
+			t.Fatalf("a backfill beside bodies that drip = %d %s", got.status, got.body)
+		}
+	}
+	ended := 0
+	for _, answered := range answers {
+		select {
+		case got := <-answered:
+			ended++
+			if got.status != 0 && (got.status != 408 || !strings.Contains(got.body, "resume=")) { // 0: the answer was lost on its way
+				t.Errorf("a body that drips ends with %d %s", got.status, got.body)
+			}
+		default:
+		}
+	}
+	if ended > newcomers {
+		t.Errorf("%d bodies lost their places to %d newcomers", ended, newcomers)
 	}
 }

@@ -40,13 +40,12 @@ func (h *backfills) post(w http.ResponseWriter, r *http.Request) {
 		answer(w, err)
 		return
 	}
-	select {
-	case h.uploads <- struct{}{}:
-		defer func() { <-h.uploads }()
-	default:
+	place, ok := h.uploads.enter(r.Context())
+	if !ok {
 		write(w, newProblem(http.StatusServiceUnavailable, "too many backfills come in at once").retryAfter("5"))
 		return
 	}
+	defer h.uploads.exit(place)
 	at, err := h.open(r.Context(), u)
 	if err != nil {
 		answer(w, err)
@@ -54,8 +53,11 @@ func (h *backfills) post(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Location", backfillsPath+at.Backfill.ID) // also of a problem: the backfill is there
 	replayed := at.Backfill.State == store.BackfillComplete
-	of, err := h.take(w, r, at)
+	of, err := h.take(w, r, at, place)
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(h.pace.write)) // the server's began with the upload
+	if _, broken := errors.AsType[*backfill.InputError](err); broken && place.turnedOut() {
+		err = errTurnedOut
+	}
 	h.logUpload(r.Context(), of, err)
 	if err != nil {
 		write(w, uploadProblem(of, err, h.stopping.Err() != nil))
@@ -188,6 +190,9 @@ func (h *backfills) open(ctx context.Context, u upload) (store.Loading, error) {
 	return at, nil
 }
 
+// errTurnedOut is the end of a body that drips while others wait.
+var errTurnedOut = errors.New("the body comes too slowly, and another has its place")
+
 // uploadProblem says what is in of a body that did not come in as a whole, and how to go on.
 func uploadProblem(of store.Backfill, err error, stopping bool) *problem {
 	goOn := fmt.Sprintf("; lines that are in: %d; send the body again, from its start, under the same Idempotency-Key or with resume=%s", of.Lines, of.ID)
@@ -204,6 +209,8 @@ func uploadProblem(of store.Backfill, err error, stopping bool) *problem {
 			"the backfill is complete with %d lines, and the body has more; nothing more was enqueued", of.Lines))
 	case stopping:
 		return newProblem(http.StatusServiceUnavailable, "the server stops"+goOn).retryAfter("1")
+	case errors.Is(err, errTurnedOut):
+		return newProblem(http.StatusRequestTimeout, errTurnedOut.Error()+goOn)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return newProblem(http.StatusRequestTimeout, "nothing more of the body has come"+goOn)
 	case isInput, errors.Is(err, context.Canceled):

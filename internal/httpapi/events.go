@@ -54,6 +54,7 @@ func (h *events) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refusePush(w, component, err)
 		return
 	}
+	vouch(r.Context())
 	// An event that has begun is not left half-done because WeChat has hung up.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), applyTimeout)
 	defer cancel()

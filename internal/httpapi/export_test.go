@@ -16,6 +16,15 @@ func (s *Server) Cut(header, read, idle, answer time.Duration) {
 	s.pace.header, s.pace.read, s.pace.idle, s.pace.answer = header, read, idle, answer
 }
 
+// Crowd lets a body, where all places are taken, be slow for that long, and a newcomer wait for a place.
+func (s *Server) Crowd(slow, place time.Duration) { s.pace.slow, s.pace.place = slow, place }
+
+// Strangers lets a server, before it runs, wait that long for the head of a stranger whose place others want, and for a
+// client to take its refusal.
+func (s *Server) Strangers(moment, linger time.Duration) {
+	s.pace.moment, s.pace.linger = moment, linger
+}
+
 // RereadEvery lets a server look for a new certificate that often.
 func (s *Server) RereadEvery(d time.Duration) { s.certs.every = d }
 

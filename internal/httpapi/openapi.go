@@ -91,12 +91,28 @@ func newHuma(mux *http.ServeMux) huma.API {
 
 // operation describes a route that needs a scope.
 func operation(id, method, path, summary string, scope Scope, status int, errors ...int) huma.Operation {
-	return huma.Operation{
+	op := huma.Operation{
 		OperationID: id, Method: method, Path: path, Summary: summary, DefaultStatus: status, MaxBodyBytes: bodyMax,
 		Description: "Needs scope " + string(scope) + ".",
 		Errors: append([]int{
 			http.StatusUnauthorized, http.StatusForbidden, http.StatusMisdirectedRequest, http.StatusTooManyRequests,
 		}, errors...),
+	}
+	if method == http.MethodPost {
+		op.Middlewares = huma.Middlewares{beforeTheBody(scope)}
+	}
+	return op
+}
+
+// beforeTheBody refuses a key that lacks the scope, without reading the body.
+func beforeTheBody(scope Scope) func(huma.Context, func(huma.Context)) {
+	return func(ctx huma.Context, next func(huma.Context)) {
+		if caller(ctx.Context()).has(scope) {
+			next(ctx)
+			return
+		}
+		_, w := humago.Unwrap(ctx)
+		answer(w, permit(ctx.Context(), scope, ""))
 	}
 }
 

@@ -1,8 +1,12 @@
 package httpapi
 
 import (
+	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
+
+	"cloudidq/internal/wechat/push"
 )
 
 // problemsOf turns the plain texts of 404 and 405, with which [http.ServeMux] answers by itself, into problems.
@@ -51,6 +55,25 @@ func sameOrigin(next http.Handler) http.Handler {
 		refuse(w, http.StatusForbidden, "this was sent by a page of another origin")
 	}))
 	return guard.Handler(next)
+}
+
+// notTooLarge refuses a body by the length that its head declares. A backfill may be of any size, and the queues' pages send
+// what asynqmon does.
+func notTooLarge(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		most := int64(bodyMax)
+		switch {
+		case pushed(r.URL.Path):
+			most = push.MaxBytes
+		case r.URL.Path == "/v1/backfills" || browsed(r.URL.Path):
+			most = math.MaxInt64
+		}
+		if r.ContentLength > most {
+			refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is too large: it may have %d KiB", most>>10))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // recoverPanics answers 500 where a handler panics. The value is not logged: it may hold what was submitted.

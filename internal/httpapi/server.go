@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
-	"golang.org/x/net/netutil"
 
 	"cloudidq/internal/status"
 	"cloudidq/store"
@@ -23,7 +22,7 @@ import (
 // Config are the settings of a Server.
 type Config struct {
 	Listen         string // host:port; port 0 takes a free one, see [Server.Addr]
-	MaxConnections int    // at once; default 4096
+	MaxConnections int    // at once; default 4096. A quarter of them may be without a key and from one address
 	Keys           []Key  // who may come in; none = everybody, for a loopback address
 	// TrustedProxies are the address ranges of the proxies in front of the server. Only of them is it believed whom they
 	// speak for (X-Forwarded-For or Forwarded).
@@ -125,11 +124,11 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	if parts.Tracers != nil {
 		observe.tracer = parts.Tracers.Tracer("cloudidq/internal/httpapi")
 	}
-	guarded := sameOrigin(auth.wrap(problemsOf(mux)))
+	guarded := sameOrigin(auth.wrap(notTooLarge(problemsOf(mux))))
 	if len(cfg.Keys) == 0 {
 		guarded = loopbackHosts(guarded)
 	}
-	s.inner = private(observe.wrap(recoverPanics(parts.Log, guarded)))
+	s.inner = atOnce(cfg.TrustedProxies, private(observe.wrap(recoverPanics(parts.Log, guarded))))
 	return s, nil
 }
 
@@ -163,13 +162,14 @@ func (s *Server) Run(ctx context.Context) error {
 		WriteTimeout:      s.pace.answer,
 		IdleTimeout:       s.pace.idle,
 		MaxHeaderBytes:    maxHeader,
+		ConnContext:       withVisitor,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // of connections: scanners, broken clients
 	}
 	s.log.Info("the API is up", "addr", addr, "tls", s.certs != nil)
 	close(s.ready)
 
 	served := make(chan error, 1)
-	go func() { served <- s.serve(server, netutil.LimitListener(listener, s.cfg.MaxConnections)) }()
+	go func() { served <- s.serve(server, newDoor(listener, s.cfg, s.pace)) }()
 	select {
 	case err := <-served: // the listener has failed; what is under way ends, too
 		s.stop()

@@ -1,0 +1,243 @@
+package httpapi_test
+
+import (
+	"bufio"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"cloudidq/internal/httpapi"
+)
+
+// patientServer waits for hours, so that what ends in a test does not end because of the time.
+func patientServer(s *httpapi.Server) {
+	s.Cut(time.Hour, time.Hour, time.Hour, time.Hour)
+	s.Strangers(time.Hour, time.Hour)
+}
+
+// crowdedServer is one that closes strangers at once when others want their places.
+func crowdedServer(s *httpapi.Server) {
+	patientServer(s)
+	s.Strangers(0, time.Hour)
+}
+
+// crowded is a bed with keys and room for a few connections.
+func crowded(t *testing.T, cfg httpapi.Config, change func(*httpapi.Server)) *bed {
+	t.Helper()
+	cfg.Keys, cfg.MaxConnections = allKeys(), 64
+	return newBedOn(t, cfg, change)
+}
+
+// wantServed makes a request with a right key over a connection of its own.
+func (b *bed) wantServed() {
+	b.Helper()
+	conn := b.dial("POST /v1/resolutions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n" +
+		"Authorization: Bearer " + admin + "\r\nContent-Length: 35\r\n\r\n" + `{"appid":"wxA","cloud_ids":["73_"]}`)
+	if text, err := io.ReadAll(conn); err != nil || !strings.HasPrefix(string(text), "HTTP/1.1 202 ") {
+		b.Fatalf("a right key gets %.200s, %v; want 202", text, err)
+	}
+}
+
+// wantRefused reads an answer of that status and the end of its connection, which the server has closed.
+func wantRefused(t *testing.T, conn net.Conn, status int) {
+	t.Helper()
+	text, err := io.ReadAll(conn)
+	if want := fmt.Sprintf("HTTP/1.1 %d ", status); err != nil || !strings.HasPrefix(string(text), want) ||
+		!strings.Contains(string(text), "\r\nConnection: close\r\n") || !strings.Contains(string(text), fmt.Sprintf(`"status":%d`, status)) {
+		t.Errorf("answer = %.300s, %v; want a problem of status %d and the connection closed", text, err, status)
+	}
+}
+
+// wantCut waits for the server to close a connection that it has not answered.
+func wantCut(t *testing.T, conn net.Conn) {
+	t.Helper()
+	if text, err := io.ReadAll(conn); len(text) > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("read %.100q, %v; want the connection closed", text, err)
+	}
+}
+
+// Thousands of connections whose bodies do not end, without any key, keep no place: each is refused and closed by its head,
+// and a right key is served while all of them are still held open by their clients.
+func TestRun_UnfinishedBodies_KeepNoPlace(t *testing.T) {
+	t.Parallel()
+	b := crowded(t, httpapi.Config{}, patientServer)
+	var conns []net.Conn
+	for i := range 300 {
+		head := fmt.Sprintf("POST /v1/backfills?appid=wxA HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n{", 2+i*1000)
+		if i%2 == 1 {
+			head = "POST /v1/resolutions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\n{"
+		}
+		conns = append(conns, b.dial(head))
+	}
+	b.wantServed()
+	for _, conn := range conns {
+		wantRefused(t, conn, 401)
+	}
+}
+
+// Connections whose heads do not end give way to newcomers, those that came first before the others.
+func TestRun_UnfinishedHeads_GiveWay(t *testing.T) {
+	t.Parallel()
+	b := crowded(t, httpapi.Config{TrustedProxies: inside}, crowdedServer) // a proxy has no bound of its own: here the sum counts
+	var conns []net.Conn
+	for range 300 {
+		conns = append(conns, b.dial("POST /v1/resolutions HTTP/1.1\r\nX-Slow: "))
+		if len(conns)%50 == 0 {
+			b.wantServed()
+		}
+	}
+	for _, conn := range conns[:300-64] {
+		wantCut(t, conn)
+	}
+}
+
+// One address has a bound, and only its own connections give way for it. A trusted proxy has none: there each client has.
+func TestRun_StrangersOfAnAddressAreBounded(t *testing.T) {
+	t.Parallel()
+	const most, bound = 64, 64 / 4
+	rest := func(conn net.Conn) {
+		t.Helper()
+		if _, err := io.WriteString(conn, "x\r\nHost: x\r\nConnection: close\r\n\r\n"); err != nil {
+			t.Errorf("a connection within the bound: %v", err)
+		}
+		wantRefused(t, conn, 401)
+	}
+	open := func(b *bed, n int, head string) (conns []net.Conn) {
+		t.Helper()
+		for range n {
+			conns = append(conns, b.dial(head))
+		}
+		return conns
+	}
+	const head = "GET /v1/status HTTP/1.1\r\nX-Slow: "
+
+	direct := open(crowded(t, httpapi.Config{}, crowdedServer), bound+4, head)
+	for _, conn := range direct[:4] {
+		wantCut(t, conn)
+	}
+	for _, conn := range direct[4:] {
+		rest(conn)
+	}
+
+	b := crowded(t, httpapi.Config{TrustedProxies: inside}, crowdedServer)
+	for _, conn := range open(b, bound+4, head) {
+		rest(conn)
+	}
+	push := func(client string) string { // whose body is read before it is known whether WeChat has signed it
+		return "POST /v1/wechat/components/wxc/events HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: " + client + "\r\nContent-Length: 5\r\n\r\n<"
+	}
+	quiet := open(b, bound, push("198.51.100.1"))
+	loud := open(b, bound+4, push("198.51.100.2"))
+	b.until("four of the loud client's connections are cut", func() bool {
+		cut := 0
+		for _, conn := range loud { // which of them came first is for the server to say
+			_ = conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+			if _, err := conn.Read(make([]byte, 1)); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+				cut++
+			}
+		}
+		return cut == 4
+	})
+	for _, conn := range quiet {
+		if _, err := io.WriteString(conn, "xml>"); err != nil {
+			t.Errorf("another client's connection: %v", err)
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || resp.StatusCode != 200 {
+			t.Errorf("another client's push = %v, %v", resp, err)
+			continue
+		}
+		_ = resp.Body.Close()
+	}
+	b.wantServed()
+}
+
+// Every refusal that the head alone decides is made and its connection closed without a byte of the body, with a key or
+// without, by TLS as well.
+func TestRun_RefusalsWaitForNoBody(t *testing.T) {
+	t.Parallel()
+	const unfinished = "Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
+	key := func(of string) string { return "Authorization: Bearer " + of + "\r\n" }
+	f := &files{}
+	cert, private := newAuthority(t).issue(t, 1)
+	f.put(cert, private, "")
+	secure := newBedOn(t, httpapi.Config{Keys: allKeys(), TLS: f.read}, patientServer)
+	for name, tt := range map[string]struct {
+		head string
+		want int
+	}{
+		"NoKey":          {"POST /v1/resolutions HTTP/1.1\r\n" + unfinished, 401},
+		"WrongKey":       {"POST /v1/resolutions HTTP/1.1\r\n" + key("wrong") + unfinished, 401},
+		"Expects":        {"POST /v1/resolutions HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n", 401},
+		"Browser":        {"POST /monitoring/api/queues/events:pause HTTP/1.1\r\n" + unfinished, 401},
+		"OtherOrigin":    {"POST /v1/resolutions HTTP/1.1\r\nSec-Fetch-Site: cross-site\r\n" + unfinished, 403},
+		"NoScope":        {"POST /v1/resolutions HTTP/1.1\r\n" + key(reader) + unfinished, 403},
+		"NotToMonitor":   {"POST /monitoring/api/queues/events:pause HTTP/1.1\r\n" + key(shopA) + unfinished, 403},
+		"NotItsApp":      {"POST /v1/backfills?appid=wxB HTTP/1.1\r\n" + key(shopA) + unfinished, 403},
+		"NoRoute":        {"POST /v1/nothing HTTP/1.1\r\n" + key(admin) + unfinished, 404},
+		"NoComponent":    {"POST /v1/wechat/components/none/events HTTP/1.1\r\n" + unfinished, 404},
+		"OtherMethod":    {"PUT /v1/resolutions HTTP/1.1\r\n" + key(admin) + unfinished, 405},
+		"TooLarge":       {"POST /v1/resolutions HTTP/1.1\r\n" + key(admin) + "Content-Length: 1000000\r\n\r\n{", 413},
+		"PushTooLarge":   {"POST /v1/wechat/components/wxc/events HTTP/1.1\r\nContent-Length: 65537\r\n\r\n<", 413},
+		"NoMediaType":    {"POST /v1/backfills?appid=wxA HTTP/1.1\r\n" + key(admin) + "Content-Type: text/csv\r\nContent-Length: 1000\r\n\r\n{", 415},
+		"NoApp":          {"POST /v1/backfills HTTP/1.1\r\n" + key(admin) + unfinished, 422},
+		"DescriptionTwo": {"POST /openapi.yaml HTTP/1.1\r\n" + unfinished, 405},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			head := strings.Replace(tt.head, "HTTP/1.1\r\n", "HTTP/1.1\r\nHost: x\r\n", 1)
+			plain := secure.dialTLS()
+			if _, err := io.WriteString(plain, head); err != nil {
+				t.Fatal(err)
+			}
+			wantRefused(t, plain, tt.want)
+		})
+	}
+	b := crowded(t, httpapi.Config{}, patientServer)
+	for range 12 { // ten tries, and then 429
+		b.call("GET", "/v1/status", "", "Authorization", "Bearer guess")
+	}
+	wantRefused(t, b.dial("POST /v1/resolutions HTTP/1.1\r\nHost: x\r\n"+key("guess")+unfinished), 429)
+
+	free := newBedOn(t, httpapi.Config{}, patientServer)
+	wantRefused(t, free.dial("POST /v1/resolutions HTTP/1.1\r\nHost: planted.example\r\n"+unfinished), 421)
+	for range 3 { // an answer that needs no body does not wait for one either
+		text, err := io.ReadAll(free.dial("GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{"))
+		if err != nil || !strings.HasPrefix(string(text), "HTTP/1.1 200 ") {
+			t.Errorf("answer = %.100s, %v", text, err)
+		}
+	}
+}
+
+// A client that sends its whole body before it reads gets the answer all the same: the connection is not torn down over
+// what it still sends.
+func TestRun_RefusalReachesAClientThatSends(t *testing.T) {
+	t.Parallel()
+	b := crowded(t, httpapi.Config{}, patientServer)
+	for i := range 20 {
+		size := 200_000 + i%2*700_000 // less and more than net/http would read of it
+		conn := b.dial(fmt.Sprintf("POST /v1/backfills?appid=wxA HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", size))
+		if _, err := io.WriteString(conn, strings.Repeat("x", size)); err != nil {
+			t.Fatal(err)
+		}
+		wantRefused(t, conn, 401)
+		_ = conn.Close()
+	}
+}
+
+// dialTLS opens a connection to a server with TLS.
+func (b *bed) dialTLS() net.Conn {
+	b.Helper()
+	conn := tls.Client(b.dial(""), &tls.Config{InsecureSkipVerify: true})
+	if err := conn.HandshakeContext(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	return conn
+}
