@@ -185,6 +185,7 @@ func calls(t *testing.T, srv *redistest.Server, command string) int64 {
 
 // What was counted while Redis was away is told when it is back; a process that ends tells what it has.
 func TestActivity_RedisAway_NothingIsLost(t *testing.T) {
+	t.Parallel()
 	srv, c := redistest.Start(t), newClock()
 	a := activityOf(t, srv, c)
 	a.Ended("wxA", store.Resolved, time.Second)

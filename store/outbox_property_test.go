@@ -17,6 +17,7 @@ import (
 
 // Whatever is claimed, saved, asked for again and erased by whichever task, the outbox holds what the model says.
 func TestDeliveries_AnyCalls_AsTheModel(t *testing.T) {
+	t.Parallel()
 	eachStore(t, deliveriesAnyCalls)
 	t.Run("RedisUnsealed", func(t *testing.T) {
 		rdb := redistest.Start(t).Client(t)
@@ -45,6 +46,7 @@ func deliveriesAnyCalls(t *testing.T, b *outboxBed) {
 // Whatever is saved, repeated, cut and erased in whatever order: every end that was written once is in one delivery
 // once, and nothing of an erased person is in any.
 func TestDeliveries_EveryEndInOneDelivery(t *testing.T) {
+	t.Parallel()
 	eachStore(t, deliveriesEveryEndInOneDelivery)
 }
 

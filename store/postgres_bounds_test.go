@@ -37,7 +37,7 @@ func together(t *testing.T, calls map[string]func() error, judge func(name strin
 	for name, call := range calls {
 		go func() { answers <- answer{name, call()} }()
 	}
-	missing := time.After(30 * time.Second)
+	missing := time.After(2 * time.Minute)
 	for left := len(calls); left > 0; left-- {
 		select {
 		case a := <-answers:
@@ -75,7 +75,7 @@ func TestPostgres_ServerStalls_EveryCallEnds(t *testing.T) {
 	}, late)
 
 	proxy.resume()
-	p.SetTimeout(20 * time.Second)
+	p.SetTimeout(time.Minute)
 	together(t, postgresCalls(t, p), func(name string, err error) {
 		if err != nil {
 			t.Errorf("%s after the stall = %v", name, err)
@@ -128,7 +128,11 @@ func TestPostgres_StatementTimeout_SetUnlessTheDSNHasIt(t *testing.T) {
 	for query, want := range map[string]string{
 		"": "6s", "&statement_timeout=1234": "1234ms", "&options=-c%20statement_timeout%3D77s": "77s",
 	} {
-		p := openPostgres(t, dsn+query+"&pool_max_conns=1", time.Hour)
+		p, err := store.OpenPostgres(t.Context(), dsn+query+"&pool_max_conns=1", time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(p.Close)
 		var got string
 		if err := p.QueryRow(t.Context(), "SHOW statement_timeout").Scan(&got); err != nil || got != want {
 			t.Errorf("statement_timeout with %q = %s, %v, want %s", query, got, err, want)

@@ -16,6 +16,7 @@ import (
 
 // While a person is erased, others write what was accepted before: none of it is there afterwards.
 func TestPostgres_EraseBesideWriters_NothingIsLeft(t *testing.T) {
+	t.Parallel()
 	p := openPostgres(t, pgtest.Database(t), time.Hour)
 	for round := range 20 {
 		app := fmt.Sprint("wx", round)
@@ -58,6 +59,7 @@ func TestPostgres_EraseBesideWriters_NothingIsLeft(t *testing.T) {
 // Calls of every kind, each with its records in an order of its own, never wait for each other in a circle: PostgreSQL
 // would end one of them with the error 40P01.
 func TestPostgres_AllAtOnce_NoDeadlock(t *testing.T) {
+	t.Parallel()
 	dsn := pgtest.Database(t)
 	long, short := openPostgres(t, dsn, time.Hour), openPostgres(t, dsn, 5*time.Millisecond)
 	batch := func(rnd *rand.Rand) []store.Record {
@@ -109,6 +111,7 @@ func TestPostgres_AllAtOnce_NoDeadlock(t *testing.T) {
 
 // A connection that planned its statements while the table was empty looks no more up than it must when it is full.
 func TestPostgres_TableGrows_RowsAreStillFoundByKey(t *testing.T) {
+	t.Parallel()
 	dsn := pgtest.Database(t)
 	p, err := store.OpenPostgres(t.Context(), dsn+"&pool_max_conns=1", time.Hour)
 	if err != nil {

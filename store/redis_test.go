@@ -259,6 +259,7 @@ func TestRedis_ForeignValue_OverwrittenBySave(t *testing.T) {
 
 // Somebody who comes every day is known for ever; what has ended of him is not.
 func TestRedis_PersonWhoComesOften_FieldsStayBounded(t *testing.T) {
+	t.Parallel()
 	rdb := redistest.Start(t).Client(t)
 	mini, embedded := startMini(t)
 	for name, b := range map[string]struct {

@@ -44,6 +44,7 @@ func keysets(t testing.TB) (first, rotated, pruned *store.Keyset) {
 }
 
 func TestRedisSealed_Contract(t *testing.T) {
+	t.Parallel()
 	rdb := redistest.Start(t).Client(t)
 	keyset, _, _ := keysets(t)
 	storetest.Run(t, func(_ *testing.T, ttl time.Duration) store.Results {

@@ -155,7 +155,7 @@ func (s *suite) wantStored(records ...store.Record) {
 // eventually polls until ok, for as long as a busy machine may need.
 func (s *suite) eventually(what string, ok func() bool) {
 	s.Helper()
-	ctx, cancel := context.WithTimeout(s.Context(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(s.Context(), 2*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
