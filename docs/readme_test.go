@@ -116,7 +116,7 @@ set -- $(echo "$TAP" | cut -d '"' -f 8) $(echo "$TAP" | cut -d '"' -f 4) $(echo 
 		s.t.Errorf("the producer %s ended with status %s: %s", name, status, output)
 		return
 	}
-	status, output = s.run(`for _ in $(seq 100); do
+	status, output = s.run(`for _ in $(seq 1000); do
   ./bin/cloudidq result --appid wx0000000000000001 "$2" 2>&1 | grep -q '"status":"resolved"' && break
   sleep 0.1
 done; ./bin/cloudidq result --appid wx0000000000000001 "$2"`)

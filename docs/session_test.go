@@ -85,7 +85,7 @@ func (s *session) run(text string) (status, output string) {
 
 // later is what has appeared since a command that goes on in the background, once it is what was waited for, or never is.
 func (s *session) later(from int, done func(output string) bool) string {
-	s.said.wait(20*time.Second, func(all string) bool { return done(all[from:]) }, s.ended)
+	s.said.wait(patience, func(all string) bool { return done(all[from:]) }, s.ended)
 	return s.said.String()[from:]
 }
 

@@ -52,12 +52,12 @@ func deliveries(t *testing.T) string {
 	all := []delivery{
 		{text, official(t, text, now, body), body, true},
 		{text, signed(now, text), body, true},
-		{text, signed(now.Add(-4*time.Minute), text), body, true},
+		{text, signed(now.Add(-3*time.Minute), text), body, true},
 		{text, signed(now, other, text), body, true}, // while the secret is changed
 		{text, signed(now, other), body, false},
 		{text, signed(now, text), body + " ", false},
 		{text, signed(now.Add(-6*time.Minute), text), body, false},
-		{text, signed(now.Add(6*time.Minute), text), body, false},
+		{text, signed(now.Add(9*time.Minute), text), body, false},
 		{text, forged, body, false},
 	}
 	out, err := json.Marshal(all)

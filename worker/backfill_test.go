@@ -271,10 +271,10 @@ func TestBackfill_Unreadable(t *testing.T) {
 // A store that does not take the records tells no counts of them.
 func TestBackfill_UnsavedDoesNotCount(t *testing.T) {
 	b := newBackfillBed(t, &fakeWeChat{}, 3)
-	b.results = unsaving{b.results}
-	b.resolver.results = b.results
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	b.results = unsaving{b.results, cancel}
+	b.resolver.results = b.results
 	r := newResolution(b.resolver, tasks.ChunkTaskID(b.id, 0), b.p)
 	err := r.run(ctx, true)
 	if err == nil || r.resolved != 3 {
@@ -289,6 +289,13 @@ func TestBackfill_UnsavedDoesNotCount(t *testing.T) {
 	}
 }
 
-type unsaving struct{ store.Results }
+// unsaving is a store that saves nothing, and the end of a try that wants to.
+type unsaving struct {
+	store.Results
+	end context.CancelFunc
+}
 
-func (unsaving) Save(context.Context, string, []store.Record) error { return redis.ErrClosed }
+func (u unsaving) Save(context.Context, string, []store.Record) error {
+	u.end()
+	return redis.ErrClosed
+}

@@ -104,18 +104,13 @@ func TestMetrics_EndsAndRetries(t *testing.T) {
 	})
 }
 
-// deadStore is a store that saves nothing.
-type deadStore struct{ store.Results }
-
-func (deadStore) Save(context.Context, string, []store.Record) error { return errors.New("away") }
-
 // What the store does not have is asked for again, so it has not ended.
 func TestMetrics_EndsThatAreNotSavedDoNotCount(t *testing.T) {
 	b := newResolverBed(t, &fakeWeChat{})
 	m, registry := counting()
-	b.metrics, b.resolver.results = m, deadStore{b.results}
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	b.metrics, b.resolver.results = m, unsaving{b.results, cancel}
 	if err := newResolution(b.resolver, "task-1", payloadOf(2, time.Now())).try(ctx); err == nil {
 		t.Fatal("try() = nil without a store")
 	}

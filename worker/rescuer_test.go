@@ -126,7 +126,7 @@ func (h *hangingServer) waitForTasks(t *testing.T, n int) {
 	for range n {
 		select {
 		case <-h.held:
-		case <-time.After(30 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Fatal("the tasks do not come")
 		}
 	}

@@ -205,7 +205,7 @@ func TestTry_NoTimes_LifetimeFromTheFirstTry(t *testing.T) {
 	}}
 	b := newResolverBed(t, f)
 	p := payloadOf(1, time.Time{})
-	b.lifetime = time.Second
+	b.lifetime = time.Minute
 	if _, ok := errors.AsType[*againError](b.try(t, "task-1", p)); !ok {
 		t.Fatal("want it open after the first try")
 	}

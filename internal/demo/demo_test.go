@@ -79,7 +79,7 @@ func TestServe_StaysUp(t *testing.T) {
 // look waits until the status tells of users of every app, and opens the pages.
 func look(ctx context.Context, at demo.Addresses) error {
 	origin := at.API
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute)
 	defer cancel()
 	for _, path := range []string{"/", "/monitoring/", "/monitoring/api/queues", "/openapi.yaml"} {
 		if _, err := get(ctx, origin+path); err != nil {

@@ -198,7 +198,7 @@ func (b *bed) call(method, path, body string, header ...string) reply {
 // until waits for something to become true.
 func (b *bed) until(what string, done func() bool) {
 	b.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !done(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			b.Fatalf("%s: not within 20 s", what)
 		}
