@@ -1,4 +1,4 @@
-# make help lists the targets. CI runs `make check`.
+# make help lists the targets. CI runs `make check` and `make test-long`.
 
 GO       ?= go
 CONFIG   ?= cloudidq.yaml
@@ -11,7 +11,7 @@ CACHE            := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cloudidq-ci
 GOLANGCI         := $(CACHE)/bin/$(GOLANGCI_VERSION)/golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-browser test-readme race check fmt fmt-check vet lint lint-deploy tidy tidy-check bench bench-micro fuzz run \
+.PHONY: help build test test-long test-browser test-readme race check fmt fmt-check vet lint lint-deploy tidy tidy-check bench bench-micro fuzz run \
 	demo docker release release-check deps
 
 help: ## list the targets
@@ -21,7 +21,12 @@ build: ## build bin/cloudidq, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/cloudidq ./cmd/cloudidq
 
 test: deps ## run all tests, with the race detector and in random order
-	$(GO) test -race -shuffle=on -vet=off ./...
+	$(GO) test -race -shuffle=on -vet=off -timeout 30m ./...
+
+test-long: deps ## what takes minutes: files of 200,000 lines, an outage of a minute, many more random calls
+	CLOUDIDQ_TEST_BACKFILL_LINES=200000 CLOUDIDQ_TEST_DOWN=60s $(GO) test -race -count=1 -timeout 60m \
+		-run '^(TestBackfill_CommandLineKilled|TestWebhooks_ReceiverIsDown)$$' ./cmd/cloudidq
+	$(GO) test -race -count=1 -timeout 60m -run Any ./store -rapid.checks=500
 
 test-browser: deps ## look at the pages in a headless Chromium, which it installs
 	@.ci/deps chromium
@@ -32,7 +37,7 @@ test-readme: ## type the README line by line, in a fresh copy
 
 race: test ## the same as test
 
-check: ## all that CI does
+check: ## what CI does before test-long
 	@for step in fmt-check vet lint tidy-check build test; do \
 		printf '\n== %s\n' "$$step"; $(MAKE) --no-print-directory "$$step" || exit; \
 	done

@@ -15,8 +15,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hibiken/asynq"
+
 	"cloudidq/internal/wechat/wechattest"
 	"cloudidq/store"
+	"cloudidq/tasks"
 )
 
 const (
@@ -186,55 +189,65 @@ func TestTokenStorm_NoStormOfFetches(t *testing.T) {
 	s.checkPrivate(t, taps)
 }
 
-// One app runs into its daily quota while two workers are busy with two. Within a second nobody calls for it any more;
-// the other one gets what it got before.
+// One app runs into its daily quota while two workers are busy with two. Its calls end with those that are under way, all
+// of its tasks are put back, and nobody calls for it any more; the other one gets all it asks for, as before.
 func TestQuota_StopsOneAppAndLeavesTheOtherAlone(t *testing.T) {
-	const tick, perTick, window = 50 * time.Millisecond, 20, 4 * time.Second
+	t.Parallel()
+	const n, tasksOf = 400, 20 // cloudIDs of each app in a load, and of each task
 	s := newSite(t, wechattest.Config{Seed: 12, Latency: 20 * time.Millisecond})
 	twin := s.twin(t)
 	s.worker(t)
 	s.worker(t)
 	stats := func(app string) (a wechattest.AppStats) { s.get(t, "/sim/stats?appid="+app, &a); return a }
 	user := 0
-	// load offers both apps the same, for a while.
-	load := func(d time.Duration) {
-		ticks := time.NewTicker(tick)
-		defer ticks.Stop()
-		for range d / tick {
+	// load offers both apps the same, task by task in turn, and returns when the other one has all of its ends.
+	load := func() {
+		t.Helper()
+		taps := map[string][]wechattest.Tap{}
+		for range n / tasksOf {
 			for _, app := range []string{appA, appB} {
-				taps := make([]wechattest.Tap, perTick)
-				for i := range taps {
-					taps[i] = twin.CloudID(app, user+i, 0, time.Now())
+				some := make([]wechattest.Tap, tasksOf)
+				for i := range some {
+					some[i] = twin.CloudID(app, user+i, 0, time.Now())
 				}
-				s.enqueue(t, taps)
+				s.enqueue(t, some)
+				taps[app] = append(taps[app], some...)
 			}
-			user += perTick
-			<-ticks.C
+			user += tasksOf
+		}
+		waitFor(t, "the other app's ends", func() bool { _, ended := s.records(t, taps[appB]); return ended == n })
+		records, _ := s.records(t, taps[appB])
+		checkTruth(t, twin, taps[appB], records)
+	}
+	putBack := func(want int64) func() bool {
+		return func() bool {
+			waiting, err := s.redis.Client(t).ZCard(t.Context(), "asynq:{events}:retry").Result()
+			return err == nil && waiting == want
 		}
 	}
-	load(time.Second) // until both are in full swing
-	before := stats(appB).Answered
-	load(window)
-	undisturbed := stats(appB).Answered - before
+	load() // both are in full swing
+	waitFor(t, "the queue to be empty", func() bool {
+		info, err := asynq.NewInspectorFromRedisClient(s.redis.Client(t)).GetQueueInfo(tasks.QueueEvents)
+		return err == nil && info.Size == 0
+	})
 
 	s.post(t, "/sim/faults", `{"appid":"`+appA+`","faults":{"quota":1}}`, nil)
-	before = stats(appB).Answered
-	load(time.Second)
+	before := stats(appA).Requests
+	load()
+	waitFor(t, "the tasks of the app to be put back", putBack(n/tasksOf))
 	stopped := stats(appA).Requests
-	load(window - time.Second)
-	beside := stats(appB).Answered - before
-
-	if late := stats(appA).Requests - stopped; late != 0 {
-		t.Errorf("%d calls for the app later than a second after its first 45009", late)
+	if calls := stopped - before; calls == 0 || calls > 2*64*2 {
+		t.Errorf("%d calls for the app after its first 45009, want about what two workers have under way", calls)
 	}
-	if beside*10 < undisturbed*9 {
-		t.Errorf("the other app got %d answers in %s, %d before: more than a tenth less", beside, window, undisturbed)
+	load()
+	waitFor(t, "more of its tasks to be put back", putBack(2*n/tasksOf))
+	if late := stats(appA).Requests - stopped; late != 0 {
+		t.Errorf("%d calls for the paused app while %d cloudIDs of each were handed in", late, n)
 	}
 	list := s.start(t, "apps", "list", "--config", s.config, "--json")
 	if list.status(t); !strings.Contains(list.out.String(), `"code":45009,"reason":"quota"`) {
 		t.Errorf("apps list = %s, want the pause", list.out.String())
 	}
-	t.Logf("the other app: %d answers in %s before, %d beside", undisturbed, window, beside)
 }
 
 func TestAppsQuota(t *testing.T) {
