@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -91,12 +92,14 @@ func TestReadyz_FromStartToStop(t *testing.T) {
 
 // A dependency that hangs makes the process not ready, in less than the second that probers wait.
 func TestReadyz_ACheckThatHangs(t *testing.T) {
-	s := newServer(t, prometheus.NewRegistry())
-	s.Up("worker", ops.Check{Name: "redis", Ask: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }})
-	begun := time.Now()
-	if status, _ := get(t, s, "/readyz"); status != 503 || time.Since(begun) > time.Second {
-		t.Errorf("/readyz = %d after %s, want 503 within a second", status, time.Since(begun))
-	}
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, prometheus.NewRegistry())
+		s.Up("worker", ops.Check{Name: "redis", Ask: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }})
+		begun := time.Now()
+		if status, _ := get(t, s, "/readyz"); status != 503 || time.Since(begun) > time.Second {
+			t.Errorf("/readyz = %d after %s, want 503 within a second", status, time.Since(begun))
+		}
+	})
 }
 
 // broken is a collector whose metric cannot be had.
