@@ -275,7 +275,7 @@ func TestRedactor_CostsWhatIsNew(t *testing.T) {
 	// it for a while.
 	b.enqueue(t, tasks.QueueEvents, "slow", payloadOf(1, time.Now().Add(-time.Hour)))
 	b.archiveByHand(t, tasks.QueueEvents, "slow")
-	if err := b.rdb.ZAdd(t.Context(), "asynq:{events}:archived", redis.Z{Score: float64(now - 50), Member: "slow"}).Err(); err != nil {
+	if err := b.rdb.ZAdd(t.Context(), "asynq:{events}:archived", redis.Z{Score: float64(b.archives[tasks.QueueEvents].newest - 50), Member: "slow"}).Err(); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.rdb.ZRem(t.Context(), "asynq:{events}:archived", "task-000000").Err(); err != nil {
