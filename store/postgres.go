@@ -129,10 +129,18 @@ func (p *Postgres) prepare(ctx context.Context) error {
 // Close closes the connections, after the calls that are under way.
 func (p *Postgres) Close() { p.pool.Close() }
 
-// Ping reports whether the database answers.
-func (p *Postgres) Ping(ctx context.Context) error {
-	if err := p.within(ctx, p.pool.Ping); err != nil {
+// Writable reports whether the database takes writes, as a standby does not: nil, a [*RefusedError], or why it does not
+// answer.
+func (p *Postgres) Writable(ctx context.Context) error {
+	var readOnly bool
+	err := p.within(ctx, func(ctx context.Context) error {
+		return p.pool.QueryRow(ctx, "SELECT current_setting('transaction_read_only')::bool").Scan(&readOnly)
+	})
+	switch {
+	case err != nil:
 		return fmt.Errorf("reaching PostgreSQL: %w", plain(err))
+	case readOnly:
+		return &RefusedError{Word: "read-only"}
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ func postgresCalls(t *testing.T, p *store.Postgres) map[string]func() error {
 	t.Helper()
 	rec := full()
 	return map[string]func() error{
-		"Ping":     func() error { return p.Ping(t.Context()) },
+		"Writable": func() error { return p.Writable(t.Context()) },
 		"Claim":    func() error { _, err := p.Claim(t.Context(), claimOf("t", pendingRecord("wx1", "1"))); return err },
 		"Save":     func() error { return p.Save(t.Context(), "t", []store.Record{rec}) },
 		"Lookup":   func() error { _, err := p.Lookup(t.Context(), rec.AppID, []string{rec.CloudID}); return err },

@@ -98,7 +98,7 @@ func (r *resolution) lookUp(ctx context.Context) error {
 	}
 	var err error
 	if r.canceled, err = r.h.bulk.canceled(ctx, r.part.id); err != nil {
-		return r.storeTrouble(err)
+		return r.storeTrouble(ctx, err)
 	}
 	return nil
 }
@@ -137,7 +137,7 @@ func (r *resolution) tally(ctx context.Context, err error) error {
 		return err
 	}
 	if told := r.h.bulk.backfills.Report(ctx, r.part.id, r.part.chunk, ends); told != nil {
-		return r.storeTrouble(told)
+		return r.storeTrouble(ctx, told)
 	}
 	return err
 }

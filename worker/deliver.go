@@ -199,6 +199,7 @@ func (d *deliverer) storeTrouble(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	d.log.Error("the store does not answer", "error", err)
+	pause(ctx, troublePause)
 	return deliverSoon("the store does not answer")
 }
 

@@ -16,13 +16,26 @@ func TestOutageBrake(t *testing.T) {
 		err    error
 		pauses bool
 	}{
-		"no error":      {nil, false},
-		"empty queue":   {redis.Nil, false},
-		"wrong command": {replyError("ERR unknown command"), false},
-		"loading":       {replyError("LOADING Redis is loading the dataset in memory"), true},
-		"cancelled":     {fmt.Errorf("x: %w", context.Canceled), false},
-		"refused":       {errors.New("dial tcp: connection refused"), true},
-	} {
+		"no error":       {nil, false},
+		"empty queue":    {redis.Nil, false},
+		"unknown script": {replyError("NOSCRIPT No matching script."), false},
+		"cancelled":      {fmt.Errorf("x: %w", context.Canceled), false},
+		"refused":        {errors.New("dial tcp: connection refused"), true},
+		"loading":        {replyError("LOADING Redis is loading the dataset in memory"), true},
+		"full":           {replyError("OOM command not allowed when used memory > 'maxmemory'."), true},
+		"no replicas":    {replyError("NOREPLICAS Not enough good replicas to write."), true},
+		"cannot save":    {replyError("MISCONF Redis is configured to save RDB snapshots"), true},
+		"long script":    {replyError("BUSY Redis is busy running a script."), true},
+		"no password":    {replyError("NOAUTH Authentication required."), true},
+		"wrong password": {replyError("WRONGPASS invalid username-password pair"), true},
+		"no right":       {replyError("NOPERM this user has no permissions to run the 'evalsha' command"), true},
+		"slot on a move": {replyError("TRYAGAIN Multiple keys request during rehashing of slot"), true},
+		"read-only":      {replyError("READONLY You can't write against a read only replica."), true},
+		"no master":      {replyError("MASTERDOWN Link with MASTER is down"), true},
+		"no cluster":     {replyError("CLUSTERDOWN The cluster is down"), true},
+		"wrong type":     {replyError("WRONGTYPE Operation against a key holding the wrong kind of value"), true},
+		"in a script":    {replyError("ERR Error running script: OOM command not allowed"), true},
+		} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				begun := time.Now()
@@ -47,6 +60,21 @@ func TestOutageBrake_EndsWithTheContext(t *testing.T) {
 		_ = hook(ctx, nil)
 		if took := time.Since(begun); took != 0 {
 			t.Errorf("paused %s, want none", took)
+		}
+	})
+}
+
+// The error of a pipeline is that of its first command: one behind it may be the refusal.
+func TestOutageBrake_SeesEachAnswerOfAPipeline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nothing, full := redis.NewStringCmd(t.Context(), "get", "k"), redis.NewStatusCmd(t.Context(), "set", "k", "v")
+		nothing.SetErr(redis.Nil)
+		full.SetErr(replyError("OOM command not allowed"))
+		begun := time.Now()
+		hook := outageBrake{}.ProcessPipelineHook(func(context.Context, []redis.Cmder) error { return redis.Nil })
+		_ = hook(t.Context(), []redis.Cmder{nothing, full})
+		if time.Since(begun) == 0 {
+			t.Error("no pause, though the second command was refused")
 		}
 	})
 }

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"time"
 
@@ -113,12 +112,14 @@ func (p *pauser) sync(ctx context.Context) error {
 	}
 	p.shown = p.metrics.showPauses(list, p.shown)
 	now := time.Now()
-	var faults []error
 	listed := make(map[string]bool, len(list))
+	var refused error // no more questions then: each would be refused like the first
 	for _, pause := range list {
 		listed[pause.AppID] = true
-		if err := p.follow(ctx, pause, now); err != nil {
-			faults = append(faults, err)
+		if refused == nil {
+			refused = p.follow(ctx, pause, now)
+		} else if p.batcher.has(pause.AppID) {
+			p.hold(pause)
 		}
 	}
 	for appID := range p.held {
@@ -128,7 +129,7 @@ func (p *pauser) sync(ctx context.Context) error {
 		}
 	}
 	p.batcher.endLocalHalts(now)
-	return errors.Join(faults...)
+	return refused
 }
 
 // follow brings one lane into step with a pause.

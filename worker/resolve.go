@@ -107,6 +107,7 @@ func (r *resolution) run(ctx context.Context, within bool) error {
 func (h *resolver) unreadable(ctx context.Context, taskID string, why error) error {
 	if err := h.bulk.lost(ctx, taskID); err != nil {
 		h.log.Error("the store does not answer", "task_id", taskID, "error", err)
+		pause(ctx, troublePause)
 		return &againError{reason: "the store does not answer", failure: true}
 	}
 	return archived(why.Error())
@@ -126,7 +127,7 @@ func (r *resolution) mayTry(within bool, now time.Time) error {
 func (r *resolution) try(ctx context.Context) error {
 	r.known, r.unknown = r.h.apps.know(ctx, r.payload.AppID)
 	if err := r.claim(ctx, claimFor); err != nil {
-		return r.storeTrouble(err)
+		return r.storeTrouble(ctx, err)
 	}
 	r.endOutlived(time.Now())
 	r.endCanceled(time.Now())
@@ -185,7 +186,7 @@ func (r *resolution) save(ctx context.Context) error {
 		return retry.RetryableError(r.h.results.Save(ctx, r.taskID, r.unsaved))
 	})
 	if err != nil {
-		return r.storeTrouble(err)
+		return r.storeTrouble(ctx, err)
 	}
 	tellEnds(r.h.activity, r.unsaved)
 	r.unsaved = r.unsaved[:0]
@@ -218,11 +219,12 @@ func (r *resolution) address(ctx context.Context) (endpoint string, ends int) {
 
 // storeTrouble sends the task back because the store does not answer. The records that are not saved are asked for
 // again: a repeat, not a hole.
-func (r *resolution) storeTrouble(err error) error {
+func (r *resolution) storeTrouble(ctx context.Context, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
 	r.h.log.Error("the store does not answer", "task_id", r.taskID, "error", err)
+	pause(ctx, troublePause)
 	return &againError{open: len(r.items), reason: "the store does not answer", failure: true}
 }
 

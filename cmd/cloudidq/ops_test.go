@@ -97,6 +97,13 @@ func TestOps_NotReadyWithoutRedis(t *testing.T) {
 	s := newSite(t, wechattest.Config{Seed: 32})
 	addr := s.worker(t).opsAddr(t)
 	waitFor(t, "the worker to be ready", func() bool { status, _ := ask(t, addr, "/readyz"); return status == http.StatusOK })
+	rdb := s.redis.Client(t)
+	for _, full := range []struct{ maxmemory, word string }{{"1", "redis: takes no writes (OOM)\n"}, {"0", "redis: ok\n"}} {
+		if err := rdb.ConfigSet(t.Context(), "maxmemory", full.maxmemory).Err(); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, full.word, func() bool { _, text := ask(t, addr, "/readyz"); return text == full.word })
+	}
 	s.redis.Kill()
 	waitFor(t, "503", func() bool {
 		status, text := ask(t, addr, "/readyz")

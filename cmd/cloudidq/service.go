@@ -16,6 +16,7 @@ import (
 	"cloudidq/internal/telemetry"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
+	"cloudidq/tasks"
 	"cloudidq/worker"
 )
 
@@ -162,9 +163,21 @@ func (s *service) follow(ctx context.Context, part string, ready <-chan struct{}
 
 // checks are what every part needs.
 func checks(rdb redis.UniversalClient, r results) []ops.Check {
-	all := []ops.Check{{Name: "redis", Ask: func(ctx context.Context) error { return rdb.Ping(ctx).Err() }}}
+	writable := store.NewWritable(rdb, tasks.QueueEvents, tasks.QueueBackfill, tasks.QueueWebhooks)
+	all := []ops.Check{{Name: "redis", Ask: shown(writable.Ask)}}
 	if r.postgres != nil {
-		all = append(all, ops.Check{Name: "store", Ask: r.postgres.Ping})
+		all = append(all, ops.Check{Name: "store", Ask: shown(r.postgres.Writable)})
 	}
 	return all
+}
+
+// shown lets /readyz say that a server is up and takes no writes.
+func shown(ask func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		err := ask(ctx)
+		if refused, ok := errors.AsType[*store.RefusedError](err); ok {
+			return ops.Fault(refused.Error())
+		}
+		return err
+	}
 }

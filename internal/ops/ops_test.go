@@ -3,6 +3,7 @@ package ops_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -83,6 +84,9 @@ func TestReadyz_FromStartToStop(t *testing.T) {
 	err := errors.New("dial tcp 10.0.0.7:6379: planted")
 	fault.Store(&err)
 	want(503, "redis: does not answer\nstore: ok\n")
+	err = fmt.Errorf("planted: %w", ops.Fault("takes no writes (OOM)"))
+	fault.Store(&err)
+	want(503, "redis: takes no writes (OOM)\nstore: ok\n")
 	fault.Store(nil)
 	want(200, "redis: ok\nstore: ok\n")
 	s.Stopping()

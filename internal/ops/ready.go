@@ -2,6 +2,7 @@ package ops
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -10,11 +11,18 @@ import (
 	"time"
 )
 
-// Check asks whether something that the process needs works. Its error is not shown: it may hold an address.
+// Check asks whether something that the process needs works. Its error is not shown, unless it is a [Fault]: it may hold
+// an address.
 type Check struct {
 	Name string
 	Ask  func(ctx context.Context) error
 }
+
+// Fault is an error that is shown. It holds neither an address nor anybody's values.
+type Fault string
+
+// Error implements error.
+func (f Fault) Error() string { return string(f) }
 
 // checkTimeout bounds a check, so that an answer comes before the usual patience of a prober.
 const checkTimeout = 800 * time.Millisecond
@@ -83,13 +91,21 @@ func (r *readiness) serve(w http.ResponseWriter, request *http.Request) {
 			continue
 		}
 		status = http.StatusServiceUnavailable
-		fmt.Fprintf(&text, "%s: does not answer\n", checks[i].Name)
+		fmt.Fprintf(&text, "%s: %s\n", checks[i].Name, saidOf(err))
 	}
 	if r.stopping.Load() { // meanwhile
 		answer(w, http.StatusServiceUnavailable, "stopping\n")
 		return
 	}
 	answer(w, status, text.String())
+}
+
+// saidOf is what is shown of a check's error.
+func saidOf(err error) string {
+	if fault, ok := errors.AsType[Fault](err); ok {
+		return fault.Error()
+	}
+	return "does not answer"
 }
 
 // askAll asks all checks side by side.
