@@ -92,7 +92,7 @@ func loadChunk(t *testing.T, backfills *store.Backfills, id string, p tasks.Reso
 
 func (b *backfillBed) run(t *testing.T) error {
 	t.Helper()
-	return newResolution(b.resolver, tasks.ChunkTaskID(b.id, 0), b.p).run(t.Context(), true)
+	return newResolution(b.resolver, tasks.ChunkTaskID(b.id, 0), b.p).run(t.Context(), &place{})
 }
 
 func (b *backfillBed) want(t *testing.T, pending, resolved, failed, expired int) {
@@ -146,7 +146,7 @@ func TestBackfill_EveryLineCountsOnce(t *testing.T) {
 	}
 	// Another task for the same cloudIDs, and one of a producer who has put the id of a backfill there, count nothing.
 	for _, taskID := range []string{"another-task", "bf_x_0", b.id} {
-		if err := newResolution(b.resolver, taskID, b.p).run(t.Context(), true); err != nil {
+		if err := newResolution(b.resolver, taskID, b.p).run(t.Context(), &place{}); err != nil {
 			t.Errorf("run = %v", err)
 		}
 	}
@@ -276,7 +276,7 @@ func TestBackfill_UnsavedDoesNotCount(t *testing.T) {
 	b.results = unsaving{b.results, cancel}
 	b.resolver.results = b.results
 	r := newResolution(b.resolver, tasks.ChunkTaskID(b.id, 0), b.p)
-	err := r.run(ctx, true)
+	err := r.run(ctx, &place{})
 	if err == nil || r.resolved != 3 {
 		t.Errorf("run = %v, %d resolved", err, r.resolved)
 	}

@@ -41,7 +41,7 @@ func (h *resolver) endAllOf(ctx context.Context, taskID string, p tasks.ResolveP
 	ended := r.endedNow
 	if r.part != nil {
 		if err := h.bulk.lost(ctx, taskID); err != nil {
-			return ended, r.storeTrouble(err)
+			return ended, r.storeTrouble(ctx, err)
 		}
 	}
 	return ended, nil
@@ -56,11 +56,11 @@ func (r *resolution) endWithoutAsking(ctx context.Context, why string) error {
 	if r.h.apps != nil {
 		// So that a merchant's app has its endpoint.
 		if _, why := r.h.apps.know(ctx, r.payload.AppID); errors.Is(why, errNoLookup) {
-			return r.storeTrouble(why)
+			return r.storeTrouble(ctx, why)
 		}
 	}
 	if err := r.claim(ctx, 0); err != nil {
-		return r.storeTrouble(err)
+		return r.storeTrouble(ctx, err)
 	}
 	now := time.Now()
 	r.endOutlived(now)

@@ -226,49 +226,36 @@ func (u untouchable) Claim(context.Context, store.Claim) ([]store.ClaimResult, e
 	return nil, errors.New("asked")
 }
 
+// told is a place past its app's share that has got its answer.
+func told(works bool) *place {
+	s := newShares(true, map[string]int{tasks.QueueEvents: 1})
+	s.enter(tasks.QueueEvents, testApp)
+	p := s.enter(tasks.QueueEvents, testApp)
+	p.told <- works
+	return p
+}
+
 func TestMayTry_PausedOrFull_PutBackUntouched(t *testing.T) {
 	b := newResolverBed(t, &fakeWeChat{})
 	b.resolver.results = untouchable{t: t}
 	p := payloadOf(3, time.Now())
 	b.batcher.setHalt(testApp, &halt{until: time.Now().Add(90 * time.Second), err: haltError(wechat.ClassQuota, 45009)}, false)
-	again, ok := errors.AsType[*againError](newResolution(b.resolver, "task-1", p).mayTry(true, time.Now()))
+	again, ok := errors.AsType[*againError](newResolution(b.resolver, "task-1", p).mayTry(t.Context(), &place{}))
 	if !ok || again.open != 3 || again.failure || again.delay != maxPaused || again.latest.IsZero() {
 		t.Errorf("mayTry() of a paused app = %+v", again)
 	}
 	b.batcher.setHalt(testApp, nil, false)
-	if again, ok = errors.AsType[*againError](newResolution(b.resolver, "task-1", p).mayTry(false, time.Now())); !ok || again.failure {
+	if again, ok = errors.AsType[*againError](newResolution(b.resolver, "task-1", p).mayTry(t.Context(), told(false))); !ok || again.failure {
 		t.Errorf("mayTry() of an app over its share = %+v", again)
 	}
-	if err := newResolution(b.resolver, "task-1", p).mayTry(true, time.Now()); err != nil {
+	if err := newResolution(b.resolver, "task-1", p).mayTry(t.Context(), &place{}); err != nil {
 		t.Errorf("mayTry() = %v, want nil", err)
 	}
 	old := payloadOf(1, time.Now().Add(-time.Hour))
-	if err := newResolution(b.resolver, "task-1", old).mayTry(false, time.Now()); err != nil {
+	full := newShares(true, map[string]int{tasks.QueueEvents: 1})
+	full.enter(tasks.QueueEvents, testApp)
+	if err := newResolution(b.resolver, "task-1", old).mayTry(t.Context(), full.enter(tasks.QueueEvents, testApp)); err != nil {
 		t.Errorf("mayTry() of what has outlived = %v, want nil: it is to be ended", err)
-	}
-}
-
-func TestShares_AnAppLeavesSlotsToOthers(t *testing.T) {
-	s := newShares(true, map[string]int{tasks.QueueEvents: 8})
-	var leave []func()
-	for i := range 8 {
-		l, within := s.take(tasks.QueueEvents, "wx1")
-		if want := i < 6; within != want {
-			t.Errorf("task %d of one app: within = %t, want %t", i+1, within, want)
-		}
-		leave = append(leave, l)
-	}
-	if _, within := s.take(tasks.QueueEvents, "wx2"); !within {
-		t.Error("the other app has no slot")
-	}
-	for _, l := range leave {
-		l()
-	}
-	if _, within := s.take(tasks.QueueEvents, "wx1"); !within || len(s.held) != 2 {
-		t.Errorf("after all left: within = %t, %d counted", within, len(s.held))
-	}
-	if _, within := newShares(false, map[string]int{tasks.QueueEvents: 1}).take(tasks.QueueEvents, "wx1"); !within {
-		t.Error("an app that is alone is bounded")
 	}
 }
 

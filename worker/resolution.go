@@ -22,6 +22,8 @@ type resolution struct {
 	canceled bool  // that backfill
 	claimed  bool  // its cloudIDs have records
 
+	waited time.Duration // for the app's share of the slots; it is part of the try
+
 	items   []item         // one per cloudID
 	asked   []int          // positions in items of what the batcher was given
 	unsaved []store.Record // outcomes that the store does not have yet
@@ -93,6 +95,17 @@ func (r *resolution) putBack(again againError, now time.Time) error {
 		r.again.merge(again)
 	}
 	return &r.again
+}
+
+// firstEnd is when the first cloudID outlives its lifetime.
+func (r *resolution) firstEnd() time.Time {
+	first := r.items[0].sendBy
+	for i := range r.items {
+		if end := r.items[i].sendBy; end.Before(first) {
+			first = end
+		}
+	}
+	return first
 }
 
 // claim takes the cloudIDs that are neither resolved nor in another task's hands, for so long.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -65,9 +64,9 @@ func (h *resolver) ProcessTask(ctx context.Context, task *asynq.Task) (err error
 	}
 	r := newResolution(h, taskID, payload)
 	queue, _ := asynq.GetQueueName(ctx)
-	leave, within := h.shares.take(queue, payload.AppID)
-	defer leave()
-	err = r.run(ctx, within)
+	place := h.shares.enter(queue, payload.AppID)
+	defer place.leave()
+	err = r.run(ctx, place)
 	h.takeOutErased(r, queue, err)
 	h.noteOpen(ctx, r, err)
 	r.countRetries()
@@ -91,15 +90,16 @@ func (h *resolver) takeOutErased(r *resolution, queue string, err error) {
 }
 
 // run is the try, unless the task is to wait.
-func (r *resolution) run(ctx context.Context, within bool) error {
+func (r *resolution) run(ctx context.Context, place *place) error {
 	if err := r.lookUp(ctx); err != nil {
 		return err
 	}
 	if !r.canceled && len(r.items) > 0 {
-		if err := r.mayTry(within, time.Now()); err != nil {
+		if err := r.mayTry(ctx, place); err != nil {
 			return err
 		}
 	}
+	place.workAnyway()
 	return r.tally(ctx, r.try(ctx))
 }
 
@@ -113,13 +113,33 @@ func (h *resolver) unreadable(ctx context.Context, taskID string, why error) err
 	return archived(why.Error())
 }
 
-// mayTry sends the task back untouched if its app is paused or has its share of the slots.
-func (r *resolution) mayTry(within bool, now time.Time) error {
+// mayTry sends the task back untouched if its app is paused. If its app has its share of the slots it waits, and goes back
+// if another app's task needs its slot.
+func (r *resolution) mayTry(ctx context.Context, place *place) error {
+	if err := r.notPaused(); err != nil || place.mayWork() {
+		return err
+	}
+	begun := time.Now()
+	works := place.wait(ctx, min(waitsFor, r.firstEnd().Sub(begun)))
+	r.waited = time.Since(begun)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err() // asynq has taken the task away already
+	case works:
+		return r.notPaused()
+	}
+	err := r.putBack(makeWay(), time.Now())
+	if err != nil {
+		place.makesWay(r.taskID)
+	}
+	return err
+}
+
+// notPaused sends the task back if its app is paused.
+func (r *resolution) notPaused() error {
+	now := time.Now()
 	if h := r.h.batcher.paused(r.payload.AppID); h != nil {
 		return r.putBack(againAfter(h, now), now)
-	}
-	if !within {
-		return r.putBack(againError{reason: "its app has its share of the slots", delay: delayShare + rand.N(delayShare)}, now)
 	}
 	return nil
 }
@@ -150,7 +170,7 @@ func (r *resolution) ask(ctx context.Context) error {
 	w := r.h.batcher.add(trace.SpanContextFromContext(ctx), r.payload.AppID, asks)
 	defer r.h.batcher.withdraw(w)
 
-	limit := time.NewTimer(tryFor)
+	limit := time.NewTimer(tryFor - r.waited)
 	defer limit.Stop()
 	save := time.NewTimer(saveLinger) // runs while something is unsaved
 	defer save.Stop()

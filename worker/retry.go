@@ -43,7 +43,7 @@ const (
 	delayQuota   = time.Minute      // 45009 may be a short matter or last until midnight in Beijing: ask now and then
 	delayApp     = 15 * time.Second // an operator mends it, or the lifetime ends
 	delayWaiting = time.Second      // for a claim or a free request: asynq's clock has no finer step
-	delayShare   = time.Second      // for the app's other tasks, up to twice as long: a long backlog must not spin
+	delayShare   = 3 * time.Second  // for another app's task: ahead.go brings it back to the head before that is over
 	delayPaused  = time.Second      // after the end of a pause, for its probe
 	delayNewer   = 2 * time.Second  // for a worker of another version
 	maxPaused    = 20 * time.Second // in a pause, since an operator may end it early
@@ -154,6 +154,11 @@ func (e *againError) wait(retried int) time.Duration {
 // shows it.
 func archived(reason string) error {
 	return fmt.Errorf("%s: %w", reason, asynq.SkipRetry)
+}
+
+// makeWay is for a task that waits for its app's share of the slots and leaves its own to another app's.
+func makeWay() againError {
+	return againError{reason: "its app has its share of the slots", delay: delayShare + rand.N(delayShare)}
 }
 
 // leftToNewer sends a task back until a worker comes that reads it, as in the middle of an upgrade. Nothing of it is known,

@@ -40,7 +40,7 @@ func (w *Worker) start() ([]*asynq.Server, error) {
 		for _, slots := range split(w.slots(queue), w.cfg.Fetchers) {
 			srv := asynq.NewServerFromRedisClient(w.rdb, w.serverConfig(queue, slots))
 			if err := srv.Start(w.handler); err != nil {
-				shutdown(servers)
+				shutdown(servers, w.shares.stop)
 				return nil, fmt.Errorf("starting the server of queue %s: %w", queue, err)
 			}
 			servers = append(servers, srv)
@@ -101,9 +101,15 @@ func split(slots, n int) []int {
 	return parts
 }
 
-// shutdown stops all servers side by side: each waits for its handlers and then returns their tasks to the queue.
-func shutdown(servers []*asynq.Server) {
+// shutdown stops all servers side by side. They fetch no more, then fetched is called, then each waits for its handlers and
+// returns their tasks to the queue.
+func shutdown(servers []*asynq.Server, fetched func()) {
 	var wg sync.WaitGroup
+	for _, srv := range servers {
+		wg.Go(srv.Stop)
+	}
+	wg.Wait()
+	fetched()
 	for _, srv := range servers {
 		wg.Go(srv.Shutdown)
 	}

@@ -100,6 +100,7 @@ type Worker struct {
 	redact  *redactor
 	outbox  *outbox // nil = nothing is delivered
 	tells   activity
+	shares  *shares
 	log     *slog.Logger
 	ready   chan struct{}
 
@@ -131,10 +132,10 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 	mux := asynq.NewServeMux()
 	mux.Use(m.observeTries, recoverPanics(parts.Log))
 	w.deliverWith(mux, parts, endpoints, m, traces)
-	several := len(cfg.Apps) > 1 || parts.Authorizers != nil
+	w.shareSlots(len(cfg.Apps) > 1 || parts.Authorizers != nil)
 	w.redact.ends = &resolver{
 		apps:     &directory{batcher: b, authorizers: parts.Authorizers},
-		lifetime: cfg.Lifetime, results: parts.Results, batcher: b, shares: newShares(several, w.allSlots()),
+		lifetime: cfg.Lifetime, results: parts.Results, batcher: b, shares: w.shares,
 		outbox: w.outbox, redact: w.redact, bulk: newBulk(parts.Backfills), activity: parts.Activity, log: parts.Log,
 		metrics: m, traces: traces, open: parts.Open,
 	}
@@ -148,6 +149,16 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 	}
 	w.handler = mux
 	return w, nil
+}
+
+// shareSlots bounds what one app may have of the slots, if there are several.
+func (w *Worker) shareSlots(several bool) {
+	w.shares = newShares(several, w.allSlots())
+	for _, queue := range resolveQueues {
+		if several {
+			w.besides = append(w.besides, (&ahead{rdb: w.rdb, queue: queue, shares: w.shares, log: w.log}).run)
+		}
+	}
 }
 
 // deliverWith makes what brings results to endpoints.
@@ -245,7 +256,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	begun := time.Now()
 	w.log.Info("the worker stops", "timeout", w.cfg.ShutdownTimeout.String())
 
-	shutdown(servers)
+	shutdown(servers, w.shares.stop)
 	w.batcher.close()
 	stop()
 	err = g.Wait()

@@ -1,0 +1,188 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"cloudidq/internal/redistest"
+	"cloudidq/internal/secret"
+	"cloudidq/internal/wechat"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+// slowApps is a WeChat that answers an app when its gate is open, and some time later; it notes the order of what it is
+// asked for.
+type slowApps struct {
+	gate  chan struct{} // of the slow app
+	delay time.Duration // of the slow app
+
+	mu    sync.Mutex
+	asked map[string][]string // cloudIDs by app; guarded by mu
+}
+
+// GetOpenData implements openData.
+func (s *slowApps) GetOpenData(ctx context.Context, _ wechat.TokenSource, req wechat.Request) []wechat.Outcome {
+	s.mu.Lock()
+	outcomes := make([]wechat.Outcome, len(req.Items))
+	for i, it := range req.Items {
+		s.asked[req.AppID] = append(s.asked[req.AppID], it.CloudID)
+		outcomes[i] = wechat.Outcome{CloudID: it.CloudID, Attempts: 1, Data: []byte(`{}`)}
+	}
+	s.mu.Unlock()
+	if req.AppID != slow {
+		return outcomes
+	}
+	select {
+	case <-s.gate:
+		<-time.After(s.delay)
+	case <-ctx.Done():
+	}
+	return outcomes
+}
+
+func newSlowApps(delay time.Duration) *slowApps {
+	return &slowApps{gate: make(chan struct{}), delay: delay, asked: make(map[string][]string)}
+}
+
+func (s *slowApps) of(appID string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.asked[appID])
+}
+
+const slow, quick = "wx00000000000000aa", "wx00000000000000bb"
+
+// twoAppWorker runs a worker of the default configuration with two apps until the test ends.
+func twoAppWorker(t *testing.T, srv *redistest.Server, w *slowApps) *Worker {
+	t.Helper()
+	queue := redis.NewClient(&redis.Options{Addr: srv.Addr, MaxRetries: -1, PoolSize: 64, DisableIdentity: true})
+	rdb := srv.Client(t)
+	apps := make([]App, 0, 2)
+	for _, id := range []string{slow, quick} {
+		apps = append(apps, app(func(a *App) { a.AppID, a.Tokens = id, wechat.StaticToken(secret.New("planted")) }))
+	}
+	wk, err := New(Config{
+		Apps: apps, Lifetime: 5 * time.Minute, Concurrency: 64, Fetchers: 2, ShutdownTimeout: 5 * time.Second,
+		Shares: map[string]int{tasks.QueueEvents: 6, tasks.QueueBackfill: 1, tasks.QueueWebhooks: 3},
+	}, Parts{
+		Queue: queue, Results: store.NewRedis(rdb, time.Hour), WeChat: w, Pauses: store.NewPauses(rdb), Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- wk.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Errorf("Run = %v", err)
+		}
+		_ = queue.Close()
+	})
+	return wk
+}
+
+// enqueueOf puts n tasks of one cloudID each into the queue, numbered in their order.
+func enqueueOf(t *testing.T, rdb *redis.Client, appID string, n int) {
+	t.Helper()
+	client := tasks.NewClient(rdb, tasks.Options{CommitLinger: -1})
+	defer client.Close()
+	for i := range n {
+		req := tasks.Request{AppID: appID, Items: []tasks.Item{{CloudID: fmt.Sprintf("73_%s_%04d", appID, i), OpenID: fmt.Sprint("o", i)}}}
+		if _, err := client.Resolve(t.Context(), req); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// wantInOrder checks that no cloudID came later than its place in the queue by more than the tasks that may be in hand
+// beside it.
+func wantInOrder(t *testing.T, asked []string, slots int) {
+	t.Helper()
+	sorted := slices.Sorted(slices.Values(asked))
+	for at, id := range asked {
+		if right, _ := slices.BinarySearch(sorted, id); at-right > slots || right-at > slots {
+			t.Fatalf("cloudID %d of the queue was asked for as number %d, want the order kept but for %d in hand", right, at, slots)
+		}
+	}
+}
+
+// One app is slow and has a backlog, the other is idle: the backlog stays in its queue, in its order, and nothing goes
+// back and forth.
+func TestBacklogOfOneApp_BesideAnIdleOne(t *testing.T) {
+	srv := redistest.Start(t)
+	rdb := srv.Client(t)
+	const n = 600
+	enqueueOf(t, rdb, slow, n)
+	w := newSlowApps(200 * time.Millisecond)
+	rdb.ConfigResetStat(t.Context())
+	begun := time.Now()
+	wk := twoAppWorker(t, srv, w)
+	room := wk.shares.rooms[tasks.QueueEvents]
+	eventually(t, "more tasks at work than the share, while no other app has any", func() bool { return wk.shares.workingNow(slow) > room.most })
+	close(w.gate)
+	back := int64(0)
+	eventually(t, "the backlog to end", func() bool {
+		back = max(back, rdb.ZCard(t.Context(), "asynq:{events}:retry").Val())
+		return len(w.of(slow)) >= n
+	})
+	took := time.Since(begun)
+	scripts := calls(t, rdb, "evalsha")
+	t.Logf("%d scripts in %s, at most %d tasks in retry", scripts, took.Round(time.Millisecond), back)
+	if most := int(1000 * took.Seconds()); scripts > most {
+		t.Errorf("%d scripts, want at most %d in %s", scripts, most, took)
+	}
+	if back > 0 {
+		t.Errorf("%d tasks were in retry, want none: no other app wanted their slots", back)
+	}
+	wantInOrder(t, w.of(slow), room.slots)
+}
+
+// The tasks of an app that come behind the backlog of another, which holds all slots, do not wait for it; the backlog
+// keeps its order, and at most one of its tasks makes way for each of them.
+func TestBacklogOfOneApp_DoesNotKeepAnother(t *testing.T) {
+	srv := redistest.Start(t)
+	rdb := srv.Client(t)
+	const n, others = 500, 40
+	enqueueOf(t, rdb, slow, n)
+	w := newSlowApps(0)
+	begun := time.Now()
+	wk := twoAppWorker(t, srv, w)
+	eventually(t, "all slots to be held", func() bool { return wk.shares.waitingNow() > 0 })
+	enqueueOf(t, rdb, quick, others)
+	eventually(t, "the other app, while nothing of the first ends", func() bool { return len(w.of(quick)) == others })
+	close(w.gate)
+	eventually(t, "the backlog to end", func() bool { return len(w.of(slow)) >= n })
+	wk.shares.mu.Lock()
+	room := wk.shares.rooms[tasks.QueueEvents]
+	came := room.came
+	wk.shares.mu.Unlock()
+	t.Logf("%d tries of %d tasks", came, n+others)
+	// One that has waited for long goes back, too.
+	if most := n + 2*others + room.slots*(1+int(time.Since(begun)/waitsFor)); came > most {
+		t.Errorf("%d tries of %d tasks, want at most %d", came, n+others, most)
+	}
+	wantInOrder(t, w.of(slow), 2*room.slots)
+	wantInOrder(t, w.of(quick), room.slots)
+}
+
+func (s *shares) workingNow(appID string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rooms[tasks.QueueEvents].working[appID]
+}
+
+func (s *shares) waitingNow() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.rooms[tasks.QueueEvents].waiting)
+}
