@@ -74,7 +74,8 @@ func (yes) Resolve(_ context.Context, req tasks.Request) (tasks.Receipt, error) 
 func (yes) WriteChunk(context.Context, tasks.Chunk) error { return nil }
 
 // High implements [httpapi.Load].
-func (yes) High(context.Context, string) bool { return false }
+func (yes) High(context.Context, string) bool  { return false }
+func (yes) Room(context.Context, string) error { return nil }
 
 // serveAPI starts an API as cloudidq api does, but for the producer.
 func serveAPI(b *testing.B, rdb *redis.Client, producer interface {

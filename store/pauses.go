@@ -57,6 +57,16 @@ func (p *Pauses) List(ctx context.Context) ([]Pause, error) {
 	return list, nil
 }
 
+// Get returns the pause of an app, and false if there is none. One whose end is past waits for its probe.
+func (p *Pauses) Get(ctx context.Context, appID string) (Pause, bool, error) {
+	text, err := p.rdb.HGet(ctx, pausesKey, appID).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return Pause{}, false, fmt.Errorf("reading a pause: %w", err)
+	}
+	pause, there := parsePause(appID, text)
+	return pause, there, nil
+}
+
 // Set pauses an app until the moment that until returns for the number of pauses in a row. A pause that still runs is
 // left as it is. Set returns the pause that holds.
 func (p *Pauses) Set(ctx context.Context, appID string, code int, reason string, until func(times int) time.Time) (Pause, error) {

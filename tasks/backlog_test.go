@@ -1,23 +1,52 @@
 package tasks_test
 
 import (
+	"context"
+	"errors"
 	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
 
 	"cloudidq/internal/redistest"
 	"cloudidq/tasks"
 )
 
-// The key is asynq's own: the asynq of go.mod writes it here.
+// All that waits counts: for a worker, for its moment, and for its next try. The keys are asynq's own: the asynq of go.mod
+// writes them here.
 func TestBacklog(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
-	client := tasks.NewClient(rdb, tasks.Options{CommitLinger: -1})
-	defer client.Close()
-	for n := range 3 {
+	client := asynq.NewClientFromRedisClient(rdb)
+	want := func(n int, when string) {
+		t.Helper()
 		if got, err := tasks.Backlog(t.Context(), rdb, tasks.QueueEvents); got != n || err != nil {
-			t.Errorf("Backlog = %d, %v, want %d", got, err, n)
+			t.Errorf("Backlog = %d, %v %s, want %d", got, err, when, n)
 		}
-		if _, err := client.Resolve(t.Context(), tasks.Request{AppID: "wx1", Items: []tasks.Item{{CloudID: "73_1"}}}); err != nil {
+	}
+	enqueue := func(opts ...asynq.Option) {
+		t.Helper()
+		if _, err := client.EnqueueContext(t.Context(), asynq.NewTask("x", nil), append(opts, asynq.Queue(tasks.QueueEvents))...); err != nil {
 			t.Fatal(err)
 		}
 	}
+	want(0, "at first")
+	enqueue()
+	want(1, "with one pending")
+	enqueue(asynq.ProcessIn(time.Hour))
+	want(2, "with one scheduled, too")
+
+	server := asynq.NewServerFromRedisClient(rdb, asynq.Config{
+		Concurrency: 1, Queues: map[string]int{tasks.QueueEvents: 1}, LogLevel: asynq.FatalLevel,
+		RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return time.Hour },
+	})
+	failed := make(chan struct{}, 1)
+	if err := server.Start(asynq.HandlerFunc(func(context.Context, *asynq.Task) error {
+		failed <- struct{}{}
+		return errors.New("again")
+	})); err != nil {
+		t.Fatal(err)
+	}
+	<-failed
+	server.Shutdown()
+	want(2, "after the pending one has failed and comes back")
 }

@@ -35,7 +35,7 @@ func TestOutageBrake(t *testing.T) {
 		"no cluster":     {replyError("CLUSTERDOWN The cluster is down"), true},
 		"wrong type":     {replyError("WRONGTYPE Operation against a key holding the wrong kind of value"), true},
 		"in a script":    {replyError("ERR Error running script: OOM command not allowed"), true},
-		} {
+	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				begun := time.Now()

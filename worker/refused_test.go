@@ -196,7 +196,9 @@ func wholeWorker(t *testing.T, srv *redistest.Server, f *fakeWeChat) {
 	t.Helper()
 	queue := redis.NewClient(&redis.Options{Addr: srv.Addr, MaxRetries: -1, PoolSize: 64, DisableIdentity: true})
 	rdb := redis.NewClient(&redis.Options{Addr: srv.Addr, MaxRetries: 3, PoolSize: 64, DisableIdentity: true})
-	a := app(func(a *App) { a.Tokens, a.Webhook, a.RatePerMinute = wechat.StaticToken(secret.New("planted")), "orders", 1_000_000 })
+	a := app(func(a *App) {
+		a.Tokens, a.Webhook, a.RatePerMinute = wechat.StaticToken(secret.New("planted")), "orders", 1_000_000
+	})
 	w, err := New(Config{
 		Apps: []App{a}, Webhooks: []Webhook{hookAt(t, "orders", 100, func(http.ResponseWriter, *http.Request) {})},
 		Lifetime: 5 * time.Minute, Concurrency: 64, Fetchers: 2, ShutdownTimeout: 5 * time.Second,

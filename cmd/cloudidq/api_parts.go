@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -14,7 +12,6 @@ import (
 	"cloudidq/config"
 	"cloudidq/internal/httpapi"
 	"cloudidq/store"
-	"cloudidq/tasks"
 	"cloudidq/worker"
 )
 
@@ -51,49 +48,6 @@ func newEnder(svc *service, cfg *config.Config, f *footing) *worker.Ender {
 		Endpoint: func(ctx context.Context, appID string) (string, error) { return outletOf(ctx, cfg, f.access, appID) },
 		Lifetime: cfg.CloudIDLifetime, Log: svc.log,
 	})
-}
-
-// queueLoad measures the queues, each at most once a second.
-type queueLoad struct {
-	rdb  redis.UniversalClient
-	most int // tasks that may wait
-	log  *slog.Logger
-
-	mu   sync.Mutex
-	seen map[string]backlog // by queue; guarded by mu
-}
-
-type backlog struct {
-	at   time.Time
-	high bool
-}
-
-const loadEvery = time.Second
-
-func newQueueLoad(rdb redis.UniversalClient, most int, log *slog.Logger) *queueLoad {
-	return &queueLoad{rdb: rdb, most: most, log: log, seen: make(map[string]backlog)}
-}
-
-// High implements [httpapi.Load]. While Redis does not answer nothing is high: the request itself will find out.
-func (l *queueLoad) High(ctx context.Context, queue string) bool {
-	l.mu.Lock()
-	last := l.seen[queue]
-	if time.Since(last.at) < loadEvery {
-		l.mu.Unlock()
-		return last.high
-	}
-	l.seen[queue] = backlog{time.Now(), last.high} // one caller measures, the others take what was
-	l.mu.Unlock()
-
-	n, err := tasks.Backlog(ctx, l.rdb, queue)
-	high := err == nil && n >= l.most
-	if high && !last.high {
-		l.log.Warn("a queue is full; requests are refused, backfills wait", "queue", queue, "tasks", n)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.seen[queue] = backlog{time.Now(), high}
-	return high
 }
 
 // apiWebhooks is what the API does with endpoints.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 
+	"cloudidq/internal/backfill"
 	"cloudidq/store"
 )
 
@@ -129,7 +131,13 @@ func (p *loadProgress) reject(r store.Reject) {
 	}
 }
 
-func (p *loadProgress) full() { p.say("the queue is full; waiting for room") }
+func (p *loadProgress) full(why error) {
+	if errors.Is(why, backfill.ErrPaused) {
+		p.say("the app is paused; waiting for the end of its pause")
+		return
+	}
+	p.say("the queue is full; waiting for room")
+}
 
 func (p *loadProgress) finish(of store.Backfill) {
 	p.meter.finish()

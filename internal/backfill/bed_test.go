@@ -31,6 +31,7 @@ type bed struct {
 	backfills *store.Backfills
 	loader    *backfill.Loader
 	full      atomic.Bool
+	paused    atomic.Bool
 }
 
 const windowOfTests = 10
@@ -44,8 +45,18 @@ func newBed(t *testing.T, redisArgs ...string) *bed {
 	return b
 }
 
-// High implements the pressure of a loader.
-func (b *bed) High(context.Context, string) bool { return b.full.Load() }
+// Room implements the pressure of a loader.
+func (b *bed) Room(_ context.Context, appID string) error {
+	switch {
+	case appID != "wxA":
+		b.Errorf("Room was asked for app %q", appID)
+	case b.paused.Load():
+		return backfill.ErrPaused
+	case b.full.Load():
+		return backfill.ErrFull
+	}
+	return nil
+}
 
 // over is a loader that speaks to Redis through a client of its own.
 func (b *bed) over(rdb *redis.Client) *backfill.Loader {

@@ -77,4 +77,4 @@ func flush(tb testing.TB, rdb *redis.Client) {
 
 type never struct{}
 
-func (never) High(context.Context, string) bool { return false }
+func (never) Room(context.Context, string) error { return nil }

@@ -30,9 +30,10 @@ type producer interface {
 	WriteChunk(ctx context.Context, chunk tasks.Chunk) error
 }
 
-// pressure says whether a queue has more than its workers can take.
+// pressure says whether more may come in now.
 type pressure interface {
-	High(ctx context.Context, queue string) bool
+	// Room returns nil if more of an app's lines may come in, [ErrFull] or [ErrPaused].
+	Room(ctx context.Context, appID string) error
 }
 
 // Loader brings lines into backfills. It is safe for concurrent use, for different backfills.
@@ -56,8 +57,8 @@ type Options struct {
 	Progress func(store.Backfill)
 	// Reject is told of each line that was not accepted, once that is certain.
 	Reject func(store.Reject)
-	// Full is told when the queue is full and Load waits for room.
-	Full func()
+	// Full is told when Load begins to wait, and why: [ErrFull] or [ErrPaused].
+	Full func(why error)
 	// AtEnd is asked when the input has ended, before the backfill is complete; its error leaves it open.
 	AtEnd func() error
 	// Unblock makes a Read that waits return, since Load is about to; Load then waits for that. nil = Load does not wait
@@ -97,6 +98,10 @@ func (e *ChangedError) Error() string {
 // ErrFull says that the queue was full for as long as Load was to wait.
 var ErrFull = errors.New("the queue is full")
 
+// ErrPaused says that the app was paused for as long as Load was to wait. What is in the queue then only comes back again
+// and again, and a paused app could fill it.
+var ErrPaused = errors.New("the app is paused")
+
 const (
 	batchLines = 512 // that are read at once
 	// linger is how long a line waits for others of its window, if the input is slower than that.
@@ -108,9 +113,9 @@ const (
 // Load reads the source to its end, brings its lines into the backfill, and completes it. Lines that are in already are
 // skipped, as long as they are the same. It returns the backfill as it is then, also beside an error.
 //
-// When ctx ends, or the source breaks off, what was read is brought in before Load returns, unless the queue is full or does
-// not answer, and the backfill stays open: the same call on the same source goes on. The error is ctx's, an [*InputError],
-// a [*ChangedError], a [*lines.HeaderError], [ErrFull], one of the store's ErrBackfill…, or says that Redis does not answer.
+// When ctx ends, or the source breaks off, what was read is brought in before Load returns, unless the queue is full, the app
+// is paused, or Redis does not answer, and the backfill stays open: the same call on the same source goes on. The error is ctx's, an [*InputError],
+// a [*ChangedError], a [*lines.HeaderError], [ErrFull], [ErrPaused], one of the store's ErrBackfill…, or says that Redis does not answer.
 func (l *Loader) Load(ctx context.Context, loading store.Loading, source Source, options Options) (store.Backfill, error) {
 	in := startReading(source)
 	defer in.stop(options.Unblock)
@@ -252,7 +257,7 @@ func (r *run) flush(ctx context.Context) error {
 func (r *run) flushLast(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)
 	defer cancel()
-	if len(r.lines) == 0 || r.read < r.begunTo() || r.Pressure.High(ctx, tasks.QueueBackfill) {
+	if len(r.lines) == 0 || r.read < r.begunTo() || r.Pressure.Room(ctx, r.at.Backfill.AppID) != nil {
 		return nil
 	}
 	return r.write(ctx)

@@ -196,15 +196,34 @@ func TestLoad_FullQueue(t *testing.T) {
 	if got, err := b.load(at, text, backfill.Options{MaxFull: time.Millisecond}); !errors.Is(err, backfill.ErrFull) || got.Lines != 0 {
 		t.Errorf("Load = %+v, %v, want ErrFull", got, err)
 	}
-	got, err := b.load(b.resume(at.Backfill.ID), text, backfill.Options{Full: func() { b.full.Store(false) }})
+	got, err := b.load(b.resume(at.Backfill.ID), text, backfill.Options{Full: func(error) { b.full.Store(false) }})
 	if err != nil || got.Accepted != len(good) {
 		t.Errorf("Load = %+v, %v, want that it waits for room", got, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	stopped := lines.New(strings.NewReader(text), lines.NDJSON)
-	got, err = b.loader.Load(ctx, b.create(lines.NDJSON), stopped, backfill.Options{Progress: func(store.Backfill) { b.full.Store(true) }, Full: cancel})
+	got, err = b.loader.Load(ctx, b.create(lines.NDJSON), stopped, backfill.Options{Progress: func(store.Backfill) { b.full.Store(true) }, Full: func(error) { cancel() }})
 	if !errors.Is(err, context.Canceled) || got.Lines != 10 {
 		t.Errorf("Load = %+v, %v, want what was in before the queue was full", got, err)
+	}
+}
+
+// Lines of a paused app wait in their file, not in the queue, and come in when the pause has ended.
+func TestLoad_PausedApp(t *testing.T) {
+	b := newBed(t)
+	text, good := file(25)
+	b.paused.Store(true)
+	at := b.create(lines.NDJSON)
+	if got, err := b.load(at, text, backfill.Options{MaxFull: time.Millisecond}); !errors.Is(err, backfill.ErrPaused) || got.Lines != 0 {
+		t.Errorf("Load = %+v, %v, want ErrPaused and nothing in", got, err)
+	}
+	if n, err := tasks.Backlog(t.Context(), b.rdb, tasks.QueueBackfill); n != 0 || err != nil {
+		t.Errorf("%d tasks in the queue, %v, want none", n, err)
+	}
+	var why error
+	got, err := b.load(b.resume(at.Backfill.ID), text, backfill.Options{Full: func(err error) { why = err; b.paused.Store(false) }})
+	if err != nil || got.Accepted != len(good) || !errors.Is(why, backfill.ErrPaused) {
+		t.Errorf("Load = %+v, %v, told %v, want that it waits for the end of the pause", got, err, why)
 	}
 }
 

@@ -19,24 +19,25 @@ const (
 
 	// persistFor is how long a Redis that does not answer is asked again, before the load ends and has to be resumed.
 	persistFor = 30 * time.Second
-	// fullEvery is how often a full queue is looked at.
+	// fullEvery is how often a load that waits looks again.
 	fullEvery = 500 * time.Millisecond
 )
 
-// room waits until the queue takes more.
+// room waits until the queue takes more, and the app is not paused.
 func (r *run) room(ctx context.Context) error {
-	if !r.Pressure.High(ctx, tasks.QueueBackfill) {
+	why := r.Pressure.Room(ctx, r.at.Backfill.AppID)
+	if why == nil {
 		return nil
 	}
 	if r.options.Full != nil {
-		r.options.Full()
+		r.options.Full(why)
 	}
 	begun := time.Now()
 	tick := time.NewTicker(fullEvery)
 	defer tick.Stop()
-	for r.Pressure.High(ctx, tasks.QueueBackfill) {
+	for ; why != nil; why = r.Pressure.Room(ctx, r.at.Backfill.AppID) {
 		if r.options.MaxFull > 0 && time.Since(begun) >= r.options.MaxFull {
-			return ErrFull
+			return why
 		}
 		select {
 		case <-tick.C:

@@ -151,3 +151,6 @@ type never struct{}
 
 // High implements [httpapi.Load].
 func (never) High(context.Context, string) bool { return false }
+
+// Room implements [httpapi.Load].
+func (never) Room(context.Context, string) error { return nil }

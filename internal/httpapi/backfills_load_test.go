@@ -143,6 +143,19 @@ func TestBackfill_TheQueueGetsFull(t *testing.T) {
 	}
 }
 
+// The lines of an app that is paused meanwhile do not come in, and the answer says why and how to go on.
+func TestBackfill_TheAppIsPaused(t *testing.T) {
+	b := newBedWith(t, []string{"wxA", "wxB"}, func(s *httpapi.Server) { s.Hurry(time.Minute, 10*time.Millisecond, time.Millisecond, time.Minute) })
+	body, id, answered := b.begin("paused", bulk(10), 10)
+	b.paused.Store(true)
+	go func() { _, _ = io.WriteString(body, bulk(10)); _ = body.Close() }()
+	got := <-answered
+	wantProblem(t, got, 503)
+	if got.header.Get("Retry-After") == "" || b.counts(id).Lines != 10 || !strings.Contains(got.body, "the app is paused") {
+		t.Errorf("answer = %v %s", got.header, got.body)
+	}
+}
+
 // While none of those that come in is slow, there are 32 of them and no more.
 func TestBackfill_TooManyAtOnce(t *testing.T) {
 	b := newBedWith(t, []string{"wxA", "wxB"}, func(s *httpapi.Server) { s.Crowd(time.Hour, time.Minute) })

@@ -217,6 +217,8 @@ func uploadProblem(of store.Backfill, err error, stopping bool) *problem {
 		return newProblem(http.StatusBadRequest, "the body has broken off"+goOn) // for whoever is left to read it
 	case errors.Is(err, backfill.ErrFull):
 		return newProblem(http.StatusServiceUnavailable, "the queue is full"+goOn).retryAfter("5")
+	case errors.Is(err, backfill.ErrPaused):
+		return newProblem(http.StatusServiceUnavailable, "the app is paused"+goOn).retryAfter("15")
 	}
 	p := backfillProblem(err)
 	if p.Status == http.StatusServiceUnavailable {

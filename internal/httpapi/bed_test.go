@@ -15,6 +15,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"cloudidq/internal/backfill"
 	"cloudidq/internal/httpapi"
 	"cloudidq/internal/monitoring"
 	"cloudidq/internal/redistest"
@@ -45,6 +46,7 @@ type bed struct {
 	stop       func() // stops the server and waits
 	deliveries *store.Deliveries
 	full       atomic.Bool
+	paused     atomic.Bool
 	webhooks   *fakeWebhooks
 	underWay   []status.BackfillStatus
 	producer   *tasks.Client
@@ -70,6 +72,17 @@ func (b *bed) WriteChunk(ctx context.Context, chunk tasks.Chunk) error {
 
 // High implements [httpapi.Load].
 func (b *bed) High(context.Context, string) bool { return b.full.Load() }
+
+// Room implements [httpapi.Load], too.
+func (b *bed) Room(context.Context, string) error {
+	switch {
+	case b.paused.Load():
+		return backfill.ErrPaused
+	case b.full.Load():
+		return backfill.ErrFull
+	}
+	return nil
+}
 
 // The store of the API is the real one, but for look-ups that fail when a test wants it.
 func (b *bed) Claim(ctx context.Context, c store.Claim) ([]store.ClaimResult, error) {

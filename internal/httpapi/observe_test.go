@@ -43,6 +43,9 @@ func (o *observedAPI) WriteChunk(context.Context, tasks.Chunk) error { return ni
 // High implements [httpapi.Load].
 func (o *observedAPI) High(context.Context, string) bool { return false }
 
+// Room implements [httpapi.Load], too.
+func (o *observedAPI) Room(context.Context, string) error { return nil }
+
 type panicking struct{ store.Results }
 
 func (panicking) Lookup(context.Context, string, []string) ([]store.Record, error) {

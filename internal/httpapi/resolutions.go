@@ -38,6 +38,8 @@ type resolutions struct {
 type Load interface {
 	// High reports whether a queue is past its high-water mark.
 	High(ctx context.Context, queue string) bool
+	// Room returns nil if more lines of an app's backfill may come in now, [backfill.ErrFull] or [backfill.ErrPaused].
+	Room(ctx context.Context, appID string) error
 }
 
 // maxWait is as long as a client may wait for records.

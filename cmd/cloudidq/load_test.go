@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"cloudidq/internal/backfill"
+	"cloudidq/internal/lines"
+	"cloudidq/internal/redistest"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+const loadApp = "wx0000000000000001"
+
+// loadFile loads n lines until it is told to wait, and returns why and how many tasks are in the queue then.
+func loadFile(t *testing.T, rdb *redis.Client, most, n int) (tasksIn int64, why error) {
+	t.Helper()
+	producer := tasks.NewClient(rdb, tasks.Options{})
+	defer producer.Close()
+	backfills := store.NewBackfills(rdb, time.Hour)
+	loader := &backfill.Loader{Store: backfills, Producer: producer, Pressure: newQueueLoad(rdb, most, slog.New(slog.DiscardHandler))}
+	at, err := backfills.Create(t.Context(), store.Backfill{ID: store.NewBackfillID(), AppID: loadApp, Format: string(lines.NDJSON)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	for i := range n {
+		fmt.Fprintf(&text, `{"cloud_id":"73_%d"}`+"\n", i)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	_, err = loader.Load(ctx, at, lines.New(strings.NewReader(text.String()), lines.NDJSON), backfill.Options{
+		Full: func(err error) { why = err; stop() },
+	})
+	if err != nil && !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	return rdb.LLen(t.Context(), "asynq:{backfill}:pending").Val(), why
+}
+
+// What comes back later counts, as the tasks of a paused app do: they are hardly ever among the pending ones. And the lines
+// of a paused app wait in their file.
+func TestQueueLoad_CountsAllThatWaits(t *testing.T) {
+	rdb := redistest.Start(t).Client(t)
+	if in, why := loadFile(t, rdb, 5, 300); why != nil || in != 3 {
+		t.Fatalf("%v, %d tasks, want 3: nothing stands in the way", why, in)
+	}
+	rdb.Del(t.Context(), "asynq:{backfill}:pending")
+	for i := range 5 {
+		rdb.ZAdd(t.Context(), "asynq:{backfill}:retry", redis.Z{Score: 1, Member: fmt.Sprint("task-", i)})
+	}
+	if !newQueueLoad(rdb, 5, slog.New(slog.DiscardHandler)).High(t.Context(), tasks.QueueBackfill) {
+		t.Error("High() = false with 5 of 5 tasks that come back later")
+	}
+	if in, why := loadFile(t, rdb, 5, 300); !errors.Is(why, backfill.ErrFull) || in != 0 {
+		t.Errorf("waits for %v with %d tasks in, want for room with none", why, in)
+	}
+	rdb.Del(t.Context(), "asynq:{backfill}:retry")
+	_, err := store.NewPauses(rdb).Set(t.Context(), loadApp, 45009, "quota", func(int) time.Time { return time.Now().Add(time.Hour) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if in, why := loadFile(t, rdb, 5, 300); !errors.Is(why, backfill.ErrPaused) || in != 0 {
+		t.Errorf("waits for %v with %d tasks in, want for the end of the pause with none", why, in)
+	}
+}
+
+// However fast a backfill comes in, no more than a window of it is past what may wait.
+func TestQueueLoad_ABackfillIsMeasuredByTheWindow(t *testing.T) {
+	rdb := redistest.Start(t).Client(t)
+	const window = 41 // tasks
+	if in, why := loadFile(t, rdb, 5, 40_000); !errors.Is(why, backfill.ErrFull) || in > window {
+		t.Errorf("waits for %v with %d tasks in, want for room with %d at most", why, in, window)
+	}
+}
