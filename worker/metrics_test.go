@@ -356,6 +356,10 @@ func (f *fakeInspector) Queues() ([]string, error) {
 	return []string{tasks.QueueEvents}, nil
 }
 
+func (f *fakeInspector) Count(queue string) (*asynq.QueueInfo, error) {
+	return &asynq.QueueInfo{Queue: queue, Timestamp: time.Now()}, nil
+}
+
 func (f *fakeInspector) GetQueueInfo(queue string) (*asynq.QueueInfo, error) {
 	return &asynq.QueueInfo{Queue: queue, Pending: 7, Timestamp: time.Now()}, nil
 }

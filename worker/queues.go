@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
@@ -42,6 +43,19 @@ func queueDesc(name, help string, more ...string) *prometheus.Desc {
 type inspector interface {
 	Queues() ([]string, error)
 	GetQueueInfo(queue string) (*asynq.QueueInfo, error)
+	// Count is for a queue that Queues does not name.
+	Count(queue string) (*asynq.QueueInfo, error)
+}
+
+// queueInspector is asynq's inspector, and a count of queues that it does not know.
+type queueInspector struct {
+	*asynq.Inspector
+	rdb redis.UniversalClient
+}
+
+// Count implements inspector. It is without a context, as asynq's are.
+func (i queueInspector) Count(queue string) (*asynq.QueueInfo, error) {
+	return tasks.Count(context.Background(), i.rdb, queue)
 }
 
 // QueueCollector shows what lies in the queues: a [prometheus.Collector] that any process may have, all with the same
@@ -64,7 +78,7 @@ type QueueCollector struct {
 // NewQueueCollector returns a collector that asks over rdb, a client of its own, which Close closes. It asks nothing
 // until it is scraped.
 func NewQueueCollector(rdb redis.UniversalClient) *QueueCollector {
-	c := newQueueCollector(asynq.NewInspectorFromRedisClient(rdb))
+	c := newQueueCollector(queueInspector{asynq.NewInspectorFromRedisClient(rdb), rdb})
 	c.rdb = rdb
 	return c
 }
@@ -137,8 +151,8 @@ func (c *QueueCollector) refresh() {
 		var info *asynq.QueueInfo
 		switch {
 		case err != nil:
-		case !slices.Contains(known, queue): // nothing was ever enqueued
-			info = &asynq.QueueInfo{Queue: queue, Timestamp: time.Now()}
+		case !slices.Contains(known, queue): // nothing was ever enqueued, or the names were lost
+			info, _ = c.inspector.Count(queue)
 		default:
 			info, _ = c.inspector.GetQueueInfo(queue)
 		}

@@ -132,6 +132,7 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 	mux := asynq.NewServeMux()
 	mux.Use(m.observeTries, recoverPanics(parts.Log))
 	w.deliverWith(mux, parts, endpoints, m, traces)
+	w.besides = append(w.besides, (&announcer{w.rdb, cfg.queues(), w.log}).run)
 	w.shareSlots(len(cfg.Apps) > 1 || parts.Authorizers != nil)
 	w.redact.ends = &resolver{
 		apps:     &directory{batcher: b, authorizers: parts.Authorizers},

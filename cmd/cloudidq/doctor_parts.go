@@ -38,26 +38,32 @@ func inspectQueues(ctx context.Context, cfg *config.Config, rdb redis.UniversalC
 	}
 	states := make([]doctor.QueueState, 0, len(wanted))
 	for _, name := range wanted {
-		states = append(states, inspectQueue(inspector, servers, name, slices.Contains(known, name)))
+		states = append(states, inspectQueue(ctx, rdb, servers, name, slices.Contains(known, name)))
 	}
 	return states, nil
 }
 
-func inspectQueue(inspector *asynq.Inspector, servers []*asynq.ServerInfo, name string, known bool) doctor.QueueState {
+func inspectQueue(
+	ctx context.Context, rdb redis.UniversalClient, servers []*asynq.ServerInfo, name string, known bool,
+) doctor.QueueState {
 	state := doctor.QueueState{Name: name}
 	for _, server := range servers {
 		if _, serves := server.Queues[name]; serves {
 			state.Workers++
 		}
 	}
-	if !known { // nothing has ever been put into it
-		return state
+	var info *asynq.QueueInfo
+	var err error
+	if known {
+		info, err = asynq.NewInspectorFromRedisClient(rdb).GetQueueInfo(name)
+	} else { // nothing has ever been put into it, or its name was lost
+		info, err = tasks.Count(ctx, rdb, name)
 	}
-	info, err := inspector.GetQueueInfo(name)
 	if err != nil {
 		state.Err = err
 		return state
 	}
+	state.Size, state.Unnamed = info.Size, !known && info.Size+info.ProcessedTotal > 0
 	state.Paused, state.Pending, state.Archived, state.Latency = info.Paused, info.Pending, info.Archived, info.Latency
 	return state
 }

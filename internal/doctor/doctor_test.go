@@ -229,12 +229,14 @@ func TestQueues(t *testing.T) {
 		{Name: "events", Pending: 3, Archived: 1, Workers: 2, Latency: time.Second},
 		{Name: "backfill", Pending: 30000, Workers: 1, Latency: 2 * time.Minute},
 		{Name: "webhooks", Paused: true},
+		{Name: "lost", Size: 12, Pending: 12, Workers: 1, Unnamed: true},
 		{Name: "broken", Err: errors.New("attempt to perform arithmetic")},
 	}
 	want := `ok queue events: 3 pending, 1 archived, servers: 2
 warn queue backfill: the oldest of 30000 tasks has waited 2m0s
 FAIL queue webhooks: is paused: nothing of it is worked on
 warn queue webhooks: no worker serves it
+warn queue lost: asynq does not list it, as after FLUSHALL or the deletion of a queue: dashboards do not show its 12 tasks
 FAIL queue broken: asynq cannot describe it: attempt to perform arithmetic`
 	got := levels(t, doctor.Queues(func(context.Context) ([]doctor.QueueState, error) { return states, nil }))
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -9,10 +9,12 @@ import (
 type QueueState struct {
 	Name     string
 	Paused   bool
+	Size     int // tasks, in whatever state
 	Pending  int
 	Archived int
 	Latency  time.Duration // since the oldest pending task came
 	Workers  int           // servers of it that are alive
+	Unnamed  bool          // asynq's set of queues does not name it, though it has tasks, or had
 	Err      error         // asynq cannot describe it
 }
 
@@ -42,6 +44,10 @@ func judgeQueue(s QueueState) []Finding {
 		return []Finding{fail("look for keys that somebody has deleted or evicted", "asynq cannot describe it: %v", s.Err)}
 	}
 	var found []Finding
+	if s.Unnamed {
+		found = append(found, warn("a worker that runs names it again within seconds; start one",
+			"asynq does not list it, as after FLUSHALL or the deletion of a queue: dashboards do not show its %d tasks", s.Size))
+	}
 	if s.Paused {
 		found = append(found, fail("unpause it on the dashboard", "is paused: nothing of it is worked on"))
 	}

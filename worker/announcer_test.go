@@ -1,0 +1,61 @@
+package worker
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"testing"
+
+	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"cloudidq/internal/redistest"
+	"cloudidq/tasks"
+)
+
+// The names of the queues are lost, as when a queue is deleted at a dashboard, and the same producer goes on: the gauges
+// count all the same, and a worker names the queues again.
+func TestQueues_TheirNamesAreLost(t *testing.T) {
+	srv := redistest.Start(t)
+	rdb := srv.Client(t)
+	client := asynq.NewClientFromRedisClient(rdb)
+	enqueue := func() {
+		t.Helper()
+		if _, err := client.EnqueueContext(t.Context(), asynq.NewTask("x", nil), asynq.Queue(tasks.QueueBackfill)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	enqueue()
+	if err := rdb.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	enqueue()
+	enqueue()
+
+	c := NewQueueCollector(srv.Client(t))
+	defer c.Close()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(c)
+	wantShown(t, registry, map[string]string{"asynq_queue_size": "backfill=2", "asynq_tasks_enqueued_total": "backfill pending=2"})
+	info, err := tasks.Count(t.Context(), rdb, tasks.QueueBackfill)
+	if err != nil || info.Pending != 2 || info.Size != 2 || info.Latency <= 0 {
+		t.Errorf("Count() = %+v, %v, want two that wait", info, err)
+	}
+
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		(&announcer{rdb, []string{tasks.QueueEvents, tasks.QueueBackfill}, slog.New(slog.DiscardHandler)}).run(ctx)
+	}()
+	inspector := asynq.NewInspectorFromRedisClient(rdb)
+	for range 2 { // at its start, and when they are lost again
+		eventually(t, "the queues to be named", func() bool {
+			known, err := inspector.Queues()
+			return err == nil && slices.Contains(known, tasks.QueueBackfill)
+		})
+		rdb.Del(t.Context(), "asynq:queues")
+	}
+	stop()
+	<-done
+}
