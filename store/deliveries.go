@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -103,6 +104,9 @@ type Deliveries struct {
 	cut    *redis.Script
 	settle *redis.Script
 	replay *redis.Script
+
+	touched sync.Map // apps of the index: when this process has put them there last
+	appIDs  sync.Map // by app of the index
 }
 
 // NewDeliveries returns the deliveries in rdb, which stays the caller's to close. The options are those of the store.
@@ -240,6 +244,16 @@ func (d *Deliveries) Replay(ctx context.Context, id string) (DeliveryState, erro
 	if err != nil {
 		return "", err
 	}
+	there, err := d.rdb.Exists(ctx, row).Result()
+	if err == nil && there == 0 {
+		return "", ErrNoDelivery
+	}
+	if err == nil {
+		err = touch(ctx, d.rdb, &d.touched, appOfID(id))
+	}
+	if err != nil {
+		return "", fmt.Errorf("replaying a delivery: %w", err)
+	}
 	state, err := d.replay.Run(ctx, d.rdb, []string{row}, id, time.Now().UnixMilli()).Text()
 	if errors.Is(err, redis.Nil) {
 		return "", ErrNoDelivery
@@ -257,6 +271,9 @@ func newDeliveryID(appID string) string {
 	prefix := appPrefix(appID)
 	return "msg_" + prefix[len(keyPrefix):len(keyPrefix)+appLen] + "_" + hex.EncodeToString(random[:])
 }
+
+// appOfID is the app of a delivery, as the index names it.
+func appOfID(id string) string { return id[len("msg_") : len("msg_")+appLen] }
 
 var deliveryID = regexp.MustCompile(`^msg_([0-9a-f]{8})_[0-9a-f]{32}$`)
 

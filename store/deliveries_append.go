@@ -26,6 +26,11 @@ const appendedPart = "x"
 // appended. Nothing of an erased person is taken.
 func (d *Deliveries) append(ctx context.Context, rows []owed) error {
 	apps := owedByApp(rows)
+	for _, rows := range apps {
+		if err := touch(ctx, d.rdb, &d.touched, hex.EncodeToString(rows[0].App)); err != nil {
+			return err
+		}
+	}
 	cmds, err := d.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, rows := range apps {
 			keys, args := appending(rows)

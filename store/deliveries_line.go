@@ -68,6 +68,9 @@ func (d *Deliveries) CallUp(ctx context.Context, endpoint string, n int) ([]stri
 	if len(ids) == 0 {
 		return nil, nil
 	}
+	if err := d.touchOf(ctx, ids); err != nil {
+		return nil, err
+	}
 	_, err = d.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, id := range ids {
 			if due, err := dueKey(id); err == nil {
@@ -83,6 +86,17 @@ func (d *Deliveries) CallUp(ctx context.Context, endpoint string, n int) ([]stri
 		return nil, fmt.Errorf("calling up deliveries: %w", err)
 	}
 	return ids, nil
+}
+
+// touchOf puts the apps of deliveries into the index before they are due earlier.
+func (d *Deliveries) touchOf(ctx context.Context, ids []string) error {
+	apps := make([]string, 0, len(ids))
+	for _, id := range ids {
+		if _, err := deliveryKey(id); err == nil {
+			apps = append(apps, appOfID(id))
+		}
+	}
+	return touch(ctx, d.rdb, &d.touched, apps...)
 }
 
 // dueKey is where it stands when a delivery is to be tried.

@@ -70,3 +70,12 @@ func (a *Activity) Flush(ctx context.Context) error { return a.flush(ctx) }
 
 // Count counts a duration.
 func (l *Latencies) Count(d time.Duration) { l.count(d) }
+
+// Looked says that nothing was found in the outboxes of apps, each followed by its moment in the index.
+func (d *Deliveries) Looked(ctx context.Context, appsAndMoments ...string) error {
+	var apps []*indexed
+	for i := 0; i+1 < len(appsAndMoments); i += 2 {
+		apps = append(apps, &indexed{app: appsAndMoments[i], fresh: appsAndMoments[i+1], again: -time.Millisecond})
+	}
+	return d.looked(ctx, apps)
+}

@@ -48,6 +48,7 @@ const DeliverFor = 7 * 24 * time.Hour
 //	cloudidq:{AAAAAAAA}:x                  set of the rows of PostgreSQL's outbox, where that is the store, that have come and
 //	                                       may not be deleted there yet
 //	cloudidq:outbox:apps                   set of the appids that have had deliveries
+//	cloudidq:{outbox}:fresh, …:later       which of them have something in their outbox, see outbox_index.go
 //	cloudidq:endpoint:NAME                 hash: how an endpoint has done, see endpoints.go
 //	cloudidq:endpoint:NAME:line            sorted set of the ids, of all apps, that wait for it, by since when
 //
@@ -134,20 +135,26 @@ func itemAD(appID, cloudHash string) seal.AD {
 	return seal.AD{Field: fieldItem, AppID: appID, CloudID: cloudHash}
 }
 
-// announce notes once that an app has deliveries, before there is the first: whoever comes after a crash finds them.
+// announce notes that the outboxes of apps are about to change: whoever comes after a crash finds them. An app that announced
+// says was noted just now is noted already.
 func announce(ctx context.Context, rdb redis.UniversalClient, announced *sync.Map, records []Record) error {
+	last := ""
 	for i := range records {
-		if records[i].Deliver.Endpoint == "" {
+		appID := records[i].AppID
+		if records[i].Deliver.Endpoint == "" || appID == last {
 			continue
 		}
-		appID := records[i].AppID
-		if _, known := announced.Load(appID); known {
+		last = appID
+		app := hexOf(appHash(appID))
+		if at, known := announced.Load(app); known && time.Since(at.(time.Time)) < touchedFor {
 			continue
 		}
 		if err := rdb.SAdd(ctx, outboxApps, appID).Err(); err != nil {
 			return fmt.Errorf("announcing deliveries: %w", err)
 		}
-		announced.Store(appID, struct{}{})
+		if err := touch(ctx, rdb, announced, app); err != nil {
+			return err
+		}
 	}
 	return nil
 }

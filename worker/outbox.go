@@ -23,6 +23,8 @@ const (
 	// sweepAgain is when it does so again.
 	sweepAgain = time.Minute
 	sweepMax   = 200 // deliveries of an app at a time
+	// sweepAll is how many sweeps there are from one that looks at every app to the next: an hour's.
+	sweepAll = int(time.Hour / sweepEvery)
 	flushFor   = 2 * time.Second
 )
 
@@ -96,19 +98,18 @@ func (o *outbox) batchMax(name string) int {
 	return defaultBatch
 }
 
-// run makes deliveries until ctx ends, and of what has been saved by then.
+// run makes deliveries until ctx ends, and of what has been saved by then. Beside it, it sweeps: what a sweep finds to do
+// does not keep what is saved now.
 func (o *outbox) run(ctx context.Context) {
-	sweep := time.NewTicker(sweepEvery)
-	defer sweep.Stop()
+	var sweeping sync.WaitGroup
+	defer sweeping.Wait()
+	sweeping.Go(func() { o.sweeps(ctx) })
 	next := time.NewTimer(0)
 	defer next.Stop()
-	o.sweep(ctx)
 	for {
 		select {
 		case <-o.wake:
 		case <-next.C:
-		case <-sweep.C:
-			o.sweep(ctx)
 		case <-ctx.Done():
 			o.flush()
 			return
@@ -185,30 +186,42 @@ func (o *outbox) trouble(err error) {
 	}
 }
 
-// sweep goes on with what others have left: results without a delivery, and deliveries without a task.
-func (o *outbox) sweep(ctx context.Context) {
-	apps, err := o.deliveries.Apps(ctx)
-	if err != nil {
-		o.trouble(err)
-		return
-	}
-	for _, appID := range apps {
-		if err := o.sweepApp(ctx, appID); err != nil {
-			o.trouble(err)
+// sweeps sweeps until ctx ends. It looks at every app at first, and now and then, for what an older version may have left.
+func (o *outbox) sweeps(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		o.sweep(ctx, n%sweepAll == 0)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-func (o *outbox) sweepApp(ctx context.Context, appID string) error {
-	names, err := o.deliveries.Outlets(ctx, appID)
+// sweep goes on with what others have left: results without a delivery, and deliveries without a task.
+func (o *outbox) sweep(ctx context.Context, all bool) {
+	by := time.Now().Add(-sweepGrace)
+	unfinished, err := o.deliveries.Unfinished(ctx, by, all)
+	for i := range unfinished {
+		if err == nil {
+			err = o.sweepApp(ctx, &unfinished[i], by)
+		}
+	}
 	if err != nil {
-		return err
+		o.trouble(err)
 	}
-	for _, name := range names {
-		o.cut(ctx, outlet{appID, name})
+}
+
+func (o *outbox) sweepApp(ctx context.Context, u *store.Unfinished, by time.Time) error {
+	for _, name := range u.Endpoints {
+		o.cut(ctx, outlet{u.AppID, name})
 	}
-	ids, err := o.deliveries.Due(ctx, appID, time.Now().Add(-sweepGrace), sweepAgain, sweepMax)
+	if !u.Due {
+		return nil
+	}
+	ids, err := o.deliveries.Due(ctx, u.AppID, by, sweepAgain, sweepMax)
 	for _, id := range ids {
 		o.enqueue(ctx, id)
 	}

@@ -26,7 +26,7 @@ func TestOutbox_SweepsWhatOthersLeft(t *testing.T) {
 	o := newOutbox(b.rows, asynq.NewClientFromRedisClient(b.rdb), b.d.endpoints, b.d.log)
 	saveEnds(t, b.results, "orders", 25)
 	inspector := asynq.NewInspectorFromRedisClient(b.rdb)
-	o.sweep(t.Context())
+	o.sweep(t.Context(), false)
 	pending, err := inspector.ListPendingTasks(tasks.QueueWebhooks)
 	if err != nil || len(pending) != 3 {
 		t.Fatalf("%d tasks, %v, want one for each 10 results", len(pending), err)
@@ -35,14 +35,14 @@ func TestOutbox_SweepsWhatOthersLeft(t *testing.T) {
 	if err := inspector.DeleteTask(tasks.QueueWebhooks, lost); err != nil {
 		t.Fatal(err)
 	}
-	o.sweep(t.Context()) // it is not overdue yet
+	o.sweep(t.Context(), false) // it is not overdue yet
 	if _, err := inspector.GetTaskInfo(tasks.QueueWebhooks, lost); !errors.Is(err, asynq.ErrTaskNotFound) {
 		t.Errorf("GetTaskInfo = %v, want none yet", err)
 	}
 	if err := b.rows.Settle(t.Context(), lost, store.DeliveryPending, time.Now().Add(-time.Minute), nil, false); err != nil {
 		t.Fatal(err)
 	}
-	o.sweep(t.Context())
+	o.sweep(t.Context(), false)
 	if _, err := inspector.GetTaskInfo(tasks.QueueWebhooks, lost); err != nil {
 		t.Errorf("GetTaskInfo = %v, want the task again", err)
 	}

@@ -31,8 +31,7 @@ type sender interface {
 
 // deliveries is the part of [store.Deliveries] that the worker uses.
 type deliveries interface {
-	Apps(ctx context.Context) ([]string, error)
-	Outlets(ctx context.Context, appID string) ([]string, error)
+	Unfinished(ctx context.Context, by time.Time, all bool) ([]store.Unfinished, error)
 	Cut(ctx context.Context, appID, endpoint string, maximum int) (id string, left int, err error)
 	Due(ctx context.Context, appID string, by time.Time, again time.Duration, limit int) ([]string, error)
 	Load(ctx context.Context, id string) (store.Delivery, error)

@@ -1,0 +1,155 @@
+package store_test
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"cloudidq/store"
+)
+
+// commands is how often Redis has run one.
+func (b *outboxBed) commands(name string) int {
+	b.Helper()
+	_, stats, _ := strings.Cut(b.rdb.Info(b.Context(), "commandstats").Val(), "cmdstat_"+name+":calls=")
+	count, _, _ := strings.Cut(stats, ",")
+	n, _ := strconv.Atoi(count)
+	return n
+}
+
+// unfinished are the apps that a look finds something to be done for.
+func (b *outboxBed) unfinished(all bool) (apps []string) {
+	b.Helper()
+	found, err := b.deliveries.Unfinished(b.Context(), time.Now().Add(-time.Second), all)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, u := range found {
+		apps = append(apps, u.AppID)
+	}
+	slices.Sort(apps)
+	return apps
+}
+
+// quiet lets the outboxes of all apps have changed long ago.
+func (b *outboxBed) quiet() {
+	b.Helper()
+	for _, app := range b.rdb.ZRange(b.Context(), "cloudidq:{outbox}:fresh", 0, -1).Val() {
+		b.rdb.ZAddXX(b.Context(), "cloudidq:{outbox}:fresh", redis.Z{Member: app, Score: float64(time.Now().Add(-time.Hour).UnixMilli())})
+	}
+}
+
+func (b *outboxBed) saveOf(appID string, n int) {
+	b.Helper()
+	rec := outgoing(n, store.Resolved)
+	rec.AppID = appID
+	b.save("task-"+appID, rec)
+}
+
+// deliver brings what waits of an app to its end.
+func (b *outboxBed) deliver(appID string) {
+	b.Helper()
+	id, _, err := b.deliveries.Cut(b.Context(), appID, "orders", 100)
+	if err == nil {
+		err = b.deliveries.Settle(b.Context(), id, store.DeliveryDelivered, time.Now(), nil, false)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+// A sweep costs what has changed, not what there has ever been: of 500 apps without anything in their outbox it asks none.
+func TestUnfinished_IdleAppsCostNothing(t *testing.T) {
+	eachStore(t, func(t *testing.T, b *outboxBed) {
+		const n = 500
+		for i := range n {
+			appID := fmt.Sprintf("wx%016d", i)
+			b.saveOf(appID, i)
+			b.deliver(appID)
+		}
+		b.quiet()
+		if found := b.unfinished(false); len(found) != 0 {
+			t.Fatalf("%d apps have something to be done, want none", len(found))
+		}
+		before := b.commands("smembers") + b.commands("zrange") + b.commands("zcard")
+		const looks = 10
+		for range looks {
+			b.unfinished(false)
+		}
+		if asked := b.commands("smembers") + b.commands("zrange") + b.commands("zcard") - before; asked > looks {
+			t.Errorf("%d questions in %d looks at %d idle apps, want one each", asked, looks, n)
+		}
+		b.saveOf("wxnew", n)
+		b.quiet()
+		if found := b.unfinished(false); len(found) != 1 {
+			t.Errorf("%v have something to be done after one has come, want it", found)
+		}
+	})
+}
+
+// What is in an outbox is found at each step, however long it lies there, and by whoever looks.
+func TestUnfinished_FindsWhatIsLeft(t *testing.T) {
+	eachStore(t, func(t *testing.T, b *outboxBed) {
+		want := func(step string, apps ...string) {
+			t.Helper()
+			b.deliveries = store.NewDeliveries(b.rdb) // another process, which has announced nothing
+			for _, all := range []bool{false, true} {
+				b.quiet()
+				if found := b.unfinished(all); !slices.Equal(found, apps) {
+					t.Errorf("%s: %v have something to be done (all: %t), want %v", step, found, all, apps)
+				}
+			}
+		}
+		want("at first")
+		mine := b.deliveries
+		b.saveOf("wx1", 1)
+		want("results wait", "wx1")
+		want("results wait still", "wx1")
+		id, _, err := b.deliveries.Cut(t.Context(), "wx1", "orders", 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.rdb.ZAddXX(t.Context(), "cloudidq:{"+id[4:12]+"}:due", redis.Z{Member: id, Score: float64(time.Now().Add(-time.Minute).UnixMilli())})
+		want("a delivery is due", "wx1")
+		b.deliveries = mine
+		if err := b.deliveries.Settle(t.Context(), id, store.DeliveryPending, time.Now().Add(time.Hour), nil, false); err != nil {
+			t.Fatal(err)
+		}
+		want("it is due in an hour")
+		later := b.rdb.ZScore(t.Context(), "cloudidq:{outbox}:later", id[4:12]).Val()
+		if in := time.Until(time.UnixMilli(int64(later))); in <= 0 || in > time.Minute {
+			t.Errorf("it is looked at again in %s, want a minute at most", in)
+		}
+		if err := b.deliveries.Settle(t.Context(), id, store.DeliveryHeld, time.Now(), nil, false); err != nil {
+			t.Fatal(err)
+		}
+		b.rdb.ZAddXX(t.Context(), "cloudidq:{outbox}:later", redis.Z{Member: id[4:12], Score: 1})
+		want("it is held")
+		if n := b.rdb.ZCard(t.Context(), "cloudidq:{outbox}:later").Val(); n != 0 {
+			t.Errorf("%d apps are looked at later, want none", n)
+		}
+		b.deliveries = mine
+		if _, err := b.deliveries.Replay(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		b.rdb.ZAddXX(t.Context(), "cloudidq:{"+id[4:12]+"}:due", redis.Z{Member: id, Score: 1})
+		want("it is replayed", "wx1")
+	})
+}
+
+// An outbox that has changed since it was looked at stays among those that are looked at.
+func TestUnfinished_AChangeDuringTheLook(t *testing.T) {
+	b := newOutboxBed(t)
+	b.rdb.ZAdd(t.Context(), "cloudidq:{outbox}:fresh", redis.Z{Member: "00000001", Score: 1000}, redis.Z{Member: "00000002", Score: 2000})
+	if err := b.deliveries.Looked(t.Context(), "00000001", "999", "00000002", "2000"); err != nil {
+		t.Fatal(err)
+	}
+	if fresh := b.rdb.ZRange(t.Context(), "cloudidq:{outbox}:fresh", 0, -1).Val(); !slices.Equal(fresh, []string{"00000001"}) {
+		t.Errorf("%v are looked at, want the one that has changed meanwhile", fresh)
+	}
+}

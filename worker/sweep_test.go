@@ -1,0 +1,48 @@
+package worker
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"cloudidq/internal/webhook"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+// sweptSlowly are deliveries in which a sweep takes as long as its context.
+type sweptSlowly struct {
+	deliveries
+	asked chan struct{}
+}
+
+func (s sweptSlowly) Unfinished(ctx context.Context, _ time.Time, _ bool) ([]store.Unfinished, error) {
+	select {
+	case s.asked <- struct{}{}:
+	default:
+	}
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// A sweep that has much to look at does not keep what is saved meanwhile from its delivery.
+func TestOutbox_CutsWhileItSweeps(t *testing.T) {
+	b := newDeliverBed(t, webhook.Attempt{})
+	slow := sweptSlowly{b.rows, make(chan struct{}, 1)}
+	o := newOutbox(slow, asynq.NewClientFromRedisClient(b.rdb), b.d.endpoints, b.d.log)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); o.run(ctx) }()
+	<-slow.asked
+	saveEnds(t, b.results, "orders", 10)
+	o.saved(testApp, "orders", 10)
+	inspector := asynq.NewInspectorFromRedisClient(b.rdb)
+	eventually(t, "the delivery, while the sweep goes on", func() bool {
+		pending, err := inspector.ListPendingTasks(tasks.QueueWebhooks)
+		return err == nil && len(pending) == 1
+	})
+	stop()
+	<-done
+}
