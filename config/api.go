@@ -24,8 +24,8 @@ type API struct {
 	TrustedProxies []string `yaml:"trusted_proxies,omitempty"`
 	// CommitLinger is how long a request waits for others to share its task. 0s to 1s.
 	CommitLinger time.Duration `yaml:"commit_linger" env:"COMMIT_LINGER" default:"2ms" min:"0s" max:"1s"`
-	// MaxPending is how many tasks may wait in a queue before requests are refused with 503 and backfills wait for room.
-	// 1 to 10000000.
+	// MaxPending is how many tasks may wait in a queue, those that come back later among them, before requests are refused
+	// with 503 and backfills wait for room. 1 to 10000000.
 	MaxPending int `yaml:"max_pending" env:"MAX_PENDING" default:"100000" min:"1" max:"10000000"`
 }
 

@@ -25,7 +25,7 @@ const (
 	sweepMax   = 200 // deliveries of an app at a time
 	// sweepAll is how many sweeps there are from one that looks at every app to the next: an hour's.
 	sweepAll = int(time.Hour / sweepEvery)
-	flushFor   = 2 * time.Second
+	flushFor = 2 * time.Second
 )
 
 // outbox makes deliveries of the results that Save has left in the store, and a task of each delivery. Whatever of this a
