@@ -30,7 +30,7 @@ func TestVanished_BetweenTwoTries(t *testing.T) {
 	b.outlets = outletsOf(nil, func(string) string { return "orders" })
 	p := payloadOf(3, time.Now().Add(-3*time.Minute))
 	r := newResolution(b.resolver, "gone", p)
-	err := r.run(t.Context(), true)
+	err := r.run(t.Context(), &place{})
 	if _, again := errors.AsType[*againError](err); !again {
 		t.Fatalf("the try = %v, want two cloudIDs left open", err)
 	}
