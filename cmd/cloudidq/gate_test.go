@@ -60,7 +60,7 @@ func (g *gate) passes(r *http.Request) bool {
 	g.mu.Unlock()
 	select {
 	case <-g.opened:
-		return true
+		return r.Context().Err() == nil
 	case <-r.Context().Done():
 		return false
 	}

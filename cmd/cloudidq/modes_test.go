@@ -10,8 +10,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,11 +23,11 @@ import (
 )
 
 const (
-	modeIDs   = 400
+	modeIDs   = 300
 	component = "wxcomponent00000001"
 )
 
-// Every way of calling resolves 400 cloudIDs with two workers that are processes of their own, and none of them asks
+// Every way of calling resolves 300 cloudIDs with two workers that are processes of their own, and none of them asks
 // for more tokens than two in a token's life.
 func TestModes_ResolveWithTwoWorkers(t *testing.T) {
 	t.Parallel()
@@ -68,32 +68,47 @@ func TestModes_ResolveWithTwoWorkers(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, wechattest.Config{Seed: 8, Faults: wechattest.Faults{"busy": 0.05, "missing": 0.05, "foreign": 0.05}}, tt.sim...)
-			wechat := s.newGate(t, 0)
 			s.configureApp(t, strings.ReplaceAll(tt.token, "%s", s.url))
 			if tt.prepare != nil {
 				tt.prepare(t, s)
 			}
-			s.wantModeWorks(t, wechat, tt.calls)
+			s.wantModeWorks(t, tt.calls)
 		})
 	}
 }
 
 // wantModeWorks lets two workers resolve the cloudIDs of appA and holds everything against the simulator.
-func (s *site) wantModeWorks(t *testing.T, wechat *gate, tokenCalls int64) {
+// The first worker has a third of them alone, the second another one while the first stands still, and both have the last.
+func (s *site) wantModeWorks(t *testing.T, tokenCalls int64) {
 	t.Helper()
-	const slots, ofTask = 10, 25
 	twin := s.twin(t)
-	s.env = append(s.env, fmt.Sprint("CLOUDIDQ_WORKER_CONCURRENCY=", slots))
-	workers := []*process{s.worker(t), s.worker(t)}
 	taps := make([]wechattest.Tap, modeIDs)
 	for i := range taps {
 		taps[i] = twin.CloudID(appA, i/2, i%2, time.Now())
 	}
-	for some := range slices.Chunk(taps, ofTask) {
-		s.enqueue(t, some)
+	workers := []*process{s.worker(t)}
+	signal := func(sig syscall.Signal) {
+		t.Helper()
+		if err := workers[0].cmd.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
 	}
-	waitFor(t, "both to have tasks", func() bool { return s.redis.Client(t).ZCard(t.Context(), "asynq:{events}:lease").Val() > slots })
-	wechat.open()
+	for part := range 3 {
+		switch part {
+		case 1:
+			workers = append(workers, s.worker(t))
+			signal(syscall.SIGSTOP)
+		case 2:
+			signal(syscall.SIGCONT)
+		}
+		some := taps[part*modeIDs/3 : (part+1)*modeIDs/3]
+		s.enqueue(t, some)
+		waitFor(t, "the ends of a third", func() bool { _, ended := s.records(t, some); return ended == len(some) })
+		waitFor(t, "the queue to be empty", func() bool {
+			info, err := asynq.NewInspectorFromRedisClient(s.redis.Client(t)).GetQueueInfo(tasks.QueueEvents)
+			return err == nil && info.Active+info.Pending+info.Retry == 0
+		})
+	}
 	var records []store.Record
 	waitFor(t, "all ends", func() bool {
 		var ended int

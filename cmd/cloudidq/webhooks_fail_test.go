@@ -276,7 +276,11 @@ func TestWebhooks_Egress(t *testing.T) {
 		show := s.start(t, "deliveries", "show", "--config", s.config, d.ID)
 		show.status(t)
 		got := deliveriesOf(t, show.out.String())
-		if len(got) != 1 || len(got[0].Attempts) == 0 || got[0].Attempts[0].Class != classes[d.Endpoint] || got[0].Attempts[0].Error == "" {
+		attempts := got[0].Attempts
+		for len(attempts) > 1 && attempts[0].Class == "timeout" { // on a very busy machine
+			attempts = attempts[1:]
+		}
+		if len(got) != 1 || len(attempts) == 0 || attempts[0].Class != classes[d.Endpoint] || attempts[0].Error == "" {
 			t.Errorf("%s: %s, want class %s and what it means", d.Endpoint, show.out.String(), classes[d.Endpoint])
 		}
 		if strings.Contains(show.out.String(), "127.0.0.1") {
