@@ -28,7 +28,11 @@ func ExampleWait() {
 
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	receipt, err := client.Resolve(ctx, tasks.Request{
+	before, err := store.EndsSoFar(ctx, results, "wx0000000000000001", []string{"73_x"}) // a former ask may have failed
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = client.Resolve(ctx, tasks.Request{
 		AppID: "wx0000000000000001", Items: []tasks.Item{{CloudID: "73_x", OpenID: "o1", ObtainedAt: time.Now()}},
 	})
 	if err != nil {
@@ -36,7 +40,7 @@ func ExampleWait() {
 	}
 	go playWorker(results)
 
-	records, err := store.Wait(ctx, results, "wx0000000000000001", []string{"73_x"}, receipt.AcceptedAt)
+	records, err := store.Wait(ctx, results, "wx0000000000000001", []string{"73_x"}, before)
 	if err != nil {
 		log.Fatal(err) // of ctx, perhaps: the records say what has ended by then
 	}

@@ -24,12 +24,14 @@ func NewRequests(rdb redis.UniversalClient) *Requests { return &Requests{rdb: rd
 
 // RequestState is what is known of a key.
 type RequestState struct {
-	Claimed     bool      // by this very call
-	Fingerprint string    // of the request that has the key
-	Accepted    time.Time // when that had its effect; zero = it is under way
+	Claimed     bool       // by this very call
+	Fingerprint string     // of the request that has the key
+	Accepted    time.Time  // when that had its effect; zero = it is under way
+	Before      FormerEnds // of its cloudIDs, ahead of that
 }
 
-// requestKey is a string: "fingerprint 0", or "fingerprint" and the Unix milliseconds of the effect.
+// requestKey is a string: "fingerprint 0", or "fingerprint", the Unix milliseconds of the effect, and the ends before it
+// if there were any.
 func requestKey(key string) string { return "cloudidq:request:" + key }
 
 // Claim takes a key for the request with this fingerprint, or says who has it.
@@ -56,17 +58,21 @@ func (r *Requests) Claim(ctx context.Context, key, fingerprint string) (RequestS
 }
 
 func parseRequest(value string) RequestState {
-	fingerprint, at, _ := strings.Cut(value, " ")
+	fingerprint, effect, _ := strings.Cut(value, " ")
+	at, ends, _ := strings.Cut(effect, " ")
 	state := RequestState{Fingerprint: fingerprint}
 	if ms, err := strconv.ParseInt(at, 10, 64); err == nil && ms > 0 {
-		state.Accepted = time.UnixMilli(ms)
+		state.Accepted, state.Before = time.UnixMilli(ms), parseEnds(ends)
 	}
 	return state
 }
 
-// Finish notes that the request has had its effect.
-func (r *Requests) Finish(ctx context.Context, key, fingerprint string, accepted time.Time) error {
+// Finish notes that the request has had its effect, and which ends its cloudIDs had had before.
+func (r *Requests) Finish(ctx context.Context, key, fingerprint string, accepted time.Time, before FormerEnds) error {
 	value := fingerprint + " " + strconv.FormatInt(accepted.UnixMilli(), 10)
+	if ends := before.String(); ends != "" {
+		value += " " + ends
+	}
 	if err := r.rdb.Set(ctx, requestKey(key), value, requestKnown).Err(); err != nil {
 		return fmt.Errorf("finishing a request: %w", err)
 	}

@@ -14,13 +14,14 @@ const (
 	waitGrowth = 1.5
 )
 
-// Wait returns the records of cloudIDs, in order, as soon as all have ended: resolved at any time, or failed or expired
-// at since or later, to the millisecond. So the failure of a former ask is not taken for the answer to this one; since
-// is when this one was accepted.
+// Wait returns the records of cloudIDs, in order, as soon as all have ended: resolved at any time, or failed or expired in
+// another way than before. So the failure of a former ask is not taken for the answer to this one; before is what
+// [EndsSoFar] has said ahead of asking, and the zero FormerEnds take any end.
 //
 // It looks again for the open ones only. When ctx ends first it returns ctx's error, and with another error that one,
-// both together with the records as last seen: some may be pending, of a former ask, or unknown (empty Status).
-func Wait(ctx context.Context, r Results, appID string, cloudIDs []string, since time.Time) ([]Record, error) {
+// both together with the records as last seen: some may be pending or unknown (empty Status), as is what only a former ask
+// has ended.
+func Wait(ctx context.Context, r Results, appID string, cloudIDs []string, before FormerEnds) ([]Record, error) {
 	records := make([]Record, len(cloudIDs))
 	open := make([]int, len(cloudIDs)) // indexes into cloudIDs
 	for i := range open {
@@ -52,21 +53,16 @@ func Wait(ctx context.Context, r Results, appID string, cloudIDs []string, since
 		still := open[:0]
 		for i, at := range open {
 			records[at] = found[i]
-			if !found[i].EndedSince(since) {
-				still = append(still, at)
+			if before.answeredBy(at, &found[i]) {
+				continue
 			}
+			if found[i].Status.Final() {
+				records[at] = Record{} // of a former ask
+			}
+			still = append(still, at)
 		}
 		open = still
 		timer.Reset(interval)
 	}
 	return records, nil
-}
-
-// EndedSince reports whether rec is the end of an ask made at since: resolved at any time, or failed or expired at since or
-// later, to the millisecond.
-func (rec *Record) EndedSince(since time.Time) bool {
-	if rec.Status == Resolved {
-		return true
-	}
-	return rec.Status.Final() && rec.FinishedAt.UnixMilli() >= since.UnixMilli()
 }

@@ -39,11 +39,11 @@ func ended(id string, status store.Status, at time.Time) store.Record {
 }
 
 // wait waits for cloudIDs of one app, for a minute at most.
-func wait(t *testing.T, r store.Results, ids []string, since time.Time) ([]store.Record, error) {
+func wait(t *testing.T, r store.Results, ids []string, before store.FormerEnds) ([]store.Record, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	return store.Wait(ctx, r, "wx1", ids, since)
+	return store.Wait(ctx, r, "wx1", ids, before)
 }
 
 func TestWait_AllEnded_OneLookup(t *testing.T) {
@@ -55,7 +55,7 @@ func TestWait_AllEnded_OneLookup(t *testing.T) {
 			ended("3", store.Expired, since.Add(time.Second)),
 		}
 		fake := &lookups{answer: func(id string) store.Record { return want[id[0]-'1'] }}
-		got, err := wait(t, fake, []string{"1", "2", "3"}, since)
+		got, err := wait(t, fake, []string{"1", "2", "3"}, store.FormerEnds{})
 		if diff := cmp.Diff(want, got); err != nil || diff != "" {
 			t.Errorf("Wait: %v (-want +got):\n%s", err, diff)
 		}
@@ -67,7 +67,7 @@ func TestWait_AllEnded_OneLookup(t *testing.T) {
 
 func TestWait_NothingAsked(t *testing.T) {
 	fake := &lookups{}
-	got, err := wait(t, fake, nil, time.Now())
+	got, err := wait(t, fake, nil, store.FormerEnds{})
 	if err != nil || len(got) != 0 || len(fake.asked) != 0 {
 		t.Errorf("Wait for nothing = %v, %v after %d lookups, want nothing", got, err, len(fake.asked))
 	}
@@ -83,7 +83,7 @@ func TestWait_OnlyOpenOnesAskedAgain_InOrder(t *testing.T) {
 			}
 			return ended(id, store.Failed, time.Now())
 		}}
-		got, err := wait(t, fake, []string{"1", "2", "3", "4"}, start)
+		got, err := wait(t, fake, []string{"1", "2", "3", "4"}, store.FormerEnds{})
 		if err != nil {
 			t.Fatalf("Wait: %v", err)
 		}
@@ -99,27 +99,66 @@ func TestWait_OnlyOpenOnesAskedAgain_InOrder(t *testing.T) {
 	})
 }
 
+// The one who waits, the one who accepted and the one who ended it may each have a clock of their own. Only what the record
+// was before the ask tells the failure of a former ask from the answer to this one.
 func TestWait_FailureOfFormerAsk_NotTheAnswer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		start := time.Now()
-		// Accepted within the millisecond in which the former ask had ended, or later.
-		for _, since := range []time.Time{start.Add(700 * time.Microsecond), start.Add(999 * time.Microsecond)} {
-			fake := &lookups{answer: func(id string) store.Record { return ended(id, store.Failed, start) }}
-			if _, err := wait(t, fake, []string{"1"}, since); err != nil {
-				t.Errorf("Wait: %v", err)
-			}
-		}
+	for name, skew := range map[string]time.Duration{"SameClock": 0, "WorkerBehind": -time.Hour, "WorkerAhead": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				former := ended("1", store.Failed, start.Add(skew-time.Second))
+				answer := ended("1", store.Failed, start.Add(skew+40*time.Millisecond))
+				fake := &lookups{answer: func(string) store.Record {
+					if time.Since(start) < 50*time.Millisecond {
+						return former
+					}
+					return answer
+				}}
+				before, err := store.EndsSoFar(t.Context(), fake, "wx1", []string{"1"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := wait(t, fake, []string{"1"}, before)
+				if diff := cmp.Diff([]store.Record{answer}, got); err != nil || diff != "" {
+					t.Errorf("Wait: %v (-want +got):\n%s", err, diff)
+				}
+				if time.Since(start) > time.Second {
+					t.Errorf("Wait took %s, want it to end with the second failure", time.Since(start))
+				}
+			})
+		})
+	}
+}
 
-		since := start.Add(time.Millisecond)
-		fake := &lookups{answer: func(id string) store.Record {
-			if time.Since(start) < 50*time.Millisecond {
-				return ended(id, store.Failed, start)
-			}
-			return ended(id, store.Failed, start.Add(40*time.Millisecond))
-		}}
-		got, err := wait(t, fake, []string{"1"}, since)
-		if err != nil || got[0].FinishedAt.Sub(start) != 40*time.Millisecond {
-			t.Errorf("Wait = %v, %v, want the second failure", got, err)
+func TestWait_FailureOfFormerAsk_UnknownWhileOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		former := ended("1", store.Failed, time.Now())
+		fake := &lookups{answer: func(string) store.Record { return former }}
+		before, err := store.EndsSoFar(t.Context(), fake, "wx1", []string{"1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := wait(t, fake, []string{"1"}, before)
+		if !errors.Is(err, context.DeadlineExceeded) || got[0].Status != "" {
+			t.Errorf("Wait = %v, %v, want an unknown record: what is known is no answer", got, err)
+		}
+	})
+}
+
+// Where the store could not be asked before, a failure that is there may be a former one.
+func TestWait_FormerEndsNotKnown_OnlyDataIsAnAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fake := &lookups{fail: errors.New("down")}
+		before, err := store.EndsSoFar(t.Context(), fake, "wx1", []string{"1", "2"})
+		if err == nil {
+			t.Fatal("EndsSoFar() = nil with a store that is down")
+		}
+		fake.fail = nil
+		records := []store.Record{ended("1", store.Failed, time.Now()), ended("2", store.Resolved, time.Now())}
+		fake.answer = func(id string) store.Record { return records[id[0]-'1'] }
+		got, err := wait(t, fake, []string{"1", "2"}, before)
+		if !errors.Is(err, context.DeadlineExceeded) || got[0].Status != "" || got[1].Status != store.Resolved {
+			t.Errorf("Wait = %v, %v, want the data alone", got, err)
 		}
 	})
 }
@@ -129,7 +168,7 @@ func TestWait_IntervalGrows(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
 		fake := &lookups{answer: func(string) store.Record { return store.Record{} }}
-		if _, err := store.Wait(ctx, fake, "wx1", []string{"1"}, time.Now()); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := store.Wait(ctx, fake, "wx1", []string{"1"}, store.FormerEnds{}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Wait = %v, want %v", err, context.DeadlineExceeded)
 		}
 		last := time.Duration(0)
@@ -160,7 +199,7 @@ func TestWait_ContextEnds_RecordsKnownSoFar(t *testing.T) {
 			"2": {AppID: "wx1", CloudID: "2", Status: store.Pending},
 		}
 		fake := &lookups{answer: func(id string) store.Record { return answers[id] }}
-		got, err := store.Wait(ctx, fake, "wx1", []string{"1", "2", "3"}, since)
+		got, err := store.Wait(ctx, fake, "wx1", []string{"1", "2", "3"}, store.FormerEnds{})
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Wait = %v, want %v", err, context.DeadlineExceeded)
 		}
@@ -176,7 +215,7 @@ func TestWait_ContextEnds_RecordsKnownSoFar(t *testing.T) {
 func TestWait_ContextEndedBefore(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	got, err := store.Wait(ctx, &lookups{}, "wx1", []string{"1"}, time.Now())
+	got, err := store.Wait(ctx, &lookups{}, "wx1", []string{"1"}, store.FormerEnds{})
 	if !errors.Is(err, context.Canceled) || len(got) != 1 {
 		t.Errorf("Wait = %v, %v, want one unknown record and %v", got, err, context.Canceled)
 	}
@@ -184,7 +223,7 @@ func TestWait_ContextEndedBefore(t *testing.T) {
 
 func TestWait_LookupFails_ErrorAtOnce(t *testing.T) {
 	fake := &lookups{fail: errors.New("down")}
-	if _, err := wait(t, fake, []string{"1"}, time.Now()); !errors.Is(err, fake.fail) {
+	if _, err := wait(t, fake, []string{"1"}, store.FormerEnds{}); !errors.Is(err, fake.fail) {
 		t.Errorf("Wait = %v, want %v", err, fake.fail)
 	}
 }

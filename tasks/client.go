@@ -73,7 +73,7 @@ type Request struct {
 
 // Receipt is the answer to an accepted request.
 type Receipt struct {
-	// AcceptedAt is the moment of acceptance. A record that finished before it belongs to an earlier request.
+	// AcceptedAt is the moment of acceptance, by this machine's clock: do not compare it with what another one has written.
 	AcceptedAt time.Time
 	// Enqueued is how many items Redis has. Short of all of them only beside an error of ResolveAll.
 	Enqueued int

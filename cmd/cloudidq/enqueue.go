@@ -60,11 +60,15 @@ func newEnqueue(s streams) *cobra.Command {
 			})
 		}
 		return withResults(cmd.Context(), s, cfg, func(rdb redis.UniversalClient, results results) error {
-			receipt, err := enqueue(cmd.Context(), s, cfg, rdb, req)
+			ids := cloudIDsOf(req.Items)
+			before, err := store.EndsSoFar(cmd.Context(), results, req.AppID, ids)
 			if err != nil {
+				return fmt.Errorf("nothing was enqueued: %w", err)
+			}
+			if _, err := enqueue(cmd.Context(), s, cfg, rdb, req); err != nil {
 				return err
 			}
-			return awaitRecords(cmd.Context(), s, results, req, receipt, f.wait)
+			return awaitRecords(cmd.Context(), s, results, req.AppID, ids, before, f.wait)
 		})
 	}
 	return cmd
@@ -124,16 +128,11 @@ func enqueue(
 }
 
 func awaitRecords(
-	ctx context.Context, s streams, results store.Results, req tasks.Request, receipt tasks.Receipt, wait time.Duration,
+	ctx context.Context, s streams, results store.Results, appID string, ids []string, before store.FormerEnds, wait time.Duration,
 ) error {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	records, err := store.Wait(ctx, results, req.AppID, cloudIDsOf(req.Items), receipt.AcceptedAt)
-	for i := range records {
-		if records[i].Status.Final() && !records[i].EndedSince(receipt.AcceptedAt) {
-			records[i] = store.Record{} // the failure of a former ask
-		}
-	}
+	records, err := store.Wait(ctx, results, appID, ids, before)
 	if printed := printRecords(s.out, records); printed != nil {
 		return printed
 	}

@@ -17,8 +17,8 @@ import (
 type claims interface {
 	// Claim takes a key for a request, or says what is known of the one that has it.
 	Claim(ctx context.Context, key, fingerprint string) (store.RequestState, error)
-	// Finish notes that the request has had its effect.
-	Finish(ctx context.Context, key, fingerprint string, accepted time.Time) error
+	// Finish notes that the request has had its effect, and which ends its cloudIDs had had before.
+	Finish(ctx context.Context, key, fingerprint string, accepted time.Time, before store.FormerEnds) error
 	// Release gives the key back, because the request has had no effect.
 	Release(ctx context.Context, key, fingerprint string) error
 }
@@ -28,44 +28,50 @@ type claims interface {
 // second line: one that was resolved is not asked for again in any case.
 type once struct{ claims claims }
 
+// effect is what is kept of a request that was carried out.
+type effect struct {
+	accepted time.Time
+	before   store.FormerEnds
+}
+
 var idempotencyKey = regexp.MustCompile(`^[!-~]{1,256}$`)
 
-// do calls effect unless a request of this key has had it. The answer to a repetition is made anew, so that nothing of
-// the request needs to be kept.
+// do calls act unless a request of this key has had its effect. The answer to a repetition is made anew, so that nothing
+// else of the request needs to be kept.
 func (o *once) do(
-	ctx context.Context, header string, body []byte, effect func(context.Context) (time.Time, error),
-) (accepted time.Time, repeated bool, err error) {
+	ctx context.Context, header string, body []byte, act func(context.Context) (effect, error),
+) (done effect, repeated bool, err error) {
 	key, err := idempotencyKeyOf(header)
 	if err != nil {
-		return time.Time{}, false, err
+		return effect{}, false, err
 	}
 	if key == "" || o == nil {
-		accepted, err = effect(ctx)
-		return accepted, false, err
+		done, err = act(ctx)
+		return done, false, err
 	}
 	key, fingerprint := digest(caller(ctx).Name, key), digest(string(body))
 	state, err := o.claims.Claim(ctx, key, fingerprint)
 	switch {
 	case err != nil:
-		return time.Time{}, false, storeAway()
+		return effect{}, false, storeAway()
 	case state.Fingerprint != fingerprint:
-		return time.Time{}, false, newProblem(http.StatusUnprocessableEntity, "nothing was enqueued",
+		return effect{}, false, newProblem(http.StatusUnprocessableEntity, "nothing was enqueued",
 			fault{"header.Idempotency-Key", "has come with another request before"})
 	case !state.Accepted.IsZero():
-		return state.Accepted, true, nil
+		return effect{state.Accepted, state.Before}, true, nil
 	case !state.Claimed:
-		return time.Time{}, false, newProblem(http.StatusConflict, "a request of this Idempotency-Key is under way").retryAfter("1")
+		return effect{}, false, newProblem(http.StatusConflict, "a request of this Idempotency-Key is under way").retryAfter("1")
 	}
 	// The client may leave before Redis answers. It will ask again, and what has become of this request must be known then.
 	ctx = context.WithoutCancel(ctx)
-	accepted, err = effect(ctx)
+	done, err = act(ctx)
 	if err != nil {
-		return accepted, false, errors.Join(err, o.claims.Release(ctx, key, fingerprint))
+		return done, false, errors.Join(err, o.claims.Release(ctx, key, fingerprint))
 	}
-	if err := o.claims.Finish(ctx, key, fingerprint, accepted); err != nil {
-		return accepted, false, nil //nolint:nilerr // Redis has the task; the claim ends by itself
+	if err := o.claims.Finish(ctx, key, fingerprint, done.accepted, done.before); err != nil {
+		return done, false, nil //nolint:nilerr // Redis has the task; the claim ends by itself
 	}
-	return accepted, false, nil
+	return done, false, nil
 }
 
 // idempotencyKeyOf reads the header; empty = there is none.

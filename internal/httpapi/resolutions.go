@@ -119,12 +119,9 @@ func (h *resolutions) resolve(ctx context.Context, in *resolveInput) (*resolveOu
 			CloudID: id, OpenID: in.Body.OpenID, ObtainedAt: in.Body.ObtainedAt, Reference: in.Body.Reference,
 		})
 	}
-	accepted, repeated, err := h.once.do(ctx, in.IdempotencyKey, in.RawBody, func(ctx context.Context) (time.Time, error) {
-		receipt, err := h.producer.Resolve(ctx, req)
-		if err == nil {
-			h.accepted(req.Queue, receipt.Enqueued)
-		}
-		return receipt.AcceptedAt, err
+	ids := unique(in.Body.CloudIDs)
+	done, repeated, err := h.once.do(ctx, in.IdempotencyKey, in.RawBody, func(ctx context.Context) (effect, error) {
+		return h.enqueue(ctx, req, ids, wait > 0 || in.IdempotencyKey != "")
 	})
 	if err != nil {
 		return nil, refusal(ctx, err)
@@ -133,11 +130,10 @@ func (h *resolutions) resolve(ctx context.Context, in *resolveInput) (*resolveOu
 	if repeated {
 		out.Replayed = "true"
 	}
-	ids := unique(in.Body.CloudIDs)
 	records := make([]store.Record, len(ids))
 	if wait > 0 {
 		var all bool
-		if records, all = h.await(ctx, in.Body.AppID, ids, accepted, wait); all {
+		if records, all = h.await(ctx, in.Body.AppID, ids, done.before, wait); all {
 			out.Status = http.StatusOK
 		}
 	}
@@ -145,6 +141,20 @@ func (h *resolutions) resolve(ctx context.Context, in *resolveInput) (*resolveOu
 		out.Body.Resolutions = append(out.Body.Resolutions, resolutionOf(in.Body.AppID, id, records[i]))
 	}
 	return out, nil
+}
+
+// enqueue hands the cloudIDs in. Where somebody may wait for them it looks first how they have ended before; a store that
+// does not answer refuses nobody.
+func (h *resolutions) enqueue(ctx context.Context, req tasks.Request, ids []string, waits bool) (effect, error) {
+	var before store.FormerEnds
+	if waits {
+		before, _ = store.EndsSoFar(ctx, h.results, req.AppID, ids)
+	}
+	receipt, err := h.producer.Resolve(ctx, req)
+	if err == nil {
+		h.accepted(req.Queue, receipt.Enqueued)
+	}
+	return effect{receipt.AcceptedAt, before}, err
 }
 
 // mayResolve checks what is not a matter of form.
@@ -199,16 +209,11 @@ func lostCharacters(in *resolveInput) (faults []fault) {
 // await returns the records once all have ended, or those that have when the wait is over. A store that fails meanwhile
 // ends the wait: the cloudIDs are accepted all the same.
 func (h *resolutions) await(
-	ctx context.Context, appID string, ids []string, since time.Time, wait time.Duration,
+	ctx context.Context, appID string, ids []string, before store.FormerEnds, wait time.Duration,
 ) (records []store.Record, all bool) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	records, err := store.Wait(ctx, h.results, appID, ids, since)
-	for i := range records {
-		if !records[i].EndedSince(since) {
-			records[i] = store.Record{} // the failure of a former ask is no answer to this one
-		}
-	}
+	records, err := store.Wait(ctx, h.results, appID, ids, before)
 	return records, err == nil
 }
 

@@ -56,3 +56,55 @@ func TestResolve_NotJSON_SaysWhichType(t *testing.T) {
 		t.Errorf("answer = %s", got.body)
 	}
 }
+
+// The worker's clock may be behind the API's by more than it took to fail: the end is new all the same.
+func TestResolve_Waits_WorkerWithAnotherClock(t *testing.T) {
+	for name, skew := range map[string]time.Duration{"Behind": -time.Minute, "Ahead": time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t)
+			answered := make(chan reply, 1)
+			go func() {
+				answered <- b.call("POST", "/v1/resolutions", `{"appid":"wxA","cloud_ids":["73_1"]}`, "Prefer", "wait=30")
+			}()
+			b.until("a task", func() bool { return len(b.queued(tasks.QueueEvents)) == 1 })
+			b.fail("wxA", "73_1", time.Now().Add(skew))
+			got := <-answered
+			if body := parse[resolutionsBody](t, got.body); got.status != 200 || body.Resolutions[0].Status != store.Failed {
+				t.Errorf("answer = %d %s, want 200 and the failure", got.status, got.body)
+			}
+		})
+	}
+}
+
+// A repetition under an Idempotency-Key waits for what the request itself has asked for: its own failure is the answer,
+// although it was there before the repetition, and that of a former request is not.
+func TestResolve_Waits_RepeatedUnderAKey(t *testing.T) {
+	b := newBed(t)
+	post := func(wait string) reply {
+		return b.call("POST", "/v1/resolutions", `{"appid":"wxA","cloud_ids":["73_1"]}`, "Idempotency-Key", "k", "Prefer", wait)
+	}
+	b.fail("wxA", "73_1", time.Now().Add(time.Minute)) // of a former request, by a worker whose clock is ahead
+	for _, wait := range []string{"wait=0", "wait=1"} {
+		got := post(wait)
+		if body := parse[resolutionsBody](t, got.body); got.status != 202 || body.Resolutions[0].Status != store.Pending {
+			t.Errorf("%s: answer = %d %s, want 202 and pending", wait, got.status, got.body)
+		}
+	}
+	b.fail("wxA", "73_1", time.Now())
+	got := post("wait=30")
+	if body := parse[resolutionsBody](t, got.body); got.status != 200 || body.Resolutions[0].Status != store.Failed {
+		t.Errorf("answer = %d %s, want 200 and the failure", got.status, got.body)
+	}
+}
+
+// fail saves the failure of a cloudID, as a worker does whose clock says at.
+func (b *bed) fail(appID, id string, at time.Time) {
+	b.Helper()
+	err := b.results.Save(b.Context(), "t", []store.Record{{
+		AppID: appID, CloudID: id, Status: store.Failed, Error: &store.Error{Code: -601007}, Attempts: 1,
+		AcceptedAt: store.At(at), FinishedAt: store.At(at),
+	}})
+	if err != nil {
+		b.Fatal(err)
+	}
+}
