@@ -79,3 +79,6 @@ func (d *Deliveries) Looked(ctx context.Context, appsAndMoments ...string) error
 	}
 	return d.looked(ctx, apps)
 }
+
+// Skew is skew.
+func Skew(now func() time.Time, ask func() (time.Time, error)) (time.Duration, error) { return skew(now, ask) }

@@ -58,9 +58,8 @@ func inspectServer(ctx context.Context, rdb redis.Cmdable) (RedisState, error) {
 		return RedisState{}, fmt.Errorf("asking Redis for its state: %w", err)
 	}
 	state := parseInfo(info)
-	asked := time.Now()
-	if clock, err := rdb.Time(ctx).Result(); err == nil {
-		state.Ahead = clock.Sub(asked.Add(time.Since(asked) / 2)) // as of the middle of the way
+	if ahead, err := skew(time.Now, func() (time.Time, error) { return rdb.Time(ctx).Result() }); err == nil {
+		state.Ahead = ahead
 	}
 	if said, err := rdb.ConfigGet(ctx, "appendfsync").Result(); err == nil {
 		state.Fsync = said["appendfsync"]

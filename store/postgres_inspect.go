@@ -15,11 +15,12 @@ import (
 type PostgresState struct {
 	Version     string
 	Fsync       bool
-	SyncCommit  string // synchronous_commit
-	Isolation   string // default_transaction_isolation
-	Replica     bool   // it takes no writes
-	Schema      int64  // the last migration that has been applied; 0 = none
-	SchemaKnown int64  // the last one that this program has
+	SyncCommit  string        // synchronous_commit
+	Isolation   string        // default_transaction_isolation
+	Replica     bool          // it takes no writes
+	Ahead       time.Duration // the server's clock beside ours
+	Schema      int64         // the last migration that has been applied; 0 = none
+	SchemaKnown int64         // the last one that this program has
 	Sealing     Sealing
 	Expired     int64 // records that have ended more than ten minutes ago and are not deleted; at most 100,000 are counted
 }
@@ -48,6 +49,13 @@ func InspectPostgres(ctx context.Context, dsn string) (PostgresState, error) {
 		return PostgresState{}, fmt.Errorf("asking PostgreSQL for its settings: %w", plain(err))
 	}
 	state.Fsync = fsync == "on"
+	state.Ahead, err = skew(time.Now, func() (clock time.Time, err error) {
+		err = conn.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&clock)
+		return clock, err
+	})
+	if err != nil {
+		return PostgresState{}, fmt.Errorf("asking PostgreSQL for its clock: %w", plain(err))
+	}
 	if err := state.inspectSchema(ctx, conn); err != nil {
 		return PostgresState{}, fmt.Errorf("asking PostgreSQL for cloudidq's tables: %w", plain(err))
 	}

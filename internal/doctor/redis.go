@@ -12,7 +12,7 @@ import (
 
 const (
 	noEviction = "noeviction"
-	// A cloudID is claimed, and a pause begun, by the clock of the machine that does so.
+	// When a cloudID was accepted, and until when an app is paused, is told by the clock of the machine that says so.
 	mostAhead = 2 * time.Second
 	// Redis refuses writes at 100 % of maxmemory; under noeviction that stops everything.
 	nearlyFull = 0.9
@@ -63,10 +63,16 @@ func judgeRedis(s store.RedisState) []Finding {
 	if full := float64(s.UsedBytes) / float64(max(1, s.MaxBytes)); s.MaxBytes > 0 && full > nearlyFull {
 		add(warn("raise maxmemory, or shorten store.result_ttl", "memory is %.0f %% full; at 100 %% nothing is accepted any more", 100*full))
 	}
-	if s.Ahead > mostAhead || s.Ahead < -mostAhead {
-		add(warn("run NTP on both", "its clock and this machine's are %s apart", s.Ahead.Abs().Round(time.Millisecond)))
-	}
+	found = append(found, judgeClock(s.Ahead)...)
 	return orOK(found, "version %s, append-only file (%s), %s", s.Version, fsyncOf(s), s.Eviction)
+}
+
+// judgeClock judges how far a server's clock is ahead of this machine's.
+func judgeClock(ahead time.Duration) []Finding {
+	if ahead.Abs() < mostAhead {
+		return nil
+	}
+	return []Finding{warn("run NTP on both", "its clock and this machine's are %s apart", ahead.Abs().Round(time.Millisecond))}
 }
 
 func judgePersistence(s store.RedisState) []Finding {
@@ -135,6 +141,7 @@ func judgePostgres(s store.PostgresState) []Finding {
 	if s.Expired > 0 {
 		add(warn("run a worker: it deletes them", "%s records have expired and are still there", counted(s.Expired)))
 	}
+	found = append(found, judgeClock(s.Ahead)...)
 	switch {
 	case s.Schema > s.SchemaKnown:
 		add(warn("upgrade this process too", "the schema is of a newer version (%d, this one knows %d)", s.Schema, s.SchemaKnown))
