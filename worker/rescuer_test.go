@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 
 	"cloudidq/internal/redistest"
 	"cloudidq/tasks"
@@ -32,7 +33,7 @@ func TestRescuer_FitsTheLayoutOfAsynq(t *testing.T) {
 	})
 	hanging.waitForTasks(t, 3)
 
-	r := &rescuer{rdb: rdb, queues: []string{queue}, log: slog.New(slog.DiscardHandler)}
+	r := &rescuer{rdb: rdb, queues: []string{queue}, log: slog.New(slog.DiscardHandler), still: time.Hour} // lapsed: at the second look
 	if n, err := r.rescue(t.Context(), queue); n != 0 || err != nil {
 		t.Fatalf("rescue() of living tasks = %d, %v, want none", n, err)
 	}
@@ -47,8 +48,10 @@ func TestRescuer_FitsTheLayoutOfAsynq(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n, err := r.rescue(t.Context(), queue); n != 2 || err != nil {
-		t.Fatalf("rescue() = %d, %v, want 2", n, err)
+	for look, want := range []int{0, 2} { // the first one sees that the leases have changed
+		if n, err := r.rescue(t.Context(), queue); n != want || err != nil {
+			t.Fatalf("look %d: rescue() = %d, %v, want %d", look, n, err, want)
+		}
 	}
 	info, err := inspector.GetQueueInfo(queue)
 	if err != nil || info.Pending != 2 || info.Active != 1 {
@@ -89,15 +92,57 @@ func TestRescuer_DropsWhatIsGone(t *testing.T) {
 	for _, id := range []string{"gone", "there"} {
 		rdb.ZIncrBy(ctx, prefix+"lease", 1, id)
 	}
-	r := &rescuer{rdb: rdb, log: slog.New(slog.DiscardHandler)}
-	if n, err := r.rescue(ctx, tasks.QueueEvents); n != 1 || err != nil {
-		t.Fatalf("rescue() = %d, %v, want 1", n, err)
+	r := &rescuer{rdb: rdb, log: slog.New(slog.DiscardHandler)} // dead: what is the same at the second look
+	for look, want := range []int{0, 1} {
+		if n, err := r.rescue(ctx, tasks.QueueEvents); n != want || err != nil {
+			t.Fatalf("look %d: rescue() = %d, %v, want %d", look, n, err, want)
+		}
+	}
+	if n := rdb.Exists(ctx, rescueKey(tasks.QueueEvents)).Val(); n != 0 {
+		t.Error("what was seen of leases that are gone is still remembered")
 	}
 	if left := rdb.LLen(ctx, prefix+"active").Val() + rdb.ZCard(ctx, prefix+"lease").Val(); left != 0 {
 		t.Errorf("%d entries of dead tasks are left", left)
 	}
 	if state := rdb.HGet(ctx, prefix+"t:there", "state").Val(); state != "pending" {
 		t.Errorf("state = %q, want pending", state)
+	}
+}
+
+// A worker's clock may be 40 s behind Redis's: its leases look as if they had run out when they are written. As long as they
+// change it lives. One whose clock is ahead is dead when they do not, however late they end.
+func TestRescuer_ClockOfTheWorkerHasNoSay(t *testing.T) {
+	rdb := redistest.Start(t).Client(t)
+	prefix, ctx := "asynq:{"+tasks.QueueEvents+"}:", t.Context()
+	rdb.LPush(ctx, prefix+"active", "behind", "ahead")
+	for _, id := range []string{"behind", "ahead"} {
+		rdb.HSet(ctx, prefix+"t:"+id, "state", "active", "msg", "m")
+	}
+	beat := func(id string, skew time.Duration, n int) {
+		ends := time.Now().Add(30*time.Second + skew + 5*time.Duration(n)*time.Second)
+		rdb.ZAdd(ctx, prefix+"lease", redis.Z{Score: float64(ends.Unix()), Member: id})
+	}
+	beat("ahead", 10*time.Minute, 0)
+	r := &rescuer{rdb: rdb, log: slog.New(slog.DiscardHandler), still: 0, lapsed: 0} // dead: what is the same at the second look
+	want := []int{0, 1, 0, 0, 0, 0}
+	for n := range want {
+		beat("behind", -10*time.Minute, n)
+		if got, err := r.rescue(ctx, tasks.QueueEvents); got != want[n] || err != nil {
+			t.Errorf("look %d: rescue() = %d, %v, want %d", n, got, err, want[n])
+		}
+	}
+	if state := rdb.HGet(ctx, prefix+"t:ahead", "state").Val(); state != "pending" {
+		t.Errorf("state of the dead worker's task = %q, want pending", state)
+	}
+	if state := rdb.HGet(ctx, prefix+"t:behind", "state").Val(); state != "active" {
+		t.Errorf("state of the living worker's task = %q, want active", state)
+	}
+}
+
+// By the time at which others may take a task over, a worker that stood still sends nothing for it any more.
+func TestRescuer_LeavesTimeToTheHolder(t *testing.T) {
+	if heldFor >= stillFor || tryFor >= heldFor {
+		t.Errorf("tryFor %s, heldFor %s, stillFor %s, want them to grow", tryFor, heldFor, stillFor)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 type resolution struct {
 	h       *resolver
 	taskID  string
+	held    time.Time // until then no other process has the task, whatever happens to this one
 	payload tasks.ResolvePayload
 	known   bool  // whether the app is served
 	unknown error // why not
@@ -53,7 +54,7 @@ func newResolution(h *resolver, taskID string, p tasks.ResolvePayload) *resoluti
 	if accepted.IsZero() || accepted.After(now) {
 		accepted = now
 	}
-	r := &resolution{h: h, taskID: taskID, payload: p, items: make([]item, 0, len(p.Items)), part: h.bulk.partOf(taskID, p)}
+	r := &resolution{h: h, taskID: taskID, held: now.Add(heldFor), payload: p, items: make([]item, 0, len(p.Items)), part: h.bulk.partOf(taskID, p)}
 	seen := make(map[string]int, len(p.Items))
 	for _, it := range p.Items {
 		// A backfill may repeat a cloudID, and so may a foreign producer.
@@ -166,7 +167,9 @@ func (r *resolution) asks() []ask {
 	for i := range r.items {
 		if it := &r.items[i]; it.open {
 			r.asked = append(r.asked, i)
-			asks = append(asks, ask{openID: it.record.OpenID, item: wechat.Item{CloudID: it.record.CloudID, SendBy: it.sendBy}})
+			asks = append(asks, ask{openID: it.record.OpenID, item: wechat.Item{
+				CloudID: it.record.CloudID, SendBy: it.sendBy, HeldUntil: r.held,
+			}})
 		}
 	}
 	return asks

@@ -19,6 +19,9 @@ const (
 	// tryFor is how long one try of a task waits for its cloudIDs' turn. What has not been sent by then goes back to the
 	// queue; with what is under way, a try stays below the task's timeout of a minute.
 	tryFor = 25 * time.Second
+	// heldFor is how long after it was fetched a task is this process's for certain: rescuers leave it alone for 30 s, and
+	// no request of it begins later. A process that is stopped and goes on must not send what others have taken over.
+	heldFor = 28 * time.Second
 	// claimFor outlives a try, so that only a dead worker's claims lapse.
 	claimFor = 2 * time.Minute
 	// saveLinger is how long a finished record waits for others of its task, while some are still being asked.

@@ -304,3 +304,16 @@ func TestRecoverPanics_NoValueInTheError(t *testing.T) {
 		t.Errorf("the panic's value was told: %s", said.String())
 	}
 }
+
+// Every cloudID goes out with the moment until which its task is this process's, counted from the beginning of the try.
+func TestTry_HoldsCloudIDsNoLongerThanTheTask(t *testing.T) {
+	b := newResolverBed(t, &fakeWeChat{})
+	begun := time.Now()
+	if err := b.try(t, "task-1", payloadOf(1, begun)); err != nil {
+		t.Fatal(err)
+	}
+	until := b.wechat.requests[0].Items[0].HeldUntil
+	if until.Before(begun.Add(heldFor)) || until.After(time.Now().Add(heldFor)) {
+		t.Errorf("held until %s after the beginning, want %s", until.Sub(begun), heldFor)
+	}
+}

@@ -123,8 +123,10 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 	traces := newTracing(parts.Tracers)
 	w := &Worker{
 		cfg: cfg, rdb: parts.Queue, batcher: b, tells: parts.Activity, log: parts.Log, ready: make(chan struct{}),
-		pauser:  newPauser(parts.Pauses, b, parts.Log),
-		rescuer: &rescuer{rdb: parts.Queue, queues: cfg.queues(), log: parts.Log, metrics: m},
+		pauser: newPauser(parts.Pauses, b, parts.Log),
+		rescuer: &rescuer{
+			rdb: parts.Queue, queues: cfg.queues(), log: parts.Log, still: stillFor, lapsed: lapsedFor, metrics: m,
+		},
 	}
 	w.pauser.metrics = m
 	w.redact = newRedactor(parts.Queue, parts.Log)

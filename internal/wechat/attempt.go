@@ -43,7 +43,7 @@ func (c *Client) do(ctx context.Context, call call) (reply, error) {
 	attempt, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	payload := &payload{content: call.content, by: call.by}
-	if !call.by.IsZero() && time.Until(call.by) < c.timeout {
+	if !call.by.IsZero() { // however far away: the process may be stopped at any instant
 		attempt = httptrace.WithClientTrace(attempt, &httptrace.ClientTrace{GotConn: payload.gotConn})
 	}
 	request := &http.Request{
@@ -107,8 +107,11 @@ func (p *payload) gotConn(httptrace.GotConnInfo) {
 	}
 }
 
-// late reports whether the moment by lies before now.
-func late(by, now time.Time) bool { return !by.IsZero() && now.After(by) }
+// late reports whether the moment by lies before now, by the monotonic clock or by that of the day: the first stands still
+// while the machine sleeps, the second may be set back.
+func late(by, now time.Time) bool {
+	return !by.IsZero() && (now.After(by) || now.Round(0).After(by.Round(0)))
+}
 
 // readAll reads the body, unless it is longer than limit. It trusts Content-Length only to make room.
 func readAll(response *http.Response, limit int64) ([]byte, error) {

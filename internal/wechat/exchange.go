@@ -19,7 +19,10 @@ const (
 	answerPerItem = 64 << 10
 )
 
-const textNotSent = "not sent: its lifetime is over"
+const (
+	textNotSent = "not sent: its lifetime is over"
+	textNotHeld = "not sent: this process stood still for so long that another one may have its task"
+)
 
 // errOpen asks for another try because items are still open.
 var errOpen = errors.New("wechat: items still open")
@@ -230,18 +233,15 @@ func (x *exchange) fail(failure *Error) {
 
 // dropLate closes the items whose moment has passed. They keep the error of an earlier try.
 func (x *exchange) dropLate(now time.Time) {
-	var notSent *Error
 	still := x.open[:0]
 	for _, at := range x.open {
-		if !late(x.req.Items[at].SendBy, now) {
+		reason := x.req.Items[at].tooLate(now)
+		if reason == "" {
 			still = append(still, at)
 			continue
 		}
 		if x.outcomes[at].Err == nil {
-			if notSent == nil {
-				notSent = transient(textNotSent)
-			}
-			x.outcomes[at].Err = notSent
+			x.outcomes[at].Err = transient(reason)
 		}
 	}
 	x.open = still
@@ -250,18 +250,18 @@ func (x *exchange) dropLate(now time.Time) {
 // allLate reports whether at that time no open item could be sent.
 func (x *exchange) allLate(now time.Time) bool {
 	for _, at := range x.open {
-		if !late(x.req.Items[at].SendBy, now) {
+		if x.req.Items[at].tooLate(now) == "" {
 			return false
 		}
 	}
 	return true
 }
 
-// earliest returns the first SendBy among the open items; zero if none has one.
+// earliest returns the first moment after which nothing may be sent for one of the open items; zero if there is none.
 func (x *exchange) earliest() time.Time {
 	var first time.Time
 	for _, at := range x.open {
-		by := x.req.Items[at].SendBy
+		by := x.req.Items[at].by()
 		if !by.IsZero() && (first.IsZero() || by.Before(first)) {
 			first = by
 		}

@@ -376,3 +376,41 @@ func (c cancelAfter) RoundTrip(r *http.Request) (*http.Response, error) {
 	c.then()
 	return response, err
 }
+
+// What the caller does not hold any more is not asked for again within a call, and not sent by a connection that took too
+// long to come.
+func TestGetOpenData_NotHeldAnyMore_NotSent(t *testing.T) {
+	t.Run("BetweenTries", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			n := &network{latency: 2 * time.Second, answers: []string{`{"errcode":-1,"errmsg":"system error"}`, list(entry("a", `{"data":{}}`))}}
+			req := request("a")
+			req.Items[0].HeldUntil = time.Now().Add(time.Second)
+			got := offline(t, n).GetOpenData(t.Context(), token(), req)
+			if len(n.bodies) != 1 || got[0].Attempts != 1 || got[0].Err == nil || got[0].Err.Code != -1 {
+				t.Errorf("%d requests, outcome %+v, want one, and what it brought", len(n.bodies), got[0].Err)
+			}
+		})
+	})
+	t.Run("WhileConnecting", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			n := &network{connect: 2 * time.Second, answers: []string{list(entry("a", `{"data":{}}`))}}
+			req := request("a")
+			req.Items[0].HeldUntil = time.Now().Add(time.Second)
+			got := offline(t, n).GetOpenData(t.Context(), token(), req)
+			if len(n.bodies) != 0 || got[0].Attempts != 0 || got[0].Err == nil || got[0].Err.Class != wechat.ClassRetry {
+				t.Errorf("%d requests, outcome %+v, want none, to be asked for again", len(n.bodies), got[0].Err)
+			}
+		})
+	})
+	t.Run("OthersAreSent", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			n := &network{answers: []string{list(entry("b", `{"data":{}}`))}}
+			req := request("a", "b")
+			req.Items[0].HeldUntil = time.Now().Add(-time.Millisecond)
+			got := offline(t, n).GetOpenData(t.Context(), token(), req)
+			if len(n.bodies) != 1 || n.bodies[0] != bodyOf("b") || got[0].Attempts != 0 || got[1].Err != nil {
+				t.Errorf("requests %q, outcomes %+v, want b alone", n.bodies, got)
+			}
+		})
+	})
+}

@@ -50,6 +50,29 @@ type Slot interface {
 type Item struct {
 	CloudID string
 	SendBy  time.Time // nothing is sent for it after this moment; the zero time sets no limit
+	// HeldUntil is how long the caller is sure that nobody else asks for it: nothing is sent after this moment either. The
+	// zero time sets no limit. Take it from [time.Now], whose monotonic part goes on while the process is stopped.
+	HeldUntil time.Time
+}
+
+// tooLate says why nothing may be sent for it any more; it is empty while something may.
+func (it *Item) tooLate(now time.Time) (reason string) {
+	switch {
+	case late(it.SendBy, now):
+		return textNotSent
+	case late(it.HeldUntil, now):
+		return textNotHeld
+	default:
+		return ""
+	}
+}
+
+// by is the moment after which nothing is sent; zero if there is none.
+func (it *Item) by() time.Time {
+	if it.SendBy.IsZero() || !it.HeldUntil.IsZero() && it.HeldUntil.Before(it.SendBy) {
+		return it.HeldUntil
+	}
+	return it.SendBy
 }
 
 // Outcome is what one exchange brought for one cloudID: data, or an error whose class tells what to do.
@@ -58,5 +81,5 @@ type Outcome struct {
 	Kind     string          // see Kind; set with Data
 	Data     json.RawMessage // WeChat's JSON, compacted, otherwise unchanged; nil if Err is set
 	Err      *Error
-	Attempts int // requests that carried this cloudID; 0 if SendBy came first
+	Attempts int // requests that carried this cloudID; 0 if SendBy or HeldUntil came first
 }
