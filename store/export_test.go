@@ -81,4 +81,6 @@ func (d *Deliveries) Looked(ctx context.Context, appsAndMoments ...string) error
 }
 
 // Skew is skew.
-func Skew(now func() time.Time, ask func() (time.Time, error)) (time.Duration, error) { return skew(now, ask) }
+func Skew(now func() time.Time, ask func() (time.Time, error)) (time.Duration, error) {
+	return skew(now, ask)
+}

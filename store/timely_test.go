@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -112,9 +113,15 @@ func testTimely(t *testing.T, r store.Results, deliveries *store.Deliveries, han
 
 	// Whose answer it is: the end of a former ask is none to one that has come since.
 	forgotten(t, r, "former", "", due, "again")
-	records, err := timely.Lookup(t.Context(), "wxA", []string{"again"})
-	if err != nil || records[0].EndedSince(time.Now().Add(-time.Minute)) {
-		t.Errorf("record = %+v, %v, want it no answer to an ask of a minute ago", records, err)
+	before, err := store.EndsSoFar(t.Context(), timely, "wxA", []string{"again"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	records, err := store.Wait(short, timely, "wxA", []string{"again"}, before)
+	if !errors.Is(err, context.DeadlineExceeded) || records[0].Status != "" {
+		t.Errorf("record = %+v, %v, want it no answer to an ask that has come since", records, err)
 	}
 	if _, err := timely.Erase(t.Context(), "wxA", "o1"); err != nil {
 		t.Fatal(err)

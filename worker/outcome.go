@@ -61,15 +61,15 @@ func tell(err *wechat.Error) *store.Error {
 
 func (r *resolution) end(it *item, status store.Status, err *store.Error, now time.Time) {
 	it.open, it.ended = false, status
-	it.record.Status, it.record.Error, it.record.FinishedAt = status, err, store.At(now)
+	it.record.Status, it.record.Error, it.record.FinishedAt = status, err, store.At(now.Add(r.ahead))
 	r.count(it.record)
 	r.unsaved = append(r.unsaved, it.record)
-	r.ends = append(r.ends, endOf(it, now))
+	r.ends = append(r.ends, r.endOf(it, now))
 }
 
 // endOf is an end as metrics take it.
-func endOf(it *item, now time.Time) end {
-	e := end{status: it.record.Status, class: it.class, took: now.Sub(it.record.AcceptedAt.Time), left: it.sendBy.Sub(now)}
+func (r *resolution) endOf(it *item, now time.Time) end {
+	e := end{status: it.record.Status, class: it.class, took: now.Add(r.ahead).Sub(it.record.AcceptedAt.Time), left: it.sendBy.Sub(now)}
 	if it.record.Error != nil {
 		e.code = it.record.Error.Code
 	}

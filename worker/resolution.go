@@ -14,7 +14,9 @@ import (
 type resolution struct {
 	h       *resolver
 	taskID  string
-	held    time.Time // until then no other process has the task, whatever happens to this one
+	held    time.Time     // until then no other process has the task, whatever happens to this one
+	ahead   time.Duration // Redis's clock, beside this machine's
+	undated bool          // the payload does not say when it was accepted, or a moment that is still to come
 	payload tasks.ResolvePayload
 	known   bool  // whether the app is served
 	unknown error // why not
@@ -49,12 +51,17 @@ type item struct {
 }
 
 func newResolution(h *resolver, taskID string, p tasks.ResolvePayload) *resolution {
-	now := time.Now()
+	begun, ahead := time.Now(), h.clock.Ahead()
+	now := begun.Add(ahead) // by the clock that all share, as are the payload's moments if their machines' clocks are right
 	accepted := p.AcceptedAt
-	if accepted.IsZero() || accepted.After(now) {
+	undated := accepted.IsZero() || accepted.After(now)
+	if undated {
 		accepted = now
 	}
-	r := &resolution{h: h, taskID: taskID, held: now.Add(heldFor), payload: p, items: make([]item, 0, len(p.Items)), part: h.bulk.partOf(taskID, p)}
+	r := &resolution{
+		h: h, taskID: taskID, held: begun.Add(heldFor), ahead: ahead, undated: undated, payload: p,
+		items: make([]item, 0, len(p.Items)), part: h.bulk.partOf(taskID, p),
+	}
 	seen := make(map[string]int, len(p.Items))
 	for _, it := range p.Items {
 		// A backfill may repeat a cloudID, and so may a foreign producer.
@@ -68,7 +75,7 @@ func newResolution(h *resolver, taskID string, p tasks.ResolvePayload) *resoluti
 				AppID: p.AppID, OpenID: it.OpenID, CloudID: it.CloudID, Status: store.Pending,
 				Reference: it.Reference, AcceptedAt: store.At(accepted),
 			},
-			sendBy: sendBy(obtainedAt(it, accepted), h.lifetime),
+			sendBy: sendBy(obtainedAt(it, accepted), h.lifetime).Add(-ahead),
 			open:   true,
 			lines:  1,
 		})
@@ -112,12 +119,8 @@ func (r *resolution) firstEnd() time.Time {
 // claim takes the cloudIDs that are neither resolved nor in another task's hands, for so long.
 func (r *resolution) claim(ctx context.Context, length time.Duration) error {
 	r.setOrigin()
-	pending := make([]store.Record, len(r.items))
-	for i := range r.items {
-		pending[i] = r.items[i].record
-	}
 	claimed, err := r.h.results.Claim(ctx, store.Claim{
-		AppID: r.payload.AppID, TaskID: r.taskID, For: length, Records: pending,
+		AppID: r.payload.AppID, TaskID: r.taskID, For: length, Records: r.pending(),
 	})
 	if err != nil {
 		return err
@@ -154,11 +157,44 @@ func (r *resolution) resume(it *item, stored store.Record) {
 		return
 	}
 	it.record.Attempts, it.record.Error = stored.Attempts, stored.Error
-	if r.payload.AcceptedAt.IsZero() && !stored.AcceptedAt.IsZero() && stored.AcceptedAt.Before(it.record.AcceptedAt.Time) {
-		// A producer that says nothing of time: the lifetime runs from the first try.
-		it.sendBy = it.sendBy.Add(stored.AcceptedAt.Sub(it.record.AcceptedAt.Time))
-		it.record.AcceptedAt = stored.AcceptedAt
+	r.bound(it, stored.AcceptedAt)
+}
+
+// bound ends the lifetime of a cloudID that was seen before at that moment: it was there then. So a producer that says
+// nothing of time, or whose clock is ahead, gets one lifetime from the first look at the cloudID, not one from each.
+func (r *resolution) bound(it *item, seen store.Time) {
+	if seen.IsZero() || !seen.Before(it.record.AcceptedAt.Time) {
+		return
 	}
+	it.record.AcceptedAt = seen
+	if by := sendBy(seen.Time, r.h.lifetime).Add(-r.ahead); by.Before(it.sendBy) {
+		it.sendBy = by
+	}
+}
+
+// date notes when the cloudIDs of an undated task were first seen, although none of them is tried yet: their lifetime runs
+// while they wait for the end of a pause.
+func (r *resolution) date(ctx context.Context) error {
+	r.setOrigin()
+	seen, err := r.h.results.Claim(ctx, store.Claim{AppID: r.payload.AppID, TaskID: r.taskID, Records: r.pending()})
+	if err != nil {
+		return r.storeTrouble(ctx, err)
+	}
+	for i, c := range seen {
+		if c.State == store.Claimed && c.Record.Status == store.Pending {
+			r.bound(&r.items[i], c.Record.AcceptedAt)
+		}
+	}
+	return nil
+}
+
+// pending are the records to claim.
+func (r *resolution) pending() []store.Record {
+	pending := make([]store.Record, len(r.items))
+	for i := range r.items {
+		pending[i] = r.items[i].record
+	}
+	return pending
 }
 
 // asks lists what is open, for the batcher.

@@ -35,6 +35,7 @@ const (
 type resolver struct {
 	apps     *directory
 	lifetime time.Duration
+	clock    *store.Clock // nil = this machine's is right
 	results  store.Results
 	batcher  *batcher
 	shares   *shares
@@ -119,7 +120,7 @@ func (h *resolver) unreadable(ctx context.Context, taskID string, why error) err
 // mayTry sends the task back untouched if its app is paused. If its app has its share of the slots it waits, and goes back
 // if another app's task needs its slot.
 func (r *resolution) mayTry(ctx context.Context, place *place) error {
-	if err := r.notPaused(); err != nil || place.mayWork() {
+	if err := r.notPaused(ctx); err != nil || place.mayWork() {
 		return err
 	}
 	begun := time.Now()
@@ -129,9 +130,9 @@ func (r *resolution) mayTry(ctx context.Context, place *place) error {
 	case ctx.Err() != nil:
 		return ctx.Err() // asynq has taken the task away already
 	case works:
-		return r.notPaused()
+		return r.notPaused(ctx)
 	}
-	err := r.putBack(makeWay(), time.Now())
+	err := r.putBackUntouched(ctx, makeWay())
 	if err != nil {
 		place.makesWay(r.taskID)
 	}
@@ -139,12 +140,21 @@ func (r *resolution) mayTry(ctx context.Context, place *place) error {
 }
 
 // notPaused sends the task back if its app is paused.
-func (r *resolution) notPaused() error {
-	now := time.Now()
+func (r *resolution) notPaused(ctx context.Context) error {
 	if h := r.h.batcher.paused(r.payload.AppID); h != nil {
-		return r.putBack(againAfter(h, now), now)
+		return r.putBackUntouched(ctx, againAfter(h, time.Now()))
 	}
 	return nil
+}
+
+// putBackUntouched returns the task as it came. The lifetime of an undated one runs from here, not from its next try.
+func (r *resolution) putBackUntouched(ctx context.Context, again againError) error {
+	if r.undated {
+		if err := r.date(ctx); err != nil {
+			return err
+		}
+	}
+	return r.putBack(again, time.Now())
 }
 
 func (r *resolution) try(ctx context.Context) error {

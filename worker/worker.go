@@ -97,6 +97,7 @@ type Worker struct {
 	pauser  *pauser
 	handler asynq.Handler
 	rescuer *rescuer
+	clock   *store.Clock
 	redact  *redactor
 	outbox  *outbox // nil = nothing is delivered
 	tells   activity
@@ -138,7 +139,7 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 	w.shareSlots(len(cfg.Apps) > 1 || parts.Authorizers != nil)
 	w.redact.ends = &resolver{
 		apps:     &directory{batcher: b, authorizers: parts.Authorizers},
-		lifetime: cfg.Lifetime, results: parts.Results, batcher: b, shares: w.shares,
+		lifetime: cfg.Lifetime, clock: w.clock, results: parts.Results, batcher: b, shares: w.shares,
 		outbox: w.outbox, redact: w.redact, bulk: newBulk(parts.Backfills), activity: parts.Activity, log: parts.Log,
 		metrics: m, traces: traces, open: parts.Open,
 	}
@@ -235,6 +236,9 @@ const stopReserve = 4 // a fourth
 // to the head of their queue, the batcher closes. It returns when all of its goroutines have ended, with nil after an
 // orderly stop.
 func (w *Worker) Run(ctx context.Context) error {
+	if err := w.clock.Measure(ctx); err != nil {
+		w.log.Warn("the clocks are not compared", "error", err)
+	}
 	servers, err := w.start()
 	if err != nil {
 		w.batcher.close() // which tasks may have reached before the server that has failed
@@ -244,6 +248,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	var g errgroup.Group
 	g.Go(func() error { w.rescuer.run(besides); return nil })
 	g.Go(func() error { w.pauser.run(besides); return nil })
+	g.Go(func() error { w.clock.Run(besides); return nil })
 	g.Go(func() error { w.redact.run(besides); return nil })
 	g.Go(func() error { w.tells.Run(besides, w.log); return nil })
 	if w.outbox != nil {

@@ -1,0 +1,143 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"cloudidq/internal/wechat"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+// acceptedAt is a payload of one cloudID that says it was accepted then; the zero time says nothing.
+func acceptedAt(accepted time.Time) tasks.ResolvePayload {
+	p := payloadOf(1, accepted)
+	p.Items[0].ObtainedAt = time.Time{}
+	return p
+}
+
+// clockAhead is by how much the clock of the accepting machine is wrong.
+const clockAhead = 10 * time.Minute
+
+// A lifetime that was bounded by the first look at a cloudID is not begun anew by the next one, whatever the payload says
+// of time: a machine that is ten minutes ahead, or a producer that says nothing.
+func TestTry_LifetimeBeginsOnce(t *testing.T) {
+	first := store.At(time.Now().Add(-6 * time.Minute)) // when an earlier try of the task has seen it
+	for name, p := range map[string]tasks.ResolvePayload{
+		"StillAhead": acceptedAt(first.Add(clockAhead)), "AheadNoMore": acceptedAt(first.Add(4 * time.Minute)), "SaysNothing": acceptedAt(time.Time{}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newResolverBed(t, &fakeWeChat{})
+			seen := newResolution(b.resolver, "task-1", p).pending()
+			seen[0].AcceptedAt = first
+			if _, err := b.results.Claim(t.Context(), store.Claim{AppID: testApp, TaskID: "task-1", Records: seen}); err != nil {
+				t.Fatal(err)
+			}
+			_ = b.try(t, "task-1", p)
+			if n := len(b.wechat.requests); n != 0 {
+				t.Errorf("%d requests for a cloudID that was seen six minutes ago, want none", n)
+			}
+			if rec := b.lookup(t, p)[0]; rec.Status != store.Expired || !rec.AcceptedAt.Equal(first.Time) {
+				t.Errorf("record = %+v, want it expired, accepted when it was seen first", rec)
+			}
+		})
+	}
+}
+
+// The first look is kept with the record, and later tries do not move it.
+func TestTry_FirstLookIsKept(t *testing.T) {
+	busy := &wechat.Error{Class: wechat.ClassRetry, Code: -1, Message: "system error"}
+	b := newResolverBed(t, &fakeWeChat{answer: func(wechat.Request) *wechat.Error { return busy }})
+	p := acceptedAt(time.Now().Add(clockAhead))
+	var latest, accepted time.Time
+	for range 3 {
+		again, ok := errors.AsType[*againError](b.try(t, "task-1", p))
+		if !ok {
+			t.Fatal("the try has ended")
+		}
+		rec := b.lookup(t, p)[0]
+		if accepted.IsZero() {
+			latest, accepted = again.latest, rec.AcceptedAt.Time
+			continue
+		}
+		if again.latest.After(latest) || !rec.AcceptedAt.Equal(accepted) {
+			t.Errorf("accepted at %s, to be sent by %s; want %s and %s, as by the first try", rec.AcceptedAt, again.latest, accepted, latest)
+		}
+	}
+	if time.Until(accepted) > 0 {
+		t.Errorf("accepted %s from now", time.Until(accepted))
+	}
+}
+
+// The lifetime runs while the task waits for the end of a pause, in which it is not claimed.
+func TestTry_LifetimeRunsInAPause(t *testing.T) {
+	b := newResolverBed(t, &fakeWeChat{})
+	b.batcher.setHalt(testApp, &halt{until: time.Now().Add(time.Hour), err: haltError(wechat.ClassQuota, 45009)}, false)
+	p := acceptedAt(time.Now().Add(clockAhead))
+	var latest time.Time
+	for range 3 {
+		again, ok := errors.AsType[*againError](newResolution(b.resolver, "task-1", p).run(t.Context(), &place{}))
+		if !ok {
+			t.Fatal("the task does not wait")
+		}
+		if latest.IsZero() {
+			latest = again.latest
+		}
+		if again.latest.After(latest) {
+			t.Errorf("to be sent by %s, want by %s, as by the first look", again.latest, latest)
+		}
+	}
+	claims, err := b.results.Claim(t.Context(), store.Claim{
+		AppID: testApp, TaskID: "task-2", For: time.Minute, Records: newResolution(b.resolver, "task-2", p).pending(),
+	})
+	if err != nil || claims[0].State != store.Claimed {
+		t.Errorf("another task's claim = %+v, %v, want it granted: a task that waits holds nothing", claims, err)
+	}
+}
+
+// A worker whose clock is ten minutes behind judges what others have written by Redis's clock.
+func TestTry_ClockOfTheWorkerHasNoSay(t *testing.T) {
+	for name, tt := range map[string]struct {
+		skew time.Duration // of Redis's clock and the producer's, beside the worker's
+		age  time.Duration // of the cloudID
+		want store.Status
+	}{
+		"Behind_Old": {clockAhead, 6 * time.Minute, store.Expired}, "Behind_Young": {clockAhead, time.Minute, store.Resolved},
+		"Ahead_Old": {-clockAhead, 6 * time.Minute, store.Expired}, "Ahead_Young": {-clockAhead, time.Minute, store.Resolved},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newResolverBed(t, &fakeWeChat{})
+			b.resolver.clock = store.NewClock(skewed{by: tt.skew})
+			if err := b.resolver.clock.Measure(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			accepted := time.Now().Add(tt.skew - tt.age)
+			p := acceptedAt(accepted)
+			_ = b.try(t, "task-1", p)
+			rec := b.lookup(t, p)[0]
+			if rec.Status != tt.want || !rec.AcceptedAt.Equal(store.At(accepted).Time) || rec.FinishedAt.Before(rec.AcceptedAt.Time) {
+				t.Errorf("record = %+v, want it %s, with moments of one clock", rec, tt.want)
+			}
+			if sent := len(b.wechat.requests) > 0; sent != (tt.want == store.Resolved) {
+				t.Errorf("sent = %t for a cloudID %s old", sent, tt.age)
+			}
+		})
+	}
+}
+
+// skewed is a Redis whose clock differs from this machine's.
+type skewed struct {
+	redis.Cmdable
+	by time.Duration
+}
+
+// Time implements [redis.Cmdable].
+func (s skewed) Time(ctx context.Context) *redis.TimeCmd {
+	cmd := redis.NewTimeCmd(ctx)
+	cmd.SetVal(time.Now().Add(s.by))
+	return cmd
+}
