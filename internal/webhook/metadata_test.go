@@ -43,10 +43,7 @@ func TestGuard_MetadataStaysClosed(t *testing.T) {
 			fmt.Sprintf("2001:0:%x:%x::", high, low),                                   // Teredo, the server
 		)
 	}
-	for _, text := range metadata6 {
-		spellings = append(spellings, text)
-	}
-	spellings = append(spellings, "fe80::a9fe:a9fe%eth0")
+	spellings = append(append(spellings, metadata6...), "fe80::a9fe:a9fe%eth0")
 	for _, text := range spellings {
 		address, err := netip.ParseAddr(text)
 		if err != nil {
