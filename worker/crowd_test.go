@@ -160,6 +160,7 @@ func TestBacklogOfOneApp_DoesNotKeepAnother(t *testing.T) {
 	eventually(t, "all slots to be held", func() bool { return wk.shares.waitingNow() > 0 })
 	enqueueOf(t, rdb, quick, others)
 	eventually(t, "the other app, while nothing of the first ends", func() bool { return len(w.of(quick)) == others })
+	eventually(t, "what has made way to be back", func() bool { _, _, back := wk.shares.crowd(tasks.QueueEvents, time.Now()); return len(back) == 0 })
 	close(w.gate)
 	eventually(t, "the backlog to end", func() bool { return len(w.of(slow)) >= n })
 	wk.shares.mu.Lock()
