@@ -103,7 +103,7 @@ func TestBackfill_CommandLineKilled(t *testing.T) {
 			wire.wait(t, p)
 			now, err := backfills.Get(t.Context(), idOf(p.err.String()))
 			if err != nil || now.State != store.BackfillOpen || now.Lines == n {
-				t.Fatalf("seed %d: killed at %+v: %+v, %v, want it in the middle of the load", seed, at, now, err)
+				t.Fatalf("seed %d: killed at %+v: %+v, %v, want it in the middle of the load; it said: %s", seed, at, now, err, p.err.String())
 			}
 			id = now.ID
 			args = []string{"backfill", "--config", s.config, "--appid", appA, "--resume", id, path}

@@ -25,6 +25,7 @@ type tripwire struct {
 	left    int             // commands that may still pass
 	victim  <-chan *process // nil: it is not armed
 	tripped chan struct{}
+	deaths  int // so far; what a connection from before one still brings is nobody's any more
 }
 
 func newTripwire(t *testing.T, redis string) *tripwire {
@@ -56,7 +57,10 @@ func (w *tripwire) serve(client net.Conn, redis string) {
 	}
 	var back sync.WaitGroup
 	back.Go(func() { copyUntil(client, server, func([]byte, []byte) bool { return true }) })
-	copyUntil(server, client, w.lets)
+	w.mu.Lock()
+	deaths := w.deaths
+	w.mu.Unlock()
+	copyUntil(server, client, func(before, now []byte) bool { return w.lets(deaths, before, now) })
 	_ = server.Close()
 	_ = client.Close()
 	back.Wait()
@@ -79,9 +83,14 @@ func copyUntil(to, from net.Conn, pass func(before, now []byte) bool) {
 	}
 }
 
-// lets reports whether what a process sends may go on to Redis. It kills the process when it comes to its crashPoint.
-func (w *tripwire) lets(before, now []byte) bool {
+// lets reports whether what a process sends may go on to Redis, over a connection from after so many deaths. It kills the
+// process when it comes to its crashPoint.
+func (w *tripwire) lets(deaths int, before, now []byte) bool {
 	w.mu.Lock()
+	if deaths < w.deaths {
+		w.mu.Unlock()
+		return false
+	}
 	mark := []byte(w.at.mark)
 	if w.victim == nil || len(mark) == 0 {
 		w.mu.Unlock()
@@ -103,6 +112,7 @@ func (w *tripwire) trip() bool {
 	}
 	(<-w.victim).kill()
 	w.victim = nil
+	w.deaths++
 	close(w.tripped)
 	return true
 }
