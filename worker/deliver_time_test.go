@@ -139,7 +139,7 @@ func (f sends) Send(_ context.Context, id string, _ []byte) webhook.Attempt { re
 func (s *days) deliver(id string) {
 	s.Helper()
 	s.rows.mu.Lock()
-	s.rows.rows[id] = &store.Delivery{ID: id, Endpoint: "orders", State: store.DeliveryPending}
+	s.rows.rows[id] = &store.Delivery{ID: id, AppID: "wx1", Endpoint: "orders", State: store.DeliveryPending}
 	s.rows.mu.Unlock()
 	task, err := tasks.NewDeliverTask(id)
 	if err != nil {

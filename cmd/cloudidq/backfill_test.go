@@ -137,9 +137,9 @@ func TestBackfill_WrongUse(t *testing.T) {
 	good := goodConfig(t, srv.Addr)
 	path := writeFile(t, "taps.ndjson", `{"cloud_id":"73_planted"}`)
 	backfills := store.NewBackfills(rdb, time.Hour)
-	open, canceled := store.NewBackfillID(), store.NewBackfillID()
-	for id, app := range map[string]string{open: appA, canceled: appA} {
-		if _, err := backfills.Create(t.Context(), store.Backfill{ID: id, AppID: app, Webhook: "w", Format: "csv"}); err != nil {
+	open, canceled, unnamed := store.NewBackfillID(), store.NewBackfillID(), store.NewBackfillID()
+	for id, webhook := range map[string]string{open: "", canceled: "", unnamed: "w"} {
+		if _, err := backfills.Create(t.Context(), store.Backfill{ID: id, AppID: appA, Webhook: webhook, Format: "csv"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -167,6 +167,7 @@ func TestBackfill_WrongUse(t *testing.T) {
 		"OtherApp":     {append(slices.Clone(ofA), "--resume", other, path), []string{"--resume: the backfill is of another app"}},
 		"OtherFormat":  {append(slices.Clone(ofA), "--resume", open, "--format", "ndjson", path), []string{"--resume: the backfill is of format csv"}},
 		"Canceled":     {append(slices.Clone(ofA), "--resume", canceled, path), []string{"--resume: the backfill has been canceled"}},
+		"NoWebhook":    {append(slices.Clone(ofA), "--resume", unnamed, path), []string{"--resume: the backfill's webhook is not among"}},
 		"ResumeHeader": {append(slices.Clone(ofA), "--resume", open, path), []string{"line 1, the header: has a quote within a field"}},
 	} {
 		t.Run(name, func(t *testing.T) {
