@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -17,10 +18,15 @@ const OverdueAfter = 2 * time.Minute
 type Timely struct {
 	Results
 	lifetime time.Duration
+	now      func(context.Context) (time.Time, error)
 }
 
-// NewTimely returns such a store over r. lifetime is that of a cloudID.
-func NewTimely(r Results, lifetime time.Duration) *Timely { return &Timely{r, lifetime} }
+// NewTimely returns such a store over r. lifetime is that of a cloudID. now tells the time by the clock that the workers judge
+// lifetimes by, which is that of the queues' Redis: by its own clock, a reader that is ahead would end what a living task
+// waits with. It is asked only for records that are overdue by this machine's clock.
+func NewTimely(r Results, lifetime time.Duration, now func(context.Context) (time.Time, error)) *Timely {
+	return &Timely{r, lifetime, now}
+}
 
 // Lookup implements [Results]. It costs more than r's only where a record is overdue.
 func (t *Timely) Lookup(ctx context.Context, appID string, cloudIDs []string) ([]Record, error) {
@@ -28,12 +34,14 @@ func (t *Timely) Lookup(ctx context.Context, appID string, cloudIDs []string) ([
 	if len(records) != len(cloudIDs) {
 		return records, err
 	}
-	overdue := make(map[string][]Record) // by task
-	for i := range records {
-		if rec := &records[i]; rec.Overdue(t.lifetime, time.Now()) {
-			overdue[rec.origin().TaskID] = append(overdue[rec.origin().TaskID], *rec)
-		}
+	if len(t.overdue(records, time.Now())) == 0 {
+		return records, err
 	}
+	now, clockErr := t.now(ctx)
+	if clockErr != nil {
+		return nil, fmt.Errorf("asking Redis for its clock: %w", clockErr)
+	}
+	overdue := t.overdue(records, now)
 	if len(overdue) == 0 {
 		return records, err
 	}
@@ -43,6 +51,22 @@ func (t *Timely) Lookup(ctx context.Context, appID string, cloudIDs []string) ([
 		}
 	}
 	return t.Results.Lookup(ctx, appID, cloudIDs)
+}
+
+// overdue are the records that are, by task.
+func (t *Timely) overdue(records []Record, now time.Time) map[string][]Record {
+	var overdue map[string][]Record
+	for i := range records {
+		rec := &records[i]
+		if !rec.Overdue(t.lifetime, now) {
+			continue
+		}
+		if overdue == nil {
+			overdue = make(map[string][]Record)
+		}
+		overdue[rec.origin().TaskID] = append(overdue[rec.origin().TaskID], *rec)
+	}
+	return overdue
 }
 
 // Overdue reports whether a record is pending though it should have ended long ago.

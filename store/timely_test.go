@@ -59,7 +59,7 @@ func TestTimely_TaskIsGone(t *testing.T) {
 }
 
 func testTimely(t *testing.T, r store.Results, deliveries *store.Deliveries, handOver func(*testing.T)) {
-	timely := store.NewTimely(r, lifetime)
+	timely := store.NewTimely(r, lifetime, redisAhead(0))
 	due := lifetime + store.OverdueAfter + time.Second
 	forgotten(t, r, "gone", "orders", due, "overdue-1", "overdue-2")
 	forgotten(t, r, "alive", "orders", lifetime, "young")
@@ -128,5 +128,44 @@ func testTimely(t *testing.T, r store.Results, deliveries *store.Deliveries, han
 	}
 	if records, err := timely.Lookup(t.Context(), "wxA", []string{"overdue-2"}); err != nil && !errors.Is(err, store.ErrUnreadable) || records[0].Status != "" {
 		t.Errorf("after an erasure = %+v, %v", records, err)
+	}
+}
+
+// redisAhead is Redis's clock, ahead of this machine's.
+func redisAhead(by time.Duration) func(context.Context) (time.Time, error) {
+	return func(context.Context) (time.Time, error) { return time.Now().Add(by), nil }
+}
+
+// A reader whose clock is ten minutes ahead ends nothing that a task still waits with: workers judge lifetimes by Redis's
+// clock, and so does who looks a record up.
+func TestTimely_ReaderAhead(t *testing.T) {
+	r := store.NewRedis(redistest.Start(t).Client(t), time.Hour)
+	const ahead = 10 * time.Minute
+	forgotten(t, r, "alive", "", ahead, "new") // by Redis's clock it has just come
+	forgotten(t, r, "gone", "", ahead+lifetime+store.OverdueAfter+time.Second, "old")
+	timely := store.NewTimely(r, lifetime, redisAhead(-ahead))
+	for range 2 {
+		records, err := timely.Lookup(t.Context(), "wxA", []string{"new", "old"})
+		if err != nil || records[0].Status != store.Pending || records[1].Status != store.Expired {
+			t.Errorf("records = %+v, %v, want the new one pending, and the old one expired", records, err)
+		}
+	}
+}
+
+// Redis is asked for its clock where something is overdue, and not on every look. One that does not answer ends nothing.
+func TestTimely_AsksForTheClockWhereItMatters(t *testing.T) {
+	r := store.NewRedis(redistest.Start(t).Client(t), time.Hour)
+	asked, away := 0, errors.New("away")
+	timely := store.NewTimely(r, lifetime, func(context.Context) (time.Time, error) { asked++; return time.Time{}, away })
+	forgotten(t, r, "alive", "", time.Minute, "young")
+	if _, err := timely.Lookup(t.Context(), "wxA", []string{"young", "unknown"}); err != nil || asked != 0 {
+		t.Errorf("%v, asked %d times with nothing overdue, want none", err, asked)
+	}
+	forgotten(t, r, "gone", "", time.Hour, "old")
+	if _, err := timely.Lookup(t.Context(), "wxA", []string{"old"}); !errors.Is(err, away) || asked != 1 {
+		t.Errorf("%v, asked %d times, want the error of the one question", err, asked)
+	}
+	if records, err := r.Lookup(t.Context(), "wxA", []string{"old"}); err != nil || records[0].Status != store.Pending {
+		t.Errorf("record = %+v, %v, want it pending", records[0], err)
 	}
 }

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"testing"
@@ -36,7 +37,7 @@ func TestVanished_BetweenTwoTries(t *testing.T) {
 	}
 	b.noteOpen(t.Context(), r, err)
 
-	timely := store.NewTimely(b.resolver.results, time.Second) // by which they are overdue
+	timely := store.NewTimely(b.resolver.results, time.Second, rightClock) // by which they are overdue
 	v := newVanished(b.resolver, Parts{Queue: rdb, Open: b.open, Results: timely, Log: slog.New(slog.DiscardHandler)})
 	look := func(now time.Time, want ...store.Status) {
 		t.Helper()
@@ -120,3 +121,6 @@ func TestVanished_ChunksOfABackfill(t *testing.T) {
 		t.Errorf("%d commands, %v, want one list and one backfill", count.n, err)
 	}
 }
+
+// rightClock is Redis's where all clocks are right.
+func rightClock(context.Context) (time.Time, error) { return time.Now(), nil }

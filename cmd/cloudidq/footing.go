@@ -45,7 +45,7 @@ func (f *footing) open(ctx context.Context, svc *service, cfg *config.Config) (e
 		return err
 	}
 	f.undo = append(f.undo, f.store.Close)
-	f.records = store.NewTimely(store.Observed(f.store.Results, svc.store, svc.tel.Tracers), cfg.CloudIDLifetime)
+	f.records = store.NewTimely(store.Observed(f.store.Results, svc.store, svc.tel.Tracers), cfg.CloudIDLifetime, clockOf(f.rdb))
 	webhooks, closeWebhooks, err := openWebhooks(cfg, svc)
 	if err != nil {
 		return err

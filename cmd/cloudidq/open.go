@@ -73,9 +73,14 @@ func withResults(
 			return err
 		}
 		defer results.Close()
-		results.Results = store.NewTimely(results.Results, cfg.CloudIDLifetime)
+		results.Results = store.NewTimely(results.Results, cfg.CloudIDLifetime, clockOf(rdb))
 		return use(rdb, results)
 	})
+}
+
+// clockOf tells the time by a Redis.
+func clockOf(rdb redis.Cmdable) func(context.Context) (time.Time, error) {
+	return func(ctx context.Context) (time.Time, error) { return rdb.Time(ctx).Result() }
 }
 
 // results is the store of the configuration, what it has to deliver, and the backfills whose they are.
