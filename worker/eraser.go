@@ -53,6 +53,9 @@ type subject struct{ appID, openID string }
 // read again behind them. Neither does the order of reading miss one: a list is read from the end at which tasks come, and
 // a sorted set by its cursor.
 func (e *Eraser) eraseQueue(ctx context.Context, queue string, one subject) error {
+	if err := e.eraseGroups(ctx, queue, one); err != nil {
+		return err
+	}
 	for _, state := range []string{
 		stateActive, stateScheduled, stateRetry, statePending, stateActive, stateRetry, stateArchived, stateCompleted,
 	} {
@@ -67,19 +70,61 @@ func (e *Eraser) eraseQueue(ctx context.Context, queue string, one subject) erro
 	return nil
 }
 
+// eraseGroups goes through what waits in groups of asynq's until a worker runs it ([redactor]).
+func (e *Eraser) eraseGroups(ctx context.Context, queue string, one subject) error {
+	prefix := "asynq:{" + queue + "}:"
+	groups, err := e.rdb.SMembers(ctx, prefix+"groups").Result()
+	if err != nil {
+		return fmt.Errorf("listing groups: %w", err)
+	}
+	for _, group := range groups {
+		if err := e.eraseSorted(ctx, queue, prefix+"g:"+group, one); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// eraseList reads page by page. What has left the list from a place that the walk has passed, as a task does that goes
+// ahead of others (ahead.lua), moves all behind it towards the walk. So a page begins within the one before; if nothing of
+// that is in it, the walk goes back.
 func (e *Eraser) eraseList(ctx context.Context, queue, key string, one subject) error {
-	for at := int64(0); ; at += queuedPage {
+	const step = queuedPage / 2
+	var before []string
+	for at := int64(0); ; {
 		ids, err := e.rdb.LRange(ctx, key, at, at+queuedPage-1).Result()
 		if err != nil {
 			return fmt.Errorf("listing tasks: %w", err)
 		}
-		if err := e.eraseTasks(ctx, queue, ids, one); err != nil {
+		fresh, follows := without(ids, before)
+		if err := e.eraseTasks(ctx, queue, fresh, one); err != nil {
 			return err
 		}
-		if len(ids) < queuedPage {
+		switch {
+		case at > 0 && !follows:
+			at = max(0, at-step)
+		case len(ids) < queuedPage:
 			return nil
+		default:
+			before, at = ids, at+step
 		}
 	}
+}
+
+// without returns the ids that are not in the page before, and whether the first half of them has any that are.
+func without(ids, before []string) (fresh []string, follows bool) {
+	known := make(map[string]bool, len(before))
+	for _, id := range before {
+		known[id] = true
+	}
+	for i, id := range ids {
+		if !known[id] {
+			fresh = append(fresh, id)
+		} else if i < queuedPage/2 {
+			follows = true
+		}
+	}
+	return fresh, follows
 }
 
 func (e *Eraser) eraseSorted(ctx context.Context, queue, key string, one subject) error {
