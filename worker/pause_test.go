@@ -259,6 +259,30 @@ func TestMayTry_PausedOrFull_PutBackUntouched(t *testing.T) {
 	}
 }
 
+// refusing is a store that takes no claims.
+type refusing struct{ store.Results }
+
+func (refusing) Claim(context.Context, store.Claim) ([]store.ClaimResult, error) {
+	return nil, errors.New("READONLY")
+}
+
+// A task that goes back since the store refuses to date it has not made way: at the head of the queue it would come again
+// at once, to the same refusal.
+func TestMayTry_StoreRefuses_DoesNotMakeWay(t *testing.T) {
+	b := newResolverBed(t, &fakeWeChat{})
+	undated := acceptedAt(time.Time{})
+	p := told(false)
+	if err := newResolution(b.resolver, "task-1", undated).mayTry(t.Context(), p); err == nil || len(p.room.back) != 1 {
+		t.Fatalf("mayTry() = %v, %d have made way, want this one", err, len(p.room.back))
+	}
+	b.resolver.results = refusing{}
+	p = told(false)
+	again, ok := errors.AsType[*againError](newResolution(b.resolver, "task-1", undated).mayTry(t.Context(), p))
+	if !ok || !again.failure || len(p.room.back) != 0 {
+		t.Errorf("mayTry() = %+v, %d have made way, want a failed try, and none", again, len(p.room.back))
+	}
+}
+
 func TestBreaker_StopsAskingAWeChatThatDoesNotAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dead := true

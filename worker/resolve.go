@@ -133,7 +133,7 @@ func (r *resolution) mayTry(ctx context.Context, place *place) error {
 		return r.notPaused(ctx)
 	}
 	err := r.putBackUntouched(ctx, makeWay())
-	if err != nil {
+	if again, ok := errors.AsType[*againError](err); ok && !again.failure {
 		place.makesWay(r.taskID)
 	}
 	return err
