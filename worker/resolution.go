@@ -180,6 +180,7 @@ func (r *resolution) date(ctx context.Context) error {
 	if err != nil {
 		return r.storeTrouble(ctx, err)
 	}
+	r.claimed = true
 	for i, c := range seen {
 		if c.State == store.Claimed && c.Record.Status == store.Pending {
 			r.bound(&r.items[i], c.Record.AcceptedAt)

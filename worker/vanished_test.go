@@ -122,5 +122,19 @@ func TestVanished_ChunksOfABackfill(t *testing.T) {
 	}
 }
 
+// A task that only waits, as while its app is paused, has records as soon as its lifetime is noted there. Should it vanish,
+// they are found as well.
+func TestVanished_BeforeTheFirstTry(t *testing.T) {
+	b := newResolverBed(t, &fakeWeChat{})
+	b.open = store.NewOpenTasks(redistest.Start(t).Client(t))
+	b.batcher.setHalt(testApp, &halt{until: time.Now().Add(time.Hour), err: haltError(wechat.ClassQuota, 45009)}, false)
+	r := newResolution(b.resolver, "gone", acceptedAt(time.Time{}))
+	b.noteOpen(t.Context(), r, r.run(t.Context(), &place{}))
+	due, err := b.open.Due(t.Context(), time.Now().Add(time.Hour), 10)
+	if err != nil || len(due) != 1 || len(due[0].CloudIDs) != 1 {
+		t.Errorf("noted = %+v, %v, want the one cloudID", due, err)
+	}
+}
+
 // rightClock is Redis's where all clocks are right.
 func rightClock(context.Context) (time.Time, error) { return time.Now(), nil }
