@@ -14,15 +14,11 @@ func URL(text string) string {
 	} else {
 		scheme += "://"
 	}
+	user, rest := cutUser(rest)
 	rest, fragment, hasFragment := strings.Cut(rest, "#")
 	rest, query, hasQuery := strings.Cut(rest, "?")
 	authority, path, hasPath := strings.Cut(rest, "/")
-	// A password with a "/" that was not escaped ends the authority too early for everybody but the one who wrote it.
-	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
-		authority, path, hasPath = strings.Cut(rest[at+1:], "/")
-		authority = Redacted + "@" + authority
-	}
-	b := scheme + authority
+	b := scheme + user + authority
 	if hasPath {
 		b += "/" + path
 	}
@@ -33,6 +29,23 @@ func URL(text string) string {
 		b += "#" + Redacted
 	}
 	return b
+}
+
+// cutUser takes user and password off what follows the scheme; user is what to show of them. A password may hold a "/", a "?"
+// or a "#" that nobody has escaped, and so end the authority too early. An "@" that comes later then still ends the password:
+// any "@" before the query, and one in the query where a ":" stands before it, as it does in a password.
+func cutUser(text string) (user, rest string) {
+	before, _, _ := strings.Cut(text, "#")
+	before, _, _ = strings.Cut(before, "?")
+	authority, _, _ := strings.Cut(before, "/")
+	at := strings.LastIndexByte(before, '@')
+	if at < 0 && strings.Contains(authority, ":") {
+		at = strings.LastIndexByte(text, '@')
+	}
+	if at < 0 {
+		return "", text
+	}
+	return Redacted + "@", text[at+1:]
 }
 
 // redactQuery keeps the names; what has none is a value.
@@ -52,10 +65,11 @@ func redactQuery(query string) string {
 }
 
 var (
-	// anyURL ends at a blank or at a quote that text around it brings: a quote has to be escaped in a URL.
-	anyURL = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>` + "`" + `]+`)
+	// anyURL ends at a blank or at the double quote that the text around it brings. All else may stand in a password or in a
+	// query, a single quote without any escape, a double quote behind the backslash of %q.
+	anyURL = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://(?:\\"|[^\s"])+`)
 	// member is one of a query, behind a blank that should not be in a URL: what comes after it is none for anyURL.
-	member = regexp.MustCompile(`([?&][A-Za-z0-9_.~%-]+=)[^\s&"'<>#\[][^\s&"'<>#]*`)
+	member = regexp.MustCompile(`([?&][A-Za-z0-9_.~%-]+=)[^\s&"#\[][^\s&"#]*`)
 	// keyword is a setting of a PostgreSQL DSN of keywords and values that holds a secret. A value with blanks is in single
 	// quotes, in which a backslash escapes
 	// (https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-KEYWORD-VALUE).
