@@ -28,8 +28,15 @@ type File struct {
 }
 
 // Create makes the temporary file for target, readable and writable for this user alone. What is at target stays as it
-// is until Commit. Errors are those of [os.CreateTemp]. The caller calls Discard, after a Commit as well.
+// is until Commit. If it is a symbolic link, the file that it leads to is the target: somebody has chosen that place, and its
+// disk. Errors are those of [os.CreateTemp], or say that the link leads nowhere. The caller calls Discard, after a Commit as
+// well.
 func Create(target string) (*File, error) {
+	if info, err := os.Lstat(target); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		if target, err = filepath.EvalSymlinks(target); err != nil {
+			return nil, err
+		}
+	}
 	file, err := os.CreateTemp(filepath.Dir(target), filepath.Base(target)+".*.partial")
 	if err != nil {
 		return nil, err

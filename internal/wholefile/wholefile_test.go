@@ -118,3 +118,32 @@ func alone(t *testing.T, path string) {
 		t.Errorf("in the folder: %v, %v, want the target alone", names, err)
 	}
 }
+
+// A link stays, and the file that it leads to is replaced: records must not land on another disk than the one that was chosen.
+func TestCreate_FollowsALink(t *testing.T) {
+	chosen, link := filepath.Join(t.TempDir(), "out.ndjson"), filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(chosen, link); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Create(link); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("Create() of a link that leads nowhere = %v", err)
+	}
+	if err := os.WriteFile(chosen, []byte("before"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Create(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Discard()
+	if _, err := f.Write([]byte("after")); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	is(t, chosen, "after")
+	if to, err := os.Readlink(link); to != chosen {
+		t.Errorf("the link leads to %q (%v)", to, err)
+	}
+}
