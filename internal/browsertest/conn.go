@@ -17,7 +17,7 @@ import (
 // conn is the connection to a browser: messages of JSON in both directions, each with a zero byte at its end.
 type conn struct {
 	writing sync.Mutex // of mu and this one, nobody holds both: whoever reads must never wait for who writes
-	out     io.Writer  // guarded by writing
+	out     *os.File   // a pipe; guarded by writing
 
 	mu      sync.Mutex
 	last    int64                    // guarded by mu
@@ -75,7 +75,7 @@ func launch(path string, args []string) (c *conn, stop func(), err error) {
 	}, nil
 }
 
-func newConn(out io.Writer) *conn {
+func newConn(out *os.File) *conn {
 	return &conn{out: out, waiting: make(map[int64]chan message), hearing: make(map[string]func(message)), gone: make(chan struct{})}
 }
 
@@ -122,15 +122,17 @@ func (c *conn) call(ctx context.Context, session, method string, params, result 
 		m.Params = text
 	}
 	answer := make(chan message, 1)
-	if err := c.send(m, answer); err != nil {
-		return fmt.Errorf("%s: %w", method, err)
+	id, err := c.send(ctx, m, answer)
+	if err != nil {
+		return fmt.Errorf("%s: the browser does not take the command: %w", method, err)
 	}
+	defer c.forget(id)
 	select {
 	case m = <-answer:
 	case <-c.gone:
 		return fmt.Errorf("%s: the browser is gone", method)
 	case <-ctx.Done():
-		return fmt.Errorf("%s: %w", method, ctx.Err())
+		return fmt.Errorf("%s: no answer: %w", method, ctx.Err())
 	}
 	if m.Error != nil {
 		return fmt.Errorf("%s: %s", method, m.Error.Message)
@@ -141,19 +143,35 @@ func (c *conn) call(ctx context.Context, session, method string, params, result 
 	return json.Unmarshal(m.Result, result)
 }
 
-// send writes a command whose answer a channel gets.
-func (c *conn) send(m message, answer chan message) error {
+// send writes a command whose answer a channel gets, until ctx ends: a browser that hangs reads no more, and a full pipe waits.
+func (c *conn) send(ctx context.Context, m message, answer chan message) (id int64, err error) {
 	c.mu.Lock()
 	c.last++
 	m.ID = c.last
 	c.waiting[m.ID] = answer
 	c.mu.Unlock()
+	defer func() {
+		if err != nil {
+			c.forget(m.ID)
+		}
+	}()
 	text, err := json.Marshal(m)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	c.writing.Lock()
 	defer c.writing.Unlock()
+	late, _ := ctx.Deadline() // without one it is the zero time: no limit
+	if err := c.out.SetWriteDeadline(late); err != nil {
+		return 0, err
+	}
 	_, err = c.out.Write(append(text, 0))
-	return err
+	return m.ID, err
+}
+
+// forget ends the wait for an answer.
+func (c *conn) forget(id int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.waiting, id)
 }

@@ -180,7 +180,7 @@ func (p *Page) navigate(ctx context.Context, url string) error {
 	case <-p.load(to.Loader):
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return fmt.Errorf("Page.lifecycleEvent: it is not loaded: %w", ctx.Err())
 	}
 }
 
