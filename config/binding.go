@@ -12,7 +12,7 @@ import (
 var (
 	errNoWebhook    = errors.New("is not among the webhooks of the configuration")
 	errOtherApps    = errors.New("is a webhook of other apps (webhooks[].appids)")
-	errNotForTheKey = errors.New("is not a webhook of this app (webhooks[].appids), nor the app's own, and the key is limited to apps")
+	errNotForTheKey = errors.New("is neither the app's own webhook nor one that lists the app under webhooks[].appids; a key of some apps may name no other")
 )
 
 // Admits reports whether results of an app may be sent to the endpoint.

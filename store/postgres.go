@@ -19,7 +19,7 @@ import (
 const poolSize = 10
 
 // ErrDSN says that a DSN is none. It quotes nothing of it.
-var ErrDSN = errors.New("not a PostgreSQL connection string, such as postgres://user:password@host:5432/database")
+var ErrDSN = errors.New("not a PostgreSQL connection string, such as postgres://host:5432/database with USER:PASSWORD@ before the host")
 
 // CheckDSN returns [ErrDSN] for what is none. It connects to nothing.
 func CheckDSN(dsn string) error {

@@ -275,7 +275,7 @@ webhooks:
 		t.Errorf("exit %d with %q on stdout, want 2 and nothing", status, stdout)
 	}
 	for _, want := range []string{
-		":3: store.dsn: not a PostgreSQL connection string", ":4: store.keyset: ", ":5: store.result_ttl: ",
+		":3: store.dsn: not a PostgreSQL connection string, such as postgres://host:5432/database with USER:PASSWORD@", ":4: store.keyset: ", ":5: store.result_ttl: ",
 		":10: webhooks[0].secrets[0]: whsec_ must be followed by", ":10: webhooks[0].secrets[1]: the variable NOT_SET is not set",
 		":11: webhooks[0].client_cert: ",
 	} {

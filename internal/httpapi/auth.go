@@ -142,7 +142,7 @@ func (a *authenticator) authenticate(r *http.Request) (*Key, *problem) {
 	case !given:
 	case key == nil:
 		if !a.failed.wrong(a.proxies.clientOf(r)) {
-			return nil, newProblem(http.StatusTooManyRequests, "too many wrong keys from this address, and this one is wrong, too").retryAfter("60")
+			return nil, newProblem(http.StatusTooManyRequests, "this key is wrong, as were too many others from this address; a right key is let in at once").retryAfter("60")
 		}
 	case !key.ended(now):
 		return key, nil

@@ -32,6 +32,6 @@ func loopbackHosts(next http.Handler) http.Handler {
 			return
 		}
 		refuse(w, http.StatusMisdirectedRequest,
-			"without api.keys only loopback names are answered for: localhost, 127.0.0.1 or [::1]; configure api.keys for others")
+			"the Host header names another machine; without api.keys the API answers localhost, 127.0.0.1 and [::1] only, with keys any name")
 	})
 }

@@ -97,7 +97,7 @@ func (h *subjects) erase(ctx context.Context, in *eraseInput) (*eraseOutput, err
 	}
 	if !h.serves(in.AppID) { // a slip of the appid must not read as "there is nothing left"
 		return nil, newProblem(http.StatusUnprocessableEntity, "nothing was erased",
-			fault{"path.appid", "is not among the apps of the configuration; cloudidq erase --former-app erases for one that was"})
+			fault{"path.appid", "is not among the apps of the configuration; if it was once, erase with cloudidq erase --former-app"})
 	}
 	erased, err := h.results.Erase(ctx, in.AppID, in.OpenID)
 	if err != nil {

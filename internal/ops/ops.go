@@ -85,7 +85,7 @@ func (s *Server) Stopping() { s.state.stopping.Store(true) }
 // ServeHTTP implements [http.Handler].
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.hosts != nil && !s.hosts(r.Host) {
-		answer(w, http.StatusMisdirectedRequest, "ops.listen is a loopback address: only loopback names are answered for\n")
+		answer(w, http.StatusMisdirectedRequest, "the Host header names another machine; on a loopback address ops.listen answers localhost, 127.0.0.1 and [::1] only\n")
 		return
 	}
 	s.mux.ServeHTTP(w, r)
