@@ -9,7 +9,7 @@ import (
 type QueueState struct {
 	Name     string
 	Paused   bool
-	Size     int // tasks, in whatever state
+	Size     int // tasks in any state
 	Pending  int
 	Archived int
 	Latency  time.Duration // since the oldest pending task came

@@ -12,7 +12,7 @@ import (
 
 const (
 	noEviction = "noeviction"
-	// When a cloudID was accepted, and until when an app is paused, is told by the clock of the machine that says so.
+	// The time of acceptance, and the end of an app's pause, come from the clock of the machine that writes them.
 	mostAhead = 2 * time.Second
 	// Redis refuses writes at 100 % of maxmemory; under noeviction that stops everything.
 	nearlyFull = 0.9

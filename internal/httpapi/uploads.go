@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// uploads are the places for bodies that come in at once, each of which holds a few megabytes. A body that drips keeps its
-// place while nobody else wants it; when all are taken a newcomer gets the place of the one that has let the server wait
-// for longest.
+// uploads are the places for bodies that come in at once; each body takes a few megabytes of memory. A slow body keeps its
+// place while nobody else wants it. When all places are taken, a newcomer gets that of the body that has kept the server
+// waiting longest.
 type uploads struct {
 	pace *pace
 

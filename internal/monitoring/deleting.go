@@ -35,7 +35,7 @@ const archiveNote = "open cloudIDs of an archived task can be run again until th
 
 const (
 	deletePage = 100
-	// deleteFor is how long one request deletes: what is left is told, and asked for again.
+	// deleteFor is how long one request deletes. Its answer says how many tasks are left; the caller asks again.
 	deleteFor = 15 * time.Second
 	// maxBatch bounds the body of a batch: asynqmon's pages ask for a hundred tasks at most.
 	maxBatch = 1 << 20

@@ -53,7 +53,7 @@ func TestURLsIn_RedactsWithinAText(t *testing.T) {
 	}
 }
 
-// Whatever stands around it, a password or a value of the query is not shown.
+// No text around an address makes its password or a value of its query visible.
 func TestURLsIn_ShowsNoValue(t *testing.T) {
 	const planted = "PLANTED4711"
 	word := rapid.StringMatching(`[a-z0-9._%~+'<>-]{0,8}`)
