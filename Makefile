@@ -26,7 +26,7 @@ test: deps ## run all tests, with the race detector and in random order
 test-long: deps ## what takes minutes: files of 200,000 lines, an outage of a minute, many more random calls
 	CLOUDIDQ_TEST_BACKFILL_LINES=200000 CLOUDIDQ_TEST_DOWN=60s $(GO) test -race -count=1 -timeout 60m \
 		-run '^(TestBackfill_CommandLineKilled|TestWebhooks_ReceiverIsDown)$$' ./cmd/cloudidq
-	$(GO) test -race -count=1 -timeout 60m -run Any ./store -rapid.checks=500
+	$(GO) test -race -count=1 -timeout 60m -run 'Contract/AnyCalls|AnyCalls|EveryEndInOneDelivery|Backfill_Property' ./store -rapid.checks=500
 
 test-browser: deps ## look at the pages in a headless Chromium, which it installs
 	@.ci/deps chromium
