@@ -25,6 +25,9 @@ func (s *Server) Strangers(moment, linger time.Duration) {
 	s.pace.moment, s.pace.linger = moment, linger
 }
 
+// Tries lets an address, before the server runs, wait that long until it has earned a try of a wrong key back.
+func (s *Server) Tries(every time.Duration) { s.failed.every = every }
+
 // RereadEvery lets a server look for a new certificate that often.
 func (s *Server) RereadEvery(d time.Duration) { s.certs.every = d }
 

@@ -12,6 +12,8 @@ import (
 // asked about right keys, so it locks out nobody. It forgets an address that has earned its tries back, and everybody if
 // there are too many.
 type limiter struct {
+	every time.Duration // until an address has earned a try back
+
 	mu sync.Mutex
 	by map[netip.Prefix]*rate.Limiter // by [neighbours]; guarded by mu
 }
@@ -22,7 +24,9 @@ const (
 	maxAddresses = 10_000
 )
 
-func newLimiter() *limiter { return &limiter{by: make(map[netip.Prefix]*rate.Limiter)} }
+func newLimiter() *limiter {
+	return &limiter{every: triesEvery, by: make(map[netip.Prefix]*rate.Limiter)}
+}
 
 // wrong notes a wrong key, and reports whether its address may still be told so.
 func (l *limiter) wrong(address netip.Addr) bool {
@@ -34,7 +38,7 @@ func (l *limiter) wrong(address netip.Addr) bool {
 	from := neighbours(address)
 	tries := l.by[from]
 	if tries == nil {
-		tries = rate.NewLimiter(rate.Every(triesEvery), triesAtOnce)
+		tries = rate.NewLimiter(rate.Every(l.every), triesAtOnce)
 		l.by[from] = tries
 	}
 	return tries.Allow()

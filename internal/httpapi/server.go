@@ -66,8 +66,9 @@ type Server struct {
 	addr  atomic.Pointer[string]
 	ready chan struct{}
 
-	stop context.CancelFunc // ends the requests that would go on for long
-	pace *pace
+	stop   context.CancelFunc // ends the requests that would go on for long
+	pace   *pace
+	failed *limiter // of wrong keys
 }
 
 const (
@@ -112,14 +113,14 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	bulk.register(mux, api)
 	describe(mux, api)
 	mux.Handle("POST /v1/wechat/components/{appid}/events", &events{platforms: parts.Platforms, log: parts.Log})
-	s := &Server{cfg: cfg, log: parts.Log, certs: certs, ready: make(chan struct{}), stop: stop, pace: bulk.pace}
+	s := &Server{cfg: cfg, log: parts.Log, certs: certs, ready: make(chan struct{}), stop: stop, pace: bulk.pace, failed: newLimiter()}
 	if parts.Status != nil {
 		(&overview{parts.Status, status.NewPage(), parts.Monitoring != nil}).register(mux, api)
 	}
 	if parts.Monitoring != nil {
 		mux.Handle("/monitoring/", s.serveMonitoring(parts.Monitoring))
 	}
-	auth := &authenticator{keys: cfg.Keys, failed: newLimiter(), proxies: cfg.TrustedProxies, log: parts.Log}
+	auth := &authenticator{keys: cfg.Keys, failed: s.failed, proxies: cfg.TrustedProxies, log: parts.Log}
 	observe := &observer{mux: mux, metrics: parts.Metrics, log: parts.Log}
 	if parts.Tracers != nil {
 		observe.tracer = parts.Tracers.Tracer("cloudidq/internal/httpapi")
