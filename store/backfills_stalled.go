@@ -9,8 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Stalled returns the backfills with pending lines of which nothing has ended, and to which nothing has come, since a
-// moment. done is what former calls have found finished, and is brought up to date: those are not read again.
+// Stalled returns the backfills that have pending lines, and in which no line has ended or come in since a moment. done is what former calls have found finished, and is brought up to date: those are not read again.
 func (b *Backfills) Stalled(ctx context.Context, since time.Time, done map[string]bool) ([]Backfill, error) {
 	ids, err := b.rdb.ZRange(ctx, backfillPrefix+"all", 0, -1).Result()
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"cloudidq/store"
 )
 
-// A claim lapses when the server's clock says so, whatever the clocks of those who claim: here nothing passes on theirs.
+// A claim lapses when the server's clock says so, not when those of the callers do: here theirs stand still.
 func TestRedis_ClaimLapses_ByTheServersClock(t *testing.T) {
 	mini, rdb := startMini(t)
 	results := store.NewRedis(rdb, time.Hour)

@@ -14,7 +14,7 @@ type Sealing struct {
 	Unsealed int64 // those among them that lie legible in the store
 }
 
-// A look at Redis takes so many steps over so many keys each, whatever lies there: SCAN goes through keys in the order of
+// A look at Redis takes so many steps over so many keys each, however many there are: SCAN goes through keys in the order of
 // their hashes, so that they are a fair sample.
 const (
 	sealingSteps = 20

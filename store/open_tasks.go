@@ -29,7 +29,7 @@ const (
 	openKept  = 24 * time.Hour // should no worker come for them
 )
 
-// OpenTasks remembers which cloudIDs should have ended by when, in Redis whatever the store of records is. So those whose
+// OpenTasks remembers which cloudIDs should have ended by when, in Redis also where the records are in PostgreSQL. So those whose
 // task has vanished are found without a search. It is safe for concurrent use.
 type OpenTasks struct {
 	rdb   redis.UniversalClient

@@ -19,7 +19,7 @@ import (
 //
 // An app is its 8 hex characters, as in its keys. Whoever puts something into an outbox, or makes a delivery due earlier,
 // puts the app into the first set before, though not again within touchedFor. An app leaves it after freshFor, so no write
-// that relied on its being there is under way any more, for the second set or, if nothing is left, for good. All moments
+// that relied on its being there is under way any more, for the second set or, if its outbox is empty, for none. All moments
 // are those of Redis.
 const (
 	outboxFresh = "cloudidq:{outbox}:fresh"

@@ -5,8 +5,8 @@
 //
 // The rules. A resolved record is never replaced. A failed or expired one is replaced by the outcome of a later ask,
 // and stays visible until that outcome is there; a pending one never replaces it. An ask under another openid, or under
-// none, is an exception: its claim replaces the record, of which nothing is left then. So a record is always that of the
-// person who is named in it, and an erasure finds it there only. An erased one stays erased. Every record ends after the
+// none, is an exception: its claim replaces the whole record. So a record is always that of the person
+// who is named in it, and an erasure finds it there only. An erased one stays erased. Every record ends after the
 // store's TTL. Records of one app are never found under another.
 package store
 

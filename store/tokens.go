@@ -41,7 +41,7 @@ func tokenKey(key string) string {
 	return "cloudidq:token:{" + hex.EncodeToString(sum[:8]) + "}"
 }
 
-// Load returns what is cached under key, or nil, and how much longer it will be, by Redis's clock; 0 = for good.
+// Load returns what is cached under key, or nil, and how much longer it will be, by Redis's clock; 0 = without end.
 func (t *Tokens) Load(ctx context.Context, key string) (value []byte, left time.Duration, err error) {
 	at := tokenKey(key)
 	both := t.rdb.Pipeline()

@@ -13,7 +13,7 @@ import (
 	"cloudidq/store"
 )
 
-// A server that answers a PING and takes no writes is told from one that does, with the reason.
+// A server that answers a PING and takes no writes does not pass for one that does. The error names the reason.
 func TestWritable_ARedisThatRefuses(t *testing.T) {
 	for word, command := range map[string][]any{
 		"OOM":        {"CONFIG", "SET", "maxmemory", "1"},

@@ -8,7 +8,7 @@ import (
 )
 
 // Backlog returns how many tasks wait in a queue: for a worker, for their moment, or for their next try, as those of a
-// paused app do. What a worker has in hand is not among them: worker.concurrency bounds that. It asks for nothing else,
+// paused app do. What workers are trying is not among them: worker.concurrency bounds that. It asks for nothing else,
 // unlike asynq's Inspector, which also measures memory (asynq v0.26.0 internal/rdb/inspect.go): so it may be asked every
 // second.
 func Backlog(ctx context.Context, rdb redis.UniversalClient, queue string) (int, error) {

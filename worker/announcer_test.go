@@ -50,7 +50,7 @@ func TestQueues_TheirNamesAreLost(t *testing.T) {
 	}()
 	inspector := asynq.NewInspectorFromRedisClient(rdb)
 	for range 2 { // at its start, and when they are lost again
-		eventually(t, "the queues to be named", func() bool {
+		await(t, "the queues to be named", func() bool {
 			known, err := inspector.Queues()
 			return err == nil && slices.Contains(known, tasks.QueueBackfill)
 		})

@@ -104,14 +104,14 @@ func enqueueOf(t *testing.T, rdb *redis.Client, appID string, n int) {
 	}
 }
 
-// wantInOrder checks that no cloudID came later than its place in the queue by more than the tasks that may be in hand
+// wantInOrder checks that no cloudID came later than its place in the queue by more than the tasks that may be at work
 // beside it.
 func wantInOrder(t *testing.T, asked []string, slots int) {
 	t.Helper()
 	sorted := slices.Sorted(slices.Values(asked))
 	for at, id := range asked {
 		if right, _ := slices.BinarySearch(sorted, id); at-right > slots || right-at > slots {
-			t.Fatalf("cloudID %d of the queue was asked for as number %d, want the order kept but for %d in hand", right, at, slots)
+			t.Fatalf("cloudID %d of the queue was asked for as number %d, want the order kept but for %d at work", right, at, slots)
 		}
 	}
 }
@@ -128,10 +128,10 @@ func TestBacklogOfOneApp_BesideAnIdleOne(t *testing.T) {
 	begun := time.Now()
 	wk := twoAppWorker(t, srv, w)
 	room := wk.shares.rooms[tasks.QueueEvents]
-	eventually(t, "more tasks at work than the share, while no other app has any", func() bool { return wk.shares.workingNow(slow) > room.most })
+	await(t, "more tasks at work than the share, while no other app has any", func() bool { return wk.shares.workingNow(slow) > room.most })
 	close(w.gate)
 	back := int64(0)
-	eventually(t, "the backlog to end", func() bool {
+	await(t, "the backlog to end", func() bool {
 		back = max(back, rdb.ZCard(t.Context(), "asynq:{events}:retry").Val())
 		return len(w.of(slow)) >= n
 	})
@@ -157,12 +157,12 @@ func TestBacklogOfOneApp_DoesNotKeepAnother(t *testing.T) {
 	w := newSlowApps(0)
 	begun := time.Now()
 	wk := twoAppWorker(t, srv, w)
-	eventually(t, "all slots to be held", func() bool { return wk.shares.waitingNow() > 0 })
+	await(t, "all slots to be held", func() bool { return wk.shares.waitingNow() > 0 })
 	enqueueOf(t, rdb, quick, others)
-	eventually(t, "the other app, while nothing of the first ends", func() bool { return len(w.of(quick)) == others })
-	eventually(t, "what has made way to be back", func() bool { _, _, back := wk.shares.crowd(tasks.QueueEvents, time.Now()); return len(back) == 0 })
+	await(t, "the other app, while nothing of the first ends", func() bool { return len(w.of(quick)) == others })
+	await(t, "what has made way to be back", func() bool { _, _, back := wk.shares.crowd(tasks.QueueEvents, time.Now()); return len(back) == 0 })
 	close(w.gate)
-	eventually(t, "the backlog to end", func() bool { return len(w.of(slow)) >= n })
+	await(t, "the backlog to end", func() bool { return len(w.of(slow)) >= n })
 	wk.shares.mu.Lock()
 	room := wk.shares.rooms[tasks.QueueEvents]
 	came := room.came

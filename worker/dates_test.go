@@ -23,8 +23,8 @@ func acceptedAt(accepted time.Time) tasks.ResolvePayload {
 // clockAhead is by how much the clock of the accepting machine is wrong.
 const clockAhead = 10 * time.Minute
 
-// A lifetime that was bounded by the first look at a cloudID is not begun anew by the next one, whatever the payload says
-// of time: a machine that is ten minutes ahead, or a producer that says nothing.
+// A lifetime that was bounded by the first look at a cloudID is not begun anew by the next one: not by a machine that is ten
+// minutes ahead, nor by a producer that says nothing of time.
 func TestTry_LifetimeBeginsOnce(t *testing.T) {
 	first := store.At(time.Now().Add(-6 * time.Minute)) // when an earlier try of the task has seen it
 	for name, p := range map[string]tasks.ResolvePayload{

@@ -16,7 +16,7 @@ import (
 // Eraser is a store whose Erase reaches into the queues as well: there the cloudIDs of a person wait, unsealed, until a
 // worker comes for them.
 //
-// What waits there was accepted before the erasure, whatever its producer's clock says, so no moments are compared. A task
+// What waits there was accepted before the erasure, so no moments are compared: the producer's clock may be wrong. A task
 // that a worker is trying stays as it is: the store refuses the person's cloudIDs in it, and the worker takes them out if
 // the task comes back ([redactor]).
 type Eraser struct {

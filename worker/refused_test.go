@@ -86,7 +86,7 @@ func failToSave(t *testing.T, r *refusingRedis) {
 	}
 	r.do(t, "CONFIG", "SET", "stop-writes-on-bgsave-error", "yes", "save", "3600 1")
 	r.do(t, "BGSAVE")
-	eventually(t, "the snapshot to fail", func() bool {
+	await(t, "the snapshot to fail", func() bool {
 		return strings.Contains(r.do(t, "INFO", "persistence"), "rdb_last_bgsave_status:err")
 	})
 }
@@ -101,7 +101,7 @@ func keepBusy(t *testing.T, r *refusingRedis) {
 		_ = other.Eval(context.Background(), "while true do end", nil).Err()
 	}()
 	t.Cleanup(func() { <-done; _ = other.Close() })
-	eventually(t, "the script to run", func() bool { return redis.HasErrorPrefix(r.conn.Ping(t.Context()).Err(), "BUSY") })
+	await(t, "the script to run", func() bool { return redis.HasErrorPrefix(r.conn.Ping(t.Context()).Err(), "BUSY") })
 }
 
 // errorsOf is how many errors that begin with a word Redis has answered with.
@@ -112,17 +112,6 @@ func (r *refusingRedis) errorsOf(t *testing.T, word string) int {
 	return n
 }
 
-// eventually waits until what is true, far longer than that takes.
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !is(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited a minute for %s", what)
-		}
-		<-time.After(5 * time.Millisecond)
-	}
-}
-
 // refusedWindow is how long the refusals are counted, and refusedMost how many there may be in a second of it. A slow machine
 // makes fewer.
 const (
@@ -130,8 +119,8 @@ const (
 	refusedMost   = 500
 )
 
-// A worker of the default configuration with a backlog asks a Redis that refuses at most 500 times a second, whatever the
-// reason, all of its loops together, and goes on when Redis does.
+// A worker of the default configuration with a backlog asks a Redis that refuses at most 500 times a second, for each
+// reason and with all of its loops, and goes on when Redis does.
 func TestWorker_SparesARedisThatRefuses(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(refusals)) {
 		t.Run(name, func(t *testing.T) {
@@ -144,7 +133,7 @@ func TestWorker_SparesARedisThatRefuses(t *testing.T) {
 			f := &fakeWeChat{delay: 100 * time.Millisecond}
 			backlog(t, own, 3000)
 			wholeWorker(t, srv, f)
-			eventually(t, "the worker to work", func() bool { return f.sent() > 0 })
+			await(t, "the worker to work", func() bool { return f.sent() > 0 })
 
 			tc.begin(t, r)
 			before, begun := 0, time.Now()
@@ -156,7 +145,7 @@ func TestWorker_SparesARedisThatRefuses(t *testing.T) {
 			for _, command := range tc.end {
 				r.do(t, command...)
 			}
-			eventually(t, "Redis to answer", func() bool { return r.conn.Ping(t.Context()).Err() == nil })
+			await(t, "Redis to answer", func() bool { return r.conn.Ping(t.Context()).Err() == nil })
 			n := r.errorsOf(t, tc.word) - before
 			t.Logf("%d errors %s in %s", n, tc.word, took.Round(time.Millisecond))
 			if most := int(refusedMost * took.Seconds()); n > most {
@@ -166,7 +155,7 @@ func TestWorker_SparesARedisThatRefuses(t *testing.T) {
 				t.Errorf("no error %s: nothing is proved", tc.word)
 			}
 			was := f.sent()
-			eventually(t, "the worker to go on", func() bool { return f.sent() > was+50 })
+			await(t, "the worker to go on", func() bool { return f.sent() > was+50 })
 		})
 	}
 }

@@ -14,7 +14,7 @@ import (
 type resolution struct {
 	h       *resolver
 	taskID  string
-	held    time.Time     // until then no other process has the task, whatever happens to this one
+	held    time.Time     // until then no other process has the task, even if this one stands still
 	ahead   time.Duration // Redis's clock, beside this machine's
 	undated bool          // the payload does not say when it was accepted, or a moment that is still to come
 	payload tasks.ResolvePayload

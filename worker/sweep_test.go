@@ -39,7 +39,7 @@ func TestOutbox_CutsWhileItSweeps(t *testing.T) {
 	saveEnds(t, b.results, "orders", 10)
 	o.saved(testApp, "orders", 10)
 	inspector := asynq.NewInspectorFromRedisClient(b.rdb)
-	eventually(t, "the delivery, while the sweep goes on", func() bool {
+	await(t, "the delivery, while the sweep goes on", func() bool {
 		pending, err := inspector.ListPendingTasks(tasks.QueueWebhooks)
 		return err == nil && len(pending) == 1
 	})

@@ -57,7 +57,7 @@ type Options struct {
 	Progress func(store.Backfill)
 	// Reject is told of each line that was not accepted, once that is certain.
 	Reject func(store.Reject)
-	// Full is told when Load begins to wait, and why: [ErrFull] or [ErrPaused].
+	// Full is called when Load begins to wait, with the reason: [ErrFull] or [ErrPaused].
 	Full func(why error)
 	// AtEnd is asked when the input has ended, before the backfill is complete; its error leaves it open.
 	AtEnd func() error

@@ -46,7 +46,7 @@ func (s sealedValue) load(ctx context.Context, to any) (sealed []byte, err error
 	return sealed, err
 }
 
-// loadWithLife is load, with how much longer the value is cached; 0 = for good.
+// loadWithLife is load, with how much longer the value is cached; 0 = without end.
 func (s sealedValue) loadWithLife(ctx context.Context, to any) (sealed []byte, left time.Duration, err error) {
 	sealed, left, err = s.cache.Load(ctx, s.key)
 	if err != nil || sealed == nil {

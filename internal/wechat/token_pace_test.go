@@ -196,7 +196,7 @@ func TestStableToken_ExpiredIsBelievedAtOnce(t *testing.T) {
 	}
 }
 
-// A WeChat that refuses whatever it has given, in either way, is not asked for tokens without a pause.
+// A WeChat that refuses each token it has given, in either way, is not asked for tokens without a pause.
 func TestSharedTokens_StormOfNewTokens_FewFetches(t *testing.T) {
 	for _, code := range []int{40001, 42001} {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {

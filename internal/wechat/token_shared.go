@@ -9,7 +9,7 @@ import (
 
 // TokenCache shares tokens between processes; store.Tokens is one. It sees sealed values only.
 type TokenCache interface {
-	// Load returns what is cached under key, or nil, and how much longer it will be, by the clock of the cache; 0 = for good.
+	// Load returns what is cached under key, or nil, and how much longer it will be, by the clock of the cache; 0 = without end.
 	Load(ctx context.Context, key string) (value []byte, left time.Duration, err error)
 	// Swap puts value under key for ttl, 0 = for good, if what is there still is old (nil = nothing), and reports whether
 	// it did.
