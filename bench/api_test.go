@@ -73,6 +73,9 @@ func (yes) Resolve(_ context.Context, req tasks.Request) (tasks.Receipt, error) 
 // WriteChunk is the producer's, too.
 func (yes) WriteChunk(context.Context, tasks.Chunk) error { return nil }
 
+// Now is the producer's, too.
+func (yes) Now(context.Context) (time.Time, error) { return time.Now(), nil }
+
 // High implements [httpapi.Load].
 func (yes) High(context.Context, string) bool  { return false }
 func (yes) Room(context.Context, string) error { return nil }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"regexp"
 	"strconv"
-	"time"
 )
 
 // Chunk is a part of a backfill that becomes one task: up to [MaxItems] cloudIDs, in the order of the file. One that is
@@ -21,7 +20,10 @@ type Chunk struct {
 // chunk again is harmless while its task is there, and after that leads to a task which finds its cloudIDs done. The span of
 // ctx is linked to what becomes of the chunk: below it, a large file would be one trace of a hundred thousand tasks.
 func (c *Client) WriteChunk(ctx context.Context, chunk Chunk) error {
-	now := time.Now().UTC().Truncate(time.Millisecond)
+	now, err := c.Now(ctx)
+	if err != nil {
+		return err
+	}
 	p := ResolvePayload{
 		AppID: chunk.AppID, Items: chunk.Items, AcceptedAt: now, Webhook: chunk.Webhook, Backfill: chunk.Backfill,
 	}

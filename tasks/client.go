@@ -31,7 +31,8 @@ type Client struct {
 	linger time.Duration
 	tracer trace.Tracer // nil = no spans
 
-	commits commits // the group commits that are still open, see commit.go
+	accepted acceptance
+	commits  commits // the group commits that are still open, see commit.go
 }
 
 // Options are the settings of a Client; the zero value is fine.
@@ -48,7 +49,9 @@ const defaultCommitLinger = 2 * time.Millisecond
 
 // NewClient returns a client over rdb, which stays the caller's to close, after Close of the client.
 func NewClient(rdb redis.UniversalClient, opts Options) *Client {
-	return newClient(asynq.NewClientFromRedisClient(rdb), opts)
+	c := newClient(asynq.NewClientFromRedisClient(rdb), opts)
+	c.accepted.clock = NewClock(rdb)
+	return c
 }
 
 func newClient(queue enqueuer, opts Options) *Client {
@@ -73,7 +76,7 @@ type Request struct {
 
 // Receipt is the answer to an accepted request.
 type Receipt struct {
-	// AcceptedAt is the moment of acceptance, by this machine's clock: do not compare it with what another one has written.
+	// AcceptedAt is the moment of acceptance by Redis's clock, as [Client.Now] has it.
 	AcceptedAt time.Time
 	// Enqueued is how many items Redis has. Short of all of them only beside an error of ResolveAll.
 	Enqueued int
@@ -84,11 +87,15 @@ type Receipt struct {
 // A bad request gets an [*InvalidError] and nothing is enqueued. If ctx ends first, its error is returned and the
 // cloudIDs may or may not have been enqueued; asking again is harmless. After Close the error is [ErrClosed].
 func (c *Client) Resolve(ctx context.Context, req Request) (Receipt, error) {
-	p, queue, err := req.payload(time.Now())
+	now, err := c.Now(ctx)
 	if err != nil {
 		return Receipt{}, err
 	}
-	if err := p.Validate(); err != nil {
+	p, queue, err := req.payload(now)
+	if err != nil {
+		return Receipt{}, err
+	}
+	if err := p.validate(now); err != nil {
 		return Receipt{}, err
 	}
 	if p.Items, err = unique(p.Items); err != nil {
@@ -107,11 +114,15 @@ func (c *Client) Resolve(ctx context.Context, req Request) (Receipt, error) {
 // written: a bad one gets an [*InvalidError] and nothing is enqueued. If Redis fails midway the receipt says how many
 // of the items are in; the rest, req.Items[receipt.Enqueued:], can be asked for again.
 func (c *Client) ResolveAll(ctx context.Context, req Request) (Receipt, error) {
-	p, queue, err := req.payload(time.Now())
+	now, err := c.Now(ctx)
 	if err != nil {
 		return Receipt{}, err
 	}
-	if err := validateAll(p); err != nil {
+	p, queue, err := req.payload(now)
+	if err != nil {
+		return Receipt{}, err
+	}
+	if err := validateAll(p, now); err != nil {
 		return Receipt{}, err
 	}
 	ctx, sending := c.startSend(ctx, p.AppID, queue, len(p.Items))
@@ -137,6 +148,12 @@ func (c *Client) writeAll(ctx context.Context, p ResolvePayload, queue string) (
 	return receipt, written, taskID, nil
 }
 
+// Now is the present moment by Redis's clock, which says when cloudIDs are accepted: a lifetime that begins on one machine
+// and ends on another runs by the clock they share. Redis is asked for it before the first write and once in 30 seconds of
+// use. Where it does not answer, what it said last holds, and before that this machine's clock; less than a second between
+// the two counts as none. The error is ctx's.
+func (c *Client) Now(ctx context.Context) (time.Time, error) { return c.accepted.now(ctx, &c.commits) }
+
 // Close writes what still waits for company, waits for every write, and fails later calls with [ErrClosed].
 func (c *Client) Close() { c.commits.close(c) }
 
@@ -150,7 +167,6 @@ func (r Request) payload(now time.Time) (ResolvePayload, string, error) {
 		problem := fmt.Sprintf("must be %s or %s", QueueEvents, QueueBackfill)
 		return ResolvePayload{}, "", &InvalidError{Faults: []Fault{{Field: "queue", Problem: problem}}}
 	}
-	now = now.UTC().Truncate(time.Millisecond)
 	items := make([]Item, len(r.Items))
 	for i, it := range r.Items {
 		if it.ObtainedAt.IsZero() {
@@ -164,18 +180,17 @@ func (r Request) payload(now time.Time) (ResolvePayload, string, error) {
 	}, queue, nil
 }
 
-// validateAll is Validate without the bound on the number of items.
-func validateAll(p ResolvePayload) error {
+// validateAll is validate without the bound on the number of items.
+func validateAll(p ResolvePayload, now time.Time) error {
 	if len(p.Items) <= MaxItems {
-		return p.Validate()
+		return p.validate(now)
 	}
 	head := p
 	head.Items = p.Items[:1]
 	v := validator{}
-	if invalid, ok := errors.AsType[*InvalidError](head.Validate()); ok {
+	if invalid, ok := errors.AsType[*InvalidError](head.validate(now)); ok {
 		v.faults = invalid.Faults
 	}
-	now := time.Now()
 	for i := range p.Items[1:] {
 		v.item(i+1, &p.Items[i+1], now)
 	}

@@ -117,6 +117,17 @@ func (cs *commits) begin(c *Client, key commitKey, p ResolvePayload) *commit {
 	return cm
 }
 
+// run runs f in the background, and close waits for it. After close it does nothing and returns false.
+func (cs *commits) run(f func()) bool {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.closed {
+		return false
+	}
+	cs.writing.Go(f)
+	return true
+}
+
 // send closes cm to further calls and writes it in the background, once. Called with mu held.
 func (cs *commits) send(c *Client, key commitKey, cm *commit) {
 	if cs.open[key] != cm {
@@ -131,7 +142,7 @@ func (cs *commits) send(c *Client, key commitKey, cm *commit) {
 	})
 }
 
-// close sends what is open and waits for every write.
+// close sends what is open and waits for every write, and for Redis's clock if it is being asked.
 func (cs *commits) close(c *Client) {
 	cs.mu.Lock()
 	cs.closed = true

@@ -85,7 +85,8 @@ func newResolveTask(p ResolvePayload, queue, id string, headers map[string]strin
 }
 
 // ParseResolve reads the payload of a cloudid:resolve task, whoever wrote it. Its error wraps [ErrUnreadable] or
-// [ErrNewer] and holds no submitted value.
+// [ErrNewer] and holds no submitted value. No moment is judged by the reader's clock: whoever uses obtained_at bounds it by
+// the moment of acceptance.
 func ParseResolve(payload []byte) (ResolvePayload, error) {
 	var p ResolvePayload
 	dec := json.NewDecoder(bytes.NewReader(payload))
@@ -105,7 +106,7 @@ func ParseResolve(payload []byte) (ResolvePayload, error) {
 	if p.Version != PayloadVersion {
 		return ResolvePayload{}, fmt.Errorf("%w: v is %d, this version reads %d", ErrUnreadable, p.Version, PayloadVersion)
 	}
-	if err := p.Validate(); err != nil {
+	if err := p.validate(time.Time{}); err != nil {
 		return ResolvePayload{}, fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}
 	return p, nil

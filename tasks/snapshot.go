@@ -132,7 +132,7 @@ func (p *ResolvePayload) oldest(now time.Time, lifetime time.Duration) time.Time
 		if obtained.IsZero() || !p.AcceptedAt.IsZero() && obtained.After(p.AcceptedAt) {
 			obtained = p.AcceptedAt
 		}
-		if obtained.IsZero() { // a producer that says nothing of time
+		if obtained.IsZero() || obtained.After(now) { // a producer that says nothing of time, or whose clock is ahead
 			obtained = now
 		}
 		if obtained.After(youngest) {

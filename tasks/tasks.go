@@ -27,7 +27,7 @@ const (
 	MaxOpenIDBytes  = 128
 	MaxRefBytes     = 256 // Item.Reference
 	MaxNameBytes    = 64  // ResolvePayload.Webhook, ResolvePayload.Backfill
-	// MaxClockSkew is how far obtained_at may lie in the future.
+	// MaxClockSkew is how far obtained_at may lie in the future when it is accepted. No worker refuses it later.
 	MaxClockSkew = time.Minute
 )
 

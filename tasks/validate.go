@@ -42,8 +42,18 @@ func (e *InvalidError) Error() string {
 	return b.String()
 }
 
-// Validate checks the payload against the bounds of this package. Its error is an [*InvalidError] with every fault.
+// Validate checks the payload against the bounds of this package, as at the moment of acceptance or now, whichever is later:
+// obtained_at must not be in its future. Its error is an [*InvalidError] with every fault.
 func (p *ResolvePayload) Validate() error {
+	now := time.Now()
+	if p.AcceptedAt.After(now) { // by Redis's clock if a Client has written it, and ours is behind then
+		now = p.AcceptedAt
+	}
+	return p.validate(now)
+}
+
+// validate is Validate as at a moment. The zero one has no future.
+func (p *ResolvePayload) validate(now time.Time) error {
 	var v validator
 	v.problem("appid", AppIDProblem(p.AppID))
 	v.name("webhook", p.Webhook)
@@ -54,7 +64,6 @@ func (p *ResolvePayload) Validate() error {
 	if n := len(p.Items); n < 1 && p.Erased == 0 || n > MaxItems {
 		v.add("items", fmt.Sprintf("has %d cloudIDs, 1 to %d are allowed", n, MaxItems))
 	}
-	now := time.Now()
 	for i := range p.Items {
 		v.item(i, &p.Items[i], now)
 	}
@@ -152,7 +161,7 @@ func timeProblem(t, now time.Time) string {
 		return ""
 	case t.Before(longAgo):
 		return "is before the year 2000 (seconds and milliseconds mixed up?)"
-	case t.After(now.Add(MaxClockSkew)):
+	case !now.IsZero() && t.After(now.Add(MaxClockSkew)):
 		return fmt.Sprintf("is more than %s in the future", MaxClockSkew)
 	default:
 		return ""

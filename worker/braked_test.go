@@ -31,6 +31,13 @@ func (w *watched) Eval(ctx context.Context, _ string, _ []string, _ ...any) *red
 	return w.answer(ctx)
 }
 
+// Time implements [redis.Cmdable].
+func (w *watched) Time(ctx context.Context) *redis.TimeCmd {
+	cmd := redis.NewTimeCmd(ctx)
+	cmd.SetVal(time.Now())
+	return cmd
+}
+
 func (w *watched) answer(ctx context.Context) *redis.Cmd {
 	cmd := redis.NewCmd(ctx)
 	cmd.SetErr(w.err)

@@ -6,8 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"cloudidq/internal/redistest"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
 	"cloudidq/tasks"
@@ -111,7 +113,7 @@ func TestTry_ClockOfTheWorkerHasNoSay(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newResolverBed(t, &fakeWeChat{})
-			b.resolver.clock = store.NewClock(skewed{by: tt.skew})
+			b.resolver.clock = tasks.NewClock(skewed{by: tt.skew})
 			if err := b.resolver.clock.Measure(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -129,9 +131,73 @@ func TestTry_ClockOfTheWorkerHasNoSay(t *testing.T) {
 	}
 }
 
+// The clock of the accepting machine has no say in how long a cloudID lives, nor has the time that the task waits before a
+// worker looks at it: it is accepted, and judged, by Redis's clock.
+func TestTry_ClockOfTheAcceptingMachineHasNoSay(t *testing.T) {
+	for name, tt := range map[string]struct {
+		skew   time.Duration // of Redis's clock, beside the accepting machine's
+		waited time.Duration // by Redis's clock
+		want   store.Status
+	}{
+		"Ahead_WaitedTooLong": {-clockAhead, 6 * time.Minute, store.Expired}, "Ahead_WaitedAMinute": {-clockAhead, time.Minute, store.Resolved},
+		"Behind_WaitedTooLong": {clockAhead, 6 * time.Minute, store.Expired}, "Behind_WaitedAMinute": {clockAhead, time.Minute, store.Resolved},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := acceptedBy(t, skewed{redistest.Start(t).Client(t), tt.skew})
+			b := newResolverBed(t, &fakeWeChat{})
+			b.resolver.clock = tasks.NewClock(skewed{by: tt.skew + tt.waited})
+			if err := b.resolver.clock.Measure(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			_ = b.try(t, "task-1", p)
+			if rec := b.lookup(t, p)[0]; rec.Status != tt.want || !rec.AcceptedAt.Equal(p.AcceptedAt) {
+				t.Errorf("record = %+v, want it %s, accepted when Redis has taken it", rec, tt.want)
+			}
+			if sent := len(b.wechat.requests) > 0; sent != (tt.want == store.Resolved) {
+				t.Errorf("sent = %t for a cloudID that has waited %s", sent, tt.waited)
+			}
+		})
+	}
+}
+
+// acceptedBy is what a client writes into this Redis for one cloudID.
+func acceptedBy(t *testing.T, rdb redis.UniversalClient) tasks.ResolvePayload {
+	t.Helper()
+	client := tasks.NewClient(rdb, tasks.Options{CommitLinger: -1})
+	defer client.Close()
+	if _, err := client.Resolve(t.Context(), tasks.Request{AppID: testApp, Items: []tasks.Item{{CloudID: "73_1"}}}); err != nil {
+		t.Fatal(err)
+	}
+	infos, err := asynq.NewInspectorFromRedisClient(rdb).ListPendingTasks(tasks.QueueEvents)
+	if err != nil || len(infos) != 1 {
+		t.Fatalf("the queue has %d tasks, %v, want one", len(infos), err)
+	}
+	p, err := tasks.ParseResolve(infos[0].Payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// A worker has compared its clock with Redis's before it takes a task.
+func TestRun_KnowsRedisClock(t *testing.T) {
+	w := leastWorker(t, Parts{Queue: skewed{redistest.Start(t).Client(t), clockAhead}})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- w.Run(ctx) }()
+	<-w.Ready()
+	if ahead := w.redact.ends.clock.Ahead(); (ahead - clockAhead).Abs() > time.Minute {
+		t.Errorf("the worker takes Redis's clock to be %s ahead, want %s", ahead, clockAhead)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
 // skewed is a Redis whose clock differs from this machine's.
 type skewed struct {
-	redis.Cmdable
+	redis.UniversalClient
 	by time.Duration
 }
 

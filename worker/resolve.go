@@ -35,7 +35,7 @@ const (
 type resolver struct {
 	apps     *directory
 	lifetime time.Duration
-	clock    *store.Clock // nil = this machine's is right
+	clock    *tasks.Clock // nil = this machine's is right
 	results  store.Results
 	batcher  *batcher
 	shares   *shares

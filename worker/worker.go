@@ -97,7 +97,7 @@ type Worker struct {
 	pauser  *pauser
 	handler asynq.Handler
 	rescuer *rescuer
-	clock   *store.Clock
+	clock   *tasks.Clock
 	redact  *redactor
 	outbox  *outbox // nil = nothing is delivered
 	tells   activity
@@ -123,7 +123,7 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 	b.count, b.traced = m, parts.Tracers != nil
 	traces := newTracing(parts.Tracers)
 	w := &Worker{
-		cfg: cfg, rdb: parts.Queue, batcher: b, tells: parts.Activity, log: parts.Log, ready: make(chan struct{}),
+		cfg: cfg, rdb: parts.Queue, clock: tasks.NewClock(parts.Queue), batcher: b, tells: parts.Activity, log: parts.Log, ready: make(chan struct{}),
 		pauser: newPauser(parts.Pauses, b, parts.Log),
 		rescuer: &rescuer{
 			rdb: parts.Queue, queues: cfg.queues(), log: parts.Log, still: stillFor, lapsed: lapsedFor, metrics: m,

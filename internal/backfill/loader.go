@@ -28,6 +28,7 @@ import (
 // producer is the part of [tasks.Client] that a Loader uses.
 type producer interface {
 	WriteChunk(ctx context.Context, chunk tasks.Chunk) error
+	Now(ctx context.Context) (time.Time, error)
 }
 
 // pressure says whether more may come in now.

@@ -50,8 +50,12 @@ func (r *run) room(ctx context.Context) error {
 
 // write brings the window in. The steps may be repeated in their order as often as it takes.
 func (r *run) write(ctx context.Context) error {
-	w, chunks := r.cut()
-	err := r.persist(ctx, func(ctx context.Context) error {
+	now, err := r.Producer.Now(ctx) // what is accepted later must not fail for its clock
+	if err != nil {
+		return err
+	}
+	w, chunks := r.cut(now)
+	err = r.persist(ctx, func(ctx context.Context) error {
 		ended, committed, err := r.Store.Begin(ctx, &r.at, w)
 		if err != nil {
 			return err
@@ -121,9 +125,9 @@ func (r *run) enqueue(ctx context.Context, chunks [][]tasks.Item, ended []bool) 
 }
 
 // cut checks the lines of the window and makes chunks of those that are right. It always does so in the same way for the
-// same lines, at whatever time.
-func (r *run) cut() (*store.Window, [][]tasks.Item) {
-	w := &store.Window{To: r.read, Digest: r.sum(), Checked: time.Now()}
+// same lines, at whatever time: a window that was begun before is checked as at that moment, a new one as at now.
+func (r *run) cut(now time.Time) (*store.Window, [][]tasks.Item) {
+	w := &store.Window{To: r.read, Digest: r.sum(), Checked: now}
 	if r.at.Begun != nil {
 		w.Checked = r.at.Begun.Checked
 	}

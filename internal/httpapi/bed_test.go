@@ -70,6 +70,9 @@ func (b *bed) WriteChunk(ctx context.Context, chunk tasks.Chunk) error {
 	return b.producer.WriteChunk(ctx, chunk)
 }
 
+// Now is the real producer's, too.
+func (b *bed) Now(ctx context.Context) (time.Time, error) { return b.producer.Now(ctx) }
+
 // High implements [httpapi.Load].
 func (b *bed) High(context.Context, string) bool { return b.full.Load() }
 

@@ -40,6 +40,9 @@ func (o *observedAPI) Resolve(ctx context.Context, req tasks.Request) (tasks.Rec
 // WriteChunk is the producer's, too.
 func (o *observedAPI) WriteChunk(context.Context, tasks.Chunk) error { return nil }
 
+// Now is the producer's, too.
+func (o *observedAPI) Now(context.Context) (time.Time, error) { return time.Now(), nil }
+
 // High implements [httpapi.Load].
 func (o *observedAPI) High(context.Context, string) bool { return false }
 

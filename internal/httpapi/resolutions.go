@@ -22,6 +22,7 @@ import (
 type producer interface {
 	Resolve(ctx context.Context, req tasks.Request) (tasks.Receipt, error)
 	WriteChunk(ctx context.Context, chunk tasks.Chunk) error
+	Now(ctx context.Context) (time.Time, error)
 }
 
 // resolutions are the routes of cloudIDs and their records.

@@ -1,0 +1,43 @@
+package backfill_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"cloudidq/internal/backfill"
+	"cloudidq/internal/lines"
+	"cloudidq/store"
+	"cloudidq/tasks"
+)
+
+// tenAhead is a Redis whose clock is ten minutes ahead of the machine that loads.
+type tenAhead struct{ redis.UniversalClient }
+
+// Time implements [redis.UniversalClient].
+func (c tenAhead) Time(ctx context.Context) *redis.TimeCmd {
+	cmd := redis.NewTimeCmd(ctx)
+	cmd.SetVal(time.Now().Add(10 * time.Minute))
+	return cmd
+}
+
+// A machine whose clock is behind refuses no line whose obtained_at is right, and no task of it says that it was accepted
+// before.
+func TestLoad_ClockIsBehind(t *testing.T) {
+	b := newBed(t)
+	producer := tasks.NewClient(tenAhead{b.rdb}, tasks.Options{})
+	t.Cleanup(producer.Close)
+	b.loader = (&backfill.Loader{Store: store.NewBackfills(b.rdb, time.Hour), Producer: producer, Pressure: b}).Small(windowOfTests)
+	right := time.Now().Add(10 * time.Minute).UTC()
+	text := `{"cloud_id":"73_1","obtained_at":"` + right.Format(time.RFC3339) + `"}` + "\n"
+	if got, err := b.load(b.create(lines.NDJSON), text, backfill.Options{}); err != nil || got.Accepted != 1 {
+		t.Fatalf("Load = %+v, %v, want the line to be accepted", got, err)
+	}
+	for _, p := range b.queued() {
+		if p.AcceptedAt.Before(right.Add(-time.Second)) {
+			t.Errorf("accepted at %s, want at %s by Redis's clock", p.AcceptedAt, right)
+		}
+	}
+}
