@@ -76,7 +76,7 @@ func (v *vanished) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			err = v.endOverdue(ctx, time.Now())
+			err = v.endOverdue(ctx, v.ends.clock.Now())
 		case <-slow.C:
 			err = v.endStalled(ctx, time.Now())
 		}
