@@ -12,7 +12,7 @@ import (
 
 const (
 	noEviction = "noeviction"
-	// The time of acceptance, and the end of an app's pause, come from the clock of the machine that writes them.
+	// The end of an app's pause, and when a delivery is due, come from the clock of the machine that writes them.
 	mostAhead = 2 * time.Second
 	// Redis refuses writes at 100 % of maxmemory; under noeviction that stops everything.
 	nearlyFull = 0.9
