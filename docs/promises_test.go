@@ -68,7 +68,7 @@ func tests(t *testing.T) map[string]bool {
 	t.Helper()
 	names := map[string]bool{}
 	root := os.DirFS("..")
-	err := fs.WalkDir(root, ".", func(path string, d fs.DirEntry, err error) error {
+	err := fs.WalkDir(root, ".", func(path string, _ fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, "_test.go") {
 			return err
 		}

@@ -86,7 +86,7 @@ func (a *ahead) look(ctx context.Context) error {
 	others, _ := answer[0].(int64)
 	a.mark, _ = answer[1].(string)
 	unseen, _ := answer[2].(int64)
-	a.shares.looked(a.queue, appID, int(others), unseen == 0, answer[3:], time.Now())
+	a.shares.looked(a.queue, int(others), unseen == 0, answer[3:], time.Now())
 	return nil
 }
 
@@ -116,7 +116,7 @@ func (s *shares) crowd(queue string, now time.Time) (appID string, waiting int, 
 
 // looked takes what a look has found: how many tasks of others are at the head, whether the look is through, and which
 // tasks are back.
-func (s *shares) looked(queue, appID string, others int, through bool, back []any, now time.Time) {
+func (s *shares) looked(queue string, others int, through bool, back []any, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := s.rooms[queue]

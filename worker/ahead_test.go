@@ -79,13 +79,13 @@ func TestAhead_OthersGoFirst(t *testing.T) {
 	b.enqueue("wx2", "b1")
 	b.looks()
 	b.wantOrder("a0 a1 a2 a3 a4 b0 a5 c0 b1") // nobody waits
-	places := enterAll(b.shares, "wx1", 8)    // two of them wait
+	places := enterAll(b.shares, 8)           // two of them wait
 	b.looks()
 	b.wantOrder("b0 c0 a0 a1 a2 a3 a4 a5 b1")
 	if places[6].wait(t.Context(), 0) || places[7].wait(t.Context(), 0) {
 		t.Error("those that wait have not made way")
 	}
-	enterAll(b.shares, "wx1", 2)
+	enterAll(b.shares, 2)
 	b.looks()
 	b.wantOrder("b0 c0 a0 a1 a2 a3 a4 a5 b1") // as many as can be taken are first already
 }
@@ -108,7 +108,7 @@ func TestAhead_WhatHasMadeWayIsBackAtTheHead(t *testing.T) {
 	}
 	b.enqueue("wx2", "b0")
 	b.rdb.LMove(t.Context(), "asynq:{events}:pending", "asynq:{events}:pending", "LEFT", "RIGHT")
-	places := enterAll(b.shares, "wx1", 8)
+	places := enterAll(b.shares, 8)
 	places[7].makesWay("a1")
 	places[6].makesWay("a0")
 	b.looks()
@@ -129,7 +129,7 @@ func TestAhead_LooksAtATaskOnce(t *testing.T) {
 	for i := range n {
 		b.enqueue("wx1", fmt.Sprintf("a%03d", i))
 	}
-	enterAll(b.shares, "wx1", 8)
+	enterAll(b.shares, 8)
 	for range 6 {
 		b.looks()
 	}

@@ -113,8 +113,8 @@ func TestTry_ClockOfTheWorkerHasNoSay(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newResolverBed(t, &fakeWeChat{})
-			b.resolver.clock = tasks.NewClock(skewed{by: tt.skew})
-			if err := b.resolver.clock.Measure(t.Context()); err != nil {
+			b.clock = tasks.NewClock(skewed{by: tt.skew})
+			if err := b.clock.Measure(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			accepted := time.Now().Add(tt.skew - tt.age)
@@ -145,8 +145,8 @@ func TestTry_ClockOfTheAcceptingMachineHasNoSay(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := acceptedBy(t, skewed{redistest.Start(t).Client(t), tt.skew})
 			b := newResolverBed(t, &fakeWeChat{})
-			b.resolver.clock = tasks.NewClock(skewed{by: tt.skew + tt.waited})
-			if err := b.resolver.clock.Measure(t.Context()); err != nil {
+			b.clock = tasks.NewClock(skewed{by: tt.skew + tt.waited})
+			if err := b.clock.Measure(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			_ = b.try(t, "task-1", p)

@@ -55,7 +55,7 @@ func TestEraser_TasksGoAheadDuringTheWalk_NoneIsMissed(t *testing.T) {
 					b.enqueue(fmt.Sprint("pending-", i), mixed(fmt.Sprint(i), 1, time.Now()))
 				}
 				hooked := redis.NewClient(b.rdb.Options())
-				defer hooked.Close()
+				defer func() { _ = hooked.Close() }()
 				hooked.AddHook(&afterPage{list: pending, do: func() {
 					read := b.rdb.LRange(t.Context(), pending, 0, int64(moved-1)).Val()
 					slices.Reverse(read)

@@ -8,11 +8,11 @@ import (
 	"cloudidq/tasks"
 )
 
-// enterAll takes n places for an app.
-func enterAll(s *shares, appID string, n int) []*place {
+// enterAll takes n places for wx1.
+func enterAll(s *shares, n int) []*place {
 	places := make([]*place, n)
 	for i := range places {
-		places[i] = s.enter(tasks.QueueEvents, appID)
+		places[i] = s.enter(tasks.QueueEvents, "wx1")
 	}
 	return places
 }
@@ -30,7 +30,7 @@ func working(places []*place) (n int) {
 // works in the order in which it came.
 func TestShares_PastItsShareATaskWaits(t *testing.T) {
 	s := newShares(true, map[string]int{tasks.QueueEvents: 8})
-	first := enterAll(s, "wx1", 8)
+	first := enterAll(s, 8)
 	if n := working(first); n != 6 {
 		t.Fatalf("%d tasks of one app at work, want 6 of 8", n)
 	}
@@ -55,8 +55,8 @@ func TestShares_BindOnlyWhileAnotherAppWantsSlots(t *testing.T) {
 		s := newShares(true, map[string]int{tasks.QueueEvents: 16})
 		other := s.enter(tasks.QueueEvents, "wx2")
 		other.leave()
-		places := enterAll(s, "wx1", 16)
-		looked := func(others int, through bool) { s.looked(tasks.QueueEvents, "wx1", others, through, nil, time.Now()) }
+		places := enterAll(s, 16)
+		looked := func(others int, through bool) { s.looked(tasks.QueueEvents, others, through, nil, time.Now()) }
 		if looked(0, true); working(places) != 12 {
 			t.Errorf("%d at work just after another app was seen, want 12 of 16", working(places))
 		}
@@ -80,9 +80,9 @@ func TestShares_BindOnlyWhileAnotherAppWantsSlots(t *testing.T) {
 // For each task of another app one makes way, and it is the youngest: the oldest are the next to work.
 func TestShares_TheYoungestMakeWay(t *testing.T) {
 	s := newShares(true, map[string]int{tasks.QueueEvents: 8})
-	p := enterAll(s, "wx1", 8)
+	p := enterAll(s, 8)
 	extra := s.enter(tasks.QueueEvents, "wx1") // the third that waits; no slot is free
-	s.looked(tasks.QueueEvents, "wx1", 2, false, nil, time.Now())
+	s.looked(tasks.QueueEvents, 2, false, nil, time.Now())
 	if extra.wait(t.Context(), time.Hour) || p[7].wait(t.Context(), time.Hour) {
 		t.Error("the youngest two have not made way")
 	}
@@ -95,7 +95,7 @@ func TestShares_TheYoungestMakeWay(t *testing.T) {
 	if _, _, back := s.crowd(tasks.QueueEvents, time.Now()); len(back) != 2 || back[0] != "task-7" {
 		t.Errorf("crowd() = %v, want both, the oldest first", back)
 	}
-	s.looked(tasks.QueueEvents, "wx1", 0, false, []any{"task-7"}, time.Now())
+	s.looked(tasks.QueueEvents, 0, false, []any{"task-7"}, time.Now())
 	if _, _, back := s.crowd(tasks.QueueEvents, time.Now()); len(back) != 1 || back[0] != "task-8" {
 		t.Errorf("crowd() = %v, want the one that is not back", back)
 	}
@@ -104,7 +104,7 @@ func TestShares_TheYoungestMakeWay(t *testing.T) {
 // A worker that stops waits for nobody who waits for a share.
 func TestShares_StopLetsNobodyWait(t *testing.T) {
 	s := newShares(true, map[string]int{tasks.QueueEvents: 4})
-	p := enterAll(s, "wx1", 4)
+	p := enterAll(s, 4)
 	s.stop()
 	if p[3].wait(t.Context(), time.Hour) {
 		t.Error("one that waited works, want that it goes back")

@@ -55,8 +55,7 @@ func newEnqueue(s streams) *cobra.Command {
 		}
 		if f.wait == 0 {
 			return withRedis(cmd.Context(), s, cfg, func(rdb redis.UniversalClient) error {
-				_, err := enqueue(cmd.Context(), s, cfg, rdb, req)
-				return err
+				return enqueue(cmd.Context(), s, cfg, rdb, req)
 			})
 		}
 		return withResults(cmd.Context(), s, cfg, func(rdb redis.UniversalClient, results results) error {
@@ -65,7 +64,7 @@ func newEnqueue(s streams) *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("nothing was enqueued: %w", err)
 			}
-			if _, err := enqueue(cmd.Context(), s, cfg, rdb, req); err != nil {
+			if err := enqueue(cmd.Context(), s, cfg, rdb, req); err != nil {
 				return err
 			}
 			return awaitRecords(cmd.Context(), s, results, req.AppID, ids, before, f.wait)
@@ -109,22 +108,20 @@ func checkItems(items []tasks.Item) error {
 	return p.Validate()
 }
 
-func enqueue(
-	ctx context.Context, s streams, cfg *config.Config, rdb redis.UniversalClient, req tasks.Request,
-) (tasks.Receipt, error) {
+func enqueue(ctx context.Context, s streams, cfg *config.Config, rdb redis.UniversalClient, req tasks.Request) error {
 	tel, err := openTelemetry(ctx, s, cfg, true)
 	if err != nil {
-		return tasks.Receipt{}, err
+		return err
 	}
 	defer tel.Shutdown()
 	client := tasks.NewClient(rdb, tasks.Options{CommitLinger: -1, Tracers: tel.Tracers}) // one call, no company to wait for
 	defer client.Close()
 	receipt, err := client.Resolve(ctx, req)
 	if err != nil {
-		return receipt, err
+		return err
 	}
 	fmt.Fprintf(s.err, "enqueued for %s: %d\n", req.AppID, receipt.Enqueued)
-	return receipt, nil
+	return nil
 }
 
 func awaitRecords(

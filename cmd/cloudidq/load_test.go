@@ -20,13 +20,13 @@ import (
 
 const loadApp = "wx0000000000000001"
 
-// loadFile loads n lines until it is told to wait, and returns why and how many tasks are in the queue then.
-func loadFile(t *testing.T, rdb *redis.Client, most, n int) (tasksIn int64, why error) {
+// loadFile loads n lines until it is told to wait because five tasks wait already, and returns why and how many tasks are in the queue then.
+func loadFile(t *testing.T, rdb *redis.Client, n int) (tasksIn int64, why error) {
 	t.Helper()
 	producer := tasks.NewClient(rdb, tasks.Options{})
 	defer producer.Close()
 	backfills := store.NewBackfills(rdb, time.Hour)
-	loader := &backfill.Loader{Store: backfills, Producer: producer, Pressure: newQueueLoad(rdb, most, slog.New(slog.DiscardHandler))}
+	loader := &backfill.Loader{Store: backfills, Producer: producer, Pressure: newQueueLoad(rdb, 5, slog.New(slog.DiscardHandler))}
 	at, err := backfills.Create(t.Context(), store.Backfill{ID: store.NewBackfillID(), AppID: loadApp, Format: string(lines.NDJSON)})
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +50,7 @@ func loadFile(t *testing.T, rdb *redis.Client, most, n int) (tasksIn int64, why 
 // of a paused app wait in their file.
 func TestQueueLoad_CountsAllThatWaits(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
-	if in, why := loadFile(t, rdb, 5, 300); why != nil || in != 3 {
+	if in, why := loadFile(t, rdb, 300); why != nil || in != 3 {
 		t.Fatalf("%v, %d tasks, want 3: nothing stands in the way", why, in)
 	}
 	rdb.Del(t.Context(), "asynq:{backfill}:pending")
@@ -60,7 +60,7 @@ func TestQueueLoad_CountsAllThatWaits(t *testing.T) {
 	if !newQueueLoad(rdb, 5, slog.New(slog.DiscardHandler)).High(t.Context(), tasks.QueueBackfill) {
 		t.Error("High() = false with 5 of 5 tasks that come back later")
 	}
-	if in, why := loadFile(t, rdb, 5, 300); !errors.Is(why, backfill.ErrFull) || in != 0 {
+	if in, why := loadFile(t, rdb, 300); !errors.Is(why, backfill.ErrFull) || in != 0 {
 		t.Errorf("waits for %v with %d tasks in, want for room with none", why, in)
 	}
 	rdb.Del(t.Context(), "asynq:{backfill}:retry")
@@ -68,7 +68,7 @@ func TestQueueLoad_CountsAllThatWaits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if in, why := loadFile(t, rdb, 5, 300); !errors.Is(why, backfill.ErrPaused) || in != 0 {
+	if in, why := loadFile(t, rdb, 300); !errors.Is(why, backfill.ErrPaused) || in != 0 {
 		t.Errorf("waits for %v with %d tasks in, want for the end of the pause with none", why, in)
 	}
 }
@@ -77,7 +77,7 @@ func TestQueueLoad_CountsAllThatWaits(t *testing.T) {
 func TestQueueLoad_ABackfillIsMeasuredByTheWindow(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	const window = 41 // tasks
-	if in, why := loadFile(t, rdb, 5, 40_000); !errors.Is(why, backfill.ErrFull) || in > window {
+	if in, why := loadFile(t, rdb, 40_000); !errors.Is(why, backfill.ErrFull) || in > window {
 		t.Errorf("waits for %v with %d tasks in, want for room with %d at most", why, in, window)
 	}
 }
