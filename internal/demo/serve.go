@@ -57,7 +57,7 @@ func Serve(ctx context.Context, cfg Config, reported func(Report, Addresses) err
 	if err != nil {
 		return err
 	}
-	queues := worker.NewQueueCollector(redis.NewClient(&redis.Options{Addr: s.mini.Addr(), MaxRetries: -1, DisableIdentity: true}))
+	queues := worker.NewQueueCollector(redis.NewClient(s.redisOptions()))
 	defer queues.Close()
 	s.metrics.MustRegister(queues)
 	metrics, err := ops.New(ops.Config{Listen: "127.0.0.1:0", Hosts: httpapi.LoopbackHost}, s.metrics, cfg.Log)

@@ -59,7 +59,7 @@ func (s *stage) open(ctx context.Context) (err error) {
 	if s.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0"); err != nil {
 		return fmt.Errorf("listening for the simulator: %w", err)
 	}
-	s.rdb = redis.NewClient(&redis.Options{Addr: s.mini.Addr(), MaxRetries: -1, PoolSize: 128, DisableIdentity: true})
+	s.rdb = redis.NewClient(s.redisOptions())
 	s.client, err = wechat.New(wechat.Config{
 		BaseURL: "http://" + s.listener.Addr().String(), Timeout: 5 * time.Second, MaxConns: maxInFlight,
 		Metrics: wechat.NewMetrics(s.metrics, wechat.NewAppLabels(s.cfg.apps()...)),
@@ -76,6 +76,15 @@ func (s *stage) open(ctx context.Context) (err error) {
 		Backfills: s.backfills,
 	})
 	return err
+}
+
+// redisOptions are those of a client of the embedded Redis. It shares the processors with all else of the demo: on a busy
+// machine an answer may take longer than go-redis's three seconds.
+func (s *stage) redisOptions() *redis.Options {
+	return &redis.Options{
+		Addr: s.mini.Addr(), MaxRetries: -1, PoolSize: 128, DisableIdentity: true,
+		ReadTimeout: time.Minute, WriteTimeout: time.Minute, PoolTimeout: time.Minute,
+	}
 }
 
 func (s *stage) workerConfig() worker.Config {
