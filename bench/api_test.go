@@ -84,6 +84,7 @@ func (yes) Room(context.Context, string) error { return nil }
 func serveAPI(b *testing.B, rdb *redis.Client, producer interface {
 	Resolve(ctx context.Context, req tasks.Request) (tasks.Receipt, error)
 	WriteChunk(ctx context.Context, chunk tasks.Chunk) error
+	Now(ctx context.Context) (time.Time, error)
 }) (addr string) {
 	b.Helper()
 	server, err := httpapi.New(httpapi.Config{
