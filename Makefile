@@ -20,8 +20,9 @@ help: ## list the targets
 build: ## build bin/cloudidq, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/cloudidq ./cmd/cloudidq
 
+# Tests of processes wait more than they compute, so four packages run at a time, also on two cores.
 test: deps ## run all tests, with the race detector and in random order
-	$(GO) test -race -shuffle=on -vet=off -timeout 30m ./...
+	$(GO) test -race -shuffle=on -vet=off -p 4 -timeout 30m ./...
 
 test-long: deps ## what takes minutes: files of 200,000 lines, an outage of a minute, many more random calls
 	CLOUDIDQ_TEST_BACKFILL_LINES=200000 CLOUDIDQ_TEST_DOWN=60s $(GO) test -race -count=1 -timeout 60m \

@@ -40,6 +40,8 @@ func newSession(t *testing.T, dir string) *session {
 			shell.Env = append(shell.Env, variable)
 		}
 	}
+	// As `make build` has them, so that `go run` and it compile the same packages once: minutes with an empty cache.
+	shell.Env = append(shell.Env, "CGO_ENABLED=0", "GOFLAGS=-trimpath")
 	stdin, err := shell.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

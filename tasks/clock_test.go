@@ -156,7 +156,7 @@ func TestResolve_ClockHangs(t *testing.T) {
 	})
 }
 
-// Whatever way a cloudID comes in, and however wrong the clock of the machine that takes it: it is accepted by Redis's.
+// A cloudID is accepted by Redis's clock, however it comes in and however wrong the clock of the accepting machine is.
 func TestClient_AcceptsByRedisClock(t *testing.T) {
 	for name, off := range map[string]time.Duration{"Ahead": wrong, "Behind": -wrong} {
 		t.Run(name, func(t *testing.T) {

@@ -65,6 +65,7 @@ const slow, quick = "wx00000000000000aa", "wx00000000000000bb"
 func twoAppWorker(t *testing.T, srv *redistest.Server, w *slowApps) *Worker {
 	t.Helper()
 	queue := redis.NewClient(&redis.Options{Addr: srv.Addr, MaxRetries: -1, PoolSize: 64, DisableIdentity: true})
+	t.Cleanup(func() { _ = queue.Close() })
 	rdb := srv.Client(t)
 	apps := make([]App, 0, 2)
 	for _, id := range []string{slow, quick} {
@@ -79,16 +80,7 @@ func twoAppWorker(t *testing.T, srv *redistest.Server, w *slowApps) *Worker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- wk.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil {
-			t.Errorf("Run = %v", err)
-		}
-		_ = queue.Close()
-	})
+	runUntilTheEnd(t, wk)
 	return wk
 }
 

@@ -61,7 +61,7 @@ func TestBody_StaysAsItIs(t *testing.T) {
 	}
 }
 
-// Whatever is stored, a body that is signed reads back as exactly that: one appid, and each result as it is.
+// A signed body reads back as exactly what is stored: one appid, and each result as it is.
 func TestBody_ReadsBackAsWhatIsStored(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		appID := rapid.OneOf(rapid.StringMatching(tasks.NamePattern), rapid.String(), rapid.Just(forgedAppID)).Draw(t, "appid")

@@ -95,15 +95,7 @@ func TestForeignProducer_EveryOption(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- w.Run(ctx) }()
-	defer func() {
-		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}()
+	runUntilTheEnd(t, w)
 
 	ids := make(map[string]string)
 	for name, f := range foreigners {

@@ -83,15 +83,7 @@ func deliveryWorker(tb testing.TB, rdb *redis.Client, hooks ...Webhook) *Worker 
 	if err != nil {
 		tb.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- w.Run(ctx) }()
-	tb.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil {
-			tb.Errorf("Run = %v", err)
-		}
-	})
+	runUntilTheEnd(tb, w)
 	return w
 }
 

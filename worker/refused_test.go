@@ -185,6 +185,7 @@ func wholeWorker(t *testing.T, srv *redistest.Server, f *fakeWeChat) {
 	t.Helper()
 	queue := redis.NewClient(&redis.Options{Addr: srv.Addr, MaxRetries: -1, PoolSize: 64, DisableIdentity: true})
 	rdb := redis.NewClient(&redis.Options{Addr: srv.Addr, MaxRetries: 3, PoolSize: 64, DisableIdentity: true})
+	t.Cleanup(func() { _, _ = queue.Close(), rdb.Close() })
 	a := app(func(a *App) {
 		a.Tokens, a.Webhook, a.RatePerMinute = wechat.StaticToken(secret.New("planted")), "orders", 1_000_000
 	})
@@ -200,14 +201,5 @@ func wholeWorker(t *testing.T, srv *redistest.Server, f *fakeWeChat) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- w.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil {
-			t.Errorf("Run = %v", err)
-		}
-		_, _ = queue.Close(), rdb.Close()
-	})
+	runUntilTheEnd(t, w)
 }

@@ -124,8 +124,8 @@ func (r *run) enqueue(ctx context.Context, chunks [][]tasks.Item, ended []bool) 
 	return g.Wait()
 }
 
-// cut checks the lines of the window and makes chunks of those that are right. It always does so in the same way for the
-// same lines, at whatever time: a window that was begun before is checked as at that moment, a new one as at now.
+// cut checks the lines of the window and makes chunks of those that are right. The same lines give
+// the same chunks at any time: a window that was begun before is checked as of that moment, a new one as of now.
 func (r *run) cut(now time.Time) (*store.Window, [][]tasks.Item) {
 	w := &store.Window{To: r.read, Digest: r.sum(), Checked: now}
 	if r.at.Begun != nil {

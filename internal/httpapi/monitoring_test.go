@@ -231,7 +231,7 @@ func queuedOf(t *testing.T, b *bed, queue, id string, n int, options ...asynq.Op
 	return cloudIDs
 }
 
-// Whatever way a task is deleted at the pages, its open cloudIDs end: each has a record that says why, a delivery and its
+// The open cloudIDs of a task end however it is deleted at the pages: each has a record that says why, a delivery and its
 // count in the backfill. The answer says how many.
 func TestMonitoring_DeletedTasks_EndTheirCloudIDs(t *testing.T) {
 	b := newBed(t, allKeys()...)
