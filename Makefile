@@ -3,6 +3,7 @@
 GO       ?= go
 CONFIG   ?= cloudidq.yaml
 FUZZTIME ?= 20s
+CHECKS   ?= 500
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 # The linter is built once per version, outside of the tree and of go.mod.
@@ -27,7 +28,7 @@ test: deps ## run all tests, with the race detector and in random order
 test-long: deps ## what takes minutes: files of 200,000 lines, an outage of a minute, many more random calls
 	CLOUDIDQ_TEST_BACKFILL_LINES=200000 CLOUDIDQ_TEST_DOWN=60s $(GO) test -race -count=1 -timeout 60m \
 		-run '^(TestBackfill_CommandLineKilled|TestWebhooks_ReceiverIsDown)$$' ./cmd/cloudidq
-	$(GO) test -race -count=1 -timeout 60m -run 'Contract/AnyCalls|AnyCalls|EveryEndInOneDelivery|Backfill_Property' ./store -rapid.checks=500
+	$(GO) test -race -count=1 -timeout 60m -run 'Contract/AnyCalls|AnyCalls|EveryEndInOneDelivery|Backfill_Property' ./store -rapid.checks=$(CHECKS)
 
 test-browser: deps ## look at the pages in a headless Chromium, which it installs
 	@.ci/deps chromium
