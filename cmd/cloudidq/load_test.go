@@ -20,7 +20,8 @@ import (
 
 const loadApp = "wx0000000000000001"
 
-// loadFile loads n lines until it is told to wait because five tasks wait already, and returns why and how many tasks are in the queue then.
+// loadFile loads n lines into a queue that is full with five tasks. It returns how many tasks are in the queue when the
+// loader first has to wait, and why it waits.
 func loadFile(t *testing.T, rdb *redis.Client, n int) (tasksIn int64, why error) {
 	t.Helper()
 	producer := tasks.NewClient(rdb, tasks.Options{})

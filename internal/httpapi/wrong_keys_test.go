@@ -64,7 +64,7 @@ func TestAuth_WrongKeysBehindAProxy(t *testing.T) {
 	if got := guess("198.51.100.2"); got != http.StatusUnauthorized {
 		t.Errorf("another client's first wrong key gets %d, want 401", got)
 	}
-	for range 20 { // addresses of one network, each of which its owner has
+	for range 20 { // addresses of one network, which one owner holds
 		guess("2001:db8::1")
 		guess("2001:db8::2")
 	}

@@ -89,7 +89,7 @@ $$;
 -- +goose StatementEnd
 
 -- +goose StatementBegin
--- As the former version calls it: with moments of its machine's clock, of which the distance counts.
+-- The former version calls it with two moments of its machine's clock. Only their distance counts.
 CREATE OR REPLACE FUNCTION cloudidq_claim(
     p_locks bigint[], p_app bytea, p_owner bytea, p_now bigint, p_until bigint, p_ttl interval,
     p_clouds bytea[], p_persons bytea[], p_accepted bigint[], p_bodies bytea[]
