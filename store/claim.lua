@@ -16,17 +16,27 @@ local time = call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local till = string.format('%013.0f', math.min(math.max(now + tonumber(ARGV[2]), 1), 9999999999999))
 
--- Makes a record its person's.
+-- Makes a record its person's. Answers whether there can be no erasure of the person, since nothing was known of them.
 local function own(person, key)
-  if person ~= key then
-    remember(person, sub(key, -22), ttl + margin)
-  end
+  return person == key or remember(person, sub(key, -22), ttl + margin)
 end
 
 -- Stores record i as it was sent.
 local function store(i)
   call('SET', KEYS[i], '0' .. owner .. till .. ARGV[2 * i + 3], 'PX', ttl)
-  own(KEYS[n + i], KEYS[i])
+end
+
+-- Claims record i, which is not there. Most persons are new, so what makes the record theirs comes first: it saves the
+-- question for an erasure. Answers as the script does.
+local function come(i)
+  local person, key = KEYS[n + i], KEYS[i]
+  if own(person, key) or not forgotten(person, key, ARGV[2 * i + 4]) then
+    store(i)
+    return 0
+  end
+  call('HDEL', person, sub(key, -22))
+  call('SET', key, tombstone, 'PX', ttl)
+  return 2
 end
 
 local answer = {}
@@ -39,24 +49,21 @@ for first = 1, n, 1000 do -- as many as unpack takes without care for its limit
       rank, holder, held = match(value, header)
     end
 
-    if rank == '3' then
+    if not rank then
+      answer[i] = come(i)
+    elseif rank == '3' then
       answer[i] = 2
     elseif rank == '2' then
       answer[i] = 'd' .. value
     elseif forgotten(person, key, ARGV[2 * i + 4]) then
-      if not rank then
-        call('SET', key, tombstone, 'PX', ttl)
-      end
       answer[i] = 2
     elseif rank == '1' and holder == owner and held == free then
       answer[i] = 'd' .. value
-    elseif not rank then
-      store(i)
-      answer[i] = 0
     elseif holder ~= owner and tonumber(held) > now then
       answer[i] = 1
     elseif not same(sub(value, 31, 53), person, key) then
       store(i)
+      own(person, key)
       leave(sub(value, 31, 53), key)
       answer[i] = 0
     else

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"fmt"
 	"regexp"
 	"strconv"
 	"sync/atomic"
@@ -60,5 +61,18 @@ func TestRedis_CommandsOfABatch(t *testing.T) {
 	all, each = count(func() error { return save(resolved) })
 	if all > 2*n+2 || each["hget"] != 1 || each["evalsha"] != 1 || each["set"] != n {
 		t.Errorf("a save of %d took %d commands: %v", n, all, each)
+	}
+
+	// Of somebody new there is nothing to ask, so a user each costs a claim less than one user's many.
+	pending, resolved = benchBatch(&serial, n)
+	for i := range n {
+		openID := fmt.Sprintf("o%027d", i)
+		pending[i].OpenID, resolved[i].OpenID = openID, openID
+	}
+	if all, each = count(func() error { return claim(pending) }); all > 4*n+3 || each["hget"] != 0 {
+		t.Errorf("a claim of %d, of a user each, took %d commands: %v", n, all, each)
+	}
+	if all, each = count(func() error { return save(resolved) }); all > 3*n+1 {
+		t.Errorf("a save of %d, of a user each, took %d commands: %v", n, all, each)
 	}
 }

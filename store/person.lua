@@ -6,10 +6,12 @@
 -- Somebody who comes every day stays known, while the records of former days end. So now and then some of the person's
 -- fields are looked at, and those without anything behind them go: of twice as many as have come since the last time, so
 -- that at the most about half of all fields are such.
+--
+-- Answers whether nothing has been known of the person until now, not even an erasure.
 local function remember(person, field, keep)
-  local call = redis.call
+  local call, n = redis.call, 0
   if call('HSET', person, field, '1') == 1 then
-    local n = call('HLEN', person)
+    n = call('HLEN', person)
     if n >= 64 and n % 32 == 0 then
       local prefix = string.sub(person, 1, -25) -- what stands before "p:" and the hash
       for _, one in ipairs(call('HRANDFIELD', person, 64)) do
@@ -19,7 +21,9 @@ local function remember(person, field, keep)
       end
     end
   end
-  if call('PTTL', person) < tonumber(keep) then
+  local new = n == 1 -- a hash that was just made, which has no TTL yet
+  if new or call('PTTL', person) < tonumber(keep) then
     call('PEXPIRE', person, keep)
   end
+  return new
 end
