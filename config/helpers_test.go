@@ -17,6 +17,23 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
+// isMade compares a file with what the code makes of it, or writes it anew.
+func isMade(t *testing.T, file string, got []byte) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s is out of date; -update writes it (-file +code):\n%s", file, diff)
+	}
+}
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // minimal is the shortest valid file.

@@ -14,11 +14,7 @@ import (
 // compiled is the schema as a validator of its own reads it.
 func compiled(t *testing.T) *jsonschema.Schema {
 	t.Helper()
-	text, err := config.Schema()
-	if err != nil {
-		t.Fatal(err)
-	}
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(config.Schema()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,6 +36,14 @@ func tree(t *testing.T, text string) any {
 		t.Fatal(err)
 	}
 	return doc
+}
+
+func TestSchema_IsMadeFromTheTypes(t *testing.T) {
+	got, err := config.MakeSchema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	isMade(t, "schema.json", got)
 }
 
 func TestSchema_TakesWhatLoadTakes(t *testing.T) {

@@ -63,7 +63,9 @@ func newConfigSchema(s streams) *cobra.Command {
 		Short:   "Print the JSON Schema of the configuration, for editors",
 		Example: "  cloudidq config schema > cloudidq.schema.json",
 		Args:    takes(cobra.NoArgs),
-		RunE:    func(*cobra.Command, []string) error { return printText(s, config.Schema) },
+		RunE: func(*cobra.Command, []string) error {
+			return printText(s, func() ([]byte, error) { return config.Schema(), nil })
+		},
 	}
 }
 

@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// Reference returns a description of every setting in Markdown: its key, its default, what it takes, its variable, and
-// the comment of its Go field. docs/configuration.md is this text; a test holds the two together.
-func Reference() ([]byte, error) {
+// MakeReference makes docs/configuration.md: a description of every setting in Markdown: its key, its default, what it takes, its variable, and
+// the comment of its Go field.
+func MakeReference() ([]byte, error) {
 	descriptions, err := fieldComments()
 	if err != nil {
 		return nil, err
