@@ -28,6 +28,22 @@ type session struct {
 // ofCloudidq are the variables that a reader who begins has not set.
 var ofCloudidq = regexp.MustCompile(`^(?:(?:CLOUDIDQ|OTEL)_|(?:RESULTS_KEYSET|WX_SECRET|API_KEY)=)`)
 
+// environment is what a program or a shell of a document starts with. `make test` says with which flags to build, which are
+// those of the tests themselves: with an empty cache, everything would be compiled a second time otherwise. `make
+// test-readme` builds as a reader does.
+func environment() []string {
+	var env []string
+	for _, variable := range os.Environ() {
+		if !ofCloudidq.MatchString(variable) {
+			env = append(env, variable)
+		}
+	}
+	if flags := os.Getenv("CLOUDIDQ_TEST_GOFLAGS"); flags != "" {
+		env = append(env, "GOFLAGS="+flags, "CGO_ENABLED=1", "GORACE=atexit_sleep_ms=0")
+	}
+	return env
+}
+
 // newSession opens bash in a folder. Its jobs end with the test.
 func newSession(t *testing.T, dir string) *session {
 	t.Helper()
@@ -35,13 +51,7 @@ func newSession(t *testing.T, dir string) *session {
 	shell := exec.CommandContext(context.Background(), "bash", "--noprofile", "--norc")
 	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that its jobs can be ended with it
 	shell.Dir, shell.Stdout, shell.Stderr = dir, s.said, s.said
-	for _, variable := range os.Environ() {
-		if !ofCloudidq.MatchString(variable) {
-			shell.Env = append(shell.Env, variable)
-		}
-	}
-	// As `make build` has them, so that `go run` and it compile the same packages once: minutes with an empty cache.
-	shell.Env = append(shell.Env, "CGO_ENABLED=0", "GOFLAGS=-trimpath")
+	shell.Env = environment()
 	stdin, err := shell.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

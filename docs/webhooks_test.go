@@ -180,6 +180,7 @@ print(len(all), wrong)
 			}
 			input := deliveries(t)
 			cmd := exec.CommandContext(t.Context(), tt.run[0], append(tt.run[1:], file)...)
+			cmd.Env = environment()
 			cmd.Stdin = strings.NewReader(input)
 			out, err := cmd.CombinedOutput()
 			if err != nil {
