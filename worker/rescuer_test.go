@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"testing"
 	"time"
 
@@ -63,23 +62,26 @@ func TestRescuer_FitsTheLayoutOfAsynq(t *testing.T) {
 	}
 	hanging.stop()
 
-	var wg sync.WaitGroup
-	wg.Add(2)
+	began := make(chan string, 3)
 	srv := asynq.NewServerFromRedisClient(rdb, asynq.Config{
 		Concurrency: 1, Queues: map[string]int{queue: 1}, TaskCheckInterval: 10 * time.Millisecond, LogLevel: asynq.FatalLevel,
 	})
-	var once sync.Map
 	if err := srv.Start(asynq.HandlerFunc(func(ctx context.Context, _ *asynq.Task) error {
 		id, _ := asynq.GetTaskID(ctx)
-		if _, seen := once.LoadOrStore(id, true); !seen && (id == ids[0] || id == ids[1]) {
-			wg.Done()
-		}
+		began <- id
 		return nil
 	})); err != nil {
 		t.Fatal(err)
 	}
-	wg.Wait()
-	srv.Shutdown()
+	defer srv.Shutdown()
+	for lacking := map[string]bool{ids[0]: true, ids[1]: true}; len(lacking) > 0; {
+		select {
+		case id := <-began:
+			delete(lacking, id)
+		case <-time.After(2 * time.Minute):
+			t.Fatal("the rescued tasks do not come again")
+		}
+	}
 }
 
 // A task whose hash is gone must not stop the rescue of others.
@@ -177,7 +179,9 @@ func (h *hangingServer) waitForTasks(t *testing.T, n int) {
 	}
 }
 
+// stop lets the tasks go. The server fetches none before that: it would end what another one is to get.
 func (h *hangingServer) stop() {
+	h.srv.Stop()
 	close(h.release)
 	h.srv.Shutdown()
 }
