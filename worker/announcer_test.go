@@ -16,6 +16,7 @@ import (
 // The names of the queues are lost, as when a queue is deleted at a dashboard, and the same producer goes on: the gauges
 // count all the same, and a worker names the queues again.
 func TestQueues_TheirNamesAreLost(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t)
 	rdb := srv.Client(t)
 	client := asynq.NewClientFromRedisClient(rdb)

@@ -309,6 +309,7 @@ func TestDeliver_NotTried(t *testing.T) {
 
 // An endpoint that hangs holds its own deliveries only.
 func TestDeliver_HangingEndpointBlocksNobody(t *testing.T) {
+	t.Parallel()
 	rdb := redistest.Start(t).Client(t)
 	var arrived, left atomic.Int64
 	healed := make(chan struct{})

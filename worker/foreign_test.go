@@ -81,6 +81,7 @@ func (m *moody) judge(req wechat.Request) *wechat.Error {
 // However a foreign producer enqueues a task, its cloudIDs are asked for until they have an end: asynq's options do not take
 // that away. Each row of the table in docs/producers.md is one of these.
 func TestForeignProducer_EveryOption(t *testing.T) {
+	t.Parallel()
 	rdb := redistest.Start(t).Client(t)
 	client, inspector := asynq.NewClientFromRedisClient(rdb), asynq.NewInspectorFromRedisClient(rdb)
 	m := &moody{busy: make(map[string]int), hanging: make(map[string]chan struct{})}

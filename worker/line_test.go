@@ -245,6 +245,7 @@ func TestLine_TaskIsThere(t *testing.T) {
 // Many that wait for an endpoint that refuses have no tasks and cause no attempts, in whatever process; the other endpoint
 // gets its own meanwhile, and they arrive when theirs is well again.
 func TestLine_DeadEndpointBesideOthers(t *testing.T) {
+	t.Parallel()
 	rdb := redistest.Start(t).Client(t)
 	const waiting = 400
 	var attempts, arrived, others atomic.Int64

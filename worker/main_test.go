@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"flag"
 	"os"
 	"testing"
 
@@ -11,5 +12,12 @@ func TestMain(m *testing.M) {
 	if base := os.Getenv(stoppedEnv); base != "" { // this is the process that TestStoppedProcess_… has started
 		os.Exit(beStopped(base))
 	}
+	flag.Parse()
+	if err := flag.Set("test.parallel", atOnce); err != nil {
+		panic(err)
+	}
 	goleak.VerifyTestMain(m)
 }
+
+// atOnce is how many tests run at once. Most of them wait, for a task to be due or for a pause to end.
+const atOnce = "8"

@@ -127,6 +127,7 @@ func TestPause_StopsTheAppInEveryProcess_AndOnlyIt(t *testing.T) {
 }
 
 func TestPause_OneProbeDecides(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		on := true
 		one := &fakeWeChat{delay: 50 * time.Millisecond, answer: quota(&on)}

@@ -27,6 +27,7 @@ const stoppedHold = time.Second
 // A process that is stopped (SIGSTOP, a frozen container) while cloudIDs wait in it, and goes on when others may have taken
 // their tasks over, sends nothing for them.
 func TestStoppedProcess_SendsNothingThatOthersMayHave(t *testing.T) {
+	t.Parallel()
 	var requests atomic.Int64
 	came, release := make(chan struct{}), make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -103,7 +103,7 @@ func TestScrape_HasWhatAlertsAndPanelsAskFor(t *testing.T) {
 	asked := expressions(t)
 	var text string
 	var lacks []string
-	for deadline := time.Now().Add(longs); ; time.Sleep(200 * time.Millisecond) {
+	for deadline := time.Now().Add(longs); ; time.Sleep(time.Second) { // the quotas are asked for after a minute
 		_, text = ask(t, ops, "/metrics")
 		if lacks = missingSeries(t, text, asked); len(lacks) == 0 || time.Now().After(deadline) {
 			break
