@@ -63,7 +63,7 @@ func (t *Tally) Add(other *Tally) {
 // Activity counts what this process does, in memory, and writes it to Redis once a second while Run runs. Its methods
 // are safe for concurrent use.
 type Activity struct {
-	rdb     redis.UniversalClient
+	rdb     redis.Cmdable
 	process string
 	now     func() time.Time
 
@@ -73,7 +73,7 @@ type Activity struct {
 }
 
 // NewActivity returns a count that has not started. rdb stays the caller's to close, after Run.
-func NewActivity(rdb redis.UniversalClient) *Activity {
+func NewActivity(rdb redis.Cmdable) *Activity {
 	return &Activity{rdb: rdb, process: rand.Text()[:12], now: time.Now, slots: make(map[int64]map[string]*Tally)}
 }
 

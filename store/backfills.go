@@ -125,7 +125,7 @@ var backfillCancelLua string
 
 // Backfills keeps the state of backfills, in Redis whatever the store of records is. It is safe for concurrent use.
 type Backfills struct {
-	rdb   redis.UniversalClient
+	rdb   redis.Cmdable
 	codec codec
 	keep  int64 // ms
 
@@ -134,7 +134,7 @@ type Backfills struct {
 
 // NewBackfills returns the backfills in rdb, which stays the caller's to close. ttl is how long records are kept; the
 // options are those of their store.
-func NewBackfills(rdb redis.UniversalClient, ttl time.Duration, options ...Option) *Backfills {
+func NewBackfills(rdb redis.Cmdable, ttl time.Duration, options ...Option) *Backfills {
 	var with settings
 	for _, option := range options {
 		option(&with)

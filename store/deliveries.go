@@ -99,7 +99,7 @@ var replayLua string
 // Deliveries keeps what is on its way to webhook endpoints, in Redis; outbox.go has the layout. It is safe for concurrent
 // use.
 type Deliveries struct {
-	rdb    redis.UniversalClient
+	rdb    redis.Cmdable
 	codec  codec
 	cut    *redis.Script
 	settle *redis.Script
@@ -110,7 +110,7 @@ type Deliveries struct {
 }
 
 // NewDeliveries returns the deliveries in rdb, which stays the caller's to close. The options are those of the store.
-func NewDeliveries(rdb redis.UniversalClient, options ...Option) *Deliveries {
+func NewDeliveries(rdb redis.Cmdable, options ...Option) *Deliveries {
 	var with settings
 	for _, option := range options {
 		option(&with)

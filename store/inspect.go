@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -13,7 +12,7 @@ import (
 
 // RedisState is what a Redis server says of itself, as far as what cloudidq keeps there depends on it.
 type RedisState struct {
-	Addr      string // empty for the one server of a client that has one
+	Addr      string // of a node of a cluster, which the caller knows; empty where there is one server
 	Version   string
 	Replica   bool
 	AOF       bool   // the append-only file is on
@@ -26,33 +25,8 @@ type RedisState struct {
 	Unsaid    bool          // it does not say how it persists: no redis-server, such as the embedded one
 }
 
-// InspectRedis asks the server, or every master of a cluster. Each is asked for three things and changes nothing.
-func InspectRedis(ctx context.Context, rdb redis.UniversalClient) ([]RedisState, error) {
-	cluster, ok := rdb.(*redis.ClusterClient)
-	if !ok {
-		state, err := inspectServer(ctx, rdb)
-		if err != nil {
-			return nil, err
-		}
-		return []RedisState{state}, nil
-	}
-	var mu sync.Mutex
-	var states []RedisState
-	err := cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
-		state, err := inspectServer(ctx, master)
-		state.Addr = master.Options().Addr
-		mu.Lock()
-		defer mu.Unlock()
-		states = append(states, state)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return states, nil
-}
-
-func inspectServer(ctx context.Context, rdb redis.Cmdable) (RedisState, error) {
+// InspectRedis asks a server three things and changes nothing. Of a cluster, rdb is a client of one node.
+func InspectRedis(ctx context.Context, rdb redis.Cmdable) (RedisState, error) {
 	info, err := rdb.Info(ctx).Result()
 	if err != nil {
 		return RedisState{}, fmt.Errorf("asking Redis for its state: %w", err)

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -21,41 +20,23 @@ const (
 	sealingPage  = 1000
 )
 
-// InspectSealing looks at records in Redis, at each master of a cluster, and changes nothing.
-func InspectSealing(ctx context.Context, rdb redis.UniversalClient) (Sealing, error) {
-	var all Sealing
-	cluster, ok := rdb.(*redis.ClusterClient)
-	if !ok {
-		err := all.sample(ctx, rdb)
-		return all, err
-	}
-	var mu sync.Mutex
-	err := cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
-		var one Sealing
-		err := one.sample(ctx, master)
-		mu.Lock()
-		defer mu.Unlock()
-		all.Seen, all.Unsealed = all.Seen+one.Seen, all.Unsealed+one.Unsealed
-		return err
-	})
-	return all, err
-}
-
-func (s *Sealing) sample(ctx context.Context, rdb redis.Cmdable) error {
+// InspectSealing looks at records in Redis and changes nothing. Of a cluster, rdb is a client of one node.
+func InspectSealing(ctx context.Context, rdb redis.Cmdable) (Sealing, error) {
+	var s Sealing
 	cursor := uint64(0)
 	for range sealingSteps {
 		found, next, err := rdb.Scan(ctx, cursor, keyPrefix+"*", sealingPage).Result()
 		if err != nil {
-			return fmt.Errorf("looking for records: %w", err)
+			return s, fmt.Errorf("looking for records: %w", err)
 		}
 		if err := s.look(ctx, rdb, found); err != nil {
-			return err
+			return s, err
 		}
 		if cursor = next; cursor == 0 {
 			break
 		}
 	}
-	return nil
+	return s, nil
 }
 
 // look counts the records among keys. A key as long as theirs that holds no string is not one.

@@ -15,10 +15,10 @@ var leaseLua string
 var leaseScript = redis.NewScript(leaseLua)
 
 // Leases let one process of all do what need be done once only, such as asking WeChat for quotas.
-type Leases struct{ rdb redis.UniversalClient }
+type Leases struct{ rdb redis.Cmdable }
 
 // NewLeases returns the leases in rdb, which stays the caller's to close.
-func NewLeases(rdb redis.UniversalClient) *Leases { return &Leases{rdb: rdb} }
+func NewLeases(rdb redis.Cmdable) *Leases { return &Leases{rdb: rdb} }
 
 // leaseKey is where a lease lies.
 func leaseKey(name string) string { return "cloudidq:lease:" + name }

@@ -32,12 +32,12 @@ const (
 // OpenTasks remembers which cloudIDs should have ended by when, in Redis also where the records are in PostgreSQL. So those whose
 // task has vanished are found without a search. It is safe for concurrent use.
 type OpenTasks struct {
-	rdb   redis.UniversalClient
+	rdb   redis.Cmdable
 	codec codec
 }
 
 // NewOpenTasks returns the open tasks in rdb, which stays the caller's to close. The options are those of the store.
-func NewOpenTasks(rdb redis.UniversalClient, options ...Option) *OpenTasks {
+func NewOpenTasks(rdb redis.Cmdable, options ...Option) *OpenTasks {
 	var with settings
 	for _, option := range options {
 		option(&with)

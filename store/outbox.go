@@ -137,7 +137,7 @@ func itemAD(appID, cloudHash string) seal.AD {
 
 // announce notes that the outboxes of apps are about to change: whoever comes after a crash finds them. An app that announced
 // says was noted just now is noted already.
-func announce(ctx context.Context, rdb redis.UniversalClient, announced *sync.Map, records []Record) error {
+func announce(ctx context.Context, rdb redis.Cmdable, announced *sync.Map, records []Record) error {
 	last := ""
 	for i := range records {
 		appID := records[i].AppID

@@ -54,7 +54,7 @@ var (
 func hexOf(app [appLen / 2]byte) string { return hex.EncodeToString(app[:]) }
 
 // touch puts apps into the index before their outboxes change, those that touched does not say were put there just now.
-func touch(ctx context.Context, rdb redis.UniversalClient, touched *sync.Map, apps ...string) error {
+func touch(ctx context.Context, rdb redis.Cmdable, touched *sync.Map, apps ...string) error {
 	now := time.Now()
 	late := []any{DeliverFor.Milliseconds()}
 	for _, app := range apps {

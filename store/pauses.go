@@ -25,7 +25,7 @@ type Pause struct {
 
 // Pauses keeps the paused apps in Redis: one hash, a field per app, so that a process learns of all of them in one
 // round trip, however many apps there are.
-type Pauses struct{ rdb redis.UniversalClient }
+type Pauses struct{ rdb redis.Cmdable }
 
 // pausesKey is the hash: appid → "until probe_until since times code reason", times in Unix milliseconds.
 const pausesKey = "cloudidq:pauses"
@@ -39,7 +39,7 @@ var pauseLua string
 var pauseScript = redis.NewScript(pauseLua)
 
 // NewPauses returns the pauses in rdb, which stays the caller's to close.
-func NewPauses(rdb redis.UniversalClient) *Pauses { return &Pauses{rdb: rdb} }
+func NewPauses(rdb redis.Cmdable) *Pauses { return &Pauses{rdb: rdb} }
 
 // List returns the pauses of all apps, ended ones included until their probe has passed, by appid.
 func (p *Pauses) List(ctx context.Context) ([]Pause, error) {

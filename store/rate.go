@@ -14,7 +14,7 @@ import (
 type Rates struct{ limiter *redis_rate.Limiter }
 
 // NewRates returns the limits in rdb, which stays the caller's to close.
-func NewRates(rdb redis.UniversalClient) *Rates { return &Rates{limiter: redis_rate.NewLimiter(rdb)} }
+func NewRates(rdb redis.Cmdable) *Rates { return &Rates{limiter: redis_rate.NewLimiter(rdb)} }
 
 // Take takes one request out of the app's minute. It returns 0 if the request may be made now, else how long to wait
 // before asking again. No 60 seconds, wherever they begin, see more than perMinute requests.

@@ -49,14 +49,14 @@ type Series struct {
 // Recent reads what [Activity] writes. It remembers what cannot change any more, so that a look costs Redis the slots
 // of the last seconds only. It is safe for concurrent use.
 type Recent struct {
-	rdb redis.UniversalClient
+	rdb redis.Cmdable
 
 	mu      sync.Mutex
 	settled map[int64]map[string]Tally // by slot and app; guarded by mu
 }
 
 // NewRecent returns a reader of rdb, which stays the caller's to close.
-func NewRecent(rdb redis.UniversalClient) *Recent {
+func NewRecent(rdb redis.Cmdable) *Recent {
 	return &Recent{rdb: rdb, settled: make(map[int64]map[string]Tally)}
 }
 

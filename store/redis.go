@@ -42,7 +42,7 @@ var errAnswer = errors.New("unexpected answer from Redis")
 // Claims and erasures are moments of the server's clock, which the scripts read. Each script may be repeated without harm,
 // so the client's own retries after a lost connection are welcome.
 type Redis struct {
-	rdb   redis.UniversalClient
+	rdb   redis.Cmdable
 	codec codec
 	ttl   string // in milliseconds
 	claim *redis.Script
@@ -57,7 +57,7 @@ var _ Results = (*Redis)(nil)
 
 // NewRedis returns a store whose records end after ttl, which must be a millisecond or more: Redis refuses to write
 // with less. The caller owns rdb and closes it.
-func NewRedis(rdb redis.UniversalClient, ttl time.Duration, options ...Option) *Redis {
+func NewRedis(rdb redis.Cmdable, ttl time.Duration, options ...Option) *Redis {
 	var with settings
 	for _, option := range options {
 		option(&with)

@@ -17,10 +17,10 @@ const (
 
 // Requests remembers which requests have had their effect, by the key that the client gave them. Nothing of a request is
 // kept but a fingerprint.
-type Requests struct{ rdb redis.UniversalClient }
+type Requests struct{ rdb redis.Cmdable }
 
 // NewRequests returns the requests in rdb, which stays the caller's to close.
-func NewRequests(rdb redis.UniversalClient) *Requests { return &Requests{rdb: rdb} }
+func NewRequests(rdb redis.Cmdable) *Requests { return &Requests{rdb: rdb} }
 
 // RequestState is what is known of a key.
 type RequestState struct {

@@ -15,7 +15,7 @@ import (
 
 // Tokens is the cache by which all processes share WeChat's access tokens, with the lock that lets one of them fetch.
 // It keeps what it is given: the caller seals. It implements wechat.TokenCache.
-type Tokens struct{ rdb redis.UniversalClient }
+type Tokens struct{ rdb redis.Cmdable }
 
 //go:embed token_swap.lua
 var tokenSwapLua string
@@ -32,7 +32,7 @@ var (
 const unlockTimeout = 2 * time.Second
 
 // NewTokens returns the tokens in rdb, which stays the caller's to close.
-func NewTokens(rdb redis.UniversalClient) *Tokens { return &Tokens{rdb: rdb} }
+func NewTokens(rdb redis.Cmdable) *Tokens { return &Tokens{rdb: rdb} }
 
 // tokenKey is where the token of key lies: "cloudidq:token:{16 hex characters of its hash}"; its lock is beside it, in
 // the same slot of a cluster.

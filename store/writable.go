@@ -30,7 +30,7 @@ func (e *RefusedError) Error() string { return "takes no writes (" + e.Word + ")
 // Writable finds out whether Redis takes writes, by writing: a server that is full, read-only, without the replicas it
 // wants or unable to save answers a PING as ever. It is safe for concurrent use.
 type Writable struct {
-	rdb  redis.UniversalClient
+	rdb  redis.Cmdable
 	keys []string
 
 	turn chan struct{} // held by the one who asks; guards what follows
@@ -40,7 +40,7 @@ type Writable struct {
 
 // NewWritable returns a Writable over rdb, which stays the caller's to close. In a cluster it probes the nodes of the
 // slots that the names lead to.
-func NewWritable(rdb redis.UniversalClient, slots ...string) *Writable {
+func NewWritable(rdb redis.Cmdable, slots ...string) *Writable {
 	w := &Writable{rdb: rdb, turn: make(chan struct{}, 1)}
 	for _, slot := range slots {
 		w.keys = append(w.keys, "cloudidq:writable:{"+slot+"}")

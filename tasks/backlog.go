@@ -11,7 +11,7 @@ import (
 // paused app do. What workers are trying is not among them: worker.concurrency bounds that. It asks for nothing else,
 // unlike asynq's Inspector, which also measures memory (asynq v0.26.0 internal/rdb/inspect.go): so it may be asked every
 // second.
-func Backlog(ctx context.Context, rdb redis.UniversalClient, queue string) (int, error) {
+func Backlog(ctx context.Context, rdb redis.Cmdable, queue string) (int, error) {
 	prefix := "asynq:{" + queue + "}:"
 	var counts [3]*redis.IntCmd
 	_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error {

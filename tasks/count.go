@@ -17,7 +17,7 @@ import (
 const queuesKey = "asynq:queues"
 
 // Announce puts the names of queues into asynq's set, where a name may be already.
-func Announce(ctx context.Context, rdb redis.UniversalClient, queues ...string) error {
+func Announce(ctx context.Context, rdb redis.Cmdable, queues ...string) error {
 	names := make([]any, len(queues))
 	for i, queue := range queues {
 		names[i] = queue
@@ -30,7 +30,7 @@ func Announce(ctx context.Context, rdb redis.UniversalClient, queues ...string) 
 
 // Count describes a queue as asynq's Inspector does, whether asynq's set names it or not, but for its memory, its groups
 // and the numbers of the day. A queue that is not there is empty.
-func Count(ctx context.Context, rdb redis.UniversalClient, queue string) (*asynq.QueueInfo, error) {
+func Count(ctx context.Context, rdb redis.Cmdable, queue string) (*asynq.QueueInfo, error) {
 	prefix := "asynq:{" + queue + "}:"
 	info := &asynq.QueueInfo{Queue: queue, Timestamp: time.Now()}
 	var counts [6]*redis.IntCmd

@@ -41,7 +41,7 @@ const (
 //
 // It reads asynq's own keys, which its Inspector would read along with the memory of every task (asynq v0.26.0
 // internal/rdb/inspect.go); a test holds the layout against the version in go.mod. A queue that is not there is empty.
-func Look(ctx context.Context, rdb redis.UniversalClient, queue string, lifetime time.Duration) (Snapshot, error) {
+func Look(ctx context.Context, rdb redis.Cmdable, queue string, lifetime time.Duration) (Snapshot, error) {
 	prefix := "asynq:{" + queue + "}:"
 	s := Snapshot{Queue: queue}
 	var counts [5]*redis.IntCmd
@@ -74,7 +74,7 @@ func Look(ctx context.Context, rdb redis.UniversalClient, queue string, lifetime
 }
 
 // LookAll is Look for every queue.
-func LookAll(ctx context.Context, rdb redis.UniversalClient, lifetime time.Duration) ([]Snapshot, error) {
+func LookAll(ctx context.Context, rdb redis.Cmdable, lifetime time.Duration) ([]Snapshot, error) {
 	var all []Snapshot
 	for _, queue := range []string{QueueEvents, QueueBackfill, QueueWebhooks} {
 		s, err := Look(ctx, rdb, queue, lifetime)
@@ -88,7 +88,7 @@ func LookAll(ctx context.Context, rdb redis.UniversalClient, lifetime time.Durat
 
 // waiting reads tasks. One that is gone meanwhile is left out, and so is one that is none of ours.
 func waiting(
-	ctx context.Context, rdb redis.UniversalClient, prefix string, ids []string, lifetime time.Duration,
+	ctx context.Context, rdb redis.Cmdable, prefix string, ids []string, lifetime time.Duration,
 ) ([]Waiting, error) {
 	if len(ids) == 0 {
 		return nil, nil

@@ -112,7 +112,7 @@ func printFindings(out io.Writer, findings []doctor.Finding, asJSON bool) error 
 // serverChecks are those of what holds queues and results.
 func serverChecks(cfg *config.Config, rdb redis.UniversalClient) []doctor.Check {
 	checks := []doctor.Check{
-		doctor.Redis(func(ctx context.Context) ([]store.RedisState, error) { return store.InspectRedis(ctx, rdb) }),
+		doctor.Redis(func(ctx context.Context) ([]store.RedisState, error) { return inspectRedis(ctx, rdb) }),
 		doctor.Queues(func(ctx context.Context) ([]doctor.QueueState, error) { return inspectQueues(ctx, cfg, rdb) }),
 		doctor.Sealing(cfg.Store.Encryption != config.EncryptionOff, func() error {
 			_, err := store.ParseKeyset(cfg.Store.Keyset.Text().Reveal())

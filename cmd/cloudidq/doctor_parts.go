@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -70,11 +71,51 @@ func inspectQueue(
 
 // inspectSealing looks at some of the records, wherever they are.
 func inspectSealing(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient) (store.Sealing, error) {
-	if cfg.Store.Driver == config.DriverRedis {
-		return store.InspectSealing(ctx, rdb)
+	if cfg.Store.Driver != config.DriverRedis {
+		state, err := store.InspectPostgres(ctx, cfg.Store.DSN.Text().Reveal())
+		return state.Sealing, err
 	}
-	state, err := store.InspectPostgres(ctx, cfg.Store.DSN.Text().Reveal())
-	return state.Sealing, err
+	var mu sync.Mutex
+	var all store.Sealing
+	err := eachServer(ctx, rdb, func(ctx context.Context, _ string, server redis.Cmdable) error {
+		one, err := store.InspectSealing(ctx, server)
+		mu.Lock()
+		defer mu.Unlock()
+		all.Seen, all.Unsealed = all.Seen+one.Seen, all.Unsealed+one.Unsealed
+		return err
+	})
+	return all, err
+}
+
+// inspectRedis asks the server, or every master of a cluster, for its state.
+func inspectRedis(ctx context.Context, rdb redis.UniversalClient) ([]store.RedisState, error) {
+	var mu sync.Mutex
+	var states []store.RedisState
+	err := eachServer(ctx, rdb, func(ctx context.Context, addr string, server redis.Cmdable) error {
+		state, err := store.InspectRedis(ctx, server)
+		state.Addr = addr
+		mu.Lock()
+		defer mu.Unlock()
+		states = append(states, state)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return states, nil
+}
+
+// eachServer visits the server, or the masters of a cluster at once, each with its address.
+func eachServer(
+	ctx context.Context, rdb redis.UniversalClient, visit func(ctx context.Context, addr string, server redis.Cmdable) error,
+) error {
+	cluster, ok := rdb.(*redis.ClusterClient)
+	if !ok {
+		return visit(ctx, "", rdb)
+	}
+	return cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
+		return visit(ctx, master.Options().Addr, master)
+	})
 }
 
 // apiCheck judges keys and certificate of the API, which may run elsewhere.

@@ -22,7 +22,7 @@ const (
 // came with 6.2 (https://redis.io/docs/latest/commands/zrange/).
 var oldest = [2]int{6, 2}
 
-// Redis judges the servers that hold the queues. inspect is [store.InspectRedis] over a client of theirs.
+// Redis judges the servers that hold the queues. inspect asks each, as [store.InspectRedis] does.
 func Redis(inspect func(context.Context) ([]store.RedisState, error)) Check {
 	return Check{Name: "redis", Run: func(ctx context.Context) []Finding {
 		states, err := inspect(ctx)
