@@ -11,11 +11,11 @@ import (
 // API is the HTTP server.
 type API struct {
 	// Listen is host:port. Without keys it must be a loopback address.
-	Listen string `yaml:"listen" env:"LISTEN" default:"127.0.0.1:8080"`
+	Listen string `yaml:"listen" default:"127.0.0.1:8080"`
 	// A certificate, for an API that no proxy stands in front of; without one it speaks plain HTTP. The files are read again
 	// when a client connects, at most every 10 s, so that a new certificate needs no restart; while a new one is not in
 	// order the old one stays, and the log says so.
-	TLS APITLS `yaml:"tls,omitzero" env:",prefix=TLS_"`
+	TLS APITLS `yaml:"tls,omitzero"`
 	// Keys are those who may come in; without any, everybody who reaches the address.
 	Keys []APIKey `yaml:"keys,omitempty"`
 	// TrustedProxies are the address ranges of proxies in front of the API, such as 10.0.0.0/8. Only from them the client's
@@ -23,21 +23,21 @@ type API struct {
 	// client is whoever connects.
 	TrustedProxies []string `yaml:"trusted_proxies,omitempty"`
 	// CommitLinger is how long a request waits for others to share its task. 0s to 1s.
-	CommitLinger time.Duration `yaml:"commit_linger" env:"COMMIT_LINGER" default:"2ms" min:"0s" max:"1s"`
+	CommitLinger time.Duration `yaml:"commit_linger" default:"2ms" min:"0s" max:"1s"`
 	// MaxPending is how many tasks may wait in a queue, those that come back later among them, before requests are refused
 	// with 503 and backfills wait for room. 1 to 10000000.
-	MaxPending int `yaml:"max_pending" env:"MAX_PENDING" default:"100000" min:"1" max:"10000000"`
+	MaxPending int `yaml:"max_pending" default:"100000" min:"1" max:"10000000"`
 }
 
 // APITLS is what the API proves itself with.
 type APITLS struct {
 	// Cert is the certificate in PEM, followed by those in between, if there are any: env:NAME, file:PATH or the text itself.
-	Cert Secret `yaml:"cert,omitzero" env:"CERT"`
+	Cert Secret `yaml:"cert,omitzero"`
 	// Key is the key of cert, in PEM and without a passphrase: env:NAME, file:PATH or the text itself.
-	Key Secret `yaml:"key,omitzero" env:"KEY"`
+	Key Secret `yaml:"key,omitzero"`
 	// ClientCA are certificates in PEM: if they are given, only clients get in that have a certificate of one of them, and
 	// a key as well. env:NAME, file:PATH or the text itself.
-	ClientCA Secret `yaml:"client_ca,omitzero" env:"CLIENT_CA"`
+	ClientCA Secret `yaml:"client_ca,omitzero"`
 }
 
 // APIKey lets a client in.

@@ -16,7 +16,7 @@ func MakeReference() ([]byte, error) {
 	}
 	r := reference{descriptions: descriptions}
 	r.out.WriteString(referenceHead)
-	r.section(reflect.TypeFor[Config](), "", "CLOUDIDQ_")
+	r.section(reflect.TypeFor[Config](), "", false)
 	return r.out.Bytes(), nil
 }
 
@@ -37,9 +37,9 @@ type reference struct {
 	inList       bool // the last line is one of a list
 }
 
-// section writes one section: its scalars as a list, then the sections within. env is what the names of its variables
-// begin with; empty within a list, where there are none.
-func (r *reference) section(t reflect.Type, path, env string) {
+// section writes one section: its scalars as a list, then the sections within. A section that is listed, one of
+// many, has no variables.
+func (r *reference) section(t reflect.Type, path string, listed bool) {
 	var within []reflect.StructField
 	for _, f := range reflect.VisibleFields(t) {
 		if _, ok := key(f); !ok {
@@ -49,10 +49,10 @@ func (r *reference) section(t reflect.Type, path, env string) {
 			within = append(within, f)
 			continue
 		}
-		r.setting(t, f, path, env)
+		r.setting(t, f, path, listed)
 	}
 	for _, f := range within {
-		r.nested(t, f, path, env)
+		r.nested(t, f, path, listed)
 	}
 }
 
@@ -68,24 +68,19 @@ func nested(f reflect.StructField) reflect.Type {
 	}
 }
 
-func (r *reference) nested(t reflect.Type, f reflect.StructField, path, env string) {
+func (r *reference) nested(t reflect.Type, f reflect.StructField, path string, listed bool) {
 	name, _ := key(f)
-	at, list := join(path, name), f.Type.Kind() == reflect.Slice
-	if list {
+	at := join(path, name)
+	if !hasVariable(f) {
 		at += "[]"
 	}
 	r.inList = false
 	fmt.Fprintf(&r.out, "\n## `%s`\n\n%s\n", at, sentence(r.descriptions.of(t, f.Name)))
-	if list || env == "" {
-		r.section(nested(f), at, "")
-		return
-	}
-	prefix := strings.TrimPrefix(f.Tag.Get("env"), ",prefix=")
-	r.section(nested(f), at, env+prefix)
+	r.section(nested(f), at, listed || !hasVariable(f))
 }
 
 // setting writes one line of a list.
-func (r *reference) setting(t reflect.Type, f reflect.StructField, path, env string) {
+func (r *reference) setting(t reflect.Type, f reflect.StructField, path string, listed bool) {
 	name, _ := key(f)
 	if !r.inList {
 		r.out.WriteByte('\n')
@@ -95,8 +90,8 @@ func (r *reference) setting(t reflect.Type, f reflect.StructField, path, env str
 	if text, ok := f.Tag.Lookup("default"); ok {
 		facts = append(facts, "default `"+text+"`")
 	}
-	if variable, _, _ := strings.Cut(f.Tag.Get("env"), ","); env != "" && variable != "" {
-		facts = append(facts, "`"+env+variable+"`")
+	if !listed && hasVariable(f) {
+		facts = append(facts, "`"+envName(join(path, name))+"`")
 	}
 	line := "- **`" + join(path, name) + "`**"
 	if len(facts) > 0 {

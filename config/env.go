@@ -1,12 +1,10 @@
 package config
 
 import (
-	"context"
 	"reflect"
-	"slices"
+	"strconv"
 	"strings"
-
-	"github.com/sethvargo/go-envconfig"
+	"time"
 )
 
 const envPrefix = "CLOUDIDQ_"
@@ -16,63 +14,51 @@ func envName(path string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(path, ".", "_"))
 }
 
-// overlay writes the variables over the values of the file.
-func overlay(r *report, c *Config) {
-	// envconfig stops at the first value that it cannot read. That is the last one it found, so it is hidden, and the
-	// rest is read once more.
-	paths, unread := scalarPaths(reflect.TypeFor[Config](), ""), map[string]bool{}
-	for {
-		last, value := "", ""
-		err := envconfig.ProcessWith(context.Background(), &envconfig.Config{
-			Target:           c,
-			DefaultOverwrite: true,
-			Lookuper: envconfig.PrefixLookuper(envPrefix, envconfig.LookuperFunc(func(name string) (string, bool) {
-				text, ok := r.lookup(name)
-				if !ok || text == "" || unread[name] {
-					return "", false
-				}
-				r.vars[name] = true
-				last, value = name, text
-				return text, true
-			})),
-		})
-		if err == nil {
+// overlay writes the variables over the values of a section. An empty variable is as good as none.
+func overlay(r *report, section reflect.Value, path string) {
+	for _, f := range reflect.VisibleFields(section.Type()) {
+		name, ok := key(f)
+		at, field := join(path, name), section.FieldByIndex(f.Index)
+		switch {
+		case !ok || !hasVariable(f):
+		case isSection(f.Type):
+			overlay(r, field, at)
+		default:
+			if text, _ := r.lookup(envName(at)); text != "" {
+				r.vars[envName(at)] = true
+				overlayScalar(r, field, at, text)
+			}
+		}
+	}
+}
+
+// hasVariable reports whether a variable sets a field, or the fields within. A list has none.
+func hasVariable(f reflect.StructField) bool { return f.Type.Kind() != reflect.Slice }
+
+// overlayScalar writes the text of a variable into a field of any type.
+func overlayScalar(r *report, field reflect.Value, path, text string) {
+	switch {
+	case field.Type() == secretType:
+		s, err := parseSecret(text)
+		if err != nil { // it does not show what it is
+			r.refuse(path, "%v", err)
+		}
+		field.Set(reflect.ValueOf(s))
+	case field.Type() == durationType:
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			r.refuse(path, "must be a duration with its unit, such as 500ms or 5s, is %s", show(text))
 			return
 		}
-		at := slices.IndexFunc(paths, func(p scalarPath) bool { return envName(p.path) == last })
-		if at < 0 {
-			panic("config: reading the environment: " + err.Error()) // a wrong env tag
+		field.SetInt(int64(d))
+	case field.Kind() == reflect.Int:
+		n, err := strconv.ParseInt(text, 0, field.Type().Bits())
+		if err != nil {
+			r.refuse(path, "must be a whole number, is %s", show(text))
+			return
 		}
-		unread[last] = true
-		switch paths[at].kind {
-		case secretType: // what it is must not be shown
-			_, err := parseSecret(value)
-			r.refuse(paths[at].path, "%v", err)
-		case durationType:
-			r.refuse(paths[at].path, "must be a duration with its unit, such as 500ms or 5s, is %s", show(value))
-		default:
-			r.refuse(paths[at].path, "must be a whole number, is %s", show(value))
-		}
+		field.SetInt(n)
+	default:
+		field.SetString(text)
 	}
-}
-
-type scalarPath struct {
-	path string
-	kind reflect.Type
-}
-
-// scalarPaths lists the settings outside lists: those that have a variable.
-func scalarPaths(section reflect.Type, path string) []scalarPath {
-	var all []scalarPath
-	for _, f := range reflect.VisibleFields(section) {
-		name, ok := key(f)
-		switch {
-		case !ok || f.Type.Kind() == reflect.Slice:
-		case isSection(f.Type):
-			all = append(all, scalarPaths(f.Type, join(path, name))...)
-		default:
-			all = append(all, scalarPath{join(path, name), f.Type})
-		}
-	}
-	return all
 }

@@ -60,7 +60,7 @@ func load(path string, lookup func(string) (string, bool)) (*Config, *report) {
 	}
 	c := Default()
 	decode(r, root, reflect.ValueOf(c).Elem())
-	overlay(r, c)
+	overlay(r, reflect.ValueOf(c).Elem(), "")
 	c.origin = r.origin
 	c.check(r)
 	return c, r

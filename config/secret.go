@@ -60,12 +60,6 @@ func (s Secret) MarshalJSON() ([]byte, error) { return json.Marshal(s.String()) 
 // MarshalYAML is what goccy/go-yaml asks (its InterfaceMarshaler).
 func (s Secret) MarshalYAML() (any, error) { return s.String(), nil }
 
-// EnvDecode is what sethvargo/go-envconfig asks (its Decoder).
-func (s *Secret) EnvDecode(text string) (err error) {
-	*s, err = parseSecret(text)
-	return err
-}
-
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // parseSecret reads a setting. Its error does not quote it.
