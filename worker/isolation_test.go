@@ -207,9 +207,9 @@ func TestHangingApp_DoesNotStopAnother(t *testing.T) {
 // until polls for a state, for as long as a very busy machine may need.
 func (w *world) until(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for limit := time.Now().Add(2 * time.Minute); !done(); time.Sleep(5 * time.Millisecond) {
+	for limit := time.Now().Add(5 * time.Minute); !done(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(limit) {
-			t.Fatalf("waited two minutes for %s", what)
+			t.Fatalf("waited five minutes for %s", what)
 		}
 	}
 }
