@@ -13,44 +13,45 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// What the processes do is kept in Redis for a quarter of an hour, for the status page:
+// The processes report their activity in Redis, where it stays for about 15 minutes for the
+// status page:
 //
-//	cloudidq:activity:N    hash of the five seconds that begin at Unix second 5·N: what each process did in them
+//	cloudidq:activity:N    hash of the five seconds that begin at Unix second 5·N
 //	                       field  the process, a random name
-//	                       value  JSON: appid → its Tally; {} from a process that was there and had nothing to do
+//	                       value  JSON: appid → its Tally; {} from an idle process
 //
-// A process writes the whole of its own field, never a part of another's, so a write may be repeated and no two
-// processes disturb each other. A write is two commands whatever was done; its size grows with the apps that had
-// something to do, not with those there are.
+// A process writes only its own field, and always writes it whole. A write can therefore be
+// repeated, and processes do not disturb each other. Each write is two commands per slot. Its
+// size grows with the apps that had work in the slot, not with all configured apps.
 const (
 	activityPrefix = "cloudidq:activity:"
 
-	// ActivitySlot is the finest step in which activity is told.
+	// ActivitySlot is the length of one slot, the finest step in which activity is reported.
 	ActivitySlot = 5 * time.Second
-	// ActivityWindow is how far back it is told.
+	// ActivityWindow is how far back activity is reported.
 	ActivityWindow = 15 * time.Minute
 
 	activityFlush = time.Second
 	activityTTL   = ActivityWindow + time.Minute
-	// activityLast bounds the last write, when the process ends.
+	// activityLast bounds the last write, when the process stops.
 	activityLast = 2 * time.Second
 )
 
-// Tally is what was done for an app in some time. The names of the fields are short because there is one per app, process
-// and slot.
+// Tally counts the work done for one app in a period. The JSON names are short because Redis
+// stores a Tally per app, process and slot.
 type Tally struct {
-	Resolved int64     `json:"r,omitempty"` // cloudIDs that ended so
+	Resolved int64     `json:"r,omitempty"` // cloudIDs that reached this status
 	Failed   int64     `json:"f,omitempty"`
 	Expired  int64     `json:"e,omitempty"`
-	Requests int64     `json:"q,omitempty"` // to WeChat
-	Sent     int64     `json:"s,omitempty"` // cloudIDs in those, a repeated one each time
-	Took     Latencies `json:"l,omitempty"` // from acceptance to the end
+	Requests int64     `json:"q,omitempty"` // requests to WeChat
+	Sent     int64     `json:"s,omitempty"` // cloudIDs in them, counted again if repeated
+	Took     Latencies `json:"l,omitempty"` // from acceptance to the final status
 }
 
-// Ended is how many cloudIDs have ended.
+// Ended returns how many cloudIDs reached a final status.
 func (t *Tally) Ended() int64 { return t.Resolved + t.Failed + t.Expired }
 
-// Add adds another tally to t.
+// Add adds other to t.
 func (t *Tally) Add(other *Tally) {
 	t.Resolved += other.Resolved
 	t.Failed += other.Failed
@@ -60,24 +61,26 @@ func (t *Tally) Add(other *Tally) {
 	t.Took.add(other.Took)
 }
 
-// Activity counts what this process does, in memory, and writes it to Redis once a second while Run runs. Its methods
-// are safe for concurrent use.
+// Activity counts the work of this process in memory. While Run runs, it writes the counts to
+// Redis once a second. Its methods are safe for concurrent use.
 type Activity struct {
 	rdb     redis.Cmdable
 	process string
 	now     func() time.Time
 
 	mu      sync.Mutex
-	slots   map[int64]map[string]*Tally // what is to be written, by slot and app; guarded by mu
-	written int64                       // the newest slot that Redis has; guarded by mu
+	slots   map[int64]map[string]*Tally // not yet written, by slot and app; guarded by mu
+	written int64                       // the newest slot written to Redis; guarded by mu
 }
 
-// NewActivity returns a count that has not started. rdb stays the caller's to close, after Run.
+// NewActivity returns an Activity that has counted nothing yet. The caller closes rdb, after
+// Run returns.
 func NewActivity(rdb redis.Cmdable) *Activity {
 	return &Activity{rdb: rdb, process: rand.Text()[:12], now: time.Now, slots: make(map[int64]map[string]*Tally)}
 }
 
-// Ended counts the end of a cloudID, and how long it took from its acceptance.
+// Ended counts a cloudID that reached the final status, and how long that took since its
+// acceptance. A status that is not final counts nothing.
 func (a *Activity) Ended(appID string, status Status, took time.Duration) {
 	if !status.Final() {
 		return
@@ -96,7 +99,7 @@ func (a *Activity) Ended(appID string, status Status, took time.Duration) {
 	t.Took.count(took)
 }
 
-// Sent counts requests to WeChat, and the cloudIDs in them.
+// Sent counts requests to WeChat and the cloudIDs in them.
 func (a *Activity) Sent(appID string, requests, cloudIDs int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -105,7 +108,7 @@ func (a *Activity) Sent(appID string, requests, cloudIDs int) {
 	t.Sent += int64(cloudIDs)
 }
 
-// tally is the open one of an app. Called with mu held.
+// tally returns the app's Tally of the current slot. The caller holds mu.
 func (a *Activity) tally(appID string) *Tally {
 	slot := slotOf(a.now())
 	apps := a.slots[slot]
@@ -121,11 +124,13 @@ func (a *Activity) tally(appID string) *Tally {
 	return t
 }
 
+// slotOf returns the number of the slot that contains t.
 func slotOf(t time.Time) int64 { return t.Unix() / int64(ActivitySlot.Seconds()) }
 
 func activityKey(slot int64) string { return activityPrefix + strconv.FormatInt(slot, 10) }
 
-// Run writes until ctx ends, and then once more.
+// Run writes the counts once a second until ctx is canceled, then writes once more. It logs
+// only the first of several failures in a row.
 func (a *Activity) Run(ctx context.Context, log *slog.Logger) {
 	tick := time.NewTicker(activityFlush)
 	defer tick.Stop()
@@ -133,6 +138,7 @@ func (a *Activity) Run(ctx context.Context, log *slog.Logger) {
 	for {
 		select {
 		case <-ctx.Done():
+			// ctx is canceled already, so the last write needs its own deadline.
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), activityLast)
 			defer cancel()
 			if err := a.flush(last); err != nil && !away {
@@ -149,8 +155,8 @@ func (a *Activity) Run(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-// flush writes what has been counted since the last time. What cannot be written stays, as long as anybody would read
-// it.
+// flush writes what was counted since the last flush. If the write fails, the counts stay in
+// memory until they are older than ActivityWindow.
 func (a *Activity) flush(ctx context.Context) error {
 	current := slotOf(a.now())
 	texts, err := a.take(current)
@@ -171,15 +177,16 @@ func (a *Activity) flush(ctx context.Context) error {
 	defer a.mu.Unlock()
 	a.written = current
 	for slot := range texts {
-		if slot < current { // the open one is written again, with what comes
+		// The current slot stays in memory: it still grows and is written again.
+		if slot < current {
 			delete(a.slots, slot)
 		}
 	}
 	return nil
 }
 
-// take returns what is to be written, and drops what is too old for that. A process that has nothing to tell of a slot
-// tells that it is there.
+// take returns the slots to write, as JSON, and drops those too old to be read. If a process
+// has nothing to report for the current slot, it reports once that it is alive.
 func (a *Activity) take(current int64) (map[int64][]byte, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

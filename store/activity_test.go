@@ -16,14 +16,16 @@ import (
 	"cloudidq/store"
 )
 
-// clock is one that a test moves, at the beginning of a slot.
+// clock is a clock that a test advances. It starts at the beginning of a slot.
 type clock struct{ at time.Time }
 
+// newClock returns a clock that starts at a whole minute, in the future.
 func newClock() *clock { return &clock{time.Now().Truncate(time.Minute).Add(10 * time.Minute)} }
 
 func (c *clock) now() time.Time       { return c.at }
 func (c *clock) pass(d time.Duration) { c.at = c.at.Add(d) }
 
+// activityOf returns an Activity of its own process that uses c.
 func activityOf(t *testing.T, srv *redistest.Server, c *clock) *store.Activity {
 	t.Helper()
 	a := store.NewActivity(srv.Client(t))
@@ -49,6 +51,7 @@ func read(t *testing.T, r *store.Recent, c *clock) store.RecentActivity {
 	return w
 }
 
+// The counts of all processes add up, also if a process writes the same slot twice.
 func TestActivity_ProcessesAddUp(t *testing.T) {
 	srv, c := redistest.Start(t), newClock()
 	one, two := activityOf(t, srv, c), activityOf(t, srv, c)
@@ -56,14 +59,14 @@ func TestActivity_ProcessesAddUp(t *testing.T) {
 	for range 3 {
 		one.Ended("wxA", store.Resolved, 100*time.Millisecond)
 	}
-	one.Ended("wxA", store.Pending, time.Hour) // is no end
+	one.Ended("wxA", store.Pending, time.Hour) // not a final status, so not counted
 	one.Sent("wxA", 1, 5)
 	two.Ended("wxA", store.Failed, time.Second)
 	two.Ended("wxB", store.Expired, 5*time.Minute)
 	two.Sent("wxA", 2, 2)
 	flush(t, one, two)
 	one.Ended("wxA", store.Resolved, 100*time.Millisecond)
-	flush(t, one, two, one) // the same again, and more of the same slot
+	flush(t, one, two, one) // repeats the write, with more counts in the same slot
 	if w := read(t, recent, c); len(w.Apps) != 0 || w.Workers != 2 {
 		t.Errorf("of an open slot: %d apps and %d workers, want 0 and 2", len(w.Apps), w.Workers)
 	}
@@ -90,7 +93,8 @@ func TestActivity_ProcessesAddUp(t *testing.T) {
 	}
 }
 
-// What was done moves through the window and leaves it, whether or not anybody looked meanwhile.
+// Activity moves through the window and leaves it, whether or not anything read the window
+// meanwhile.
 func TestRecent_TheWindowMoves(t *testing.T) {
 	srv, c := redistest.Start(t), newClock()
 	a := activityOf(t, srv, c)
@@ -121,7 +125,7 @@ func TestRecent_TheWindowMoves(t *testing.T) {
 	}
 }
 
-// sum is 1 + from … 1 + to.
+// sum returns (1 + from) + … + (1 + to).
 func sum(from, to int) (n int) {
 	for i := from; i <= to; i++ {
 		n += i + 1
@@ -129,7 +133,7 @@ func sum(from, to int) (n int) {
 	return n
 }
 
-// A look costs the slots of the last seconds, however many there are.
+// A read costs only the slots of the last seconds, not all slots of the window.
 func TestRecent_ReadsWhatIsNew(t *testing.T) {
 	srv, c := redistest.Start(t), newClock()
 	rdb := srv.Client(t)
@@ -142,7 +146,7 @@ func TestRecent_ReadsWhatIsNew(t *testing.T) {
 	}
 }
 
-// However busy a process is, a write is two commands for each slot; and nothing stays for good.
+// A write costs two commands per slot, however busy the process is. All keys expire.
 func TestActivity_AWriteIsAHandfulOfCommands(t *testing.T) {
 	srv, c := redistest.Start(t), newClock()
 	a := activityOf(t, srv, c)
@@ -163,7 +167,7 @@ func TestActivity_AWriteIsAHandfulOfCommands(t *testing.T) {
 	}
 }
 
-// calls is how often Redis has run a command.
+// calls returns how often Redis ran a command.
 func calls(t *testing.T, srv *redistest.Server, command string) int64 {
 	t.Helper()
 	info, err := srv.Client(t).Info(t.Context(), "commandstats").Result()
@@ -183,7 +187,8 @@ func calls(t *testing.T, srv *redistest.Server, command string) int64 {
 	return 0
 }
 
-// What was counted while Redis was away is told when it is back; a process that ends tells what it has.
+// Counts from an outage of Redis are written once it is back. A process that stops writes what
+// it has.
 func TestActivity_RedisAway_NothingIsLost(t *testing.T) {
 	t.Parallel()
 	srv, c := redistest.Start(t), newClock()
@@ -198,7 +203,7 @@ func TestActivity_RedisAway_NothingIsLost(t *testing.T) {
 	srv.Restart()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	a.Run(ctx, slog.New(slog.DiscardHandler)) // writes once more and returns
+	a.Run(ctx, slog.New(slog.DiscardHandler)) // ctx is canceled: writes once more and returns
 	c.pass(10 * time.Second)
 	s := read(t, store.NewRecent(srv.Client(t)), c).Apps["wxA"]
 	if s == nil || s.Total.Resolved != 1 || s.Total.Failed != 1 {
@@ -209,7 +214,8 @@ func TestActivity_RedisAway_NothingIsLost(t *testing.T) {
 	}
 }
 
-// A foreign value is not taken for activity, and does not hide that of others.
+// A value of another format is not counted as activity, and does not hide that of other
+// processes.
 func TestRecent_ForeignValues(t *testing.T) {
 	srv, c := redistest.Start(t), newClock()
 	a := activityOf(t, srv, c)
@@ -229,7 +235,7 @@ func TestRecent_ForeignValues(t *testing.T) {
 	}
 }
 
-// A quantile is right within the step of the bounds, also when counts of several processes were added.
+// A quantile is exact to one step of the bounds, even if counts of several processes are added.
 func TestLatencies_Quantile(t *testing.T) {
 	if _, ok := (store.Latencies{}).Quantile(0.5); ok {
 		t.Error("there is a median of nothing")

@@ -1,20 +1,25 @@
--- Puts ends into the outbox that another store than this Redis has saved. outbox.go says what lies where.
+-- Adds results from another store to the outbox in this Redis. The layout is in outbox.go.
 --
--- KEYS  the set of ends that have come and may come again, then per end its person, or the set for nobody
--- ARGV  how long that set is kept (ms), how long what waits for delivery is kept (ms), what the keys of the app begin with,
---       then per end its number, the hash of its record, when that was saved (Unix us), its endpoint and its item for that
+-- KEYS  the set of relayed results that may be repeated, then per result the hash of its user, or
+--       that set again if it has no user
+-- ARGV  how long the set is retained (ms), how long a result waits for delivery (ms), the key
+--       prefix of the app, then per result: its number, the hash of its record, when it was saved
+--       (Unix us), its endpoint and its item for that endpoint
+-- Answer: the number of results given
 local known, kept, prefix = ARGV[1], ARGV[2], ARGV[3]
 local call = redis.call
 local came, n = KEYS[1], #KEYS - 1
 
--- Whether an end comes late, as over a connection that hung: since it was saved its person has been erased. Both moments
--- are of the other store's clock. One that was saved after that had a record, whenever it was accepted: the store has
--- judged it.
+-- Reports whether the user was erased at or after the time the result was saved. Such a result
+-- is late, for instance because its connection hung. Both times are by the other store's clock.
+-- A result saved after the erasure had a record, whenever it was accepted: the store has
+-- already decided about it.
 local function forgotten(person, saved)
   local at = person ~= came and call('HGET', person, 'erased')
   return at and tonumber(saved) <= math.floor(1000 * tonumber(at) + 0.5)
 end
 
+-- Collect the new results per endpoint, then append each list at once.
 local lists, order = {}, {}
 for i = 1, n do
   local person, at = KEYS[i + 1], 5 * i - 2
@@ -32,7 +37,7 @@ end
 call('PEXPIRE', came, known)
 for _, endpoint in ipairs(order) do
   local items, list = lists[endpoint], prefix .. 'o:' .. endpoint
-  for first = 1, #items, 1000 do -- as many as unpack takes without care for its limit
+  for first = 1, #items, 1000 do -- stays well below the limit of unpack
     call('RPUSH', list, unpack(items, first, math.min(first + 999, #items)))
   end
   call('PEXPIRE', list, kept)

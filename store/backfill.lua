@@ -1,19 +1,23 @@
--- What the scripts of backfills share; it is put before each of them. backfills.go says what lies where.
+-- Shared functions of the backfill scripts; prepended to each of them. The layout is in
+-- backfills.go.
 --
--- KEYS  the backfill; its other keys begin with its name, and so lie in its slot
--- ARGV  now (Unix ms), how long all of it is kept (ms), then those of the script
+-- KEYS  the backfill; its other keys begin with its name and lie in the same slot
+-- ARGV  now (Unix ms), how long all of it is retained (ms), then the arguments of the script
 local row, now, keep = KEYS[1], ARGV[1], ARGV[2]
 local call = redis.call
 
+-- Returns a field of the backfill as a number, 0 if it is missing.
 local function number(field)
   return tonumber(call('HGET', row, field) or 0)
 end
 
+-- Returns the key of chunk i.
 local function chunkKey(i)
   return row .. ':c:' .. string.format('%d', i)
 end
 
--- Notes a change, the end where nothing more is to come, and lets the time of all but the chunks begin anew.
+-- Records a change. If the backfill can change no more, it is finished as of now. Restarts the
+-- retention of all keys except the chunks.
 local function changed()
   call('HSET', row, 'updated', now)
   call('HINCRBY', row, 'rev', 1)

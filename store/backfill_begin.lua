@@ -1,8 +1,10 @@
--- Says which lines come next, before their tasks are written: whoever goes on after a crash writes the same ones.
+-- Begins a window: stores which lines come next, before their tasks are enqueued. A client that
+-- continues after a crash then enqueues the same tasks.
 --
--- ARGV  …, writer, the lines that are in, those that are in then, the digest of them, when they were checked (Unix ms),
---       the number of cloudIDs of each chunk ("100,100,7"), then per chunk its sealed cloudIDs
--- Answer: {"ok", then per chunk 1 if all of it has ended, else 0}, or {why not}
+-- ARGV  …, writer, how many lines are committed, how many are after this window, their digest, when
+--       the lines were checked (Unix ms), how many cloudIDs each chunk has ("100,100,7"), then per
+--       chunk its sealed cloudIDs
+-- Answer: {"ok", then per chunk 1 if all its cloudIDs have a final status, else 0}, or {reason}
 local writer, from, to, digest, checked, layout = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7], ARGV[8]
 local was = call('HMGET', row, 'state', 'writer', 'lines', 'digest', 'begun')
 local state, lines, begun = was[1], tonumber(was[3] or 0), was[5]
@@ -17,12 +19,14 @@ elseif state ~= 'open' then
 elseif lines ~= from then
   return {'taken'}
 end
+-- A window that was begun must be begun again with the same lines and the same chunks.
 local mine = string.format('%d %s %s %s', to, digest, checked, layout)
 if begun and begun ~= mine then
   return {'differs'}
 end
 call('HSET', row, 'begun', mine)
 
+-- A repetition preserves the chunks with the counts that are already there.
 local answer = {'ok'}
 local i, first = 0, number('chunks')
 for n in string.gmatch(layout, '%d+') do

@@ -1,8 +1,9 @@
--- Counts the lines in whose tasks have been written. A repetition changes nothing.
+-- Commits a window, once its tasks are enqueued. A repetition changes nothing.
 --
--- ARGV  …, writer, the lines that are in, those that are in now, the digest of them, how many of the new ones were accepted,
---       how many rejected, how many rejects are kept at most, then the rejects
--- Answer: the backfill, or {why not}
+-- ARGV  …, writer, how many lines were committed before, how many are now, their digest, how many
+--       lines of the window were accepted, how many rejected, how many rejects are stored at most,
+--       then the rejects
+-- Answer: the backfill, or {reason}
 local writer, from, to, digest = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 local accepted, rejected, most = ARGV[7], ARGV[8], tonumber(ARGV[9])
 local was = call('HMGET', row, 'state', 'writer', 'lines', 'digest', 'begun')
@@ -21,7 +22,7 @@ if string.sub(begun, 1, #head) ~= head then
   return {'differs'}
 end
 
--- What has been counted while the chunks were not in yet counts now.
+-- Tasks of the window may have reported before the commit. Their counts count from now on.
 local layout = string.match(begun, '([%d,]*)$')
 local i, sums = number('chunks'), {0, 0, 0}
 for _ in string.gmatch(layout, '%d+') do

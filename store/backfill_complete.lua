@@ -1,7 +1,7 @@
--- Notes that all lines are in.
+-- Records that all lines are committed.
 --
--- ARGV  …, writer, how many they are
--- Answer: the backfill, or {why not}
+-- ARGV  …, writer, how many lines there are
+-- Answer: the backfill, or {reason}
 local was = call('HMGET', row, 'state', 'writer', 'lines', 'begun')
 if not was[1] then
   return {'gone'}

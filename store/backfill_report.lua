@@ -1,8 +1,9 @@
--- Counts how many cloudIDs of a chunk have ended. Counts never fall, and their sum never exceeds the chunk: so a
--- repetition, a report that comes late, and an end that an erasure has taken back meanwhile change nothing that counts.
+-- Records how many cloudIDs of a chunk have a final status. The counts never fall, and their
+-- sum never exceeds the size of the chunk. So a repetition, a late report, and a final status
+-- that an erasure removed in the meantime change nothing.
 --
--- ARGV  …, the chunk, how many are resolved, failed, expired, and 1 if all that is left has failed
--- A chunk that is not there counts nothing. Answer: nothing
+-- ARGV  …, the chunk, how many are resolved, failed, expired, and 1 if all that remain have failed
+-- Answer: nothing. A chunk that does not exist counts nothing.
 local key = chunkKey(tonumber(ARGV[3]))
 local was = call('HMGET', key, 'n', 'resolved', 'failed', 'expired', 'in')
 if not was[1] or call('EXISTS', row) == 0 then

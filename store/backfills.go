@@ -16,29 +16,30 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// BackfillState is where the loading of a backfill stands.
+// BackfillState is the state of a backfill.
 type BackfillState string
 
 // The states of a backfill.
 const (
-	BackfillOpen     BackfillState = "open"     // more lines may come
-	BackfillComplete BackfillState = "complete" // all lines are in
-	BackfillCanceled BackfillState = "canceled" // nothing more is asked, nor taken
+	BackfillOpen     BackfillState = "open"     // the client may add lines
+	BackfillComplete BackfillState = "complete" // the client has added all lines
+	BackfillCanceled BackfillState = "canceled" // no more requests to WeChat, no more lines
 )
 
-// Backfill is what is known of a bulk of cloudIDs that came as one file. Accepted is always the sum of Pending, Resolved,
-// Failed and Expired: each line that was accepted stands in one of them, also where a cloudID is repeated. One whose
-// person has been erased before its end counts as failed, though it has no record.
+// Backfill is a file of cloudIDs and its progress. Accepted is always the sum of Pending,
+// Resolved, Failed and Expired: each accepted line counts in exactly one of them, even if a
+// cloudID is repeated. A cloudID whose user is erased before its final status counts as failed,
+// although it has no record.
 type Backfill struct {
 	ID      string        `json:"id"`
 	AppID   string        `json:"appid"`
-	Webhook string        `json:"webhook,omitempty"` // endpoint for the results; empty = the app's default
-	Format  string        `json:"format"`            // of the file
+	Webhook string        `json:"webhook,omitempty"` // endpoint; empty = the app's default
+	Format  string        `json:"format"`            // format of the file
 	State   BackfillState `json:"state"`
 
-	Lines    int `json:"lines"`    // of the file that are in, blank ones and rejected ones included
-	Accepted int `json:"accepted"` // of them
-	Rejected int `json:"rejected"` // of them, because they are bad
+	Lines    int `json:"lines"`    // committed lines of the file, blank and rejected ones included
+	Accepted int `json:"accepted"` // accepted lines
+	Rejected int `json:"rejected"` // invalid lines
 	Pending  int `json:"pending"`
 	Resolved int `json:"resolved"`
 	Failed   int `json:"failed"`
@@ -46,59 +47,70 @@ type Backfill struct {
 
 	CreatedAt  Time `json:"created_at"`
 	UpdatedAt  Time `json:"updated_at"`
-	FinishedAt Time `json:"finished_at,omitzero"` // zero as long as something is pending or may come
+	FinishedAt Time `json:"finished_at,omitzero"` // zero until Finished
 
 	// Revision grows with every change.
 	Revision int64 `json:"-"`
-	chunks   int
+	// The number of committed chunks.
+	chunks int
 }
 
-// Finished reports whether nothing will change any more.
+// Finished reports whether no cloudID is pending and no lines can be added. One exception: if a
+// window was begun before Cancel, its Commit can make a finished backfill pending again.
 func (b *Backfill) Finished() bool { return !b.FinishedAt.IsZero() }
 
 // Reject is a line that was not accepted.
 type Reject struct {
 	Line  int    `json:"line"`
-	Error string `json:"error"` // repeats nothing of it
+	Error string `json:"error"` // never repeats content of the line
 }
 
 const (
-	// MaxRejects is how many rejects of a backfill are kept: the first ones. All are counted.
+	// MaxRejects is how many rejects of a backfill are stored: the first ones. All are counted.
 	MaxRejects = 10_000
-	// backfillMargin is how much longer than records a backfill is kept: its last record begins its time when it is
-	// saved, and whoever comes for the results is to find the counts.
+	// backfillMargin is how much longer than a record a backfill is retained. A record's
+	// retention begins when it is saved. The counts must still exist while the last record can
+	// be read.
 	backfillMargin = 24 * time.Hour
 )
 
-// What Redis keeps of backfills, in the slot of asynq's queue of that name, so that one script reaches all of it:
+// The layout of backfills in Redis. All keys are in the slot of asynq's queue "backfill", so
+// that one script reaches all of them:
 //
-//	cloudidq:{backfill}:ID           hash: appid, webhook, format, state, created, updated, finished, rev, writer; lines, chunks,
-//	                                 accepted, rejected, resolved, failed, expired; digest of the lines that are in;
-//	                                 begun, if lines have been begun and are not in: "lines digest checked n,n,…"
-//	cloudidq:{backfill}:ID:c:N       hash, chunk N: n, resolved, failed, expired, in; ids, its cloudIDs one a line, sealed
-//	cloudidq:{backfill}:ID:marks     list of "lines digest", one for each time that lines have come in
+//	cloudidq:{backfill}:ID           hash: appid, webhook, format, state, created, updated,
+//	                                 finished, rev, writer; lines, chunks, accepted, rejected,
+//	                                 resolved, failed, expired; digest of the committed lines;
+//	                                 begun, if a window was begun and not committed:
+//	                                 "lines digest checked n,n,…"
+//	cloudidq:{backfill}:ID:c:N       hash, chunk N: n, resolved, failed, expired, in (set once
+//	                                 committed); ids, its cloudIDs one a line, sealed
+//	cloudidq:{backfill}:ID:marks     list of "lines digest", one for each commit
 //	cloudidq:{backfill}:ID:rejects   list of Reject as JSON, without a value
-//	cloudidq:{backfill}:all          sorted set of the last 1,000 ids, by the moment when they were made
+//	cloudidq:{backfill}:all          sorted set of the last 1,000 ids, by creation time
 //
-// Lines come in by windows, each of several chunks, and a chunk becomes a task whose id is made of ID and N. A window is
-// begun here, then its tasks are written, then it is committed. So what a crash leaves is one window that is begun at
-// most, and whoever goes on writes its tasks under the same ids, after he has seen by the digest that his lines are the
-// same. What of a window has been asked and counted before it was committed stands in its chunks, and counts from then on.
+// Lines are added in windows. A window has several chunks, and each chunk becomes a task whose
+// id is made of ID and N. First the window is begun here, then its tasks are enqueued, then the
+// window is committed. A crash therefore leaves at most one window that is begun. The next
+// client that continues the backfill compares the digest to verify that its lines are the same.
+// It then enqueues the tasks of that window under the same ids. Tasks may finish before the
+// commit. Their counts are stored in the chunks and count for the backfill from the commit on.
 //
-// All of it is kept for the time of a record and a day, from the last change.
+// All keys are retained for the TTL of a record and a day, from the last change.
 const backfillPrefix = "cloudidq:{backfill}:"
 
-// Errors of backfills.
+// The errors of backfills.
 var (
-	// ErrNoBackfill says that there is no such backfill: it never was, or its time is over.
+	// ErrNoBackfill says that no such backfill exists: the id is unknown, or its retention is
+	// over.
 	ErrNoBackfill = errors.New("no such backfill")
-	// ErrBackfillTaken says that another one goes on with the backfill.
+	// ErrBackfillTaken says that another client has continued the backfill since.
 	ErrBackfillTaken = errors.New("another client has gone on with this backfill since")
-	// ErrBackfillCanceled says that it takes no more lines.
+	// ErrBackfillCanceled says that the backfill is canceled and takes no more lines.
 	ErrBackfillCanceled = errors.New("the backfill has been canceled")
-	// ErrBackfillComplete says the same.
+	// ErrBackfillComplete says that the backfill is complete and takes no more lines.
 	ErrBackfillComplete = errors.New("the backfill is complete")
-	// ErrBackfillDiffers says that lines which had been begun have now been read another way.
+	// ErrBackfillDiffers says that the client's lines are not those of the window that is
+	// begun.
 	ErrBackfillDiffers = errors.New("the lines are not taken the way they were when they were begun, perhaps by another version")
 )
 
@@ -123,22 +135,24 @@ var backfillReportLua string
 //go:embed backfill_cancel.lua
 var backfillCancelLua string
 
-// Backfills keeps the state of backfills, in Redis whatever the store of records is. It is safe for concurrent use.
+// Backfills stores the state of backfills. It uses Redis even if the records are in PostgreSQL.
+// It is safe for concurrent use.
 type Backfills struct {
 	rdb   redis.Cmdable
 	codec codec
-	keep  int64 // ms
+	keep  int64 // retention of a backfill, in ms
 
 	open, begin, commit, complete, report, cancel *redis.Script
 }
 
-// NewBackfills returns the backfills in rdb, which stays the caller's to close. ttl is how long records are kept; the
-// options are those of their store.
+// NewBackfills returns the backfills in rdb. The caller closes rdb. ttl is how long records are
+// retained. The options are the same as their store's.
 func NewBackfills(rdb redis.Cmdable, ttl time.Duration, options ...Option) *Backfills {
 	var with settings
 	for _, option := range options {
 		option(&with)
 	}
+	// Every script needs the shared functions of backfill.lua.
 	script := func(lua string) *redis.Script { return redis.NewScript(backfillLua + lua) }
 	return &Backfills{
 		rdb: rdb, codec: codec{with.keyset}, keep: (ttl + backfillMargin).Milliseconds(),
@@ -147,11 +161,11 @@ func NewBackfills(rdb redis.Cmdable, ttl time.Duration, options ...Option) *Back
 	}
 }
 
-// NewBackfillID makes an id.
+// NewBackfillID returns a new random id.
 func NewBackfillID() string { return "bf_" + strings.ToLower(rand.Text()) }
 
-// BackfillIDOf makes the id that belongs to a text, such as the key under which a client repeats its request. It does not
-// show the text.
+// BackfillIDOf derives an id from a text, such as the client's idempotency key. The same text
+// always gives the same id. The id does not reveal the text.
 func BackfillIDOf(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return "bf_" + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:]))[:26]
@@ -159,7 +173,8 @@ func BackfillIDOf(text string) string {
 
 var backfillID = regexp.MustCompile(`^bf_[a-z2-7]{26}$`)
 
-// run runs a script on a backfill.
+// run runs a script on a backfill, with the current time and the retention as its first
+// arguments. The error is ErrNoBackfill if id is malformed.
 func (b *Backfills) run(ctx context.Context, script *redis.Script, id string, args ...any) ([]any, error) {
 	if !backfillID.MatchString(id) {
 		return nil, ErrNoBackfill
@@ -168,7 +183,7 @@ func (b *Backfills) run(ctx context.Context, script *redis.Script, id string, ar
 	return script.Run(ctx, b.rdb, []string{backfillPrefix + id}, args...).Slice()
 }
 
-// Get returns a backfill, or ErrNoBackfill.
+// Get returns a backfill, or ErrNoBackfill if it does not exist.
 func (b *Backfills) Get(ctx context.Context, id string) (Backfill, error) {
 	if !backfillID.MatchString(id) {
 		return Backfill{}, ErrNoBackfill
@@ -183,8 +198,9 @@ func (b *Backfills) Get(ctx context.Context, id string) (Backfill, error) {
 	return parseBackfill(id, fields), nil
 }
 
-// Cancel stops a backfill: no more lines are taken, and nothing that is pending is asked for any more. One that has
-// finished stays as it is.
+// Cancel stops a backfill: it takes no more lines, and its pending cloudIDs are not requested
+// any more. Only a window that was begun before can still be committed. A finished backfill
+// stays as it is. The error is ErrNoBackfill if the backfill does not exist.
 func (b *Backfills) Cancel(ctx context.Context, id string) (Backfill, error) {
 	answer, err := b.run(ctx, b.cancel, id)
 	if err != nil {
@@ -193,7 +209,8 @@ func (b *Backfills) Cancel(ctx context.Context, id string) (Backfill, error) {
 	return backfillOf(id, answer)
 }
 
-// backfillOf reads what a script says: fields and values in turn, or one word that says why not.
+// backfillOf parses the answer of a script: fields and values in turn, or one word that names
+// an error. An empty answer is ErrNoBackfill.
 func backfillOf(id string, answer []any) (Backfill, error) {
 	if len(answer) == 0 {
 		return Backfill{}, ErrNoBackfill
@@ -204,6 +221,7 @@ func backfillOf(id string, answer []any) (Backfill, error) {
 	return parseBackfill(id, pairs(answer)), nil
 }
 
+// refusedBackfill returns the error that a script names by a word.
 func refusedBackfill(word any) error {
 	switch word {
 	case "gone":
@@ -220,6 +238,7 @@ func refusedBackfill(word any) error {
 	return errAnswer
 }
 
+// pairs turns fields and values in turn into a map.
 func pairs(answer []any) map[string]string {
 	fields := make(map[string]string, len(answer)/2)
 	for i := 0; i+1 < len(answer); i += 2 {
@@ -229,6 +248,7 @@ func pairs(answer []any) map[string]string {
 	return fields
 }
 
+// parseBackfill builds a Backfill from its hash. It derives Pending from the other counts.
 func parseBackfill(id string, fields map[string]string) Backfill {
 	number := func(name string) int {
 		n, _ := strconv.Atoi(fields[name])

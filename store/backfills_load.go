@@ -13,38 +13,39 @@ import (
 	"cloudidq/internal/seal"
 )
 
-// Loading is the right to bring lines into a backfill. It ends when somebody else opens the backfill: of two clients the
-// one that came last goes on, since the other may well be dead.
+// Loading is the right to add lines to a backfill. It ends when another client opens the
+// backfill. Of two clients the later one continues, since the earlier one may have crashed.
 type Loading struct {
 	Backfill Backfill
-	// Begun is the window that somebody has begun before and not committed; nil = there is none.
+	// Begun is the window that was begun and not committed; nil = none.
 	Begun *Begun
 
 	writer string
-	digest string // of the lines that are in
+	digest string // digest of the committed lines
 }
 
-// Begun is what is known of a window without its lines.
+// Begun describes a begun window without its lines.
 type Begun struct {
-	To      int       // the lines that are in when it is committed
-	Digest  string    // of all of them
-	Checked time.Time // the moment for which its lines were checked
+	To      int       // how many lines are committed with the window
+	Digest  string    // digest of those lines
+	Checked time.Time // the time as of which its lines were checked
 	chunks  string
 }
 
-// Window is a part of a file on its way in: some lines behind those that are in.
+// Window is the next part of a file to load: some lines after the committed ones. The caller
+// splits them into chunks.
 type Window struct {
-	To      int       // the number of its last line
-	Digest  string    // of all lines up to there, without blanks
-	Checked time.Time // the moment for which its lines were checked
-	// Chunks are the cloudIDs that become a task each, by the order of the lines.
+	To      int       // number of its last line
+	Digest  string    // digest of all lines up to To, without whitespace
+	Checked time.Time // the time as of which its lines were checked
+	// Chunks are the cloudIDs of each task, in the order of the lines.
 	Chunks   [][]string
-	Accepted int // lines
-	Rejected int // lines
+	Accepted int // accepted lines of the window
+	Rejected int // rejected lines of the window
 	Rejects  []Reject
 }
 
-// layout is how many cloudIDs each chunk has.
+// layout returns how many cloudIDs each chunk has, separated by commas.
 func (w *Window) layout() string {
 	sizes := make([]string, len(w.Chunks))
 	for i, chunk := range w.Chunks {
@@ -53,17 +54,20 @@ func (w *Window) layout() string {
 	return strings.Join(sizes, ",")
 }
 
-// Create makes a backfill of an id, app, webhook and format. If there is one of this id already, it goes on with that; one
-// that is of another app, webhook or format is left as it is and returned.
+// Create creates a backfill with the ID, AppID, Webhook and Format of as. If a backfill of this
+// ID exists, Create continues it. If that one has another app, webhook or format, Create
+// returns it and leaves it as it is. Compare the returned Backfill with as.
 func (b *Backfills) Create(ctx context.Context, as Backfill) (Loading, error) {
 	return b.load(ctx, as, 1)
 }
 
-// Resume goes on with a backfill, or returns ErrNoBackfill.
+// Resume continues a backfill, or returns ErrNoBackfill if it does not exist.
 func (b *Backfills) Resume(ctx context.Context, id string) (Loading, error) {
 	return b.load(ctx, Backfill{ID: id}, 0)
 }
 
+// load opens a backfill for a new writer. With create 1 it creates the backfill if it does not
+// exist.
 func (b *Backfills) load(ctx context.Context, as Backfill, create int) (Loading, error) {
 	l := Loading{writer: rand.Text()}
 	answer, err := b.run(ctx, b.open, as.ID, l.writer, create, as.AppID, as.Webhook, as.Format)
@@ -73,6 +77,7 @@ func (b *Backfills) load(ctx context.Context, as Backfill, create int) (Loading,
 	if err != nil {
 		return Loading{}, fmt.Errorf("opening a backfill: %w", err)
 	}
+	// An earlier client may have stopped between Begin and Commit. Begun describes that window.
 	fields := pairs(answer)
 	l.digest = fields["digest"]
 	if l.Begun, err = parseBegun(fields["begun"]); err != nil {
@@ -81,6 +86,8 @@ func (b *Backfills) load(ctx context.Context, as Backfill, create int) (Loading,
 	return l, nil
 }
 
+// parseBegun parses the field begun: "lines digest checked n,n,…". It returns nil for an empty
+// text.
 func parseBegun(text string) (*Begun, error) {
 	if text == "" {
 		return nil, nil
@@ -101,15 +108,20 @@ func parseBegun(text string) (*Begun, error) {
 	return &begun, nil
 }
 
-// First is the number of the next chunk.
+// First returns the number of the next chunk.
 func (l *Loading) First() int { return l.Backfill.chunks }
 
-// Digest is that of the lines that are in.
+// Digest returns the digest of the committed lines.
 func (l *Loading) Digest() string { return l.digest }
 
-// Begin says which lines come next, before their tasks are written. It returns which chunks have ended already, as after
-// a crash: their tasks need not be written again. It may be repeated, and then says true for what has been committed.
+// Begin stores which lines come next, before their tasks are enqueued. For each chunk, ended
+// reports whether all its cloudIDs already have a final status, as after a crash. The tasks of
+// such chunks need not be enqueued again. Begin may be repeated. If the window is committed
+// already, committed is true. The errors include [ErrNoBackfill], [ErrBackfillTaken],
+// [ErrBackfillCanceled], [ErrBackfillComplete] and [ErrBackfillDiffers].
 func (b *Backfills) Begin(ctx context.Context, l *Loading, w *Window) (ended []bool, committed bool, err error) {
+	// The cloudIDs are stored with the chunk, so that its results can be listed in the order of
+	// the lines.
 	args := make([]any, 0, 6+len(w.Chunks))
 	args = append(args, l.writer, l.Backfill.Lines, w.To, w.Digest, w.Checked.UnixMilli(), w.layout())
 	for i, chunk := range w.Chunks {
@@ -120,6 +132,7 @@ func (b *Backfills) Begin(ctx context.Context, l *Loading, w *Window) (ended []b
 		args = append(args, ids)
 	}
 	answer, err := b.run(ctx, b.begin, l.Backfill.ID, args...)
+	// The script answers "ok" and a flag per chunk, or a single word.
 	switch {
 	case err != nil:
 	case len(answer) == 1 && answer[0] == "committed":
@@ -140,8 +153,8 @@ func (b *Backfills) Begin(ctx context.Context, l *Loading, w *Window) (ended []b
 	return ended, false, nil
 }
 
-// Commit counts the lines of a window that was begun, once its tasks have been written, and brings l up to date. It may be
-// repeated.
+// Commit counts the lines of a begun window once its tasks are enqueued, and updates l. It may
+// be repeated.
 func (b *Backfills) Commit(ctx context.Context, l *Loading, w *Window) error {
 	args := make([]any, 0, 7+len(w.Rejects))
 	args = append(args, l.writer, l.Backfill.Lines, w.To, w.Digest, w.Accepted, w.Rejected, MaxRejects)
@@ -162,7 +175,7 @@ func (b *Backfills) Commit(ctx context.Context, l *Loading, w *Window) error {
 	return nil
 }
 
-// Complete notes that all lines are in. It may be repeated.
+// Complete records that all lines are committed, and updates l. It may be repeated.
 func (b *Backfills) Complete(ctx context.Context, l *Loading) error {
 	answer, err := b.run(ctx, b.complete, l.Backfill.ID, l.writer, l.Backfill.Lines)
 	if err == nil {
@@ -174,7 +187,7 @@ func (b *Backfills) Complete(ctx context.Context, l *Loading) error {
 	return nil
 }
 
-// advance takes over what a script says.
+// advance updates l from the answer of a script.
 func (l *Loading) advance(answer []any) error {
 	now, err := backfillOf(l.Backfill.ID, answer)
 	if err != nil {
@@ -184,7 +197,8 @@ func (l *Loading) advance(answer []any) error {
 	return nil
 }
 
-// sealIDs is a chunk's cloudIDs as they are stored. None holds a line break: that cannot be printed.
+// sealIDs returns the stored form of a chunk's cloudIDs. No cloudID contains a line break,
+// because cloudIDs are printable.
 func (b *Backfills) sealIDs(appID, id string, chunk int, cloudIDs []string) ([]byte, error) {
 	text := []byte(strings.Join(cloudIDs, "\n"))
 	if b.codec.keyset == nil {
@@ -197,8 +211,8 @@ func (b *Backfills) sealIDs(appID, id string, chunk int, cloudIDs []string) ([]b
 	return sealed, nil
 }
 
-// openIDs reads what sealIDs has written. What is sealed begins with a byte that no cloudID begins with
-// (https://developers.google.com/tink/wire-format).
+// openIDs parses the form that sealIDs returns. Sealed text begins with a byte that no cloudID
+// begins with (https://developers.google.com/tink/wire-format).
 func (b *Backfills) openIDs(appID, id string, chunk int, stored string) ([]string, error) {
 	if stored == "" || stored[0] >= ' ' {
 		return strings.Split(stored, "\n"), nil
@@ -213,7 +227,7 @@ func (b *Backfills) openIDs(appID, id string, chunk int, stored string) ([]strin
 	return strings.Split(string(text), "\n"), nil
 }
 
-// chunkAD binds a chunk to its place.
+// chunkAD binds the sealed cloudIDs to their backfill and chunk.
 func chunkAD(appID, id string, chunk int) seal.AD {
 	return seal.AD{Field: "backfill", AppID: appID, CloudID: id + "_" + strconv.Itoa(chunk)}
 }

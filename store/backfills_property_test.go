@@ -9,7 +9,8 @@ import (
 	"cloudidq/store"
 )
 
-// Whatever happens in whatever order, the counts add up, none falls, and in the end each line has been counted once.
+// For any sequence of calls, the counts add up, none falls, and in the end each line is counted
+// once.
 func TestBackfill_Property(t *testing.T) {
 	b := newBackfillBed(t)
 	rapid.Check(t, func(rt *rapid.T) {
@@ -29,15 +30,16 @@ func TestBackfill_Property(t *testing.T) {
 	})
 }
 
-// backfillMachine does to one backfill what may happen to it.
+// backfillMachine runs random operations on one backfill.
 type backfillMachine struct {
 	*backfillBed
-	loading []store.Loading // of several clients; the last one may write
-	sizes   []int           // of chunks that have been begun
+	loading []store.Loading // one per client; the last may write
+	sizes   []int           // sizes of the begun chunks
 	begun   *store.Window
 	seen    store.Backfill
 }
 
+// check verifies that the counts add up and never fall.
 func (m *backfillMachine) check(rt *rapid.T) {
 	now, err := m.Get(m.Context(), m.id)
 	if err != nil {
@@ -73,7 +75,7 @@ func (m *backfillMachine) beginOne(rt *rapid.T) {
 	}
 }
 
-// commit does so once or, as when the answer was lost, twice.
+// commit commits once or, as after a lost answer, twice.
 func (m *backfillMachine) commit(rt *rapid.T) {
 	if m.begun == nil || len(m.sizes) == m.last().First() {
 		rt.Skip()
@@ -89,7 +91,7 @@ func (m *backfillMachine) commit(rt *rapid.T) {
 	m.begun = nil
 }
 
-// crash has another client go on.
+// crash lets another client continue.
 func (m *backfillMachine) crash(rt *rapid.T) {
 	l, err := m.Resume(m.Context(), m.id)
 	if err != nil {
@@ -98,7 +100,7 @@ func (m *backfillMachine) crash(rt *rapid.T) {
 	m.loading = append(m.loading, l)
 }
 
-// zombie has a client write that was taken over.
+// zombie lets a superseded client write, which must fail.
 func (m *backfillMachine) zombie(rt *rapid.T) {
 	if len(m.loading) < 2 {
 		rt.Skip()

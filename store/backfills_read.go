@@ -11,10 +11,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Ends are how many cloudIDs of a chunk have ended, each as often as it stands there.
+// Ends counts the cloudIDs of a chunk by final status. A repeated cloudID counts each time.
 type Ends struct{ Resolved, Failed, Expired int }
 
-// Latest returns the backfills that were made last, up to most of them, the newest first.
+// Latest returns up to most backfills, the newest first.
 func (b *Backfills) Latest(ctx context.Context, most int) ([]Backfill, error) {
 	ids, err := b.rdb.ZRevRange(ctx, backfillPrefix+"all", 0, int64(most)-1).Result()
 	if err != nil {
@@ -31,27 +31,30 @@ func (b *Backfills) Latest(ctx context.Context, most int) ([]Backfill, error) {
 	}
 	list := make([]Backfill, 0, len(ids))
 	for i, row := range rows {
-		if fields := row.Val(); len(fields) > 0 { // else its time is over
+		if fields := row.Val(); len(fields) > 0 { // no fields: its retention is over
 			list = append(list, parseBackfill(ids[i], fields))
 		}
 	}
 	return list, nil
 }
 
-// Report counts what has ended of a chunk so far, which is all that has ever ended of it, not what is new. It may be
-// repeated. A chunk that is not there, or not any more, counts nothing.
+// Report records how many cloudIDs of a chunk have a final status. The counts are totals, not
+// the difference to an earlier report, so Report may be repeated. It ignores a chunk that does
+// not exist.
 func (b *Backfills) Report(ctx context.Context, id string, chunk int, ends Ends) error {
 	return b.reportEnds(ctx, id, chunk, ends, 0)
 }
 
-// ReportLost counts all of a chunk that has not ended as failed: its task cannot be read.
+// ReportLost counts all cloudIDs of a chunk that have no final status yet as failed. Use it for
+// a task whose payload cannot be read.
 func (b *Backfills) ReportLost(ctx context.Context, id string, chunk int) error {
 	return b.reportEnds(ctx, id, chunk, Ends{}, 1)
 }
 
+// reportEnds records the counts of a chunk. With rest 1 all cloudIDs that remain have failed.
 func (b *Backfills) reportEnds(ctx context.Context, id string, chunk int, ends Ends, rest int) error {
 	if !backfillID.MatchString(id) {
-		return nil // a producer of tasks may put any name there
+		return nil // an external producer may write any name into a task
 	}
 	args := []any{chunk, ends.Resolved, ends.Failed, ends.Expired, rest}
 	if _, err := b.run(ctx, b.report, id, args...); err != nil {
@@ -60,7 +63,8 @@ func (b *Backfills) reportEnds(ctx context.Context, id string, chunk int, ends E
 	return nil
 }
 
-// Canceled reports whether nothing of a backfill is to be asked any more.
+// Canceled reports whether a backfill is canceled, so that its cloudIDs must not be requested
+// any more. It is false for an unknown backfill.
 func (b *Backfills) Canceled(ctx context.Context, id string) (bool, error) {
 	if !backfillID.MatchString(id) {
 		return false, nil
@@ -72,7 +76,7 @@ func (b *Backfills) Canceled(ctx context.Context, id string) (bool, error) {
 	return BackfillState(state) == BackfillCanceled, nil
 }
 
-// Rejects returns the rejects from a position on, up to a number of them, in the order of the lines.
+// Rejects returns up to most rejects in line order, starting at position from.
 func (b *Backfills) Rejects(ctx context.Context, id string, from, most int) ([]Reject, error) {
 	texts, err := b.list(ctx, id, "rejects", from, most)
 	if err != nil {
@@ -87,13 +91,13 @@ func (b *Backfills) Rejects(ctx context.Context, id string, from, most int) ([]R
 	return rejects, nil
 }
 
-// Mark is how far the lines were in at some time, and the digest of those.
+// Mark is a commit: how many lines were committed after it, and their digest.
 type Mark struct {
 	Lines  int
 	Digest string
 }
 
-// Marks returns the marks from a position on, up to a number of them.
+// Marks returns up to most marks, the oldest first, starting at position from.
 func (b *Backfills) Marks(ctx context.Context, id string, from, most int) ([]Mark, error) {
 	texts, err := b.list(ctx, id, "marks", from, most)
 	if err != nil {
@@ -110,6 +114,7 @@ func (b *Backfills) Marks(ctx context.Context, id string, from, most int) ([]Mar
 	return marks, nil
 }
 
+// list returns up to most elements of a list of a backfill, starting at position from.
 func (b *Backfills) list(ctx context.Context, id, name string, from, most int) ([]string, error) {
 	if !backfillID.MatchString(id) {
 		return nil, ErrNoBackfill
@@ -121,9 +126,10 @@ func (b *Backfills) list(ctx context.Context, id, name string, from, most int) (
 	return texts, nil
 }
 
-// CloudIDs returns the cloudIDs of the chunks from a number on, up to a number of chunks, in the order of the lines, and
-// reports whether there are chunks behind them. A chunk whose time is over is left out.
+// CloudIDs returns the cloudIDs of up to most chunks in line order, starting at chunk number from.
+// more reports whether further chunks follow. It omits a chunk whose retention is over.
 func (b *Backfills) CloudIDs(ctx context.Context, of *Backfill, from, most int) (ids []string, more bool, err error) {
+	// Read all chunks in one round trip.
 	to := min(from+most, of.chunks)
 	stored := make([]*redis.StringCmd, 0, most)
 	_, err = b.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {

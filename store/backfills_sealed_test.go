@@ -11,7 +11,7 @@ import (
 	"cloudidq/store"
 )
 
-// No cloudID can be read in Redis, and everything ends.
+// No cloudID is readable in Redis, and every key expires.
 func TestBackfill_NothingLegible(t *testing.T) {
 	b := newBackfillBed(t)
 	l := b.create()
@@ -40,13 +40,14 @@ func TestBackfill_NothingLegible(t *testing.T) {
 			t.Errorf("CloudIDs with %s = %v, want ErrUnreadable", name, err)
 		}
 	}
-	// A chunk that is put in another's place does not open there.
+	// A chunk that is copied to another place cannot be opened there.
 	key := "cloudidq:{backfill}:" + b.id + ":c:"
 	b.rdb.HSet(t.Context(), key+"1", "ids", b.rdb.HGet(t.Context(), key+"0", "ids").Val())
 	if _, _, err := b.CloudIDs(t.Context(), &l.Backfill, 0, 10); !errors.Is(err, store.ErrUnreadable) {
 		t.Errorf("CloudIDs with a chunk that was moved = %v, want ErrUnreadable", err)
 	}
-	// What was written without a keyset stays readable, and a chunk whose time is over is left out.
+	// Chunks written without a keyset stay readable. A chunk whose retention is over is
+	// omitted.
 	plain := &backfillBed{T: t, rdb: b.rdb, Backfills: store.NewBackfills(b.rdb, time.Hour), id: store.NewBackfillID()}
 	l = plain.create()
 	plain.load(&l, window(&l, 0, 2, 1))

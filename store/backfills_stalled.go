@@ -9,7 +9,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Stalled returns the backfills that have pending lines, and in which no line has ended or come in since a moment. done is what former calls have found finished, and is brought up to date: those are not read again.
+// Stalled returns the backfills with pending lines that have not changed since the given time.
+// done holds the backfills that earlier calls found finished. Stalled updates done and does not
+// read those again.
 func (b *Backfills) Stalled(ctx context.Context, since time.Time, done map[string]bool) ([]Backfill, error) {
 	ids, err := b.rdb.ZRange(ctx, backfillPrefix+"all", 0, -1).Result()
 	if err != nil {
@@ -29,6 +31,7 @@ func (b *Backfills) Stalled(ctx context.Context, since time.Time, done map[strin
 	if err != nil {
 		return nil, fmt.Errorf("listing backfills: %w", err)
 	}
+	// Backfills that left the list need no entry any more.
 	for id := range done {
 		if !there[id] {
 			delete(done, id)
@@ -38,6 +41,7 @@ func (b *Backfills) Stalled(ctx context.Context, since time.Time, done map[strin
 	for id, row := range rows {
 		of := parseBackfill(id, row.Val())
 		switch {
+		// A backfill whose retention is over has no fields and needs no second read either.
 		case len(row.Val()) == 0 || of.Finished():
 			done[id] = true
 		case of.Pending > 0 && of.UpdatedAt.Before(since):
@@ -47,14 +51,15 @@ func (b *Backfills) Stalled(ctx context.Context, since time.Time, done map[strin
 	return stalled, nil
 }
 
-// OpenChunk is a chunk of a backfill with cloudIDs that are not counted yet.
+// OpenChunk is a chunk with cloudIDs that have no counted final status yet.
 type OpenChunk struct {
 	Number   int
 	CloudIDs []string
 }
 
-// OpenChunks returns the open ones among some chunks of a backfill, from a number on, and reports whether there are chunks
-// behind them. A chunk whose task is still to be written is none.
+// OpenChunks returns the open chunks among up to most chunks, starting at chunk number from.
+// more reports whether further chunks follow. A chunk that is not committed is not open,
+// because its task may not exist yet.
 func (b *Backfills) OpenChunks(ctx context.Context, of *Backfill, from, most int) (open []OpenChunk, more bool, err error) {
 	to := min(from+most, of.chunks)
 	rows := make([]*redis.SliceCmd, 0, most)
@@ -70,6 +75,7 @@ func (b *Backfills) OpenChunks(ctx context.Context, of *Backfill, from, most int
 	for i, row := range rows {
 		value := func(i int) string { text, _ := row.Val()[i].(string); return text }
 		number := func(i int) int { n, _ := strconv.Atoi(value(i)); return n }
+		// Skip a chunk that is not committed, or whose cloudIDs are all counted.
 		if value(1) == "" || number(0) <= number(2)+number(3)+number(4) {
 			continue
 		}

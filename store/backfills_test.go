@@ -13,7 +13,7 @@ import (
 	"cloudidq/store"
 )
 
-// backfillBed is the state of one backfill in a real Redis, sealed.
+// backfillBed is a fixture: the state of one backfill in a real Redis, sealed.
 type backfillBed struct {
 	*testing.T
 	rdb *redis.Client
@@ -37,7 +37,7 @@ func (b *backfillBed) create() store.Loading {
 	return l
 }
 
-// window is the next lines: chunks of so many cloudIDs, and some rejects behind them.
+// window returns the next window: chunks of the given sizes, followed by rejects.
 func window(l *store.Loading, rejected int, chunks ...int) *store.Window {
 	from := l.Backfill.Lines
 	w := &store.Window{Checked: time.UnixMilli(1795390345000), Rejected: rejected}
@@ -80,7 +80,8 @@ func (b *backfillBed) report(chunk int, ends store.Ends) {
 	}
 }
 
-// want holds the counts against lines, accepted, rejected, pending, resolved, failed, expired.
+// want compares state and counts: lines, accepted, rejected, pending, resolved, failed,
+// expired.
 func (b *backfillBed) want(state store.BackfillState, finished bool, counts ...int) {
 	b.Helper()
 	got, err := b.Get(b.Context(), b.id)
@@ -93,6 +94,7 @@ func (b *backfillBed) want(state store.BackfillState, finished bool, counts ...i
 	}
 }
 
+// A backfill goes from open to complete to finished, and repeated calls change nothing.
 func TestBackfill_Life(t *testing.T) {
 	b := newBackfillBed(t)
 	l := b.create()
@@ -104,7 +106,7 @@ func TestBackfill_Life(t *testing.T) {
 	if diff := cmp.Diff([]bool{false, false}, ended); diff != "" || committed {
 		t.Errorf("Begin: %v, %v", ended, committed)
 	}
-	b.report(1, store.Ends{Resolved: 20, Failed: 10}) // before the lines are in
+	b.report(1, store.Ends{Resolved: 20, Failed: 10}) // before the commit
 	b.want(store.BackfillOpen, false, 0, 0, 0, 0, 0, 0, 0)
 	if ended, _ := b.begin(&l, w); !ended[1] || ended[0] {
 		t.Errorf("Begin again: %v, want the second chunk to have ended", ended)
@@ -115,7 +117,7 @@ func TestBackfill_Life(t *testing.T) {
 	}
 	b.want(store.BackfillOpen, false, 132, 130, 2, 100, 20, 10, 0)
 
-	// Both steps again, as when their answers were lost.
+	// Both steps are repeated, as after lost answers.
 	if _, committed, err := b.Begin(t.Context(), &before, w); err != nil || !committed {
 		t.Errorf("Begin of what is in = %v, %v, want that it is committed", committed, err)
 	}
@@ -132,7 +134,7 @@ func TestBackfill_Life(t *testing.T) {
 	}
 	b.want(store.BackfillComplete, false, 139, 137, 2, 107, 20, 10, 0)
 	b.report(0, store.Ends{Resolved: 50, Expired: 1})
-	b.report(0, store.Ends{Resolved: 40}) // late: it says less
+	b.report(0, store.Ends{Resolved: 40}) // late, with lower counts
 	b.report(2, store.Ends{Resolved: 7})
 	b.want(store.BackfillComplete, false, 139, 137, 2, 49, 77, 10, 1)
 	for range 2 {
@@ -156,7 +158,7 @@ func TestBackfill_Life(t *testing.T) {
 	}
 }
 
-// An erased person's end may be counted another way by a later try; the sum stays right.
+// A later attempt may count an erased user's status in another way. The sum stays right.
 func TestBackfill_CountsNeverFallNorExceed(t *testing.T) {
 	b := newBackfillBed(t)
 	l := b.create()
@@ -172,7 +174,7 @@ func TestBackfill_CountsNeverFallNorExceed(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.want(store.BackfillComplete, true, 5, 5, 0, 0, 2, 2, 1)
-	// What is of no chunk counts nothing.
+	// A report for an unknown chunk or backfill counts nothing.
 	b.report(2, store.Ends{Resolved: 5})
 	for _, id := range []string{"", "of another producer", store.NewBackfillID()} {
 		if err := errors.Join(b.Report(t.Context(), id, 0, store.Ends{Resolved: 1}), b.ReportLost(t.Context(), id, 0)); err != nil {
@@ -188,7 +190,7 @@ func TestBackfill_CountsNeverFallNorExceed(t *testing.T) {
 	}
 }
 
-// Of two clients the one that came last goes on.
+// Of two clients, the later one continues.
 func TestBackfill_Taken(t *testing.T) {
 	b := newBackfillBed(t)
 	first := b.create()
@@ -207,7 +209,7 @@ func TestBackfill_Taken(t *testing.T) {
 	if err := b.Complete(t.Context(), &first); !errors.Is(err, store.ErrBackfillTaken) {
 		t.Errorf("Complete of the first = %v, want ErrBackfillTaken", err)
 	}
-	// Other lines than those that were begun, or the same ones in other chunks.
+	// Other lines than the begun ones, or the same lines in other chunks, are refused.
 	if _, _, err := b.Begin(t.Context(), &second, window(&second, 0, 11)); !errors.Is(err, store.ErrBackfillDiffers) {
 		t.Errorf("Begin of other lines = %v, want ErrBackfillDiffers", err)
 	}
@@ -223,7 +225,8 @@ func TestBackfill_Taken(t *testing.T) {
 	}
 	b.want(store.BackfillOpen, false, 10, 10, 0, 10, 0, 0, 0)
 
-	// Made again, it is gone on with; under another app it is left alone.
+	// A repeated Create continues the backfill. Under another app it leaves the backfill as it
+	// is.
 	third := b.create()
 	if third.Backfill.Lines != 10 {
 		t.Errorf("Create again = %+v", third.Backfill)
@@ -235,6 +238,7 @@ func TestBackfill_Taken(t *testing.T) {
 	b.load(&third, window(&third, 0, 1))
 }
 
+// A canceled backfill takes no new window.
 func TestBackfill_Cancel(t *testing.T) {
 	b := newBackfillBed(t)
 	l := b.create()
@@ -250,7 +254,8 @@ func TestBackfill_Cancel(t *testing.T) {
 	}
 	b.report(0, store.Ends{Failed: 10})
 	b.want(store.BackfillCanceled, true, 10, 10, 0, 0, 0, 10, 0)
-	// The tasks of what was begun have been written: it comes in. Nothing else does.
+	// The tasks of the begun window are enqueued, so it can still be committed. Nothing else
+	// can.
 	if err := b.Commit(t.Context(), &l, w); err != nil {
 		t.Errorf("Commit = %v", err)
 	}
@@ -264,7 +269,7 @@ func TestBackfill_Cancel(t *testing.T) {
 	b.report(1, store.Ends{Failed: 5})
 	b.want(store.BackfillCanceled, true, 15, 15, 0, 0, 0, 15, 0)
 
-	// One that has finished stays what it is.
+	// Cancel leaves a finished backfill as it is.
 	b.id = store.NewBackfillID()
 	l = b.create()
 	if err := b.Complete(t.Context(), &l); err != nil {
@@ -279,6 +284,7 @@ func TestBackfill_Cancel(t *testing.T) {
 	}
 }
 
+// Unknown and expired backfills are ErrNoBackfill.
 func TestBackfill_Unknown(t *testing.T) {
 	b := newBackfillBed(t)
 	for _, id := range []string{"", "planted", "bf_", b.id, b.id + ":c:0", "bf_ABCDEFGHIJKLMNOPQRSTUVWXYZ"} {
@@ -302,6 +308,7 @@ func TestBackfill_Unknown(t *testing.T) {
 	}
 }
 
+// Only the first 10,000 rejects are stored, but all are counted.
 func TestBackfill_RejectsAreBounded(t *testing.T) {
 	b := newBackfillBed(t)
 	l := b.create()
@@ -310,11 +317,12 @@ func TestBackfill_RejectsAreBounded(t *testing.T) {
 	}
 	b.want(store.BackfillOpen, false, 12_003, 3, 12_000, 3, 0, 0, 0)
 	rejects, err := b.Rejects(t.Context(), b.id, 9_990, 100)
-	if err != nil || len(rejects) != 10 || rejects[9].Line != 10_003 { // three lines were good
+	if err != nil || len(rejects) != 10 || rejects[9].Line != 10_003 { // three lines were accepted
 		t.Errorf("Rejects = %v, %v, want the first 10,000", rejects, err)
 	}
 }
 
+// Latest returns the newest backfills first and omits those whose retention is over.
 func TestBackfills_Latest(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Start(t).Client(t)
@@ -329,9 +337,10 @@ func TestBackfills_Latest(t *testing.T) {
 			t.Fatal(err)
 		}
 		ids = append(ids, id)
-		time.Sleep(2 * time.Millisecond) // they are ordered by the millisecond
+		time.Sleep(2 * time.Millisecond) // the list is ordered by milliseconds
 	}
-	if err := rdb.Del(t.Context(), "cloudidq:{backfill}:"+ids[1]).Err(); err != nil { // its time is over
+	// As after the end of its retention.
+	if err := rdb.Del(t.Context(), "cloudidq:{backfill}:"+ids[1]).Err(); err != nil {
 		t.Fatal(err)
 	}
 	list, err := b.Latest(t.Context(), 10)

@@ -1,9 +1,12 @@
--- Claims records for one task. keys.go says what a value looks like and what happens to which record.
+-- Claims records for one task. keys.go describes a value, and what happens to which record.
 --
--- KEYS  one per record, then one per record: its person, or the record's own for nobody
--- ARGV  owner, how long the claim lasts (ms), ttl (ms), how much longer a person is known (ms), then per record the value
---       to store if there is none, without its header, and when it was accepted (Unix ms)
--- Answer, per record: 0 claimed, stored as sent | 1 busy | 2 erased | "c" + value claimed, as it was | "d" + value done
+-- KEYS  one key per record, then per record the key of its user, or the record's own key for no
+--       user
+-- ARGV  owner, how long the claim lasts (ms), ttl (ms), how much longer a user's hash is stored
+--       (ms), then per record: the value to store if there is none, without its header, and when
+--       the record was accepted (Unix ms)
+-- Answer, per record: 0 claimed, stored as sent | 1 busy | 2 erased | "c" + value: claimed, the
+--       value as it was | "d" + value: done
 local owner, ttl, margin = ARGV[1], ARGV[3], ARGV[4]
 local call, sub, match = redis.call, string.sub, string.match
 local n = #KEYS / 2
@@ -11,12 +14,13 @@ local tombstone = '3' .. string.rep('0', 29)
 local header = '^([0123])(' .. string.rep('[0-9a-f]', 16) .. ')(' .. string.rep('[0-9]', 13) .. ')'
 local free = '0000000000000'
 
--- The one clock by which claims are judged is this server's.
+-- Claims lapse by the clock of this server only.
 local time = call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local till = string.format('%013.0f', math.min(math.max(now + tonumber(ARGV[2]), 1), 9999999999999))
 
--- Makes a record its person's. Answers whether there can be no erasure of the person, since nothing was known of them.
+-- Adds a record to the hash of its user. Returns true if an erasure of the user is impossible:
+-- the record has no user, or nothing was known of the user before.
 local function own(person, key)
   return person == key or remember(person, sub(key, -22), ttl + margin)
 end
@@ -26,8 +30,9 @@ local function store(i)
   call('SET', KEYS[i], '0' .. owner .. till .. ARGV[2 * i + 3], 'PX', ttl)
 end
 
--- Claims record i, which is not there. Most persons are new, so what makes the record theirs comes first: it saves the
--- question for an erasure. Answers as the script does.
+-- Claims record i, which does not exist. Most users are new. So it adds the record to the hash
+-- of the user first; if that hash is new, it need not look up an erasure. Returns the answer
+-- for the record.
 local function come(i)
   local person, key = KEYS[n + i], KEYS[i]
   if own(person, key) or not forgotten(person, key, ARGV[2 * i + 4]) then
@@ -40,9 +45,10 @@ local function come(i)
 end
 
 local answer = {}
-for first = 1, n, 1000 do -- as many as unpack takes without care for its limit
+for first = 1, n, 1000 do -- safely below the limit of unpack
   local last = math.min(first + 999, n)
-  local values = call('MGET', unpack(KEYS, first, last)) -- false if there is none, or no string
+  -- A value is false if it does not exist, or is not a string.
+  local values = call('MGET', unpack(KEYS, first, last))
   for i = first, last do
     local key, person, value, rank, holder, held = KEYS[i], KEYS[n + i], values[i - first + 1]
     if value then
@@ -57,18 +63,19 @@ for first = 1, n, 1000 do -- as many as unpack takes without care for its limit
       answer[i] = 'd' .. value
     elseif forgotten(person, key, ARGV[2 * i + 4]) then
       answer[i] = 2
-    elseif rank == '1' and holder == owner and held == free then
+    elseif rank == '1' and holder == owner and held == free then -- this task completed it
       answer[i] = 'd' .. value
-    elseif holder ~= owner and tonumber(held) > now then
+    elseif holder ~= owner and tonumber(held) > now then -- another task holds it
       answer[i] = 1
-    elseif not same(sub(value, 31, 53), person, key) then
+    elseif not same(sub(value, 31, 53), person, key) then -- another user's: replace it
       store(i)
       own(person, key)
       leave(sub(value, 31, 53), key)
       answer[i] = 0
     else
       if rank == '0' then
-        local mark = sub(value, 31, 31) == '@' and '' or '@' .. sub(person, -22) -- of a former version: it gets one
+        -- A value of an older version has no mark yet, so it gets one.
+        local mark = sub(value, 31, 31) == '@' and '' or '@' .. sub(person, -22)
         call('SET', key, '0' .. owner .. till .. mark .. sub(value, 31), 'PX', ttl)
         own(person, key)
       else

@@ -10,8 +10,8 @@ import (
 	"cloudidq/internal/seal"
 )
 
-// Faults of a record that could not be read back, and so would be lost. They are our own words: encoding/json's errors
-// quote the data.
+// Errors for records that could not be read back later, and so would be lost. The texts are
+// ours because encoding/json's errors quote the data.
 var (
 	errStatus = errors.New("a record's status is unknown")
 	errID     = errors.New("a record's appid or cloudID is not UTF-8")
@@ -19,26 +19,31 @@ var (
 	errSeal   = errors.New("a record cannot be sealed")
 )
 
-// errForeign is for a value that nobody of this package wrote.
+// errForeign is returned for a value that this package did not write.
 var errForeign = errors.New("not a record")
 
-// ErrUnreadable says that a record is sealed, and not under a key of the keyset at hand.
+// ErrUnreadable is returned for a record that is sealed under a key that the keyset does not
+// hold.
 var ErrUnreadable = errors.New("sealed under a key that the keyset does not hold")
 
-// codec turns records into their stored form (see keys.go) and back. It is the one place where data is sealed.
+// codec converts records to their stored form (see keys.go) and back. Data is sealed nowhere
+// else.
 //
-// Its JSON differs from json.Marshal's in one thing: "<", U+2028 and their like are not escaped, since Data is to stay
-// as WeChat wrote it.
+// Its JSON differs from that of json.Marshal in one way: it does not escape "<", U+2028 and the
+// like, because Data must stay as WeChat wrote it.
 type codec struct {
-	keyset *seal.Keyset // nil: nothing is sealed
+	keyset *seal.Keyset // nil = records are not sealed
 }
 
-// fieldRecord binds what is sealed to its place: a value copied to another key cannot be opened there.
+// fieldRecord binds a sealed record to its place: a value that was copied to another key cannot
+// be opened there.
 const fieldRecord = "record"
 
-// encode returns each record's stored form, not claimed; persons are how Redis names theirs, nil for another store. They
-// lie in one buffer, one behind the other, so that they cost few allocations; a buffer that grows moves on and leaves what
-// it has handed out alone.
+// encode returns the stored form of each record, unclaimed. persons holds the records' user
+// hashes as Redis names them; it is nil for another store.
+//
+// All forms share one buffer, which saves allocations. When the buffer grows, it moves to new
+// memory and leaves the forms already returned unchanged.
 func (c codec) encode(records []Record, owner string, persons []string) ([][]byte, error) {
 	size := 0
 	for i := range records {
@@ -69,7 +74,8 @@ func (c codec) encode(records []Record, owner string, persons []string) ([][]byt
 	return values, nil
 }
 
-// writeJSON replaces what is in b by the JSON of a record that can be read back.
+// writeJSON replaces the content of b with the JSON of rec. It returns an error if the JSON
+// could not be read back.
 func writeJSON(b *bytes.Buffer, rec *Record) error {
 	switch {
 	case rankOf(rec.Status) == 0:
@@ -87,7 +93,7 @@ func writeJSON(b *bytes.Buffer, rec *Record) error {
 	return nil
 }
 
-// close seals the JSON of a record, if there is a keyset.
+// close seals the JSON of a record. Without a keyset it returns text unchanged.
 func (c codec) close(text []byte, rec *Record) ([]byte, error) {
 	if c.keyset == nil {
 		return text, nil
@@ -99,8 +105,9 @@ func (c codec) close(text []byte, rec *Record) ([]byte, error) {
 	return sealed, nil
 }
 
-// decode reads a stored value. Its error is errForeign for anything that encode did not write for this very cloudID, and
-// ErrUnreadable for what is sealed under a key that is not at hand.
+// decode reads a stored value. It returns errForeign for a value that encode did not write for
+// this cloudID, and ErrUnreadable for one that is sealed under a key that the keyset does not
+// hold.
 func (c codec) decode(value, appID, cloudID string) (Record, error) {
 	if !validHeader(value) || value[0] == rankErased {
 		return Record{}, errForeign
@@ -108,7 +115,8 @@ func (c codec) decode(value, appID, cloudID string) (Record, error) {
 	return c.decodeBody(value[0], []byte(bodyOf(value)), appID, cloudID)
 }
 
-// bodyOf is what stands behind the header of a value, and behind its person where it names one.
+// bodyOf returns the part of a value after its header and, if the value names a user, after the
+// user.
 func bodyOf(value string) string {
 	body := value[headerLen:]
 	if len(body) >= markLen && body[0] == markPerson {
@@ -117,8 +125,10 @@ func bodyOf(value string) string {
 	return body
 }
 
-// decodeBody is decode for what stands behind the header; rank is the rank in it.
+// decodeBody is decode for the part of a value after the header. rank is the rank in that
+// header.
 func (c codec) decodeBody(rank byte, text []byte, appID, cloudID string) (Record, error) {
+	// JSON begins with "{"; any other text is sealed.
 	if len(text) > 0 && text[0] != '{' {
 		var err error
 		if text, err = c.open(text, appID, cloudID); err != nil {
@@ -126,6 +136,7 @@ func (c codec) decodeBody(rank byte, text []byte, appID, cloudID string) (Record
 		}
 	}
 	var rec Record
+	// The ids and the status must match the key and the header.
 	err := readStored(text, &rec)
 	if err != nil || rec.AppID != appID || rec.CloudID != cloudID || rankOf(rec.Status) != rank {
 		return Record{}, errForeign
@@ -133,6 +144,7 @@ func (c codec) decodeBody(rank byte, text []byte, appID, cloudID string) (Record
 	return rec, nil
 }
 
+// open decrypts a sealed record. Every failure is ErrUnreadable.
 func (c codec) open(sealed []byte, appID, cloudID string) ([]byte, error) {
 	if c.keyset == nil {
 		return nil, ErrUnreadable
@@ -144,7 +156,7 @@ func (c codec) open(sealed []byte, appID, cloudID string) ([]byte, error) {
 	return text, nil
 }
 
-// validHeader reports whether value starts with a header, by the same rule as the scripts.
+// validHeader reports whether value starts with a header. The scripts use the same rule.
 func validHeader(value string) bool {
 	if len(value) < headerLen || value[0] < rankPending || value[0] > rankErased {
 		return false

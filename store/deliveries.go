@@ -17,50 +17,53 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// DeliveryState is where a delivery stands.
+// DeliveryState is the state of a delivery.
 type DeliveryState string
 
 // The states of a delivery.
 const (
-	DeliveryPending   DeliveryState = "pending"   // it is tried until it arrives
-	DeliveryDelivered DeliveryState = "delivered" // the endpoint has taken it; its body is gone
-	DeliveryHeld      DeliveryState = "held"      // its endpoint is disabled
-	DeliveryExhausted DeliveryState = "exhausted" // it has failed as often as the schedule has it
+	DeliveryPending   DeliveryState = "pending"   // attempts go on until the endpoint accepts it
+	DeliveryDelivered DeliveryState = "delivered" // the endpoint accepted it; its body is removed
+	DeliveryHeld      DeliveryState = "held"      // its endpoint is disabled, or not for its app
+	DeliveryExhausted DeliveryState = "exhausted" // the schedule is used up, or it cannot be sent
 )
 
-// DeliveryStates are all of them.
+// DeliveryStates lists all states of a delivery.
 var DeliveryStates = []DeliveryState{DeliveryPending, DeliveryDelivered, DeliveryHeld, DeliveryExhausted}
 
-// Delivery is a batch of results on its way to one endpoint.
+// Delivery is a batch of results for one endpoint.
 type Delivery struct {
 	ID       string        `json:"id"`
 	AppID    string        `json:"appid"`
 	Endpoint string        `json:"endpoint"`
 	State    DeliveryState `json:"state"`
 	Results  int           `json:"results"`
-	Tried    int           `json:"tried"` // attempts that counted, since the last replay
+	Tried    int           `json:"tried"` // attempts of the schedule since the last replay
 	Created  Time          `json:"created_at"`
-	Next     Time          `json:"next_at,omitzero"` // the next attempt, while pending
+	Next     Time          `json:"next_at,omitzero"` // time of the next attempt, while pending
 	Attempts []Attempt     `json:"attempts,omitempty"`
 
-	// Revision counts the erasures that have taken a result out of it. MessageID tells them apart.
+	// Revision counts the erasures that removed a result from the delivery. It is part of
+	// MessageID.
 	Revision int `json:"-"`
-	// Items are the results, as JSON objects; only Load brings them.
+	// Items are the results as JSON objects. Only Load sets them.
 	Items []json.RawMessage `json:"-"`
-	// Traces are the W3C traceparents of what led to the results, each once, 128 at most; only Load brings them.
+	// Traces are the distinct W3C traceparents of the results, at most 128. Only Load sets
+	// them.
 	Traces []string `json:"-"`
 }
 
-// Attempt is what came of one.
+// Attempt is the result of one attempt to send a delivery.
 type Attempt struct {
 	At         Time   `json:"at"`
-	Status     int    `json:"status,omitempty"` // of HTTP; 0 without an answer
+	Status     int    `json:"status,omitempty"` // HTTP status; 0 without an answer
 	Class      string `json:"class"`
-	Error      string `json:"error,omitempty"` // what Class means
+	Error      string `json:"error,omitempty"` // explains Class to an operator
 	DurationMS int64  `json:"duration_ms"`
 }
 
-// MessageID is the id that receivers see: the same as long as the bytes are the same.
+// MessageID returns the message id that receivers see. It stays the same as long as the body is
+// the same: an erasure that changes the body also changes the id.
 func (d *Delivery) MessageID() string {
 	if d.Revision == 0 {
 		return d.ID
@@ -75,16 +78,18 @@ const (
 	duePart        = "due"
 
 	keptAttempts  = 20
-	deliveredFor  = time.Hour // how long one that has arrived is told of
-	maxBodyBytes  = 1 << 20   // items of one delivery, sealed
-	maxTraces     = 128       // as many links as a span of OpenTelemetry takes by default
+	deliveredFor  = time.Hour // how long a delivered one stays listed
+	maxBodyBytes  = 1 << 20   // of the sealed items of one delivery
+	maxTraces     = 128       // OpenTelemetry's default limit of links per span
 	deliveryIDLen = len("msg_") + appLen + 1 + 32
 )
 
-// ErrNoDelivery says that there is no such delivery: it was never there, its time is over, or all of it was erased.
+// ErrNoDelivery says that no such delivery exists: the id is unknown, its retention is over, or
+// all of its results were erased.
 var ErrNoDelivery = errors.New("no such delivery")
 
-// ErrDelivered says that a delivery has arrived.
+// ErrDelivered says that the delivery was delivered. It cannot be sent again, because its body
+// is removed.
 var ErrDelivered = errors.New("it has been delivered, and its body is not kept")
 
 //go:embed cut.lua
@@ -96,8 +101,8 @@ var settleLua string
 //go:embed replay.lua
 var replayLua string
 
-// Deliveries keeps what is on its way to webhook endpoints, in Redis; outbox.go has the layout. It is safe for concurrent
-// use.
+// Deliveries stores the deliveries to webhook endpoints in Redis. The layout is in outbox.go.
+// It is safe for concurrent use.
 type Deliveries struct {
 	rdb    redis.Cmdable
 	codec  codec
@@ -105,11 +110,12 @@ type Deliveries struct {
 	settle *redis.Script
 	replay *redis.Script
 
-	touched sync.Map // apps of the index: when this process has put them there last
-	appIDs  sync.Map // by app of the index
+	touched sync.Map // by app of the index: when this process last added it
+	appIDs  sync.Map // appid by app of the index
 }
 
-// NewDeliveries returns the deliveries in rdb, which stays the caller's to close. The options are those of the store.
+// NewDeliveries returns the deliveries in rdb. The caller closes rdb. The options are the same
+// as the store's.
 func NewDeliveries(rdb redis.Cmdable, options ...Option) *Deliveries {
 	var with settings
 	for _, option := range options {
@@ -121,8 +127,9 @@ func NewDeliveries(rdb redis.Cmdable, options ...Option) *Deliveries {
 	}
 }
 
-// Cut makes a delivery of what waits for an endpoint, of up to maximum results, and returns its id and how many results
-// wait still. The id is empty if nothing waits.
+// Cut moves up to maximum waiting results for an endpoint into a new delivery; fewer if their
+// size exceeds 1 MiB. It returns the id of the delivery and how many results still wait. If no
+// results wait, the id is empty.
 func (d *Deliveries) Cut(ctx context.Context, appID, endpoint string, maximum int) (id string, left int, err error) {
 	prefix := appPrefix(appID)
 	id = newDeliveryID(appID)
@@ -140,7 +147,9 @@ func (d *Deliveries) Cut(ctx context.Context, appID, endpoint string, maximum in
 	return id, int(counts[1]), nil
 }
 
-// Load returns a delivery with its items, or ErrNoDelivery. With ErrUnreadable the keyset at hand does not open them.
+// Load returns a delivery with its items. The error is ErrNoDelivery if the delivery does not
+// exist. If the keyset cannot open an item, the error is ErrUnreadable, and the delivery has
+// only the items before it.
 func (d *Deliveries) Load(ctx context.Context, id string) (Delivery, error) {
 	row, err := deliveryKey(id)
 	if err != nil {
@@ -164,11 +173,12 @@ func (d *Deliveries) Load(ctx context.Context, id string) (Delivery, error) {
 	return delivery, nil
 }
 
-// Get returns a delivery without its items, or ErrNoDelivery.
+// Get returns a delivery without its items, or ErrNoDelivery if it does not exist.
 func (d *Deliveries) Get(ctx context.Context, id string) (Delivery, error) {
 	return d.read(ctx, id, func(redis.Pipeliner) {})
 }
 
+// read returns a delivery without its items. with may add commands to the same round trip.
 func (d *Deliveries) read(ctx context.Context, id string, with func(redis.Pipeliner)) (Delivery, error) {
 	row, err := deliveryKey(id)
 	if err != nil {
@@ -189,6 +199,8 @@ func (d *Deliveries) read(ctx context.Context, id string, with func(redis.Pipeli
 	return parseDelivery(id, fields.Val(), tries.Val()), nil
 }
 
+// parseDelivery builds a Delivery from its hash and its attempts. It skips attempts that do not
+// parse.
 func parseDelivery(id string, fields map[string]string, tries []string) Delivery {
 	number := func(name string) int64 {
 		n, _ := strconv.ParseInt(fields[name], 10, 64)
@@ -211,8 +223,10 @@ func parseDelivery(id string, fields map[string]string, tries []string) Delivery
 	return delivery
 }
 
-// Settle notes the end of an attempt, and whether it counts, or, with a nil attempt, only a new state. next is when a
-// pending delivery is tried again. What was erased meanwhile does not come back.
+// Settle records an attempt and the new state of its delivery. With a nil attempt it records
+// only the state. counts says whether the attempt counts against the schedule. next is the time
+// of the next attempt if the delivery stays pending. Settle does not recreate a delivery that
+// was erased in the meantime.
 func (d *Deliveries) Settle(
 	ctx context.Context, id string, state DeliveryState, next time.Time, attempt *Attempt, counts bool,
 ) error {
@@ -220,6 +234,7 @@ func (d *Deliveries) Settle(
 	if err != nil {
 		return err
 	}
+	// An empty text tells the script that there was no attempt.
 	text, counted := []byte{}, 0
 	if attempt != nil {
 		if text, err = json.Marshal(attempt); err != nil {
@@ -237,8 +252,9 @@ func (d *Deliveries) Settle(
 	return nil
 }
 
-// Replay lets a delivery begin anew and returns the state it was in; one that was delivered stays as it is. The error is
-// ErrNoDelivery for one that is not there.
+// Replay makes a delivery pending and due now, restarts its schedule, and returns the state
+// that it was in. A delivered one stays as it is. The error is ErrNoDelivery if the delivery
+// does not exist.
 func (d *Deliveries) Replay(ctx context.Context, id string) (DeliveryState, error) {
 	row, err := deliveryKey(id)
 	if err != nil {
@@ -249,6 +265,7 @@ func (d *Deliveries) Replay(ctx context.Context, id string) (DeliveryState, erro
 		return "", ErrNoDelivery
 	}
 	if err == nil {
+		// The delivery becomes due earlier, so the index must have its app first.
 		err = touch(ctx, d.rdb, &d.touched, appOfID(id))
 	}
 	if err != nil {
@@ -264,7 +281,8 @@ func (d *Deliveries) Replay(ctx context.Context, id string) (DeliveryState, erro
 	return DeliveryState(state), nil
 }
 
-// newDeliveryID makes an id that leads to the app's keys. Standard Webhooks wants no dots in it.
+// newDeliveryID returns a new random id. It contains the hash of the app, so that the id alone
+// leads to the app's keys. Standard Webhooks allows no dots in an id.
 func newDeliveryID(appID string) string {
 	var random [16]byte
 	_, _ = rand.Read(random[:]) // never fails, see crypto/rand
@@ -272,12 +290,12 @@ func newDeliveryID(appID string) string {
 	return "msg_" + prefix[len(keyPrefix):len(keyPrefix)+appLen] + "_" + hex.EncodeToString(random[:])
 }
 
-// appOfID is the app of a delivery, as the index names it.
+// appOfID returns the app of a delivery, as the index names it. id must be valid.
 func appOfID(id string) string { return id[len("msg_") : len("msg_")+appLen] }
 
 var deliveryID = regexp.MustCompile(`^msg_([0-9a-f]{8})_[0-9a-f]{32}$`)
 
-// deliveryKey is where a delivery lies.
+// deliveryKey returns the Redis key of a delivery, or ErrNoDelivery if id is malformed.
 func deliveryKey(id string) (string, error) {
 	if len(id) != deliveryIDLen || !deliveryID.MatchString(id) {
 		return "", ErrNoDelivery

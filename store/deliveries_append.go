@@ -16,14 +16,17 @@ var appendLua string
 
 var appendScript = redis.NewScript(appendLua)
 
-// appendedFor is how long an end is known to be in the outbox that may come again: far longer than that takes.
+// appendedFor is how long a relayed result is remembered, in case it is relayed again. That is
+// far longer than a relay takes.
 const appendedFor = 24 * time.Hour
 
-// appendedPart is the set of those ends, by their number in the outbox of the other store.
+// appendedPart is the key part of the set of relayed results, by their number in PostgreSQL's
+// outbox.
 const appendedPart = "x"
 
-// append puts ends into the outbox that another store has saved, each once, however often it is told of them before
-// appended. Nothing of an erased person is taken.
+// append adds to the outbox the results that another store saved. Until appended is called, a
+// repeated call adds each result only once. A result of a user who was erased since is not
+// added.
 func (d *Deliveries) append(ctx context.Context, rows []owed) error {
 	apps := owedByApp(rows)
 	for _, rows := range apps {
@@ -31,6 +34,7 @@ func (d *Deliveries) append(ctx context.Context, rows []owed) error {
 			return err
 		}
 	}
+	// One script per app, all in one round trip.
 	cmds, err := d.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, rows := range apps {
 			keys, args := appending(rows)
@@ -39,7 +43,8 @@ func (d *Deliveries) append(ctx context.Context, rows []owed) error {
 		return nil
 	})
 	for i, cmd := range cmds {
-		// A server that does not know the script yet, or forgot it in a restart, learns it here.
+		// A server that does not have the script, because it is new or was restarted, loads it
+		// here.
 		if redis.HasErrorPrefix(cmd.Err(), "NOSCRIPT") && len(cmds) == len(apps) {
 			keys, args := appending(apps[i])
 			cmd.SetErr(appendScript.Run(ctx, d.rdb, keys, args...).Err())
@@ -54,7 +59,7 @@ func (d *Deliveries) append(ctx context.Context, rows []owed) error {
 	return nil
 }
 
-// appended says that ends will not come again.
+// appended forgets results that will not be relayed again.
 func (d *Deliveries) appended(ctx context.Context, rows []owed) error {
 	_, err := d.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, rows := range owedByApp(rows) {
@@ -69,7 +74,7 @@ func (d *Deliveries) appended(ctx context.Context, rows []owed) error {
 	return err
 }
 
-// appending is one run of the script: the ends of one app.
+// appending returns the keys and arguments of one run of the script: the results of one app.
 func appending(rows []owed) (keys []string, args []any) {
 	prefix := owedPrefix(rows[0].App)
 	keys = make([]string, 1+len(rows))
@@ -86,7 +91,7 @@ func appending(rows []owed) (keys []string, args []any) {
 	return keys, args
 }
 
-// owedByApp groups ends by app and keeps their order within each.
+// owedByApp groups results by app and preserves their order within each app.
 func owedByApp(rows []owed) [][]owed {
 	at := make(map[string]int)
 	var apps [][]owed
@@ -101,17 +106,18 @@ func owedByApp(rows []owed) [][]owed {
 	return apps
 }
 
-// owedPrefix begins the keys of an app.
+// owedPrefix returns the key prefix of an app.
 func owedPrefix(app []byte) string { return keyPrefix + hex.EncodeToString(app) + "}:" }
 
-// cloudPart is a hash as it stands in keys.
+// cloudPart returns a hash in the form that keys use.
 func cloudPart(hash []byte) string { return base64.RawURLEncoding.EncodeToString(hash) }
 
-// eraseScript is that of [Redis.Erase]: where the records are elsewhere, it finds what waits for delivery.
+// eraseScript is the script of [Redis.Erase]. If another store has the records, it removes only
+// what waits for delivery here.
 var eraseScript = redis.NewScript(eraseLua)
 
-// erase takes everything of a person out of what waits for delivery. micro is the moment of it by the clock of the store
-// that the ends come from, in Unix microseconds.
+// erase removes a user's results from the outbox and from all deliveries. micro is the time of
+// the erasure by the clock of the store that saved the results, in Unix microseconds.
 func (d *Deliveries) erase(ctx context.Context, appID, openID string, micro int64) error {
 	moment := fmt.Sprintf("%d.%03d", micro/1000, micro%1000)
 	err := eraseScript.Run(ctx, d.rdb, d.codec.personKeys(appID, openID), moment,

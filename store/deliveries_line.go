@@ -9,10 +9,12 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// lineCheck is when the sweep makes a task for a delivery that has been in line for so long, whoever has forgotten it.
+// lineCheck is how long after its last parking a delivery becomes due by itself. A sweep then
+// makes a task for it, in case no worker unparked it.
 const lineCheck = time.Hour
 
-// calledFor is how long those who are called up are out of the line, if the caller dies before they are due.
+// calledFor is how long unparked deliveries stay out of the wait list if the caller dies before
+// they are due.
 const calledFor = time.Minute
 
 //go:embed call_up.lua
@@ -20,11 +22,12 @@ var callUpLua string
 
 var callUpScript = redis.NewScript(callUpLua)
 
-// lineKey is a sorted set of the deliveries, of all apps, that wait for an endpoint, by since when.
+// lineKey returns the key of an endpoint's wait list: a sorted set of deliveries of all apps,
+// by the time they were parked.
 func lineKey(endpoint string) string { return endpointKey(endpoint) + ":line" }
 
-// LineUp puts a delivery into the line of its endpoint, at the end. It stays pending, and due for the first time when it
-// was due: CallUp brings it back.
+// LineUp parks a delivery at the end of its endpoint's wait list. The delivery stays pending,
+// but is not due for lineCheck. CallUp unparks it.
 func (d *Deliveries) LineUp(ctx context.Context, endpoint, id string) error {
 	due, err := dueKey(id)
 	if err != nil {
@@ -36,7 +39,9 @@ func (d *Deliveries) LineUp(ctx context.Context, endpoint, id string) error {
 		p.PExpire(ctx, lineKey(endpoint), DeliverFor)
 		return nil
 	})
-	if err == nil { // not before: after a crash in between the sweep finds it
+	// Postpone the delivery only once it is in the list, so that the sweep finds it after a
+	// crash in between.
+	if err == nil {
 		err = d.rdb.ZAddXX(ctx, due, redis.Z{Member: id, Score: float64(now.Add(lineCheck).UnixMilli())}).Err()
 	}
 	if err != nil {
@@ -45,7 +50,7 @@ func (d *Deliveries) LineUp(ctx context.Context, endpoint, id string) error {
 	return nil
 }
 
-// InLine returns how many deliveries wait for an endpoint.
+// InLine returns how many deliveries are parked for an endpoint.
 func (d *Deliveries) InLine(ctx context.Context, endpoint string) (int, error) {
 	n, err := d.rdb.ZCard(ctx, lineKey(endpoint)).Result()
 	if err != nil {
@@ -54,8 +59,8 @@ func (d *Deliveries) InLine(ctx context.Context, endpoint string) (int, error) {
 	return int(n), nil
 }
 
-// CallUp takes up to n deliveries out of the line of an endpoint, those that have waited longest, each for one caller. They
-// are due from now on, so that the sweep finds those whose caller dies.
+// CallUp unparks up to n deliveries of an endpoint, the longest parked first. Each goes to one
+// caller. The deliveries are due at once, so that the sweep finds them if the caller dies.
 func (d *Deliveries) CallUp(ctx context.Context, endpoint string, n int) ([]string, error) {
 	if n < 1 {
 		return nil, nil
@@ -68,6 +73,7 @@ func (d *Deliveries) CallUp(ctx context.Context, endpoint string, n int) ([]stri
 	if len(ids) == 0 {
 		return nil, nil
 	}
+	// Make them due before they leave the list, so that a crash in between loses none.
 	if err := d.touchOf(ctx, ids); err != nil {
 		return nil, err
 	}
@@ -88,7 +94,7 @@ func (d *Deliveries) CallUp(ctx context.Context, endpoint string, n int) ([]stri
 	return ids, nil
 }
 
-// touchOf puts the apps of deliveries into the index before they are due earlier.
+// touchOf adds the apps of deliveries to the index before the deliveries become due earlier.
 func (d *Deliveries) touchOf(ctx context.Context, ids []string) error {
 	apps := make([]string, 0, len(ids))
 	for _, id := range ids {
@@ -99,7 +105,8 @@ func (d *Deliveries) touchOf(ctx context.Context, ids []string) error {
 	return touch(ctx, d.rdb, &d.touched, apps...)
 }
 
-// dueKey is where it stands when a delivery is to be tried.
+// dueKey returns the key of the sorted set that holds when a delivery is due, or ErrNoDelivery
+// if id is malformed.
 func dueKey(id string) (string, error) {
 	row, err := deliveryKey(id)
 	if err != nil {

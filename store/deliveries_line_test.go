@@ -9,7 +9,7 @@ import (
 	"cloudidq/store"
 )
 
-// deliveriesOf makes n deliveries of one result each, and tells that they were due in this order.
+// deliveriesOf makes n deliveries of one result each and returns their ids, the oldest first.
 func (b *outboxBed) deliveriesOf(n int) []string {
 	b.Helper()
 	ids := make([]string, n)
@@ -38,7 +38,8 @@ func (b *outboxBed) due(by time.Time) []string {
 	return ids
 }
 
-// Many callers get each delivery once; it is due again then, so that the sweep finds it if its caller dies.
+// With many callers, each delivery is unparked once. It is then due again, so that a sweep
+// finds it if its caller dies.
 func TestLine_EachOnce(t *testing.T) {
 	b := newOutboxBed(t)
 	ids := b.deliveriesOf(60)
@@ -81,13 +82,13 @@ func TestLine_EachOnce(t *testing.T) {
 	}
 }
 
-// Who has waited longest goes first, and one that comes back goes to the end.
+// The delivery parked longest is unparked first. A delivery parked again goes to the end.
 func TestLine_Order(t *testing.T) {
 	b := newOutboxBed(t)
 	ids := b.deliveriesOf(3)
 	for _, id := range append(ids, ids[0]) {
 		b.lineUp(id)
-		time.Sleep(2 * time.Millisecond) // the line knows milliseconds
+		time.Sleep(2 * time.Millisecond) // the order is by milliseconds
 	}
 	got, err := b.deliveries.CallUp(t.Context(), "orders", 10)
 	if want := []string{ids[1], ids[2], ids[0]}; err != nil || !slices.Equal(got, want) {
@@ -95,7 +96,7 @@ func TestLine_Order(t *testing.T) {
 	}
 }
 
-// One that is not there any more leaves nothing behind.
+// A delivery that no longer exists leaves nothing in the due list.
 func TestLine_Erased(t *testing.T) {
 	b := newOutboxBed(t)
 	id := b.deliveriesOf(1)[0]
@@ -111,6 +112,7 @@ func TestLine_Erased(t *testing.T) {
 	}
 }
 
+// While the circuit is open, one caller may probe per hold.
 func TestProbe_OneAtATime(t *testing.T) {
 	b := newOutboxBed(t)
 	now := time.Now()
@@ -120,7 +122,7 @@ func TestProbe_OneAtATime(t *testing.T) {
 			t.Errorf("Probe = %t, %v, want %t", may, err, want)
 		}
 	}
-	probe(now, true) // it is not shut
+	probe(now, true) // the circuit is closed
 	probe(now, true)
 	if err := b.deliveries.Shut(t.Context(), "orders", now.Add(30*time.Second)); err != nil {
 		t.Fatal(err)
@@ -128,7 +130,7 @@ func TestProbe_OneAtATime(t *testing.T) {
 	probe(now.Add(29*time.Second), false)
 	probe(now.Add(30*time.Second), true)
 	probe(now.Add(60*time.Second), false)
-	probe(now.Add(75*time.Second), true) // nothing was heard of the first
+	probe(now.Add(75*time.Second), true) // no result of the first probe was recorded
 	for range 3 {
 		if state, err := b.deliveries.EndpointFailed(t.Context(), "orders", false, now); err != nil || state.InRow == 0 {
 			t.Errorf("EndpointFailed = %+v, %v", state, err)

@@ -20,7 +20,7 @@ func (d *Deliveries) Outlets(ctx context.Context, appID string) ([]string, error
 	return endpoints, nil
 }
 
-// Apps returns the apps that have had deliveries, sorted.
+// Apps returns the appids that have had deliveries, sorted.
 func (d *Deliveries) Apps(ctx context.Context) ([]string, error) {
 	apps, err := d.rdb.SMembers(ctx, outboxApps).Result()
 	if err != nil {
@@ -30,8 +30,9 @@ func (d *Deliveries) Apps(ctx context.Context) ([]string, error) {
 	return apps, nil
 }
 
-// Due returns up to limit deliveries of an app that were to be tried by a moment, the longest due first. They are due
-// again after again, unless Settle says otherwise: so several processes may ask.
+// Due returns up to limit deliveries of an app that were due by the given time, the longest due
+// first. It postpones each by again, so that several processes may call it. Settle replaces
+// that time.
 func (d *Deliveries) Due(ctx context.Context, appID string, by time.Time, again time.Duration, limit int) ([]string, error) {
 	key := appPrefix(appID) + duePart
 	ids, err := d.rdb.ZRangeArgs(ctx, redis.ZRangeArgs{
@@ -43,6 +44,8 @@ func (d *Deliveries) Due(ctx context.Context, appID string, by time.Time, again 
 	if len(ids) == 0 {
 		return nil, nil
 	}
+	// The read and the postponement are not atomic, so two processes may return the same
+	// delivery. Its task id makes sure that it has one task.
 	postponed := make([]redis.Z, len(ids))
 	for i, id := range ids {
 		postponed[i] = redis.Z{Member: id, Score: float64(time.Now().Add(again).UnixMilli())}
@@ -53,7 +56,7 @@ func (d *Deliveries) Due(ctx context.Context, appID string, by time.Time, again 
 	return ids, nil
 }
 
-// Forget takes a delivery that is not there any more out of the lists.
+// Forget removes a delivery that no longer exists from the lists of its app.
 func (d *Deliveries) Forget(ctx context.Context, id string) error {
 	if _, err := deliveryKey(id); err != nil {
 		return err
@@ -70,22 +73,24 @@ func (d *Deliveries) Forget(ctx context.Context, id string) error {
 	return nil
 }
 
-// Filter says which deliveries are listed; an empty field says nothing.
+// Filter selects deliveries. An empty field matches all.
 type Filter struct {
 	AppID    string
 	Endpoint string
 	State    DeliveryState
 }
 
+// takes reports whether the delivery matches Endpoint and State. List has applied AppID
+// already.
 func (f Filter) takes(d *Delivery) bool {
 	return (f.Endpoint == "" || d.Endpoint == f.Endpoint) && (f.State == "" || d.State == f.State)
 }
 
-// listPage is how many deliveries are looked at in one round trip.
+// listPage is how many deliveries are read in one round trip.
 const listPage = 200
 
-// List calls yield for each delivery that the filter takes, until that returns false: app by app, the newest first, and
-// those that have arrived behind the others.
+// List calls yield for each delivery that matches filter, until yield returns false. It goes
+// app by app, the newest first. Delivered ones follow the others of their app.
 func (d *Deliveries) List(ctx context.Context, filter Filter, yield func(Delivery) bool) error {
 	apps := []string{filter.AppID}
 	if filter.AppID == "" {
@@ -104,6 +109,7 @@ func (d *Deliveries) List(ctx context.Context, filter Filter, yield func(Deliver
 	return nil
 }
 
+// listIndex lists one sorted set of ids. It reports whether the listing goes on.
 func (d *Deliveries) listIndex(ctx context.Context, key string, filter Filter, yield func(Delivery) bool) (bool, error) {
 	for at := int64(0); ; at += listPage {
 		ids, err := d.rdb.ZRevRange(ctx, key, at, at+listPage-1).Result()
@@ -125,7 +131,7 @@ func (d *Deliveries) listIndex(ctx context.Context, key string, filter Filter, y
 	}
 }
 
-// rows reads deliveries without their attempts; those that are gone are left out.
+// rows reads deliveries without their attempts. It omits those that no longer exist.
 func (d *Deliveries) rows(ctx context.Context, ids []string) ([]Delivery, error) {
 	fields := make([]*redis.MapStringStringCmd, len(ids))
 	_, err := d.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {

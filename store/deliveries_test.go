@@ -11,6 +11,7 @@ import (
 	"cloudidq/store"
 )
 
+// Saved results become deliveries in order, each once, and stay sealed in Redis.
 func TestDeliveries_FromSaveToDelivery(t *testing.T) { eachStore(t, deliveriesFromSaveToDelivery) }
 
 func deliveriesFromSaveToDelivery(t *testing.T, b *outboxBed) {
@@ -21,7 +22,8 @@ func deliveriesFromSaveToDelivery(t *testing.T, b *outboxBed) {
 	silent := outgoing(8, store.Resolved)
 	silent.Deliver = store.Outlet{}
 	b.save("t1", outgoing(1, store.Resolved), outgoing(2, store.Expired), outgoing(3, store.Resolved), pending, silent)
-	b.save("t1", outgoing(1, store.Resolved), outgoing(2, store.Expired)) // its answer was lost: nothing is delivered twice
+	// Repeated, as after a lost answer: nothing is delivered twice.
+	b.save("t1", outgoing(1, store.Resolved), outgoing(2, store.Expired))
 	if outlets, err := b.deliveries.Outlets(b.Context(), "wx1"); err != nil || !slices.Equal(outlets, []string{"orders"}) {
 		t.Errorf("Outlets = %v, %v", outlets, err)
 	}
@@ -57,7 +59,7 @@ func deliveriesFromSaveToDelivery(t *testing.T, b *outboxBed) {
 	}
 }
 
-// A cloudID that is asked for again after a failure has a second end, which is delivered too.
+// If a cloudID is requested again after a failure, its second final status is delivered too.
 func TestDeliveries_EachEndOnce(t *testing.T) { eachStore(t, deliveriesEachEndOnce) }
 
 func deliveriesEachEndOnce(t *testing.T, b *outboxBed) {
@@ -69,15 +71,17 @@ func deliveriesEachEndOnce(t *testing.T, b *outboxBed) {
 		t.Fatal(err)
 	}
 	b.save("t2", outgoing(1, store.Resolved))
-	b.save("t3", outgoing(1, store.Expired), outgoing(1, store.Resolved)) // too late: the first resolved one stays
+	// Too late: the first resolved record remains.
+	b.save("t3", outgoing(1, store.Expired), outgoing(1, store.Resolved))
 	id, _ := b.cut(10)
 	if d := b.load(id); len(d.Items) != 2 || !strings.Contains(string(d.Items[0]), "expired") || !strings.Contains(string(d.Items[1]), "resolved") {
 		t.Errorf("the delivery holds %s, want the two ends", d.Items)
 	}
 }
 
-// A cloudID that failed under another openid, or under none, and is resolved for its owner: an erasure of the owner
-// between the claim and the save leaves nothing to deliver, one of the other leaves it all.
+// A cloudID fails under another openid, or under none, and is then resolved for its owner. An
+// erasure of the owner between claim and save leaves nothing to deliver. An erasure of the
+// other user leaves all.
 func TestDeliveries_OwnerErasedBeforeTheSave_NothingIsDelivered(t *testing.T) {
 	eachStore(t, deliveriesOwnerErasedBeforeTheSave)
 }
@@ -109,6 +113,7 @@ func deliveriesOwnerErasedBeforeTheSave(t *testing.T, b *outboxBed) {
 	}
 }
 
+// A thin delivery has ids and a link instead of the record.
 func TestDeliveries_Thin(t *testing.T) { eachStore(t, deliveriesThin) }
 
 func deliveriesThin(t *testing.T, b *outboxBed) {
@@ -123,6 +128,7 @@ func deliveriesThin(t *testing.T, b *outboxBed) {
 	}
 }
 
+// An attempt changes state, count and due time. A delivered delivery never changes again.
 func TestDeliveries_Settle(t *testing.T) { eachStore(t, deliveriesSettle) }
 
 func deliveriesSettle(t *testing.T, b *outboxBed) {
@@ -167,7 +173,7 @@ func deliveriesSettle(t *testing.T, b *outboxBed) {
 		t.Errorf("after Replay: %+v", d)
 	}
 	settle(store.DeliveryDelivered, time.Time{}, 200)
-	settle(store.DeliveryPending, now, 500) // a second worker that is late
+	settle(store.DeliveryPending, now, 500) // a late second worker
 	if d := b.load(id); d.State != store.DeliveryDelivered || len(d.Items) != 0 || d.Attempts[len(d.Attempts)-1].Status != 200 {
 		t.Errorf("after the delivery: %+v", d)
 	}
@@ -189,6 +195,7 @@ func deliveriesSettle(t *testing.T, b *outboxBed) {
 	}
 }
 
+// Unknown and malformed ids are ErrNoDelivery.
 func TestDeliveries_Unknown(t *testing.T) {
 	b := newOutboxBed(t)
 	for _, id := range []string{"", "x", "msg_", "msg_0123abcd_" + strings.Repeat("0", 32), "msg_0123abcd_" + strings.Repeat("}", 32)} {
@@ -199,7 +206,7 @@ func TestDeliveries_Unknown(t *testing.T) {
 			t.Errorf("Replay(%q) = %v", id, err)
 		}
 	}
-	// An erased one stays away when a late attempt is settled.
+	// A late attempt does not recreate an erased delivery.
 	id := "msg_0123abcd_" + strings.Repeat("0", 32)
 	if err := b.deliveries.Settle(b.Context(), id, store.DeliveryPending, time.Now(), &store.Attempt{}, true); err != nil {
 		t.Errorf("Settle = %v", err)
@@ -209,6 +216,8 @@ func TestDeliveries_Unknown(t *testing.T) {
 	}
 }
 
+// An erasure removes a user's results from waiting items and deliveries, and changes the
+// message id.
 func TestDeliveries_Erase(t *testing.T) { eachStore(t, deliveriesErase) }
 
 func deliveriesErase(t *testing.T, b *outboxBed) {
@@ -218,7 +227,8 @@ func deliveriesErase(t *testing.T, b *outboxBed) {
 	alone, _ := b.cut(10)
 	b.save("t3", outgoing(7, store.Resolved), outgoing(8, store.Resolved))
 	before := b.load(mixed)
-	if n, err := b.results.Erase(b.Context(), "wx1", "oPLANTED_1"); n != 4 || err != nil { // 1, 3, 5, 7
+	// The user has results 1, 3, 5 and 7.
+	if n, err := b.results.Erase(b.Context(), "wx1", "oPLANTED_1"); n != 4 || err != nil {
 		t.Errorf("Erase = %d, %v, want 4", n, err)
 	}
 	after := b.load(mixed)
@@ -241,14 +251,15 @@ func deliveriesErase(t *testing.T, b *outboxBed) {
 	if ttl := b.rdb.TTL(b.Context(), keyOf(t, b.rdb, mixed+":items")).Val(); ttl < 6*24*time.Hour {
 		t.Errorf("the items end in %s", ttl)
 	}
-	// A late answer is neither stored nor delivered.
+	// A result that arrives late for an erased user is neither stored nor delivered.
 	b.save("t4", outgoing(9, store.Resolved))
 	if id, _ := b.cut(10); id != "" {
 		t.Errorf("what is erased is delivered: %v", cloudIDs(t, b.load(id)))
 	}
 }
 
-// Everything that is kept for delivery has an end, whatever order things come in.
+// Every key of the outbox expires, whatever the order of calls. Only the indexes of an app
+// remain.
 func TestDeliveries_EverythingEnds(t *testing.T) {
 	b := newOutboxBed(t)
 	b.save("t1", outgoing(1, store.Resolved), outgoing(2, store.Resolved))

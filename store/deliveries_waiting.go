@@ -8,14 +8,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Backlog is what has not arrived at an endpoint, of one app.
+// Backlog counts the undelivered deliveries of one app to one endpoint.
 type Backlog struct {
 	Endpoint, AppID          string
 	Pending, Held, Exhausted int // deliveries
 }
 
-// Backlogs counts the deliveries that have not arrived, and looks at limit of them at most: more says that there are
-// others. It takes a command per app that has ever had deliveries, and one per delivery.
+// Backlogs counts the undelivered deliveries per endpoint and app. It reads at most limit of
+// them; more reports whether there are others. It costs up to two commands per app that has
+// ever had deliveries, and one per delivery read.
 func (d *Deliveries) Backlogs(ctx context.Context, limit int) (backlogs []Backlog, more bool, err error) {
 	ids, more, err := d.undelivered(ctx, limit)
 	if err != nil {
@@ -36,10 +37,10 @@ func (d *Deliveries) Backlogs(ctx context.Context, limit int) (backlogs []Backlo
 		return nil, false, fmt.Errorf("counting deliveries: %w", err)
 	}
 	type place struct{ endpoint, appID string }
-	at := make(map[place]int) // in backlogs
+	at := make(map[place]int) // index in backlogs
 	for _, row := range rows {
 		endpoint, appID, state := text(row, 0), text(row, 1), text(row, 2)
-		if endpoint == "" { // gone meanwhile
+		if endpoint == "" { // removed in the meantime
 			continue
 		}
 		i, known := at[place{endpoint, appID}]
@@ -55,13 +56,14 @@ func (d *Deliveries) Backlogs(ctx context.Context, limit int) (backlogs []Backlo
 			backlogs[i].Held++
 		case DeliveryExhausted:
 			backlogs[i].Exhausted++
-		case DeliveryDelivered: // a moment ago
+		case DeliveryDelivered: // delivered after its id was listed
 		}
 	}
 	return backlogs, more, nil
 }
 
-// undelivered are ids of deliveries that have not arrived, up to limit, the newest of each app first.
+// undelivered returns the ids of up to limit undelivered deliveries, the newest of each app
+// first.
 func (d *Deliveries) undelivered(ctx context.Context, limit int) (ids []string, more bool, err error) {
 	apps, err := d.Apps(ctx)
 	if err != nil || len(apps) == 0 {
@@ -76,6 +78,7 @@ func (d *Deliveries) undelivered(ctx context.Context, limit int) (ids []string, 
 	}); err != nil {
 		return nil, false, err
 	}
+	// Take ids app by app until limit is used up.
 	var lists []*redis.StringSliceCmd
 	_, err = d.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		left := limit
@@ -95,7 +98,7 @@ func (d *Deliveries) undelivered(ctx context.Context, limit int) (ids []string, 
 	return ids, more, err
 }
 
-// text is the i-th value of an answer; empty if there is none.
+// text returns the i-th value of an answer, or "" if it is missing.
 func text(row *redis.SliceCmd, i int) string {
 	if values := row.Val(); i < len(values) {
 		s, _ := values[i].(string)

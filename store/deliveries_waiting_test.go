@@ -9,6 +9,7 @@ import (
 	"cloudidq/store"
 )
 
+// backlogs returns the backlogs by "endpoint appid".
 func (b *outboxBed) backlogs(limit int) (map[string]store.Backlog, bool) {
 	b.Helper()
 	list, more, err := b.deliveries.Backlogs(b.Context(), limit)
@@ -34,6 +35,7 @@ func (b *outboxBed) settle(id string, state store.DeliveryState) {
 	}
 }
 
+// Backlogs are counted by endpoint and app, and stop at the limit.
 func TestBacklogs_ByEndpointAndApp(t *testing.T) {
 	b := newOutboxBed(t)
 	if got, more := b.backlogs(10); len(got) != 0 || more {

@@ -10,17 +10,19 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// EndpointState is how an endpoint has done, for all processes together.
+// EndpointState is the record of an endpoint's failures and successes, shared by all processes.
 type EndpointState struct {
-	FirstFailure Time `json:"first_failure_at,omitzero"` // of those since the last success
+	FirstFailure Time `json:"first_failure_at,omitzero"` // the first since the last success
 	LastFailure  Time `json:"last_failure_at,omitzero"`
-	// InRow counts the attempts in a row, the last one among them, that found nobody who takes deliveries.
+	// InRow counts the consecutive attempts, up to the latest, after which the endpoint was
+	// taken to be unavailable, such as timeouts. It is reset by an answer that shows that it
+	// takes deliveries.
 	InRow int `json:"in_row,omitzero"`
-	// Shut is when something is sent again to an endpoint that has not answered for a while: one delivery, and more if that
-	// arrives. Zero = nothing stands in the way.
+	// Shut is when the next attempt may start while the circuit is open: one delivery as a
+	// probe, and more if the probe is answered. Zero = the circuit is closed.
 	Shut     Time   `json:"shut_until,omitzero"`
-	Disabled Time   `json:"disabled_at,omitzero"` // zero = it is not
-	Reason   string `json:"reason,omitempty"`     // of its being disabled
+	Disabled Time   `json:"disabled_at,omitzero"` // zero = enabled
+	Reason   string `json:"reason,omitempty"`     // why it is disabled
 }
 
 //go:embed probe.lua
@@ -28,10 +30,11 @@ var probeLua string
 
 var probeScript = redis.NewScript(probeLua)
 
-// endpointKey is a hash: first, last, shut, disabled (Unix ms), inrow, reason.
+// endpointKey returns the Redis key of a hash: first, last, shut, disabled (Unix ms), inrow,
+// reason.
 func endpointKey(name string) string { return "cloudidq:endpoint:" + name }
 
-// Endpoint returns how an endpoint has done.
+// Endpoint returns the state of an endpoint. An endpoint without records has the zero state.
 func (d *Deliveries) Endpoint(ctx context.Context, name string) (EndpointState, error) {
 	fields, err := d.rdb.HGetAll(ctx, endpointKey(name)).Result()
 	if err != nil {
@@ -51,8 +54,10 @@ func (d *Deliveries) Endpoint(ctx context.Context, name string) (EndpointState, 
 	}, nil
 }
 
-// EndpointFailed notes a failure and returns the state before it, but with FirstFailure set and with an InRow that counts
-// it. An endpoint that has answered, if not as we would have it, is not shut any more.
+// EndpointFailed records a failed attempt. answered reports whether the endpoint nevertheless
+// takes deliveries, for instance because it refused only this one. Then its circuit closes and
+// InRow is 0. EndpointFailed returns the state before the failure, except that FirstFailure is
+// set and InRow counts this failure.
 func (d *Deliveries) EndpointFailed(ctx context.Context, name string, answered bool, now time.Time) (EndpointState, error) {
 	before, err := d.Endpoint(ctx, name)
 	if err != nil {
@@ -60,6 +65,8 @@ func (d *Deliveries) EndpointFailed(ctx context.Context, name string, answered b
 	}
 	key := endpointKey(name)
 	var inRow *redis.IntCmd
+	// If the endpoint did not answer, its circuit stays as it is. The caller decides about
+	// Shut.
 	_, err = d.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		p.HSetNX(ctx, key, "first", now.UnixMilli())
 		p.HSet(ctx, key, "last", now.UnixMilli())
@@ -83,7 +90,8 @@ func (d *Deliveries) EndpointFailed(ctx context.Context, name string, answered b
 	return before, nil
 }
 
-// EndpointOK notes a success: what failed before is forgotten.
+// EndpointOK records a successful attempt. It clears all earlier failures and closes the
+// circuit.
 func (d *Deliveries) EndpointOK(ctx context.Context, name string) error {
 	if err := d.rdb.HDel(ctx, endpointKey(name), "first", "last", "inrow", "shut").Err(); err != nil {
 		return fmt.Errorf("noting a success of an endpoint: %w", err)
@@ -91,7 +99,7 @@ func (d *Deliveries) EndpointOK(ctx context.Context, name string) error {
 	return nil
 }
 
-// Shut keeps all attempts from an endpoint until a moment, in every process.
+// Shut opens the circuit of an endpoint: no process sends to it until the given time.
 func (d *Deliveries) Shut(ctx context.Context, name string, until time.Time) error {
 	if err := d.rdb.HSet(ctx, endpointKey(name), "shut", until.UnixMilli()).Err(); err != nil {
 		return fmt.Errorf("shutting an endpoint: %w", err)
@@ -99,8 +107,9 @@ func (d *Deliveries) Shut(ctx context.Context, name string, until time.Time) err
 	return nil
 }
 
-// Probe reports whether the caller may make an attempt at an endpoint that is shut: one may when its time has come, and
-// the next one after hold, unless something is heard of the endpoint before.
+// Probe reports whether the caller may send to an endpoint whose circuit is open. Once the time
+// of Shut has passed, one caller may. The next may after hold, unless an attempt's result is
+// recorded before. If the circuit is closed, every caller may.
 func (d *Deliveries) Probe(ctx context.Context, name string, now time.Time, hold time.Duration) (bool, error) {
 	may, err := probeScript.Run(ctx, d.rdb, []string{endpointKey(name)}, now.UnixMilli(), hold.Milliseconds()).Bool()
 	if err != nil {
@@ -109,7 +118,7 @@ func (d *Deliveries) Probe(ctx context.Context, name string, now time.Time, hold
 	return may, nil
 }
 
-// Disable stops all attempts at an endpoint, in every process.
+// Disable records that an endpoint is disabled, and why. No process sends to it until Enable.
 func (d *Deliveries) Disable(ctx context.Context, name, reason string, now time.Time) error {
 	if err := d.rdb.HSet(ctx, endpointKey(name), "disabled", now.UnixMilli(), "reason", reason).Err(); err != nil {
 		return fmt.Errorf("disabling an endpoint: %w", err)
@@ -117,10 +126,12 @@ func (d *Deliveries) Disable(ctx context.Context, name, reason string, now time.
 	return nil
 }
 
-// Enable ends that, and forgets the failures. What is sent first is sent alone.
+// Enable enables a disabled endpoint and clears its failures. Its circuit stays open with a
+// probe due now, so the first delivery is sent alone.
 func (d *Deliveries) Enable(ctx context.Context, name string) error {
 	_, err := d.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		p.Del(ctx, endpointKey(name))
+		// The first delivery is a probe, because the endpoint may still fail.
 		p.HSet(ctx, endpointKey(name), "shut", time.Now().UnixMilli())
 		return nil
 	})

@@ -7,6 +7,7 @@ import (
 	"cloudidq/store"
 )
 
+// The state keeps the first failure until a success, and Enable clears everything but a probe.
 func TestEndpoints(t *testing.T) {
 	b := newOutboxBed(t)
 	now := time.Now().Truncate(time.Millisecond)

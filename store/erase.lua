@@ -1,10 +1,10 @@
--- Erases the records of one person, and takes them out of what waits for delivery. keys.go and outbox.go say what lies
--- where.
+-- Erases the records of one user, and removes the user's results from outboxes and deliveries.
+-- keys.go and outbox.go describe the layout.
 --
--- KEYS  the person's hash, and that under which an unsealed store has known the person
--- ARGV  the moment (Unix ms, "" = now by this server's clock), ttl (ms), how much longer the person is known (ms), what the
---       keys of the app's records begin with
--- Answer: the number of records that were there
+-- KEYS  the key of the user's hash, then in a sealed store the key that an unsealed one has used
+-- ARGV  the time (Unix ms, "" = now by this server's clock), ttl (ms), how much longer the user's
+--       hash is stored (ms), the prefix of the app's keys
+-- Answer: the number of records that existed
 local now, ttl, margin, prefix = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local call, sub = redis.call, string.sub
 local tombstone = '3' .. string.rep('0', 29)
@@ -13,7 +13,8 @@ if now == '' then
   now = string.format('%.3f', tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000)
 end
 
--- Takes the person's items out of a list. Answers whether there were any, and how many are left.
+-- Removes the user's items from a list. Returns whether there were any, and how many items
+-- remain.
 local whose = {}
 for _, person in ipairs(KEYS) do
   whose[sub(person, -22)] = true
@@ -40,32 +41,35 @@ local function take(list)
   return gone, #stay
 end
 
--- Takes the person's results out of a delivery. What is left of it goes out under another id, since other bytes may have
--- been sent under this one.
+-- Removes the user's results from a delivery. The rest goes out under another id, because other
+-- bytes may have been sent under this one.
 local function redact(id)
   local row = prefix .. 'd:' .. id
   local gone, left = take(row .. ':items')
   if gone and left == 0 then
     call('DEL', row, row .. ':tries')
     call('ZREM', prefix .. 'due', id)
-    call('ZREM', prefix .. 'deliveries', id) -- one that was delivered has no items to be found here
+    call('ZREM', prefix .. 'deliveries', id) -- not from 'delivered': its deliveries have no items
   elseif gone then
     call('HINCRBY', row, 'rev', 1)
     call('HSET', row, 'n', left)
   end
 end
 
+-- Results that wait in an outbox are not listed in the user's hash, so check every outbox of
+-- the app.
 for _, endpoint in ipairs(call('SMEMBERS', prefix .. 'outlets')) do
   take(prefix .. 'o:' .. endpoint)
 end
 
--- Erases what a person's hash knows of, and answers how many records there were. One that is another person's by now, or
--- nobody's, stays; a value of a former version does not say whose it is.
+-- Erases what a user's hash lists, and returns how many records existed. A record that now
+-- belongs to another user, or to no user, stays. A value of an older version does not name its
+-- user and is erased.
 local function erase(person)
   local erased = 0
   for _, field in ipairs(call('HKEYS', person)) do
     if #field == 22 then
-      -- In the same slot of a cluster as the person: the names share their tag.
+      -- In a cluster the record is in the same slot as the hash: both keys share a tag.
       local key = prefix .. field
       local there = redis.pcall('GETRANGE', key, 0, 52)
       if type(there) == 'string' and there ~= '' and (sub(there, 31, 31) ~= '@' or whose[sub(there, 32, 53)]) then
@@ -85,7 +89,8 @@ end
 
 local erased = 0
 for i, person in ipairs(KEYS) do
-  if i == 1 or call('EXISTS', person) == 1 then -- whom a sealed store has never known otherwise leaves no hash without a key
+  -- Create no unkeyed hash for a user whom a sealed store has never known under one.
+  if i == 1 or call('EXISTS', person) == 1 then
     erased = erased + erase(person)
     local before = call('HGET', person, 'erased')
     if not before or tonumber(before) < tonumber(now) then

@@ -8,18 +8,22 @@ import (
 	"strings"
 )
 
-// FormerEnds are the ends that cloudIDs have had by some moment, so that a later look can tell a new one. They are known by what
-// they are, not by when they were: the clocks of those who accept, end and wait have no say. The zero value knows of none.
+// FormerEnds holds the final statuses that cloudIDs had at some time, so that a later lookup
+// can recognize a new one. It identifies a status by its content, not by its time: the clocks
+// of the processes that accept, complete and wait need not agree. The zero value knows no final
+// status.
 type FormerEnds struct {
-	marks   []string // one per cloudID, in order; empty = it had not failed or expired
+	marks   []string // one per cloudID, in order; empty = the cloudID had not failed or expired
 	unknown bool     // the store did not answer
 }
 
-// endsUnknown is the text of FormerEnds that could not be had.
+// endsUnknown is the text of FormerEnds that could not be read from the store.
 const endsUnknown = "?"
 
-// EndsSoFar notes the ends that cloudIDs of one app have had: call it before you ask for them, and give what it returns to
-// [Wait]. When the store does not answer, the error comes with FormerEnds by which no failure is ever taken for a new one.
+// EndsSoFar records the final statuses that cloudIDs of one app have now. Call it before you
+// request the cloudIDs, and pass its result to [Wait]. If the store does not answer, EndsSoFar
+// returns the error and FormerEnds with which Wait never accepts a failed or expired record as
+// new.
 func EndsSoFar(ctx context.Context, r Results, appID string, cloudIDs []string) (FormerEnds, error) {
 	records, err := r.Lookup(ctx, appID, cloudIDs)
 	if err != nil {
@@ -28,6 +32,7 @@ func EndsSoFar(ctx context.Context, r Results, appID string, cloudIDs []string) 
 	var ends FormerEnds
 	for i := range records {
 		mark := records[i].mark()
+		// Most cloudIDs are new, so allocate only when the first mark appears.
 		if mark != "" && ends.marks == nil {
 			ends.marks = make([]string, len(records))
 		}
@@ -38,8 +43,8 @@ func EndsSoFar(ctx context.Context, r Results, appID string, cloudIDs []string) 
 	return ends, nil
 }
 
-// answeredBy reports whether rec ends the i-th cloudID for whoever took e before asking: it is resolved, or has failed or
-// expired in another way than it had by then.
+// answeredBy reports whether rec completes the i-th cloudID for a caller that took e before its
+// request. rec must be resolved, or have failed or expired in another way than e has recorded.
 func (e FormerEnds) answeredBy(i int, rec *Record) bool {
 	switch {
 	case rec.Status == Resolved:
@@ -51,7 +56,8 @@ func (e FormerEnds) answeredBy(i int, rec *Record) bool {
 	}
 }
 
-// mark names an end that is not data. Two asks for one cloudID differ in when they were accepted and in when they ended.
+// mark identifies a failed or expired status; for any other status it is empty. Two requests
+// for one cloudID differ in the times of their acceptance and of their completion.
 func (rec *Record) mark() string {
 	if !rec.Status.Final() || rec.Status == Resolved {
 		return ""
@@ -60,11 +66,12 @@ func (rec *Record) mark() string {
 	if rec.Error != nil {
 		text += fmt.Sprintf(" %d %s", rec.Error.Code, rec.Error.RID)
 	}
+	// A hash keeps the mark short: with many cloudIDs, FormerEnds are stored as one text.
 	sum := sha256.Sum256([]byte(text))
 	return base64.RawURLEncoding.EncodeToString(sum[:9])
 }
 
-// String is a text that parseEnds reads; it is empty if none had ended.
+// String returns a text that parseEnds reads. It is empty if no cloudID had failed or expired.
 func (e FormerEnds) String() string {
 	if e.unknown {
 		return endsUnknown
@@ -72,6 +79,7 @@ func (e FormerEnds) String() string {
 	return strings.Join(e.marks, ",")
 }
 
+// parseEnds reads a text from String.
 func parseEnds(text string) FormerEnds {
 	switch text {
 	case "":

@@ -10,22 +10,24 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// RedisState is what a Redis server says of itself, as far as what cloudidq keeps there depends on it.
+// RedisState is the part of a Redis server's state on which cloudidq's data depends.
 type RedisState struct {
-	Addr      string // of a node of a cluster, which the caller knows; empty where there is one server
+	Addr      string // of a cluster node, set by the caller; empty for a single server
 	Version   string
 	Replica   bool
-	AOF       bool   // the append-only file is on
-	AOFBroken bool   // its last write, or its last rewrite, has failed
-	Fsync     string // appendfsync; empty if the server does not tell, as many that are rented do not
+	AOF       bool   // the append-only file is enabled
+	AOFBroken bool   // the last write or rewrite of the file failed
+	Fsync     string // appendfsync; empty if the server does not report it, as many managed ones do not
 	Eviction  string // maxmemory-policy
 	UsedBytes int64
-	MaxBytes  int64         // maxmemory; 0 = the machine's
-	Ahead     time.Duration // the server's clock beside ours
-	Unsaid    bool          // it does not say how it persists: no redis-server, such as the embedded one
+	MaxBytes  int64         // maxmemory; 0 = the memory of the machine
+	Ahead     time.Duration // how far the server's clock is ahead of ours
+	Unsaid    bool          // it does not report how it persists: no redis-server, but for instance the embedded one
 }
 
-// InspectRedis asks a server three things and changes nothing. Of a cluster, rdb is a client of one node.
+// InspectRedis reads the state of a server: INFO, its clock and appendfsync. It changes
+// nothing. In a cluster, rdb is a client of one node. The clock and appendfsync are optional:
+// without an answer their fields stay zero.
 func InspectRedis(ctx context.Context, rdb redis.Cmdable) (RedisState, error) {
 	info, err := rdb.Info(ctx).Result()
 	if err != nil {
@@ -35,13 +37,15 @@ func InspectRedis(ctx context.Context, rdb redis.Cmdable) (RedisState, error) {
 	if ahead, err := skew(time.Now, func() (time.Time, error) { return rdb.Time(ctx).Result() }); err == nil {
 		state.Ahead = ahead
 	}
+	// Managed servers often refuse CONFIG, so an error leaves the field empty.
 	if said, err := rdb.ConfigGet(ctx, "appendfsync").Result(); err == nil {
 		state.Fsync = said["appendfsync"]
 	}
 	return state, nil
 }
 
-// parseInfo reads the answer to INFO: lines of name:value (https://redis.io/docs/latest/commands/info/).
+// parseInfo parses the answer to INFO: lines of name:value
+// (https://redis.io/docs/latest/commands/info/).
 func parseInfo(info string) RedisState {
 	fields := make(map[string]string)
 	for line := range strings.Lines(info) {
@@ -53,6 +57,7 @@ func parseInfo(info string) RedisState {
 		return n
 	}
 	failed := func(name string) bool { return fields[name] == "err" }
+	// A server that does not report this field does not report how it persists.
 	_, says := fields["aof_enabled"]
 	return RedisState{
 		Version: fields["redis_version"], Replica: fields["role"] == "slave",

@@ -7,20 +7,21 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Sealing is what a look at some of the records has found.
+// Sealing is the result of a scan over some of the records.
 type Sealing struct {
-	Seen     int64 // records that were looked at
-	Unsealed int64 // those among them that lie legible in the store
+	Seen     int64 // records that were checked
+	Unsealed int64 // of these, the records that are stored in plain text
 }
 
-// A look at Redis takes so many steps over so many keys each, however many there are: SCAN goes through keys in the order of
-// their hashes, so that they are a fair sample.
+// A scan takes a fixed number of steps over a fixed number of keys each, however many keys
+// exist. SCAN returns keys in hash order, so the keys seen are a fair sample.
 const (
 	sealingSteps = 20
 	sealingPage  = 1000
 )
 
-// InspectSealing looks at records in Redis and changes nothing. Of a cluster, rdb is a client of one node.
+// InspectSealing checks a sample of the records in Redis and changes nothing. In a cluster, rdb
+// is a client of one node.
 func InspectSealing(ctx context.Context, rdb redis.Cmdable) (Sealing, error) {
 	var s Sealing
 	cursor := uint64(0)
@@ -39,8 +40,10 @@ func InspectSealing(ctx context.Context, rdb redis.Cmdable) (Sealing, error) {
 	return s, nil
 }
 
-// look counts the records among keys. A key as long as theirs that holds no string is not one.
+// look counts the records among keys. A key that has the length of a record key but holds no
+// string is not a record.
 func (s *Sealing) look(ctx context.Context, rdb redis.Cmdable, keys []string) error {
+	// The first byte of the body shows whether it is sealed, so read no further than that.
 	var heads []*redis.StringCmd
 	_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, key := range keys {

@@ -6,34 +6,52 @@ import (
 	"encoding/hex"
 )
 
-// What the Redis store keeps, all of it on this page. One record is one string:
+// This is the layout of the records in Redis. One record is one string:
 //
 //	key    cloudidq:{AAAAAAAA}:CCCCCCCCCCCCCCCCCCCCCC
-//	         A  8 hex characters of sha256(appid). The braces make them the cluster's hash tag: the records of one
-//	            app lie in one slot, so one script reaches all of a call.
-//	         C  22 base64url characters: the first 16 bytes of sha256(appid NUL cloud_id). No id stands in a key's
-//	            name, since names show up in SLOWLOG, MONITOR and on dashboards.
-//	value  R OOOOOOOOOOOOOOOO UUUUUUUUUUUUU @ PPPPPPPPPPPPPPPPPPPPPP body, without the blanks
-//	         R  rank: 0 pending, 1 failed or expired, 2 resolved, 3 erased: a tombstone without a body
-//	         O  owner: 16 hex characters of sha256(task id), the task that claimed or finished it last; zeros: nobody
-//	         U  until: when the claim lapses, in Unix milliseconds of this Redis's clock; zeros: not claimed
-//	         P  whose it is, as in the person's key below; 22 times "-" for nobody. A value that was written before
-//	            there was a P has neither that nor the "@"
-//	            then the record's JSON, sealed if it does not begin with "{"; the scripts never look into it
+//	         A  8 hex characters of sha256(appid). The braces make them the cluster's hash tag:
+//	            the records of one app share one slot, so one script reaches all of a call.
+//	         C  22 base64url characters: the first 16 bytes of sha256(appid NUL cloud_id). Keys
+//	            contain no ids, because SLOWLOG, MONITOR and dashboards show keys.
+//	value  R OOOOOOOOOOOOOOOO UUUUUUUUUUUUU @ PPPPPPPPPPPPPPPPPPPPPP body, without the whitespace
+//	         R  rank: 0 pending, 1 failed or expired, 2 resolved, 3 erased (a tombstone, no body)
+//	         O  owner: 16 hex characters of sha256(task id), for the task that last claimed or
+//	            finished the record; zeros: no task
+//	         U  until: when the claim lapses, in Unix milliseconds of this Redis's clock; zeros:
+//	            not claimed
+//	         P  the record's user, as in the user's key below; 22 times "-": no user. Values
+//	            written before P existed have neither P nor the "@"
+//	         body  the record's JSON; it is sealed if it does not begin with "{". The scripts
+//	            never look into it
 //
-// Beside the records lies, for each person of whom there are any, a hash by which they are found for erasure:
+// Each user with records also has a hash. An erasure finds the user's records by it:
 //
 //	key    cloudidq:{AAAAAAAA}:p:PPPPPPPPPPPPPPPPPPPPPP
-//	         P  22 base64url characters: the first 16 bytes of HMAC(keyset, appid, openid), or of sha256(appid NUL openid)
-//	            where nothing is sealed
-//	field  CCCCCCCCCCCCCCCCCCCCCC of each record, and "erased", the moment of the last erasure in Unix milliseconds, with
-//	       decimals, of the store's clock: what was accepted up to then is not claimed any more; and d:ID of each delivery
-//	       that holds one of them, see outbox.go. What has ended leaves its field behind for a while, see person.lua
+//	         P  22 base64url characters: the first 16 bytes of HMAC(keyset, appid, openid), or
+//	            of sha256(appid NUL openid) if nothing is sealed
+//	field  CCCCCCCCCCCCCCCCCCCCCC, one for each record
+//	       d:ID, one for each delivery that holds one of the records, see outbox.go
+//	       erased: the time of the last erasure in Unix milliseconds, with decimals, of the
+//	            store's clock. What was accepted up to then can no longer be claimed
 //
-// What a call does to the record that is there, "none" being also a value that is not of this layout. The first row that
-// fits counts. A record is a stranger's if it is under another person than the one that the call carries, nobody being one
-// as well. "Erased since" is what carries a person who was erased after it was accepted. storetest holds its model against
-// this table, and the stores against the model.
+// When a record or a delivery expires, its field stays for a while, see person.lua.
+//
+// The table says what a call does to the record that exists. The first row that fits applies.
+// The conditions of the first column mean:
+//
+//	none             no record, or a value that does not have this layout
+//	0, 1, 2, 3       the record's rank
+//	erased since     the user of the call's record was erased after that record was accepted
+//	a stranger's     the record belongs to another user than the call's record; no user counts
+//	                 as a user
+//	another's        the owner is not task T
+//	held by another  the owner is not task T, and its claim has not lapsed
+//	T's claim        the owner is task T, and until is not zero
+//	ended by T       the owner is task T, and until is zero
+//
+// storetest/model_test.go reads the table from this comment and compares the model with it. The
+// words of its header, conditions and cells must match that test. storetest then compares the
+// stores with the model.
 //
 //	there                                     claim by task T                        save final            save pending
 //	3                                         Erased                                 nothing               nothing
@@ -55,10 +73,13 @@ import (
 //	1, T's claim                              owner and until; TTL goes on; Claimed  write                 owner and until := 0
 //	1                                         owner and until; TTL goes on; Claimed  write                 nothing
 //
-// To write sets the full TTL, the person, the task as owner, and until, which is zero but for a claim; it takes the record
-// from the person that it was under. A claim writes the pending record that it brings: of a stranger's, nothing is left, so
-// that whose the record is, and whose data stands in it, is always the same. A task that gives back its claim on a record of
-// rank 1 must not stay its owner: it would take the failure of a former ask for its own.
+// "write" sets the full TTL, the user, the task as the owner, and until, which is zero except for
+// a claim. It removes the record from its previous user's hash. A claim writes the pending record
+// that it carries. Nothing of another user's record remains, so the user of a record and the data
+// in it always match.
+//
+// A task that gives back its claim on a record of rank 1 must not stay its owner. It would take
+// the failure of an earlier request for its own.
 const (
 	keyPrefix = "cloudidq:{"
 	appLen    = 8
@@ -74,14 +95,15 @@ const (
 	untilLen  = 13
 	headerLen = 1 + ownerLen + untilLen
 
-	unclaimed = "0000000000000" // until of a record nobody holds
+	unclaimed = "0000000000000" // until of an unclaimed record
 
 	markPerson = '@'
 	markLen    = 1 + cloudLen
 	markNobody = "----------------------"
 )
 
-// keys returns the key of each of n cloudIDs of one app. All lie in one string, so that they cost one allocation.
+// keys returns the keys of n cloudIDs of one app. They are parts of one string, which saves
+// allocations.
 func keys(appID string, n int, cloudID func(int) string) []string {
 	prefix := appPrefix(appID)
 	id := append(make([]byte, 0, 256), appID...)
@@ -100,31 +122,32 @@ func keys(appID string, n int, cloudID func(int) string) []string {
 	return out
 }
 
-// cloudHash stands for a cloudID. app is the appid and a NUL; what lies behind it in its array is overwritten.
+// cloudHash returns the hash that identifies a cloudID. app is the appid and a NUL. cloudHash
+// overwrites what follows app in its backing array.
 func cloudHash(app []byte, cloudID string) [16]byte {
 	sum := sha256.Sum256(append(app, cloudID...))
 	return [16]byte(sum[:16])
 }
 
-// appHash stands for an appid.
+// appHash returns the hash that identifies an appid.
 func appHash(appID string) [appLen / 2]byte {
 	sum := sha256.Sum256([]byte(appID))
 	return [appLen / 2]byte(sum[:appLen/2])
 }
 
-// appPrefix begins the keys of an app.
+// appPrefix returns the prefix of an app's keys.
 func appPrefix(appID string) string {
 	app := appHash(appID)
 	return keyPrefix + hex.EncodeToString(app[:]) + "}:"
 }
 
-// ownerHash stands for a task.
+// ownerHash returns the hash that identifies a task.
 func ownerHash(taskID string) [ownerLen / 2]byte {
 	sum := sha256.Sum256([]byte(taskID))
 	return [ownerLen / 2]byte(sum[:ownerLen/2])
 }
 
-// owner is how a value names a task.
+// owner returns the name of a task in a value.
 func owner(taskID string) string {
 	sum := ownerHash(taskID)
 	return hex.EncodeToString(sum[:])
@@ -143,16 +166,17 @@ func rankOf(s Status) byte {
 	return 0
 }
 
-// personPart tells the key of a person from that of a record.
+// personPart distinguishes a user's key from a record's key.
 const personPart = "p:"
 
-// personKey is where the records of a person are found.
+// personKey returns the key of the hash that lists a user's records.
 func (c codec) personKey(appID, openID string) string {
 	hash := c.personHash(appID, openID)
 	return appPrefix(appID) + personPart + base64.RawURLEncoding.EncodeToString(hash[:])
 }
 
-// personKeys are where all records of a person are found, the first being that of [codec.personKey].
+// personKeys returns the keys of all hashes that may list a user's records. The first is the
+// key from [codec.personKey].
 func (c codec) personKeys(appID, openID string) []string {
 	hashes := c.personHashes(appID, openID)
 	keys := make([]string, len(hashes))
@@ -162,7 +186,7 @@ func (c codec) personKeys(appID, openID string) []string {
 	return keys
 }
 
-// personHash stands for a person in what is written.
+// personHash returns the hash that identifies a user in new records.
 func (c codec) personHash(appID, openID string) [16]byte {
 	if c.keyset != nil {
 		return c.keyset.PersonHash(appID, openID)
@@ -170,8 +194,9 @@ func (c codec) personHash(appID, openID string) [16]byte {
 	return plainPersonHash(appID, openID)
 }
 
-// personHashes stand for a person in what was written with the keyset, and in what was written while there was none. The
-// hash under a keyset is the same before and after a rotation.
+// personHashes returns all hashes that may identify a user: the hash under the keyset first,
+// then the hash from before there was a keyset. A rotation of the keyset does not change its
+// hash.
 func (c codec) personHashes(appID, openID string) [][16]byte {
 	if c.keyset == nil {
 		return [][16]byte{plainPersonHash(appID, openID)}
@@ -179,6 +204,7 @@ func (c codec) personHashes(appID, openID string) [][16]byte {
 	return [][16]byte{c.keyset.PersonHash(appID, openID), plainPersonHash(appID, openID)}
 }
 
+// plainPersonHash returns the hash that identifies a user if nothing is sealed.
 func plainPersonHash(appID, openID string) [16]byte {
 	sum := sha256.Sum256([]byte(appID + "\x00" + openID))
 	return [16]byte(sum[:16])

@@ -14,16 +14,18 @@ var leaseLua string
 
 var leaseScript = redis.NewScript(leaseLua)
 
-// Leases let one process of all do what need be done once only, such as asking WeChat for quotas.
+// Leases ensure that only one of all processes does work that is needed once, such as querying
+// WeChat for quotas.
 type Leases struct{ rdb redis.Cmdable }
 
-// NewLeases returns the leases in rdb, which stays the caller's to close.
+// NewLeases returns the leases in rdb. The caller closes rdb.
 func NewLeases(rdb redis.Cmdable) *Leases { return &Leases{rdb: rdb} }
 
-// leaseKey is where a lease lies.
+// leaseKey returns the Redis key of a lease.
 func leaseKey(name string) string { return "cloudidq:lease:" + name }
 
-// Hold takes the lease of a name for ttl, or prolongs it for the one who has it, and reports whether holder has it now.
+// Hold acquires the lease of a name for ttl, or extends it if holder already has it. It reports
+// whether holder has the lease now.
 func (l *Leases) Hold(ctx context.Context, name, holder string, ttl time.Duration) (bool, error) {
 	held, err := leaseScript.Run(ctx, l.rdb, []string{leaseKey(name)}, holder, max(1, ttl.Milliseconds())).Bool()
 	if err != nil {
@@ -32,7 +34,7 @@ func (l *Leases) Hold(ctx context.Context, name, holder string, ttl time.Duratio
 	return held, nil
 }
 
-// Release gives a lease back that holder has.
+// Release releases the lease if holder has it. Otherwise it does nothing.
 func (l *Leases) Release(ctx context.Context, name, holder string) error {
 	if err := tokenUnlock.Run(ctx, l.rdb, []string{leaseKey(name)}, holder).Err(); err != nil {
 		return fmt.Errorf("releasing a lease: %w", err)

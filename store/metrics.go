@@ -9,30 +9,30 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// What becomes of a call, as metrics have it.
+// The results of a call, as metric labels.
 const (
 	resultOK       = "ok"
 	resultError    = "error"
-	resultCanceled = "canceled" // by the caller
+	resultCanceled = "canceled" // the caller canceled the call
 )
 
-// The operations of a store, as metrics and spans name them.
+// The operations of a store, as metric labels and in the names of spans.
 const (
 	opClaim  = "claim"
 	opSave   = "save"
 	opLookup = "lookup"
 	opErase  = "erase"
-	opCut    = "cut" // of deliveries, as are those below
+	opCut    = "cut" // from here on: of deliveries
 	opLoad   = "load"
 	opSettle = "settle"
 )
 
-// Metrics time the calls of stores. One serves all of a process.
+// Metrics times the calls of stores. All stores of a process share one.
 type Metrics struct {
 	calls *prometheus.HistogramVec // driver, operation, result
 }
 
-// NewMetrics registers the metrics.
+// NewMetrics registers the metrics with r. It panics if they are already registered.
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	return &Metrics{calls: promauto.With(r).NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "cloudidq_store_call_duration_seconds",
@@ -41,7 +41,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	}, []string{"driver", "operation", "result"})}
 }
 
-// expect makes the series of operations that are about to be observed.
+// expect creates the series of operations before their first call, so that they start at zero.
 func (m *Metrics) expect(driver string, operations ...string) {
 	for _, operation := range operations {
 		for _, result := range []string{resultOK, resultError} {
@@ -50,10 +50,11 @@ func (m *Metrics) expect(driver string, operations ...string) {
 	}
 }
 
+// observe records one call that took the given time and returned err.
 func (m *Metrics) observe(driver, operation string, err error, took time.Duration) {
 	result := resultOK
 	switch {
-	case err == nil, errors.Is(err, ErrNoDelivery), errors.Is(err, ErrUnreadable): // answers, too
+	case err == nil, errors.Is(err, ErrNoDelivery), errors.Is(err, ErrUnreadable): // these are answers too
 	case errors.Is(err, context.Canceled):
 		result = resultCanceled
 	default:

@@ -9,14 +9,15 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// observer times calls, and makes spans of those that belong to a trace. What runs in the background begins none.
+// observer times calls, and makes spans for calls that belong to a trace. It never starts a
+// trace, so background work has no spans.
 type observer struct {
-	driver  string // as semconv names it
+	driver  string // the name that semconv uses
 	metrics *Metrics
 	tracer  trace.Tracer // nil = no spans
 }
 
-// The drivers' names.
+// The names of the drivers.
 const (
 	driverRedis    = "redis"
 	driverPostgres = "postgresql"
@@ -30,21 +31,22 @@ func newObserver(driver string, m *Metrics, tracers trace.TracerProvider) observ
 	return o
 }
 
-// begin starts the observation of a call on n records; the function that it returns ends it.
+// begin starts the observation of a call on n records. Call the returned function to end it.
 func (o observer) begin(ctx context.Context, operation string, n int) (context.Context, func(error)) {
 	begun := time.Now()
+	// Without a tracer, or outside a trace, only the time is recorded.
 	if o.tracer == nil || !trace.SpanContextFromContext(ctx).IsValid() {
 		return ctx, func(err error) { o.metrics.observe(o.driver, operation, err, time.Since(begun)) }
 	}
 	ctx, span := o.tracer.Start(ctx, operation+" "+o.driver, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
 		semconv.DBSystemNameKey.String(o.driver), semconv.DBOperationName(operation),
 	))
-	if n > 1 { // semconv: none for a single one
+	if n > 1 { // semconv defines no batch size for a single record
 		span.SetAttributes(semconv.DBOperationBatchSize(n))
 	}
 	return ctx, func(err error) {
 		o.metrics.observe(o.driver, operation, err, time.Since(begun))
-		if err != nil { // its text is not shown: it may be of a driver
+		if err != nil { // leave out the text: it may come from a driver
 			span.SetAttributes(semconv.ErrorTypeKey.String(resultError))
 			span.SetStatus(codes.Error, "")
 		}
@@ -52,7 +54,8 @@ func (o observer) begin(ctx context.Context, operation string, n int) (context.C
 	}
 }
 
-// Observed returns a store that times the calls of r, a [Redis] or [Postgres], and traces them where tracers is not nil.
+// Observed returns a store that times the calls of r, a [Redis] or [Postgres]. If tracers is
+// not nil, the store also traces them.
 func Observed(r Results, m *Metrics, tracers trace.TracerProvider) Results {
 	driver := driverRedis
 	if _, ok := r.(*Postgres); ok {
@@ -62,7 +65,7 @@ func Observed(r Results, m *Metrics, tracers trace.TracerProvider) Results {
 	return observed{r, newObserver(driver, m, tracers)}
 }
 
-// observed implements [Results].
+// observed is the store that Observed returns.
 type observed struct {
 	results Results
 	o       observer
@@ -100,19 +103,19 @@ func (s observed) Erase(ctx context.Context, appID, openID string) (int, error) 
 	return erased, err
 }
 
-// ObservedDeliveries are [Deliveries] whose calls of the worker are timed and traced.
+// ObservedDeliveries are [Deliveries] that time and trace the worker's calls.
 type ObservedDeliveries struct {
 	*Deliveries
 	o observer
 }
 
-// ObserveDeliveries is [Observed] for deliveries.
+// ObserveDeliveries does for deliveries what [Observed] does for a store.
 func ObserveDeliveries(d *Deliveries, m *Metrics, tracers trace.TracerProvider) *ObservedDeliveries {
 	m.expect(driverRedis, opCut, opLoad, opSettle)
 	return &ObservedDeliveries{d, newObserver(driverRedis, m, tracers)}
 }
 
-// Cut is [Deliveries.Cut].
+// Cut is an observed [Deliveries.Cut].
 func (d *ObservedDeliveries) Cut(ctx context.Context, appID, endpoint string, maximum int) (id string, left int, err error) {
 	ctx, end := d.o.begin(ctx, opCut, 1)
 	id, left, err = d.Deliveries.Cut(ctx, appID, endpoint, maximum)
@@ -120,7 +123,7 @@ func (d *ObservedDeliveries) Cut(ctx context.Context, appID, endpoint string, ma
 	return id, left, err
 }
 
-// Load is [Deliveries.Load].
+// Load is an observed [Deliveries.Load].
 func (d *ObservedDeliveries) Load(ctx context.Context, id string) (Delivery, error) {
 	ctx, end := d.o.begin(ctx, opLoad, 1)
 	delivery, err := d.Deliveries.Load(ctx, id)
@@ -128,7 +131,7 @@ func (d *ObservedDeliveries) Load(ctx context.Context, id string) (Delivery, err
 	return delivery, err
 }
 
-// Settle is [Deliveries.Settle].
+// Settle is an observed [Deliveries.Settle].
 func (d *ObservedDeliveries) Settle(
 	ctx context.Context, id string, state DeliveryState, next time.Time, attempt *Attempt, counts bool,
 ) error {

@@ -12,31 +12,34 @@ import (
 	"cloudidq/internal/seal"
 )
 
-// OpenTask are the cloudIDs that a try of a task has left open.
+// OpenTask holds the cloudIDs that an attempt of a task left pending.
 type OpenTask struct {
 	TaskID   string   `json:"-"`
 	AppID    string   `json:"appid"`
 	CloudIDs []string `json:"ids"`
 }
 
-// What Redis keeps of open tasks, in one slot. An entry lives for the lifetime of its cloudIDs and some minutes:
+// The layout of open tasks in Redis, all in one slot of a cluster. An entry lives for the
+// lifetime of its cloudIDs and some minutes:
 //
-//	cloudidq:{open}:due     sorted set of the tasks' ids, by the moment at which their records are overdue (Unix ms)
-//	cloudidq:{open}:tasks   hash by id: appid and cloudIDs as JSON, sealed
+//	cloudidq:{open}:due     sorted set of task ids, by when their records become overdue (Unix ms)
+//	cloudidq:{open}:tasks   hash by task id: appid and cloudIDs as JSON, sealed
 const (
 	openDue   = "cloudidq:{open}:due"
 	openTasks = "cloudidq:{open}:tasks"
-	openKept  = 24 * time.Hour // should no worker come for them
+	openKept  = 24 * time.Hour // TTL of both keys, if no worker handles them
 )
 
-// OpenTasks remembers which cloudIDs should have ended by when, in Redis also where the records are in PostgreSQL. So those whose
-// task has vanished are found without a search. It is safe for concurrent use.
+// OpenTasks stores which cloudIDs should have a final status by when, so that those whose task
+// has vanished are found without a search. It uses Redis even if the records are in PostgreSQL.
+// It is safe for concurrent use.
 type OpenTasks struct {
 	rdb   redis.Cmdable
 	codec codec
 }
 
-// NewOpenTasks returns the open tasks in rdb, which stays the caller's to close. The options are those of the store.
+// NewOpenTasks returns the open tasks in rdb. The caller closes rdb. The options are the same
+// as the store's.
 func NewOpenTasks(rdb redis.Cmdable, options ...Option) *OpenTasks {
 	var with settings
 	for _, option := range options {
@@ -45,7 +48,8 @@ func NewOpenTasks(rdb redis.Cmdable, options ...Option) *OpenTasks {
 	return &OpenTasks{rdb, codec{with.keyset}}
 }
 
-// Note remembers a task, or what is open of it now, until its records are overdue.
+// Note stores the cloudIDs that a task has open now, until their records become overdue at due.
+// It replaces an earlier entry of the task.
 func (o *OpenTasks) Note(ctx context.Context, task OpenTask, due time.Time) error {
 	text, err := json.Marshal(task)
 	if err != nil {
@@ -69,8 +73,8 @@ func (o *OpenTasks) Note(ctx context.Context, task OpenTask, due time.Time) erro
 	return nil
 }
 
-// Due returns the tasks whose records are overdue, up to a number of them, the oldest first. One that cannot be read has no
-// cloudIDs.
+// Due returns up to most tasks whose records are overdue, the oldest first. A task whose entry
+// cannot be read has no cloudIDs.
 func (o *OpenTasks) Due(ctx context.Context, now time.Time, most int) ([]OpenTask, error) {
 	ids, err := o.rdb.ZRangeByScore(ctx, openDue, &redis.ZRangeBy{
 		Min: "-inf", Max: strconv.FormatInt(now.UnixMilli(), 10), Count: int64(most),
@@ -90,7 +94,7 @@ func (o *OpenTasks) Due(ctx context.Context, now time.Time, most int) ([]OpenTas
 	return due, nil
 }
 
-// Forget removes tasks.
+// Forget removes the entries of tasks.
 func (o *OpenTasks) Forget(ctx context.Context, taskIDs ...string) error {
 	if len(taskIDs) == 0 {
 		return nil
@@ -107,6 +111,8 @@ func (o *OpenTasks) Forget(ctx context.Context, taskIDs ...string) error {
 	return wrapped("forgetting open tasks", err)
 }
 
+// read parses a stored entry. If the entry is missing or cannot be opened, the OpenTask has
+// only its TaskID.
 func (o *OpenTasks) read(taskID, text string) OpenTask {
 	if text != "" && text[0] != '{' && o.codec.keyset != nil {
 		if open, err := o.codec.keyset.Open(nil, []byte(text), openAD(taskID)); err == nil {
@@ -121,9 +127,10 @@ func (o *OpenTasks) read(taskID, text string) OpenTask {
 	return task
 }
 
-// openAD binds what is sealed to its task.
+// openAD binds the sealed text to its task.
 func openAD(taskID string) seal.AD { return seal.AD{Field: "open", CloudID: taskID} }
 
+// wrapped returns err with a prefix, or nil if err is nil.
 func wrapped(what string, err error) error {
 	if err == nil {
 		return nil

@@ -9,7 +9,7 @@ import (
 	"cloudidq/store"
 )
 
-// What is noted of open tasks is sealed, comes when it is due, and goes.
+// Open tasks are sealed in Redis, are listed once they are due, and can be forgotten.
 func TestOpenTasks(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	keyset, _, _ := keysets(t)

@@ -7,10 +7,10 @@ import (
 	"cloudidq/internal/secret"
 )
 
-// Keyset seals records. `cloudidq keys new` makes one; see there how it is rotated.
+// Keyset seals records. `cloudidq keys new` creates one; its help says how to rotate it.
 type Keyset = seal.Keyset
 
-// ParseKeyset reads the JSON that `cloudidq keys` prints. Its error does not quote it.
+// ParseKeyset reads the JSON that `cloudidq keys` prints. Its errors do not quote that JSON.
 func ParseKeyset(json string) (*Keyset, error) {
 	keyset, err := seal.ParseKeyset(secret.New(json))
 	if err != nil {
@@ -27,12 +27,14 @@ type settings struct {
 	outbox *Deliveries
 }
 
-// Sealed seals records under a keyset, and opens them. Records that lie there unsealed stay readable. nil seals nothing.
+// Sealed makes a store seal records under a keyset when it writes them, and open them when it
+// reads. Unsealed records in the store stay readable. With a nil keyset nothing is sealed.
 func Sealed(keyset *Keyset) Option {
 	return func(s *settings) { s.keyset = keyset }
 }
 
-// WithOutbox is where a store that is not in Redis leaves what is to be delivered. Without it nothing is.
+// WithOutbox sets where a store that is not in Redis relays the results to be delivered.
+// Without it such a store delivers nothing.
 func WithOutbox(d *Deliveries) Option {
 	return func(s *settings) { s.outbox = d }
 }

@@ -5,21 +5,23 @@ import (
 	"encoding/json"
 )
 
-// Origin is what a pending record needs to end without its task: whose it is, and where its end goes. It is kept with the
-// record while that is pending, and no reader is shown it.
+// Origin is what a pending record needs to be completed without its task: the task's id, and
+// where to deliver the final record. It is stored with the record while the record is pending.
+// Readers never see it.
 type Origin struct {
 	TaskID   string `json:"task"`
-	Endpoint string `json:"endpoint,omitempty"` // empty = nowhere
+	Endpoint string `json:"endpoint,omitempty"` // empty = no delivery
 	Thin     bool   `json:"thin,omitempty"`
 }
 
-// stored is a record as its value has it.
+// stored is the stored form of a record.
 type stored struct {
 	*Record
 	Origin *Origin `json:"origin,omitempty"`
 }
 
-// storedJSON is the JSON of a record, with its origin while it is pending. Versions before it overlook that.
+// storedJSON replaces the content of b with the JSON of a record, including the origin while
+// the record is pending. Older versions ignore the origin.
 func storedJSON(b *bytes.Buffer, rec *Record) error {
 	if rec.Status != Pending || rec.Origin == nil {
 		return writeJSON(b, rec)
@@ -34,7 +36,7 @@ func storedJSON(b *bytes.Buffer, rec *Record) error {
 	return nil
 }
 
-// readStored reads what storedJSON has written.
+// readStored reads JSON that storedJSON has written.
 func readStored(text []byte, rec *Record) error {
 	into := stored{Record: rec}
 	if err := json.Unmarshal(text, &into); err != nil {

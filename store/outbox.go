@@ -15,51 +15,57 @@ import (
 	"cloudidq/internal/seal"
 )
 
-// Outlet is where the end of a record is to be delivered. The zero Outlet delivers nothing.
+// Outlet says where the final result of a record is delivered. The zero Outlet delivers
+// nothing.
 type Outlet struct {
-	Endpoint string // the name of a webhook endpoint: letters, digits, - and _
-	Thin     bool   // ids and a link instead of the record
-	// Trace is the W3C traceparent of what led to the record; empty if that is not traced. It travels beside the result,
-	// not in it.
+	Endpoint string // name of a webhook endpoint: letters, digits, - and _
+	Thin     bool   // send ids and a link instead of the record
+	// Trace is the W3C traceparent of the operation that led to the record, or empty if it is
+	// not traced. It is stored next to the result, not inside it.
 	Trace string
 }
 
-// Thin is a result of a thin payload: what the receiver needs to fetch the record.
+// Thin is one result of a thin payload: the data that the receiver needs to fetch the record.
 type Thin struct {
 	CloudID string `json:"cloud_id"`
 	Status  Status `json:"status"`
-	URL     string `json:"url"` // of the API, without its origin
+	URL     string `json:"url"` // of the HTTP API, without scheme and host
 }
 
-// DeliverFor is how long a result is kept for delivery, from the moment of its save. Endpoints that fail are disabled
-// after five days; an operator has two more to replay what they have missed.
+// DeliverFor is how long a result is retained for delivery after it is saved. An endpoint that
+// keeps failing is disabled after five days. An operator then has two more days to replay the
+// deliveries that it missed.
 const DeliverFor = 7 * 24 * time.Hour
 
-// What the outbox keeps in Redis, in the slot of the app:
+// The layout of the outbox in Redis, in the slot of the app:
 //
-//	cloudidq:{AAAAAAAA}:outlets            set of the endpoints that have results waiting
-//	cloudidq:{AAAAAAAA}:o:ENDPOINT         list of items: results that wait to become part of a delivery
-//	cloudidq:{AAAAAAAA}:d:ID               hash, a delivery: appid, endpoint, created, n, state, tried, next, rev
-//	cloudidq:{AAAAAAAA}:d:ID:items         list of its items; gone once it is delivered
-//	cloudidq:{AAAAAAAA}:d:ID:tries         list of its last attempts, as JSON
-//	cloudidq:{AAAAAAAA}:deliveries         sorted set of the ids by creation, without
-//	cloudidq:{AAAAAAAA}:delivered          sorted set of the ids by the moment of their arrival
-//	cloudidq:{AAAAAAAA}:due                sorted set of the ids that are to be tried, by when
-//	cloudidq:{AAAAAAAA}:x                  set of the rows of PostgreSQL's outbox, where that is the store, that have come and
-//	                                       may not be deleted there yet
-//	cloudidq:outbox:apps                   set of the appids that have had deliveries
-//	cloudidq:{outbox}:fresh, …:later       which of them have something in their outbox, see outbox_index.go
-//	cloudidq:endpoint:NAME                 hash: how an endpoint has done, see endpoints.go
-//	cloudidq:endpoint:NAME:line            sorted set of the ids, of all apps, that wait for it, by since when
+//	cloudidq:{AAAAAAAA}:outlets       set of the endpoints for which results wait
+//	cloudidq:{AAAAAAAA}:o:ENDPOINT    list of items: results that wait for a delivery
+//	cloudidq:{AAAAAAAA}:d:ID          hash, a delivery: appid, endpoint, created, n, state, tried,
+//	                                  next, rev
+//	cloudidq:{AAAAAAAA}:d:ID:items    list of its items; removed once it is delivered
+//	cloudidq:{AAAAAAAA}:d:ID:tries    list of its last attempts, as JSON
+//	cloudidq:{AAAAAAAA}:deliveries    sorted set of ids by creation, without delivered ones
+//	cloudidq:{AAAAAAAA}:delivered     sorted set of the delivered ids by time of delivery
+//	cloudidq:{AAAAAAAA}:due           sorted set of the pending ids by time of the next attempt
+//	cloudidq:{AAAAAAAA}:x             only if PostgreSQL is the store: set of the rows of its
+//	                                  outbox that were relayed and may still exist there
+//	cloudidq:outbox:apps              set of the appids that have had deliveries
+//	cloudidq:{outbox}:fresh, …:later  index of the apps with something in their outbox, see
+//	                                  outbox_index.go
+//	cloudidq:endpoint:NAME            hash: state of an endpoint, see endpoints.go
+//	cloudidq:endpoint:NAME:line       wait list of the endpoint: sorted set of ids of all apps, by
+//	                                  the time they were parked
 //
-// An item is C, P and its JSON, which is sealed if it does not begin with "{": C and P are the record's and the person's,
-// as in their keys, so that the items of a person are found without being opened. P is 22 times "-" for nobody. Before the
-// JSON of a result that is traced stands its traceparent, 55 characters that begin with "00-", which neither JSON nor
-// anything sealed does.
+// An item is C, P and its JSON. The JSON is sealed if it does not begin with "{". C and P are
+// the hashes of the record and of the user, as in their keys. An erasure therefore finds a
+// user's items without opening them. P is 22 times "-" if the result has no user. If a result
+// is traced, its traceparent precedes the JSON: 55 characters that begin with "00-". Neither
+// JSON nor sealed text begins like that.
 //
-// Save puts items there in the script that writes the records: either both are there or none. What is cut from the list
-// becomes a delivery in one script, too, under an id that is told then and never changes. The person's hash gets a field
-// d:ID for it.
+// Save adds items in the script that writes the records, so either both are written or neither.
+// Cut moves items from the list to a delivery in one script, too. The delivery gets its id then
+// and retains it. The user's hash gets a field d:ID for the delivery.
 const (
 	outboxApps  = "cloudidq:outbox:apps"
 	outboxPart  = "o:"
@@ -71,7 +77,8 @@ const (
 	traceLen  = 55
 )
 
-// item is what the outbox takes for rec, or nothing if that is not to be delivered. The script puts C and P before it.
+// item returns the outbox item of rec, or nil if rec is not to be delivered. The scripts
+// prepend C and P.
 func (c codec) item(rec *Record, key string) ([]byte, error) {
 	if rec.Deliver.Endpoint == "" || !rec.Status.Final() {
 		return nil, nil
@@ -94,6 +101,7 @@ func (c codec) item(rec *Record, key string) ([]byte, error) {
 	return sealed, nil
 }
 
+// writeItem writes the JSON of an item: the record, or a Thin.
 func writeItem(b *bytes.Buffer, rec *Record) error {
 	if !rec.Deliver.Thin {
 		return writeJSON(b, rec)
@@ -107,7 +115,8 @@ func writeItem(b *bytes.Buffer, rec *Record) error {
 	return nil
 }
 
-// openItem is the JSON of an item, and the traceparent of what led to it, if that is traced.
+// openItem returns the JSON of an item, and its traceparent or "" if it is not traced. If the
+// JSON cannot be opened, the error is ErrUnreadable.
 func (c codec) openItem(item, appID string) (text []byte, trace string, err error) {
 	if len(item) <= itemHead {
 		return nil, "", errForeign
@@ -130,13 +139,15 @@ func (c codec) openItem(item, appID string) (text []byte, trace string, err erro
 	return open, trace, nil
 }
 
-// itemAD binds an item to its record by the hash in its head: the cloudID itself stands in what is sealed.
+// itemAD binds an item to its record by the hash at its start. The cloudID itself is only in
+// the sealed text.
 func itemAD(appID, cloudHash string) seal.AD {
 	return seal.AD{Field: fieldItem, AppID: appID, CloudID: cloudHash}
 }
 
-// announce notes that the outboxes of apps are about to change: whoever comes after a crash finds them. An app that announced
-// says was noted just now is noted already.
+// announce adds the apps of records to the index before their outboxes change, so that after a
+// crash a sweep finds the results. It skips an app that this process announced within
+// touchedFor; announced holds those times.
 func announce(ctx context.Context, rdb redis.Cmdable, announced *sync.Map, records []Record) error {
 	last := ""
 	for i := range records {
@@ -159,12 +170,13 @@ func announce(ctx context.Context, rdb redis.Cmdable, announced *sync.Map, recor
 	return nil
 }
 
-// RecordPath is where the HTTP API has a record.
+// RecordPath returns the path of a record in the HTTP API.
 func RecordPath(appID, cloudID string) string {
 	return "/v1/resolutions/" + pathSegment(appID) + "/" + pathSegment(cloudID)
 }
 
-// pathSegment escapes all but letters, digits and -._~ (RFC 3986, section 2.3), so that any router reads it back.
+// pathSegment escapes all bytes but letters, digits and -._~ (RFC 3986, section 2.3). Any
+// router can then decode the segment.
 func pathSegment(s string) string {
 	var b strings.Builder
 	for i := range len(s) {

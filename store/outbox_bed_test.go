@@ -14,7 +14,7 @@ import (
 	"cloudidq/store"
 )
 
-// outboxBed is a store and its deliveries over one Redis, sealed.
+// outboxBed is a fixture: a store and its deliveries over one Redis, sealed.
 type outboxBed struct {
 	*testing.T
 	rdb        *redis.Client
@@ -22,7 +22,8 @@ type outboxBed struct {
 	deliveries *store.Deliveries
 }
 
-// eachStore runs a test on each kind of store: what is delivered lies in Redis, wherever the records are.
+// eachStore runs a test on each kind of store. The outbox is in Redis, wherever the records
+// are.
 func eachStore(t *testing.T, test func(*testing.T, *outboxBed)) {
 	t.Helper()
 	t.Run("Redis", func(t *testing.T) { test(t, newOutboxBed(t)) })
@@ -37,6 +38,7 @@ func eachStore(t *testing.T, test func(*testing.T, *outboxBed)) {
 	})
 }
 
+// newOutboxBed returns a fixture with records in Redis.
 func newOutboxBed(t *testing.T) *outboxBed {
 	t.Helper()
 	rdb := redistest.Start(t).Client(t)
@@ -47,7 +49,7 @@ func newOutboxBed(t *testing.T) *outboxBed {
 	}
 }
 
-// outgoing is a final record of one of two persons, on its way to an endpoint.
+// outgoing returns a final record of one of two users, to be delivered to an endpoint.
 func outgoing(n int, status store.Status) store.Record {
 	rec := sealedRecord()
 	rec.CloudID, rec.OpenID, rec.Status = fmt.Sprintf("73_PLANTED_%d", n), fmt.Sprintf("oPLANTED_%d", n%2), status
@@ -67,7 +69,7 @@ func (b *outboxBed) save(task string, records ...store.Record) {
 	b.handOver()
 }
 
-// handOver does what Run does behind a save.
+// handOver relays saved results to Redis, as Run does after a save.
 func (b *outboxBed) handOver() {
 	b.Helper()
 	if p, ok := b.results.(*store.Postgres); ok {
@@ -77,6 +79,7 @@ func (b *outboxBed) handOver() {
 	}
 }
 
+// cut makes a delivery from waiting results of wx1. The id is empty if none wait.
 func (b *outboxBed) cut(maximum int) (id string, left int) {
 	b.Helper()
 	id, left, err := b.deliveries.Cut(b.Context(), "wx1", "orders", maximum)
@@ -95,7 +98,7 @@ func (b *outboxBed) load(id string) store.Delivery {
 	return d
 }
 
-// cloudIDs are those of a delivery's results.
+// cloudIDs returns the cloudIDs of a delivery's results, without their prefix.
 func cloudIDs(t *testing.T, d store.Delivery) []string {
 	t.Helper()
 	var ids []string
@@ -109,6 +112,7 @@ func cloudIDs(t *testing.T, d store.Delivery) []string {
 	return ids
 }
 
+// list returns the ids of the deliveries that match filter, in order.
 func (b *outboxBed) list(filter store.Filter) []string {
 	b.Helper()
 	var ids []string
@@ -118,6 +122,7 @@ func (b *outboxBed) list(filter store.Filter) []string {
 	return ids
 }
 
+// keyOf returns the one key that ends with suffix.
 func keyOf(t *testing.T, rdb *redis.Client, suffix string) string {
 	t.Helper()
 	for _, key := range rdb.Keys(t.Context(), "*").Val() {

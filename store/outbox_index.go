@@ -12,28 +12,33 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Of the apps that have had deliveries a few have something in their outbox. These are found without asking each:
+// Of the apps that have had deliveries, only a few have something in their outbox. The index
+// finds those without a query per app:
 //
-//	cloudidq:{outbox}:fresh   sorted set of apps whose outbox is about to change, or has changed lately, by when (Unix ms)
-//	cloudidq:{outbox}:later   sorted set of apps that have something in their outbox, by when it is to be looked at
+//	cloudidq:{outbox}:fresh   sorted set of apps whose outbox is about to change or changed
+//	                          recently, by that time (Unix ms)
+//	cloudidq:{outbox}:later   sorted set of apps with something in their outbox, by the time
+//	                          of the next check (Unix ms)
 //
-// An app is its 8 hex characters, as in its keys. Whoever puts something into an outbox, or makes a delivery due earlier,
-// puts the app into the first set before, though not again within touchedFor. An app leaves it after freshFor, so no write
-// that relied on its being there is under way any more, for the second set or, if its outbox is empty, for none. All moments
-// are those of Redis.
+// An app is its 8 hex characters, as in its keys. A process that adds to an outbox, or makes a
+// delivery due earlier, first adds the app to fresh. It does not repeat that within touchedFor.
+// After freshFor the app leaves fresh: every write that relied on the entry has finished by
+// then. It moves to later, or out of the index if its outbox is empty. All times are by the
+// clock of Redis.
 const (
 	outboxFresh = "cloudidq:{outbox}:fresh"
 	outboxLater = "cloudidq:{outbox}:later"
 
-	// touchedFor is how long a process takes an app to be in the first set that it has put there.
+	// touchedFor is how long a process relies on an app being in fresh after it added the app.
 	touchedFor = 30 * time.Second
-	// freshFor is how long an app stays there: touchedFor, and far longer than a write takes.
+	// freshFor is how long an app stays in fresh: touchedFor plus far more than a write takes.
 	freshFor = 2 * time.Minute
-	// lookPatience is how long a look may take for what it has seen to be believed.
+	// lookPatience bounds how long a scan may take before its findings are too old to update
+	// the index.
 	lookPatience = 10 * time.Second
-	// lookAgain is when an outbox is looked at again at the latest that has something in it.
+	// lookAgain is the longest time between two checks of an outbox that is not empty.
 	lookAgain = time.Minute
-	// lookChunk is how many apps are looked at in one round trip.
+	// lookChunk is how many apps are checked in one round trip.
 	lookChunk = 200
 )
 
@@ -50,12 +55,14 @@ var (
 	lookedScript = redis.NewScript(lookedLua)
 )
 
-// hexOf is how the index names an app.
+// hexOf returns the name of an app in the index.
 func hexOf(app [appLen / 2]byte) string { return hex.EncodeToString(app[:]) }
 
-// touch puts apps into the index before their outboxes change, those that touched does not say were put there just now.
+// touch adds apps to fresh before their outboxes change. It skips those that this process added
+// within touchedFor; touched holds those times.
 func touch(ctx context.Context, rdb redis.Cmdable, touched *sync.Map, apps ...string) error {
 	now := time.Now()
+	// late holds the arguments of the script: the TTL, then the apps to add.
 	late := []any{DeliverFor.Milliseconds()}
 	for _, app := range apps {
 		if at, known := touched.Load(app); !known || now.Sub(at.(time.Time)) >= touchedFor {
@@ -74,16 +81,18 @@ func touch(ctx context.Context, rdb redis.Cmdable, touched *sync.Map, apps ...st
 	return nil
 }
 
-// Unfinished is what a look has found in the outbox of an app.
+// Unfinished is an app whose outbox needs work.
 type Unfinished struct {
 	AppID     string
-	Endpoints []string // those for which results wait to become deliveries
-	Due       bool     // deliveries are due since the moment that was asked for, or longer
+	Endpoints []string // endpoints for which results wait to become deliveries
+	Due       bool     // deliveries were due at the given time
 }
 
-// Unfinished looks at the outboxes that have changed lately or whose time has come, or at those of all apps that have ever
-// had deliveries, and returns those that have something to be done: results that wait, or deliveries due by a moment. With
-// nothing in any outbox it is one round trip, however many apps there are.
+// Unfinished checks the outboxes that changed recently or whose next check has come. With all,
+// it checks those of every app that has ever had deliveries. It returns the apps with work to
+// do: results that wait, or deliveries due by the given time. If the index is empty and all is
+// false, it costs one round trip, however many apps exist. With an error, it returns the apps
+// found before.
 func (d *Deliveries) Unfinished(ctx context.Context, by time.Time, all bool) ([]Unfinished, error) {
 	begun := time.Now()
 	apps, err := d.toLookAt(ctx, all)
@@ -94,6 +103,7 @@ func (d *Deliveries) Unfinished(ctx context.Context, by time.Time, all bool) ([]
 	for first := 0; first < len(apps); first += lookChunk {
 		chunk := apps[first:min(first+lookChunk, len(apps))]
 		some, err := d.lookAt(ctx, chunk, by)
+		// After a slow scan, the index stays as it is and the next scan repeats the checks.
 		if err == nil && time.Since(begun) < lookPatience {
 			err = d.looked(ctx, chunk)
 		}
@@ -105,15 +115,15 @@ func (d *Deliveries) Unfinished(ctx context.Context, by time.Time, all bool) ([]
 	return found, nil
 }
 
-// indexed is an app in the index.
+// indexed is an app to check.
 type indexed struct {
 	app   string
-	fresh string        // its moment among those that have changed lately; empty = it is not there
-	stays bool          // there
-	again time.Duration // until the next look; negative = nothing is in its outbox
+	fresh string        // its score in fresh; empty = not in fresh
+	stays bool          // stays in fresh, because it is younger than freshFor
+	again time.Duration // until the next check; negative = the outbox is empty
 }
 
-// toLookAt lists the apps.
+// toLookAt returns the apps to check, each once.
 func (d *Deliveries) toLookAt(ctx context.Context, all bool) ([]*indexed, error) {
 	answer, err := lookScript.Run(ctx, d.rdb, []string{outboxFresh, outboxLater}).Slice()
 	if err != nil {
@@ -133,6 +143,7 @@ func (d *Deliveries) toLookAt(ctx context.Context, all bool) ([]*indexed, error)
 		a.stays = err == nil && now-at < freshFor.Milliseconds()
 		apps, known[a.app] = append(apps, a), true
 	}
+	// With all, the apps of the index are not enough: an older version may have left others.
 	others := later
 	if all {
 		if err := d.learnApps(ctx); err != nil {
@@ -148,7 +159,8 @@ func (d *Deliveries) toLookAt(ctx context.Context, all bool) ([]*indexed, error)
 	return apps, nil
 }
 
-// lookAt looks at the outboxes of some apps in one round trip, and notes when they are looked at again.
+// lookAt checks the outboxes of some apps in one round trip and returns those that need work.
+// It sets the field again of each app.
 func (d *Deliveries) lookAt(ctx context.Context, apps []*indexed, by time.Time) ([]Unfinished, error) {
 	outlets, dues := make([]*redis.StringSliceCmd, len(apps)), make([]*redis.ZSliceCmd, len(apps))
 	_, err := d.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -186,7 +198,7 @@ func (d *Deliveries) lookAt(ctx context.Context, apps []*indexed, by time.Time) 
 	return found, nil
 }
 
-// looked notes when apps are looked at again.
+// looked writes to the index when apps are checked next.
 func (d *Deliveries) looked(ctx context.Context, apps []*indexed) error {
 	args := []any{DeliverFor.Milliseconds()}
 	for _, a := range apps {
@@ -200,7 +212,7 @@ func (d *Deliveries) looked(ctx context.Context, apps []*indexed) error {
 	return lookedScript.Run(ctx, d.rdb, []string{outboxFresh, outboxLater}, args...).Err()
 }
 
-// appOf is the appid of an app of the index; empty if nobody has announced it.
+// appOf returns the appid of an app in the index, or "" if no process has announced it.
 func (d *Deliveries) appOf(ctx context.Context, app string) (string, error) {
 	if appID, known := d.appIDs.Load(app); known {
 		return appID.(string), nil
@@ -213,7 +225,7 @@ func (d *Deliveries) appOf(ctx context.Context, app string) (string, error) {
 	return text, nil
 }
 
-// learnApps reads which apps there are.
+// learnApps loads the appids of all apps that have had deliveries.
 func (d *Deliveries) learnApps(ctx context.Context) error {
 	appIDs, err := d.Apps(ctx)
 	for _, appID := range appIDs {

@@ -13,7 +13,7 @@ import (
 	"cloudidq/store"
 )
 
-// commands is how often Redis has run one.
+// commands returns how often Redis ran a command.
 func (b *outboxBed) commands(name string) int {
 	b.Helper()
 	_, stats, _ := strings.Cut(b.rdb.Info(b.Context(), "commandstats").Val(), "cmdstat_"+name+":calls=")
@@ -22,7 +22,7 @@ func (b *outboxBed) commands(name string) int {
 	return n
 }
 
-// unfinished are the apps that a look finds something to be done for.
+// unfinished returns the apps for which a scan finds work.
 func (b *outboxBed) unfinished(all bool) (apps []string) {
 	b.Helper()
 	found, err := b.deliveries.Unfinished(b.Context(), time.Now().Add(-time.Second), all)
@@ -36,7 +36,7 @@ func (b *outboxBed) unfinished(all bool) (apps []string) {
 	return apps
 }
 
-// quiet lets the outboxes of all apps have changed long ago.
+// quiet moves the last change of all outboxes into the distant past.
 func (b *outboxBed) quiet() {
 	b.Helper()
 	for _, app := range b.rdb.ZRange(b.Context(), "cloudidq:{outbox}:fresh", 0, -1).Val() {
@@ -51,7 +51,7 @@ func (b *outboxBed) saveOf(appID string, n int) {
 	b.save("task-"+appID, rec)
 }
 
-// deliver brings what waits of an app to its end.
+// deliver makes a delivery of an app's waiting results and marks it delivered.
 func (b *outboxBed) deliver(appID string) {
 	b.Helper()
 	id, _, err := b.deliveries.Cut(b.Context(), appID, "orders", 100)
@@ -63,7 +63,8 @@ func (b *outboxBed) deliver(appID string) {
 	}
 }
 
-// A sweep costs what has changed, not what there has ever been: of 500 apps without anything in their outbox it asks none.
+// A sweep costs as much as has changed, not as much as has ever existed. It queries none of 500
+// apps with an empty outbox.
 func TestUnfinished_IdleAppsCostNothing(t *testing.T) {
 	eachStore(t, func(t *testing.T, b *outboxBed) {
 		const n = 500
@@ -92,12 +93,12 @@ func TestUnfinished_IdleAppsCostNothing(t *testing.T) {
 	})
 }
 
-// What is in an outbox is found at each step, however long it lies there, and by whoever looks.
+// Every process finds the work in an outbox at each step, however long the work waits.
 func TestUnfinished_FindsWhatIsLeft(t *testing.T) {
 	eachStore(t, func(t *testing.T, b *outboxBed) {
 		want := func(step string, apps ...string) {
 			t.Helper()
-			b.deliveries = store.NewDeliveries(b.rdb) // another process, which has announced nothing
+			b.deliveries = store.NewDeliveries(b.rdb) // another process, which announced nothing
 			for _, all := range []bool{false, true} {
 				b.quiet()
 				if found := b.unfinished(all); !slices.Equal(found, apps) {
@@ -142,7 +143,7 @@ func TestUnfinished_FindsWhatIsLeft(t *testing.T) {
 	})
 }
 
-// An outbox that has changed since it was looked at stays among those that are looked at.
+// An outbox that changes while it is checked remains in fresh.
 func TestUnfinished_AChangeDuringTheLook(t *testing.T) {
 	b := newOutboxBed(t)
 	b.rdb.ZAdd(t.Context(), "cloudidq:{outbox}:fresh", redis.Z{Member: "00000001", Score: 1000}, redis.Z{Member: "00000002", Score: 2000})

@@ -1,7 +1,9 @@
--- Says when outboxes that were looked at are looked at again, unless they have changed meanwhile.
--- KEYS: those that have changed lately, those that are to be looked at later.
--- ARGV: how long what waits for delivery is kept (ms), then per app its hash, its moment among the first when it was looked
---       at ("" = it was not among them), and in how many ms it is looked at again, -1 = nothing is in it
+-- Sets the next check of outboxes that were checked, unless they have changed since.
+-- KEYS: fresh, later (see outbox_index.go).
+-- ARGV: how long a result waits for delivery (ms), then per app its hash, its score in fresh when
+--       it was checked ("" = not in fresh), and in how many ms to check it again (negative = its
+--       outbox is empty)
+-- Answer: how many apps were given
 local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
 for i = 2, #ARGV, 3 do

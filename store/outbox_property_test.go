@@ -15,7 +15,8 @@ import (
 	"cloudidq/store/storetest"
 )
 
-// Whatever is claimed, saved, asked for again and erased by whichever task, the outbox holds what the model says.
+// For any sequence of claims, saves, repeated requests and erasures by any tasks, the outbox
+// contains what the model predicts.
 func TestDeliveries_AnyCalls_AsTheModel(t *testing.T) {
 	t.Parallel()
 	eachStore(t, deliveriesAnyCalls)
@@ -25,6 +26,7 @@ func TestDeliveries_AnyCalls_AsTheModel(t *testing.T) {
 	})
 }
 
+// deliveriesAnyCalls compares the outbox of b with the model.
 func deliveriesAnyCalls(t *testing.T, b *outboxBed) {
 	storetest.RunOutbox(t, b.results, func(ctx context.Context, appID, endpoint string) (all []json.RawMessage, err error) {
 		b.handOver()
@@ -43,8 +45,8 @@ func deliveriesAnyCalls(t *testing.T, b *outboxBed) {
 	})
 }
 
-// Whatever is saved, repeated, cut and erased in whatever order: every end that was written once is in one delivery
-// once, and nothing of an erased person is in any.
+// For any sequence of saves, repetitions, cuts and erasures, each result that is written once
+// is in one delivery, once. No delivery contains a result of an erased user.
 func TestDeliveries_EveryEndInOneDelivery(t *testing.T) {
 	t.Parallel()
 	eachStore(t, deliveriesEveryEndInOneDelivery)
@@ -111,7 +113,7 @@ func deliveriesEveryEndInOneDelivery(t *testing.T, b *outboxBed) {
 	})
 }
 
-// delivered are the cloudIDs in deliveries, of which each may be in one, once.
+// delivered returns the cloudIDs in deliveries. It fails the test if one is delivered twice.
 func (b *outboxBed) delivered(rt *rapid.T, deliveries []string) map[string]bool {
 	got := map[string]bool{}
 	for _, id := range deliveries {

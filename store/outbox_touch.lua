@@ -1,5 +1,6 @@
--- Notes that the outboxes of apps are about to change. outbox_index.go says what lies where.
--- KEYS: those that have changed lately. ARGV: how long what waits for delivery is kept (ms), then the apps' hashes.
+-- Marks the outboxes of apps as about to change. The layout is in outbox_index.go.
+-- KEYS: fresh. ARGV: how long a result waits for delivery (ms), then the hashes of the apps.
+-- Answer: how many apps were given
 local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
 for i = 2, #ARGV do

@@ -10,7 +10,8 @@ import (
 	"cloudidq/store"
 )
 
-// What led to a result is told beside it: the delivery's bytes are the same with and without, and an erasure takes both.
+// The trace of a result is stored next to it. A delivery has the same bytes with and without
+// traces. An erasure removes a result together with its trace.
 func TestDeliveries_Traces(t *testing.T) {
 	eachStore(t, deliveriesTraces)
 	t.Run("Unsealed", func(t *testing.T) {
@@ -24,7 +25,7 @@ func deliveriesTraces(t *testing.T, b *outboxBed) {
 		one = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 		two = "00-11111111111111111111111111111111-2222222222222222-00"
 	)
-	// The last two are none: they are left out, like the one that has none.
+	// The last two are malformed, and are omitted like the missing one.
 	traces := []string{one, two, one, "", one[:54], "01" + one[2:]}
 	var traced, plain []store.Record
 	for i, trace := range traces {
@@ -63,7 +64,7 @@ func deliveriesTraces(t *testing.T, b *outboxBed) {
 	}
 }
 
-// renamed are the records of other cloudIDs.
+// renamed returns the records with other cloudIDs.
 func renamed(records []store.Record) []store.Record {
 	out := slices.Clone(records)
 	for i := range out {

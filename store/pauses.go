@@ -11,26 +11,29 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Pause is why nothing is sent for an app, and until when. It holds for every process.
+// Pause says why no request is sent for an app, and until when. It holds for every process.
 type Pause struct {
 	AppID  string `json:"appid"`
 	Code   int    `json:"code"`   // WeChat's errcode
 	Reason string `json:"reason"` // the class of the code: rate, quota, app
-	Times  int    `json:"times"`  // pauses in a row; the first one is 1
-	Since  Time   `json:"since"`  // of the first in the row
+	Times  int    `json:"times"`  // pauses in a row; 1 is the first
+	Since  Time   `json:"since"`  // start of the first pause in the row
 	Until  Time   `json:"until"`
-	// ProbeUntil is set while one process has leave to find out, by one request, whether the trouble is over.
+	// ProbeUntil is set while one process may send a single request to find out whether the
+	// cause is over.
 	ProbeUntil Time `json:"probe_until,omitzero"`
 }
 
-// Pauses keeps the paused apps in Redis: one hash, a field per app, so that a process learns of all of them in one
-// round trip, however many apps there are.
+// Pauses stores the paused apps in Redis, in one hash with a field per app. A process reads all
+// of them in one round trip, however many apps exist.
 type Pauses struct{ rdb redis.Cmdable }
 
-// pausesKey is the hash: appid → "until probe_until since times code reason", times in Unix milliseconds.
+// pausesKey is a hash. Its field is the appid, its value "until probe_until since times code
+// reason", with times in Unix milliseconds.
 const pausesKey = "cloudidq:pauses"
 
-// pauseTries bounds the repetition when two processes write at once; the other's write is as good as ours.
+// pauseTries bounds how often a write is repeated when two processes write at once. The other
+// process's write is as good as this one.
 const pauseTries = 5
 
 //go:embed pause.lua
@@ -38,10 +41,11 @@ var pauseLua string
 
 var pauseScript = redis.NewScript(pauseLua)
 
-// NewPauses returns the pauses in rdb, which stays the caller's to close.
+// NewPauses returns the pauses in rdb. The caller closes rdb.
 func NewPauses(rdb redis.Cmdable) *Pauses { return &Pauses{rdb: rdb} }
 
-// List returns the pauses of all apps, ended ones included until their probe has passed, by appid.
+// List returns the pauses of all apps, sorted by appid. It includes pauses whose time is over
+// and that wait for a probe.
 func (p *Pauses) List(ctx context.Context) ([]Pause, error) {
 	fields, err := p.rdb.HGetAll(ctx, pausesKey).Result()
 	if err != nil {
@@ -57,7 +61,8 @@ func (p *Pauses) List(ctx context.Context) ([]Pause, error) {
 	return list, nil
 }
 
-// Get returns the pause of an app, and false if there is none. One whose end is past waits for its probe.
+// Get returns the pause of an app, or false if the app is not paused. A pause whose Until is
+// past still waits for its probe.
 func (p *Pauses) Get(ctx context.Context, appID string) (Pause, bool, error) {
 	text, err := p.rdb.HGet(ctx, pausesKey, appID).Result()
 	if err != nil && !errors.Is(err, redis.Nil) {
@@ -67,13 +72,14 @@ func (p *Pauses) Get(ctx context.Context, appID string) (Pause, bool, error) {
 	return pause, there, nil
 }
 
-// Set pauses an app until the moment that until returns for the number of pauses in a row. A pause that still runs is
-// left as it is. Set returns the pause that holds.
+// Set pauses an app until the time that until returns for the number of pauses in a row. It
+// leaves a pause that still runs as it is. Set returns the pause that now holds.
 func (p *Pauses) Set(ctx context.Context, appID string, code int, reason string, until func(times int) time.Time) (Pause, error) {
 	return p.change(ctx, appID, func(old *Pause, now time.Time) *Pause {
 		if old != nil && old.Until.After(now) {
 			return nil
 		}
+		// A pause that follows one that is over but not lifted continues the row.
 		next := Pause{AppID: appID, Code: code, Reason: reason, Times: 1, Since: At(now)}
 		if old != nil {
 			next.Times, next.Since = old.Times+1, old.Since
@@ -83,8 +89,8 @@ func (p *Pauses) Set(ctx context.Context, appID string, code int, reason string,
 	})
 }
 
-// Probe gives leave to send for an app whose pause has ended: to one caller, for lease. The others wait for what it
-// finds: Lift, or the next Set.
+// Probe reports whether the caller may send one request for an app whose pause is over. Only
+// one caller gets true per lease. The others wait for its result: Lift, or the next Set.
 func (p *Pauses) Probe(ctx context.Context, appID string, lease time.Duration) (bool, error) {
 	won := false
 	_, err := p.change(ctx, appID, func(old *Pause, now time.Time) *Pause {
@@ -98,7 +104,7 @@ func (p *Pauses) Probe(ctx context.Context, appID string, lease time.Duration) (
 	return won && err == nil, err
 }
 
-// Lift ends the pause of an app and reports whether there was one.
+// Lift removes the pause of an app and reports whether there was one.
 func (p *Pauses) Lift(ctx context.Context, appID string) (bool, error) {
 	n, err := p.rdb.HDel(ctx, pausesKey, appID).Result()
 	if err != nil {
@@ -109,8 +115,9 @@ func (p *Pauses) Lift(ctx context.Context, appID string) (bool, error) {
 
 var errPauseContended = errors.New("other processes keep changing it")
 
-// change replaces the pause of an app by what next makes of it, unless that is nil or another process was faster; then
-// next is asked again. It returns the pause that holds.
+// change replaces the pause of an app with the result of next. If next returns nil, change
+// writes nothing. If another process wrote in between, change calls next again. After
+// pauseTries calls it returns errPauseContended. Otherwise it returns the pause that now holds.
 func (p *Pauses) change(ctx context.Context, appID string, next func(old *Pause, now time.Time) *Pause) (Pause, error) {
 	for range pauseTries {
 		text, err := p.rdb.HGet(ctx, pausesKey, appID).Result()
@@ -139,12 +146,13 @@ func (p *Pauses) change(ctx context.Context, appID string, next func(old *Pause,
 	return Pause{}, fmt.Errorf("writing a pause: %w", errPauseContended)
 }
 
+// text returns the stored form, see pausesKey.
 func (p *Pause) text() string {
 	return fmt.Sprintf("%d %d %d %d %d %s",
 		p.Until.UnixMilli(), milli(p.ProbeUntil), p.Since.UnixMilli(), p.Times, p.Code, p.Reason)
 }
 
-// milli is t in Unix milliseconds, 0 for none.
+// milli returns t in Unix milliseconds, or 0 for the zero Time.
 func milli(t Time) int64 {
 	if t.IsZero() {
 		return 0
@@ -152,7 +160,7 @@ func milli(t Time) int64 {
 	return t.UnixMilli()
 }
 
-// parsePause reads the stored form; what is not one counts as none.
+// parsePause parses the stored form. Text in another form counts as no pause.
 func parsePause(appID, text string) (Pause, bool) {
 	var until, probe, since int64
 	p := Pause{AppID: appID}

@@ -10,10 +10,12 @@ import (
 	"cloudidq/store"
 )
 
+// in returns a function for Set that pauses for d from now.
 func in(d time.Duration) func(int) time.Time {
 	return func(int) time.Time { return time.Now().Add(d) }
 }
 
+// A pause that still runs is not replaced by a later Set.
 func TestPauses_FirstHoldsWhileItRuns(t *testing.T) {
 	p := store.NewPauses(redistest.Start(t).Client(t))
 	first, err := p.Set(t.Context(), "wx1", 45009, "quota", in(time.Minute))
@@ -30,6 +32,7 @@ func TestPauses_FirstHoldsWhileItRuns(t *testing.T) {
 	}
 }
 
+// Pauses in a row are counted, and a row ends with Lift.
 func TestPauses_CountsThoseInARow(t *testing.T) {
 	p := store.NewPauses(redistest.Start(t).Client(t))
 	var since store.Time
@@ -61,6 +64,7 @@ func TestPauses_CountsThoseInARow(t *testing.T) {
 	}
 }
 
+// Of several processes, only one may probe a pause that is over.
 func TestPauses_OneProbe(t *testing.T) {
 	srv := redistest.Start(t)
 	p := store.NewPauses(srv.Client(t))
@@ -97,6 +101,7 @@ func TestPauses_OneProbe(t *testing.T) {
 	}
 }
 
+// A field of another format counts as no pause.
 func TestPauses_ForeignFieldIsNone(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	p := store.NewPauses(rdb)
@@ -109,12 +114,13 @@ func TestPauses_ForeignFieldIsNone(t *testing.T) {
 	}
 }
 
+// No minute has more requests than the limit, over all processes.
 func TestRates_NoWindowOverTheLimit(t *testing.T) {
 	t.Parallel()
 	srv := redistest.Start(t)
 	const perMinute = 600
 	processes := []*store.Rates{store.NewRates(srv.Client(t)), store.NewRates(srv.Client(t))}
-	// A burst of a tenth, then nine tenths spread over the minute: nine a second.
+	// A burst of a tenth, then nine tenths spread over the minute: nine per second.
 	const burst, more = 60, 18
 	begun, taken, told := time.Now(), 0, time.Duration(0)
 	for taken < burst+more {

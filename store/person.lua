@@ -1,19 +1,23 @@
--- What the scripts share that know whose something is; it is put before each of them. keys.go says what lies where.
+-- Shared by the scripts that assign something to a user. This file precedes each of them.
+-- keys.go describes the layout.
 
--- Makes a record or a delivery one of its person's, who is known for keep (ms) at least, and longer if something else
--- of the person lasts longer.
+-- Adds a record or a delivery to the hash of its user. The hash is stored for at least keep
+-- (ms), and longer if something else of the user lasts longer.
 --
--- Somebody who comes every day stays known, while the records of former days end. So now and then some of the person's
--- fields are looked at, and those without anything behind them go: of twice as many as have come since the last time, so
--- that at the most about half of all fields are such.
+-- A user who returns every day keeps the hash alive, while the records of earlier days expire.
+-- So from 64 fields on, whenever the number of fields reaches a multiple of 32, the function
+-- checks 64 random fields. It removes those whose record or delivery is gone. It checks twice
+-- as many fields as were added since the last check, so at most about half of all fields are
+-- stale.
 --
--- Answers whether nothing has been known of the person until now, not even an erasure.
+-- Returns whether the hash is new. If it is, nothing was known of the user, not even an
+-- erasure.
 local function remember(person, field, keep)
   local call, n = redis.call, 0
   if call('HSET', person, field, '1') == 1 then
     n = call('HLEN', person)
     if n >= 64 and n % 32 == 0 then
-      local prefix = string.sub(person, 1, -25) -- what stands before "p:" and the hash
+      local prefix = string.sub(person, 1, -25) -- the key without "p:" and the hash
       for _, one in ipairs(call('HRANDFIELD', person, 64)) do
         if one ~= field and one ~= 'erased' and call('EXISTS', prefix .. one) == 0 then
           call('HDEL', person, one)

@@ -14,33 +14,36 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// poolSize is how many connections a process holds at most, unless the DSN says pool_max_conns: a server takes 100
-// (https://www.postgresql.org/docs/current/runtime-config-connection.html), and workers are several.
+// poolSize is the maximum number of connections of a process, unless the DSN sets
+// pool_max_conns. A server accepts 100
+// (https://www.postgresql.org/docs/current/runtime-config-connection.html), and several workers
+// share it.
 const poolSize = 10
 
-// ErrDSN says that a DSN is none. It quotes nothing of it.
+// ErrDSN is returned for a string that is not a DSN. It quotes nothing of that string.
 var ErrDSN = errors.New("not a PostgreSQL connection string, such as postgres://host:5432/database with USER:PASSWORD@ before the host")
 
-// CheckDSN returns [ErrDSN] for what is none. It connects to nothing.
+// CheckDSN returns [ErrDSN] if dsn is not a PostgreSQL connection string. It does not connect.
 func CheckDSN(dsn string) error {
 	if _, err := pgxpool.ParseConfig(dsn); err != nil {
-		return ErrDSN // pgx's own text masks the password as well as it can
+		return ErrDSN // pgx's own text masks the password by best effort only
 	}
 	return nil
 }
 
-// errTTL is for a TTL that would let a record end as it comes.
+// errTTL is returned for a TTL with which a record would expire at once.
 var errTTL = errors.New("the time that records are kept is less than a millisecond")
 
-// errPostgres is an answer that the functions of the schema do not give.
+// errPostgres is returned for an answer that the functions of the schema never give.
 var errPostgres = errors.New("unexpected answer from PostgreSQL")
 
-// Postgres keeps records in PostgreSQL (tested with 15), under the rules that keys.go has in a table. A call is one
-// statement: a function of the schema, which migrations/ holds with its tables. No id stands in a row, only the hashes
-// that the keys of [Redis] are made of; a body is sealed as it is there.
+// Postgres stores records in PostgreSQL (tested with 15), under the rules of the table in
+// keys.go. A call is one statement: a function of the schema. With an outbox, Save and Erase
+// also write to Redis. The functions and tables are in migrations/. Rows contain no ids, only
+// the hashes from which the keys of [Redis] are made. Bodies are sealed as in Redis.
 //
-// Claims, erasures and the ends of records are moments of the server's clock. What has ended is not there any more, and is
-// deleted by [Postgres.Run] some time later.
+// Claims, erasures and expiry use the server's clock. An expired row counts as missing;
+// [Postgres.Run] deletes it some time later.
 type Postgres struct {
 	pool    *pgxpool.Pool
 	codec   codec
@@ -48,19 +51,20 @@ type Postgres struct {
 	timeout time.Duration // of one call
 
 	outbox    *Deliveries   // nil = nothing is delivered
-	announced sync.Map      // appids that the outbox is known to know
-	appIDs    sync.Map      // the same, by their hash
-	owes      chan struct{} // wakes Run: there are ends to hand over
-	relaying  chan struct{} // holds one entry while somebody hands over: two at once would share the work of one
+	announced sync.Map      // by app hash, when this process last announced the app; see announce
+	appIDs    sync.Map      // appids by app hash, for apps with deliveries from this process
+	owes      chan struct{} // wakes Run: there are results to relay
+	relaying  chan struct{} // holds one entry during a relay; two at once would only share the work
 }
 
 var _ Results = (*Postgres)(nil)
 
-// OpenPostgres reaches the server, brings its schema up to date and returns a store whose records end after ttl, which
-// must be a millisecond or more. The caller closes it.
+// OpenPostgres connects to the server, migrates its schema and returns a store whose records
+// expire after ttl. ttl must be at least a millisecond. The caller closes the store.
 //
-// dsn is a URL or a list of keywords and values, with pgxpool's own settings in it if need be, such as pool_max_conns
-// (https://pkg.go.dev/github.com/jackc/pgx/v5/pgxpool#ParseConfig). Neither it nor its password stands in an error.
+// dsn is a URL or a list of keywords and values. It may contain pgxpool's own settings, such as
+// pool_max_conns (https://pkg.go.dev/github.com/jackc/pgx/v5/pgxpool#ParseConfig). Errors
+// contain neither the DSN nor its password.
 func OpenPostgres(ctx context.Context, dsn string, ttl time.Duration, options ...Option) (*Postgres, error) {
 	var with settings
 	for _, option := range options {
@@ -88,11 +92,11 @@ func OpenPostgres(ctx context.Context, dsn string, ttl time.Duration, options ..
 	return p, nil
 }
 
-// poolConfig is what a DSN says, and where it says nothing, ours.
+// poolConfig returns the settings of a DSN, with our defaults for what the DSN does not set.
 func poolConfig(dsn string) (*pgxpool.Config, error) {
 	cfg, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
-		return nil, ErrDSN // pgx's own text masks the password as well as it can
+		return nil, ErrDSN // pgx's own text masks the password by best effort only
 	}
 	if !strings.Contains(dsn, "pool_max_conns") {
 		cfg.MaxConns = poolSize
@@ -107,7 +111,8 @@ func poolConfig(dsn string) (*pgxpool.Config, error) {
 	return cfg, nil
 }
 
-// prepare reaches the server and readies the database.
+// prepare connects to the server, checks the database's isolation level and migrates the
+// schema.
 func (p *Postgres) prepare(ctx context.Context) error {
 	var isolation string
 	err := p.within(ctx, func(ctx context.Context) error {
@@ -116,7 +121,8 @@ func (p *Postgres) prepare(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reaching PostgreSQL: %w", plain(err))
 	}
-	// Under another one a call would not see what was committed while it waited for its locks.
+	// Under another isolation level a call would not see what was committed while it waited for
+	// its locks.
 	if isolation != "read committed" {
 		return fmt.Errorf("the database's default_transaction_isolation is %s, not read committed", isolation)
 	}
@@ -126,11 +132,11 @@ func (p *Postgres) prepare(ctx context.Context) error {
 	return nil
 }
 
-// Close closes the connections, after the calls that are under way.
+// Close waits for running calls and closes the connections.
 func (p *Postgres) Close() { p.pool.Close() }
 
-// Writable reports whether the database takes writes, as a standby does not: nil, a [*RefusedError], or why it does not
-// answer.
+// Writable reports whether the database accepts writes; a standby does not. It returns nil, a
+// [*RefusedError], or the reason why the database does not answer.
 func (p *Postgres) Writable(ctx context.Context) error {
 	var readOnly bool
 	err := p.within(ctx, func(ctx context.Context) error {
@@ -165,7 +171,7 @@ func (p *Postgres) Lookup(ctx context.Context, appID string, cloudIDs []string) 
 	return records, nil
 }
 
-// lookup returns the records, and how many of them cannot be opened.
+// lookup returns the records, and how many of them cannot be decrypted.
 func (p *Postgres) lookup(ctx context.Context, appID string, cloudIDs []string) (_ []Record, sealed int, _ error) {
 	app := appHash(appID)
 	rows, err := p.pool.Query(ctx, "SELECT o_n, o_rank, o_body FROM cloudidq_lookup($1, $2)", app[:],
@@ -182,6 +188,7 @@ func (p *Postgres) lookup(ctx context.Context, appID string, cloudIDs []string) 
 		if err := rows.Scan(&n, &rank, &body); err != nil {
 			return nil, 0, err
 		}
+		// n is the position of the cloudID in the call, counted from 1.
 		if n < 1 || n > len(records) {
 			return nil, 0, errPostgres
 		}
@@ -207,31 +214,36 @@ func cloudHashes(appID string, n int, cloudID func(int) string) [][]byte {
 	return out
 }
 
-// rankByte is the rank of a row as the codec takes it.
+// rankByte converts the rank of a row to the form that the codec uses.
 func rankByte(rank int16) byte { return rankPending + byte(rank) }
 
-// rankNumber is the rank of a status as a row has it.
+// rankNumber returns the rank of a status in the form that a row uses.
 func rankNumber(s Status) int16 { return int16(rankOf(s) - rankPending) }
 
-// stripes is how many advisory locks an app has. A writer takes those of its persons, shared with other writers; an
-// erasure takes one for itself, and so holds up a sixteenth of the app for a moment.
+// stripes is how many advisory locks an app has. Its users are spread over them. A writer takes
+// the locks of its users, shared with other writers. An erasure takes the locks of its user's
+// hashes exclusively. Each of them blocks a sixteenth of the app for a moment.
 const stripes = 16
 
-// lockSpace begins the numbers of our advisory locks, since all programs in a database share them: "clo".
+// lockSpace is the common prefix of our advisory locks ("clo"), because all programs in a
+// database share the lock numbers.
 const lockSpace = 0x636c6f << 40
 
-// personLock is the advisory lock of a person.
+// personLock returns the advisory lock of a user.
 func personLock(app [appLen / 2]byte, person []byte) int64 {
 	return lockSpace | int64(binary.BigEndian.Uint32(app[:]))<<8 | int64(person[0]%stripes)
 }
 
-// locks are the advisory locks of several persons, each once, in order.
+// locks is a set of advisory locks.
 type locks map[int64]struct{}
 
+// add adds the lock of a user. If person is nil there is no user, and add does nothing.
 func (l locks) add(app [appLen / 2]byte, person []byte) {
 	if person != nil {
 		l[personLock(app, person)] = struct{}{}
 	}
 }
 
+// sorted returns the locks in ascending order. All calls take them in this order, so that they
+// do not deadlock.
 func (l locks) sorted() []int64 { return slices.Sorted(maps.Keys(l)) }

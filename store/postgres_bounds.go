@@ -11,25 +11,29 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// No call waits for ever. A server that works and lets a statement wait, as for a lock, ends it by itself, and the
-// connection lives on; of one that does not answer any more the caller is rid a little later, together with the
-// connection. Both leave time for the rest of a try: a claim, requests and a save are to end within the task's minute.
+// These timeouts bound every call. If a statement waits too long, for a lock for instance, a
+// working server cancels it, and the connection stays usable. If the server no longer answers,
+// the caller gives up a little later, and the connection is closed. Both timeouts leave time
+// for the rest of an attempt: a claim, requests and a save must finish within the task's
+// minute.
 const (
 	connectTimeout   = 5 * time.Second
 	statementTimeout = 6 * time.Second
-	callTimeout      = 8 * time.Second // with the wait for a connection
-	// pingTimeout is for a connection that has lain idle: where its answer does not come in time, the next is taken.
+	callTimeout      = 8 * time.Second // includes the wait for a connection
+	// pingTimeout bounds the check of a connection that has been idle. If the answer does not
+	// come in time, the pool takes the next connection.
 	pingTimeout = time.Second
 )
 
-// keepAlive finds out within half a minute that the other end of a connection is gone.
+// keepAlive detects within half a minute that the other end of a connection is gone.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
 
-// statementTimeoutParam is the server's setting; a DSN may have its own.
+// statementTimeoutParam is the server's setting for statementTimeout. A DSN may set it too.
 const statementTimeoutParam = "statement_timeout"
 
-// bound puts the bounds into a pool's settings. That of the server is set on every connection. It is not sent with the
-// start of one, since PgBouncer takes no setting there that it does not know (https://www.pgbouncer.org/config.html,
+// bound adds the timeouts to a pool's settings. It sets the server's timeouts on every
+// connection after connecting. It does not send them in the startup message: PgBouncer accepts
+// no setting there that it does not know (https://www.pgbouncer.org/config.html,
 // ignore_startup_parameters).
 func bound(cfg *pgxpool.Config) {
 	cfg.PingTimeout = pingTimeout
@@ -42,14 +46,14 @@ func bound(cfg *pgxpool.Config) {
 	cfg.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 		defer cancel()
-		// Also a transaction whose process hangs is not to keep its locks.
+		// A transaction whose process hangs must not keep its locks either.
 		_, err := conn.Exec(ctx, "SET "+statementTimeoutParam+" = "+milliseconds+
 			"; SET idle_in_transaction_session_timeout = "+milliseconds)
 		return err
 	}
 }
 
-// within makes a call that ends with ctx, or when its time is over.
+// within makes a call whose context ends with ctx, or after the store's timeout.
 func (p *Postgres) within(ctx context.Context, call func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()

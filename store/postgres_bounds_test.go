@@ -11,7 +11,7 @@ import (
 	"cloudidq/store"
 )
 
-// postgresCalls are all that a store asks of its server.
+// postgresCalls returns every kind of call that a store makes to its server.
 func postgresCalls(t *testing.T, p *store.Postgres) map[string]func() error {
 	t.Helper()
 	rec := full()
@@ -26,7 +26,8 @@ func postgresCalls(t *testing.T, p *store.Postgres) map[string]func() error {
 	}
 }
 
-// together makes all calls at once and fails those that do not come back.
+// together makes all calls at once, passes their results to judge, and fails the test if a call
+// does not return.
 func together(t *testing.T, calls map[string]func() error, judge func(name string, err error)) {
 	t.Helper()
 	type answer struct {
@@ -48,14 +49,14 @@ func together(t *testing.T, calls map[string]func() error, judge func(name strin
 	}
 }
 
-// A server that stalls, as behind a network that drops what is sent, holds no call for longer than its time, neither
-// those that have a connection nor those that need one.
+// If a server stalls, as behind a network that drops packets, no call takes longer than its
+// timeout. This holds for calls that have a connection and for calls that need one.
 func TestPostgres_ServerStalls_EveryCallEnds(t *testing.T) {
 	t.Parallel()
 	proxy := newProxy(t, pgtest.Database(t))
 	deliveries := store.NewDeliveries(redistest.Start(t).Client(t))
 	p := openPostgres(t, proxy.dsn, time.Hour, store.WithOutbox(deliveries))
-	t.Cleanup(proxy.resume) // a call that hangs would hold up the store's end
+	t.Cleanup(proxy.resume) // a call that hangs would block the store's Close
 	late := func(name string, err error) {
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%s of a stalled server = %v, want its deadline", name, err)
@@ -65,7 +66,7 @@ func TestPostgres_ServerStalls_EveryCallEnds(t *testing.T) {
 	calls := postgresCalls(t, p)
 	proxy.stall()
 	together(t, calls, late)
-	together(t, postgresCalls(t, p), late) // no connection is left
+	together(t, postgresCalls(t, p), late) // no usable connection is left
 	together(t, map[string]func() error{
 		"OpenPostgres": func() error {
 			_, err := store.OpenPostgres(t.Context(), proxy.dsn+"&connect_timeout=1", time.Hour)
@@ -83,7 +84,8 @@ func TestPostgres_ServerStalls_EveryCallEnds(t *testing.T) {
 	})
 }
 
-// A statement that waits for another's lock is ended by the server, and its connection is good for the next call.
+// If a statement waits for another session's lock, the server cancels it, and the connection
+// stays usable for the next call.
 func TestPostgres_LockedByAnother_ServerEndsTheStatement(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
@@ -122,7 +124,7 @@ func TestPostgres_LockedByAnother_ServerEndsTheStatement(t *testing.T) {
 	}
 }
 
-// Without a bound in the DSN a connection has ours.
+// A connection has our statement timeout unless the DSN sets one.
 func TestPostgres_StatementTimeout_SetUnlessTheDSNHasIt(t *testing.T) {
 	dsn := pgtest.Database(t)
 	for query, want := range map[string]string{
@@ -140,7 +142,7 @@ func TestPostgres_StatementTimeout_SetUnlessTheDSNHasIt(t *testing.T) {
 	}
 }
 
-// backend is the server processes of the connections of a name.
+// backend returns the process ids of the server for the connections with an application name.
 func backend(t *testing.T, dsn, name string) string {
 	t.Helper()
 	var pids string

@@ -6,21 +6,22 @@ import (
 	"fmt"
 )
 
-// What cloudidq_claim answers.
+// The answers of cloudidq_claim for one record.
 const (
 	answerClaimed = iota // stored as sent
 	answerBusy
 	answerErased
-	answerClaimedAsWas // with the record that was there
+	answerClaimedAsWas // with the record that existed
 	answerDone
 )
 
 const claimSQL = "SELECT o_state, o_rank, o_body FROM cloudidq_claim($1, $2, $3, $4::bigint, $5, $6, $7, $8, $9)"
 
-// dropSQL removes one record whose body nobody can read, unless it has been replaced meanwhile.
+// dropSQL removes one record whose body cannot be read, unless the record has been replaced
+// meanwhile.
 const dropSQL = "DELETE FROM cloudidq_records WHERE app = $1 AND cloud = $2 AND body = $3"
 
-// claimAnswer is one row of that answer.
+// claimAnswer is one row of the answer of cloudidq_claim.
 type claimAnswer struct {
 	state int
 	rank  int16
@@ -39,7 +40,7 @@ func (p *Postgres) Claim(ctx context.Context, c Claim) ([]ClaimResult, error) {
 	return results, nil
 }
 
-// claimAll claims c's records and puts what it hears into results.
+// claimAll claims c's records and stores the answers in results.
 func (p *Postgres) claimAll(ctx context.Context, c Claim, results []ClaimResult) error {
 	if err := c.check(); err != nil {
 		return err
@@ -57,6 +58,7 @@ func (p *Postgres) claimAll(ctx context.Context, c Claim, results []ClaimResult)
 	}
 	for i, answer := range answers {
 		var ok bool
+		// Only a broken body needs a second claim.
 		if results[i], ok = p.claimResult(answer, &c.Records[i]); ok {
 			continue
 		}
@@ -67,6 +69,7 @@ func (p *Postgres) claimAll(ctx context.Context, c Claim, results []ClaimResult)
 	return nil
 }
 
+// claim runs cloudidq_claim for the rows of one app.
 func (p *Postgres) claim(ctx context.Context, c Claim, r rows) ([]claimAnswer, error) {
 	me := ownerHash(c.TaskID)
 	found, err := p.pool.Query(ctx, claimSQL, r.locks.sorted(), r.apps[0], me[:], c.For.Milliseconds(), p.ttl, r.clouds, r.persons, r.accepted, r.bodies)
@@ -85,7 +88,7 @@ func (p *Postgres) claim(ctx context.Context, c Claim, r rows) ([]claimAnswer, e
 	return answers, found.Err()
 }
 
-// claimResult reads the answer for rec. It reports false for a record that is none.
+// claimResult converts the answer for rec. It returns false if the stored record is broken.
 func (p *Postgres) claimResult(a claimAnswer, rec *Record) (ClaimResult, bool) {
 	state := Claimed
 	switch a.state {
@@ -99,14 +102,15 @@ func (p *Postgres) claimResult(a claimAnswer, rec *Record) (ClaimResult, bool) {
 		state = Done
 	}
 	stored, err := p.codec.decodeBody(rankByte(a.rank), a.body, rec.AppID, rec.CloudID)
+	// A body under an unknown key is not broken: the claim holds, and its rank is known.
 	if errors.Is(err, ErrUnreadable) {
 		stored, err = unreadable(rankByte(a.rank), rec), nil
 	}
 	return ClaimResult{State: state, Record: stored}, err == nil
 }
 
-// reclaim claims record i again after its body turned out to be broken: it drops the row first, so that the record
-// counts as missing. Nothing but a foreign hand in the database leads here.
+// reclaim claims record i again after its body turned out to be broken. It drops the row first,
+// so the record counts as missing. This happens only if the database was modified externally.
 func (p *Postgres) reclaim(ctx context.Context, c Claim, i int, cloud, body []byte) (ClaimResult, error) {
 	app := appHash(c.AppID)
 	if _, err := p.pool.Exec(ctx, dropSQL, app[:], cloud, body); err != nil {

@@ -14,7 +14,8 @@ import (
 	"cloudidq/store"
 )
 
-// While a person is erased, others write what was accepted before: none of it is there afterwards.
+// While a user is erased, other calls write records that were accepted before. After the
+// erasure none of them exists.
 func TestPostgres_EraseBesideWriters_NothingIsLeft(t *testing.T) {
 	t.Parallel()
 	p := openPostgres(t, pgtest.Database(t), time.Hour)
@@ -56,8 +57,8 @@ func TestPostgres_EraseBesideWriters_NothingIsLeft(t *testing.T) {
 	}
 }
 
-// Calls of every kind, each with its records in an order of its own, never wait for each other in a circle: PostgreSQL
-// would end one of them with the error 40P01.
+// Calls of every kind, each with its records in its own order, never wait for each other in a
+// circle. PostgreSQL would cancel one of them with the error 40P01.
 func TestPostgres_AllAtOnce_NoDeadlock(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
@@ -66,7 +67,7 @@ func TestPostgres_AllAtOnce_NoDeadlock(t *testing.T) {
 		records := make([]store.Record, 0, 40)
 		for _, i := range rnd.Perm(60)[:40] {
 			rec := full()
-			rec.AppID, rec.CloudID, rec.OpenID = fmt.Sprint("wx", i%3), fmt.Sprint(i), fmt.Sprint("o-", rnd.IntN(7)) // now one's, now another's
+			rec.AppID, rec.CloudID, rec.OpenID = fmt.Sprint("wx", i%3), fmt.Sprint(i), fmt.Sprint("o-", rnd.IntN(7)) // the user changes from call to call
 			rec.AcceptedAt = store.At(time.Now())
 			rec.Status = []store.Status{store.Pending, store.Failed, store.Resolved}[rnd.IntN(3)]
 			records = append(records, rec)
@@ -109,7 +110,8 @@ func TestPostgres_AllAtOnce_NoDeadlock(t *testing.T) {
 	}
 }
 
-// A connection that planned its statements while the table was empty looks no more up than it must when it is full.
+// A connection that planned its statements while the table was empty still reads rows by key
+// when the table is full.
 func TestPostgres_TableGrows_RowsAreStillFoundByKey(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
@@ -132,7 +134,7 @@ func TestPostgres_TableGrows_RowsAreStillFoundByKey(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	p.Close() // its counters are written when the connection ends
+	p.Close() // the connection writes its counters when it closes
 	conn := connect(t, dsn)
 	var read, scans int
 	eventually(t, "the counters are there", func() bool {

@@ -7,8 +7,8 @@ import (
 
 const eraseSQL = "SELECT o_erased, o_moment FROM cloudidq_erase($1::bigint[], $2, $3::bytea[], $4, $5)"
 
-// Erase implements [Results]. What was stored stays in the server's files, unreadable where records are sealed, until
-// vacuum and the turnover of its log have come by.
+// Erase implements [Results]. The erased data stays in the server's files until vacuum has run
+// and the write-ahead log has been recycled. Where records are sealed, it is unreadable there.
 func (p *Postgres) Erase(ctx context.Context, appID, openID string) (int, error) {
 	app, who := appHash(appID), locks{}
 	hashes := p.codec.personHashes(appID, openID)
@@ -17,6 +17,7 @@ func (p *Postgres) Erase(ctx context.Context, appID, openID string) (int, error)
 		persons[i] = hashes[i][:]
 		who.add(app, persons[i])
 	}
+	// The server returns the time of the erasure, which the outbox in Redis needs as well.
 	var erased int
 	var moment int64
 	err := p.within(ctx, func(ctx context.Context) error {
@@ -28,6 +29,7 @@ func (p *Postgres) Erase(ctx context.Context, appID, openID string) (int, error)
 	if p.outbox == nil {
 		return erased, nil
 	}
-	// After the records, so that nothing comes after it: what has not been handed over by now never is.
+	// Redis comes after PostgreSQL, so that no result arrives later: PostgreSQL never relays
+	// what it has not relayed by now.
 	return erased, p.outbox.erase(ctx, appID, openID, moment)
 }

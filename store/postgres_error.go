@@ -7,17 +7,19 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// serverError is what PostgreSQL said. Of its answer it keeps the code and the message; detail and context may quote rows
-// and parameters (https://www.postgresql.org/docs/current/protocol-error-fields.html).
+// serverError is an error from PostgreSQL. It keeps only the code and the message, because
+// detail and context may quote rows and parameters
+// (https://www.postgresql.org/docs/current/protocol-error-fields.html).
 type serverError struct{ code, message string }
 
 func (e serverError) Error() string { return fmt.Sprintf("%s (SQLSTATE %s)", e.message, e.code) }
 
-// SQLState is the code, whose values are in https://www.postgresql.org/docs/current/errcodes-appendix.html.
+// SQLState returns the code. https://www.postgresql.org/docs/current/errcodes-appendix.html
+// lists the values.
 func (e serverError) SQLState() string { return e.code }
 
-// plain cuts out of an error what should not be seen: the rows that an answer of the server quotes, and the DSN that the
-// error of a connection holds.
+// plain removes from an error what must not be shown: rows that the server's answer quotes, and
+// the DSN in a connection error.
 func plain(err error) error {
 	if connect, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		err = fmt.Errorf("connecting: %w", connect.Unwrap())

@@ -11,22 +11,24 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// PostgresState is what a PostgreSQL server says of itself, as far as what cloudidq keeps there depends on it.
+// PostgresState is the part of a PostgreSQL server's state on which cloudidq's data depends.
 type PostgresState struct {
 	Version     string
 	Fsync       bool
 	SyncCommit  string        // synchronous_commit
 	Isolation   string        // default_transaction_isolation
-	Replica     bool          // it takes no writes
-	Ahead       time.Duration // the server's clock beside ours
-	Schema      int64         // the last migration that has been applied; 0 = none
-	SchemaKnown int64         // the last one that this program has
+	Replica     bool          // it accepts no writes
+	Ahead       time.Duration // how far the server's clock is ahead of ours
+	Schema      int64         // the last applied migration; 0 = none
+	SchemaKnown int64         // the last migration of this program
 	Sealing     Sealing
-	Expired     int64 // records that have ended more than ten minutes ago and are not deleted; at most 100,000 are counted
+	// Expired counts records that expired more than ten minutes ago and are not deleted yet, up to
+	// 100,000.
+	Expired int64
 }
 
-// InspectPostgres asks the server of a DSN. Unlike [OpenPostgres] it changes nothing. Its errors are [ErrDSN] and texts
-// without the DSN.
+// InspectPostgres reads the state of the server of a DSN. Unlike [OpenPostgres] it changes
+// nothing. It returns [ErrDSN], or errors that do not contain the DSN.
 func InspectPostgres(ctx context.Context, dsn string) (PostgresState, error) {
 	cfg, err := pgx.ParseConfig(dsn)
 	if err != nil {
@@ -40,6 +42,7 @@ func InspectPostgres(ctx context.Context, dsn string) (PostgresState, error) {
 		return PostgresState{}, fmt.Errorf("reaching PostgreSQL: %w", plain(err))
 	}
 	defer func() { _ = conn.Close(ctx) }()
+	// Durability and writes depend on these settings.
 	state := PostgresState{SchemaKnown: lastMigration()}
 	var fsync string
 	err = conn.QueryRow(ctx, `SELECT current_setting('server_version'), current_setting('fsync'),
@@ -62,22 +65,25 @@ func InspectPostgres(ctx context.Context, dsn string) (PostgresState, error) {
 	return state, nil
 }
 
+// inspectSchema reads the state of cloudidq's tables, if they exist.
 func (s *PostgresState) inspectSchema(ctx context.Context, conn *pgx.Conn) error {
 	if err := s.inspectVersion(ctx, conn); err != nil || s.Schema == 0 {
 		return err
 	}
+	// Rows that Run should have deleted long ago. The limit bounds the time of the query.
 	err := conn.QueryRow(ctx, `SELECT count(*) FROM (
 		SELECT FROM cloudidq_records WHERE expires_at < now() - $1::interval LIMIT 100000) AS old`, 10*time.Minute).Scan(&s.Expired)
 	if err != nil {
 		return err
 	}
-	// A sample: what was saved first tends to lie first.
+	// This is a sample: rows that were saved first tend to be stored first.
 	return conn.QueryRow(ctx, `SELECT count(*), count(*) FILTER (WHERE substring(body FROM 1 FOR 1) = '\x7b') FROM (
 		SELECT body FROM cloudidq_records WHERE rank < 3 AND expires_at > now() LIMIT $1) AS looked_at`, sealingSteps*sealingPage).
 		Scan(&s.Sealing.Seen, &s.Sealing.Unsealed)
 }
 
-// inspectVersion finds out which migrations have been applied.
+// inspectVersion reads the number of the last applied migration. It stays 0 if no migration has
+// been applied.
 func (s *PostgresState) inspectVersion(ctx context.Context, conn *pgx.Conn) error {
 	var there bool
 	if err := conn.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", migrationTable).Scan(&there); err != nil || !there {
@@ -86,9 +92,9 @@ func (s *PostgresState) inspectVersion(ctx context.Context, conn *pgx.Conn) erro
 	return conn.QueryRow(ctx, "SELECT coalesce(max(version_id), 0) FROM "+migrationTable+" WHERE is_applied").Scan(&s.Schema)
 }
 
-// lastMigration is the number that the name of the last migration begins with.
+// lastMigration returns the number of the last migration, which its file name begins with.
 func lastMigration() (last int64) {
-	names, _ := fs.Glob(migrations, "migrations/*.sql") // the pattern is well-formed
+	names, _ := fs.Glob(migrations, "migrations/*.sql") // no error: the pattern is valid
 	for _, name := range names {
 		digits, _, _ := strings.Cut(strings.TrimPrefix(name, "migrations/"), "_")
 		if n, err := strconv.ParseInt(digits, 10, 64); err == nil {

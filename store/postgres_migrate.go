@@ -15,21 +15,24 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// migrationTable is where goose notes what has been applied. Its own name for it may be another program's in the same
-// database.
+// migrationTable is where goose records the applied migrations. Another program in the same
+// database may use the default name.
 const migrationTable = "cloudidq_migrations"
 
-// How often, in seconds, and how many times a process asks for the lock under which another one migrates.
+// How often, in seconds, and how many times a process requests the lock while another process
+// migrates.
 const (
 	migrationPoll  = 1
 	migrationPolls = 300
 )
 
-// migrateFor bounds all of it: the wait for another process, and what is applied then.
+// migrateFor bounds the whole migration: the wait for another process, and the migrations
+// applied after it.
 const migrateFor = migrationPoll*migrationPolls*time.Second + time.Minute
 
-// prepareSchema applies the migrations that the database lacks. Where it lacks none, as at every start but the first, that
-// is one question, so that a server which stalls is noticed as in any other call.
+// prepareSchema applies the missing migrations. If none is missing, as at every start but the
+// first, it makes one query with the timeout of any other call, so a server that stalls is
+// noticed.
 func (p *Postgres) prepareSchema(ctx context.Context) error {
 	var state PostgresState
 	err := p.within(ctx, func(ctx context.Context) error {
@@ -43,9 +46,9 @@ func (p *Postgres) prepareSchema(ctx context.Context) error {
 	return migrate(ctx, p.pool)
 }
 
-// migrate applies the migrations that the database lacks. Processes that start at once do it one after the other, under
-// an advisory lock of the session; a database that knows more migrations than this program is left as it is, so that an
-// older worker runs on beside a newer one.
+// migrate applies the missing migrations. Processes that start at once do so one after the
+// other, under an advisory lock of the session. If the database has more migrations than this
+// program, migrate leaves it unchanged, so that an older worker can run beside a newer one.
 func migrate(ctx context.Context, pool *pgxpool.Pool) error {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
@@ -56,7 +59,7 @@ func migrate(ctx context.Context, pool *pgxpool.Pool) error {
 		return err
 	}
 	db := stdlib.OpenDBFromPool(pool)
-	defer func() { _ = db.Close() }() // the pool's connections stay
+	defer func() { _ = db.Close() }() // the pool's connections stay open
 	provider, err := goose.NewProvider(goose.DialectPostgres, db, files,
 		goose.WithSessionLocker(locker), goose.WithTableName(migrationTable), goose.WithDisableGlobalRegistry(true))
 	if err != nil {

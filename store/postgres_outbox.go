@@ -10,27 +10,30 @@ import (
 )
 
 const (
-	// relayEvery is how often a process looks for ends that another one, now dead, has saved and not handed over.
+	// relayEvery is how often a process looks for results that another process, now dead, has
+	// saved and not relayed.
 	relayEvery = 2 * time.Second
-	relayBatch = 1000
-	// relayLinger is how long the ends of a save wait for those of others: a transaction for each save would cost more than
-	// what is in it.
+	relayBatch = 1000 // rows of one transaction
+	// relayLinger is how long the relay waits after a save, so that results of other saves join
+	// its transaction. A transaction for each save would cost more than its content.
 	relayLinger = 5 * time.Millisecond
-	// relayAgain is how long a process waits after a failure, when ends come on.
+	// relayAgain is how long a process waits after a failed relay, even if more results arrive.
 	relayAgain = 100 * time.Millisecond
 )
 
-// owedSQL takes ends out of the outbox here; what another process has in hand is left to it.
+// owedSQL deletes rows from PostgreSQL's outbox and returns them. It skips rows that another
+// process is relaying.
 const owedSQL = `WITH gone AS (
 	DELETE FROM cloudidq_outbox WHERE id = ANY (ARRAY(
 		SELECT id FROM cloudidq_outbox WHERE expires_at > now() ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED))
 	RETURNING id, app, cloud, person, accepted, endpoint, item, expires_at
 ) SELECT * FROM gone ORDER BY id`
 
-// beginOwed begins a transaction. A plan that was made while the outbox was empty would read all of it.
+// beginOwed begins a transaction without sequential scans. A plan that was made while the
+// outbox was empty would otherwise read the whole table.
 var beginOwed = pgx.TxOptions{BeginQuery: "BEGIN; SET LOCAL enable_seqscan = off"}
 
-// owed is a row of the outbox.
+// owed is a row of PostgreSQL's outbox: an unrelayed result.
 type owed struct {
 	ID       int64
 	App      []byte
@@ -39,13 +42,14 @@ type owed struct {
 	Accepted int64
 	Endpoint string
 	Item     []byte
-	Expires  time.Time // DeliverFor after its save
+	Expires  time.Time // DeliverFor after the save
 }
 
-// Handed is told how many results of an app have come into the outbox of an endpoint.
+// Handed is called with the number of results of an app that have been relayed to the outbox of
+// an endpoint.
 type Handed func(appID, endpoint string, results int)
 
-// announce notes that apps have deliveries, before there is the first.
+// announce records that apps have deliveries, before the first delivery exists.
 func (p *Postgres) announce(ctx context.Context, records []Record) error {
 	if p.outbox == nil {
 		return nil
@@ -61,22 +65,22 @@ func (p *Postgres) announce(ctx context.Context, records []Record) error {
 	return nil
 }
 
-// wakeRelay lets Run hand over what Save has left in the outbox, if there was anything. The save does not wait for that: it
-// might be the turn of others first.
+// wakeRelay wakes Run if Save has left results in the outbox. Save does not wait for the relay,
+// because other results may come first.
 func (p *Postgres) wakeRelay(records []Record) {
 	for i := range records {
 		if p.outbox != nil && records[i].Deliver.Endpoint != "" && records[i].Status.Final() {
 			select {
 			case p.owes <- struct{}{}:
-			default: // it is awake
+			default: // Run has been woken already
 			}
 			return
 		}
 	}
 }
 
-// runRelay hands over what waits until ctx ends. However many saves wake it meanwhile, the next look finds the ends of all
-// of them.
+// runRelay relays waiting results until ctx ends. If several saves wake it during a pass, the
+// next pass finds the results of all of them.
 func (p *Postgres) runRelay(ctx context.Context, log *slog.Logger, handed Handed) {
 	tick := time.NewTicker(relayEvery)
 	defer tick.Stop()
@@ -95,7 +99,7 @@ func (p *Postgres) runRelay(ctx context.Context, log *slog.Logger, handed Handed
 	}
 }
 
-// wait lets time pass, unless ctx ends.
+// wait waits for d, or until ctx ends.
 func wait(ctx context.Context, d time.Duration) {
 	select {
 	case <-time.After(d):
@@ -103,12 +107,14 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// HandOver brings all that is to be delivered into the outbox in Redis, also what Run has in hand: a process that stops
-// calls it behind its last save. handed is that of Run.
+// HandOver relays all waiting results to the outbox in Redis. If Run is relaying, HandOver
+// waits for that first. A process that stops calls HandOver after its last save. handed is as
+// in [Postgres.Run].
 func (p *Postgres) HandOver(ctx context.Context, handed Handed) error { return p.relay(ctx, handed) }
 
-// relay moves ends from the outbox here to the one in Redis. The rows are deleted after Redis has them; one that comes a
-// second time, because of a crash between, Redis knows by its id.
+// relay moves results from PostgreSQL's outbox to the outbox in Redis. It deletes a row only
+// after Redis has the result. After a crash in between, the row is relayed again, and Redis
+// recognizes it by its id.
 func (p *Postgres) relay(ctx context.Context, handed Handed) error {
 	if p.outbox == nil {
 		return nil
@@ -129,12 +135,14 @@ func (p *Postgres) relay(ctx context.Context, handed Handed) error {
 			return fmt.Errorf("handing over what is to be delivered: %w", plain(err))
 		}
 		p.tell(handed, rows)
+		// A batch that is not full was the last one.
 		if len(rows) < relayBatch {
 			return nil
 		}
 	}
 }
 
+// relayBatch moves one batch of rows in one transaction, and returns them.
 func (p *Postgres) relayBatch(ctx context.Context) (rows []owed, err error) {
 	err = pgx.BeginTxFunc(ctx, p.pool, beginOwed, func(tx pgx.Tx) error {
 		found, err := tx.Query(ctx, owedSQL, relayBatch)
@@ -145,17 +153,19 @@ func (p *Postgres) relayBatch(ctx context.Context) (rows []owed, err error) {
 		if err != nil || len(rows) == 0 {
 			return err
 		}
+		// Redis gets the results inside the transaction: if Redis fails, the rollback keeps the
+		// rows.
 		return p.outbox.append(ctx, rows)
 	})
 	if err != nil || len(rows) == 0 {
 		return nil, err
 	}
-	_ = p.outbox.appended(ctx, rows) // numbers that nobody will ask for
+	_ = p.outbox.appended(ctx, rows) // if this fails, the ids expire; they are not looked up again
 	return rows, nil
 }
 
-// tell says what has been handed over of the apps that this process knows. The others' has waited already, and is found
-// by a sweep.
+// tell calls handed for the relayed results of apps that this process knows. Results of other
+// apps have waited already; a sweep finds them.
 func (p *Postgres) tell(handed Handed, rows []owed) {
 	if handed == nil {
 		return

@@ -15,8 +15,8 @@ import (
 	"cloudidq/store"
 )
 
-// While Redis is away, what PostgreSQL has saved waits there; then it goes out once, also if a process dies after Redis has
-// it and before it is deleted.
+// While Redis is down, results saved in PostgreSQL wait there. Later each is relayed once, even
+// if a process dies after Redis has the result and before the row is deleted.
 func TestPostgresOutbox_RedisIsAway_ThenADeath(t *testing.T) {
 	redis := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
 	rdb := redis.Client(t)
@@ -34,7 +34,7 @@ func TestPostgresOutbox_RedisIsAway_ThenADeath(t *testing.T) {
 		t.Errorf("HandOver = %v, want an error, and the two ends where they were", err)
 	}
 	redis.Restart()
-	// The connection dies between Redis' answer and the end of the transaction.
+	// The connection dies between the answer of Redis and the commit of the transaction.
 	dying := &afterScript{do: func() {
 		execute(t, conn, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'")
 	}}
@@ -82,8 +82,9 @@ func TestPostgresOutbox_RedisIsAway_ThenADeath(t *testing.T) {
 	}
 }
 
-// An end that was saved before its person's erasure and comes after it, as over a connection that hung, is not delivered;
-// one that the store has saved since is, also if it was accepted before.
+// A result that was saved before its user's erasure and arrives after it, for instance over a
+// connection that hung, is not delivered. A result saved after the erasure is delivered, even
+// if it was accepted before.
 func TestPostgresOutbox_EndThatComesBehindAnErasure(t *testing.T) {
 	b := newOutboxBed(t)
 	rec := outgoing(1, store.Resolved)
@@ -100,7 +101,7 @@ func TestPostgresOutbox_EndThatComesBehindAnErasure(t *testing.T) {
 	}
 }
 
-// afterScript does something behind every pipeline with a script.
+// afterScript calls do after every pipeline that runs a script.
 type afterScript struct{ do func() }
 
 func (h *afterScript) DialHook(next redis.DialHook) redis.DialHook { return next }

@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-// proxy stands between a store and its server and counts round trips: how often the client speaks after the server. It can
-// stall: connections stay and are taken, and nothing comes through any more.
+// proxy forwards between a store and its server. It counts round trips: how often the client
+// sends after the server has sent. It can stall: connections stay open and new ones are
+// accepted, but no bytes pass.
 type proxy struct {
 	dsn     string
 	trips   atomic.Int64
@@ -19,10 +20,10 @@ type proxy struct {
 	conns []net.Conn // guarded by mu
 }
 
-// stall lets nothing through.
+// stall stops all traffic.
 func (p *proxy) stall() { p.stalled.Store(true) }
 
-// resume ends a stall, and the connections that have seen it.
+// resume ends a stall and closes the connections that existed during it.
 func (p *proxy) resume() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -32,6 +33,7 @@ func (p *proxy) resume() {
 	p.stalled.Store(false)
 }
 
+// newProxy starts a proxy in front of the server of dsn. The proxy closes with the test.
 func newProxy(t *testing.T, dsn string) *proxy {
 	t.Helper()
 	u, err := url.Parse(dsn)
@@ -61,7 +63,7 @@ func newProxy(t *testing.T, dsn string) *proxy {
 			p.mu.Lock()
 			p.conns = append(p.conns, client, upstream)
 			p.mu.Unlock()
-			var waiting atomic.Bool // the client for the server
+			var waiting atomic.Bool // the client is waiting for the server
 			all.Go(func() {
 				p.carry(upstream, client, func() {
 					if waiting.CompareAndSwap(false, true) {
@@ -75,7 +77,8 @@ func newProxy(t *testing.T, dsn string) *proxy {
 	return p
 }
 
-// carry copies from one end to the other until either closes, then closes both. What is read while the proxy stalls is lost.
+// carry copies from one connection to the other until either closes, then closes both. Bytes
+// that it reads during a stall are lost.
 func (p *proxy) carry(to, from net.Conn, seen func()) {
 	defer func() { _, _ = to.Close(), from.Close() }()
 	buf := make([]byte, 64<<10)

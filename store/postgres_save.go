@@ -7,11 +7,13 @@ import (
 
 const saveSQL = "SELECT cloudidq_save($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
 
-// Save implements [Results]. Records of several apps are one statement as well, all or none of them.
+// Save implements [Results]. Records of several apps go in one statement too, so Save writes
+// all of them or none.
 func (p *Postgres) Save(ctx context.Context, taskID string, records []Record) error {
 	if len(records) == 0 {
 		return nil
 	}
+	// Announce first: after a crash, other processes then find the results of this save.
 	if err := p.announce(ctx, records); err != nil {
 		return err
 	}
@@ -26,7 +28,7 @@ func (p *Postgres) Save(ctx context.Context, taskID string, records []Record) er
 	return nil
 }
 
-// save returns, per record, whether it was written, and will stay as it is if it is an end.
+// save returns, for each record, whether it was written.
 func (p *Postgres) save(ctx context.Context, taskID string, records []Record) ([]bool, error) {
 	r, err := p.rowsOf(records, taskID)
 	if err != nil {
@@ -45,22 +47,23 @@ func (p *Postgres) save(ctx context.Context, taskID string, records []Record) ([
 	return written, nil
 }
 
-// rows are records as the functions of the schema take them, a column each.
+// rows holds records as the functions of the schema take them, one column per field.
 type rows struct {
 	locks    locks
 	apps     [][]byte
 	clouds   [][]byte
-	persons  [][]byte // nil: nobody is known
+	persons  [][]byte // nil = no user
 	accepted []int64
 	ranks    []int16
 	bodies   [][]byte
 
-	endpoints []string // empty: it is not to be delivered
+	endpoints []string // empty = no delivery
 	items     [][]byte
 }
 
-// rowsOf encodes records before anything is sent, so that a faulty one stops the whole call.
+// rowsOf encodes records before anything is sent, so that a faulty record fails the whole call.
 func (p *Postgres) rowsOf(records []Record, taskID string) (rows, error) {
+	// A row has columns for the owner and the user, so only the body of each form is used.
 	values, err := p.codec.encode(records, owner(taskID), nil)
 	if err != nil {
 		return rows{}, err
@@ -71,7 +74,7 @@ func (p *Postgres) rowsOf(records []Record, taskID string) (rows, error) {
 		accepted: make([]int64, n), ranks: make([]int16, n), bodies: make([][]byte, n),
 		endpoints: make([]string, n), items: make([][]byte, n),
 	}
-	var id []byte // the appid and a NUL, with room behind it
+	var id []byte // the appid and a NUL; cloudHash writes behind them
 	for i := range records {
 		rec := &records[i]
 		app := appHash(rec.AppID)
@@ -84,6 +87,7 @@ func (p *Postgres) rowsOf(records []Record, taskID string) (rows, error) {
 		}
 		r.apps[i], r.clouds[i], r.bodies[i] = app[:], cloud[:], values[i][headerLen:]
 		r.accepted[i], r.ranks[i] = milli(rec.AcceptedAt), rankNumber(rec.Status)
+		// Without an outbox or an endpoint the record is not delivered.
 		if p.outbox == nil || rec.Deliver.Endpoint == "" {
 			continue
 		}

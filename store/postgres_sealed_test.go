@@ -16,6 +16,7 @@ import (
 	"cloudidq/store"
 )
 
+// A sealed database contains no id and no data in plain text, hexadecimal or base64.
 func TestPostgresSealed_NothingLegible(t *testing.T) {
 	dsn := pgtest.Database(t)
 	keyset, _, _ := keysets(t)
@@ -46,8 +47,8 @@ func TestPostgresSealed_NothingLegible(t *testing.T) {
 	}
 }
 
-// dumpPostgres is every row of the database as text, where bytes are hexadecimal, and what pg_dump makes of it, if there
-// is one.
+// dumpPostgres returns every row of the database as text, with bytes in hexadecimal, followed
+// by the output of pg_dump if that is installed.
 func dumpPostgres(t *testing.T, dsn string) string {
 	t.Helper()
 	conn := connect(t, dsn)
@@ -73,6 +74,8 @@ func dumpPostgres(t *testing.T, dsn string) string {
 	return all.String()
 }
 
+// A record under a pruned key cannot be read; a record under the new key can. Claims and
+// erasures still work.
 func TestPostgresSealed_Rotation(t *testing.T) {
 	dsn := pgtest.Database(t)
 	first, rotated, pruned := keysets(t)
@@ -89,12 +92,13 @@ func TestPostgresSealed_Rotation(t *testing.T) {
 	if diff := cmp.Diff([]store.Record{{}, recent}, got); !errors.Is(err, store.ErrUnreadable) || diff != "" {
 		t.Errorf("after pruning: %v (-want +got):\n%s", err, diff)
 	}
-	// A process that does not have the new key yet knows that the record is there and resolved: it asks for nothing.
+	// A process without the new key still knows that the record exists and is resolved, so it
+	// sends no request.
 	claimed, err := with(first).Claim(t.Context(), claimOf("u", pendingRecord("wx1", recent.CloudID)))
 	if err != nil || claimed[0].State != store.Done || claimed[0].Record.Status != store.Resolved {
 		t.Errorf("Claim with the old keyset = %+v, %v, want done", claimed, err)
 	}
-	// Persons are found whatever the key: the index is not rotated.
+	// An erasure finds users under any key, because a rotation does not change the index.
 	if n, err := with(pruned).Erase(t.Context(), "wx1", old.OpenID); n != 2 || err != nil {
 		t.Errorf("Erase = %d, %v, want both records", n, err)
 	}

@@ -10,15 +10,16 @@ import (
 )
 
 const (
-	sweepEvery = time.Minute // more or less, so that the processes spread
-	sweepBatch = 1000        // rows of a table in one statement: some ten milliseconds
+	sweepEvery = time.Minute // varied by a tenth, so that the processes spread
+	sweepBatch = 1000        // rows per table in one statement, which takes some ten milliseconds
 )
 
 const sweepSQL = "SELECT cloudidq_sweep($1)"
 
-// Run deletes what has expired, and hands over what is to be delivered, that of dead processes too, until ctx ends; then it
-// returns nil. Any number of processes may do so: a row that one of them has in hand the others leave out. What fails is
-// logged and made up for by the next time. handed is told of what has been handed over; it may be nil.
+// Run deletes expired rows until ctx ends, then returns nil. If the store has an outbox, Run
+// also relays results to Redis, including those of dead processes. Any number of processes may
+// call Run: each skips the rows that another one is working on. Run logs failures, and its next
+// pass makes up for them. It calls handed, which may be nil, with what it has relayed.
 func (p *Postgres) Run(ctx context.Context, log *slog.Logger, handed Handed) error {
 	var relay sync.WaitGroup
 	defer relay.Wait()
@@ -40,8 +41,9 @@ func (p *Postgres) Run(ctx context.Context, log *slog.Logger, handed Handed) err
 	}
 }
 
-// Sweep deletes what has expired by now and returns how many rows there were, also when it fails midway. It goes in
-// batches, each a statement of its own, so that it holds few locks and the server can clean up behind it.
+// Sweep deletes the rows that have expired by now and returns how many there were, even if it
+// fails midway. It works in batches, each in its own statement. So it holds few locks, and the
+// server can clean up behind it.
 func (p *Postgres) Sweep(ctx context.Context) (int, error) {
 	for all := 0; ; {
 		var deleted int
@@ -52,6 +54,7 @@ func (p *Postgres) Sweep(ctx context.Context) (int, error) {
 			return all, fmt.Errorf("deleting expired records: %w", plain(err))
 		}
 		all += deleted
+		// Fewer rows than a batch means that no table has a full batch left.
 		if deleted < sweepBatch {
 			return all, nil
 		}

@@ -13,6 +13,7 @@ import (
 	"cloudidq/store"
 )
 
+// Sweep deletes all expired rows, in several batches if need be, and no others.
 func TestPostgres_Sweep_DeletesWhatHasExpiredAndNothingElse(t *testing.T) {
 	dsn := pgtest.Database(t)
 	short, long := openPostgres(t, dsn, time.Millisecond), openPostgres(t, dsn, time.Hour)
@@ -39,7 +40,7 @@ func TestPostgres_Sweep_DeletesWhatHasExpiredAndNothingElse(t *testing.T) {
 		}
 	}
 	conn := connect(t, dsn)
-	// The short-lived store remembers the erased for a margin as well.
+	// The store with the short TTL also remembers erased users for a margin.
 	execute(t, conn, "UPDATE cloudidq_persons SET expires_at = now() WHERE expires_at < now() + interval '30 min'")
 	n, err := long.Sweep(t.Context())
 	if err != nil || n != expired+1 {
@@ -55,6 +56,7 @@ func TestPostgres_Sweep_DeletesWhatHasExpiredAndNothingElse(t *testing.T) {
 	}
 }
 
+// Run deletes an expired record by itself, and returns nil when its context ends.
 func TestPostgres_Run_SweepsAndEndsWithItsContext(t *testing.T) {
 	dsn := pgtest.Database(t)
 	p := openPostgres(t, dsn, time.Millisecond)
@@ -75,6 +77,7 @@ func TestPostgres_Run_SweepsAndEndsWithItsContext(t *testing.T) {
 	}
 }
 
+// Run logs a failed sweep and continues.
 func TestPostgres_Run_LogsASweepThatFails(t *testing.T) {
 	dsn := pgtest.Database(t)
 	p := openPostgres(t, dsn, time.Hour)
@@ -90,7 +93,7 @@ func TestPostgres_Run_LogsASweepThatFails(t *testing.T) {
 	}
 }
 
-// writer is a function that takes what is written.
+// writer is a function that receives the written bytes.
 type writer func([]byte)
 
 func (w writer) Write(p []byte) (int, error) { w(bytes.Clone(p)); return len(p), nil }

@@ -20,8 +20,8 @@ import (
 	"cloudidq/store/storetest"
 )
 
-// openPostgres opens a store over dsn that is closed with the test.
-// openPostgres opens a store whose calls have the time that a very busy machine may need, if dsn does not say otherwise.
+// openPostgres opens a store over dsn and closes it with the test. Unless dsn sets a statement
+// timeout, the store's calls get the time that a very busy machine may need.
 func openPostgres(t testing.TB, dsn string, ttl time.Duration, options ...store.Option) *store.Postgres {
 	t.Helper()
 	const patience = 2 * time.Minute
@@ -37,7 +37,7 @@ func openPostgres(t testing.TB, dsn string, ttl time.Duration, options ...store.
 	return p
 }
 
-// connect is a connection to look behind a store.
+// connect returns a connection that bypasses the store.
 func connect(t testing.TB, dsn string) *pgx.Conn {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), dsn)
@@ -55,6 +55,7 @@ func execute(t *testing.T, conn *pgx.Conn, statement string, args ...any) {
 	}
 }
 
+// count counts the rows of a table; from may include a WHERE clause.
 func count(t *testing.T, conn *pgx.Conn, from string) (n int) {
 	t.Helper()
 	if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM "+from).Scan(&n); err != nil {
@@ -78,6 +79,7 @@ func TestPostgresSealed_Contract(t *testing.T) {
 	})
 }
 
+// Stores that open the same new database at once migrate it once, and all of them work.
 func TestPostgres_OpenedByManyAtOnce_MigratedOnce(t *testing.T) {
 	dsn := pgtest.Database(t)
 	var group errgroup.Group
@@ -103,7 +105,7 @@ func TestPostgres_OpenedByManyAtOnce_MigratedOnce(t *testing.T) {
 	}
 }
 
-// An older program must run on beside a newer one that has migrated further.
+// An older program must be able to run beside a newer one that has migrated further.
 func TestPostgres_DatabaseOfNewerProgram_Opens(t *testing.T) {
 	dsn := pgtest.Database(t)
 	openPostgres(t, dsn, time.Hour)
@@ -111,6 +113,8 @@ func TestPostgres_DatabaseOfNewerProgram_Opens(t *testing.T) {
 	openPostgres(t, dsn, time.Hour)
 }
 
+// OpenPostgres refuses a TTL below a millisecond, an invalid DSN and an isolation level other
+// than read committed. No error quotes the DSN.
 func TestOpenPostgres_Refused(t *testing.T) {
 	dsn := pgtest.Database(t)
 	if _, err := store.OpenPostgres(t.Context(), dsn, time.Microsecond); err == nil {
@@ -131,6 +135,8 @@ func TestOpenPostgres_Refused(t *testing.T) {
 	}
 }
 
+// save reports which records were written: none of an erased user, none over a resolved record,
+// no pending one over a failed one.
 func TestPostgres_Save_TellsWhatWasWritten(t *testing.T) {
 	p := openPostgres(t, pgtest.Database(t), time.Hour)
 	resolved, failed, gone := full(), full(), full()
@@ -157,7 +163,7 @@ func TestPostgres_Save_TellsWhatWasWritten(t *testing.T) {
 	}
 }
 
-// An answer of the server may quote a row in its detail.
+// A server's answer may quote a row in its detail; our errors must not.
 func TestPostgres_ErrorQuotesNothing(t *testing.T) {
 	dsn := pgtest.Database(t)
 	p := openPostgres(t, dsn, time.Hour)
@@ -174,6 +180,8 @@ func TestPostgres_ErrorQuotesNothing(t *testing.T) {
 	}
 }
 
+// A row with a broken body counts as missing: Lookup does not know it, and Claim stores a new
+// record.
 func TestPostgres_BodyNobodyCanRead_CountsAsMissing(t *testing.T) {
 	dsn := pgtest.Database(t)
 	p := openPostgres(t, dsn, time.Hour)
@@ -194,6 +202,7 @@ func TestPostgres_BodyNobodyCanRead_CountsAsMissing(t *testing.T) {
 	}
 }
 
+// A call is one round trip, however many records and apps it covers, and none for no records.
 func TestPostgres_OneRoundTripPerCall(t *testing.T) {
 	dsn := pgtest.Database(t)
 	proxy := newProxy(t, dsn)
@@ -232,7 +241,7 @@ func TestPostgres_OneRoundTripPerCall(t *testing.T) {
 		{"Save of nothing", 0, func() error { return p.Save(t.Context(), "task", nil) }},
 		{"Lookup of nothing", 0, func() error { _, err := p.Lookup(t.Context(), "wx1", nil); return err }},
 	} {
-		if err := call.do(); err != nil { // the connection learns the statement
+		if err := call.do(); err != nil { // the connection prepares the statement
 			t.Fatalf("%s: %v", call.name, err)
 		}
 		before := proxy.trips.Load()

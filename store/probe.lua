@@ -1,6 +1,8 @@
--- Lets one through to an endpoint that has not answered for a while. KEYS: the endpoint.
--- ARGV: now (Unix ms), for how long nobody else is let through (ms).
--- Answer: 1, or 0 if it is not time yet, or somebody else is through
+-- Lets one attempt through to an endpoint whose circuit is open.
+--
+-- KEYS  the endpoint
+-- ARGV  now (Unix ms), for how long no other attempt is let through (ms)
+-- Answer: 1, or 0 if it is not time yet or another attempt has been let through
 local shut = redis.call('HGET', KEYS[1], 'shut')
 if not shut then
   return 1

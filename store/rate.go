@@ -9,15 +9,16 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Rates limits how many requests per minute all processes together make for an app: GCRA on the clock of Redis, by
-// go-redis/redis_rate.
+// Rates limits how many requests per minute all processes together make for an app. It uses
+// go-redis/redis_rate: the GCRA algorithm on the clock of Redis.
 type Rates struct{ limiter *redis_rate.Limiter }
 
-// NewRates returns the limits in rdb, which stays the caller's to close.
+// NewRates returns the limits in rdb. The caller closes rdb.
 func NewRates(rdb redis.Cmdable) *Rates { return &Rates{limiter: redis_rate.NewLimiter(rdb)} }
 
-// Take takes one request out of the app's minute. It returns 0 if the request may be made now, else how long to wait
-// before asking again. No 60 seconds, wherever they begin, see more than perMinute requests.
+// Take takes one request from the app's limit. It returns 0 if the caller may send the request
+// now, else how long to wait before the next call of Take. No window of 60 seconds, wherever it
+// begins, has more than perMinute requests.
 func (r *Rates) Take(ctx context.Context, appID string, perMinute int) (time.Duration, error) {
 	got, err := r.limiter.Allow(ctx, appPrefix(appID)+"rate", gcra(perMinute))
 	if err != nil {
@@ -29,8 +30,8 @@ func (r *Rates) Take(ctx context.Context, appID string, perMinute int) (time.Dur
 	return got.RetryAfter, nil
 }
 
-// gcra divides the minute's requests into a burst of a tenth and a steady flow of the rest: GCRA lets a burst pass on
-// top of what flows in.
+// gcra splits the limit into a burst of a tenth and a steady rate of the rest. The split is
+// needed because GCRA allows a burst in addition to the steady rate.
 func gcra(perMinute int) redis_rate.Limit {
 	burst := max(1, perMinute/10)
 	return redis_rate.Limit{Rate: max(1, perMinute-burst), Burst: burst, Period: time.Minute}

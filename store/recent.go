@@ -13,41 +13,42 @@ import (
 )
 
 const (
-	// SeriesStep is the step of a [Series].
+	// SeriesStep is the length of one point of a [Series].
 	SeriesStep = 15 * time.Second
-	// SeriesPoints is how many points a [Series] has.
+	// SeriesPoints is the number of points of a [Series].
 	SeriesPoints = int(ActivityWindow / SeriesStep)
 
 	windowSlots  = int64(ActivityWindow / ActivitySlot)
 	slotsPerStep = int64(SeriesStep / ActivitySlot)
 	latelySlots  = int64(time.Minute / ActivitySlot)
 
-	// activityLate is how long after the end of a slot the processes have told of it: they do once a second.
+	// activityLate is how long after its end a slot counts as complete. Processes write once a
+	// second.
 	activityLate = 1500 * time.Millisecond
-	// activitySettled is how long after its end a slot is read no more. Clocks differ, and Redis may have been away for
-	// a moment.
+	// activitySettled is how long after its end a slot is no longer read from Redis. It leaves
+	// room for clock differences and for a short outage of Redis.
 	activitySettled = 15 * time.Second
 	// activityPage is how many slots are read in one round trip.
 	activityPage = 30
 )
 
-// RecentActivity is what all processes have done in the last quarter of an hour.
+// RecentActivity is the work of all processes in the last ActivityWindow.
 type RecentActivity struct {
-	Until   time.Time          // its end, some seconds ago: what is younger is not complete
-	Apps    map[string]*Series // those that had something to do, by appid
+	Until   time.Time          // end of the window, some seconds ago: later slots are incomplete
+	Apps    map[string]*Series // apps that had work, by appid
 	Workers int                // processes that are alive
 }
 
-// Series is what was done for one app.
+// Series is the work done for one app.
 type Series struct {
-	Total  Tally // of the whole window
-	Lately Tally // of its last minute
-	// Ends by step, the oldest first.
+	Total  Tally // the whole window
+	Lately Tally // the last minute of the window
+	// cloudIDs that reached each final status, per step, the oldest first.
 	Resolved, Failed, Expired []int64
 }
 
-// Recent reads what [Activity] writes. It remembers what cannot change any more, so that a look costs Redis the slots
-// of the last seconds only. It is safe for concurrent use.
+// Recent reads what [Activity] writes. It caches slots that can no longer change, so a call
+// reads only the slots of the last seconds from Redis. It is safe for concurrent use.
 type Recent struct {
 	rdb redis.Cmdable
 
@@ -55,26 +56,28 @@ type Recent struct {
 	settled map[int64]map[string]Tally // by slot and app; guarded by mu
 }
 
-// NewRecent returns a reader of rdb, which stays the caller's to close.
+// NewRecent returns a reader of rdb. The caller closes rdb.
 func NewRecent(rdb redis.Cmdable) *Recent {
 	return &Recent{rdb: rdb, settled: make(map[int64]map[string]Tally)}
 }
 
-// slotRead is what was read of one slot.
+// slotRead is the content of one slot.
 type slotRead struct {
-	apps      map[string]Tally
+	apps map[string]Tally
+	// Every process that wrote the slot, including idle ones.
 	processes map[string]struct{}
 }
 
-// Read returns the window as it is now.
+// Read returns the window that ends a few seconds before now.
 func (r *Recent) Read(ctx context.Context, now time.Time) (RecentActivity, error) {
-	end := slotOf(now.Add(-activityLate)) // the first one that is not complete
+	end := slotOf(now.Add(-activityLate)) // the first incomplete slot
 	first, newest := end-windowSlots, slotOf(now)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	maps.DeleteFunc(r.settled, func(slot int64, _ map[string]Tally) bool { return slot < first })
 	var missing []int64
-	for slot := first; slot <= newest; slot++ { // with the open one: it tells who is alive
+	// The open slot is included because it shows which processes are alive.
+	for slot := first; slot <= newest; slot++ {
 		if _, known := r.settled[slot]; !known {
 			missing = append(missing, slot)
 		}
@@ -84,6 +87,7 @@ func (r *Recent) Read(ctx context.Context, now time.Time) (RecentActivity, error
 		return RecentActivity{}, fmt.Errorf("reading the activity: %w", err)
 	}
 	w := RecentActivity{Until: time.Unix(end*int64(ActivitySlot.Seconds()), 0).UTC(), Apps: make(map[string]*Series)}
+	// A process is alive if it wrote one of the last two complete slots or a newer one.
 	alive := make(map[string]struct{})
 	for slot := end - 2; slot <= newest; slot++ {
 		maps.Copy(alive, fresh[slot].processes)
@@ -103,7 +107,7 @@ func (r *Recent) Read(ctx context.Context, now time.Time) (RecentActivity, error
 	return w, nil
 }
 
-// fetch reads slots, several in a round trip.
+// fetch reads slots, activityPage of them per round trip.
 func (r *Recent) fetch(ctx context.Context, slots []int64) (map[int64]slotRead, error) {
 	read := make(map[int64]slotRead, len(slots))
 	for len(slots) > 0 {
@@ -126,7 +130,8 @@ func (r *Recent) fetch(ctx context.Context, slots []int64) (map[int64]slotRead, 
 	return read, nil
 }
 
-// parseSlot adds up what the processes have told. What cannot be read, as of a version to come, counts as nothing.
+// parseSlot adds up what the processes reported. A value that does not parse, for instance from
+// a later version, counts as nothing.
 func parseSlot(fields map[string]string) slotRead {
 	slot := slotRead{apps: make(map[string]Tally), processes: make(map[string]struct{}, len(fields))}
 	for process, text := range fields {
@@ -144,11 +149,12 @@ func parseSlot(fields map[string]string) slotRead {
 	return slot
 }
 
-// add takes in the slot that is the n-th of the window.
+// add adds the n-th slot of the window.
 func (w *RecentActivity) add(apps map[string]Tally, n int64) {
 	for appID, tally := range apps {
 		s := w.Apps[appID]
 		if s == nil {
+			// One allocation holds all three series.
 			points := make([]int64, 3*SeriesPoints)
 			s = &Series{
 				Resolved: points[:SeriesPoints:SeriesPoints],

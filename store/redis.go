@@ -13,12 +13,12 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// personLua stands before the scripts that make something a person's.
+// personLua precedes every script that assigns something to a user.
 //
 //go:embed person.lua
 var personLua string
 
-// whoseLua stands before those of claims and saves, behind personLua.
+// whoseLua precedes the claim and save scripts, after personLua.
 //
 //go:embed whose.lua
 var whoseLua string
@@ -29,18 +29,20 @@ var claimLua string
 //go:embed save.lua
 var saveLua string
 
-// dropLua removes one value whose JSON nobody can read, unless it has been replaced meanwhile.
+// dropLua removes one value whose JSON cannot be read, unless the value has been replaced
+// meanwhile.
 const dropLua = `
 if string.sub(redis.call('GET', KEYS[1]) or '', 31) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0`
 
-// errAnswer is an answer that the scripts of this package do not give.
+// errAnswer is returned for an answer that the scripts of this package never give.
 var errAnswer = errors.New("unexpected answer from Redis")
 
-// Redis keeps records in Redis: a single server, Sentinel or Cluster. keys.go has its layout.
+// Redis stores records in Redis: a single server, Sentinel or Cluster. keys.go describes the
+// layout.
 //
-// Claims and erasures are moments of the server's clock, which the scripts read. Each script may be repeated without harm,
-// so the client's own retries after a lost connection are welcome.
+// Claims and erasures use the server's clock, which the scripts read. Each script can safely
+// run again, so the client may retry after a lost connection.
 type Redis struct {
 	rdb   redis.Cmdable
 	codec codec
@@ -50,13 +52,13 @@ type Redis struct {
 	erase *redis.Script
 	drop  *redis.Script
 
-	announced sync.Map // appids that outboxApps is known to hold
+	announced sync.Map // by app hash, when this process last announced the app; see announce
 }
 
 var _ Results = (*Redis)(nil)
 
-// NewRedis returns a store whose records end after ttl, which must be a millisecond or more: Redis refuses to write
-// with less. The caller owns rdb and closes it.
+// NewRedis returns a store whose records expire after ttl. ttl must be at least a millisecond;
+// Redis refuses to write with less. The caller owns rdb and closes it.
 func NewRedis(rdb redis.Cmdable, ttl time.Duration, options ...Option) *Redis {
 	var with settings
 	for _, option := range options {
@@ -85,7 +87,7 @@ func (r *Redis) Claim(ctx context.Context, c Claim) ([]ClaimResult, error) {
 	return results, nil
 }
 
-// claimAll claims c's records and puts what it hears into results.
+// claimAll claims c's records and stores the answers in results.
 func (r *Redis) claimAll(ctx context.Context, c Claim, results []ClaimResult) error {
 	if err := c.check(); err != nil {
 		return err
@@ -102,6 +104,7 @@ func (r *Redis) claimAll(ctx context.Context, c Claim, results []ClaimResult) er
 		args = append(args, v[headerLen:], milli(c.Records[i].AcceptedAt))
 	}
 
+	// The script expects the keys of the records, then the keys of their users.
 	answers, err := r.claim.Run(ctx, r.rdb, append(ks, persons...), args...).Slice()
 	if err != nil {
 		return err
@@ -121,8 +124,11 @@ func (r *Redis) claimAll(ctx context.Context, c Claim, results []ClaimResult) er
 	return nil
 }
 
-// claimResult reads the script's answer for rec. It reports false for a record that is none.
+// claimResult converts the script's answer for rec. It returns false if the stored record is
+// broken.
 func (r *Redis) claimResult(answer any, rec *Record) (ClaimResult, bool) {
+	// A number is a state without a value. A string is a stored value after "c" (claimed) or
+	// "d" (done). See claim.lua.
 	switch a := answer.(type) {
 	case int64:
 		switch a {
@@ -147,8 +153,9 @@ func (r *Redis) claimResult(answer any, rec *Record) (ClaimResult, bool) {
 	return ClaimResult{}, false
 }
 
-// unreadable is what is known of a record that is sealed under another keyset, as beside a process that has a newer one:
-// its rank. The claim holds all the same.
+// unreadable returns the known part of a record that is sealed under another keyset, for
+// instance by a process that already has a newer one. The rank shows the status: failed and
+// expired share one rank and are both returned as failed. The claim is valid all the same.
 func unreadable(rank byte, rec *Record) Record {
 	known := *rec
 	switch rank {
@@ -160,8 +167,9 @@ func unreadable(rank byte, rec *Record) Record {
 	return known
 }
 
-// reclaim claims record i again after its value turned out to have a sound header above a broken body: it drops the
-// value first, so that the record counts as missing. Nothing but a foreign hand in Redis leads here.
+// reclaim claims record i again after its value turned out to have a valid header and a broken
+// body. It drops the value first, so the record counts as missing. This happens only if the
+// value was modified externally.
 func (r *Redis) reclaim(ctx context.Context, c Claim, i int, key string, answer any) (ClaimResult, error) {
 	a, _ := answer.(string)
 	if len(a) < 1+headerLen {
@@ -191,6 +199,7 @@ func (r *Redis) Lookup(ctx context.Context, appID string, cloudIDs []string) ([]
 	if err != nil {
 		return nil, fmt.Errorf("looking up %d records: %w", len(cloudIDs), err)
 	}
+	// A missing key, or a value that is not a record, leaves an empty Status.
 	records, sealed := make([]Record, len(cloudIDs)), 0
 	for i, v := range values {
 		if value, ok := v.(string); ok {
@@ -205,7 +214,7 @@ func (r *Redis) Lookup(ctx context.Context, appID string, cloudIDs []string) ([]
 	return records, nil
 }
 
-// recordKeys returns the key of each record of one app.
+// recordKeys returns the keys of the records of one app.
 func recordKeys(appID string, records []Record) []string {
 	return keys(appID, len(records), func(i int) string { return records[i].CloudID })
 }

@@ -11,11 +11,12 @@ import (
 //go:embed erase.lua
 var eraseLua string
 
-// personMargin is how much longer than its records a person is known: a record's time begins anew when it is saved, the
-// person's when it is claimed.
+// personMargin is how much longer than its records a user's hash is stored. The TTL of a record
+// starts again when the record is saved; that of the user's hash starts when the record is
+// claimed.
 const personMargin = 10 * time.Minute
 
-// personKeys returns the key of each record's person; that of the record itself stands for nobody.
+// personKeys returns the key of each record's user. The record's own key stands for no user.
 func (r *Redis) personKeys(records []Record, recordKeys []string) []string {
 	persons := make([]string, len(records))
 	for i := range records {
@@ -27,7 +28,8 @@ func (r *Redis) personKeys(records []Record, recordKeys []string) []string {
 	return persons
 }
 
-// marks are how the records' values name the persons of personKeys.
+// marks returns the user hashes that the values of the records contain, for the keys from
+// personKeys.
 func marks(persons []string) []string {
 	marks := make([]string, len(persons))
 	for i, key := range persons {
@@ -41,7 +43,7 @@ func marks(persons []string) []string {
 
 // Erase implements [Results].
 func (r *Redis) Erase(ctx context.Context, appID, openID string) (int, error) {
-	const now = "" // by the server's clock
+	const now = "" // the script uses the server's clock
 	n, err := r.erase.Run(ctx, r.rdb, r.codec.personKeys(appID, openID),
 		now, r.ttl, personMargin.Milliseconds(), appPrefix(appID)).Int()
 	if err != nil {

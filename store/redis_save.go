@@ -9,13 +9,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// saving is one run of the save script: the records of one app.
+// saving holds the keys and arguments of one run of the save script, for the records of one
+// app.
 type saving struct {
 	keys []string
 	args []any
 }
 
-// Save implements [Results]. Records of several apps travel in one pipeline, a script for each.
+// Save implements [Results]. Records of several apps go in one pipeline, with one script per
+// app.
 func (r *Redis) Save(ctx context.Context, taskID string, records []Record) error {
 	if len(records) == 0 {
 		return nil
@@ -26,14 +28,16 @@ func (r *Redis) Save(ctx context.Context, taskID string, records []Record) error
 	return nil
 }
 
+// saveAll announces the deliveries, encodes all records and runs the save script.
 func (r *Redis) saveAll(ctx context.Context, taskID string, records []Record) error {
+	// Announce first: after a crash, other processes then find the results of this save.
 	if err := announce(ctx, r.rdb, &r.announced, records); err != nil {
 		return err
 	}
 	me := owner(taskID)
 	apps := byApp(records)
 	runs := make([]saving, 0, len(apps))
-	// Everything is encoded before anything is sent, so that a faulty record stops the whole call.
+	// Encode everything before sending anything, so that a faulty record fails the whole call.
 	for _, recs := range apps {
 		ks := recordKeys(recs[0].AppID, recs)
 		persons := r.personKeys(recs, ks)
@@ -51,6 +55,7 @@ func (r *Redis) saveAll(ctx context.Context, taskID string, records []Record) er
 		}
 		runs = append(runs, saving{keys: append(ks, persons...), args: args})
 	}
+	// The usual case needs no pipeline, and Run handles an unknown script by itself.
 	if len(runs) == 1 {
 		return r.save.Run(ctx, r.rdb, runs[0].keys, runs[0].args...).Err()
 	}
@@ -71,7 +76,8 @@ func (r *Redis) pipeline(ctx context.Context, runs []saving) error {
 	var errs []error
 	for i, cmd := range cmds {
 		err := cmd.Err()
-		// A server that does not know the script yet, or forgot it in a restart, learns it here.
+		// The server does not know the script yet, or lost it in a restart. Run sends the
+		// script itself.
 		if redis.HasErrorPrefix(err, "NOSCRIPT") {
 			err = r.save.Run(ctx, r.rdb, runs[i].keys, runs[i].args...).Err()
 		}
@@ -80,8 +86,9 @@ func (r *Redis) pipeline(ctx context.Context, runs []saving) error {
 	return errors.Join(errs...)
 }
 
-// byApp groups records by app and keeps their order within each.
+// byApp groups records by app and keeps their order within each app.
 func byApp(records []Record) [][]Record {
+	// Most calls hold one app, so return the records as they are.
 	first := records[0].AppID
 	if !slices.ContainsFunc(records, func(r Record) bool { return r.AppID != first }) {
 		return [][]Record{records}

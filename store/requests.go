@@ -11,33 +11,35 @@ import (
 )
 
 const (
-	requestKnown = 24 * time.Hour   // how long a key that had its effect is remembered
-	requestClaim = 30 * time.Second // how long one that has not is taken, should its process die
+	requestKnown = 24 * time.Hour   // how long a finished request is remembered
+	requestClaim = 30 * time.Second // how long a claim lasts if its process dies
 )
 
-// Requests remembers which requests have had their effect, by the key that the client gave them. Nothing of a request is
-// kept but a fingerprint.
+// Requests remembers which requests took effect, by the key that the client gave them. It
+// stores nothing of a request but a fingerprint.
 type Requests struct{ rdb redis.Cmdable }
 
-// NewRequests returns the requests in rdb, which stays the caller's to close.
+// NewRequests returns the requests in rdb. The caller closes rdb.
 func NewRequests(rdb redis.Cmdable) *Requests { return &Requests{rdb: rdb} }
 
-// RequestState is what is known of a key.
+// RequestState is what is known about a key.
 type RequestState struct {
-	Claimed     bool       // by this very call
-	Fingerprint string     // of the request that has the key
-	Accepted    time.Time  // when that had its effect; zero = it is under way
-	Before      FormerEnds // of its cloudIDs, ahead of that
+	Claimed     bool       // by this call
+	Fingerprint string     // of the request that holds the key
+	Accepted    time.Time  // when that request took effect; zero = still running
+	Before      FormerEnds // final statuses that its cloudIDs had before it
 }
 
-// requestKey is a string: "fingerprint 0", or "fingerprint", the Unix milliseconds of the effect, and the ends before it
-// if there were any.
+// requestKey returns the Redis key of a request. The value is a string. While the request runs,
+// it is "fingerprint 0". Afterwards it is the fingerprint, the Unix milliseconds of the effect
+// and, if there were any, the former ends ([FormerEnds]), separated by spaces.
 func requestKey(key string) string { return "cloudidq:request:" + key }
 
-// Claim takes a key for the request with this fingerprint, or says who has it.
+// Claim claims a key for the request with this fingerprint. If another request holds the key,
+// Claim returns the state of that request.
 func (r *Requests) Claim(ctx context.Context, key, fingerprint string) (RequestState, error) {
 	mine := RequestState{Claimed: true, Fingerprint: fingerprint}
-	for range 2 { // the value may end between the two commands
+	for range 2 { // the value may expire between the two commands
 		taken, err := r.rdb.SetNX(ctx, requestKey(key), fingerprint+" 0", requestClaim).Result()
 		if err != nil {
 			return RequestState{}, fmt.Errorf("claiming a request: %w", err)
@@ -54,6 +56,8 @@ func (r *Requests) Claim(ctx context.Context, key, fingerprint string) (RequestS
 		}
 		return parseRequest(value), nil
 	}
+	// The claim expired twice in between. Report the request as running, so that the client
+	// retries.
 	return RequestState{Fingerprint: fingerprint}, nil
 }
 
@@ -67,7 +71,8 @@ func parseRequest(value string) RequestState {
 	return state
 }
 
-// Finish notes that the request has had its effect, and which ends its cloudIDs had had before.
+// Finish records that the request took effect, and which final statuses its cloudIDs had
+// before.
 func (r *Requests) Finish(ctx context.Context, key, fingerprint string, accepted time.Time, before FormerEnds) error {
 	value := fingerprint + " " + strconv.FormatInt(accepted.UnixMilli(), 10)
 	if ends := before.String(); ends != "" {
@@ -79,14 +84,15 @@ func (r *Requests) Finish(ctx context.Context, key, fingerprint string, accepted
 	return nil
 }
 
-// releaseScript deletes a claim that is still the caller's.
+// releaseScript deletes a claim that the caller still holds.
 var releaseScript = redis.NewScript(`
 if redis.call("GET", KEYS[1]) == ARGV[1] then
 	return redis.call("DEL", KEYS[1])
 end
 return 0`)
 
-// Release gives a key back whose request has had no effect.
+// Release releases a key whose request took no effect. It leaves a finished request, and
+// another request's claim, as they are.
 func (r *Requests) Release(ctx context.Context, key, fingerprint string) error {
 	if err := releaseScript.Run(ctx, r.rdb, []string{requestKey(key)}, fingerprint+" 0").Err(); err != nil {
 		return fmt.Errorf("releasing a request: %w", err)

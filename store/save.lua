@@ -1,16 +1,19 @@
--- Saves records for one task. keys.go says what a value looks like and what happens to which record.
+-- Saves records for one task. keys.go describes a value, and what happens to which record.
 --
--- KEYS  one per record, then one per record: its person, or the record's own for nobody
--- ARGV  owner, ttl (ms), how much longer a person is known (ms), how long what waits for delivery is kept (ms), then per
---       record its value, not claimed, when it was accepted (Unix ms), its endpoint, and its item for that ("" = none)
--- Answer: per record 1 if it was written, and will stay as it is if it is an end; else 0
+-- KEYS  one key per record, then per record the key of its user, or the record's own key for no
+--       user
+-- ARGV  owner, ttl (ms), how much longer a user's hash is stored (ms), how long the outbox is
+--       stored (ms), then per record: its value, unclaimed, when it was accepted (Unix ms), its
+--       endpoint, and its item for that endpoint ("" = none)
+-- Answer, per record: 1 if it was written, else 0
 local owner, ttl, margin, kept = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local call, pcall, sub, match, byte = redis.call, redis.pcall, string.sub, string.match, string.byte
 local n = #KEYS / 2
 local header = '^([0123])(' .. string.rep('[0-9a-f]', 16) .. ')(' .. string.rep('[0-9]', 13) .. ')'
 local free, nobody = '0000000000000', '0000000000000000'
 
--- Puts the end of record i into the outbox of its endpoint.
+-- Adds record i to the outbox of its endpoint. owed holds the lists whose TTL this call has
+-- set.
 local owed = {}
 local function deliver(i)
   local key, person, endpoint, item = KEYS[i], KEYS[n + i], ARGV[4 * i + 3], ARGV[4 * i + 4]
@@ -27,7 +30,8 @@ local function deliver(i)
   end
 end
 
--- Writes record i over one with another mark, if mark is given, which is to be taken from that one's person.
+-- Writes record i. mark is the mark of the record that it replaces, if there is one. If the
+-- marks differ, the record moves from the hash of its previous user to the hash of its own.
 local function write(i, value, mark)
   local key, person = KEYS[i], KEYS[n + i]
   call('SET', key, value, 'PX', ttl)
@@ -44,7 +48,8 @@ end
 local written = {}
 for i = 1, n do
   local key, person, new = KEYS[i], KEYS[n + i], ARGV[4 * i + 1]
-  local old, rank, holder, held = pcall('GETRANGE', key, 0, 52) -- not a string: an error, and overwritten below
+  -- pcall returns an error if the value is not a string. Such a value is overwritten below.
+  local old, rank, holder, held = pcall('GETRANGE', key, 0, 52)
   if type(old) == 'string' then
     rank, holder, held = match(old, header)
   end
@@ -52,10 +57,10 @@ for i = 1, n do
 
   written[i] = 0
   if rank == '2' or rank == '3' then
-    -- the first resolved record stays, and so does a tombstone
+    -- the first resolved record stays; so does a tombstone
   elseif forgotten(person, key, ARGV[4 * i + 2]) then
     if rank and holder == owner and held ~= free then
-      call('SETRANGE', key, 1, nobody .. free) -- another's record: the claim on it ends
+      call('SETRANGE', key, 1, nobody .. free) -- another user's record: release the claim on it
     end
   elseif not rank then
     write(i, new)
@@ -64,7 +69,8 @@ for i = 1, n do
   elseif byte(new) ~= 48 then -- final: not '0'
     write(i, new, mark)
     written[i] = 1
-    -- A task that has ended the record already repeats a save whose answer it has not heard.
+    -- If this task has already completed the record, it repeats a save whose answer was lost:
+    -- do not deliver it again, unless it is resolved now.
     if rank == '0' or holder ~= owner or held ~= free or byte(new) == 50 then
       deliver(i)
     end
@@ -72,7 +78,7 @@ for i = 1, n do
     if holder == owner then
       write(i, new, mark)
       written[i] = 1
-    elseif same(mark, person, key) then
+    elseif same(mark, person, key) then -- another task's: its owner and claim stay
       write(i, sub(old, 1, 30) .. sub(new, 31), mark)
       written[i] = 1
     end

@@ -1,13 +1,16 @@
--- Notes what came of an attempt at a delivery, or what became of it. outbox.go says what lies where.
+-- Records the result of an attempt at a delivery, or a new state without an attempt. The layout
+-- is in outbox.go.
 --
 -- KEYS  the delivery
--- ARGV  its id, its new state, when it is tried next (Unix ms), the attempt ("" = there was none), 1 if that counts, how many
---       attempts are kept, how long a delivery that was delivered is kept (ms), now (Unix ms)
--- Answer: 1, or 0 if it is not there any more, as after an erasure
+-- ARGV  its id, its new state, the time of the next attempt (Unix ms), the attempt as JSON
+--       ("" = none), 1 if the attempt counts against the schedule else 0, how many attempts are
+--       stored, how long a delivered delivery is stored (ms), now (Unix ms)
+-- Answer: 1, or 0 if the delivery no longer exists, for instance after an erasure
 local row, id, state, next, attempt, counts = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local call = redis.call
 local prefix = string.match(row, '^[^}]+}:')
 
+-- A delivered delivery never changes again.
 local was = call('HGET', row, 'state')
 if not was or was == 'delivered' then
   call('ZREM', prefix .. 'due', id)
@@ -25,6 +28,7 @@ if state == 'pending' then
 else
   call('ZREM', prefix .. 'due', id)
 end
+-- The results are no longer needed: drop them, and retain the rest for a short time.
 if state == 'delivered' then
   call('DEL', row .. ':items')
   call('ZREM', prefix .. 'deliveries', id)

@@ -2,11 +2,13 @@ package store
 
 import "time"
 
-// skewTries is how often a server is asked for its clock; the shortest way there and back says most.
+// skewTries is how many times skew reads the server's clock. The shortest round trip gives the
+// most exact result.
 const skewTries = 3
 
-// skew returns how far a server's clock is ahead of this machine's, as of the middle of the way there and back. It is off by
-// half of that way at most. now is [time.Now].
+// skew returns how far a server's clock is ahead of this machine's clock. It assumes that the
+// server reads its clock in the middle of the round trip, so the result is off by half a round
+// trip at most. now is [time.Now]; ask returns the server's time.
 func skew(now func() time.Time, ask func() (time.Time, error)) (ahead time.Duration, err error) {
 	var shortest time.Duration
 	for try := range skewTries {

@@ -6,29 +6,35 @@ import (
 	"time"
 )
 
-// OverdueAfter is how long after the end of its lifetime a record may still be pending: longer than a try of its task that
-// began within it. After that its task is gone, as when another tool has deleted it or Redis has lost it.
+// OverdueAfter is how long after the end of its lifetime a record may still be pending. It is
+// longer than an attempt of its task that began within the lifetime. After that time the task
+// is gone: another tool has deleted it, or Redis has lost it.
 const OverdueAfter = 2 * time.Minute
 
-// Timely is a store whose pending records end on time. A worker ends what its tasks hold. Where the task is gone, whoever
-// looks a record up ends it: as expired, with its delivery, in the name of its task. That is written once; a late resolved
-// end still replaces it.
+// Timely is a store whose pending records expire on time. Normally a worker completes the
+// cloudIDs of its tasks. If the task is gone, Lookup saves the overdue record as expired, with
+// its delivery, under the task's id. Timely writes this status once. A late resolved outcome
+// still replaces it.
 //
-// What is looked at late is ended late, but at the same moment: finished_at is the end of the lifetime.
+// A record that is looked up late is completed late, but with the same time: finished_at is the
+// end of the lifetime.
 type Timely struct {
 	Results
 	lifetime time.Duration
 	now      func(context.Context) (time.Time, error)
 }
 
-// NewTimely returns such a store over r. lifetime is that of a cloudID. now tells the time by the clock that the workers judge
-// lifetimes by, which is that of the queues' Redis: by its own clock, a reader that is ahead would end what a living task
-// waits with. It is asked only for records that are overdue by this machine's clock.
+// NewTimely returns a store that expires the overdue records of r. lifetime is the lifetime of
+// a cloudID.
+//
+// now returns the time of the clock by which the workers measure lifetimes: the clock of the
+// queues' Redis. With its own clock, a reader whose clock is ahead would expire a record whose
+// task is still waiting. Lookup calls now only if a record is overdue by this machine's clock.
 func NewTimely(r Results, lifetime time.Duration, now func(context.Context) (time.Time, error)) *Timely {
 	return &Timely{r, lifetime, now}
 }
 
-// Lookup implements [Results]. It costs more than r's only where a record is overdue.
+// Lookup implements [Results]. It costs more than r's Lookup only if a record is overdue.
 func (t *Timely) Lookup(ctx context.Context, appID string, cloudIDs []string) ([]Record, error) {
 	records, err := t.Results.Lookup(ctx, appID, cloudIDs)
 	if len(records) != len(cloudIDs) {
@@ -37,6 +43,7 @@ func (t *Timely) Lookup(ctx context.Context, appID string, cloudIDs []string) ([
 	if len(t.overdue(records, time.Now())) == 0 {
 		return records, err
 	}
+	// This machine's clock may be ahead, so the queues' clock decides.
 	now, clockErr := t.now(ctx)
 	if clockErr != nil {
 		return nil, fmt.Errorf("asking Redis for its clock: %w", clockErr)
@@ -50,10 +57,11 @@ func (t *Timely) Lookup(ctx context.Context, appID string, cloudIDs []string) ([
 			return nil, err
 		}
 	}
+	// Read again: a task may have saved another outcome meanwhile.
 	return t.Results.Lookup(ctx, appID, cloudIDs)
 }
 
-// overdue are the records that are, by task.
+// overdue returns the overdue records, by task id.
 func (t *Timely) overdue(records []Record, now time.Time) map[string][]Record {
 	var overdue map[string][]Record
 	for i := range records {
@@ -69,14 +77,16 @@ func (t *Timely) overdue(records []Record, now time.Time) map[string][]Record {
 	return overdue
 }
 
-// Overdue reports whether a record is pending though it should have ended long ago.
+// Overdue reports whether a record is still pending more than OverdueAfter after the end of its
+// lifetime.
 func (rec *Record) Overdue(lifetime time.Duration, now time.Time) bool {
 	return rec.Status == Pending && !rec.AcceptedAt.IsZero() && now.After(rec.AcceptedAt.Add(lifetime+OverdueAfter))
 }
 
-// unknownTask owns records of former versions, which have no origin.
+// unknownTask owns records of older versions, which have no origin.
 const unknownTask = "overdue"
 
+// origin returns the origin of a record, or that of unknownTask if the record has none.
 func (rec *Record) origin() Origin {
 	if rec.Origin == nil {
 		return Origin{TaskID: unknownTask}
@@ -84,8 +94,10 @@ func (rec *Record) origin() Origin {
 	return *rec.Origin
 }
 
-// end ends what of the records is still pending, and in no other task's hands.
+// end expires the given records, except those that are no longer pending or that another task
+// holds.
 func (t *Timely) end(ctx context.Context, appID, taskID string, records []Record) error {
+	// A call of Claim may contain a cloudID only once.
 	unique := records[:0:0]
 	seen := make(map[string]bool, len(records))
 	for i := range records {
@@ -94,6 +106,7 @@ func (t *Timely) end(ctx context.Context, appID, taskID string, records []Record
 			unique = append(unique, records[i])
 		}
 	}
+	// The claim finds out which records are still pending and unclaimed.
 	claimed, err := t.Claim(ctx, Claim{AppID: appID, TaskID: taskID, For: OverdueAfter, Records: unique})
 	if err != nil {
 		return err
@@ -107,11 +120,12 @@ func (t *Timely) end(ctx context.Context, appID, taskID string, records []Record
 	return t.Save(ctx, taskID, ends)
 }
 
-// expiredAt is the end of a record whose task is gone.
+// expiredAt returns the final record of a record whose task is gone.
 func (rec *Record) expiredAt(lifetime time.Duration) Record {
 	end := *rec
 	end.Status, end.FinishedAt = Expired, At(rec.AcceptedAt.Add(lifetime))
 	end.Error = &Error{Message: "its lifetime ended, and its task is gone from the queue"}
+	// Keep the last answer of WeChat, which may show why the record stayed pending.
 	if last := rec.Error; last != nil {
 		end.Error = &Error{Code: last.Code, Message: end.Error.Message + "; last answer: " + last.Message, RID: last.RID}
 	}

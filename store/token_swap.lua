@@ -1,5 +1,6 @@
--- Replaces a cached token if it still is what the caller has read.
--- KEYS: the token's. ARGV: old value ("" = nothing), new value, ttl in ms (0 = for good). Answer: 1 replaced, 0 not.
+-- Replaces a cached token if it still has the value that the caller read.
+-- KEYS: the token. ARGV: old value ("" = nothing), new value, ttl in ms (0 = no expiry).
+-- Answer: 1 if replaced, else 0.
 if (redis.call("GET", KEYS[1]) or "") ~= ARGV[1] then
 	return 0
 end

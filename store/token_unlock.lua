@@ -1,4 +1,6 @@
--- Gives a lock back if it still is the caller's. KEYS: the lock's. ARGV: what the caller has written there.
+-- Releases a lock if the caller still holds it.
+-- KEYS: the lock. ARGV: the value that the caller wrote there.
+-- Answer: 1 if released, else 0.
 if redis.call("GET", KEYS[1]) == ARGV[1] then
 	return redis.call("DEL", KEYS[1])
 end

@@ -13,8 +13,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Tokens is the cache by which all processes share WeChat's access tokens, with the lock that lets one of them fetch.
-// It keeps what it is given: the caller seals. It implements wechat.TokenCache.
+// Tokens caches WeChat's access tokens for all processes, and provides the lock that lets one
+// process fetch a token. It stores values as given: the caller seals them. It implements
+// wechat.TokenCache.
 type Tokens struct{ rdb redis.Cmdable }
 
 //go:embed token_swap.lua
@@ -28,20 +29,21 @@ var (
 	tokenUnlock = redis.NewScript(tokenUnlockLua)
 )
 
-// unlockTimeout bounds the unlock, which happens even when the context of the fetch has ended.
+// unlockTimeout bounds the unlock, which runs even if the context of the fetch is canceled.
 const unlockTimeout = 2 * time.Second
 
-// NewTokens returns the tokens in rdb, which stays the caller's to close.
+// NewTokens returns the tokens in rdb. The caller closes rdb.
 func NewTokens(rdb redis.Cmdable) *Tokens { return &Tokens{rdb: rdb} }
 
-// tokenKey is where the token of key lies: "cloudidq:token:{16 hex characters of its hash}"; its lock is beside it, in
-// the same slot of a cluster.
+// tokenKey returns the Redis key of a token: "cloudidq:token:{16 hex characters of the key's
+// SHA-256}". The braces put the token and its lock in the same slot of a cluster.
 func tokenKey(key string) string {
 	sum := sha256.Sum256([]byte(key))
 	return "cloudidq:token:{" + hex.EncodeToString(sum[:8]) + "}"
 }
 
-// Load returns what is cached under key, or nil, and how much longer it will be, by Redis's clock; 0 = without end.
+// Load returns the value cached under key and its remaining lifetime by Redis's clock. The
+// value is nil if nothing is cached. A lifetime of 0 means that the value does not expire.
 func (t *Tokens) Load(ctx context.Context, key string) (value []byte, left time.Duration, err error) {
 	at := tokenKey(key)
 	both := t.rdb.Pipeline()
@@ -56,19 +58,20 @@ func (t *Tokens) Load(ctx context.Context, key string) (value []byte, left time.
 		return nil, 0, fmt.Errorf("loading a token: %w", err)
 	}
 	switch left = life.Val(); left {
-	case -1: // no end
+	case -1: // no TTL
 		left = 0
-	case -2: // gone since
+	case -2: // expired between the two commands
 		return nil, 0, nil
 	}
 	return value, left, nil
 }
 
-// Swap puts value under key for ttl, 0 = for good, if what is there still is old (nil = nothing), and reports whether
-// it did.
+// Swap stores value under key for ttl, if the cached value still equals old. It reports whether
+// it stored value. A nil old means that nothing is cached; a ttl of 0 means no expiry.
 func (t *Tokens) Swap(ctx context.Context, key string, old, value []byte, ttl time.Duration) (bool, error) {
 	ms := ttl.Milliseconds()
 	if ttl > 0 {
+		// 0 would mean no expiry.
 		ms = max(1, ms)
 	}
 	done, err := tokenSwap.Run(ctx, t.rdb, []string{tokenKey(key)}, old, value, ms).Bool()
@@ -78,8 +81,8 @@ func (t *Tokens) Swap(ctx context.Context, key string, old, value []byte, ttl ti
 	return done, nil
 }
 
-// Lock makes the caller the only process that fetches the token of key, until unlock or ttl; ok is false if another
-// process is.
+// Lock makes the caller the only process that fetches the token of key, until it calls unlock
+// or ttl passes. If another process holds the lock, ok is false and unlock is nil.
 func (t *Tokens) Lock(ctx context.Context, key string, ttl time.Duration) (unlock func(), ok bool, err error) {
 	lock, mine := tokenKey(key)+":lock", rand.Text()
 	err = t.rdb.SetArgs(ctx, lock, mine, redis.SetArgs{Mode: "NX", TTL: ttl}).Err()
@@ -92,7 +95,7 @@ func (t *Tokens) Lock(ctx context.Context, key string, ttl time.Duration) (unloc
 	return func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockTimeout)
 		defer cancel()
-		// If it fails the lock lapses by itself.
+		// If the unlock fails, the lock expires after its ttl.
 		_ = tokenUnlock.Run(ctx, t.rdb, []string{lock}, mine).Err()
 	}, true, nil
 }

@@ -8,6 +8,7 @@ import (
 	"cloudidq/store"
 )
 
+// Swap stores a value only if the caller's old value is still the cached one.
 func TestTokens_SwapOnlyWhatWasRead(t *testing.T) {
 	tokens, ctx := store.NewTokens(redistest.Start(t).Client(t)), t.Context()
 	if value, _, err := tokens.Load(ctx, "k"); value != nil || err != nil {
@@ -33,6 +34,7 @@ func TestTokens_SwapOnlyWhatWasRead(t *testing.T) {
 	}
 }
 
+// Only one process holds the lock of a key, and only its holder releases it.
 func TestTokens_LockOfOne(t *testing.T) {
 	srv := redistest.Start(t)
 	one, two, ctx := store.NewTokens(srv.Client(t)), store.NewTokens(srv.Client(t)), t.Context()
@@ -51,7 +53,7 @@ func TestTokens_LockOfOne(t *testing.T) {
 	if !ok || err != nil {
 		t.Errorf("Lock() after unlock = %t, %v", ok, err)
 	}
-	unlock() // once more, and too late: it is the other's now
+	unlock() // a late second unlock: two holds the lock now
 	if _, ok, _ := one.Lock(ctx, "k", time.Minute); ok {
 		t.Error("an unlock gave away another process's lock")
 	}

@@ -7,28 +7,32 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// How often Wait looks: soon at first, since an answer takes tens of milliseconds, then ever less.
+// How often Wait looks the records up: soon at first, since an answer takes tens of
+// milliseconds, then less and less often.
 const (
 	waitFirst  = 2 * time.Millisecond
 	waitLast   = 100 * time.Millisecond
 	waitGrowth = 1.5
 )
 
-// Wait returns the records of cloudIDs, in order, as soon as all have ended: resolved at any time, or failed or expired in
-// another way than before. So the failure of a former ask is not taken for the answer to this one; before is what
-// [EndsSoFar] has said ahead of asking, and the zero FormerEnds take any end.
+// Wait polls r until every cloudID has been completed, and returns the records in order. A
+// resolved record always counts. A failed or expired record counts only if before does not
+// contain it, so that Wait does not take the failure of an earlier request for the answer to
+// this one. before is the result of [EndsSoFar] from before the request. With the zero
+// FormerEnds every final status counts.
 //
-// It looks again for the open ones only. When ctx ends first it returns ctx's error, and with another error that one,
-// both together with the records as last seen: some may be pending or unknown (empty Status), as is what only a former ask
-// has ended.
+// Wait looks up only the cloudIDs that are still open. If ctx ends first, Wait returns the
+// error of ctx. If a lookup fails, Wait returns the error of the lookup. With either error it
+// also returns the records as last seen. Some of them may be pending or unknown (empty Status).
+// A cloudID that only an earlier request has completed is unknown.
 func Wait(ctx context.Context, r Results, appID string, cloudIDs []string, before FormerEnds) ([]Record, error) {
 	records := make([]Record, len(cloudIDs))
-	open := make([]int, len(cloudIDs)) // indexes into cloudIDs
+	open := make([]int, len(cloudIDs)) // indexes of the cloudIDs that are still open
 	for i := range open {
 		open[i] = i
 	}
 
-	ctx = trace.ContextWithSpanContext(ctx, trace.SpanContext{}) // hundreds of looks are no part of a trace
+	ctx = trace.ContextWithSpanContext(ctx, trace.SpanContext{}) // keep hundreds of lookups out of the trace
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for interval := waitFirst; len(open) > 0; interval = min(time.Duration(float64(interval)*waitGrowth), waitLast) {
@@ -50,6 +54,7 @@ func Wait(ctx context.Context, r Results, appID string, cloudIDs []string, befor
 			return records, err
 		}
 
+		// Keep only the cloudIDs that are still open.
 		still := open[:0]
 		for i, at := range open {
 			records[at] = found[i]
@@ -57,7 +62,7 @@ func Wait(ctx context.Context, r Results, appID string, cloudIDs []string, befor
 				continue
 			}
 			if found[i].Status.Final() {
-				records[at] = Record{} // of a former ask
+				records[at] = Record{} // the result of an earlier request
 			}
 			still = append(still, at)
 		}

@@ -1,9 +1,11 @@
--- What the scripts of claims and saves share; it is put before both, behind person.lua. keys.go says what lies where.
+-- Shared by the claim and save scripts. This file precedes both of them, after person.lua.
+-- keys.go describes the layout.
 
--- The moments at which persons were erased, read once each.
+-- moments caches the time of each user's last erasure, so that a call reads it once.
 local moments = {}
 
--- Whether the person that a record carries was erased after it was accepted.
+-- Returns whether the user of a record was erased after the record was accepted. person equals
+-- key if the record has no user.
 local function forgotten(person, key, accepted)
   if person == key then
     return false
@@ -16,8 +18,9 @@ local function forgotten(person, key, accepted)
   return at and tonumber(accepted) <= tonumber(at)
 end
 
--- Whether a record is the person's already. mark is what stands behind the header of the value that is there: "@" and
--- the person, or the beginning of the body in a value of a former version, where the person's hash has to tell.
+-- Returns whether an existing record belongs to the user already. mark is what follows the
+-- header of the existing value: "@" and the user. A value of an older version has no mark;
+-- there, mark is the beginning of the body, and the user's hash decides.
 local function same(mark, person, key)
   if string.byte(mark) == 64 then
     return string.sub(mark, 2, 23) == (person ~= key and string.sub(person, -22) or string.rep('-', 22))
@@ -25,10 +28,11 @@ local function same(mark, person, key)
   return person ~= key and redis.call('HEXISTS', person, string.sub(key, -22)) == 1
 end
 
--- Takes a record from the person that it was under.
+-- Removes a record from the hash of its previous user.
 local function leave(mark, key)
   local former = string.byte(mark) == 64 and string.sub(mark, 2, 23) or ''
   if former ~= '' and former ~= string.rep('-', 22) then
-    redis.call('HDEL', string.sub(key, 1, -23) .. 'p:' .. former, string.sub(key, -22)) -- in the same slot: they share a tag
+    -- In a cluster the hash is in the same slot: both keys share a tag.
+    redis.call('HDEL', string.sub(key, 1, -23) .. 'p:' .. former, string.sub(key, -22))
   end
 end

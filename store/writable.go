@@ -11,35 +11,37 @@ import (
 )
 
 const (
-	// writableFresh is how long an answer serves, however many ask.
+	// writableFresh is how long an answer is reused, however many callers there are.
 	writableFresh = time.Second
-	// writableTTL is how long a probe's key stays.
+	// writableTTL is the TTL of a probe's key.
 	writableTTL = time.Minute
 )
 
-// RefusedError says that a server is up and takes no writes.
+// RefusedError reports that a server is up but accepts no writes.
 type RefusedError struct {
-	// Word is what its error begins with: OOM (full), READONLY (a replica), NOREPLICAS, MISCONF (it cannot save), BUSY,
-	// NOAUTH and the like; for PostgreSQL it is read-only.
+	// Word is the first word of the server's error: OOM (full), READONLY (a replica),
+	// NOREPLICAS, MISCONF (it cannot save), BUSY, NOAUTH and the like. For PostgreSQL it is
+	// read-only.
 	Word string
 }
 
 // Error implements error.
 func (e *RefusedError) Error() string { return "takes no writes (" + e.Word + ")" }
 
-// Writable finds out whether Redis takes writes, by writing: a server that is full, read-only, without the replicas it
-// wants or unable to save answers a PING as ever. It is safe for concurrent use.
+// Writable finds out whether Redis accepts writes, by writing. A PING is not enough: a server
+// answers it even if it is full, read-only, without the replicas that it requires, or unable to
+// save. Writable is safe for concurrent use.
 type Writable struct {
 	rdb  redis.Cmdable
 	keys []string
 
-	turn chan struct{} // held by the one who asks; guards what follows
+	turn chan struct{} // held by the caller that probes; guards at and err
 	at   time.Time
 	err  error
 }
 
-// NewWritable returns a Writable over rdb, which stays the caller's to close. In a cluster it probes the nodes of the
-// slots that the names lead to.
+// NewWritable returns a Writable over rdb. The caller owns rdb and closes it. In a cluster,
+// Writable probes the nodes of the slots that the names in slots map to.
 func NewWritable(rdb redis.Cmdable, slots ...string) *Writable {
 	w := &Writable{rdb: rdb, turn: make(chan struct{}, 1)}
 	for _, slot := range slots {
@@ -48,8 +50,9 @@ func NewWritable(rdb redis.Cmdable, slots ...string) *Writable {
 	return w
 }
 
-// Ask returns nil if Redis has taken a write within the last second, a [*RefusedError] if it is up and has not, and
-// another error if it does not answer. It writes at most once a second, a key for each slot, which lapse by themselves.
+// Ask returns nil if Redis has accepted a write within the last second, a [*RefusedError] if
+// Redis is up but refused the write, and another error if Redis does not answer. It writes at
+// most once a second, one key per slot. The keys expire by themselves.
 func (w *Writable) Ask(ctx context.Context) error {
 	select {
 	case w.turn <- struct{}{}:
@@ -66,14 +69,15 @@ func (w *Writable) Ask(ctx context.Context) error {
 		}
 		return nil
 	})
-	if ctx.Err() != nil { // says nothing to the next one
+	if ctx.Err() != nil { // this caller's deadline says nothing about Redis
 		return fmt.Errorf("writing to Redis: %w", ctx.Err())
 	}
 	w.at, w.err = time.Now(), refusal(err)
 	return w.err
 }
 
-// refusal makes of an answer of Redis what may be shown of it: its first word.
+// refusal converts the result of a write. Of an answer from Redis it keeps only the first word,
+// which is safe to show.
 func refusal(err error) error {
 	if err == nil {
 		return nil

@@ -12,7 +12,7 @@ import (
 	"cloudidq/store"
 )
 
-// callRules are what all methods have in common, and Lookup's own.
+// callRules are the rules that all methods share, and the rules of Lookup.
 var callRules = map[string]func(*suite){
 	"Lookup_Unknown": func(s *suite) {
 		s.wantUnknown(id)
@@ -70,7 +70,7 @@ var callRules = map[string]func(*suite){
 	},
 }
 
-// ttlAlwaysSet takes every way in which a record is written, and sees all of them vanish.
+// ttlAlwaysSet writes a record in every possible way and checks that all records expire.
 func ttlAlwaysSet(s *suite) {
 	ways := map[string]func(id string){
 		"claimed":          func(id string) { s.claim(taskA, id) },
@@ -109,7 +109,8 @@ func ttlAlwaysSet(s *suite) {
 	})
 }
 
-// ttlNotRenewed claims a failed record again and again: it must vanish all the same (and be a new one then).
+// ttlNotRenewed claims a failed record repeatedly. The record must expire all the same; the
+// next claim then stores a new one.
 func ttlNotRenewed(s *suite) {
 	s.save(taskA, s.failed(id, "no"))
 	s.eventually("the failed record has vanished", func() bool {
@@ -117,6 +118,7 @@ func ttlNotRenewed(s *suite) {
 	})
 }
 
+// wantUnknown checks that no record exists for the cloudIDs.
 func (s *suite) wantUnknown(ids ...string) {
 	s.Helper()
 	for i, r := range s.lookup(ids...) {

@@ -7,7 +7,8 @@ import (
 	"cloudidq/store"
 )
 
-// claimRules are the rules of Claim: what is there before, and what a task hears.
+// claimRules are the rules of Claim: which record exists before, and what the task gets as the
+// answer.
 var claimRules = map[string]func(*suite){
 	"ClaimOfUnknown_StoredPending": func(s *suite) {
 		s.wantClaim(taskA, store.Claimed, s.pending(id))
@@ -38,7 +39,7 @@ var claimRules = map[string]func(*suite){
 		s.save(taskB, s.failed(id, "no"))
 		for _, length := range []time.Duration{0, -time.Hour, math.MinInt64} {
 			s.claimFor(length, taskA, id)
-			s.wantClaim(taskA, store.Claimed, s.failed(id, "no")) // not Done: it has claimed, and not ended it
+			s.wantClaim(taskA, store.Claimed, s.failed(id, "no")) // not Done: A has claimed it but not completed it
 			s.save(taskA, s.pending(id))
 		}
 		s.claimFor(math.MaxInt64, taskA, id)
@@ -88,7 +89,7 @@ var claimRules = map[string]func(*suite){
 		s.claim(taskB, id)
 		s.save(taskB, s.pending(id))
 		s.wantStored(old)
-		s.wantClaim(taskB, store.Claimed, old) // not Done: the failure is not B's
+		s.wantClaim(taskB, store.Claimed, old) // not Done: the failure is task A's
 		s.save(taskB, s.pending(id))
 		s.wantClaim("task-c", store.Claimed, old)
 	},

@@ -9,7 +9,7 @@ import (
 	"cloudidq/store"
 )
 
-// concurrentRules let many tasks want the same cloudIDs at once.
+// concurrentRules let many tasks claim or save the same cloudIDs at once.
 var concurrentRules = map[string]func(*suite){
 	"ConcurrentClaims_OneWinnerEach": func(s *suite) {
 		ids := manyIDs()
@@ -72,7 +72,7 @@ var concurrentRules = map[string]func(*suite){
 				if r.Status == store.Resolved && !slices.Equal(r.Data, last[i].Data) {
 					s.Errorf("task %d saw %s for %s, later it is %s", n, r.Data, r.CloudID, last[i].Data)
 				}
-				// Half of the tasks resolve a given cloudID, whatever the order.
+				// Half of the tasks resolve a given cloudID, in any order.
 				if last[i].Status != store.Resolved {
 					s.Errorf("%s is %q at the end, want resolved", r.CloudID, last[i].Status)
 				}

@@ -6,7 +6,7 @@ import (
 	"cloudidq/store"
 )
 
-// eraseRules are those of Erase, beside what the random calls find.
+// eraseRules are the rules of Erase. The random calls check Erase too.
 var eraseRules = map[string]func(*suite){
 	"Erase_NobodyKnown": func(s *suite) { s.equal("erased", s.erase("o-nobody"), 0) },
 	"Erase_AllRecordsOfOnePerson": func(s *suite) {
@@ -48,6 +48,7 @@ var eraseRules = map[string]func(*suite){
 	},
 }
 
+// of returns rec with the given openid.
 func (s *suite) of(openID string, rec store.Record) store.Record {
 	rec.OpenID = openID
 	return rec

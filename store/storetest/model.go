@@ -7,7 +7,7 @@ import (
 	"cloudidq/store"
 )
 
-// hold is what became of the last claim on a record.
+// hold is the state of the last claim on a record.
 type hold int
 
 const (
@@ -19,16 +19,17 @@ const (
 // entry is a record in the model.
 type entry struct {
 	rec   store.Record
-	owner string // the task that claimed or finished it last; empty: nobody
+	owner string // the task that last claimed or finished it; empty = no task
 	hold  hold
 	gone  bool // erased
 }
 
-// model is the store's rules without time: a claim is held for ever or has lapsed at once.
+// model holds the rules of the store without time: a claim either never lapses or lapses at
+// once.
 type model struct {
 	records map[string]*entry         // by appid and cloudID
-	erased  map[string]bool           // persons, by appid and openid
-	outbox  map[string][]store.Record // ends that wait for delivery, by appid
+	erased  map[string]bool           // erased users, by appid and openid
+	outbox  map[string][]store.Record // final records that wait for delivery, by appid
 }
 
 func newModel() model {
@@ -37,7 +38,8 @@ func newModel() model {
 
 func personKey(appID, openID string) string { return appID + "\x00" + openID }
 
-// forgotten reports whether a record must not come, or go on: its person was erased after it was accepted.
+// forgotten reports whether a record must not be stored or updated, because its user was erased
+// after it was accepted.
 func (m model) forgotten(r store.Record) bool {
 	return r.OpenID != "" && m.erased[personKey(r.AppID, r.OpenID)] && r.AcceptedAt.Before(time.Now())
 }
@@ -102,7 +104,8 @@ func (m model) save(task string, rec store.Record) {
 		m.records[modelKey(rec)] = &entry{rec: rec, owner: task}
 		deliver()
 	case rec.Status != store.Pending:
-		// Another end of a task that has ended it is a repetition, unless it is better.
+		// If this task has already completed the record, the save is a repetition and is not
+		// delivered, unless it is resolved now.
 		if e.rec.Status == store.Pending || e.owner != task || e.hold != free || rec.Status == store.Resolved {
 			deliver()
 		}

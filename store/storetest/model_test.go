@@ -12,14 +12,15 @@ import (
 	"cloudidq/store"
 )
 
-// there is a record as the table in store/keys.go tells them apart: what a call of task T meets. The zero there is none.
+// there describes the record that a call of task T finds, by the conditions of the table in
+// store/keys.go. The zero value means no record.
 type there struct {
 	status   store.Status
 	gone     bool
 	owner    string
 	hold     hold
-	stranger bool // it is under another person than the call's
-	erased   bool // the call's person was erased after it was accepted
+	stranger bool // it belongs to another user than the call's
+	erased   bool // the call's user was erased after the call's record was accepted
 }
 
 func (w there) none() bool   { return w.status == "" && !w.gone }
@@ -40,12 +41,13 @@ var conditions = map[string]func(there) bool{
 	"ended by T":      func(w there) bool { return w.owner == taskA && w.hold == free },
 }
 
-// row is a line of the table.
+// row is one row of the table.
 type row struct {
 	name  string
 	cells [3]string // claim, save final, save pending
 }
 
+// fits reports whether all conditions of the row hold for w.
 func (r row) fits(w there) bool {
 	for word := range strings.SplitSeq(r.name, ", ") {
 		if !conditions[word](w) {
@@ -83,7 +85,7 @@ func readTable(t *testing.T) []row {
 	return rows
 }
 
-// allThere is every record that a call can meet.
+// allThere returns every record that a call can find.
 func allThere() []there {
 	all := []there{{}, {erased: true}, {gone: true}, {gone: true, erased: true}}
 	for _, status := range []store.Status{store.Pending, store.Failed, store.Resolved} {
@@ -103,8 +105,8 @@ func allThere() []there {
 	return all
 }
 
-// The model of the random calls does what the table in store/keys.go says, for every record that can be there: the two
-// cannot drift apart.
+// The model of the random calls agrees with the table in store/keys.go for every record that
+// can exist, so the two cannot drift apart.
 func TestModel_AsTheTable(t *testing.T) {
 	rows := readTable(t)
 	used := make([]bool, len(rows))
@@ -126,7 +128,8 @@ func TestModel_AsTheTable(t *testing.T) {
 	}
 }
 
-// checkCell has the model do one call, and compares what it leaves behind with a cell.
+// checkCell makes one call on the model and compares the resulting record and answer with a
+// cell.
 func checkCell(t *testing.T, cell string, w there, call store.Status) {
 	t.Helper()
 	m := newModel()

@@ -6,8 +6,9 @@ import (
 	"cloudidq/store"
 )
 
-// ownerRules are about a cloudID that is asked for under another openid than before, or under none: it is its owner's data
-// that comes then, and an erasure of the owner has to find it.
+// ownerRules cover a cloudID that is requested under another openid than before, or under none.
+// The data then belongs to its owner, the user of the new request, and an erasure of the owner
+// must find it.
 var ownerRules = map[string]func(*suite){
 	"Owner_FailedOfAnother_ThenResolved_ErasedWithTheOwner": func(s *suite) {
 		for _, former := range []string{"o-former", ""} {
@@ -61,7 +62,7 @@ var ownerRules = map[string]func(*suite){
 		s.save(taskA, s.of("o-former", s.failed(id, "no")))
 		mine := s.of("o-1", s.pending(id))
 		s.equal("claim", s.claimRecords(taskB, mine)[0], store.ClaimResult{State: store.Claimed, Record: mine})
-		s.wantStored(mine) // nothing of the other is left in it
+		s.wantStored(mine) // nothing of the other user's record remains
 	},
 	"Owner_LatePendingOfAnother_ChangesNothing": func(s *suite) {
 		s.claimFor(-time.Second, taskA, id)
@@ -73,7 +74,7 @@ var ownerRules = map[string]func(*suite){
 	},
 }
 
-// inApp is s for another app.
+// inApp returns a copy of s for another app.
 func (s *suite) inApp(suffix string) *suite {
 	other := *s
 	other.app += suffix

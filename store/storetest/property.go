@@ -14,21 +14,22 @@ import (
 	"cloudidq/store"
 )
 
-// Take takes all results out of the outbox of an endpoint, in their order.
+// Take removes all results from the outbox of an endpoint and returns them in order.
 type Take = func(ctx context.Context, appID, endpoint string) ([]json.RawMessage, error)
 
-// RunOutbox holds a store that delivers against the rules: what it puts into its outbox is every end that was written, once.
+// RunOutbox checks a store that delivers against the rules: its outbox gets every final record
+// that was written, once.
 func RunOutbox(t *testing.T, results store.Results, take Take) {
 	t.Helper()
 	anyCalls(t, results, take)
 }
 
-// anyCalls makes random calls of few tasks on few cloudIDs of two apps, and compares every answer with the model's. take is
-// nil for a store that delivers nothing.
+// anyCalls makes random calls of a few tasks on a few cloudIDs of two apps, and compares every
+// answer with the model's. take is nil for a store that delivers nothing.
 func anyCalls(t *testing.T, results store.Results, take Take) {
 	rapid.Check(t, func(rt *rapid.T) {
 		m := &machine{tb: t, results: results, take: take, model: newModel()}
-		for i := range m.apps { // new ones each time: the store is the same
+		for i := range m.apps { // new apps for each run, because all runs share the store
 			m.apps[i] = "wx" + rand.Text()
 		}
 		calls := map[string]func(*rapid.T){"claim": m.claim, "save": m.save, "lookup": m.lookup, "erase": m.erase}
@@ -43,14 +44,14 @@ func anyCalls(t *testing.T, results store.Results, take Take) {
 	})
 }
 
-// machine is the store and its model side by side.
+// machine holds the store and its model side by side.
 type machine struct {
 	tb      testing.TB
 	results store.Results
 	take    Take
 	model   model
 	apps    [2]string
-	calls   int // so that no two records are alike
+	calls   int // makes every record unique
 }
 
 var (
@@ -95,10 +96,10 @@ func (m *machine) save(rt *rapid.T) {
 	m.compare(rt, "Save", m.results.Save(m.tb.Context(), task, records), nil, nil)
 }
 
-// outlet is where ends go.
+// outlet is the endpoint for final records.
 const outlet = "orders"
 
-// takeAll compares all that waits for delivery.
+// takeAll compares everything that waits for delivery.
 func (m *machine) takeAll(rt *rapid.T) {
 	for _, app := range m.apps {
 		items, err := m.take(m.tb.Context(), app, outlet)
@@ -115,7 +116,7 @@ func (m *machine) takeAll(rt *rapid.T) {
 	}
 }
 
-// lookup compares all that is stored.
+// lookup compares everything that is stored.
 func (m *machine) lookup(rt *rapid.T) {
 	for _, app := range m.apps {
 		ids := []string{"1", "2", "3", "4"}
@@ -128,7 +129,7 @@ func (m *machine) lookup(rt *rapid.T) {
 	}
 }
 
-// anyPerson is whose a cloudID is said to be, each time anew. Empty: nobody is known.
+// anyPerson draws the user of a cloudID for each call. Empty means no user.
 var anyPerson = rapid.SampledFrom([]string{"oA", "oA", "oB", ""})
 
 func (m *machine) erase(rt *rapid.T) {
@@ -138,11 +139,11 @@ func (m *machine) erase(rt *rapid.T) {
 	m.compare(rt, "Erase", err, want, got)
 }
 
-// record makes a record that no other call makes.
+// record returns a record that differs from those of all other calls.
 func (m *machine) record(rt *rapid.T, app, id string, status store.Status) store.Record {
 	m.calls++
 	r := store.Record{AppID: app, OpenID: anyPerson.Draw(rt, "openid"), CloudID: id, Status: status, Attempts: m.calls, AcceptedAt: accepted}
-	if rapid.IntRange(0, 3).Draw(rt, "later") == 0 { // than any erasure
+	if rapid.IntRange(0, 3).Draw(rt, "later") == 0 { // accepted later than any erasure
 		r.AcceptedAt = store.At(time.Now().Add(time.Hour))
 	}
 	if status.Final() {

@@ -116,7 +116,7 @@ var saveRules = map[string]func(*suite){
 			`{"bytes":"` + "\xff\xed\xa0\x80" + `"}`,
 			`null`, `true`, `"text"`, `[]`, `0`,
 		} {
-			want := s.resolved(data, data) // the data is also its cloudID, but for what is not UTF-8
+			want := s.resolved(data, data) // the data serves as the cloudID too, with invalid UTF-8 replaced
 			want.CloudID = string([]rune(want.CloudID))
 			s.save(taskA, want)
 			s.wantStored(want)
@@ -133,7 +133,8 @@ var saveRules = map[string]func(*suite){
 	},
 }
 
-// wantRefused saves bad behind a good record and expects neither.
+// wantRefused saves a good record followed by bad, and checks that Save fails and stores
+// neither.
 func (s *suite) wantRefused(bad store.Record) {
 	s.Helper()
 	if err := s.results.Save(s.Context(), taskA, []store.Record{s.pending("good"), bad}); err == nil {

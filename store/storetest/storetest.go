@@ -4,8 +4,9 @@
 //		storetest.Run(t, func(t *testing.T, ttl time.Duration) store.Results { … })
 //	}
 //
-// Every rule is a subtest with its own name and its own appid, so that one database may serve them all; beside them a
-// state machine of random calls is held against a model (model.go).
+// Every rule is a subtest with its own name and its own appid, so one database can serve all of
+// them. In addition, a state machine makes random calls and compares the store with a model
+// (model.go).
 package storetest
 
 import (
@@ -20,11 +21,12 @@ import (
 	"cloudidq/store"
 )
 
-// Open returns a store whose records end after ttl. It leaves closing to t's cleanup, and may return one over the same
-// database each time. Time in it must pass by itself.
+// Open returns a store whose records expire after ttl. It registers the closing of the store
+// with t.Cleanup. It may return a store over the same database each time. The store's clock
+// must advance by itself.
 type Open = func(t *testing.T, ttl time.Duration) store.Results
 
-// Run holds the store that open returns against the rules of package store.
+// Run checks the store that open returns against the rules of package store.
 func Run(t *testing.T, open Open) {
 	t.Helper()
 	for _, group := range []map[string]func(*suite){claimRules, saveRules, callRules, eraseRules, ownerRules, concurrentRules} {
@@ -37,7 +39,7 @@ func Run(t *testing.T, open Open) {
 	t.Run("AnyCalls_AsTheModel", func(t *testing.T) { anyCalls(t, open(t, time.Hour), nil) })
 }
 
-// suite is one subtest: a store, an app of its own, and calls that fail the test by themselves.
+// suite is one subtest: a store, its own app, and calls that fail the test on an error.
 type suite struct {
 	*testing.T
 	results store.Results
@@ -49,7 +51,7 @@ func newSuite(t *testing.T, open Open, ttl time.Duration) *suite {
 	return &suite{T: t, results: open(t, ttl), app: "wx" + rand.Text()}
 }
 
-// The tasks and the one cloudID of most rules.
+// The tasks and the cloudID that most rules use.
 const (
 	taskA = "task-a"
 	taskB = "task-b"
@@ -90,7 +92,7 @@ func (s *suite) claim(task string, ids ...string) []store.ClaimResult {
 	return s.claimFor(time.Hour, task, ids...)
 }
 
-// lapsed claims cloudIDs with a claim that has lapsed already.
+// lapsed claims cloudIDs with a claim that lapses at once.
 func (s *suite) lapsed(task string, ids ...string) {
 	s.Helper()
 	s.claimFor(-time.Second, task, ids...)
@@ -131,7 +133,7 @@ func (s *suite) lookup(ids ...string) []store.Record {
 	return got
 }
 
-// wantClaim claims the one cloudID for task and compares the answer.
+// wantClaim claims the cloudID id for task and compares the result.
 func (s *suite) wantClaim(task string, state store.ClaimState, rec store.Record) {
 	s.Helper()
 	want := []store.ClaimResult{{State: state, Record: rec}}
@@ -140,7 +142,7 @@ func (s *suite) wantClaim(task string, state store.ClaimState, rec store.Record)
 	}
 }
 
-// wantStored looks the records' cloudIDs up and compares.
+// wantStored looks up the records' cloudIDs and compares the results with records.
 func (s *suite) wantStored(records ...store.Record) {
 	s.Helper()
 	ids := make([]string, len(records))
@@ -152,7 +154,7 @@ func (s *suite) wantStored(records ...store.Record) {
 	}
 }
 
-// eventually polls until ok, for as long as a busy machine may need.
+// eventually polls until ok returns true, for as long as a busy machine may need.
 func (s *suite) eventually(what string, ok func() bool) {
 	s.Helper()
 	ctx, cancel := context.WithTimeout(s.Context(), 2*time.Minute)
