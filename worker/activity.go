@@ -9,24 +9,27 @@ import (
 	"cloudidq/store"
 )
 
-// activity is what the status page is told; [store.Activity] is one. Neither method waits for anything.
+// activity counts what the status page shows; [store.Activity] implements it. Ended and Sent do
+// not block.
 type activity interface {
-	// Ended is called for each cloudID whose end has been saved, with the time since its acceptance.
+	// Ended is called for each cloudID whose final record was saved. took is the time since its
+	// acceptance.
 	Ended(appID string, status store.Status, took time.Duration)
-	// Sent is called after each call of WeChat with the requests it made and the cloudIDs in them.
+	// Sent is called after each call of WeChat. requests is the number of requests that the
+	// call made, and cloudIDs the number of cloudIDs in them.
 	Sent(appID string, requests, cloudIDs int)
-	// Run tells the others what has been counted, until ctx ends. It outlives the handlers.
+	// Run passes the counts on to the other processes until ctx ends. It outlives the handlers.
 	Run(ctx context.Context, log *slog.Logger)
 }
 
-// untold is the activity of a worker that tells nobody.
+// untold discards activity reports.
 type untold struct{}
 
 func (untold) Ended(string, store.Status, time.Duration) {}
 func (untold) Sent(string, int, int)                     {}
 func (untold) Run(context.Context, *slog.Logger)         {}
 
-// tellEnds tells of the ends among records that have been saved.
+// tellEnds reports the final records among records, which were saved.
 func tellEnds(a activity, records []store.Record) {
 	for i := range records {
 		if rec := &records[i]; rec.Status.Final() {
@@ -35,8 +38,8 @@ func tellEnds(a activity, records []store.Record) {
 	}
 }
 
-// tellSent tells of a call by its outcomes. What is repeated in it is what is still open, so the cloudID that was sent
-// most often was in every request.
+// tellSent reports a call of WeChat, from its outcomes. Only open cloudIDs are repeated within
+// a call. So the cloudID that was sent most often was in every request.
 func tellSent(a activity, appID string, outcomes []wechat.Outcome) {
 	requests, cloudIDs := 0, 0
 	for i := range outcomes {

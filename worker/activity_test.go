@@ -12,7 +12,7 @@ import (
 	"cloudidq/store"
 )
 
-// notedActivity writes down what it is told.
+// notedActivity records the reports that it receives.
 type notedActivity struct {
 	untold
 	mu   sync.Mutex
@@ -33,6 +33,7 @@ func (n *notedActivity) Sent(appID string, requests, cloudIDs int) {
 	n.note("%s sent %d in %d", appID, cloudIDs, requests)
 }
 
+// Each finished cloudID is reported once, by the attempt that has saved it.
 func TestTry_TellsItsEndsOnce(t *testing.T) {
 	f := &fakeWeChat{answer: func(req wechat.Request) *wechat.Error {
 		switch req.Items[0].CloudID {
@@ -46,7 +47,7 @@ func TestTry_TellsItsEndsOnce(t *testing.T) {
 	b, noted := newResolverBed(t, f), &notedActivity{}
 	b.activity, b.batcher.activity = noted, noted
 	p := payloadOf(3, time.Now().Add(-2*time.Minute))
-	_ = b.try(t, "task-1", p) // has one open
+	_ = b.try(t, "task-1", p) // leaves one open
 	want := []string{
 		"wx1 failed after 2m0s", "wx1 resolved after 2m0s", "wx1 sent 1 in 1", "wx1 sent 1 in 1", "wx1 sent 1 in 1",
 	}
@@ -63,7 +64,8 @@ func TestTry_TellsItsEndsOnce(t *testing.T) {
 	}
 }
 
-// A call that repeats what is open counts its requests, not those of each cloudID.
+// A call that repeats its open cloudIDs reports the number of its requests, and not the sum
+// over its cloudIDs.
 func TestTellSent_CountsRequests(t *testing.T) {
 	noted := &notedActivity{}
 	tellSent(noted, "wx1", []wechat.Outcome{{Attempts: 1}, {Attempts: 3}, {Attempts: 0}})

@@ -13,16 +13,21 @@ import (
 	"cloudidq/tasks"
 )
 
-// This file takes tasks over whose producers have chosen options under which asynq gives them up, or never hands them out,
-// while their cloudIDs live. They get the options of our own producers: the lifetime alone ends a cloudID.
+// This file adopts tasks of external producers. Some producers set options under which asynq
+// archives a task, or never gives it to a worker, while the lifetime of its cloudIDs still
+// runs. Such a task gets the options of cloudidq's own producers, so that only the lifetime
+// limits a cloudID.
 
-// adoptAfter is when a task runs again that asynq has given up: it has just failed.
+// adoptAfter is the delay before an adopted task runs again. The task has just failed, so it
+// does not run at once.
 const adoptAfter = time.Second
 
-// adoptScript makes an archived task one that is tried again, if it still is what has been read. The states are those of
-// asynq v0.26.0 (internal/rdb/rdb.go:772 retryCmd, :861 archiveCmd).
+// adoptScript moves an archived task to the retry set, if the task has not changed since it was
+// read. It returns 1, or 0 if the task has changed. The states are those of asynq v0.26.0
+// (internal/rdb/rdb.go:772 retryCmd, :861 archiveCmd).
 //
-// KEYS: the task, archived, retry. ARGV: its id, its message, its new message, when it is tried (Unix seconds).
+// KEYS: the task, archived, retry. ARGV: its id, its message, its new message, the time of its
+// retry (Unix seconds).
 var adoptScript = redis.NewScript(`
 local is = redis.call("HMGET", KEYS[1], "state", "msg")
 if is[1] ~= "archived" or is[2] ~= ARGV[2] or redis.call("ZREM", KEYS[2], ARGV[1]) == 0 then
@@ -32,7 +37,8 @@ redis.call("HSET", KEYS[1], "msg", ARGV[3], "state", "retry")
 redis.call("ZADD", KEYS[3], ARGV[4], ARGV[1])
 return 1`)
 
-// adopt runs an archived task again, under our options.
+// adopt schedules a retry of an archived task, with the options of cloudidq's own producers. A
+// task that has changed since it was read stays as it is.
 func (r *redactor) adopt(ctx context.Context, task *queuedTask) error {
 	message, ok := withOwnOptions(task.message)
 	if !ok {
@@ -50,17 +56,20 @@ func (r *redactor) adopt(ctx context.Context, task *queuedTask) error {
 	return nil
 }
 
-// lateTask is where tasks wait for their retry that asynq has taken away from their handler, or never given to it, because
-// of their deadline or timeout. asynq tells no id there, but the moment of the retry is ours to choose.
+// lateTask identifies tasks in the retry set that have run into their deadline or timeout.
+// asynq took such a task away from its handler, or never gave it to the handler. asynq's
+// RetryDelayFunc does not get the task id, but it chooses the retry time. So a lateTask names
+// the queue and that time.
 type lateTask struct {
 	queue string
 	at    int64 // Unix seconds
 }
 
-// lateDelay is that of such a retry: time enough for adoptLate to find the task.
+// lateDelay is the delay of such a retry. It gives adoptLate enough time to find the task.
 const lateDelay = 2*redactEvery + time.Second
 
-// retryDelayOf is asynq's RetryDelayFunc for a queue.
+// retryDelayOf returns asynq's RetryDelayFunc for a queue. It records the retry time of each
+// cloudid:resolve task that has run into its deadline or timeout.
 func (r *redactor) retryDelayOf(queue string) asynq.RetryDelayFunc {
 	return func(retried int, err error, task *asynq.Task) time.Duration {
 		if !errors.Is(err, context.DeadlineExceeded) || task.Type() != tasks.TypeResolve {
@@ -73,7 +82,8 @@ func (r *redactor) retryDelayOf(queue string) asynq.RetryDelayFunc {
 	}
 }
 
-// adoptLate gives our options to the tasks that have run into their deadline or timeout and wait for their retry.
+// adoptLate adopts the tasks that have run into their deadline or timeout and wait for their
+// retry.
 func (r *redactor) adoptLate(ctx context.Context, queue string) error {
 	r.mu.Lock()
 	var late []lateTask
@@ -87,7 +97,7 @@ func (r *redactor) adoptLate(ctx context.Context, queue string) error {
 		if err := r.adoptAt(ctx, one); err != nil {
 			return err
 		}
-		if time.Now().Unix() > one.at { // until then asynq may still be about to write it
+		if time.Now().Unix() > one.at { // before that time, asynq may not have written the task yet
 			r.mu.Lock()
 			delete(r.late, one)
 			r.mu.Unlock()
@@ -96,9 +106,11 @@ func (r *redactor) adoptLate(ctx context.Context, queue string) error {
 	return nil
 }
 
+// adoptAt adopts the late tasks of one queue and one retry time.
 func (r *redactor) adoptAt(ctx context.Context, one lateTask) error {
 	key := "asynq:{" + one.queue + "}:" + stateRetry
-	// asynq takes its own look at the clock, right after ours.
+	// asynq reads the clock itself, right after retryDelayOf does. So its time may be in
+	// the next second.
 	ids, err := r.rdb.ZRangeByScore(ctx, key, &redis.ZRangeBy{
 		Min: strconv.FormatInt(one.at, 10), Max: strconv.FormatInt(one.at+1, 10),
 	}).Result()
@@ -123,8 +135,8 @@ func (r *redactor) adoptAt(ctx context.Context, one lateTask) error {
 	return nil
 }
 
-// runGrouped runs the tasks that wait in a group of asynq's: cloudidq puts them together by itself, so nobody would ever
-// come for them.
+// runGrouped runs the tasks that wait in a group of asynq. cloudidq has no aggregator, because
+// it batches cloudIDs itself. So no worker would ever get these tasks.
 func (r *redactor) runGrouped(ctx context.Context, queue string) error {
 	prefix := "asynq:{" + queue + "}:"
 	groups, err := r.rdb.SMembers(ctx, prefix+"groups").Result()

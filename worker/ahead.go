@@ -18,32 +18,33 @@ var aheadLua string
 var aheadScript = redis.NewScript(aheadLua)
 
 const (
-	// aheadEvery is how often a queue is looked at while tasks wait for their app's share: so long may a task of another
-	// app have to wait for a slot.
+	// aheadEvery is how often a queue is scanned while tasks wait for a slot of their app. A
+	// task of another app may have to wait that long for a slot.
 	aheadEvery = 100 * time.Millisecond
-	// aheadLooks is how many tasks are looked at then. A task is looked at once, so a backlog is through once, and then
-	// it is what comes.
+	// aheadLooks is how many tasks one scan reads. Each task is read once, so after one pass
+	// through the backlog only new tasks are read.
 	aheadLooks = 80
-	// aheadLast bounds what is done at the end.
+	// aheadLast bounds the last scan, after ctx has ended.
 	aheadLast = 2 * time.Second
 )
 
-// ahead looks past the tasks of an app that waits for its share of a queue's slots, and lets those of other apps go first.
-// For each of these, one task that waits makes way: it goes back to the queue, and from there to its head. It reaches into
-// asynq's own keys, which asynq offers no other way for; it is written for the layout of v0.26.0.
+// ahead scans a queue past the tasks of an app that waits for its share of the slots, and lets
+// the tasks of other apps go first. For each of these, one waiting task makes way: it is
+// requeued for a retry and then moved back to the head of the queue. asynq offers no way to do
+// this, so ahead uses asynq's own keys. It is written for the layout of asynq v0.26.0.
 //
-// Every worker process has one per queue, which does nothing unless tasks wait. The script is atomic, so several do not
-// disturb each other.
+// Every worker process has one per queue. It does nothing unless tasks wait. The script is
+// atomic, so the processes do not disturb each other.
 type ahead struct {
 	rdb    redis.UniversalClient
 	queue  string
 	shares *shares
 	log    *slog.Logger
 
-	mark string // the last task that was looked at; used by run only
+	mark string // the last task of the waiting app that was read; used by run only
 }
 
-// run looks until ctx ends, and then brings back what has made way.
+// run scans until ctx ends. Then it brings back the tasks that have made way.
 func (a *ahead) run(ctx context.Context) {
 	tick := time.NewTicker(aheadEvery)
 	defer tick.Stop()
@@ -64,7 +65,7 @@ func (a *ahead) run(ctx context.Context) {
 	}
 }
 
-// look is one look, if there is a reason for one.
+// look makes one scan, if tasks wait or have made way.
 func (a *ahead) look(ctx context.Context) error {
 	appID, waiting, back := a.shares.crowd(a.queue, time.Now())
 	if waiting == 0 && len(back) == 0 {
@@ -92,7 +93,8 @@ func (a *ahead) look(ctx context.Context) error {
 
 var errAhead = errors.New("looking ahead: Redis gave an answer of another form")
 
-// crowd is the app whose tasks wait for its share, how many do, and which tasks have made way, the oldest first.
+// crowd returns the app whose tasks wait for slots and the number of these tasks. It also
+// returns the ids of the tasks that have made way, the oldest first.
 func (s *shares) crowd(queue string, now time.Time) (appID string, waiting int, back []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,7 +102,8 @@ func (s *shares) crowd(queue string, now time.Time) (appID string, waiting int, 
 	if r == nil {
 		return "", 0, nil
 	}
-	// One that is not there by now was due before, or a worker has it: it is back without us.
+	// Forget tasks past their time. They have come due by themselves or a worker has them, so
+	// they are back already.
 	r.back = slices.DeleteFunc(r.back, func(b wentBack) bool { return now.After(b.until) })
 	slices.SortFunc(r.back, func(a, b wentBack) int { return a.number - b.number })
 	for _, b := range r.back {
@@ -109,13 +112,15 @@ func (s *shares) crowd(queue string, now time.Time) (appID string, waiting int, 
 	if len(r.waiting) > 0 {
 		appID = r.waiting[0].appID
 	} else {
+		// No scan runs now, so an earlier result no longer holds.
 		r.nobody = false
 	}
 	return appID, len(r.waiting), back
 }
 
-// looked takes what a look has found: how many tasks of others are at the head, whether the look is through, and which
-// tasks are back.
+// looked applies the result of a scan. others is the number of other apps' tasks at the head of
+// the queue. through means that the scan has reached the end of the queue. back are the tasks
+// returned to its head.
 func (s *shares) looked(queue string, others int, through bool, back []any, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -126,6 +131,7 @@ func (s *shares) looked(queue string, others int, through bool, back []any, now 
 	for _, n := range r.working {
 		held += n
 	}
+	// Free slots take tasks of others first. Only for the rest must waiting tasks make way.
 	if need := others - max(0, r.slots-held); need > 0 {
 		r.tellToGo(need)
 	}

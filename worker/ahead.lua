@@ -1,24 +1,27 @@
--- Looks past the tasks of an app that holds its share of the slots, for those of other apps, and lets these go first. Tasks of
--- the app that have made way for others go back to the head of the queue. The layout is that of asynq v0.26.0
--- (internal/rdb/rdb.go:227 dequeueCmd, :772 retryCmd, :960 forwardCmd): the head of the list is its right end.
+-- Looks past the tasks of an app that uses its whole share of the slots, and moves the tasks of
+-- other apps to the head of the queue. Tasks of the app that have made way for others go back
+-- to the head, too. The layout is that of asynq v0.26.0 (internal/rdb/rdb.go:227 dequeueCmd,
+-- :772 retryCmd, :960 forwardCmd). The head of the list is its right end.
 --
 -- KEYS    pending, retry
--- ARGV    task key prefix, appid, how many of others may go first, how many are looked at, the last one that was looked at
---         before, then the ids that go back, the oldest first
--- Answer: how many of others are first, the last one that was looked at, how many behind it were not, and the ids that
---         are back
+-- ARGV    task key prefix, appid, how many tasks of others may go first, how many tasks to read,
+--         the last task that an earlier scan has read, then the ids to bring back, oldest first
+-- Answer: how many tasks of others are first, the last task that was read, how many tasks behind
+--         it were not read, and the ids that are back
 local pending, retry = KEYS[1], KEYS[2]
 local prefix, app, most, looks, mark = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local call = redis.call
 
--- A task of another app: what has no appid, or is not there, is let alone.
+-- Reports whether a task belongs to another app. A task without an appid, or that does not
+-- exist, stays in its place.
 local function other(id)
 	local message = call('HGET', prefix .. id, 'msg')
 	local whose = message and string.match(message, '"appid"%s*:%s*"([^"\\]*)"')
 	return whose and whose ~= app
 end
 
--- Those of others that are at the head are put back there at the end, in front of what comes now.
+-- Take the tasks of others that are at the head already. The end of the script puts them back,
+-- in front of the tasks that are moved now.
 local first = {}
 while #first < math.max(most, 8) do
 	local id = call('LINDEX', pending, -1)
@@ -29,6 +32,8 @@ while #first < math.max(most, 8) do
 end
 local unseen = call('LLEN', pending)
 
+-- Bring back the tasks that have made way, unless they have come due by themselves. The last id
+-- is pushed first, so that the oldest ends up at the head.
 local back, now = {}, call('TIME')
 for i = #ARGV, 6, -1 do
 	if call('ZREM', retry, ARGV[i]) == 1 then
@@ -38,9 +43,13 @@ for i = #ARGV, 6, -1 do
 	end
 end
 
+-- Go on behind the last task that was read. The first LPOS searches from the left end, where
+-- new tasks come in. The second one searches from the right end.
 if mark ~= '' then
+	-- A bounded search first: the mark is near the left end once the backlog has been read.
 	unseen = call('LPOS', pending, mark, 'MAXLEN', 2000) or call('LPOS', pending, mark, 'RANK', -1) or unseen
 end
+-- Read on towards the left end for tasks of others.
 local found = {}
 if unseen > 0 then
 	local ids = call('LRANGE', pending, math.max(0, unseen - looks), unseen - 1)
@@ -56,6 +65,7 @@ if unseen > 0 then
 		unseen = unseen - 1
 	end
 end
+-- Move what was found to the head, then put back the tasks that were there before.
 for i = #found, 1, -1 do
 	call('LREM', pending, 1, found[i])
 	call('RPUSH', pending, found[i])

@@ -16,7 +16,7 @@ import (
 	"cloudidq/tasks"
 )
 
-// aheadBed is a queue with tasks of asynq's own making, and one who looks ahead in it.
+// aheadBed is a queue with tasks that asynq has written, and an ahead that scans it.
 type aheadBed struct {
 	*testing.T
 	rdb *redis.Client
@@ -30,7 +30,7 @@ func newAheadBed(t *testing.T, slots int) *aheadBed {
 	}}
 }
 
-// enqueue puts one task of an app behind all others.
+// enqueue puts one task of an app at the end of the queue.
 func (b *aheadBed) enqueue(appID, id string) {
 	b.Helper()
 	payload := fmt.Sprintf(`{"v":1, "appid" : %q,"items":[{"cloud_id":"73_%s","reference":"\"appid\":\"wx9\""}]}`, appID, id)
@@ -41,7 +41,7 @@ func (b *aheadBed) enqueue(appID, id string) {
 	}
 }
 
-// order is how the tasks will be fetched.
+// order returns the ids of the tasks in the order in which they will be fetched.
 func (b *aheadBed) order() []string {
 	b.Helper()
 	ids, err := b.rdb.LRange(b.Context(), "asynq:{"+b.queue+"}:pending", 0, -1).Result()
@@ -52,6 +52,7 @@ func (b *aheadBed) order() []string {
 	return ids
 }
 
+// looks makes one scan.
 func (b *aheadBed) looks() {
 	b.Helper()
 	if err := b.look(b.Context()); err != nil {
@@ -66,8 +67,8 @@ func (b *aheadBed) wantOrder(want string) {
 	}
 }
 
-// Tasks of other apps go in front of those of the app that waits for its share, both in their order, as many as there are
-// to make way for them.
+// Tasks of other apps move in front of the tasks of the app that waits for its share, both in
+// their order. As many move as there are waiting tasks to make way.
 func TestAhead_OthersGoFirst(t *testing.T) {
 	b := newAheadBed(t, 8)
 	for i := range 5 {
@@ -78,8 +79,8 @@ func TestAhead_OthersGoFirst(t *testing.T) {
 	b.enqueue("wx3", "c0")
 	b.enqueue("wx2", "b1")
 	b.looks()
-	b.wantOrder("a0 a1 a2 a3 a4 b0 a5 c0 b1") // nobody waits
-	places := enterAll(b.shares, 8)           // two of them wait
+	b.wantOrder("a0 a1 a2 a3 a4 b0 a5 c0 b1") // no task waits
+	places := enterAll(b.shares, 8)           // two of the tasks wait
 	b.looks()
 	b.wantOrder("b0 c0 a0 a1 a2 a3 a4 a5 b1")
 	if places[6].wait(t.Context(), 0) || places[7].wait(t.Context(), 0) {
@@ -87,17 +88,18 @@ func TestAhead_OthersGoFirst(t *testing.T) {
 	}
 	enterAll(b.shares, 2)
 	b.looks()
-	b.wantOrder("b0 c0 a0 a1 a2 a3 a4 a5 b1") // as many as can be taken are first already
+	b.wantOrder("b0 c0 a0 a1 a2 a3 a4 a5 b1") // as many as can be fetched are first already
 }
 
-// What has made way is back at the head within a look, in its order, behind those for whom it has made way.
+// Tasks that have made way are back at the head after one scan. They are in their order, behind
+// the tasks for which they made way.
 func TestAhead_WhatHasMadeWayIsBackAtTheHead(t *testing.T) {
 	b := newAheadBed(t, 8)
 	for _, id := range []string{"a0", "a1"} {
 		b.enqueue("wx1", id)
 	}
 	inspector := asynq.NewInspectorFromRedisClient(b.rdb)
-	for _, id := range []string{"a0", "a1"} { // as asynq leaves what comes back later
+	for _, id := range []string{"a0", "a1"} { // as asynq leaves tasks that wait for a retry
 		key := "asynq:{" + b.queue + "}:"
 		b.rdb.LRem(t.Context(), key+"pending", 1, id)
 		b.rdb.HSet(t.Context(), key+"t:"+id, "state", "retry")
@@ -122,7 +124,7 @@ func TestAhead_WhatHasMadeWayIsBackAtTheHead(t *testing.T) {
 	}
 }
 
-// A backlog is looked through once: after that a look costs what has come since.
+// A scan reads each task of a backlog once. After that it reads only new tasks.
 func TestAhead_LooksAtATaskOnce(t *testing.T) {
 	b := newAheadBed(t, 8)
 	const n = 4 * aheadLooks
@@ -154,10 +156,10 @@ func TestAhead_LooksAtATaskOnce(t *testing.T) {
 	}
 }
 
-// hgets is how many tasks scripts have read.
+// hgets returns how many tasks the scripts have read.
 func hgets(t *testing.T, rdb *redis.Client) int { return calls(t, rdb, "hget") }
 
-// calls is how often Redis has run a command.
+// calls returns how often Redis has run a command.
 func calls(t *testing.T, rdb *redis.Client, command string) int {
 	t.Helper()
 	_, stats, _ := strings.Cut(rdb.Info(t.Context(), "commandstats").Val(), "cmdstat_"+command+":calls=")

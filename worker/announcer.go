@@ -10,18 +10,19 @@ import (
 	"cloudidq/tasks"
 )
 
-// announceEvery is how often a worker names its queues, one command.
+// announceEvery is how often a worker announces its queues. That costs one Redis command.
 const announceEvery = 5 * time.Second
 
-// announcer names the queues of this worker in asynq's set of queues. Whoever deletes a queue at a dashboard, or empties
-// Redis, takes the names away, and no producer gives them again before its next start.
+// announcer adds the queues of this worker to asynq's set of queues. Deleting a queue at a
+// dashboard, or flushing Redis, removes its name from the set. A producer adds the name only
+// once after its start, so the worker has to repeat it.
 type announcer struct {
 	rdb    redis.UniversalClient
 	queues []string
 	log    *slog.Logger
 }
 
-// run names them until ctx ends.
+// run announces the queues until ctx ends.
 func (a *announcer) run(ctx context.Context) {
 	tick := time.NewTicker(announceEvery)
 	defer tick.Stop()

@@ -13,8 +13,9 @@ import (
 	"cloudidq/tasks"
 )
 
-// The names of the queues are lost, as when a queue is deleted at a dashboard, and the same producer goes on: the gauges
-// count all the same, and a worker names the queues again.
+// If the set of queue names is lost, the gauges still count the tasks, and a worker adds the
+// names again. Deleting a queue at a dashboard removes its name, and a running producer does
+// not add it again.
 func TestQueues_TheirNamesAreLost(t *testing.T) {
 	t.Parallel()
 	srv := redistest.Start(t)
@@ -50,7 +51,7 @@ func TestQueues_TheirNamesAreLost(t *testing.T) {
 		(&announcer{rdb, []string{tasks.QueueEvents, tasks.QueueBackfill}, slog.New(slog.DiscardHandler)}).run(ctx)
 	}()
 	inspector := asynq.NewInspectorFromRedisClient(rdb)
-	for range 2 { // at its start, and when they are lost again
+	for range 2 { // at the start, and after the names are lost again
 		await(t, "the queues to be named", func() bool {
 			known, err := inspector.Queues()
 			return err == nil && slices.Contains(known, tasks.QueueBackfill)

@@ -10,33 +10,35 @@ import (
 )
 
 const (
-	// archiveSkew is how far back of the newest archived task new ones may appear: the moment of archiving is that of the
-	// machine which archives, in whole seconds.
+	// archiveSkew is how many seconds before the newest archived task a new one may appear. The
+	// time of archiving comes from the clock of the machine that archives, in whole seconds.
 	archiveSkew = int64(time.Minute / time.Second)
-	// archiveRecent is within which new ones appear as a rule. They are counted apart: at asynq's limit each new task pushes
-	// the oldest one off the other end, and the count of all stays the same.
+	// archiveRecent is the number of seconds before the newest task within which new tasks
+	// usually appear. They are counted separately. When the archive is at asynq's size limit,
+	// each new task removes the oldest one, and the total count does not change.
 	archiveRecent = int64(3)
-	// archiveWhole is how often all of archiveSkew is read, should the counts have hidden a new task.
+	// archiveWhole is how often the whole span of archiveSkew is read, in case the counts have
+	// hidden a new task.
 	archiveWhole = 30 * time.Second
 )
 
-// archive is what this process knows of the archived tasks of a queue. Looking costs two commands while nothing is new,
-// however many there are; what is new costs its own reading.
+// archive tracks the archived tasks of a queue for this process. If there are no new tasks, a scan
+// costs two Redis commands, for any number of archived tasks. New tasks cost the reads for them.
 type archive struct {
 	rdb redis.UniversalClient
 	key string
 
-	begun  bool
-	newest int64                // Unix seconds of the last task that was archived
-	seen   map[string]int64     // when those of the last archiveSkew were archived
-	whole  time.Time            // when all of archiveSkew is read next
-	open   map[string]openEntry // tasks that are to be looked at
+	begun  bool                 // the first scan has been made
+	newest int64                // when the newest task was archived, Unix seconds
+	seen   map[string]int64     // by id: Unix seconds of the tasks within archiveSkew
+	whole  time.Time            // when the whole span of archiveSkew is read next
+	open   map[string]openEntry // by id: tasks that are not done yet
 }
 
-// openEntry is an archived task that is not done with.
+// openEntry is an archived task that the redactor still has to check.
 type openEntry struct {
 	archivedAt int64     // Unix seconds
-	at         time.Time // when it is to be looked at
+	at         time.Time // when it is due for a check
 }
 
 func newArchive(rdb redis.UniversalClient, queue string) *archive {
@@ -45,7 +47,7 @@ func newArchive(rdb redis.UniversalClient, queue string) *archive {
 	}
 }
 
-// look finds the tasks that have been archived since the last time, and at first all of them.
+// look finds the tasks that were archived since the last scan. The first scan finds all of them.
 func (a *archive) look(ctx context.Context, now time.Time) error {
 	if !a.begun {
 		if err := a.readAll(ctx, now); err != nil {
@@ -55,6 +57,7 @@ func (a *archive) look(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	from := max(0, a.newest-archiveSkew)
+	// Drop the tasks before archiveSkew, and count the known ones within archiveRecent.
 	known := 0
 	for id, at := range a.seen {
 		if at < from {
@@ -71,10 +74,12 @@ func (a *archive) look(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	// The larger of both differences is the number of new tasks.
 	return a.readNewest(ctx, from, max(all-len(a.seen), recent-known), now)
 }
 
-// count is how many tasks have been archived since a moment, and how many of them lately.
+// count returns how many tasks were archived since from (Unix seconds), and how many of them
+// within archiveRecent.
 func (a *archive) count(ctx context.Context, from int64) (all, recent int, err error) {
 	var counts [2]*redis.IntCmd
 	_, err = a.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -89,7 +94,8 @@ func (a *archive) count(ctx context.Context, from int64) (all, recent int, err e
 	return int(counts[0].Val()), int(counts[1].Val()), nil
 }
 
-// readWhole reads all that has been archived since a moment, and forgets what is not there any more.
+// readWhole reads all tasks that were archived since from (Unix seconds). It forgets the
+// tasks that are gone.
 func (a *archive) readWhole(ctx context.Context, from int64, now time.Time) error {
 	was := a.seen
 	a.seen = make(map[string]int64, len(was))
@@ -103,7 +109,8 @@ func (a *archive) readWhole(ctx context.Context, from int64, now time.Time) erro
 	})
 }
 
-// readAll reads by cursor, so that no task slips past while others come and go.
+// readAll reads all archived tasks. It reads by cursor, so it misses no task while
+// others come and go.
 func (a *archive) readAll(ctx context.Context, now time.Time) error {
 	for cursor := uint64(0); ; {
 		pairs, next, err := a.rdb.ZScan(ctx, a.key, cursor, "", queuedPage).Result()
@@ -121,7 +128,8 @@ func (a *archive) readAll(ctx context.Context, now time.Time) error {
 	}
 }
 
-// readNewest reads from the newest backwards until it has found as many new tasks as are missing.
+// readNewest reads backwards from the newest task, until it has found the number of new
+// tasks in missing.
 func (a *archive) readNewest(ctx context.Context, from int64, missing int, now time.Time) error {
 	if missing <= 0 {
 		return nil
@@ -135,7 +143,8 @@ func (a *archive) readNewest(ctx context.Context, from int64, missing int, now t
 	})
 }
 
-// read calls visit with what has been archived since a moment, the newest first, until visit has enough.
+// read calls visit for each task that was archived since from (Unix seconds), newest first. It
+// reads no further page once visit returned false.
 func (a *archive) read(ctx context.Context, from int64, visit func(id string, at int64) (more bool)) error {
 	for offset := int64(0); ; offset += queuedPage {
 		page, err := a.rdb.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{
@@ -156,7 +165,7 @@ func (a *archive) read(ctx context.Context, from int64, visit func(id string, at
 	}
 }
 
-// note has a task looked at.
+// note makes an archived task due for a check at once.
 func (a *archive) note(id string, at int64, now time.Time) {
 	a.newest = max(a.newest, at)
 	if at >= a.newest-archiveSkew {
@@ -165,7 +174,7 @@ func (a *archive) note(id string, at int64, now time.Time) {
 	a.open[id] = openEntry{at, now}
 }
 
-// due are the tasks to be looked at now.
+// due returns the ids of the tasks that are due for a check.
 func (a *archive) due(now time.Time) []string {
 	var ids []string
 	for id, one := range a.open {
@@ -178,7 +187,7 @@ func (a *archive) due(now time.Time) []string {
 
 func (a *archive) archivedAt(id string) int64 { return a.open[id].archivedAt }
 
-// settle notes when a task is to be looked at again; zero = never.
+// settle sets the time of the next check of a task. Zero means never.
 func (a *archive) settle(id string, again time.Time) {
 	if again.IsZero() {
 		delete(a.open, id)

@@ -11,18 +11,20 @@ import (
 
 // backfills is the part of [store.Backfills] that the worker uses.
 type backfills interface {
-	// Report counts what has ever ended of a chunk. It may be repeated.
+	// Report sets the total of finished cloudIDs of a chunk. It may be repeated.
 	Report(ctx context.Context, id string, chunk int, ends store.Ends) error
-	// ReportLost counts all of a chunk that has not ended as failed.
+	// ReportLost counts as failed all cloudIDs of a chunk without a final status.
 	ReportLost(ctx context.Context, id string, chunk int) error
-	// Canceled reports whether nothing of a backfill is to be asked any more.
+	// Canceled reports whether a backfill was canceled, so that no request is made for it any
+	// more.
 	Canceled(ctx context.Context, id string) (bool, error)
 }
 
-// canceledFor is how long it is believed that a backfill is not canceled.
+// canceledFor is how long an answer of Canceled is cached.
 const canceledFor = time.Second
 
-// bulk counts the ends of backfills and knows which are canceled. nil does neither.
+// bulk reports the finished cloudIDs of backfills, and caches which backfills are canceled. A
+// nil *bulk does neither.
 type bulk struct {
 	backfills backfills
 
@@ -30,6 +32,7 @@ type bulk struct {
 	seen map[string]sighting // by id; guarded by mu
 }
 
+// sighting is a cached answer of Canceled.
 type sighting struct {
 	canceled bool
 	until    time.Time
@@ -42,10 +45,11 @@ func newBulk(b backfills) *bulk {
 	return &bulk{backfills: b, seen: make(map[string]sighting)}
 }
 
-// maxSeen bounds what is remembered: far more backfills than run at once.
+// maxSeen bounds the cache. It is far more than the number of backfills that run at once.
 const maxSeen = 1000
 
-// canceled asks at most once a second for each backfill.
+// canceled reports whether a backfill is canceled. It queries the store at most once per
+// canceledFor and backfill.
 func (b *bulk) canceled(ctx context.Context, id string) (bool, error) {
 	now := time.Now()
 	b.mu.Lock()
@@ -67,7 +71,8 @@ func (b *bulk) canceled(ctx context.Context, id string) (bool, error) {
 	return canceled, nil
 }
 
-// lost counts a task that cannot be read. What its id says is all that is known of it.
+// lost counts the cloudIDs of an unreadable task as failed. The task id is the only source of
+// the backfill and the chunk. A task that is no chunk of a backfill is not counted.
 func (b *bulk) lost(ctx context.Context, taskID string) error {
 	id, chunk, ok := tasks.ParseChunkTaskID(taskID)
 	if !ok || b == nil {
@@ -76,13 +81,14 @@ func (b *bulk) lost(ctx context.Context, taskID string) error {
 	return b.backfills.ReportLost(ctx, id, chunk)
 }
 
-// part is the chunk of a backfill that a task is.
+// part identifies the chunk of a backfill that a task carries.
 type part struct {
 	id    string
 	chunk int
 }
 
-// partOf returns nil for a task that is none, such as one whose producer has put a name of his own there.
+// partOf returns the chunk that a task carries, or nil if it carries none. A producer may set
+// the backfill field itself, so the task id must name the same backfill.
 func (b *bulk) partOf(taskID string, p tasks.ResolvePayload) *part {
 	id, chunk, ok := tasks.ParseChunkTaskID(taskID)
 	if b == nil || !ok || id != p.Backfill {
@@ -91,7 +97,7 @@ func (b *bulk) partOf(taskID string, p tasks.ResolvePayload) *part {
 	return &part{id, chunk}
 }
 
-// lookUp finds out whether the backfill is canceled.
+// lookUp sets canceled if the task is part of a canceled backfill.
 func (r *resolution) lookUp(ctx context.Context) error {
 	if r.part == nil {
 		return nil
@@ -103,7 +109,7 @@ func (r *resolution) lookUp(ctx context.Context) error {
 	return nil
 }
 
-// endCanceled ends what is open of a backfill that is canceled.
+// endCanceled gives the open cloudIDs the status failed, if their backfill was canceled.
 func (r *resolution) endCanceled(now time.Time) {
 	if !r.canceled {
 		return
@@ -115,13 +121,15 @@ func (r *resolution) endCanceled(now time.Time) {
 	}
 }
 
-// tally counts what has ended of the backfill, after a try that came to err. It is told after the records have been saved
-// and before the task is acknowledged: a crash between leads to another try, which finds them done and tells it again.
+// tally reports the finished cloudIDs to the backfill, after an attempt that returned err. It
+// reports after the records were saved and before the task is acknowledged. If the worker
+// crashes in between, the next attempt finds the records finished and reports them again. tally
+// returns err, or an error of the store.
 func (r *resolution) tally(ctx context.Context, err error) error {
 	if r.part == nil || len(r.unsaved) > 0 || ctx.Err() != nil {
 		return err
 	}
-	ends := store.Ends{Failed: r.payload.Erased} // counted so, as those are that are found erased
+	ends := store.Ends{Failed: r.payload.Erased} // erased cloudIDs count as failed
 	for i := range r.items {
 		switch it := &r.items[i]; it.ended {
 		case store.Resolved:

@@ -17,7 +17,7 @@ import (
 	"cloudidq/tasks"
 )
 
-// backfillBed is a resolver with one backfill of one chunk.
+// backfillBed is a fixture: a resolver and a backfill of one chunk.
 type backfillBed struct {
 	*resolverBed
 	store *flakyBackfills
@@ -25,12 +25,12 @@ type backfillBed struct {
 	p     tasks.ResolvePayload
 }
 
-// flakyBackfills fail when they are told to.
+// flakyBackfills fail while away is set.
 type flakyBackfills struct {
 	*store.Backfills
 	away    atomic.Bool
-	asked   atomic.Int64 // whether one is canceled
-	reports atomic.Int64
+	asked   atomic.Int64 // calls of Canceled
+	reports atomic.Int64 // calls of Report
 }
 
 var errAway = errors.New("connection refused")
@@ -58,7 +58,7 @@ func (f *flakyBackfills) Canceled(ctx context.Context, id string) (bool, error) 
 	return f.Backfills.Canceled(ctx, id)
 }
 
-// newBackfillBed loads n lines, and after them one more that repeats the first.
+// newBackfillBed loads n lines, and one more line that repeats the first.
 func newBackfillBed(t *testing.T, f *fakeWeChat, n int) *backfillBed {
 	t.Helper()
 	b := &backfillBed{resolverBed: newResolverBed(t, f), id: store.NewBackfillID()}
@@ -72,7 +72,7 @@ func newBackfillBed(t *testing.T, f *fakeWeChat, n int) *backfillBed {
 	return b
 }
 
-// loadChunk makes a backfill of one chunk.
+// loadChunk creates a backfill of one chunk.
 func loadChunk(t *testing.T, backfills *store.Backfills, id string, p tasks.ResolvePayload) {
 	t.Helper()
 	l, err := backfills.Create(t.Context(), store.Backfill{ID: id, AppID: p.AppID, Format: "ndjson"})
@@ -106,8 +106,8 @@ func (b *backfillBed) want(t *testing.T, pending, resolved, failed, expired int)
 	}
 }
 
-// Every line counts once: one that repeats a cloudID, one that was resolved before, one whose person was erased, and one
-// that has to be asked for again, whatever the number of tries.
+// Every line counts once, for any number of attempts: a line that repeats a cloudID, one that
+// was resolved before, one whose user was erased, and one that needs several attempts.
 func TestBackfill_EveryLineCountsOnce(t *testing.T) {
 	busy := atomic.Bool{}
 	busy.Store(true)
@@ -144,7 +144,8 @@ func TestBackfill_EveryLineCountsOnce(t *testing.T) {
 		}
 		b.want(t, 0, 4, 2, 1)
 	}
-	// Another task for the same cloudIDs, and one of a producer who has put the id of a backfill there, count nothing.
+	// Another task for the same cloudIDs counts nothing, even if its producer has set
+	// the backfill field.
 	for _, taskID := range []string{"another-task", "bf_x_0", b.id} {
 		if err := newResolution(b.resolver, taskID, b.p).run(t.Context(), &place{}); err != nil {
 			t.Errorf("run = %v", err)
@@ -153,10 +154,12 @@ func TestBackfill_EveryLineCountsOnce(t *testing.T) {
 	b.want(t, 0, 4, 2, 1)
 }
 
-// The task does not end before its counts are told: a crash or an outage between leads to another try.
+// The task is not acknowledged before its counts are reported. A crash or an outage in between
+// leads to another attempt.
 func TestBackfill_CountsAreToldBeforeTheEnd(t *testing.T) {
 	b := newBackfillBed(t, &fakeWeChat{}, 3)
-	if _, err := b.bulk.canceled(t.Context(), b.id); err != nil { // believed for a second, so that it is not in the way
+	// The answer is cached for a second, so that run does not query it.
+	if _, err := b.bulk.canceled(t.Context(), b.id); err != nil {
 		t.Fatal(err)
 	}
 	b.store.away.Store(true)
@@ -177,7 +180,8 @@ func TestBackfill_CountsAreToldBeforeTheEnd(t *testing.T) {
 	}
 }
 
-// A canceled backfill is not asked for: what is open fails, at once, also in a pause of its app.
+// No request is made for a canceled backfill. Its open cloudIDs fail at once, even while
+// the app is paused.
 func TestBackfill_Canceled(t *testing.T) {
 	b := newBackfillBed(t, &fakeWeChat{}, 3)
 	if _, err := b.store.Cancel(t.Context(), b.id); err != nil {
@@ -198,7 +202,8 @@ func TestBackfill_Canceled(t *testing.T) {
 	}
 }
 
-// What has begun before the cancellation ends as it does.
+// CloudIDs that were finished before the cancellation retain their status. The last answer of
+// WeChat stays visible in a canceled one.
 func TestBackfill_CanceledInTheMiddle(t *testing.T) {
 	f := &fakeWeChat{answer: func(req wechat.Request) *wechat.Error {
 		if req.Items[0].CloudID == "73_001" {
@@ -223,7 +228,8 @@ func TestBackfill_CanceledInTheMiddle(t *testing.T) {
 	}
 }
 
-// Whether it is canceled is asked once a second, and an answer that does not come sends the task back.
+// The worker queries once a second whether a backfill is canceled. If the query fails, the
+// task is requeued.
 func TestBackfill_CancellationIsLookedUp(t *testing.T) {
 	b := newBackfillBed(t, &fakeWeChat{}, 1)
 	for range 5 {
@@ -234,7 +240,7 @@ func TestBackfill_CancellationIsLookedUp(t *testing.T) {
 	if n := b.store.asked.Load(); n != 1 {
 		t.Errorf("asked %d times, want once", n)
 	}
-	for i := range 3 * maxSeen { // of others
+	for i := range 3 * maxSeen { // other backfills
 		if _, err := b.bulk.canceled(t.Context(), tasks.ChunkTaskID("bf", i)); err != nil {
 			t.Fatal(err)
 		}
@@ -252,7 +258,7 @@ func TestBackfill_CancellationIsLookedUp(t *testing.T) {
 	}
 }
 
-// A task that nobody can read counts by its id.
+// An unreadable task of a backfill is counted by its id.
 func TestBackfill_Unreadable(t *testing.T) {
 	b := newBackfillBed(t, &fakeWeChat{}, 3)
 	b.store.away.Store(true)
@@ -268,7 +274,7 @@ func TestBackfill_Unreadable(t *testing.T) {
 	b.want(t, 0, 0, 4, 0)
 }
 
-// A store that does not take the records tells no counts of them.
+// If the records cannot be saved, their counts are not reported.
 func TestBackfill_UnsavedDoesNotCount(t *testing.T) {
 	b := newBackfillBed(t, &fakeWeChat{}, 3)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -289,7 +295,7 @@ func TestBackfill_UnsavedDoesNotCount(t *testing.T) {
 	}
 }
 
-// unsaving is a store that saves nothing, and the end of a try that wants to.
+// unsaving is a store that saves nothing, and cancels the context of the attempt.
 type unsaving struct {
 	store.Results
 	end context.CancelFunc

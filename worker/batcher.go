@@ -10,43 +10,46 @@ import (
 	"cloudidq/internal/wechat"
 )
 
-// openData is the part of [wechat.Client] that the batcher uses: one outcome per item, in order.
+// openData is the part of [wechat.Client] that the batcher uses. GetOpenData returns one
+// outcome per item, in order.
 type openData interface {
 	GetOpenData(ctx context.Context, tokens wechat.TokenSource, req wechat.Request) []wechat.Outcome
 }
 
-// batcher merges the cloudIDs of all tasks in hand into requests. A request carries one openid, so a batch is one
-// (appid, openid), or one app where [App.GroupByApp] says so. A batch leaves when it is full or its linger is over,
-// and until a request of its app is free to take it, more may join.
+// batcher merges the cloudIDs of all tasks in flight into requests. A request carries one
+// openid, so a batch holds the cloudIDs of one (appid, openid). If [App.GroupByApp] is set, it
+// holds cloudIDs of one app. A batch becomes ready when it is full or its linger is over. More
+// cloudIDs may join it until a request of its app is free to take it.
 //
-// A handler adds its entries, reads their answers from the waiter's channel, and withdraws the waiter to leave early.
+// A handler adds its entries and reads their answers from the waiter's channel. To leave early,
+// it withdraws the waiter.
 type batcher struct {
 	wechat   openData
 	rates    rates           // nil = no app has a rate
 	activity activity        // called without mu
 	tell     func(pauseNews) // called without mu; does not block
 	count    *metrics        // nil = nothing is counted
-	traced   bool            // requests are told whose they are
+	traced   bool            // requests carry the spans of the attempts that they belong to
 	begun    time.Time
-	runCtx   context.Context // of every request; ends with close
+	runCtx   context.Context // context of every request; close cancels it
 	cancel   context.CancelFunc
 
 	mu      sync.Mutex
-	lanes   map[string]*lane   // by appid; guarded by mu, as is all within
-	local   map[*lane]struct{} // those with a halt that Redis does not have yet; guarded by mu
+	lanes   map[string]*lane   // app queues by appid; the map and everything in it are guarded by mu
+	local   map[*lane]struct{} // app queues whose pause is not yet in Redis; guarded by mu
 	closed  bool               // guarded by mu
-	running sync.WaitGroup     // the lanes' goroutines; Add only under mu and before closed
+	running sync.WaitGroup     // the sending goroutines; Add only under mu and before closed
 }
 
-// waiter is one handler's end of the batcher.
+// waiter is the connection of one handler to the batcher.
 type waiter struct {
-	answers chan answer // has room for every entry, so that answering never blocks
+	answers chan answer // has room for every entry, so sending an answer never blocks
 	from    trace.SpanContext
-	gone    bool // what is not yet sent is dropped; guarded by batcher.mu
+	gone    bool // entries that are not sent yet are dropped; guarded by batcher.mu
 	unsent  int  // guarded by batcher.mu
 }
 
-// entry is one cloudID of one waiter. The index is the waiter's own.
+// entry is one cloudID of one waiter. The waiter chooses the index.
 type entry struct {
 	waiter *waiter
 	index  int
@@ -58,14 +61,15 @@ type answer struct {
 	outcome wechat.Outcome
 }
 
-// batch is what will be one request: entries of one openid.
+// batch holds the entries of one future request, all of one openid.
 type batch struct {
 	openID  string
 	entries []entry
-	opened  time.Duration // since the batcher's beginning
-	ready   bool          // waits in lane.ready
+	opened  time.Duration // time since batcher.begun
+	ready   bool          // the batch is or was in lane.ready
 }
 
+// newBatcher returns a batcher with one app queue for each of apps. close stops it.
 func newBatcher(client openData, apps []App) *batcher {
 	ctx, cancel := context.WithCancel(context.Background())
 	b := &batcher{
@@ -78,7 +82,7 @@ func newBatcher(client openData, apps []App) *batcher {
 	return b
 }
 
-// open makes the lane of an app, unless it has one.
+// open creates the queue of an app, unless the app has one.
 func (b *batcher) open(app App) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -87,14 +91,14 @@ func (b *batcher) open(app App) {
 	}
 }
 
-// has reports whether an app has a lane.
+// has reports whether an app has a queue.
 func (b *batcher) has(appID string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.lanes[appID] != nil
 }
 
-// app returns the settings of an app that has a lane.
+// app returns the settings of an app that has a queue.
 func (b *batcher) app(appID string) (App, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -105,14 +109,15 @@ func (b *batcher) app(appID string) (App, bool) {
 	return l.app, true
 }
 
-// ask is a cloudID on its way into the batcher.
+// ask is a cloudID to be requested, as add takes it.
 type ask struct {
 	openID string
 	item   wechat.Item
 }
 
-// add puts asks of a span into batches and returns the waiter that gets one answer for each, by its index in asks. The
-// app must have a lane.
+// add puts asks into batches and returns a waiter. The waiter receives one answer for each ask,
+// with the ask's index in asks. from is the span that the asks belong to. The app must have a
+// queue.
 func (b *batcher) add(from trace.SpanContext, appID string, asks []ask) *waiter {
 	w := &waiter{answers: make(chan answer, len(asks)), from: from, unsent: len(asks)}
 	b.mu.Lock()
@@ -142,7 +147,8 @@ func (b *batcher) add(from trace.SpanContext, appID string, asks []ask) *waiter 
 	return w
 }
 
-// releaseLater gives the batches that one call of add has opened one timer together. Called with mu held.
+// releaseLater starts one timer for all batches that one call of add has opened. The caller
+// holds mu.
 func (b *batcher) releaseLater(l *lane, opened []*batch) {
 	if len(opened) == 0 {
 		return
@@ -158,13 +164,15 @@ func (b *batcher) releaseLater(l *lane, opened []*batch) {
 	})
 }
 
+// releaseAll releases several batches. The caller holds mu.
 func (b *batcher) releaseAll(l *lane, batches []*batch) {
 	for _, bt := range batches {
 		b.release(l, bt)
 	}
 }
 
-// release puts a batch in line for one of its app's requests. Called with mu held; a second call does nothing.
+// release queues a batch for a request of its app. A second call does nothing. The caller holds
+// mu.
 func (b *batcher) release(l *lane, bt *batch) {
 	if bt.ready || b.closed {
 		return
@@ -174,7 +182,8 @@ func (b *batcher) release(l *lane, bt *batch) {
 	b.startRun(l)
 }
 
-// startRun lets one more goroutine send, if there is something to send and a request is free. Called with mu held.
+// startRun starts one more sending goroutine if a batch is ready and a request is free. The
+// caller holds mu.
 func (b *batcher) startRun(l *lane) {
 	if b.closed || l.ready.empty() || l.running+l.resting >= l.app.MaxInFlight {
 		return
@@ -183,7 +192,7 @@ func (b *batcher) startRun(l *lane) {
 	b.running.Go(func() { b.run(l) })
 }
 
-// run sends what is in line until nothing is.
+// run sends ready batches until none is left.
 func (b *batcher) run(l *lane) {
 	for {
 		b.pace(l, func() bool { return b.hasToSend(l) })
@@ -191,6 +200,7 @@ func (b *batcher) run(l *lane) {
 		if entries == nil {
 			return
 		}
+		// A part of the batch passed where the whole did not: the size was at fault.
 		if passed := b.send(l, openID, entries); 0 < passed && passed < len(entries) {
 			b.learn(l, passed)
 		}
@@ -204,19 +214,23 @@ func (b *batcher) hasToSend(l *lane) bool {
 	return !b.closed && !l.ready.empty() && !l.closedToSending()
 }
 
-// take closes the first batch in line to further entries and returns those whose waiters still wait, or nothing after
-// it has signed the calling goroutine off.
+// take removes the first ready batch, so that no more entries join it. It returns the entries
+// whose waiters still wait. If there is nothing to send, it returns no entries, and the calling
+// goroutine no longer counts as running and must end.
 func (b *batcher) take(l *lane) (openID string, entries []entry) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for {
-		// One that wants its request back goes first; it takes what is ready afterwards, in this one's place.
+		// A goroutine that waits in reacquire goes first. It takes the ready batches
+		// afterwards, in place of this one.
 		if b.closed || l.ready.empty() || l.running+l.resting > l.app.MaxInFlight {
 			l.running--
 			l.freed.Signal()
 			return "", nil
 		}
 		bt := l.ready.pop()
+		// Entries could join until now, since the batch may have become ready before it was
+		// full.
 		if l.open[bt.openID] == bt {
 			delete(l.open, bt.openID)
 		}
@@ -230,6 +244,7 @@ func (b *batcher) take(l *lane) (openID string, entries []entry) {
 		switch {
 		case len(entries) == 0:
 		case l.closedToSending():
+			// The app is paused: the cloudIDs get the pause's error and nothing is sent.
 			answerAll(entries, l.halt.err)
 			entries = entries[:0]
 		default:
@@ -240,8 +255,8 @@ func (b *batcher) take(l *lane) (openID string, entries []entry) {
 	}
 }
 
-// withdraw ends a waiter's interest in what has not been sent and returns how many entries that is: no answer comes
-// for them any more. Those under way are still answered.
+// withdraw drops the entries of a waiter that are not sent yet and returns their number. The
+// waiter receives no answer for them. Entries in flight are still answered.
 func (b *batcher) withdraw(w *waiter) (dropped int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -249,9 +264,9 @@ func (b *batcher) withdraw(w *waiter) (dropped int) {
 	return w.unsent
 }
 
-// close drops what has not been sent, interrupts the requests under way and waits for them. The worker calls it after
-// its handlers have returned: what is still under way then belongs to tasks that are back in the queue, and nobody
-// reads its answer.
+// close drops the entries that are not sent, cancels the requests in flight and waits for them.
+// The worker calls it after its handlers have returned. The requests still in flight then
+// belong to tasks that are back in the queue, and no handler reads their answers.
 func (b *batcher) close() {
 	b.mu.Lock()
 	b.closed = true

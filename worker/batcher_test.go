@@ -16,15 +16,15 @@ import (
 	"cloudidq/internal/wechat"
 )
 
-// untraced is where a call comes from that belongs to no trace.
+// untraced is the span of a call that belongs to no trace.
 var untraced trace.SpanContext
 
 const testApp = "wx0000000000000001"
 
-// fakeWeChat answers every cloudID with data, after a delay, unless answer says otherwise.
+// fakeWeChat answers every cloudID with data after delay, unless answer returns an error.
 type fakeWeChat struct {
 	delay  time.Duration
-	rest   time.Duration // before the answer: a wait between two tries
+	rest   time.Duration // wait between two attempts, before the answer
 	answer func(req wechat.Request) *wechat.Error
 
 	mu       sync.Mutex
@@ -80,6 +80,7 @@ func (f *fakeWeChat) leave() {
 	f.inFlight--
 }
 
+// sizes returns the number of cloudIDs in each request.
 func (f *fakeWeChat) sizes() []int {
 	var sizes []int
 	for _, r := range f.requests {
@@ -88,6 +89,7 @@ func (f *fakeWeChat) sizes() []int {
 	return sizes
 }
 
+// app returns the settings of testApp, changed by change.
 func app(change func(*App)) App {
 	a := App{AppID: testApp, BatchMax: 20, BatchLinger: 5 * time.Millisecond, MaxInFlight: 64}
 	if change != nil {
@@ -96,6 +98,7 @@ func app(change func(*App)) App {
 	return a
 }
 
+// asksOf returns asks for the cloudIDs from to to-1 of a user.
 func asksOf(openID string, from, to int) []ask {
 	var asks []ask
 	for i := from; i < to; i++ {
@@ -104,6 +107,7 @@ func asksOf(openID string, from, to int) []ask {
 	return asks
 }
 
+// collect waits for n answers.
 func (w *waiter) collect(n int) []answer {
 	var got []answer
 	for range n {
@@ -112,6 +116,8 @@ func (w *waiter) collect(n int) []answer {
 	return got
 }
 
+// cloudIDs of different tasks share a request if they belong to the same user. cloudIDs of
+// different users do not.
 func TestBatcher_MergesTasksByUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeWeChat{delay: 50 * time.Millisecond}
@@ -139,6 +145,7 @@ func TestBatcher_MergesTasksByUser(t *testing.T) {
 	})
 }
 
+// A full batch is sent at once.
 func TestBatcher_FullBatchDoesNotLinger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeWeChat{}
@@ -151,6 +158,7 @@ func TestBatcher_FullBatchDoesNotLinger(t *testing.T) {
 	})
 }
 
+// With GroupByApp one request holds the cloudIDs of several users and no openid.
 func TestBatcher_GroupByApp_NoOpenID(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeWeChat{}
@@ -163,6 +171,7 @@ func TestBatcher_GroupByApp_NoOpenID(t *testing.T) {
 	})
 }
 
+// No more than MaxInFlight requests of an app run at the same time.
 func TestBatcher_MaxInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeWeChat{delay: time.Second}
@@ -183,15 +192,16 @@ func TestBatcher_MaxInFlight(t *testing.T) {
 	})
 }
 
+// cloudIDs may join a batch after its linger, until a request is free to take it.
 func TestBatcher_BatchInLineTakesMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeWeChat{delay: time.Second}
 		b := newBatcher(f, []App{app(func(a *App) { a.MaxInFlight = 1 })})
 		defer b.close()
 		first := b.add(untraced, testApp, asksOf("oA", 0, 1))
-		time.Sleep(10 * time.Millisecond) // its request is under way
+		time.Sleep(10 * time.Millisecond) // its request is in flight
 		second := b.add(untraced, testApp, asksOf("oB", 0, 1))
-		time.Sleep(100 * time.Millisecond) // its linger is over, no request is free
+		time.Sleep(100 * time.Millisecond) // its linger is over, but no request is free
 		third := b.add(untraced, testApp, asksOf("oB", 1, 2))
 		first.collect(1)
 		second.collect(1)
@@ -202,6 +212,7 @@ func TestBatcher_BatchInLineTakesMore(t *testing.T) {
 	})
 }
 
+// A call that waits between two attempts does not count against MaxInFlight.
 func TestBatcher_WaitingCallsFreeTheirRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeWeChat{rest: time.Second, delay: 10 * time.Millisecond}
@@ -222,6 +233,7 @@ func TestBatcher_WaitingCallsFreeTheirRequest(t *testing.T) {
 	})
 }
 
+// A slow app with waiting batches does not delay another app.
 func TestBatcher_AppsDoNotWaitForEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeWeChat{delay: time.Second}
@@ -239,6 +251,7 @@ func TestBatcher_AppsDoNotWaitForEachOther(t *testing.T) {
 	})
 }
 
+// After withdraw, unsent cloudIDs are dropped and those in flight are still answered.
 func TestBatcher_WithdrawnIsNotSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeWeChat{delay: time.Second}
@@ -258,6 +271,8 @@ func TestBatcher_WithdrawnIsNotSent(t *testing.T) {
 	})
 }
 
+// A refused batch is halved until the bad cloudID is alone. The others get their data, and no
+// smaller batch size is learnt.
 func TestBatcher_SplitsUntilTheBadItemStandsAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const bad = "73_oA_007"
@@ -284,6 +299,8 @@ func TestBatcher_SplitsUntilTheBadItemStandsAlone(t *testing.T) {
 	})
 }
 
+// If WeChat refuses large batches, the size that passed is used for learntFor, and then the
+// full size again.
 func TestBatcher_LearnsTheSizeThatPasses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeWeChat{answer: func(req wechat.Request) *wechat.Error {
@@ -312,6 +329,7 @@ func TestBatcher_LearnsTheSizeThatPasses(t *testing.T) {
 	})
 }
 
+// close cancels the requests in flight at once. Nothing is sent after it.
 func TestBatcher_CloseInterruptsWhatIsUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeWeChat{delay: time.Hour}
@@ -334,8 +352,9 @@ func TestBatcher_CloseInterruptsWhatIsUnderWay(t *testing.T) {
 	})
 }
 
-// Whatever comes in whatever order: every cloudID that is not withdrawn gets exactly one answer, its own, and no
-// request holds two users, more than BatchMax, or runs beside too many others.
+// Whatever is added in whatever order, every cloudID that is not withdrawn gets exactly one
+// answer, its own. No request holds two users or more than BatchMax cloudIDs, and no more than
+// MaxInFlight requests run at the same time.
 func TestBatcher_Rules(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -378,6 +397,7 @@ func TestBatcher_Rules(t *testing.T) {
 	})
 }
 
+// checkAnswers checks that each ask gets one answer, for its own cloudID.
 func checkAnswers(t *testing.T, asks []ask, w *waiter) {
 	seen := map[int]bool{}
 	for _, got := range w.collect(len(asks)) {

@@ -16,7 +16,7 @@ import (
 	"cloudidq/tasks"
 )
 
-// instant answers at once and keeps nothing.
+// instant is a WeChat that answers at once and stores nothing.
 type instant struct{}
 
 func (instant) GetOpenData(_ context.Context, _ wechat.TokenSource, req wechat.Request) []wechat.Outcome {
@@ -27,7 +27,8 @@ func (instant) GetOpenData(_ context.Context, _ wechat.TokenSource, req wechat.R
 	return outcomes
 }
 
-// BenchmarkBatcher is the way of a task's 100 cloudIDs through the batcher and back, by how many users they belong to.
+// BenchmarkBatcher measures the batcher with the 100 cloudIDs of one task, by the number of
+// users to whom they belong.
 func BenchmarkBatcher(b *testing.B) {
 	for _, users := range []int{1, 20, 100} {
 		b.Run(fmt.Sprintf("users=%d", users), func(b *testing.B) {
@@ -51,7 +52,8 @@ func BenchmarkBatcher(b *testing.B) {
 	}
 }
 
-// BenchmarkEraser erases a person from a queue of 2,000 tasks of 100 cloudIDs, of which one holds him.
+// BenchmarkEraser erases a user from a queue of 2,000 tasks of 100 cloudIDs each. Only one task
+// holds a cloudID of the user.
 func BenchmarkEraser(b *testing.B) {
 	rdb := redistest.Start(b).Client(b)
 	client := asynq.NewClientFromRedisClient(rdb)
@@ -78,7 +80,7 @@ func BenchmarkEraser(b *testing.B) {
 	b.ReportMetric(float64(b.N)*n/b.Elapsed().Seconds(), "tasks/s")
 }
 
-// BenchmarkDeliver is the way of results from the outbox to an endpoint that answers after 20 ms.
+// BenchmarkDeliver measures results from the outbox to an endpoint that answers after 20 ms.
 func BenchmarkDeliver(b *testing.B) {
 	rdb := redistest.Start(b).Client(b)
 	results := store.NewRedis(rdb, time.Hour)

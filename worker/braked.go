@@ -6,8 +6,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// braked is the client below the asynq servers: the caller's, with the brake behind what their loops send, which are scripts. The
-// caller's client gets no hook: it may be used elsewhere, and another worker would add a second one.
+// braked is the Redis client of the asynq servers. It wraps the caller's client and applies
+// [outageBrake] after each script, because the loops of the servers send scripts. The brake is
+// no hook of the caller's client: the client may be used elsewhere, and a second worker would
+// add a second hook.
 type braked struct{ redis.UniversalClient }
 
 // EvalSha implements [redis.Scripter].
@@ -20,9 +22,9 @@ func (b braked) Eval(ctx context.Context, script string, keys []string, args ...
 	return behind(ctx, b.UniversalClient.Eval(ctx, script, keys, args...))
 }
 
-// behind keeps the caller if the answer says that asking again at once is waste.
+// behind delays the caller if the answer is an outage, see [isOutage].
 func behind(ctx context.Context, answered *redis.Cmd) *redis.Cmd {
 	hook := outageBrake{}.ProcessHook(func(context.Context, redis.Cmder) error { return answered.Err() })
-	_ = hook(ctx, answered) // it is in the answer
+	_ = hook(ctx, answered) // answered holds the same error
 	return answered
 }

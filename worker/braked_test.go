@@ -14,7 +14,7 @@ import (
 	"cloudidq/internal/wechat"
 )
 
-// watched is a client that tells of hooks. Its scripts are answered with err.
+// watched is a fake client that counts added hooks. Its scripts return err.
 type watched struct {
 	redis.UniversalClient
 	hooks int
@@ -44,7 +44,7 @@ func (w *watched) answer(ctx context.Context) *redis.Cmd {
 	return cmd
 }
 
-// leastWorker is a worker of one app.
+// leastWorker returns a minimal worker with one app.
 func leastWorker(t *testing.T, parts Parts) *Worker {
 	t.Helper()
 	parts.Log = slog.New(slog.DiscardHandler)
@@ -58,7 +58,7 @@ func leastWorker(t *testing.T, parts Parts) *Worker {
 	return w
 }
 
-// A worker leaves the client of its caller as it is, however many are made over it.
+// Workers add no hook to the caller's client, for any number of workers.
 func TestNew_AddsNothingToTheClient(t *testing.T) {
 	client := &watched{}
 	for range 3 {
@@ -69,7 +69,7 @@ func TestNew_AddsNothingToTheClient(t *testing.T) {
 	}
 }
 
-// hanging is a WeChat that answers when nobody waits any more.
+// hanging is a fake WeChat that answers only after the context of its request has ended.
 type hanging struct{ asked, ended chan struct{} }
 
 func (h hanging) GetOpenData(ctx context.Context, _ wechat.TokenSource, req wechat.Request) []wechat.Outcome {
@@ -79,13 +79,14 @@ func (h hanging) GetOpenData(ctx context.Context, _ wechat.TokenSource, req wech
 	return []wechat.Outcome{{CloudID: req.Items[0].CloudID, Err: &wechat.Error{Class: wechat.ClassRetry}}}
 }
 
-// A worker that cannot start leaves nothing behind: what a server that came up before has brought into the batcher ends, too.
+// A worker that fails to start leaves nothing running. A server that started before the failure
+// may have added requests to the batcher, and they end too.
 func TestRun_AFailedStartClosesTheBatcher(t *testing.T) {
 	h := hanging{make(chan struct{}), make(chan struct{})}
 	w := leastWorker(t, Parts{Queue: &watched{}, WeChat: h})
 	w.batcher.add(untraced, testApp, []ask{{item: wechat.Item{CloudID: "73_1"}}})
 	<-h.asked
-	w.handler = nil // which asynq refuses to start with
+	w.handler = nil // asynq refuses to start without a handler
 	if err := w.Run(t.Context()); err == nil {
 		t.Fatal("a worker without a handler has started")
 	}
@@ -97,7 +98,7 @@ func TestRun_AFailedStartClosesTheBatcher(t *testing.T) {
 	}
 }
 
-// The scripts of the asynq servers are braked while Redis is away, and not while it answers.
+// The brake slows down the scripts of the asynq servers while Redis is down, and only then.
 func TestBraked_Scripts(t *testing.T) {
 	for name, err := range map[string]error{"away": errors.New("dial tcp: connection refused"), "empty": redis.Nil, "well": nil} {
 		synctest.Test(t, func(t *testing.T) {

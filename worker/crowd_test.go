@@ -19,8 +19,8 @@ import (
 	"cloudidq/tasks"
 )
 
-// slowApps is a WeChat that answers an app when its gate is open, and some time later; it notes the order of what it is
-// asked for.
+// slowApps is a WeChat that answers the slow app only after its gate is open, and then after
+// delay. It records the order of the cloudIDs.
 type slowApps struct {
 	gate  chan struct{} // of the slow app
 	delay time.Duration // of the slow app
@@ -53,6 +53,7 @@ func newSlowApps(delay time.Duration) *slowApps {
 	return &slowApps{gate: make(chan struct{}), delay: delay, asked: make(map[string][]string)}
 }
 
+// of returns the cloudIDs of an app in the order of their requests.
 func (s *slowApps) of(appID string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -61,7 +62,7 @@ func (s *slowApps) of(appID string) []string {
 
 const slow, quick = "wx00000000000000aa", "wx00000000000000bb"
 
-// twoAppWorker runs a worker of the default configuration with two apps until the test ends.
+// twoAppWorker runs a worker with the default configuration and two apps until the test ends.
 func twoAppWorker(t *testing.T, srv *redistest.Server, w *slowApps) *Worker {
 	t.Helper()
 	queue := redis.NewClient(&redis.Options{Addr: srv.Addr, MaxRetries: -1, PoolSize: 64, DisableIdentity: true})
@@ -84,7 +85,8 @@ func twoAppWorker(t *testing.T, srv *redistest.Server, w *slowApps) *Worker {
 	return wk
 }
 
-// enqueueOf puts n tasks of one cloudID each into the queue, numbered in their order.
+// enqueueOf puts n tasks of one cloudID each into the queue. The cloudIDs are numbered in the
+// order of their tasks.
 func enqueueOf(t *testing.T, rdb *redis.Client, appID string, n int) {
 	t.Helper()
 	client := tasks.NewClient(rdb, tasks.Options{CommitLinger: -1})
@@ -97,8 +99,9 @@ func enqueueOf(t *testing.T, rdb *redis.Client, appID string, n int) {
 	}
 }
 
-// wantInOrder checks that no cloudID was asked for before more than n that stand before it in the queue. So many may be at
-// work beside it. A single one may be late by any number: where its goroutine stands still, the others pass.
+// wantInOrder checks that no cloudID was requested before more than n others that precede it in
+// the queue. That many tasks may be working at the same time. One cloudID may be late by any
+// number, because others pass it while its goroutine does not run.
 func wantInOrder(t *testing.T, asked []string, n int) {
 	t.Helper()
 	sorted := slices.Sorted(slices.Values(asked))
@@ -109,7 +112,7 @@ func wantInOrder(t *testing.T, asked []string, n int) {
 	}
 }
 
-// queued are the cloudIDs that wait, in the order in which they will be fetched.
+// queued returns the waiting cloudIDs in the order in which they will be fetched.
 func queued(t *testing.T, rdb *redis.Client) []string {
 	t.Helper()
 	infos, err := asynq.NewInspectorFromRedisClient(rdb).ListPendingTasks(tasks.QueueEvents, asynq.PageSize(10_000))
@@ -127,7 +130,7 @@ func queued(t *testing.T, rdb *redis.Client) []string {
 	return ids
 }
 
-// nearlySorted reports whether each is within n of its place.
+// nearlySorted reports whether each id is within n positions of its place.
 func nearlySorted(ids []string, n int) bool {
 	sorted := slices.Sorted(slices.Values(ids))
 	for at, id := range ids {
@@ -138,8 +141,8 @@ func nearlySorted(ids []string, n int) bool {
 	return true
 }
 
-// One app is slow and has a backlog, the other is idle: the backlog stays in its queue, in its order, and nothing goes
-// back and forth.
+// If one app is slow and has a backlog while the other app is idle, the backlog stays in its
+// queue and in its order. No task is requeued to make way.
 func TestBacklogOfOneApp_BesideAnIdleOne(t *testing.T) {
 	srv := redistest.Start(t)
 	rdb := srv.Client(t)
@@ -166,15 +169,16 @@ func TestBacklogOfOneApp_BesideAnIdleOne(t *testing.T) {
 	if back > 0 {
 		t.Errorf("%d tasks were in retry, want none: no other app wanted their slots", back)
 	}
-	// One that has waited for long goes back.
+	// A task that has waited for waitsFor goes back.
 	if came, most := wk.shares.cameSoFar(), n+room.slots*int(time.Since(begun)/waitsFor); came > most {
 		t.Errorf("%d tries of %d tasks, want at most %d", came, n, most)
 	}
 	wantInOrder(t, w.of(slow), room.slots)
 }
 
-// The tasks of an app that come behind the backlog of another, which holds all slots, do not wait for it; the backlog
-// keeps its order, and at most one of its tasks makes way for each of them.
+// Tasks of an app that arrive behind the backlog of another app, which uses all slots, do not
+// wait for that backlog. The backlog keeps its order, and at most one of its tasks makes way
+// for each of them.
 func TestBacklogOfOneApp_DoesNotKeepAnother(t *testing.T) {
 	srv := redistest.Start(t)
 	rdb := srv.Client(t)
@@ -187,7 +191,7 @@ func TestBacklogOfOneApp_DoesNotKeepAnother(t *testing.T) {
 	enqueueOf(t, rdb, quick, others)
 	await(t, "the other app, while nothing of the first ends", func() bool { return len(w.of(quick)) == others })
 	room := wk.shares.rooms[tasks.QueueEvents]
-	// Tasks that came to their handlers at once may have changed places.
+	// Tasks that reached their handlers at the same time may have changed places.
 	await(t, "what has made way to be back in its place", func() bool {
 		back := rdb.ZCard(t.Context(), "asynq:{events}:retry").Val()
 		return back == 0 && nearlySorted(queued(t, rdb), 2*room.slots)
@@ -196,7 +200,7 @@ func TestBacklogOfOneApp_DoesNotKeepAnother(t *testing.T) {
 	await(t, "the backlog to end", func() bool { return len(w.of(slow)) >= n })
 	came := wk.shares.cameSoFar()
 	t.Logf("%d tries of %d tasks", came, n+others)
-	// One that has waited for long goes back, too.
+	// A task that has waited for waitsFor goes back as well.
 	if most := n + 2*others + room.slots*(1+int(time.Since(begun)/waitsFor)); came > most {
 		t.Errorf("%d tries of %d tasks, want at most %d", came, n+others, most)
 	}

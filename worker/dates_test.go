@@ -15,20 +15,21 @@ import (
 	"cloudidq/tasks"
 )
 
-// acceptedAt is a payload of one cloudID that says it was accepted then; the zero time says nothing.
+// acceptedAt returns a payload of one cloudID that was accepted at this time. The zero time
+// means that the payload has no acceptance time.
 func acceptedAt(accepted time.Time) tasks.ResolvePayload {
 	p := payloadOf(1, accepted)
 	p.Items[0].ObtainedAt = time.Time{}
 	return p
 }
 
-// clockAhead is by how much the clock of the accepting machine is wrong.
+// clockAhead is how far the clock of the accepting machine is ahead.
 const clockAhead = 10 * time.Minute
 
-// A lifetime that was bounded by the first look at a cloudID is not begun anew by the next one: not by a machine that is ten
-// minutes ahead, nor by a producer that says nothing of time.
+// The lifetime of a cloudID starts when it is first seen. A later attempt does not start it
+// again, even if the producer's clock is ten minutes ahead or the payload has no times.
 func TestTry_LifetimeBeginsOnce(t *testing.T) {
-	first := store.At(time.Now().Add(-6 * time.Minute)) // when an earlier try of the task has seen it
+	first := store.At(time.Now().Add(-6 * time.Minute)) // when an earlier attempt of the task saw the cloudID
 	for name, p := range map[string]tasks.ResolvePayload{
 		"StillAhead": acceptedAt(first.Add(clockAhead)), "AheadNoMore": acceptedAt(first.Add(4 * time.Minute)), "SaysNothing": acceptedAt(time.Time{}),
 	} {
@@ -50,7 +51,7 @@ func TestTry_LifetimeBeginsOnce(t *testing.T) {
 	}
 }
 
-// The first look is kept with the record, and later tries do not move it.
+// The time of the first attempt is stored with the record, and later attempts do not change it.
 func TestTry_FirstLookIsKept(t *testing.T) {
 	busy := &wechat.Error{Class: wechat.ClassRetry, Code: -1, Message: "system error"}
 	b := newResolverBed(t, &fakeWeChat{answer: func(wechat.Request) *wechat.Error { return busy }})
@@ -75,7 +76,8 @@ func TestTry_FirstLookIsKept(t *testing.T) {
 	}
 }
 
-// The lifetime runs while the task waits for the end of a pause, in which it is not claimed.
+// The lifetime of a cloudID runs while its task waits for the end of a pause. The task holds no
+// claim during that time.
 func TestTry_LifetimeRunsInAPause(t *testing.T) {
 	b := newResolverBed(t, &fakeWeChat{})
 	b.batcher.setHalt(testApp, &halt{until: time.Now().Add(time.Hour), err: haltError(wechat.ClassQuota, 45009)}, false)
@@ -101,11 +103,12 @@ func TestTry_LifetimeRunsInAPause(t *testing.T) {
 	}
 }
 
-// A worker whose clock is ten minutes behind judges what others have written by Redis's clock.
+// A worker whose clock is wrong by ten minutes compares the times that others have written with
+// Redis's clock.
 func TestTry_ClockOfTheWorkerHasNoSay(t *testing.T) {
 	for name, tt := range map[string]struct {
-		skew time.Duration // of Redis's clock and the producer's, beside the worker's
-		age  time.Duration // of the cloudID
+		skew time.Duration // of Redis's and the producer's clocks against the worker's
+		age  time.Duration // age of the cloudID
 		want store.Status
 	}{
 		"Behind_Old": {clockAhead, 6 * time.Minute, store.Expired}, "Behind_Young": {clockAhead, time.Minute, store.Resolved},
@@ -131,11 +134,11 @@ func TestTry_ClockOfTheWorkerHasNoSay(t *testing.T) {
 	}
 }
 
-// The clock of the accepting machine has no say in how long a cloudID lives, nor has the time that the task waits before a
-// worker looks at it: it is accepted, and judged, by Redis's clock.
+// A cloudID is accepted and compared by Redis's clock. So neither the clock of the accepting
+// machine nor the time that the task waits for a worker changes its lifetime.
 func TestTry_ClockOfTheAcceptingMachineHasNoSay(t *testing.T) {
 	for name, tt := range map[string]struct {
-		skew   time.Duration // of Redis's clock, beside the accepting machine's
+		skew   time.Duration // of Redis's clock against the accepting machine's
 		waited time.Duration // by Redis's clock
 		want   store.Status
 	}{
@@ -160,7 +163,7 @@ func TestTry_ClockOfTheAcceptingMachineHasNoSay(t *testing.T) {
 	}
 }
 
-// acceptedBy is what a client writes into this Redis for one cloudID.
+// acceptedBy returns the payload that a client writes into this Redis for one cloudID.
 func acceptedBy(t *testing.T, rdb redis.UniversalClient) tasks.ResolvePayload {
 	t.Helper()
 	client := tasks.NewClient(rdb, tasks.Options{CommitLinger: -1})
@@ -179,7 +182,7 @@ func acceptedBy(t *testing.T, rdb redis.UniversalClient) tasks.ResolvePayload {
 	return p
 }
 
-// A worker has compared its clock with Redis's before it takes a task.
+// A worker compares its clock with Redis's before it takes tasks.
 func TestRun_KnowsRedisClock(t *testing.T) {
 	w := leastWorker(t, Parts{Queue: skewed{redistest.Start(t).Client(t), clockAhead}})
 	ctx, stop := context.WithCancel(t.Context())
@@ -195,7 +198,7 @@ func TestRun_KnowsRedisClock(t *testing.T) {
 	}
 }
 
-// skewed is a Redis whose clock differs from this machine's.
+// skewed is a Redis client that reports a time different from this machine's.
 type skewed struct {
 	redis.UniversalClient
 	by time.Duration

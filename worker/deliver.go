@@ -14,7 +14,7 @@ import (
 	"cloudidq/tasks"
 )
 
-// deliverer handles webhook:deliver: one attempt at one delivery.
+// deliverer handles webhook:deliver tasks. Each task makes one attempt at one delivery.
 type deliverer struct {
 	deliveries deliveries
 	endpoints  map[string]*endpoint
@@ -25,8 +25,8 @@ type deliverer struct {
 	traces  *tracing
 }
 
-// ProcessTask makes an attempt. It returns nil when the delivery needs no further one, or an error that tells asynq when
-// to come back.
+// ProcessTask makes one attempt at the delivery. It returns nil if the delivery needs no
+// further attempt. Otherwise its error tells asynq when to retry, or to archive the task.
 func (d *deliverer) ProcessTask(ctx context.Context, task *asynq.Task) error {
 	begun := time.Now()
 	id, err := tasks.ParseDeliver(task.Payload())
@@ -40,10 +40,10 @@ func (d *deliverer) ProcessTask(ctx context.Context, task *asynq.Task) error {
 	return err
 }
 
-// try goes on with a delivery that was loaded, or was not.
+// try continues after the delivery was loaded. err is the error of loading it, if any.
 func (d *deliverer) try(ctx context.Context, id string, delivery *store.Delivery, err error) error {
 	switch {
-	case errors.Is(err, store.ErrNoDelivery): // erased, or older than anything is kept
+	case errors.Is(err, store.ErrNoDelivery): // erased, or older than the retention time
 		return d.deliveries.Forget(ctx, id)
 	case errors.Is(err, store.ErrUnreadable):
 		return deliverLater("it is sealed under a key that this worker does not have")
@@ -53,14 +53,16 @@ func (d *deliverer) try(ctx context.Context, id string, delivery *store.Delivery
 		return nil
 	}
 	e := d.endpoints[delivery.Endpoint]
-	if e == nil { // another worker may know it, or the next start of this one
+	if e == nil { // another worker may know the endpoint, or this worker after a restart
 		return d.lineUp(ctx, delivery)
 	}
-	if !e.admits(delivery.AppID) { // a producer has named it, or it took them until this start
+	// A producer named this endpoint, or the endpoint admitted the app before this start.
+	if !e.admits(delivery.AppID) {
 		d.log.Warn("results are kept from a webhook that is other apps' (webhooks[].appids)",
 			"endpoint", e.Name, "appid", delivery.AppID, "delivery", delivery.ID)
 		return d.settle(ctx, delivery, verdict{state: store.DeliveryHeld})
 	}
+	// A disabled endpoint holds its deliveries until an operator replays them.
 	state, err := d.deliveries.Endpoint(ctx, e.Name)
 	if err != nil {
 		return d.storeTrouble(ctx, err)
@@ -71,7 +73,8 @@ func (d *deliverer) try(ctx context.Context, id string, delivery *store.Delivery
 	return d.attempt(ctx, e, delivery, state)
 }
 
-// attempt sends the delivery if the endpoint has a slot for it and is not shut.
+// attempt sends the delivery if the endpoint has a free slot and its circuit is not open.
+// Otherwise attempt parks the delivery.
 func (d *deliverer) attempt(ctx context.Context, e *endpoint, delivery *store.Delivery, state store.EndpointState) error {
 	leave, free := e.enter()
 	if !free {
@@ -87,6 +90,7 @@ func (d *deliverer) attempt(ctx context.Context, e *endpoint, delivery *store.De
 		return d.lineUp(ctx, delivery)
 	}
 	answered, err := d.send(ctx, e, delivery, state)
+	// The slot must be free before answered counts the free slots.
 	leave()
 	if answered {
 		d.lines.answered(ctx, e)
@@ -94,7 +98,8 @@ func (d *deliverer) attempt(ctx context.Context, e *endpoint, delivery *store.De
 	return err
 }
 
-// lineUp lets a delivery wait for its endpoint, without a task. It uses up none of the schedule.
+// lineUp parks a delivery on the wait list of its endpoint, without a task. Parking does not
+// count as an attempt of the schedule.
 func (d *deliverer) lineUp(ctx context.Context, delivery *store.Delivery) error {
 	if err := d.lines.join(ctx, delivery.Endpoint, delivery.ID); err != nil {
 		return d.storeTrouble(ctx, err)
@@ -102,7 +107,8 @@ func (d *deliverer) lineUp(ctx context.Context, delivery *store.Delivery) error 
 	return nil
 }
 
-// mayTry reports whether an endpoint is not shut, or its time has come and this is the one attempt to find out.
+// mayTry reports whether an attempt at the endpoint is allowed. It is, if the circuit is
+// closed, or if the hold has ended and this attempt is the single probe.
 func (d *deliverer) mayTry(ctx context.Context, e *endpoint, state store.EndpointState) (bool, error) {
 	if state.Shut.IsZero() {
 		return true, nil
@@ -110,19 +116,22 @@ func (d *deliverer) mayTry(ctx context.Context, e *endpoint, state store.Endpoin
 	return d.deliveries.Probe(ctx, e.Name, time.Now(), probeFor)
 }
 
-// send makes the attempt and writes down what came of it, and reports whether the endpoint has answered.
+// send makes the attempt and stores its outcome. answered reports whether the endpoint has
+// answered, see [takesDeliveries].
 func (d *deliverer) send(
 	ctx context.Context, e *endpoint, delivery *store.Delivery, state store.EndpointState,
 ) (answered bool, err error) {
 	message, err := body(delivery)
-	if err != nil { // no attempt makes it better
+	if err != nil { // another attempt would fail the same way
 		d.log.Error("a delivery cannot be sent", "delivery", delivery.ID, "endpoint", delivery.Endpoint, "error", err)
 		return false, d.settle(ctx, delivery, verdict{state: store.DeliveryExhausted, reason: err.Error()})
 	}
+	// MessageID changes only if an erasure has changed the body.
 	begun := time.Now()
 	attempt := e.Sender.Send(ctx, delivery.MessageID(), message)
 	d.metrics.attempted(e.Name, attempt)
 	d.logAttempt(ctx, delivery, attempt)
+	// The worker stops. asynq requeues the task, and the attempt does not count.
 	if attempt.Class == webhook.Canceled {
 		return false, context.Canceled
 	}
@@ -138,8 +147,9 @@ func (d *deliverer) send(
 	return answered, d.settle(ctx, delivery, v)
 }
 
-// takesDeliveries is false of attempts that would cost the next delivery as much, and bring as little. A receiver that
-// refuses one may take another.
+// takesDeliveries reports whether the next delivery has a chance at the endpoint. It is false
+// for outcomes such as a timeout, which would repeat at the same cost. A receiver that refuses
+// one delivery may accept another.
 func takesDeliveries(class webhook.Class) bool {
 	switch class {
 	case webhook.OK, webhook.Refused, webhook.Gone:
@@ -149,11 +159,12 @@ func takesDeliveries(class webhook.Class) bool {
 	}
 }
 
-// judge keeps the books of the endpoint and lets retry.go decide.
+// judge updates the state of the endpoint. The decision on the delivery is made in retry.go.
 func (d *deliverer) judge(
 	ctx context.Context, e *endpoint, delivery *store.Delivery, attempt webhook.Attempt, state store.EndpointState,
 ) (verdict, error) {
 	now := time.Now()
+	// A success clears earlier failures. An endpoint without failures needs no write.
 	if attempt.Class == webhook.OK {
 		if !state.FirstFailure.IsZero() || !state.Shut.IsZero() {
 			if err := d.deliveries.EndpointOK(ctx, e.Name); err != nil {
@@ -167,6 +178,7 @@ func (d *deliverer) judge(
 		return verdict{}, err
 	}
 	v := judge(delivery.Tried+1, attempt, before, now)
+	// Many failures in a row open the circuit, for all deliveries of the endpoint.
 	if pause := shutFor(before, attempt.RetryAfter, now); pause > 0 {
 		if err := d.deliveries.Shut(ctx, e.Name, now.Add(pause)); err != nil {
 			return verdict{}, err
@@ -179,10 +191,11 @@ func (d *deliverer) judge(
 	return v, d.deliveries.Disable(ctx, e.Name, v.disable, now)
 }
 
-// settle writes down what became of the delivery. While the store is away it is tried again for a while: what has been
-// delivered would else be sent once more, under the same id.
+// settle stores the outcome of the delivery. If the store fails, settle repeats the write for
+// up to saveFor. Without these repetitions, a delivery that has arrived would be sent again,
+// under the same id.
 func (d *deliverer) settle(ctx context.Context, delivery *store.Delivery, v verdict) error {
-	next := time.Now().Add(v.delay)
+	next := time.Now().Add(v.delay) // used only while the delivery is pending
 	b := retry.WithMaxDuration(saveFor, retry.WithJitterPercent(50, retry.NewExponential(50*time.Millisecond)))
 	err := retry.Do(ctx, b, func(ctx context.Context) error {
 		return retry.RetryableError(d.deliveries.Settle(ctx, delivery.ID, v.state, next, v.attempt, v.attempt != nil))
@@ -194,6 +207,9 @@ func (d *deliverer) settle(ctx context.Context, delivery *store.Delivery, v verd
 	return v.err()
 }
 
+// storeTrouble returns the error for a store that does not answer. It holds the slot for a
+// while, so that task after task does not run into the same error. If ctx has ended, it returns
+// the error of ctx.
 func (d *deliverer) storeTrouble(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -203,7 +219,7 @@ func (d *deliverer) storeTrouble(ctx context.Context, err error) error {
 	return deliverSoon("the store does not answer")
 }
 
-// logAttempt writes the one line of an attempt: neither address nor content.
+// logAttempt logs an attempt in one line. The line holds neither address nor content.
 func (d *deliverer) logAttempt(ctx context.Context, delivery *store.Delivery, a webhook.Attempt) {
 	level := slog.LevelDebug
 	if a.Class != webhook.OK {

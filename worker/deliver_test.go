@@ -20,12 +20,12 @@ import (
 	"cloudidq/tasks"
 )
 
-// answering is a sender whose attempts all end the same way.
+// answering is a sender whose attempts all have the same outcome.
 type answering struct {
 	attempt webhook.Attempt
 	sent    []string
 	bodies  [][]byte
-	during  func() // an attempt; may be nil
+	during  func() // runs during each attempt; may be nil
 }
 
 func (a *answering) Send(_ context.Context, id string, body []byte) webhook.Attempt {
@@ -36,7 +36,7 @@ func (a *answering) Send(_ context.Context, id string, body []byte) webhook.Atte
 	return a.attempt
 }
 
-// deliverBed is a deliverer with one endpoint over a real Redis.
+// deliverBed is a fixture: a deliverer with one endpoint over a real Redis.
 type deliverBed struct {
 	*testing.T
 	rdb     *redis.Client
@@ -61,7 +61,7 @@ func newDeliverBed(t *testing.T, attempt webhook.Attempt) *deliverBed {
 	}
 }
 
-// delivery makes one of n results.
+// delivery makes a delivery of n results and returns its id.
 func (b *deliverBed) delivery(n int) string {
 	b.Helper()
 	saveEnds(b, b.results, "orders", n)
@@ -74,7 +74,7 @@ func (b *deliverBed) delivery(n int) string {
 
 var endsSaved atomic.Int64
 
-// saveEnds saves n resolved records that are to be delivered.
+// saveEnds saves n resolved records for an endpoint.
 func saveEnds(tb testing.TB, results *store.Redis, endpoint string, n int) {
 	tb.Helper()
 	records := make([]store.Record, n)
@@ -90,6 +90,7 @@ func saveEnds(tb testing.TB, results *store.Redis, endpoint string, n int) {
 	}
 }
 
+// try runs the task of a delivery once.
 func (b *deliverBed) try(id string) error {
 	b.Helper()
 	task, err := tasks.NewDeliverTask(id)
@@ -108,6 +109,7 @@ func (b *deliverBed) state(id string) store.Delivery {
 	return d
 }
 
+// A 2xx answer completes the delivery. A second task for it sends nothing.
 func TestDeliver_Delivered(t *testing.T) {
 	b := newDeliverBed(t, webhook.Attempt{Status: 200, Class: webhook.OK, Duration: time.Millisecond})
 	id := b.delivery(3)
@@ -122,6 +124,8 @@ func TestDeliver_Delivered(t *testing.T) {
 	}
 }
 
+// A failed attempt is retried until the schedule is used up. Then the delivery is exhausted and
+// its task archived. All attempts have the same message id.
 func TestDeliver_TheScheduleEnds(t *testing.T) {
 	b := newDeliverBed(t, webhook.Attempt{Status: 500, Class: webhook.Refused})
 	id := b.delivery(1)
@@ -148,6 +152,7 @@ func TestDeliver_TheScheduleEnds(t *testing.T) {
 	}
 }
 
+// A 410 answer disables the endpoint. Its deliveries are held without further attempts.
 func TestDeliver_GoneDisables(t *testing.T) {
 	b := newDeliverBed(t, webhook.Attempt{Status: 410, Class: webhook.Gone})
 	first, second := b.delivery(1), b.delivery(1)
@@ -161,8 +166,8 @@ func TestDeliver_GoneDisables(t *testing.T) {
 	}
 }
 
-// Results of an app that the endpoint does not list are never sent there, whoever has named it. They are kept, and go out
-// once it lists the app and they are replayed.
+// Results of an app that the endpoint does not admit are never sent there, even if a task names
+// the endpoint. They are held. A replay sends them once the endpoint admits the app.
 func TestDeliver_AnotherAppsEndpoint(t *testing.T) {
 	b := newDeliverBed(t, webhook.Attempt{Status: 200, Class: webhook.OK})
 	admitted := ""
@@ -182,6 +187,7 @@ func TestDeliver_AnotherAppsEndpoint(t *testing.T) {
 	}
 }
 
+// Five days of failures without a success disable the endpoint.
 func TestDeliver_FiveDaysOfFailureDisable(t *testing.T) {
 	b := newDeliverBed(t, webhook.Attempt{Class: webhook.Connect})
 	now := time.Now()
@@ -199,6 +205,7 @@ func TestDeliver_FiveDaysOfFailureDisable(t *testing.T) {
 	}
 }
 
+// A success clears the failures of the endpoint.
 func TestDeliver_SuccessForgetsFailures(t *testing.T) {
 	b := newDeliverBed(t, webhook.Attempt{Status: 200, Class: webhook.OK})
 	if _, err := b.rows.EndpointFailed(t.Context(), "orders", true, time.Now().Add(-121*time.Hour)); err != nil {
@@ -212,7 +219,7 @@ func TestDeliver_SuccessForgetsFailures(t *testing.T) {
 	}
 }
 
-// What is no attempt uses up none of the schedule.
+// If no attempt is made, the schedule does not advance.
 func TestDeliver_NotTried(t *testing.T) {
 	wantLater := func(t *testing.T, b *deliverBed, id string) {
 		t.Helper()

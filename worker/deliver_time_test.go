@@ -17,8 +17,8 @@ import (
 	"cloudidq/tasks"
 )
 
-// remembered are deliveries in memory, so that days can pass in no time: a socket would stop the clock of a bubble. They
-// hold one endpoint.
+// remembered is an in-memory store of deliveries with one endpoint. It lets days pass at once
+// in a synctest bubble. A socket would block the clock of the bubble.
 type remembered struct {
 	deliveries
 
@@ -102,18 +102,18 @@ func (r *remembered) LineUp(context.Context, string, string) error { return nil 
 
 func (r *remembered) CallUp(context.Context, string, int) ([]string, error) { return nil, nil }
 
-// days is a deliverer in a bubble, and the queue around it.
+// days is a fixture: a deliverer and its queue in a synctest bubble.
 type days struct {
 	*testing.T
 	rows  *remembered
 	d     *deliverer
 	begun time.Time
-	at    map[string][]time.Duration // attempts by delivery, since begun
+	at    map[string][]time.Duration // by delivery: times of its attempts, since begun
 	mu    sync.Mutex
 	queue sync.WaitGroup
 }
 
-// answers says how an attempt ends, so long after the beginning.
+// answers returns the outcome of an attempt. since is the time since the start of the test.
 type answers func(since time.Duration) webhook.Attempt
 
 func newDays(t *testing.T, answer answers) *days {
@@ -131,11 +131,12 @@ func newDays(t *testing.T, answer answers) *days {
 	return s
 }
 
+// sends is a sender made of a function.
 type sends func(id string) webhook.Attempt
 
 func (f sends) Send(_ context.Context, id string, _ []byte) webhook.Attempt { return f(id) }
 
-// deliver begins a delivery, which comes back as the queue or the line would let it.
+// deliver starts a delivery, and repeats its task as the queue or the wait list would.
 func (s *days) deliver(id string) {
 	s.Helper()
 	s.rows.mu.Lock()
@@ -168,7 +169,7 @@ func (s *days) stateOf(id string) store.DeliveryState {
 
 func always(a webhook.Attempt) answers { return func(time.Duration) webhook.Attempt { return a } }
 
-// The schedule is that of Standard Webhooks, and ends after three days and some hours.
+// The retry schedule is the one of Standard Webhooks, which takes about 75 hours.
 func TestDeliverDays_TheSchedule(t *testing.T) {
 	waits := []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour, 10 * time.Hour,
 		14 * time.Hour, 20 * time.Hour, 24 * time.Hour}
@@ -190,6 +191,7 @@ func TestDeliverDays_TheSchedule(t *testing.T) {
 	}
 }
 
+// A receiver gets the wait that it requests by Retry-After, up to an hour.
 func TestDeliverDays_RetryAfter(t *testing.T) {
 	for asked, want := range map[time.Duration]time.Duration{
 		time.Second: 4 * time.Second, 2 * time.Minute: 2 * time.Minute, time.Hour: time.Hour, 24 * time.Hour: time.Hour,
@@ -210,7 +212,7 @@ func TestDeliverDays_RetryAfter(t *testing.T) {
 	}
 }
 
-// 410 disables at once: what comes then is held without an attempt.
+// A 410 answer disables the endpoint at once. Later deliveries are held without an attempt.
 func TestDeliverDays_Gone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newDays(t, always(webhook.Attempt{Status: 410, Class: webhook.Gone}))
@@ -224,7 +226,7 @@ func TestDeliverDays_Gone(t *testing.T) {
 	})
 }
 
-// Five days of nothing but failure disable the endpoint, counted from the last success; all that waits is held.
+// Five days of failures without a success disable the endpoint. All waiting deliveries are held.
 func TestDeliverDays_FiveDays(t *testing.T) {
 	const day = 24 * time.Hour
 	for name, tt := range map[string]struct {
@@ -253,7 +255,8 @@ func TestDeliverDays_FiveDays(t *testing.T) {
 					t.Errorf("it was disabled after %s, want %s and until the next attempt", disabled, tt.want)
 				}
 				for id, attempts := range s.at {
-					// The attempt that has disabled it is the last one; what is noted of it ends with the millisecond.
+					// The attempt that disabled the endpoint is the last one. The stored time
+					// is in whole milliseconds.
 					if last := attempts[len(attempts)-1].Truncate(time.Millisecond); last > disabled {
 						t.Errorf("%s: an attempt after %s", id, last)
 					}

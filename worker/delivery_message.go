@@ -9,7 +9,7 @@ import (
 	"cloudidq/tasks"
 )
 
-// deliveryMessage is the body of a delivery: docs/webhooks.md shows it to receivers.
+// deliveryMessage is the body of a delivery. docs/webhooks.md documents it for receivers.
 type deliveryMessage struct {
 	Type      string       `json:"type"`
 	Timestamp store.Time   `json:"timestamp"`
@@ -18,20 +18,23 @@ type deliveryMessage struct {
 
 type deliveryData struct {
 	AppID   string            `json:"appid"`
-	Results []json.RawMessage `json:"results"` // as the store has them: they are JSON already
+	Results []json.RawMessage `json:"results"` // as stored: already JSON
 }
 
-// Why there is no body of a delivery. Neither text holds a stored value.
+// Errors of body. Neither text contains a stored value.
 var (
 	errMessageAppID   = errors.New("the appid of the delivery is none")
 	errMessageResults = errors.New("a result of the delivery is not a JSON object, or its moment no time")
 )
 
-// body is the message of a delivery, made of nothing but what is stored, so that it is the same at every attempt.
-// It must stay as it is: a delivery may be begun by one version and tried again by the next.
+// body returns the webhook message of a delivery. It uses stored values only, so every attempt
+// sends the same bytes. Do not change its output: one version may make the first attempt, and
+// the next version the second.
 //
-// It is signed, so it holds what is stored and nothing that a stored value could add: an appid that needs an escape and a
-// result that is not one JSON object are refused. What is stored has neither; whoever can write into Redis could.
+// The body is signed, so a stored value must not be able to add members to it. body refuses an
+// appid that needs escaping (errMessageAppID) and a result that is not one JSON object
+// (errMessageResults). cloudidq never stores such values, but anyone with write access to Redis
+// could.
 func body(d *store.Delivery) ([]byte, error) {
 	if !tasks.ValidAppID(d.AppID) {
 		return nil, errMessageAppID
@@ -54,5 +57,6 @@ func body(d *store.Delivery) ([]byte, error) {
 	if err := enc.Encode(m); err != nil {
 		return nil, errMessageResults
 	}
+	// Encode ends its output with a newline.
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }

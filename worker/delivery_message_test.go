@@ -17,10 +17,12 @@ import (
 	"cloudidq/tasks"
 )
 
-// An appid with a quote in it once became part of what was signed: whoever could choose it could forge results.
+// forgedAppID is an appid with a quote. An earlier version signed such an appid, so anyone who
+// could choose it could forge results.
 const forgedAppID = `wx1","results":[{"cloud_id":"73_forged","status":"resolved"}]},"more":{"appid":"wx1`
 
-// What is signed holds the stored results and no others, also if the appid of a delivery is text that would end its string.
+// A signed body contains only the stored results, even if the appid of the delivery would end
+// its JSON string.
 func TestDeliver_SignsNothingThatAnAppIDAdds(t *testing.T) {
 	b := newDeliverBed(t, webhook.Attempt{Status: 200, Class: webhook.OK})
 	id := b.delivery(1)
@@ -40,7 +42,8 @@ func TestDeliver_SignsNothingThatAnAppIDAdds(t *testing.T) {
 	}
 }
 
-// A receiver tells repetitions by their bytes, and a delivery may be begun by one version and tried again by the next.
+// The bytes of a body never change. Receivers detect duplicates by them, and different versions
+// may make the attempts of one delivery.
 func TestBody_StaysAsItIs(t *testing.T) {
 	d := &store.Delivery{
 		AppID: "wx0000000000000001", Created: store.At(time.Date(2026, 11, 23, 8, 0, 0, 120_000_000, time.UTC)),
@@ -61,7 +64,7 @@ func TestBody_StaysAsItIs(t *testing.T) {
 	}
 }
 
-// A signed body reads back as exactly what is stored: one appid, and each result as it is.
+// A signed body decodes to exactly the stored values: one appid, and each result unchanged.
 func TestBody_ReadsBackAsWhatIsStored(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		appID := rapid.OneOf(rapid.StringMatching(tasks.NamePattern), rapid.String(), rapid.Just(forgedAppID)).Draw(t, "appid")
@@ -85,7 +88,8 @@ func FuzzBody(f *testing.F) {
 	f.Fuzz(func(t *testing.T, appID string, item []byte) { holdBody(t, appID, []json.RawMessage{item}) })
 }
 
-// holdBody holds the body of a delivery against what is stored of it. Without one, something of that is not to be signed.
+// holdBody compares the body of a delivery with the stored values. If body returns an error, a
+// stored value must be one that may not be signed.
 func holdBody(t interface{ Fatalf(string, ...any) }, appID string, items []json.RawMessage) {
 	created := store.At(time.Date(2026, 11, 23, 8, 0, 0, 0, time.UTC))
 	text, err := body(&store.Delivery{AppID: appID, Created: created, Items: items})
@@ -119,7 +123,7 @@ func holdBody(t interface{ Fatalf(string, ...any) }, appID string, items []json.
 	}
 }
 
-// BenchmarkBody makes the message of 100 results.
+// BenchmarkBody measures a body of 100 results.
 func BenchmarkBody(b *testing.B) {
 	d := &store.Delivery{AppID: testApp, Created: store.At(time.Now())}
 	for range 100 {

@@ -8,27 +8,30 @@ import (
 	"cloudidq/internal/wechat"
 )
 
-// authorizers finds the apps of the merchants who have authorised a third-party platform. There may be thousands, and
-// they come and go while the worker runs.
+// authorizers finds the apps of the merchants that have authorized a third-party platform.
+// There may be thousands, and they change while the worker runs.
 type authorizers interface {
-	// Find returns the app's settings, and false if it is not known.
+	// Find returns the settings of an app. It returns false if the app is not known.
 	Find(ctx context.Context, appID string) (App, bool, error)
 }
 
-// directory knows which apps this worker serves: those with a lane in the batcher, and those that get one because a
-// task for them has come.
+// directory determines which apps this worker serves: the apps that have a queue in the
+// batcher, and apps that get one when a task for them arrives.
 type directory struct {
 	batcher     *batcher
-	authorizers authorizers // nil = only those of the configuration
+	authorizers authorizers // nil = only the configured apps are served
 }
 
-// Why an app is not known. The dashboard shows it, so what Redis says is not repeated.
+// Reasons why an app is not served. The dashboard shows them, so they do not contain Redis's
+// error texts.
 var (
 	errUnknownApp = errors.New("the app is neither configured in this worker nor has it authorised a platform")
 	errNoLookup   = errors.New("whether the app has authorised a platform cannot be looked up")
 )
 
-// know reports whether the app has a lane now, and if not, why.
+// know reports whether this worker serves the app. It opens the app's queue in the batcher if
+// authorizers finds the app. If the worker does not serve the app, the error says why:
+// errUnknownApp, errNoLookup, or invalid settings.
 func (d *directory) know(ctx context.Context, appID string) (bool, error) {
 	if d.batcher.has(appID) {
 		return true, nil
@@ -50,9 +53,11 @@ func (d *directory) know(ctx context.Context, appID string) (bool, error) {
 	return true, nil
 }
 
-// StopApp pauses an app at once, in every process, because its merchant has withdrawn the platform's authorization.
+// StopApp pauses an app at once in every process, because its merchant has withdrawn the
+// authorization of the platform. The pause lasts for maxAppPause. After that, a probe finds out
+// whether WeChat still refuses the app. StartApp ends the pause earlier.
 func StopApp(ctx context.Context, p pauses, appID string) error {
-	if _, err := p.Lift(ctx, appID); err != nil { // a pause for something lesser would stay, and end sooner
+	if _, err := p.Lift(ctx, appID); err != nil { // Set would leave an existing pause in place, which may end sooner
 		return err
 	}
 	_, err := p.Set(ctx, appID, wechat.CodeNotAuthorised, wechat.ClassApp.String(), func(int) time.Time {
@@ -61,7 +66,7 @@ func StopApp(ctx context.Context, p pauses, appID string) error {
 	return err
 }
 
-// StartApp ends what StopApp began.
+// StartApp ends the pause that StopApp began.
 func StartApp(ctx context.Context, p pauses, appID string) error {
 	_, err := p.Lift(ctx, appID)
 	return err

@@ -13,27 +13,29 @@ import (
 	"cloudidq/tasks"
 )
 
-// Ender ends the cloudIDs of tasks that an operator takes out of the queues, in a process that has no worker: each open one
-// gets its record, its delivery and its count in the backfill, as from a try.
+// Ender finishes the cloudIDs of tasks that an operator removes from the queues, in a process
+// without a worker. Each open cloudID gets its record, its delivery and its count in the
+// backfill, as after an attempt.
 type Ender struct {
 	rdb      redis.UniversalClient
 	h        *resolver
 	endpoint func(ctx context.Context, appID string) (string, error) // nil = nothing is delivered
 }
 
-// EnderParts are what an Ender works with. They stay the caller's to close.
+// EnderParts are the dependencies of an Ender. The caller closes them.
 type EnderParts struct {
-	Queue     redis.UniversalClient // of the queues
+	Queue     redis.UniversalClient // Redis that holds the queues
 	Results   store.Results
-	Backfills backfills // nil = nobody counts
+	Backfills backfills // nil = backfills are not counted
 	Webhooks  []Webhook
-	// Endpoint names where an app's results go whose task names no endpoint; empty = nowhere. nil = nothing is delivered.
+	// Endpoint returns the endpoint for the results of an app whose task names no endpoint. If
+	// it returns "", those results are not delivered. nil = nothing is delivered.
 	Endpoint func(ctx context.Context, appID string) (string, error)
 	Lifetime time.Duration // of a cloudID
 	Log      *slog.Logger
 }
 
-// NewEnder returns an ender. It asks nobody for anything.
+// NewEnder returns an ender. It makes no request by itself.
 func NewEnder(parts EnderParts) *Ender {
 	h := &resolver{
 		lifetime: parts.Lifetime, results: parts.Results, bulk: newBulk(parts.Backfills), activity: untold{}, log: parts.Log,
@@ -44,20 +46,23 @@ func NewEnder(parts EnderParts) *Ender {
 	return &Ender{parts.Queue, h, parts.Endpoint}
 }
 
-// deletedByHand is why a cloudID failed whose task was deleted.
+// deletedByHand is the error message of a cloudID whose task an operator has deleted.
 const deletedByHand = "an operator deleted its task"
 
 var errNewerTask = errors.New("a task is of a newer version, whose cloudIDs this one cannot end: use the newer version")
 
-// EndTask ends as failed all that is open of a task that waits, before it is deleted, and returns how many cloudIDs that
-// were. A task that is not there, that a worker has, or that is of another type ends nothing. After an error it may be
-// repeated, and the task is not to be deleted.
+// EndTask finishes all open cloudIDs of a waiting task as failed, before the task is deleted.
+// It returns the number of cloudIDs that it finished. It does nothing for a task that does not
+// exist, that a worker has claimed, that is completed, or that has another type. It returns an
+// error for a task that a newer version has written. After an error the caller must not delete
+// the task, and may call EndTask again.
 func (e *Ender) EndTask(ctx context.Context, queue, taskID string) (int, error) {
 	found, err := readTasks(ctx, e.rdb, queue, []string{taskID})
 	if err != nil {
 		return 0, err
 	}
 	task := found[0]
+	// A redacted task has no cloudIDs left: they are finished already.
 	m, ok := parseMessage(task.message)
 	if !ok || m.kind != tasks.TypeResolve || task.state == stateActive || task.state == stateCompleted || isRedacted(m.payload) {
 		return 0, nil
@@ -72,6 +77,7 @@ func (e *Ender) EndTask(ctx context.Context, queue, taskID string) (int, error) 
 		}
 		return 0, nil
 	}
+	// The results go to the endpoint that the task names, else to the app's.
 	if e.endpoint != nil && p.Webhook == "" {
 		if p.Webhook, err = e.endpoint(ctx, p.AppID); err != nil {
 			return 0, fmt.Errorf("looking up where an app's results go: %w", err)

@@ -9,20 +9,23 @@ import (
 	"cloudidq/tasks"
 )
 
-// This file ends cloudIDs outside of a try: those of tasks that no worker is given any more, since asynq has given the task
-// up or an operator has archived or deleted it. It is a try that asks nobody, by the same steps and under the same task id:
-// should the task come back after all, it finds them done.
+// This file finishes cloudIDs outside of an attempt. Their tasks are no longer given to a
+// worker, because asynq has given the task up, or because an operator has archived or deleted
+// it. The code works like an attempt that sends no requests to WeChat: it takes the same steps
+// under the same task id. If the task is attempted again after all, that attempt finds the
+// cloudIDs done.
 
-// openEnds are the cloudIDs of a task that have no end yet.
+// openEnds describes the cloudIDs of a task that are not finished yet.
 type openEnds struct {
 	n     int
-	again time.Time // when the next of them may be ended; zero if n is 0
+	again time.Time // when the next of them may be finished; zero if n is 0
 }
 
-// busyAgain is how long it is waited for another task that is asking for the same cloudID.
+// busyAgain is the delay before the next check of a cloudID that another task has claimed.
 const busyAgain = 5 * time.Second
 
-// endOutlivedOf ends what has outlived its lifetime of a task that waits in no queue, and returns what is still open.
+// endOutlivedOf finishes the cloudIDs of a task that are past their lifetime. The task must not
+// wait in a queue. It returns what is still open.
 func (h *resolver) endOutlivedOf(ctx context.Context, taskID string, p tasks.ResolvePayload) (openEnds, error) {
 	r := newResolution(h, taskID, p)
 	if err := r.tally(ctx, r.endWithoutAsking(ctx, "")); err != nil {
@@ -31,8 +34,9 @@ func (h *resolver) endOutlivedOf(ctx context.Context, taskID string, p tasks.Res
 	return r.stillOpen(time.Now()), nil
 }
 
-// endAllOf ends all that is open of a task as failed, and returns how many cloudIDs that were. What another task is asking
-// for is left to that one; a backfill counts it as failed.
+// endAllOf finishes all open cloudIDs of a task as failed and returns their number. A cloudID
+// that another task has claimed is left to that task. If the task is a chunk of a backfill, the
+// backfill counts such a cloudID as failed.
 func (h *resolver) endAllOf(ctx context.Context, taskID string, p tasks.ResolvePayload, why string) (int, error) {
 	r := newResolution(h, taskID, p)
 	if err := r.tally(ctx, r.endWithoutAsking(ctx, why)); err != nil {
@@ -47,14 +51,15 @@ func (h *resolver) endAllOf(ctx context.Context, taskID string, p tasks.ResolveP
 	return ended, nil
 }
 
-// endWithoutAsking claims what is open for no longer than this takes, ends what has outlived its lifetime or is of a
-// backfill that was canceled, and with a reason everything.
+// endWithoutAsking finishes open cloudIDs without a request to WeChat. It finishes those past
+// their lifetime and those of a canceled backfill, and all if why is not empty. Its claim has
+// no length, so it lapses at once.
 func (r *resolution) endWithoutAsking(ctx context.Context, why string) error {
 	if err := r.lookUp(ctx); err != nil {
 		return err
 	}
 	if r.h.apps != nil {
-		// So that a merchant's app has its endpoint.
+		// The lookup makes the app's endpoint known if the app belongs to a merchant.
 		if _, why := r.h.apps.know(ctx, r.payload.AppID); errors.Is(why, errNoLookup) {
 			return r.storeTrouble(ctx, why)
 		}
@@ -74,7 +79,7 @@ func (r *resolution) endWithoutAsking(ctx context.Context, why string) error {
 	return r.save(ctx)
 }
 
-// stillOpen is what a try that has asked nobody leaves open.
+// stillOpen returns what endWithoutAsking has left open.
 func (r *resolution) stillOpen(now time.Time) openEnds {
 	var open openEnds
 	for i := range r.items {
@@ -83,6 +88,7 @@ func (r *resolution) stillOpen(now time.Time) openEnds {
 			continue
 		}
 		again := it.sendBy
+		// Another task has claimed it.
 		if !it.open {
 			again = now.Add(busyAgain)
 		}

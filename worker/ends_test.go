@@ -15,7 +15,8 @@ import (
 	"cloudidq/tasks"
 )
 
-// endsBed is a redactor as a worker has it, without the worker: nothing is asked.
+// endsBed is a redactor with the parts that a worker gives it. It has no worker, so nothing is
+// requested from WeChat.
 type endsBed struct {
 	*redactor
 	rdb        *redis.Client
@@ -42,6 +43,7 @@ func newEndsBed(t *testing.T) *endsBed {
 	return b
 }
 
+// enqueue puts a cloudid:resolve task with this id into a queue.
 func (b *endsBed) enqueue(t *testing.T, queue, id string, p tasks.ResolvePayload, options ...asynq.Option) {
 	t.Helper()
 	task, err := tasks.NewResolveTask(p, queue)
@@ -82,7 +84,7 @@ func (b *endsBed) records(t *testing.T, p tasks.ResolvePayload) []store.Record {
 	return records
 }
 
-// delivered are the results that wait for the endpoint.
+// delivered takes the results that wait for the endpoint, and returns their number.
 func (b *endsBed) delivered(t *testing.T) int {
 	t.Helper()
 	id, left, err := b.deliveries.Cut(t.Context(), testApp, "orders", 1000)
@@ -99,15 +101,16 @@ func (b *endsBed) delivered(t *testing.T) int {
 	return len(d.Items)
 }
 
-// later lets the archive's next look come at once.
+// later makes all archived tasks due for the next pass.
 func (b *endsBed) later(queue string) {
 	for id := range b.archives[queue].open {
 		b.archives[queue].settle(id, time.Now())
 	}
 }
 
-// A task that an operator archives by hand keeps its open cloudIDs as long as they live, so that it can be run again; then
-// each gets a record, a delivery and its count in the backfill, and only then nothing of them is left in the archive.
+// A task that an operator archives keeps its open cloudIDs for their lifetime, so that it can
+// be run again. Then each cloudID gets a record, a delivery and its count in the backfill. Only
+// after that the task is redacted.
 func TestRedactor_ArchivedByHand_EndsWithItsLifetime(t *testing.T) {
 	b := newEndsBed(t)
 	id := store.NewBackfillID()
@@ -117,7 +120,7 @@ func TestRedactor_ArchivedByHand_EndsWithItsLifetime(t *testing.T) {
 	chunk := tasks.ChunkTaskID(id, 0)
 	b.enqueue(t, tasks.QueueBackfill, chunk, p)
 	b.archiveByHand(t, tasks.QueueBackfill, chunk)
-	for range 2 { // as often as it is looked at
+	for range 2 { // no matter how often the archive is read
 		b.pass(t.Context())
 		b.later(tasks.QueueBackfill)
 	}
@@ -134,7 +137,7 @@ func TestRedactor_ArchivedByHand_EndsWithItsLifetime(t *testing.T) {
 		t.Errorf("%d results are delivered of what has not ended", n)
 	}
 
-	b.ends.lifetime = time.Nanosecond // so that it is over
+	b.ends.lifetime = time.Nanosecond // the lifetime is over now
 	b.later(tasks.QueueBackfill)
 	b.pass(t.Context())
 	for _, rec := range b.records(t, p) {
@@ -158,7 +161,7 @@ func TestRedactor_ArchivedByHand_EndsWithItsLifetime(t *testing.T) {
 	}
 }
 
-// What is open in an archived task survives the erasure of a person beside it.
+// The erasure of one user leaves the open cloudIDs of the other users in an archived task.
 func TestEraser_ArchivedTask_KeepsWhatIsOpenOfOthers(t *testing.T) {
 	b := newEndsBed(t)
 	p := mixed("archived", 4, time.Now())
@@ -182,8 +185,8 @@ func TestEraser_ArchivedTask_KeepsWhatIsOpenOfOthers(t *testing.T) {
 	}
 }
 
-// The archive of a worker before: what cannot be read is counted in its backfill and redacted, what a newer one reads is
-// left to it for a while.
+// An archived task that cannot be read is counted in its backfill and redacted. A task of a
+// newer version is left to a newer worker for newerFor.
 func TestRedactor_Unreadable(t *testing.T) {
 	b := newEndsBed(t)
 	id := store.NewBackfillID()
@@ -209,7 +212,7 @@ func TestRedactor_Unreadable(t *testing.T) {
 	if err := b.rdb.ZAdd(t.Context(), key, redis.Z{Score: float64(time.Now().Add(-2 * newerFor).Unix()), Member: "newer"}).Err(); err != nil {
 		t.Fatal(err)
 	}
-	again := newRedactor(b.rdb, b.log) // as after a restart
+	again := newRedactor(b.rdb, b.log) // as after a restart of the worker
 	again.ends = b.ends
 	again.pass(t.Context())
 	if payload := string(b.task(t, tasks.QueueBackfill, "newer").Payload); payload != redactedMark+"}" {
@@ -217,7 +220,7 @@ func TestRedactor_Unreadable(t *testing.T) {
 	}
 }
 
-// counted counts the commands that a client sends, those in pipelines too.
+// counted counts the commands that a client sends, including those in pipelines.
 type counted struct{ n int }
 
 func (c *counted) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -230,8 +233,9 @@ func (c *counted) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 	return func(ctx context.Context, cmds []redis.Cmder) error { c.n += len(cmds); return next(ctx, cmds) }
 }
 
-// A second of the redactor costs what is new, not what is archived: with asynq's limit of 10,000 tasks archived within the
-// last minute, it is a handful of commands for both queues, and one new task costs a handful more.
+// A pass of the redactor costs as much as there are new tasks, no matter how many are archived.
+// With asynq's limit of 10,000 tasks, all archived within the last minute, a pass takes a few
+// commands for both queues, and one new task takes a few more.
 func TestRedactor_CostsWhatIsNew(t *testing.T) {
 	b := newEndsBed(t)
 	const n = 9_999
@@ -250,7 +254,7 @@ func TestRedactor_CostsWhatIsNew(t *testing.T) {
 	if _, err := pipe.Exec(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	b.pass(t.Context()) // at its start a worker reads all of them, once
+	b.pass(t.Context()) // a worker reads all of them once when it starts
 	count := &counted{}
 	b.rdb.AddHook(count)
 	const passes = 10
@@ -271,8 +275,8 @@ func TestRedactor_CostsWhatIsNew(t *testing.T) {
 	if count.n > 30 {
 		t.Errorf("%d commands for one new task", count.n)
 	}
-	// One that a machine with a slow clock archives comes before others, and one that comes while another goes hides behind
-	// it for a while.
+	// A task archived by a machine with a slow clock sorts before others. If another task
+	// leaves at the same time, the counts hide the new one for a while.
 	b.enqueue(t, tasks.QueueEvents, "slow", payloadOf(1, time.Now().Add(-time.Hour)))
 	b.archiveByHand(t, tasks.QueueEvents, "slow")
 	if err := b.rdb.ZAdd(t.Context(), "asynq:{events}:archived", redis.Z{Score: float64(b.archives[tasks.QueueEvents].newest - 50), Member: "slow"}).Err(); err != nil {
@@ -288,7 +292,7 @@ func TestRedactor_CostsWhatIsNew(t *testing.T) {
 	}
 }
 
-// withPayloadOf is a message of asynq's with another payload.
+// withPayloadOf returns a TaskMessage of asynq with another payload.
 func withPayloadOf(t *testing.T, payload []byte) []byte {
 	t.Helper()
 	b := newEndsBed(t)

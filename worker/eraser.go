@@ -13,24 +13,25 @@ import (
 	"cloudidq/tasks"
 )
 
-// Eraser is a store whose Erase reaches into the queues as well: there the cloudIDs of a person wait, unsealed, until a
-// worker comes for them.
+// Eraser is a store whose Erase also removes a user from the queues. The queued tasks hold
+// cloudIDs and openids unsealed.
 //
-// What waits there was accepted before the erasure, so no moments are compared: the producer's clock may be wrong. A task
-// that a worker is trying stays as it is: the store refuses the person's cloudIDs in it, and the worker takes them out if
-// the task comes back ([redactor]).
+// Erase does not compare times, because the clock of a producer may be wrong. Every task that
+// it finds in a queue counts as accepted before the erasure. A task in flight stays as it is:
+// the store refuses the user's cloudIDs in it. If asynq requeues the task, the worker removes
+// them from it ([redactor]).
 type Eraser struct {
 	store.Results
 	rdb redis.UniversalClient
 }
 
-// NewEraser returns an eraser over a store and the Redis of the queues, both of which stay the caller's to close.
+// NewEraser returns an Eraser over a store and the Redis of the queues. The caller closes both.
 func NewEraser(results store.Results, rdb redis.UniversalClient) *Eraser {
 	return &Eraser{results, rdb}
 }
 
-// Erase implements [store.Results]. The number is that of the records; what was still in a queue has none. It may be
-// repeated after an error.
+// Erase implements [store.Results]. It returns the number of erased records. CloudIDs that were
+// only in a queue have no record and are not counted. After an error, Erase may be repeated.
 func (e *Eraser) Erase(ctx context.Context, appID, openID string) (int, error) {
 	one := subject{appID, openID}
 	n, err := e.Results.Erase(ctx, appID, openID)
@@ -45,13 +46,16 @@ func (e *Eraser) Erase(ctx context.Context, appID, openID string) (int, error) {
 	return n, nil
 }
 
-// subject is whom to erase.
+// subject is the user to erase.
 type subject struct{ appID, openID string }
 
-// eraseQueue goes through the tasks of a queue, in the order in which they move on there, so that none is missed on its
-// way. One that is being tried goes back to where the walk has been: so those are read first, and what has come back is
-// read again behind them. Neither does the order of reading miss one: a list is read from the end at which tasks come, and
-// a sorted set by its cursor.
+// eraseQueue removes the user from all tasks of a queue. It misses no task that changes its
+// state meanwhile:
+//
+//   - It reads the states in the order in which tasks pass through them.
+//   - An active task may return to a state that was read already. So active tasks are read first,
+//     and once more after pending. The retry set is read again after that.
+//   - A list is read from the end at which tasks are added, and a sorted set by cursor.
 func (e *Eraser) eraseQueue(ctx context.Context, queue string, one subject) error {
 	if err := e.eraseGroups(ctx, queue, one); err != nil {
 		return err
@@ -70,7 +74,8 @@ func (e *Eraser) eraseQueue(ctx context.Context, queue string, one subject) erro
 	return nil
 }
 
-// eraseGroups goes through what waits in groups of asynq's until a worker runs it ([redactor]).
+// eraseGroups removes the user from tasks that wait in a group of asynq until a worker runs
+// them ([redactor]).
 func (e *Eraser) eraseGroups(ctx context.Context, queue string, one subject) error {
 	prefix := "asynq:{" + queue + "}:"
 	groups, err := e.rdb.SMembers(ctx, prefix+"groups").Result()
@@ -85,9 +90,11 @@ func (e *Eraser) eraseGroups(ctx context.Context, queue string, one subject) err
 	return nil
 }
 
-// eraseList reads page by page. What has left the list from a place that the walk has passed, as a task does that goes
-// ahead of others (ahead.lua), moves all behind it towards the walk. So a page begins within the one before; if nothing of
-// that is in it, the walk goes back.
+// eraseList reads a list of tasks page by page. A task may leave the list from a position that
+// was read already, for example if ahead.lua moves it ahead of others. All tasks behind it then
+// move one position towards the start, and the next page could miss one. So consecutive pages
+// overlap by half. If the first half of a page has no task of the previous page, eraseList goes
+// back half a page.
 func (e *Eraser) eraseList(ctx context.Context, queue, key string, one subject) error {
 	const step = queuedPage / 2
 	var before []string
@@ -111,7 +118,8 @@ func (e *Eraser) eraseList(ctx context.Context, queue, key string, one subject) 
 	}
 }
 
-// without returns the ids that are not in the page before, and whether the first half of them has any that are.
+// without returns the ids that are not in the previous page. follows reports whether the first
+// half of ids has any that are in it.
 func without(ids, before []string) (fresh []string, follows bool) {
 	known := make(map[string]bool, len(before))
 	for _, id := range before {
@@ -127,6 +135,7 @@ func without(ids, before []string) (fresh []string, follows bool) {
 	return fresh, follows
 }
 
+// eraseSorted reads a sorted set of tasks by cursor.
 func (e *Eraser) eraseSorted(ctx context.Context, queue, key string, one subject) error {
 	for cursor := uint64(0); ; {
 		pairs, next, err := e.rdb.ZScan(ctx, key, cursor, "", queuedPage).Result()
@@ -134,7 +143,7 @@ func (e *Eraser) eraseSorted(ctx context.Context, queue, key string, one subject
 			return fmt.Errorf("listing tasks: %w", err)
 		}
 		ids := make([]string, 0, len(pairs)/2)
-		for i := 0; i < len(pairs); i += 2 { // behind each stands its score
+		for i := 0; i < len(pairs); i += 2 { // each id is followed by its score
 			ids = append(ids, pairs[i])
 		}
 		if err := e.eraseTasks(ctx, queue, ids, one); err != nil {
@@ -146,11 +155,14 @@ func (e *Eraser) eraseSorted(ctx context.Context, queue, key string, one subject
 	}
 }
 
-// eraseTries is how often a task is read again that changes meanwhile, as one does that comes back from a worker.
+// eraseTries is the maximum number of reads of a task that changes meanwhile, for example
+// because a worker requeues it.
 const eraseTries = 5
 
 var errRestless = errors.New("a task changes faster than it can be written")
 
+// eraseTasks removes the user from the tasks with these ids. It returns errRestless if a task
+// has changed at each of eraseTries reads.
 func (e *Eraser) eraseTasks(ctx context.Context, queue string, ids []string, one subject) error {
 	for range eraseTries {
 		found, err := readTasks(ctx, e.rdb, queue, ids)
@@ -173,7 +185,8 @@ func (e *Eraser) eraseTasks(ctx context.Context, queue string, ids []string, one
 	return errRestless
 }
 
-// eraseTask takes the person out of one task, and reports false if it is to be read again.
+// eraseTask removes the user from one task. It reports false if the task has changed and
+// must be read again.
 func (e *Eraser) eraseTask(ctx context.Context, task *queuedTask, one subject) (bool, error) {
 	if !one.mayBeIn(task.message) {
 		return true, nil
@@ -186,24 +199,30 @@ func (e *Eraser) eraseTask(ctx context.Context, task *queuedTask, one subject) (
 	if !ok {
 		return true, nil
 	}
-	// First the tombstones, then the task: what is in neither would come as a new one if it were asked for again.
+	// The tombstones come before the task. A cloudID that is in neither would count as new if a
+	// producer submitted it again.
 	if err := e.bury(ctx, task.id, one.appID, gone); err != nil {
 		return false, err
 	}
+	// The worker that holds an active task would overwrite a change of it.
 	if task.state == stateActive {
 		return true, nil
 	}
 	return task.rewrite(ctx, e.rdb, message)
 }
 
-// mayBeIn is quick: most tasks of a queue are others'. What is escaped has to be looked at.
+// mayBeIn is a quick check whether a task may contain the user. Most tasks of a queue do not. A
+// message with a backslash may contain the openid in escaped form, so it has to be parsed.
 func (s *subject) mayBeIn(message string) bool {
 	return strings.Contains(message, s.openID) || strings.Contains(message, `\`)
 }
 
-// takeOut returns a payload without the person, and what was in it of that one. A payload that is kept though it is done,
-// or that no worker can read, loses all that it holds; an archived one may have open cloudIDs of others ([redactor]). It
-// reports false if the person is not in it, or if a newer worker is to read it.
+// takeOut returns a payload without the user, and a record for each of the user's cloudIDs in it.
+//
+// The payload of a completed task, and one that no worker can read, is redacted as a whole. The
+// payload of an archived task is not, because it may hold open cloudIDs of other users
+// ([redactor]). takeOut reports false if the payload does not contain the user, or if it is of
+// a newer version that only a newer worker can read.
 func (s *subject) takeOut(payload []byte, state string) (changed []byte, gone []store.Record, ok bool) {
 	p, err := tasks.ParseResolve(payload)
 	switch {
@@ -216,7 +235,7 @@ func (s *subject) takeOut(payload []byte, state string) (changed []byte, gone []
 		return nil, nil, false
 	}
 	for _, it := range p.TakeOut(func(it tasks.Item) bool { return it.OpenID == s.openID }) {
-		// Without a moment of acceptance it counts as accepted before any erasure.
+		// A record without AcceptedAt counts as accepted before any erasure.
 		gone = append(gone, store.Record{AppID: s.appID, OpenID: s.openID, CloudID: it.CloudID, Status: store.Pending})
 	}
 	if len(gone) == 0 {
@@ -230,9 +249,11 @@ func (s *subject) takeOut(payload []byte, state string) (changed []byte, gone []
 	return changed, gone, err == nil
 }
 
-// bury has the store refuse cloudIDs of an erased person that it does not know yet. A claim does that: what was accepted
-// before the erasure becomes a tombstone, and a record that is under nobody's name, or another's, stays.
+// bury makes the store refuse the cloudIDs of an erased user that it does not know yet. It does
+// so by a claim, which turns a cloudID that was accepted before the erasure into a tombstone. A
+// record with no user, or of another user, stays.
 func (e *Eraser) bury(ctx context.Context, taskID, appID string, gone []store.Record) error {
+	// A task may repeat a cloudID, a claim may not.
 	claim, seen := store.Claim{AppID: appID, TaskID: taskID}, make(map[string]bool, len(gone))
 	for i := range gone {
 		if id := gone[i].CloudID; !seen[id] {

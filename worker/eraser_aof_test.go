@@ -15,8 +15,8 @@ import (
 	"cloudidq/tasks"
 )
 
-// docs/operations.md says what an append-only file keeps of an erased person: what a task held in clear, until the file is
-// rewritten; nothing afterwards.
+// An append-only file contains the unsealed task of an erased user until the file is rewritten,
+// and nothing of the user afterwards. docs/operations.md says so.
 func TestEraser_AppendOnlyFile_KeepsThePersonUntilItIsRewritten(t *testing.T) {
 	rdb := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always", "--rdbcompression", "no").Client(t)
 	b := &eraserBed{t, rdb, asynq.NewClientFromRedisClient(rdb), asynq.NewInspectorFromRedisClient(rdb), store.NewRedis(rdb, time.Hour)}
@@ -40,7 +40,8 @@ func TestEraser_AppendOnlyFile_KeepsThePersonUntilItIsRewritten(t *testing.T) {
 	}
 }
 
-// holdsFile reports whether a file below dir holds text. One that goes away meanwhile does not.
+// holdsFile reports whether a file below dir contains text. It ignores files that
+// vanish meanwhile.
 func holdsFile(t *testing.T, dir, text string) bool {
 	t.Helper()
 	holds := false

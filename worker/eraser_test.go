@@ -17,10 +17,11 @@ import (
 	"cloudidq/tasks"
 )
 
-// planted is the person who is erased.
+// planted is the openid of the user who is erased.
 const planted = "oPLANTED"
 
-// mixed is a payload of n cloudIDs, every other of them the planted person's.
+// mixed returns a payload of n cloudIDs. Every other one, from the first on, is the planted
+// user's.
 func mixed(name string, n int, accepted time.Time) tasks.ResolvePayload {
 	p := tasks.ResolvePayload{AppID: testApp, AcceptedAt: accepted}
 	for i := range n {
@@ -33,7 +34,8 @@ func mixed(name string, n int, accepted time.Time) tasks.ResolvePayload {
 	return p
 }
 
-// eraserBed is the queues, with a server of asynq's own that brings tasks into every state.
+// eraserBed is a fixture: a real Redis with asynq's client and inspector. Its method serve
+// brings tasks into their states.
 type eraserBed struct {
 	*testing.T
 	rdb       *redis.Client
@@ -50,6 +52,7 @@ func newEraserBed(t *testing.T) *eraserBed {
 	}
 }
 
+// enqueue enqueues a payload as a task with this id.
 func (b *eraserBed) enqueue(id string, p tasks.ResolvePayload, options ...asynq.Option) {
 	b.Helper()
 	task, err := tasks.NewResolveTask(p, tasks.QueueEvents)
@@ -61,7 +64,7 @@ func (b *eraserBed) enqueue(id string, p tasks.ResolvePayload, options ...asynq.
 	}
 }
 
-// serve has a server of asynq's handle what is pending, and waits until n tasks have come back from it.
+// serve runs an asynq server until n tasks were handled.
 func (b *eraserBed) serve(n int, handler asynq.HandlerFunc) {
 	b.Helper()
 	handled := make(chan struct{}, n)
@@ -82,7 +85,7 @@ func (b *eraserBed) serve(n int, handler asynq.HandlerFunc) {
 	srv.Shutdown()
 }
 
-// everything is all that Redis holds.
+// everything returns a dump of all keys of Redis.
 func (b *eraserBed) everything() string {
 	b.Helper()
 	if err := b.rdb.ConfigSet(b.Context(), "rdbcompression", "no").Err(); err != nil { // DUMP compresses as well
@@ -95,11 +98,11 @@ func (b *eraserBed) everything() string {
 	return all.String()
 }
 
-// The eraser reaches into asynq's keys: the asynq of go.mod brings tasks into every state here, and its Inspector reads what
-// has become of them.
+// Erase removes the user from tasks in every state. The eraser accesses asynq's own keys. So this
+// test lets the asynq version of go.mod write the tasks, and reads the result by its Inspector.
 func TestEraser_EveryState_FitsTheLayoutOfAsynq(t *testing.T) {
 	b := newEraserBed(t)
-	const n = 5 // three of them the planted person's
+	const n = 5 // three of them are the planted user's
 	now := time.Now()
 	b.enqueue("retry", mixed("retry", n, now))
 	b.enqueue("archived", mixed("archived", n, now))
@@ -152,7 +155,7 @@ func TestEraser_EveryState_FitsTheLayoutOfAsynq(t *testing.T) {
 	}
 }
 
-// checkOthers holds a payload against what it was before the erasure.
+// checkOthers checks that a payload has lost the planted user and nothing else.
 func checkOthers(t *testing.T, id string, was, is []byte) {
 	t.Helper()
 	before, err := tasks.ParseResolve(was)
@@ -170,7 +173,7 @@ func checkOthers(t *testing.T, id string, was, is []byte) {
 	}
 }
 
-// tasks are all that the queue holds, as asynq reads them.
+// tasks returns all tasks of the queue by id, as asynq reads them.
 func (b *eraserBed) tasks() map[string]*asynq.TaskInfo {
 	b.Helper()
 	found := make(map[string]*asynq.TaskInfo)
@@ -189,9 +192,9 @@ func (b *eraserBed) tasks() map[string]*asynq.TaskInfo {
 	return found
 }
 
-// A cloudID that was erased while it waited stays unknown when it is asked for again, also if the clock of the machine that
-// accepted it was an hour ahead; one of the person that comes behind the erasure is as any other, and so are those of
-// another app.
+// A cloudID that was erased while it was queued stays erased if it is submitted again, even if
+// the clock of its producer was an hour ahead. A cloudID of the user that is enqueued after the
+// erasure is processed as usual. So are the cloudIDs of another app.
 func TestEraser_WhatWaited_StaysErased(t *testing.T) {
 	b := newEraserBed(t)
 	b.enqueue("before", mixed("before", 2, time.Now()))
@@ -223,7 +226,8 @@ func TestEraser_WhatWaited_StaysErased(t *testing.T) {
 	}
 }
 
-// A task that a worker has begun and not claimed yet, from a machine whose clock is an hour ahead, finds its person erased.
+// A task that a worker has fetched and not claimed yet finds its user erased, even if the clock
+// of its producer is an hour ahead.
 func TestEraser_TaskBegunAndNotClaimed_ProducerAhead_FindsThePersonErased(t *testing.T) {
 	b := newEraserBed(t)
 	ahead := time.Now().Add(time.Hour)
@@ -243,8 +247,8 @@ func TestEraser_TaskBegunAndNotClaimed_ProducerAhead_FindsThePersonErased(t *tes
 	})
 }
 
-// A task in a worker's hands is left alone, and loses the person when it comes back, by the word of the handler that found
-// him erased.
+// A task that is held by a worker is not rewritten. If the task is requeued, it loses the user,
+// because the handler has found the user erased and reported that to the redactor.
 func TestEraser_TaskInHand_LosesThePersonWhenItComesBack(t *testing.T) {
 	b := newEraserBed(t)
 	now := time.Now()
@@ -265,7 +269,7 @@ func TestEraser_TaskInHand_LosesThePersonWhenItComesBack(t *testing.T) {
 		if !strings.Contains(string(b.message("in-hand")), "PLANTED") {
 			t.Error("the task was rewritten while a worker had it")
 		}
-		// Another task holds one of the others' cloudIDs, so that this one comes back.
+		// Another task has claimed a cloudID of another user, so that this task is requeued.
 		busy := store.Claim{AppID: testApp, TaskID: "another", For: time.Hour, Records: []store.Record{{
 			AppID: testApp, OpenID: "oOther", CloudID: "73_hand_1", Status: store.Pending, AcceptedAt: store.At(now),
 		}}}
@@ -273,7 +277,8 @@ func TestEraser_TaskInHand_LosesThePersonWhenItComesBack(t *testing.T) {
 			t.Error(err)
 		}
 		err := h.ProcessTask(ctx, task)
-		if err := redact.takeOutAll(ctx); err != nil { // in vain, and not for good
+		// Too early: the task is active, and stays noted.
+		if err := redact.takeOutAll(ctx); err != nil {
 			t.Error(err)
 		}
 		return err
@@ -300,7 +305,8 @@ func (b *eraserBed) message(id string) []byte {
 	return message
 }
 
-// A task that has lost its cloudIDs is done, and those of a backfill count as failed.
+// A task that has lost all of its cloudIDs is done. In a backfill, erased cloudIDs
+// count as failed.
 func TestTry_ErasedFromThePayload_CountsAsFailed(t *testing.T) {
 	b := newBackfillBed(t, &fakeWeChat{}, 3)
 	first := b.p.Items[0].OpenID

@@ -15,7 +15,7 @@ import (
 	"cloudidq/tasks"
 )
 
-// afterPage is a hook that does something once, after the first page of a list.
+// afterPage is a Redis hook that calls do once, after the first page of a list was read.
 type afterPage struct {
 	redis.Hook
 	list string
@@ -42,8 +42,9 @@ func (a *afterPage) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// While the eraser goes through the queue, tasks that it has read go ahead of others (ahead.lua), or are fetched or deleted.
-// It must not take the place of those for the place of tasks that it has not read.
+// While the eraser reads the queue, tasks that it has read may move ahead of others
+// (ahead.lua), or be fetched or deleted. All later tasks then change their position. The eraser
+// must not skip any of them.
 func TestEraser_TasksGoAheadDuringTheWalk_NoneIsMissed(t *testing.T) {
 	const n = 3*queuedPage + 3
 	for name, moved := range map[string]int{"Few": queuedPage / 4, "MoreThanHalfAPage": queuedPage - 1} {
@@ -83,7 +84,8 @@ func TestEraser_TasksGoAheadDuringTheWalk_NoneIsMissed(t *testing.T) {
 	}
 }
 
-// What a foreign producer has put into a group waits there while no worker runs; an erasure finds it.
+// An external producer may put a task into a group. It waits there while no worker runs, and an
+// erasure finds it.
 func TestEraser_GroupedTask_LosesThePerson(t *testing.T) {
 	b := newEraserBed(t)
 	b.enqueue("grouped", mixed("grouped", 2, time.Time{}), asynq.Group("g"))

@@ -21,15 +21,15 @@ import (
 	"cloudidq/tasks"
 )
 
-// foreign is a producer that chooses its own options of asynq.
+// foreign is an external producer with asynq options of its own.
 type foreign struct {
 	options []asynq.Option
-	busy    int  // how often WeChat is busy when the cloudID is asked for
-	hangs   bool // the first request hangs until asynq has taken the task away
+	busy    int  // how many requests WeChat answers with "busy"
+	hangs   bool // the first request hangs until asynq has taken the task away from its handler
 	look    func(t *testing.T, inspector *asynq.Inspector, id string)
 }
 
-// foreigners are the rows of the table in docs/producers.md, by option.
+// foreigners has one entry for each row of the table in docs/producers.md, by option.
 var foreigners = map[string]foreign{
 	"MaxRetry":  {options: []asynq.Option{asynq.MaxRetry(0)}, busy: 2},
 	"Timeout":   {options: []asynq.Option{asynq.Timeout(time.Second)}, hangs: true},
@@ -50,15 +50,15 @@ var foreigners = map[string]foreign{
 			return err == nil && info.State == asynq.TaskStateCompleted && strings.Contains(string(info.Payload), "73_")
 		})
 	}},
-	"Queue": {options: nil}, // events; another one is looked at apart
+	"Queue": {options: nil}, // queue events; the test checks another queue separately
 }
 
-// moody is a WeChat that fails as the rows want.
+// moody is a fake WeChat that fails as the entries of foreigners require.
 type moody struct {
 	fakeWeChat
 	mu      sync.Mutex
 	busy    map[string]int           // by cloudID
-	hanging map[string]chan struct{} // the same
+	hanging map[string]chan struct{} // by cloudID
 }
 
 func (m *moody) judge(req wechat.Request) *wechat.Error {
@@ -78,8 +78,9 @@ func (m *moody) judge(req wechat.Request) *wechat.Error {
 	return nil
 }
 
-// However a foreign producer enqueues a task, its cloudIDs are asked for until they have an end: asynq's options do not take
-// that away. Each row of the table in docs/producers.md is one of these.
+// All cloudIDs of external producers are requested until they have a final status, whatever
+// asynq options a producer sets. There is a case for each row of the table in
+// docs/producers.md.
 func TestForeignProducer_EveryOption(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Start(t).Client(t)
@@ -142,7 +143,7 @@ func TestForeignProducer_EveryOption(t *testing.T) {
 
 var optionRow = regexp.MustCompile("(?m)^\\| `([A-Z][A-Za-z]+)` \\|")
 
-// The table in docs/producers.md and the rows that are tested are the same.
+// The table in docs/producers.md has the same rows as foreigners.
 func TestForeignProducer_TableIsTested(t *testing.T) {
 	text, err := os.ReadFile("../docs/producers.md")
 	if err != nil {

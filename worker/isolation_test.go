@@ -27,14 +27,17 @@ const (
 	healthy  = "wx00000000000000bb"
 )
 
-// oneAppInTrouble is a WeChat that turns one app away by 45009 while quota is set, or lets it hang.
+// oneAppInTrouble is a WeChat that refuses one app with 45009 while quota is set, or does not
+// answer it while hangs is set.
 type oneAppInTrouble struct {
 	sim   *wechattest.Simulator
 	quota atomic.Bool
 	hangs atomic.Bool
 
-	refused   atomic.Int64 // requests of the troubled app since its quota was used up
-	hang, let atomic.Int64 // its requests that hang, or did, and those of them whose client has left
+	refused atomic.Int64 // requests of the troubled app that were refused with 45009
+	// hang counts the requests of the troubled app that hang or did hang. let counts those
+	// whose client has left.
+	hang, let atomic.Int64
 }
 
 // ServeHTTP implements [http.Handler].
@@ -44,7 +47,7 @@ func (w *oneAppInTrouble) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if w.hangs.Load() {
-		_, _ = io.Copy(io.Discard, r.Body) // else the server does not notice that the client leaves
+		_, _ = io.Copy(io.Discard, r.Body) // otherwise the server does not notice that the client leaves
 		w.hang.Add(1)
 		<-r.Context().Done()
 		w.let.Add(1)
@@ -58,16 +61,16 @@ func (w *oneAppInTrouble) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	_, _ = fmt.Fprint(rw, `{"errcode":45009,"errmsg":"reach max api daily quota limit rid: 68aeab00-21ea7900-3a442400"}`)
 }
 
-// world is two worker processes' worth of workers over one Redis and one WeChat.
+// world is an environment of two workers, as in two processes, over one Redis and one WeChat.
 type world struct {
 	rdb     *redis.Client
 	wechat  *oneAppInTrouble
 	results *store.Redis
 	pauses  *store.Pauses
-	users   int // who have tapped
+	users   int // number of users that have tapped so far
 }
 
-// newWorld starts both. A request to WeChat may take so long.
+// newWorld starts both workers. timeout bounds a request to WeChat.
 func newWorld(t *testing.T, timeout time.Duration) *world {
 	t.Helper()
 	sim, err := wechattest.New(wechattest.Config{Seed: 21, Latency: 5 * time.Millisecond})
@@ -86,7 +89,7 @@ func newWorld(t *testing.T, timeout time.Duration) *world {
 	return w
 }
 
-// start runs a worker with a Redis client of its own, as a process has, until the test ends.
+// start runs a worker with a Redis client of its own until the test ends, as a process would.
 func (w *world) start(t *testing.T, srv *redistest.Server, url string, timeout time.Duration) {
 	t.Helper()
 	rdb := redis.NewClient(&redis.Options{Addr: srv.Addr, MaxRetries: -1, PoolSize: 64, DisableIdentity: true})
@@ -124,10 +127,10 @@ func (w *world) start(t *testing.T, srv *redistest.Server, url string, timeout t
 	})
 }
 
-// enqueue puts n cloudIDs of an app, of as many users, into the queue, in tasks of 20.
+// enqueue puts n cloudIDs of an app into the queue, each of another user, in tasks of 20.
 func (w *world) enqueue(t *testing.T, appID string, n int) (ids []string) {
 	t.Helper()
-	w.users += n // those of before have their cloudIDs
+	w.users += n // earlier users have their cloudIDs already
 	client := tasks.NewClient(w.rdb, tasks.Options{CommitLinger: -1})
 	defer client.Close()
 	for at := 0; at < n; at += 20 {
@@ -144,7 +147,7 @@ func (w *world) enqueue(t *testing.T, appID string, n int) (ids []string) {
 	return ids
 }
 
-// resolved waits until all of ids are.
+// resolved waits until all of ids are resolved.
 func (w *world) resolved(t *testing.T, appID string, ids []string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
@@ -160,8 +163,9 @@ func (w *world) resolved(t *testing.T, appID string, ids []string) {
 	}
 }
 
-// 45009 on one app stops its requests in both workers: each sends no more than what it has under way, puts all of the app's
-// tasks back, and sends nothing while the other app goes on. After the pause is lifted the first goes on, with nothing lost.
+// 45009 on one app stops its requests in both workers. Each worker sends no more than its
+// requests in flight, requeues all tasks of the app, and sends nothing for it while the other
+// app goes on. After the pause is lifted the app goes on, and nothing is lost.
 func TestQuota_StopsOneAppEverywhere(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 10*time.Second)
@@ -190,13 +194,13 @@ func TestQuota_StopsOneAppEverywhere(t *testing.T) {
 	w.resolved(t, troubled, waiting)
 }
 
-// An app that hangs holds neither the slots nor the requests of another: that one gets all of its answers while every
-// request of the first still waits for one.
+// An app that hangs takes neither the slots nor the requests of another app. The other app gets
+// all of its answers while every request of the first still waits.
 func TestHangingApp_DoesNotStopAnother(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, time.Hour)
 	w.wechat.hangs.Store(true)
-	w.enqueue(t, troubled, 2000) // more tasks than both workers have slots
+	w.enqueue(t, troubled, 2000) // more tasks than both workers have slots for
 	w.until(t, "requests that hang", func() bool { return w.wechat.hang.Load() > 0 })
 	w.resolved(t, healthy, w.enqueue(t, healthy, 400))
 	if n := w.wechat.let.Load(); n != 0 {

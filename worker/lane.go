@@ -9,31 +9,37 @@ import (
 	"cloudidq/internal/wechat"
 )
 
-// learntFor is how long a batch size that WeChat refused is remembered. WeChat documents no maximum, so one that was
-// learnt is a guess, tried again from time to time.
+// learntFor is how long the batcher remembers that WeChat refused a batch size. WeChat
+// documents no maximum, so the size that passed is a guess. A larger size is attempted again
+// after this time.
 const learntFor = 10 * time.Minute
 
-// lane is what the batcher knows of one app: its open batches and those in line for one of its MaxInFlight requests.
-// Lanes do not share requests, so a slow app does not take those of another. Guarded by batcher.mu.
+// lane is the batcher's queue of one app: its open batches, and the batches ready for one of
+// its MaxInFlight requests. Each app has its own requests, so a slow app does not take the
+// requests of another. Guarded by batcher.mu.
 type lane struct {
 	app     App
-	open    map[string]*batch // by openid: what more entries may join
-	ready   fifo              // in line
-	running int               // requests under way, at most app.MaxInFlight
-	resting int               // goroutines that want their request back after a wait between two tries
-	freed   *sync.Cond        // on batcher.mu: running has become less
+	open    map[string]*batch // by openid: the batches that more entries may join
+	ready   fifo              // batches waiting for a request
+	running int               // goroutines with a request, at most app.MaxInFlight
+	resting int               // goroutines that wait to get their request back after a retry delay
+	freed   *sync.Cond        // on batcher.mu; signals that running has decreased
 
-	halt     *halt // nothing is sent, see pause.go; nil = not paused
-	probing  bool  // the pause has ended and this process may find out, by one request, whether the trouble is over
-	probeOut bool  // that request is under way
+	// halt blocks the app's requests (pause.go); nil = the app is not paused.
+	halt *halt
+	// probing means that the pause has ended and this process may send one request, to find out
+	// whether the trouble is over.
+	probing  bool
+	probeOut bool // the probe is in flight
 
-	turn    chan struct{} // held by the one goroutine that asks for a request of the minute
+	turn    chan struct{} // held by the one goroutine that waits in pace
 	breaker *gobreaker.CircuitBreaker[[]wechat.Outcome]
 
-	learnt      int // batch size that WeChat took after it had refused a larger one; 0 = none
+	learnt      int // batch size that passed after a larger one was refused; 0 = none
 	learntUntil time.Time
 }
 
+// newLane returns the queue of an app in a batcher whose mutex is mu.
 func newLane(app App, mu *sync.Mutex) *lane {
 	return &lane{
 		app: app, open: make(map[string]*batch), freed: sync.NewCond(mu),
@@ -41,14 +47,15 @@ func newLane(app App, mu *sync.Mutex) *lane {
 	}
 }
 
-// slot is one request of a lane, in the hands of a goroutine of the batcher.
+// slot is one of an app's MaxInFlight requests, held by a goroutine of the batcher. It
+// implements [wechat.Slot].
 type slot struct {
 	b *batcher
 	l *lane
 }
 
-// Release lets another batch be sent while this one waits between two tries: max_in_flight counts requests, and a storm
-// of "system busy" must not keep the rest waiting.
+// Release lets another batch be sent while this one waits between two attempts. max_in_flight
+// counts requests, and a series of "system busy" answers must not block the other batches.
 func (s slot) Release() {
 	s.b.mu.Lock()
 	defer s.b.mu.Unlock()
@@ -57,8 +64,9 @@ func (s slot) Release() {
 	s.l.freed.Signal()
 }
 
-// Acquire waits for a request that is free. Those who come back go before new batches, see take. What belongs to an app
-// that has been paused meanwhile is not sent again.
+// Acquire waits until a request is free and takes it. Goroutines that return here go before new
+// batches, see take. If the app was paused in the meantime, Acquire returns the pause's error:
+// the request is taken all the same, but nothing is sent again.
 func (s slot) Acquire() *wechat.Error {
 	s.b.reacquire(s.l)
 	s.b.pace(s.l, func() bool { return s.b.haltOf(s.l) == nil })
@@ -66,6 +74,7 @@ func (s slot) Acquire() *wechat.Error {
 }
 
 func (b *batcher) reacquire(l *lane) {
+	// resting makes take and startRun leave a request to this goroutine.
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	l.resting++
@@ -76,6 +85,7 @@ func (b *batcher) reacquire(l *lane) {
 	l.running++
 }
 
+// batchLimit returns the maximum number of cloudIDs in one request at present.
 func (l *lane) batchLimit(now time.Time) int {
 	if l.learnt > 0 && now.Before(l.learntUntil) {
 		return min(l.learnt, l.app.BatchMax)
@@ -90,22 +100,23 @@ func (b *batcher) learn(l *lane, size int) {
 	l.learnt, l.learntUntil = size, time.Now().Add(learntFor)
 }
 
-// fifo is a queue of batches that keeps its memory.
+// fifo is a first-in, first-out list of batches that reuses its memory.
 type fifo struct {
 	items []*batch
-	head  int // what stands before it has been taken
+	head  int // items before head have been taken
 }
 
 func (q *fifo) push(b *batch) {
 	if q.head > len(q.items)/2 && len(q.items) == cap(q.items) {
-		q.items, q.head = append(q.items[:0], q.items[q.head:]...), 0 // rather than to grow by what has been taken
+		// More than half of the items are taken: move the rest to the front instead of growing.
+		q.items, q.head = append(q.items[:0], q.items[q.head:]...), 0
 	}
 	q.items = append(q.items, b)
 }
 
 func (q *fifo) empty() bool { return q.head == len(q.items) }
 
-// pop takes the first one; the queue must not be empty.
+// pop removes and returns the first batch. The list must not be empty.
 func (q *fifo) pop() *batch {
 	b := q.items[q.head]
 	q.items[q.head] = nil

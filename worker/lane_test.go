@@ -2,6 +2,8 @@ package worker
 
 import "testing"
 
+// fifo keeps the order of batches, and its memory does not grow while the number of batches
+// stays the same.
 func TestFIFO_KeepsOrderAndMemory(t *testing.T) {
 	var q fifo
 	next, taken := 0, 0
@@ -10,7 +12,7 @@ func TestFIFO_KeepsOrderAndMemory(t *testing.T) {
 	for range 100 {
 		push()
 	}
-	for range 100_000 { // never empty: a backlog that lasts
+	for range 100_000 { // the list is never empty, as with a lasting backlog
 		if got := number[q.pop()]; got != taken {
 			t.Fatalf("took %d, want %d", got, taken)
 		}

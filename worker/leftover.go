@@ -9,25 +9,30 @@ import (
 	"cloudidq/tasks"
 )
 
-// leftover is a task that goes back to its queue with cloudIDs of persons who were erased while it was in hand.
+// leftover is a task that is being requeued and whose payload contains cloudIDs of users who
+// were erased during the attempt.
 type leftover struct{ queue, taskID string }
 
+// leaving is the deferred redaction of one task.
 type leaving struct {
 	cloudIDs map[string]bool
 	until    time.Time
 }
 
-// leftFor is how long it is waited for that a task is back in its queue: far longer than that takes.
+// leftFor bounds the wait for an in-flight task to return to its queue. The return takes far
+// less time.
 const leftFor = time.Minute
 
-// takeOut takes cloudIDs out of a task once it is back in its queue: asynq writes the payload there that it has fetched.
+// takeOut schedules the removal of cloudIDs from a task. They are removed once the task is back
+// in its queue, because asynq writes the payload there that it had fetched.
 func (r *redactor) takeOut(queue, taskID string, cloudIDs map[string]bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.left[leftover{queue, taskID}] = leaving{cloudIDs, time.Now().Add(leftFor)}
 }
 
-// takeOutAll does so for the tasks that are back. One that has come into a worker's hands again is told of again.
+// takeOutAll removes the scheduled cloudIDs from the tasks that are back. If a worker has
+// claimed such a task again, that attempt schedules its own removal.
 func (r *redactor) takeOutAll(ctx context.Context) error {
 	r.mu.Lock()
 	left := maps.Clone(r.left)
@@ -57,7 +62,8 @@ func (r *redactor) takeOutAll(ctx context.Context) error {
 	return nil
 }
 
-// takeOutOf takes cloudIDs out of one task, and reports false if it is to be read again.
+// takeOutOf removes cloudIDs from one task. It reports false if the task must be read again: a
+// worker has it, or it has changed since it was read.
 func (r *redactor) takeOutOf(ctx context.Context, task *queuedTask, cloudIDs map[string]bool) (done bool, err error) {
 	if task.state == stateActive {
 		return false, nil

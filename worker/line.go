@@ -12,16 +12,21 @@ import (
 )
 
 const (
-	// lineEvery is how often every worker looks at the lines of its endpoints, a Redis command each.
+	// lineEvery is how often each worker checks the wait lists of its endpoints. If nothing
+	// waits, a check costs one Redis command per endpoint.
 	lineEvery = time.Second
-	// lineHeld is how many deliveries of a disabled endpoint leave its line then, to be held.
+	// lineHeld is how many deliveries of a disabled endpoint one check unparks, to be held.
 	lineHeld = 100
 )
 
-// lines hold what cannot be sent now: the deliveries of an endpoint that is shut, or whose slots are taken. Such a delivery
-// has no task, so that waiting costs nothing, however many wait for however long. Each attempt that was answered calls up
-// the next: one for its slot, and one more while slots are free, so that an endpoint that comes back gets one delivery,
-// then two, then four. run begins such a chain, and mends one that was broken, as by the death of a worker.
+// lines are the wait lists of the endpoints. A delivery is parked there if the circuit of its
+// endpoint is open, if all slots of the endpoint are taken, or if the worker does not know the
+// endpoint. A parked delivery has no task, so waiting costs nothing, for any number of
+// deliveries and any length of time.
+//
+// An attempt that the endpoint answered unparks up to two deliveries: one for its own slot, and
+// one more if another slot is free. So an endpoint that recovers gets one delivery, then two, then
+// four. run starts such a chain. It also restarts a broken one, for example after a worker died.
 type lines struct {
 	deliveries deliveries
 	queue      *asynq.Client
@@ -29,7 +34,7 @@ type lines struct {
 	log        *slog.Logger
 }
 
-// join puts a delivery into the line of an endpoint, which this worker may not know.
+// join parks a delivery on the wait list of an endpoint. This worker may not know the endpoint.
 func (l *lines) join(ctx context.Context, name, id string) error {
 	if e := l.endpoints[name]; e != nil {
 		defer e.lined.Store(true)
@@ -37,14 +42,15 @@ func (l *lines) join(ctx context.Context, name, id string) error {
 	return l.deliveries.LineUp(ctx, name, id)
 }
 
-// answered calls up the next after an attempt that was answered, once its slot is free.
+// answered unparks the next deliveries after an attempt that the endpoint answered. Call it
+// once the slot of that attempt is free.
 func (l *lines) answered(ctx context.Context, e *endpoint) {
 	if e.lined.Load() {
 		l.callUp(ctx, e, min(2, e.free()))
 	}
 }
 
-// callUp makes tasks for up to n deliveries that wait for an endpoint.
+// callUp unparks up to n deliveries of an endpoint, and makes their tasks.
 func (l *lines) callUp(ctx context.Context, e *endpoint, n int) {
 	ids, err := l.deliveries.CallUp(ctx, e.Name, n)
 	if err != nil {
@@ -56,8 +62,9 @@ func (l *lines) callUp(ctx context.Context, e *endpoint, n int) {
 	}
 }
 
-// enqueue makes the task of a delivery. If there is one it is about to end, having put the delivery into the line, or it
-// waits for its next attempt: the delivery has its turn later.
+// enqueue makes the task of a delivery. If the task exists already, enqueue parks the delivery
+// again, for a later turn. That task either has just parked the delivery and is about to
+// finish, or it waits for its next attempt.
 func (l *lines) enqueue(ctx context.Context, e *endpoint, id string) {
 	task, err := tasks.NewDeliverTask(id)
 	if err == nil {
@@ -71,7 +78,7 @@ func (l *lines) enqueue(ctx context.Context, e *endpoint, id string) {
 	}
 }
 
-// run looks after the lines until ctx ends.
+// run checks the wait lists until ctx ends.
 func (l *lines) run(ctx context.Context) {
 	tick := time.NewTicker(lineEvery)
 	defer tick.Stop()
@@ -87,7 +94,7 @@ func (l *lines) run(ctx context.Context) {
 	}
 }
 
-// look calls up one, for a chain to begin with.
+// look checks the wait list of one endpoint, and unparks one delivery to start a chain.
 func (l *lines) look(ctx context.Context, e *endpoint) {
 	waiting, err := l.deliveries.InLine(ctx, e.Name)
 	if err != nil {
@@ -101,9 +108,9 @@ func (l *lines) look(ctx context.Context, e *endpoint) {
 	switch {
 	case err != nil:
 		l.trouble(err)
-	case !state.Disabled.IsZero():
+	case !state.Disabled.IsZero(): // the tasks hold the deliveries
 		l.callUp(ctx, e, lineHeld)
-	case state.Shut.After(time.Now()):
+	case state.Shut.After(time.Now()): // the circuit is open
 	default:
 		l.callUp(ctx, e, min(1, e.free()))
 	}

@@ -16,7 +16,7 @@ import (
 	"cloudidq/tasks"
 )
 
-// tasks are the ids of the deliveries that have a task which is about to run.
+// tasks returns the ids of the deliveries with a pending task.
 func (b *deliverBed) tasks() []string {
 	b.Helper()
 	list, err := asynq.NewInspectorFromRedisClient(b.rdb).ListPendingTasks(tasks.QueueWebhooks)
@@ -30,7 +30,7 @@ func (b *deliverBed) tasks() []string {
 	return ids
 }
 
-// round runs the tasks that are there, and returns how many there were.
+// round runs the pending tasks, and returns their number.
 func (b *deliverBed) round() int {
 	b.Helper()
 	ids := b.tasks()
@@ -43,9 +43,10 @@ func (b *deliverBed) round() int {
 	return len(ids)
 }
 
-// look is the tick of a worker.
+// look checks the wait list, as a worker does at each tick.
 func (b *deliverBed) look() { b.d.lines.look(b.Context(), b.d.endpoints["orders"]) }
 
+// inLine returns the number of deliveries on the wait list.
 func (b *deliverBed) inLine() int {
 	b.Helper()
 	n, err := b.rows.InLine(b.Context(), "orders")
@@ -55,14 +56,14 @@ func (b *deliverBed) inLine() int {
 	return n
 }
 
-// lined puts n deliveries into the line of an endpoint that has been shut.
+// lined opens the circuit of the endpoint for an hour, and parks n deliveries.
 func (b *deliverBed) lined(n int) []string {
 	b.Helper()
 	b.shut(time.Hour)
 	return b.fill(n)
 }
 
-// fill puts n deliveries into the line of an endpoint that is shut.
+// fill parks n deliveries. The circuit of the endpoint must be open.
 func (b *deliverBed) fill(n int) []string {
 	b.Helper()
 	before, ids := len(b.sender.sent), make([]string, n)
@@ -78,6 +79,7 @@ func (b *deliverBed) fill(n int) []string {
 	return ids
 }
 
+// shut opens the circuit of the endpoint for d. If d is negative, the hold is over already.
 func (b *deliverBed) shut(d time.Duration) {
 	b.Helper()
 	if err := b.rows.Shut(b.Context(), "orders", time.Now().Add(d)); err != nil {
@@ -85,7 +87,8 @@ func (b *deliverBed) shut(d time.Duration) {
 	}
 }
 
-// One attempt finds out, and what waits follows in twos: each delivery once, with none of its schedule used up before.
+// After the hold, one probe is made, and each success unparks two more deliveries. Each
+// delivery is sent once. Parking has not used up its schedule.
 func TestLine_ComesBack(t *testing.T) {
 	b := newDeliverBed(t, webhook.Attempt{Status: 200, Class: webhook.OK})
 	ids := b.lined(20)
@@ -114,8 +117,8 @@ func TestLine_ComesBack(t *testing.T) {
 	}
 }
 
-// While nobody answers, a look at the line costs one attempt when its time has come, and no other delivery a step of its
-// schedule.
+// While an endpoint does not answer, each hold ends with one probe. The other deliveries do not
+// use up their schedule.
 func TestLine_StaysDead(t *testing.T) {
 	b := newDeliverBed(t, webhook.Attempt{Class: webhook.Connect})
 	for range endpointTrips {
@@ -149,7 +152,7 @@ func TestLine_StaysDead(t *testing.T) {
 	}
 }
 
-// While one is finding out, nobody else does, in whatever process.
+// While a probe is under way, no other attempt is made, in any process.
 func TestLine_OneFindsOut(t *testing.T) {
 	b := newDeliverBed(t, webhook.Attempt{Status: 200, Class: webhook.OK})
 	b.lined(5)
@@ -164,7 +167,7 @@ func TestLine_OneFindsOut(t *testing.T) {
 	}
 	b.sender.during = func() {
 		b.look()
-		// This one looked at the endpoint when its time had come, and before the other one was let through.
+		// This attempt read the state of the endpoint after the hold and before the probe began.
 		if err := b.d.attempt(t.Context(), b.d.endpoints["orders"], &late, state); err != nil || b.inLine() != 5 {
 			t.Errorf("%v, %d in line, want the late one and four", err, b.inLine())
 		}
@@ -175,7 +178,8 @@ func TestLine_OneFindsOut(t *testing.T) {
 	}
 }
 
-// A refusal is an answer: the endpoint is there, and takes others.
+// A refusal counts as an answer. It closes the circuit, because the endpoint may accept
+// other deliveries.
 func TestLine_RefusalOpens(t *testing.T) {
 	b := newDeliverBed(t, webhook.Attempt{Status: 400, Class: webhook.Refused})
 	b.lined(5)
@@ -188,7 +192,8 @@ func TestLine_RefusalOpens(t *testing.T) {
 	}
 }
 
-// What waits for an endpoint that is disabled is held, what comes for it too, and a replay sends all, one first.
+// Parked and new deliveries of a disabled endpoint are held. A replay sends all of them,
+// beginning with a single one.
 func TestLine_Disabled(t *testing.T) {
 	b := newDeliverBed(t, webhook.Attempt{Status: 200, Class: webhook.OK})
 	ids := b.lined(5)
@@ -224,7 +229,8 @@ func TestLine_Disabled(t *testing.T) {
 	}
 }
 
-// A delivery whose task is there already is not lost when it is called up: it has its turn later.
+// A delivery whose task exists already is not lost when it is unparked. It goes back
+// to the wait list.
 func TestLine_TaskIsThere(t *testing.T) {
 	b := newDeliverBed(t, webhook.Attempt{Status: 200, Class: webhook.OK})
 	id := b.lined(1)[0]
@@ -242,8 +248,9 @@ func TestLine_TaskIsThere(t *testing.T) {
 	}
 }
 
-// Many that wait for an endpoint that refuses have no tasks and cause no attempts, in whatever process; the other endpoint
-// gets its own meanwhile, and they arrive when theirs is well again.
+// Many deliveries that wait for a failing endpoint have no tasks and cause no attempts, in any
+// process. Another endpoint gets its deliveries meanwhile. When the failing endpoint recovers,
+// all of its deliveries arrive.
 func TestLine_DeadEndpointBesideOthers(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Start(t).Client(t)
@@ -264,7 +271,7 @@ func TestLine_DeadEndpointBesideOthers(t *testing.T) {
 	saveEnds(t, results, "healthy", 1000)
 	w := deliveryWorker(t, rdb, dead, healthy)
 	deliveryWorker(t, rdb, dead, healthy)
-	slots := int64(w.slots(tasks.QueueWebhooks) / 2 * 2) // those of two workers
+	slots := int64(w.slots(tasks.QueueWebhooks) / 2 * 2) // half of the slots of each of two workers
 	inspector := asynq.NewInspectorFromRedisClient(rdb)
 	await(t, "the line", func() bool {
 		n, err := rows.InLine(t.Context(), "dead")
@@ -284,12 +291,14 @@ func TestLine_DeadEndpointBesideOthers(t *testing.T) {
 	if err := rows.Shut(t.Context(), "dead", time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := inspector.RunAllRetryTasks(tasks.QueueWebhooks); err != nil { // those that were tried wait for longer
+	// Deliveries with a failed attempt would wait longer.
+	if _, err := inspector.RunAllRetryTasks(tasks.QueueWebhooks); err != nil {
 		t.Fatal(err)
 	}
 	await(t, "all to arrive", func() bool { return arrived.Load() >= waiting })
 }
 
+// await polls until is returns true. It fails the test if that takes minutes.
 func await(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	limit := time.After(5 * time.Minute) // on a very busy machine

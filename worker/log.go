@@ -5,20 +5,24 @@ import (
 	"log/slog"
 )
 
-// asynqLog is slog behind asynq's Logger interface. asynq logs task ids and Redis errors, never payloads.
+// asynqLog implements asynq's Logger interface with slog. asynq logs task ids and Redis errors,
+// never payloads.
 type asynqLog struct{ log *slog.Logger }
 
 func (l asynqLog) Debug(args ...any) { l.log.Debug(fmt.Sprint(args...), "from", "asynq") }
 
-// Info is debug for us: asynq reports every start, stop and requeue of each of the several servers.
+// Info logs at debug level, because asynq reports every start, stop and requeue of each of the
+// several servers.
 func (l asynqLog) Info(args ...any) { l.log.Debug(fmt.Sprint(args...), "from", "asynq") }
 
-// Warn is debug for us: asynq warns of every task it archives at the handler's own wish, which logTry has told.
+// Warn logs at debug level, because asynq warns of every task that it archives at the handler's
+// request. logTry, or logAttempt for a delivery, has reported those, unless their payload could
+// not be read.
 func (l asynqLog) Warn(args ...any) { l.log.Debug(fmt.Sprint(args...), "from", "asynq") }
 
 func (l asynqLog) Error(args ...any) { l.log.Error(fmt.Sprint(args...), "from", "asynq") }
 
-// Fatal must not end the process: cmd decides that.
+// Fatal logs an error and does not end the process. Only cmd decides that.
 func (l asynqLog) Fatal(args ...any) {
 	l.log.Error(fmt.Sprint(args...), "from", "asynq", "fatal", true)
 }

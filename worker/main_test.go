@@ -9,7 +9,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if base := os.Getenv(stoppedEnv); base != "" { // this is the process that TestStoppedProcess_… has started
+	if base := os.Getenv(stoppedEnv); base != "" { // this process was started by TestStoppedProcess_…
 		os.Exit(beStopped(base))
 	}
 	flag.Parse()
@@ -19,5 +19,6 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// atOnce is how many tests run at once. Most of them wait, for a task to be due or for a pause to end.
+// atOnce is how many tests run at the same time. Most of them wait, for a task to come due or
+// for a pause to end.
 const atOnce = "8"

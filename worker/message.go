@@ -8,7 +8,7 @@ import (
 	"cloudidq/tasks"
 )
 
-// Fields of asynq's TaskMessage (asynq v0.26.0 internal/proto/asynq.proto).
+// Field numbers of asynq's TaskMessage (asynq v0.26.0 internal/proto/asynq.proto).
 const (
 	fieldType       protowire.Number = 1
 	fieldPayload    protowire.Number = 2
@@ -18,16 +18,16 @@ const (
 	fieldLastFailed protowire.Number = 11
 )
 
-// message is what the worker reads of asynq's.
+// message holds the fields of asynq's TaskMessage that the worker reads.
 type message struct {
 	kind       string
 	payload    []byte
-	retry      uint64 // how often asynq tries the task again
+	retry      uint64 // how often asynq retries the task
 	deadline   uint64 // Unix seconds; 0 = none
 	lastFailed uint64 // Unix seconds
 }
 
-// parseMessage reports false for what is no message.
+// parseMessage parses a TaskMessage. It reports false if text is not one.
 func parseMessage(text string) (m message, ok bool) {
 	ok = eachField([]byte(text), func(number protowire.Number, wire protowire.Type, _, value []byte) {
 		switch wire {
@@ -54,12 +54,14 @@ func parseMessage(text string) (m message, ok bool) {
 	return m, ok
 }
 
-// mayGiveUp reports whether asynq gives the task up by the options that its producer has chosen.
+// mayGiveUp reports whether asynq may give up the task because of options that its producer has
+// chosen.
 func (m *message) mayGiveUp() bool {
 	return m.kind == tasks.TypeResolve && (m.retry < tasks.MaxRetry || m.deadline != 0)
 }
 
-// withOwnOptions returns a message with the retries and the timeout that tasks of our own producers have, and no deadline.
+// withOwnOptions returns the message with the retries and the timeout that our own producers
+// set, and without a deadline. It reports false if text is no TaskMessage.
 func withOwnOptions(text string) ([]byte, bool) {
 	out := make([]byte, 0, len(text)+8)
 	ok := eachField([]byte(text), func(number protowire.Number, _ protowire.Type, field, _ []byte) {
@@ -67,13 +69,14 @@ func withOwnOptions(text string) ([]byte, bool) {
 			out = append(out, field...)
 		}
 	})
+	// protobuf allows fields in any order, so the new ones are appended.
 	out = protowire.AppendVarint(protowire.AppendTag(out, fieldRetry, protowire.VarintType), tasks.MaxRetry)
 	out = protowire.AppendVarint(protowire.AppendTag(out, fieldTimeout, protowire.VarintType), uint64(tasks.TaskTimeout/time.Second))
 	return out, ok
 }
 
-// withPayload returns the message of a cloudid:resolve task with another payload. It reports false for any other message,
-// and where change does.
+// withPayload returns the message of a cloudid:resolve task with its payload replaced by
+// change. It reports false for any other message, and if change reports false.
 func withPayload(text []byte, change func(payload []byte) ([]byte, bool)) ([]byte, bool) {
 	out := make([]byte, 0, len(text))
 	kind, done, refused := "", false, false
@@ -96,8 +99,8 @@ func withPayload(text []byte, change func(payload []byte) ([]byte, bool)) ([]byt
 	return out, ok && done && !refused && kind == tasks.TypeResolve
 }
 
-// eachField calls visit with each field of a message, its tag included, and with its value alone. It reports false for what
-// is no message.
+// eachField calls visit for each field of a protobuf message. field includes the field's tag,
+// value does not. It reports false if text is no protobuf message.
 func eachField(text []byte, visit func(number protowire.Number, wire protowire.Type, field, value []byte)) bool {
 	for rest := text; len(rest) > 0; {
 		number, wire, n := protowire.ConsumeTag(rest)

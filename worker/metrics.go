@@ -13,24 +13,25 @@ import (
 	"cloudidq/store"
 )
 
-// Labels of retries: where a cloudID was sent back to be asked for again.
+// Labels of retries: the layer at which a cloudID was sent back to be requested again.
 const (
-	layerCall  = "call"  // inside a call, within seconds
-	layerQueue = "queue" // to the queue, after a try that failed
-	layerWait  = "wait"  // to the queue without a failure: for a pause, another task's claim, a free slot
+	layerCall  = "call"  // within a call, after seconds
+	layerQueue = "queue" // to the queue, after a failed attempt
+	layerWait  = "wait"  // to the queue, no failure: a pause, another task's claim, no slot
 )
 
-// Labels of a try of a task: what became of the task.
+// Labels of an attempt: what happened to the task.
 const (
 	tryDone     = "done"
-	tryAgain    = "again"    // back to the queue, a failure
-	tryWait     = "wait"     // back to the queue, no failure
-	tryArchived = "archived" // none of its cloudIDs brought data, or its delivery has failed for the last time
-	tryCanceled = "canceled" // the worker stops
-	tryFailed   = "failed"   // anything else: a panic
+	tryAgain    = "again"    // back to the queue, counted as a failure
+	tryWait     = "wait"     // back to the queue, not counted
+	tryArchived = "archived" // no cloudID brought data, or the last attempt of a delivery failed
+	tryCanceled = "canceled" // the worker is stopping
+	tryFailed   = "failed"   // anything else: a panic, or asynq's timeout
 )
 
-// metrics are the numbers of a worker. A nil one counts nothing.
+// metrics holds the metrics of a worker. The methods that count accept a nil *metrics and do
+// nothing then. observeTries, showEndpoint, showQuota and dropQuota need one.
 type metrics struct {
 	hookMetrics
 	apps wechat.AppLabels
@@ -49,7 +50,7 @@ type metrics struct {
 	quota     *prometheus.GaugeVec     // app, of
 }
 
-// Buckets, in seconds. A cloudID lives for 300.
+// Buckets in seconds. The lifetime of a cloudID is 300 s.
 var (
 	lifeBuckets  = []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 180, 240, 300}
 	leftBuckets  = []float64{0, 5, 15, 30, 60, 120, 180, 240, 270, 285, 295}
@@ -58,7 +59,8 @@ var (
 	rateBuckets  = []float64{.01, .05, .1, .5, 1, 5, 15, 30, 60}
 )
 
-// newMetrics registers the metrics of a worker; with nil they are not registered anywhere.
+// newMetrics creates the metrics of a worker and registers them with r. If r is nil, they are
+// not registered.
 func newMetrics(r prometheus.Registerer, cfg *Config) *metrics {
 	with := promauto.With(r)
 	m := &metrics{
@@ -116,7 +118,7 @@ func newMetrics(r prometheus.Registerer, cfg *Config) *metrics {
 	return m
 }
 
-// appLabels are the apps that metrics tell apart.
+// appLabels returns the apps that have labels of their own in the metrics.
 func (c *Config) appLabels() wechat.AppLabels {
 	ids := make([]string, len(c.Apps))
 	for i, app := range c.Apps {
@@ -125,7 +127,7 @@ func (c *Config) appLabels() wechat.AppLabels {
 	return wechat.NewAppLabels(ids...)
 }
 
-// expect makes the series that are about to be counted, so that the first event is an increase.
+// expect creates the series that will be counted, so that the first event shows as an increase.
 func (m *metrics) expect(cfg *Config) {
 	for _, app := range m.apps.Known() {
 		m.finished.WithLabelValues(app, string(store.Resolved), wechat.Class(0).String(), "0")
@@ -143,16 +145,16 @@ func (m *metrics) expect(cfg *Config) {
 	}
 }
 
-// end is how a cloudID ended.
+// end describes how a cloudID finished.
 type end struct {
 	status store.Status
 	class  wechat.Class
 	code   int
-	took   time.Duration // from acceptance
-	left   time.Duration // of its time to be sent
+	took   time.Duration // since acceptance
+	left   time.Duration // rest of the time in which it may be sent; negative if that is over
 }
 
-// ended counts ends that the store has.
+// ended counts finished cloudIDs whose records are in the store.
 func (m *metrics) ended(appID string, ends []end) {
 	if m == nil {
 		return
@@ -166,14 +168,14 @@ func (m *metrics) ended(appID string, ends []end) {
 	}
 }
 
-// retried counts cloudIDs that are asked for again.
+// retried counts n cloudIDs of an app that are requested again.
 func (m *metrics) retried(appID, layer string, n int) {
 	if m != nil && n > 0 {
 		m.retries.WithLabelValues(m.apps.Of(appID), layer).Add(float64(n))
 	}
 }
 
-// observeTries is a middleware that counts tries.
+// observeTries is a middleware that measures attempts and counts the tasks in flight.
 func (m *metrics) observeTries(next asynq.Handler) asynq.Handler {
 	return asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
 		queue, _ := asynq.GetQueueName(ctx)
@@ -187,7 +189,8 @@ func (m *metrics) observeTries(next asynq.Handler) asynq.Handler {
 	})
 }
 
-// tryResult is what became of a task, by what the queue was told.
+// tryResult returns the label for what happened to a task, from the error that the handler
+// returned to asynq.
 func tryResult(err error) string {
 	again, isAgain := errors.AsType[*againError](err)
 	later, isLater := errors.AsType[*laterError](err)
@@ -207,21 +210,21 @@ func tryResult(err error) string {
 	}
 }
 
-// waited observes how long a batch has waited for its request.
+// waited observes how long a batch waited for its request. since is when the batch was opened.
 func (m *metrics) waited(since time.Time) {
 	if m != nil {
 		m.batchWait.Observe(time.Since(since).Seconds())
 	}
 }
 
-// paced observes a wait for a request of the minute.
+// paced observes how long an app waited for a request of its rate_per_minute.
 func (m *metrics) paced(appID string, waited time.Duration) {
 	if m != nil {
 		m.rateWaits.WithLabelValues(m.apps.Of(appID)).Observe(waited.Seconds())
 	}
 }
 
-// rescuedTasks counts tasks that were taken back.
+// rescuedTasks counts tasks that were taken back from dead workers.
 func (m *metrics) rescuedTasks(queue string, n int) {
 	if m != nil {
 		m.rescued.WithLabelValues(queue).Add(float64(n))

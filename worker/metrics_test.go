@@ -22,13 +22,14 @@ import (
 	"cloudidq/tasks"
 )
 
-// counting are the metrics of a worker with one app and the endpoint orders, and what they show.
+// counting returns the metrics of a worker with one app and the endpoint "orders", and their
+// registry.
 func counting() (*metrics, *prometheus.Registry) {
 	registry := prometheus.NewRegistry()
 	return newMetrics(registry, &Config{Apps: []App{app(nil)}, Webhooks: []Webhook{{Name: "orders"}}}), registry
 }
 
-// shown lists the series of a metric that are not 0, a histogram by its count.
+// shown lists the series of a metric that are not 0. A histogram is shown by its count.
 func shown(t *testing.T, registry *prometheus.Registry, name string) string {
 	t.Helper()
 	families, err := registry.Gather()
@@ -52,6 +53,7 @@ func shown(t *testing.T, registry *prometheus.Registry, name string) string {
 	return strings.ReplaceAll(strings.Join(all, ", "), testApp, "wx1")
 }
 
+// wantShown compares metrics, by name, with what shown returns.
 func wantShown(t *testing.T, registry *prometheus.Registry, want map[string]string) {
 	t.Helper()
 	for name, text := range want {
@@ -61,6 +63,8 @@ func wantShown(t *testing.T, registry *prometheus.Registry, want map[string]stri
 	}
 }
 
+// Each finished cloudID counts once, by status, class and errcode. Unknown errcodes share one
+// label.
 func TestMetrics_EndsAndRetries(t *testing.T) {
 	busy := true
 	b := newResolverBed(t, &fakeWeChat{answer: func(req wechat.Request) *wechat.Error {
@@ -104,7 +108,7 @@ func TestMetrics_EndsAndRetries(t *testing.T) {
 	})
 }
 
-// What the store does not have is asked for again, so it has not ended.
+// A cloudID whose record is not saved is requested again, so it does not count as finished.
 func TestMetrics_EndsThatAreNotSavedDoNotCount(t *testing.T) {
 	b := newResolverBed(t, &fakeWeChat{})
 	m, registry := counting()
@@ -117,6 +121,7 @@ func TestMetrics_EndsThatAreNotSavedDoNotCount(t *testing.T) {
 	wantShown(t, registry, map[string]string{"cloudidq_cloudids_finished_total": ""})
 }
 
+// Each attempt is observed with the result of its task, and no task stays in flight.
 func TestMetrics_TriesByWhatBecameOfTheTask(t *testing.T) {
 	m, registry := counting()
 	var answer error
@@ -142,6 +147,7 @@ func TestMetrics_TriesByWhatBecameOfTheTask(t *testing.T) {
 	})
 }
 
+// All processes show all pauses. Only the process that began a pause counts it.
 func TestMetrics_PausesOfAllProcesses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeWeChat{answer: func(wechat.Request) *wechat.Error {
@@ -162,7 +168,7 @@ func TestMetrics_PausesOfAllProcesses(t *testing.T) {
 			registries, batchers = append(registries, registry), append(batchers, b)
 		}
 		batchers[0].add(untraced, testApp, users(1)).collect(1)
-		// A merchant of a platform, and one of whom nobody knows the code.
+		// Three apps of merchants: two with a known errcode, and one with an unknown errcode.
 		for i, app := range []string{"wxm1", "wxm2", "wxm3"} {
 			if _, err := shared.Set(t.Context(), app, []int{61003, 61003, 12345}[i], "app", func(int) time.Time {
 				return time.Now().Add(time.Minute)
@@ -190,6 +196,7 @@ func TestMetrics_PausesOfAllProcesses(t *testing.T) {
 	})
 }
 
+// Attempts, finished deliveries and the state of an endpoint are shown.
 func TestMetrics_Deliveries(t *testing.T) {
 	b := newDeliverBed(t, webhook.Attempt{Status: 200, Class: webhook.OK, Duration: time.Millisecond})
 	m, registry := counting()
@@ -210,7 +217,7 @@ func TestMetrics_Deliveries(t *testing.T) {
 	})
 	watch := func() {
 		ctx, cancel := context.WithCancel(t.Context())
-		cancel() // one look
+		cancel() // the state is read once
 		w := &endpointWatch{lookOnce{b.rows}, b.d.endpoints, m}
 		w.run(ctx)
 	}
@@ -232,7 +239,7 @@ func TestMetrics_Deliveries(t *testing.T) {
 	})
 }
 
-// lookOnce answers although the context has ended.
+// lookOnce answers even though the context has ended.
 type lookOnce struct{ *store.Deliveries }
 
 func (l lookOnce) Endpoint(ctx context.Context, name string) (store.EndpointState, error) {
@@ -243,7 +250,7 @@ func (l lookOnce) InLine(ctx context.Context, name string) (int, error) {
 	return l.Deliveries.InLine(context.WithoutCancel(ctx), name)
 }
 
-// fakeQuotas answers for apps that have a quota.
+// fakeQuotas returns the same quota for every app, or an error while away is set.
 type fakeQuotas struct {
 	asked atomic.Int64
 	away  atomic.Bool
@@ -257,7 +264,7 @@ func (f *fakeQuotas) Quota(context.Context, wechat.TokenSource) (wechat.Quota, e
 	return wechat.Quota{DailyLimit: 1000, Used: 400, Remain: 600}, nil
 }
 
-// memoryLeases are those of all processes of a bubble.
+// memoryLeases holds the lease that all processes of a synctest bubble share.
 type memoryLeases struct {
 	mu     sync.Mutex
 	holder string
@@ -283,6 +290,8 @@ func (l *memoryLeases) Release(_ context.Context, _, holder string) error {
 	return nil
 }
 
+// One process looks the quotas up, every ten minutes. Another continues when it stops. A failed
+// lookup removes the old values.
 func TestQuotaWatch_OneProcessAsksNowAndThen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		leases := &memoryLeases{}
@@ -316,12 +325,13 @@ func TestQuotaWatch_OneProcessAsksNowAndThen(t *testing.T) {
 		wantShown(t, two.registry, map[string]string{"cloudidq_wechat_quota_requests": quotas})
 		two.quotas.away.Store(true)
 		time.Sleep(11 * time.Minute)
-		wantShown(t, two.registry, map[string]string{"cloudidq_wechat_quota_requests": ""}) // rather none than an old one
+		wantShown(t, two.registry, map[string]string{"cloudidq_wechat_quota_requests": ""}) // no value is better than an old one
 		two.stop()
 	})
 }
 
-// Whatever comes from outside, the number of series stays what the configuration makes it.
+// Appids, endpoints and errcodes from outside do not increase the number of series, which
+// depends on the configuration only.
 func TestMetrics_LabelsAreBounded(t *testing.T) {
 	m, registry := counting()
 	for i := range 1000 {
@@ -344,7 +354,7 @@ func TestMetrics_LabelsAreBounded(t *testing.T) {
 	}
 }
 
-// fakeInspector answers when it is let.
+// fakeInspector answers when the test lets it.
 type fakeInspector struct {
 	asked chan struct{}
 	open  chan struct{}
@@ -364,7 +374,7 @@ func (f *fakeInspector) GetQueueInfo(queue string) (*asynq.QueueInfo, error) {
 	return &asynq.QueueInfo{Queue: queue, Pending: 7, Timestamp: time.Now()}, nil
 }
 
-// A Redis that hangs holds up a scrape for two seconds, however many there are, and is asked by one of them.
+// If Redis hangs, each scrape takes two seconds, and only one of all scrapes queries Redis.
 func TestQueueCollector_ARedisThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeInspector{asked: make(chan struct{}, 100), open: make(chan struct{})}

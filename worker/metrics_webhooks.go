@@ -9,21 +9,21 @@ import (
 	"cloudidq/store"
 )
 
-// States of an endpoint, one of which is 1.
+// Values of the state label. The gauge of an endpoint is 1 for one of them, and 0 for the others.
 const (
 	endpointEnabled  = "enabled"
-	endpointFailing  = "failing" // since its last success it has done nothing else
+	endpointFailing  = "failing" // no success since its first failure
 	endpointDisabled = "disabled"
 )
 
 var endpointStates = [...]string{endpointEnabled, endpointFailing, endpointDisabled}
 
-// attemptBuckets are in seconds.
+// attemptBuckets are the histogram buckets of attempt durations, in seconds.
 var attemptBuckets = []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
 
-// hookMetrics are the numbers of what is delivered.
+// hookMetrics are the metrics of webhook deliveries.
 type hookMetrics struct {
-	endpoints map[string]struct{} // of the configuration
+	endpoints map[string]struct{} // the configured ones, by name
 
 	attempts   *prometheus.HistogramVec // endpoint, class
 	deliveries *prometheus.CounterVec   // endpoint, state
@@ -32,7 +32,8 @@ type hookMetrics struct {
 	waiting    *prometheus.GaugeVec     // endpoint
 }
 
-// newHookMetrics makes them, and the series that are about to be counted, as expect does.
+// newHookMetrics registers the metrics. It creates the expected series with value 0, as expect
+// does.
 func newHookMetrics(with promauto.Factory, hooks []Webhook) hookMetrics {
 	m := hookMetrics{
 		endpoints: make(map[string]struct{}),
@@ -57,6 +58,7 @@ func newHookMetrics(with promauto.Factory, hooks []Webhook) hookMetrics {
 			Help: "Deliveries that stand in line for an endpoint, which takes nothing or has no slot, for all processes. They have no task.",
 		}, []string{"endpoint"}),
 	}
+	// A series that exists from the start shows its first event as an increase.
 	for _, hook := range hooks {
 		m.endpoints[hook.Name] = struct{}{}
 		m.attempts.WithLabelValues(hook.Name, string(webhook.OK))
@@ -69,7 +71,8 @@ func newHookMetrics(with promauto.Factory, hooks []Webhook) hookMetrics {
 	return m
 }
 
-// endpointLabel bounds the label of endpoints.
+// endpointLabel returns the label value of an endpoint. Endpoints outside the configuration
+// share one value, which bounds the number of series.
 func (m *metrics) endpointLabel(name string) string {
 	if _, known := m.endpoints[name]; known {
 		return name
@@ -84,7 +87,8 @@ func (m *metrics) attempted(name string, attempt webhook.Attempt) {
 	}
 }
 
-// settled counts what became of a delivery.
+// settled counts a delivery that has left the pending state. If it was delivered, settled
+// counts its results too.
 func (m *metrics) settled(delivery *store.Delivery, state store.DeliveryState) {
 	if m == nil || state == store.DeliveryPending {
 		return
@@ -96,7 +100,7 @@ func (m *metrics) settled(delivery *store.Delivery, state store.DeliveryState) {
 	}
 }
 
-// showEndpoint sets the state of an endpoint, and how many deliveries stand in its line.
+// showEndpoint sets the state of an endpoint and the number of deliveries on its wait list.
 func (m *metrics) showEndpoint(name string, s store.EndpointState, waiting int) {
 	m.waiting.WithLabelValues(name).Set(float64(waiting))
 	is := endpointEnabled

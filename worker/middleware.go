@@ -12,10 +12,12 @@ import (
 	"cloudidq/internal/wechat"
 )
 
+// errPanic is what asynq stores of a panic.
 var errPanic = errors.New("the handler panicked; the log has the stack")
 
-// recoverPanics turns a panic into an error of one sentence. asynq recovers too, but stores the panic's value, which
-// may hold data, with the task (processor.go:401-431 of v0.26.0).
+// recoverPanics turns a panic of a handler into an error with a fixed text, and logs the stack.
+// asynq recovers as well, but it stores the panic's value with the task (processor.go:401-431
+// of v0.26.0), and the value may contain data.
 func recoverPanics(log *slog.Logger) asynq.MiddlewareFunc {
 	return func(next asynq.Handler) asynq.Handler {
 		return asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) (err error) {
@@ -31,7 +33,8 @@ func recoverPanics(log *slog.Logger) asynq.MiddlewareFunc {
 	}
 }
 
-// logTry writes the one line of a try. Counts and codes only: no cloudID, no openid, no data.
+// logTry writes the one log line of an attempt. It contains counts and codes only: no cloudID,
+// no openid, no data.
 func (h *resolver) logTry(ctx context.Context, r *resolution, err error) {
 	level := slog.LevelDebug
 	if err != nil {
@@ -58,7 +61,8 @@ func (h *resolver) logTry(ctx context.Context, r *resolution, err error) {
 	h.log.LogAttrs(ctx, level, "resolve", attrs...)
 }
 
-// ridAttrs are WeChat's request id and the moment that it stands for, for those who want to ask WeChat about it.
+// ridAttrs returns the log attributes of WeChat's request id (rid) and of the time that it
+// encodes. An operator needs both for a question to WeChat about a request.
 func ridAttrs(rid string) []slog.Attr {
 	if rid == "" {
 		return nil

@@ -10,7 +10,8 @@ import (
 	"cloudidq/tasks"
 )
 
-// The line of a try names the task, what became of its cloudIDs and why, with WeChat's request id, and no id of anybody.
+// The log line of an attempt names the task, the status of its cloudIDs and the reason, with
+// WeChat's request id. It contains no cloudID and no openid.
 func TestLogTry_SaysWhyAndNamesNobody(t *testing.T) {
 	const rid = "607d4cbc-12345678-9abcdef0"
 	var answer *wechat.Error

@@ -10,18 +10,23 @@ import (
 )
 
 const (
-	// outagePause is how long a command that failed keeps its caller, half to one and a half of it.
+	// outagePause is the mean delay of the caller after a failed command. The delay varies from
+	// half to one and a half times the mean.
 	outagePause = 100 * time.Millisecond
-	// troublePause is how long a task keeps its slot when the store has refused it, half to one and a half of it: the queue
-	// may work on, as when a user of Redis lacks a right, and would bring task after task to the same refusal.
+	// troublePause is the mean time that a task keeps its slot after an error of the store. The
+	// time varies from half to one and a half times the mean. The queue may work while the
+	// store does not, for example if the Redis user lacks a permission. Without the pause, task
+	// after task would run into the same error.
 	troublePause = time.Second
 )
 
-// outageBrake is a hook of the Redis client below the asynq servers. Their fetch loops ask again at once when Redis
-// fails (asynq v0.26.0 processor.go:188-193, hibiken/asynq#1058). Without the brake a worker spends a whole core on a
-// Redis that is away (12.9 s of processor time in 15 s, measured; 0.4 s with it), and sends thousands of scripts a
-// second to one that refuses them: because it is full, has no replicas, cannot save, runs a long script, is read-only,
-// or lets the user in no more.
+// outageBrake is a hook of the Redis client of the asynq servers. The fetch loops of asynq
+// retry at once if Redis fails (asynq v0.26.0 processor.go:188-193, hibiken/asynq#1058).
+//
+// Without the brake, a worker spends a whole core while Redis is down: 12.9 s of processor time
+// in 15 s, measured, against 0.4 s with the brake. If Redis refuses scripts, the worker would
+// send thousands of them a second. Redis refuses scripts if it is full, has no replicas, cannot
+// save, runs a long script, is read-only, or no longer admits the user.
 type outageBrake struct{}
 
 var _ redis.Hook = outageBrake{}
@@ -51,8 +56,8 @@ func (outageBrake) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 	}
 }
 
-// anyOutage looks at each answer of a pipeline, whose own error is that of the first command that has one, and may be
-// harmless.
+// anyOutage reports whether any command of a pipeline has met an outage. The error of the
+// pipeline itself is not enough: it is the first error of a command, and may be harmless.
 func anyOutage(cmds []redis.Cmder) bool {
 	for _, cmd := range cmds {
 		if isOutage(cmd.Err()) {
@@ -62,7 +67,7 @@ func anyOutage(cmds []redis.Cmder) bool {
 	return false
 }
 
-// pause waits for half to one and a half of mean, or until ctx ends.
+// pause waits for half to one and a half times mean, or until ctx ends.
 func pause(ctx context.Context, mean time.Duration) {
 	timer := time.NewTimer(mean/2 + rand.N(mean))
 	defer timer.Stop()
@@ -72,8 +77,9 @@ func pause(ctx context.Context, mean time.Duration) {
 	}
 }
 
-// isOutage reports whether asking again at once is waste: Redis is away, or answers with an error. Two answers are no
-// trouble: that there is nothing, and that a script is to be sent along (NOSCRIPT).
+// isOutage reports whether an immediate repetition would be useless: Redis is down, or answers
+// with an error. Two errors are normal: redis.Nil (no value), and NOSCRIPT (the client has to
+// send the script). The end of a context is no outage either.
 func isOutage(err error) bool {
 	switch {
 	case err == nil, errors.Is(err, redis.Nil), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

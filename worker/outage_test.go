@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+// The brake pauses after an error that would repeat at once, and not after a normal answer.
 func TestOutageBrake(t *testing.T) {
 	for name, tc := range map[string]struct {
 		err    error
@@ -51,6 +52,7 @@ func TestOutageBrake(t *testing.T) {
 	}
 }
 
+// The pause ends with the context.
 func TestOutageBrake_EndsWithTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -64,7 +66,8 @@ func TestOutageBrake_EndsWithTheContext(t *testing.T) {
 	})
 }
 
-// The error of a pipeline is that of its first command: one behind it may be the refusal.
+// The brake checks each answer of a pipeline. The error of the pipeline is only that of the
+// first failed command, and a later one may be an outage.
 func TestOutageBrake_SeesEachAnswerOfAPipeline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		nothing, full := redis.NewStringCmd(t.Context(), "get", "k"), redis.NewStatusCmd(t.Context(), "set", "k", "v")
@@ -79,7 +82,7 @@ func TestOutageBrake_SeesEachAnswerOfAPipeline(t *testing.T) {
 	})
 }
 
-// replyError is an answer of Redis.
+// replyError is an error reply of Redis.
 type replyError string
 
 func (e replyError) Error() string { return string(e) }

@@ -14,41 +14,45 @@ import (
 )
 
 const (
-	// deliverLinger is how long a result waits for others of its delivery.
+	// deliverLinger is how long a result waits for others to share its delivery.
 	deliverLinger = 50 * time.Millisecond
-	// sweepEvery is how often every worker looks for what a dead one has left behind.
+	// sweepEvery is how often each worker scans for work that a dead worker left behind.
 	sweepEvery = 5 * time.Second
-	// sweepGrace is how long a delivery may be due before that makes a task for it: there almost always is one.
+	// sweepGrace is how long a delivery must be overdue before the sweep makes a task for it.
+	// Almost always a task exists already.
 	sweepGrace = 5 * time.Second
-	// sweepAgain is when it does so again.
+	// sweepAgain is how long the sweep then leaves that delivery alone.
 	sweepAgain = time.Minute
-	sweepMax   = 200 // deliveries of an app at a time
-	// sweepAll is how many sweeps there are from one that looks at every app to the next: an hour's.
+	sweepMax   = 200 // deliveries of one app in one sweep
+	// sweepAll is the number of sweeps in an hour. One of them checks every app.
 	sweepAll = int(time.Hour / sweepEvery)
-	flushFor = 2 * time.Second
+	flushFor = 2 * time.Second // bounds the last run at a stop
 )
 
-// outbox makes deliveries of the results that Save has left in the store, and a task of each delivery. Whatever of this a
-// crash cuts off, some worker's sweep goes on with: the results lie in the outbox, and a delivery has its id, before
-// anything is sent.
+// outbox turns the results that Save left in the store into deliveries, and makes a task for
+// each delivery.
+//
+// A crash loses nothing. The results are in the outbox, and the delivery has its id, before
+// anything is sent. The sweep of any worker continues from there.
 type outbox struct {
 	deliveries deliveries
 	queue      *asynq.Client
 	endpoints  map[string]*endpoint
 	log        *slog.Logger
-	handOver   func(context.Context, store.Handed) error // see Parts
+	handOver   func(context.Context, store.Handed) error // see Parts.HandOver
 
 	wake    chan struct{}
 	mu      sync.Mutex
 	waiting map[outlet]*gathering // guarded by mu
 }
 
+// outlet is the endpoint that results of one app go to.
 type outlet struct{ appID, endpoint string }
 
-// gathering is what this process has saved for an outlet since the last delivery.
+// gathering counts the results that this process saved for an outlet since the last delivery.
 type gathering struct {
 	n     int
-	until time.Time
+	until time.Time // when the next delivery is made
 }
 
 func newOutbox(d deliveries, queue *asynq.Client, endpoints map[string]*endpoint, log *slog.Logger) *outbox {
@@ -58,14 +62,15 @@ func newOutbox(d deliveries, queue *asynq.Client, endpoints map[string]*endpoint
 	}
 }
 
-// saved says that n results have been saved for an endpoint.
+// saved reports that n results were saved for an endpoint. With handOver set, the results are
+// not in the outbox yet, and the relay calls notify later.
 func (o *outbox) saved(appID, name string, n int) {
 	if o.handOver == nil {
 		o.notify(appID, name, n)
 	}
 }
 
-// notify says that n results wait for an endpoint.
+// notify reports that n results wait in the outbox for an endpoint.
 func (o *outbox) notify(appID, name string, n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -77,6 +82,7 @@ func (o *outbox) notify(appID, name string, n int) {
 		o.waiting[key] = g
 	}
 	g.n += n
+	// run has to wake up for a new timer, and at once for a full delivery.
 	if full := g.n >= o.batchMax(name); first || full {
 		if full {
 			g.until = time.Time{}
@@ -88,7 +94,7 @@ func (o *outbox) notify(appID, name string, n int) {
 	}
 }
 
-// defaultBatch is for an endpoint that this worker does not know.
+// defaultBatch is the BatchMax of an endpoint that this worker does not know.
 const defaultBatch = 100
 
 func (o *outbox) batchMax(name string) int {
@@ -98,8 +104,8 @@ func (o *outbox) batchMax(name string) int {
 	return defaultBatch
 }
 
-// run makes deliveries until ctx ends, and of what has been saved by then. Beside it, it sweeps: what a sweep finds to do
-// does not keep what is saved now.
+// run makes deliveries until ctx ends, and then from all results saved by that time. The sweeps
+// run in a second goroutine, so that their work does not delay new results.
 func (o *outbox) run(ctx context.Context) {
 	var sweeping sync.WaitGroup
 	defer sweeping.Wait()
@@ -118,7 +124,8 @@ func (o *outbox) run(ctx context.Context) {
 	}
 }
 
-// flush makes deliveries of all that waits, so that a stop does not leave it to the sweep of another worker.
+// flush makes deliveries from all waiting results, so that a stop does not leave them to the
+// sweep of another worker. It takes at most flushFor.
 func (o *outbox) flush() {
 	ctx, cancel := context.WithTimeout(context.Background(), flushFor)
 	defer cancel()
@@ -130,7 +137,8 @@ func (o *outbox) flush() {
 	o.cutDue(ctx, time.Now().Add(deliverLinger))
 }
 
-// cutDue makes deliveries for the outlets whose time has come, and returns when the next one's comes.
+// cutDue makes deliveries for the outlets that are due. It returns the time until the next
+// outlet is due, at most sweepEvery.
 func (o *outbox) cutDue(ctx context.Context, now time.Time) time.Duration {
 	due, wait := o.takeDue(now)
 	for _, key := range due {
@@ -139,6 +147,7 @@ func (o *outbox) cutDue(ctx context.Context, now time.Time) time.Duration {
 	return wait
 }
 
+// takeDue removes the due outlets from waiting. wait is the time until the next one is due.
 func (o *outbox) takeDue(now time.Time) (due []outlet, wait time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -154,7 +163,8 @@ func (o *outbox) takeDue(now time.Time) (due []outlet, wait time.Duration) {
 	return due, wait
 }
 
-// cut makes deliveries until nothing waits for the outlet. What fails is left to the sweep.
+// cut makes deliveries until no result waits for the outlet. After an error it stops and leaves
+// the rest to the sweep.
 func (o *outbox) cut(ctx context.Context, key outlet) {
 	for left := 1; left > 0; {
 		var id string
@@ -169,7 +179,7 @@ func (o *outbox) cut(ctx context.Context, key outlet) {
 	}
 }
 
-// enqueue makes the task of a delivery, unless there is one.
+// enqueue makes the task of a delivery, unless the task exists already.
 func (o *outbox) enqueue(ctx context.Context, id string) {
 	task, err := tasks.NewDeliverTask(id)
 	if err == nil {
@@ -186,7 +196,8 @@ func (o *outbox) trouble(err error) {
 	}
 }
 
-// sweeps sweeps until ctx ends. It looks at every app at first, and now and then, for what an older version may have left.
+// sweeps sweeps until ctx ends. The first sweep, and then one in sweepAll, checks every app,
+// because an older version may have left work in apps that the index does not list.
 func (o *outbox) sweeps(ctx context.Context) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
@@ -200,7 +211,8 @@ func (o *outbox) sweeps(ctx context.Context) {
 	}
 }
 
-// sweep goes on with what others have left: results without a delivery, and deliveries without a task.
+// sweep continues the work of dead workers: results without a delivery, and deliveries without
+// a task. all checks every app instead of those in the index.
 func (o *outbox) sweep(ctx context.Context, all bool) {
 	by := time.Now().Add(-sweepGrace)
 	unfinished, err := o.deliveries.Unfinished(ctx, by, all)
@@ -214,13 +226,16 @@ func (o *outbox) sweep(ctx context.Context, all bool) {
 	}
 }
 
+// sweepApp is the sweep of one app. by is the time since which a delivery must be due.
 func (o *outbox) sweepApp(ctx context.Context, u *store.Unfinished, by time.Time) error {
+	// Results without a delivery.
 	for _, name := range u.Endpoints {
 		o.cut(ctx, outlet{u.AppID, name})
 	}
 	if !u.Due {
 		return nil
 	}
+	// Deliveries without a task.
 	ids, err := o.deliveries.Due(ctx, u.AppID, by, sweepAgain, sweepMax)
 	for _, id := range ids {
 		o.enqueue(ctx, id)

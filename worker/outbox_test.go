@@ -20,7 +20,8 @@ import (
 	"cloudidq/tasks"
 )
 
-// What a dead worker has left at either step gets its task.
+// The sweep makes the tasks that a dead worker has not made: for results without a delivery,
+// and for deliveries without a task.
 func TestOutbox_SweepsWhatOthersLeft(t *testing.T) {
 	b := newDeliverBed(t, webhook.Attempt{})
 	o := newOutbox(b.rows, asynq.NewClientFromRedisClient(b.rdb), b.d.endpoints, b.d.log)
@@ -35,7 +36,7 @@ func TestOutbox_SweepsWhatOthersLeft(t *testing.T) {
 	if err := inspector.DeleteTask(tasks.QueueWebhooks, lost); err != nil {
 		t.Fatal(err)
 	}
-	o.sweep(t.Context(), false) // it is not overdue yet
+	o.sweep(t.Context(), false) // the delivery is not overdue yet
 	if _, err := inspector.GetTaskInfo(tasks.QueueWebhooks, lost); !errors.Is(err, asynq.ErrTaskNotFound) {
 		t.Errorf("GetTaskInfo = %v, want none yet", err)
 	}
@@ -48,7 +49,8 @@ func TestOutbox_SweepsWhatOthersLeft(t *testing.T) {
 	}
 }
 
-// A worker that stops brings on its way what the store has not handed over yet; a save alone leads to nothing there.
+// A worker that stops makes deliveries of the results that the store has not relayed yet. With
+// such a store, saved alone does nothing.
 func TestOutbox_StoreThatHandsOverLater_IsAskedAtTheStop(t *testing.T) {
 	b := newDeliverBed(t, webhook.Attempt{})
 	o := newOutbox(b.rows, asynq.NewClientFromRedisClient(b.rdb), b.d.endpoints, b.d.log)

@@ -7,7 +7,8 @@ import (
 	"cloudidq/store"
 )
 
-// settle takes the answer for the index-th ask.
+// settle applies the answer for the index-th ask. The cloudID is then finished, or requeued
+// with what has been attempted.
 func (r *resolution) settle(index int, o wechat.Outcome, now time.Time) {
 	it := &r.items[r.asked[index]]
 	it.record.Attempts += o.Attempts
@@ -23,9 +24,11 @@ func (r *resolution) settle(index int, o wechat.Outcome, now time.Time) {
 		r.end(it, status, told, now)
 		return
 	}
+	// An answer without a request does not replace WeChat's last answer.
 	if o.Attempts > 0 || it.record.Error == nil && told.Code != 0 {
 		it.record.Error = told
 	}
+	// No later attempt may send this cloudID.
 	if !now.Before(it.sendBy) {
 		r.endAsOutlived(it, now)
 		return
@@ -34,23 +37,25 @@ func (r *resolution) settle(index int, o wechat.Outcome, now time.Time) {
 	again.latest = it.sendBy
 	r.again.merge(again)
 	it.open = false
-	r.unsaved = append(r.unsaved, it.record) // pending still, with what has been tried
+	r.unsaved = append(r.unsaved, it.record) // still pending, with the attempts and the last error
 }
 
-// againFor is againFor of an answer, in the light of the app's pause.
+// againFor returns how the task is requeued after an error of WeChat. Unlike the function of
+// the same name, it takes account of a pause of the app.
 func (r *resolution) againFor(err *wechat.Error, now time.Time) againError {
 	h := r.h.batcher.paused(r.payload.AppID)
 	switch {
+	// The app is paused: wait for the end of the pause.
 	case h != nil && (pausesApp(err) || ofPause(err)):
 		return againAfter(h, now)
-	case ofPause(err): // it has ended meanwhile, or is being probed
+	case ofPause(err): // the pause has ended meanwhile, or another request is its probe
 		return againError{reason: err.Message, delay: delayPaused}
 	default:
 		return againFor(err, now)
 	}
 }
 
-// tell is an error of WeChat as a record has it: with what is to be done about it, where the code table knows.
+// tell converts an error of WeChat for a record. It adds the remedy if the code table has one.
 func tell(err *wechat.Error) *store.Error {
 	message := err.Message
 	if todo := remedy(err.Code); todo != "" {
@@ -59,6 +64,7 @@ func tell(err *wechat.Error) *store.Error {
 	return &store.Error{Code: err.Code, Message: message, RID: err.RID}
 }
 
+// end finishes a cloudID with a final status. The record is saved by the next save.
 func (r *resolution) end(it *item, status store.Status, err *store.Error, now time.Time) {
 	it.open, it.ended = false, status
 	it.record.Status, it.record.Error, it.record.FinishedAt = status, err, store.At(now.Add(r.ahead))
@@ -67,18 +73,19 @@ func (r *resolution) end(it *item, status store.Status, err *store.Error, now ti
 	r.ends = append(r.ends, r.endOf(it, now))
 }
 
-// endOf is an end as metrics take it.
+// endOf describes a finished cloudID for the metrics.
 func (r *resolution) endOf(it *item, now time.Time) end {
 	e := end{status: it.record.Status, class: it.class, took: now.Add(r.ahead).Sub(it.record.AcceptedAt.Time), left: it.sendBy.Sub(now)}
 	if it.record.Error != nil {
 		e.code = it.record.Error.Code
 	}
-	if e.status == store.Expired && e.class == 0 { // it has outlived its lifetime here
+	if e.status == store.Expired && e.class == 0 { // its lifetime ended here, without an answer of WeChat
 		e.class = wechat.ClassExpired
 	}
 	return e
 }
 
+// count adds a final record to the totals of the attempt.
 func (r *resolution) count(rec store.Record) {
 	switch rec.Status {
 	case store.Resolved:
@@ -89,12 +96,14 @@ func (r *resolution) count(rec store.Record) {
 	case store.Failed, store.Pending:
 		r.failed++
 	}
+	// The archive shows the first error only.
 	if r.cause == nil {
 		r.cause = rec.Error
 	}
 }
 
-// endOutlived ends what is past its lifetime: asking would be waste.
+// endOutlived expires the open cloudIDs past their lifetime. A request for them would be
+// wasted.
 func (r *resolution) endOutlived(now time.Time) {
 	for i := range r.items {
 		if it := &r.items[i]; it.open && !now.Before(it.sendBy) {
@@ -103,11 +112,13 @@ func (r *resolution) endOutlived(now time.Time) {
 	}
 }
 
+// endAsOutlived expires one cloudID.
 func (r *resolution) endAsOutlived(it *item, now time.Time) {
 	r.end(it, store.Expired, lastWords(it, "its lifetime ended"), now)
 }
 
-// lastWords is why a cloudID ends that WeChat has said nothing final of.
+// lastWords returns the error of a cloudID that is finished without a final answer of WeChat.
+// It includes the last answer, if there was one.
 func lastWords(it *item, why string) *store.Error {
 	if last := it.record.Error; last != nil {
 		return &store.Error{Code: last.Code, Message: why + "; last answer: " + last.Message, RID: last.RID}
@@ -115,7 +126,7 @@ func lastWords(it *item, why string) *store.Error {
 	return &store.Error{Message: why + " before it was asked for"}
 }
 
-// leaveOpen sends everything that is open back, for a reason that concerns the app.
+// leaveOpen requeues all open cloudIDs for a reason that concerns the app.
 func (r *resolution) leaveOpen(reason string) {
 	for i := range r.items {
 		if it := &r.items[i]; it.open {

@@ -6,8 +6,8 @@ import (
 	"cloudidq/internal/wechat"
 )
 
-// A pause is known by its type: what WeChat, or whoever answers in its name, writes into a message makes none of an answer, and
-// a pause's own error begins none anew.
+// The error of a pause is recognized by its type and never by its text, so no answer of WeChat
+// is taken for one. The error of a pause starts no new pause.
 func TestOfPause_NotByItsText(t *testing.T) {
 	own := haltError(wechat.ClassQuota, 45009)
 	if !ofPause(own) || pausesApp(own) {

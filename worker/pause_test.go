@@ -15,7 +15,7 @@ import (
 	"cloudidq/tasks"
 )
 
-// memoryPauses are the pauses of all processes of a bubble.
+// memoryPauses holds the pauses that all processes of a synctest bubble share.
 type memoryPauses struct {
 	mu    sync.Mutex
 	byApp map[string]store.Pause
@@ -64,7 +64,7 @@ func (p *memoryPauses) Lift(_ context.Context, appID string) (bool, error) {
 	return ok, nil
 }
 
-// pausing is a process of a bubble: a batcher and its pauser.
+// pausing starts a process of a bubble: a batcher and its pauser.
 func pausing(t *testing.T, f *fakeWeChat, p pauses, apps ...App) *batcher {
 	t.Helper()
 	b := newBatcher(f, apps)
@@ -76,6 +76,7 @@ func pausing(t *testing.T, f *fakeWeChat, p pauses, apps ...App) *batcher {
 	return b
 }
 
+// quota answers requests of testApp with 45009 while on is true.
 func quota(on *bool) func(wechat.Request) *wechat.Error {
 	return func(req wechat.Request) *wechat.Error {
 		if *on && req.AppID == testApp {
@@ -85,6 +86,7 @@ func quota(on *bool) func(wechat.Request) *wechat.Error {
 	}
 }
 
+// users returns one ask for each of n users.
 func users(n int) (asks []ask) {
 	for i := range n {
 		asks = append(asks, asksOf(fmt.Sprintf("o%d", i), 0, 1)...)
@@ -92,6 +94,7 @@ func users(n int) (asks []ask) {
 	return asks
 }
 
+// 45009 stops the requests of its app in all processes. Other apps go on.
 func TestPause_StopsTheAppInEveryProcess_AndOnlyIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		on := true
@@ -126,6 +129,8 @@ func TestPause_StopsTheAppInEveryProcess_AndOnlyIt(t *testing.T) {
 	})
 }
 
+// After a pause one process sends one probe. If it fails, the app is paused again; if it
+// passes, all processes go on.
 func TestPause_OneProbeDecides(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -137,7 +142,8 @@ func TestPause_OneProbeDecides(t *testing.T) {
 		processes[0].add(untraced, testApp, users(1)).collect(1)
 		time.Sleep(firstQuotaPause + time.Second)
 
-		// The pause has ended, the quota has not: one request finds out, and midnight it is.
+		// The pause is over but the quota is not: one request finds out, and the app is paused
+		// until midnight.
 		before := len(one.requests) + len(two.requests)
 		for _, p := range processes {
 			p.add(untraced, testApp, users(20)).collect(20)
@@ -154,7 +160,7 @@ func TestPause_OneProbeDecides(t *testing.T) {
 			t.Errorf("paused until %s, want midnight in Beijing", got)
 		}
 
-		// Midnight: the probe passes, and all go on.
+		// At midnight the probe passes, and all processes go on.
 		on = false
 		time.Sleep(time.Until(h.until) + time.Second)
 		for _, p := range processes {
@@ -174,6 +180,7 @@ func TestPause_OneProbeDecides(t *testing.T) {
 	})
 }
 
+// After an operator has lifted a pause, the app goes on without a probe.
 func TestPause_LiftedByAnOperator(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		on := true
@@ -196,6 +203,7 @@ func TestPause_LiftedByAnOperator(t *testing.T) {
 	})
 }
 
+// The length of a pause depends on its class and on the number of pauses in a row.
 func TestPauseEnd(t *testing.T) {
 	now := time.Date(2026, 11, 22, 14, 30, 20, 0, time.UTC) // 22:30:20 in Beijing
 	for _, tc := range []struct {
@@ -216,7 +224,7 @@ func TestPauseEnd(t *testing.T) {
 	}
 }
 
-// untouchable fails the test when the store is asked.
+// untouchable is a store that fails the test on any claim.
 type untouchable struct {
 	store.Results
 	t *testing.T
@@ -227,7 +235,7 @@ func (u untouchable) Claim(context.Context, store.Claim) ([]store.ClaimResult, e
 	return nil, errors.New("asked")
 }
 
-// told is a place past its app's share that has got its answer.
+// told returns a place beyond its app's share that has received its answer.
 func told(works bool) *place {
 	s := newShares(true, map[string]int{tasks.QueueEvents: 1})
 	s.enter(tasks.QueueEvents, testApp)
@@ -236,6 +244,8 @@ func told(works bool) *place {
 	return p
 }
 
+// A task of a paused app, or of one beyond its share, is requeued without a call of the store,
+// unless a cloudID must be finished.
 func TestMayTry_PausedOrFull_PutBackUntouched(t *testing.T) {
 	b := newResolverBed(t, &fakeWeChat{})
 	b.resolver.results = untouchable{t: t}
@@ -260,15 +270,15 @@ func TestMayTry_PausedOrFull_PutBackUntouched(t *testing.T) {
 	}
 }
 
-// refusing is a store that takes no claims.
+// refusing is a store that refuses claims.
 type refusing struct{ store.Results }
 
 func (refusing) Claim(context.Context, store.Claim) ([]store.ClaimResult, error) {
 	return nil, errors.New("READONLY")
 }
 
-// A task that goes back since the store refuses to date it has not made way: at the head of the queue it would come again
-// at once, to the same refusal.
+// A task that goes back because the store refuses to date it has not made way. At the head of
+// the queue it would return at once and meet the same refusal.
 func TestMayTry_StoreRefuses_DoesNotMakeWay(t *testing.T) {
 	b := newResolverBed(t, &fakeWeChat{})
 	undated := acceptedAt(time.Time{})
@@ -284,6 +294,8 @@ func TestMayTry_StoreRefuses_DoesNotMakeWay(t *testing.T) {
 	}
 }
 
+// After breakerTrips requests without an answer nothing is sent for breakerOpen. Then the app
+// goes on.
 func TestBreaker_StopsAskingAWeChatThatDoesNotAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dead := true
@@ -297,7 +309,8 @@ func TestBreaker_StopsAskingAWeChatThatDoesNotAnswer(t *testing.T) {
 		defer b.close()
 		begun := time.Now()
 		b.add(untraced, testApp, users(1000)).collect(1000)
-		// Ten time out together, and as many may have been sent before the tenth was counted.
+		// Ten requests time out together. As many may have been sent before the tenth was
+		// counted.
 		if took := time.Since(begun); took > 11*time.Second || len(f.requests) > 20 {
 			t.Errorf("1000 cloudIDs took %s and %d requests, want the breaker to open after %d", took, len(f.requests), breakerTrips)
 		}
@@ -309,7 +322,7 @@ func TestBreaker_StopsAskingAWeChatThatDoesNotAnswer(t *testing.T) {
 	})
 }
 
-// fixedRate gives one request a second.
+// fixedRate permits one request a second.
 type fixedRate struct {
 	mu   sync.Mutex
 	next time.Time
@@ -330,6 +343,7 @@ func (r *fixedRate) Take(context.Context, string, int) (time.Duration, error) {
 	return 0, nil
 }
 
+// Requests keep the app's rate, and one goroutine queries Redis for all that wait.
 func TestPace_KeepsTheRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, rate := &fakeWeChat{}, &fixedRate{}
@@ -350,7 +364,8 @@ func TestPace_KeepsTheRate(t *testing.T) {
 	})
 }
 
-// What a pause has answered comes back as soon as the pause is over, not after the delay of a fresh refusal.
+// A cloudID that was answered by a pause is requeued until right after the pause, without the
+// delay of a new refusal.
 func TestAgainFor_AnswerOfAPause(t *testing.T) {
 	now := time.Now()
 	b := newBatcher(&fakeWeChat{}, []App{{AppID: "wx1", MaxInFlight: 1, BatchMax: 1}})

@@ -17,37 +17,43 @@ type pauses interface {
 }
 
 const (
-	// pauseEvery is how often a process looks for the pauses of others; within it, and a request's length, all stop.
+	// pauseEvery is how often a process reads the pauses that others have set. After a pause
+	// was set, all processes stop within pauseEvery plus the length of one request.
 	pauseEvery = 300 * time.Millisecond
-	// probeLease is how long one process may look for something to probe with, before another one may.
+	// probeLease is how long one process may wait for a cloudID to probe with. After that
+	// another process may probe.
 	probeLease = 30 * time.Second
-	// pauseForgotten is how long after its end a pause that nobody had a cloudID to probe with is dropped.
+	// pauseForgotten is how long after its end a pause is dropped without a probe, because no
+	// process had a cloudID to probe with.
 	pauseForgotten = time.Hour
 )
 
-// pauser keeps the lanes of this process in step with the pauses of all.
+// pauser keeps the app queues of this process in step with the pauses in Redis, which all
+// processes share.
 type pauser struct {
 	pauses  pauses
 	batcher *batcher
 	news    chan pauseNews
-	held    map[string]bool // apps whose lanes it has stopped; used by run only
+	held    map[string]bool // apps that it has blocked; used by run only
 	metrics *metrics
-	shown   map[pauseLabels]float64 // by metrics; used by run only
+	shown   map[pauseLabels]float64 // pauses shown by the metrics; used by run only
 	log     *slog.Logger
 }
 
+// newPauser returns a pauser and makes b report to it.
 func newPauser(p pauses, b *batcher, log *slog.Logger) *pauser {
 	ps := &pauser{pauses: p, batcher: b, news: make(chan pauseNews, 1024), held: make(map[string]bool), log: log}
 	b.tell = func(n pauseNews) {
 		select {
 		case ps.news <- n:
-		default: // the lane has stopped by itself, and tells again with its next request
+		default: // the app is blocked already, and reports again with its next request
 		}
 	}
 	return ps
 }
 
-// run works until ctx ends.
+// run applies the reports of the app queues and reads the pauses of other processes, until ctx
+// ends.
 func (p *pauser) run(ctx context.Context) {
 	tick := time.NewTicker(pauseEvery)
 	defer tick.Stop()
@@ -69,7 +75,8 @@ func (p *pauser) report(ctx context.Context, err error) {
 	}
 }
 
-// take makes known what a lane has met.
+// take writes the report of an app queue to Redis. It ends the pause after a probe that passed,
+// or sets a pause.
 func (p *pauser) take(ctx context.Context, n pauseNews) error {
 	if n.err == nil {
 		delete(p.held, n.appID)
@@ -79,14 +86,15 @@ func (p *pauser) take(ctx context.Context, n pauseNews) error {
 		p.log.Info("the app goes on: its probe has passed", "appid", n.appID)
 		return nil
 	}
-	var end time.Time // if this one begins it
+	var end time.Time // the end of the pause, if this call begins it
 	pause, err := p.pauses.Set(ctx, n.appID, n.err.Code, n.err.Class.String(), func(times int) time.Time {
 		end = pauseEnd(n.err.Class, times, time.Now())
 		return end
 	})
 	if err != nil {
-		return err // the lane keeps its own halt, and tells again when that has ended
+		return err // the app stays blocked locally, and reports again after that
 	}
+	// Another process may have set the pause first. Only the process that began it counts it.
 	if pause.Until.Equal(store.At(end).Time) {
 		p.metrics.pauseBegun(pause)
 	}
@@ -98,13 +106,15 @@ func (p *pauser) take(ctx context.Context, n pauseNews) error {
 	return nil
 }
 
+// hold blocks an app for a pause in Redis.
 func (p *pauser) hold(pause store.Pause) {
 	p.held[pause.AppID] = true
 	p.batcher.setHalt(pause.AppID, &halt{until: pause.Until.Time, err: haltError(classNamed(pause.Reason), pause.Code)}, false)
 }
 
-// sync stops the lanes of apps that others have paused, frees those that others, or an operator, have freed, and asks
-// for leave to probe where a pause has ended.
+// sync reads all pauses and applies them. It blocks the apps that other processes have paused,
+// and unblocks the apps whose pause another process or an operator has ended. For a pause that
+// is over, it requests permission to probe.
 func (p *pauser) sync(ctx context.Context) error {
 	list, err := p.pauses.List(ctx)
 	if err != nil {
@@ -113,7 +123,7 @@ func (p *pauser) sync(ctx context.Context) error {
 	p.shown = p.metrics.showPauses(list, p.shown)
 	now := time.Now()
 	listed := make(map[string]bool, len(list))
-	var refused error // no more questions then: each would be refused like the first
+	var refused error // after an error no more requests to Redis: each would fail like the first
 	for _, pause := range list {
 		listed[pause.AppID] = true
 		if refused == nil {
@@ -122,6 +132,7 @@ func (p *pauser) sync(ctx context.Context) error {
 			p.hold(pause)
 		}
 	}
+	// An app that is no longer listed is not paused any more.
 	for appID := range p.held {
 		if !listed[appID] {
 			delete(p.held, appID)
@@ -132,7 +143,8 @@ func (p *pauser) sync(ctx context.Context) error {
 	return refused
 }
 
-// follow brings one lane into step with a pause.
+// follow applies one pause: the app is blocked while the pause runs, and then allowed to probe
+// if this process gets permission.
 func (p *pauser) follow(ctx context.Context, pause store.Pause, now time.Time) error {
 	if !p.batcher.has(pause.AppID) {
 		return nil
@@ -142,15 +154,17 @@ func (p *pauser) follow(ctx context.Context, pause store.Pause, now time.Time) e
 		p.hold(pause)
 		return nil
 	case now.Sub(pause.Until.Time) > pauseForgotten:
+		// Without a pause the next request of the app is its test.
 		_, err := p.pauses.Lift(ctx, pause.AppID)
 		return err
 	case pause.ProbeUntil.After(now):
-		if !p.held[pause.AppID] { // another process probes, or this one does and its lane knows
+		if !p.held[pause.AppID] { // another process probes; if this one does, it has set the halt
 			p.hold(pause)
 		}
 		return nil
 	}
 	p.hold(pause)
+	// The pause is over. One process gets permission to probe; the others stay blocked.
 	won, err := p.pauses.Probe(ctx, pause.AppID, probeLease)
 	if err != nil || !won {
 		return err
@@ -161,14 +175,14 @@ func (p *pauser) follow(ctx context.Context, pause store.Pause, now time.Time) e
 	return nil
 }
 
-// endLocalHalts frees lanes whose halt never reached Redis.
+// endLocalHalts unblocks the apps whose pause has not reached Redis in time.
 func (b *batcher) endLocalHalts(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for l := range b.local {
 		switch {
 		case l.halt == nil || !l.halt.local:
-			delete(b.local, l) // Redis has it, or it has ended
+			delete(b.local, l) // the pause is in Redis, or has ended
 		case now.After(l.halt.until):
 			l.halt, l.probing = nil, false
 			delete(b.local, l)

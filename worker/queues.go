@@ -14,16 +14,18 @@ import (
 )
 
 const (
-	// queuesFresh is how long an answer serves: however many scrape however often, Redis is asked once in that time.
+	// queuesFresh is how long numbers are cached. Redis is queried once in that time, for any
+	// number of scrapes.
 	queuesFresh = 5 * time.Second
-	// queuesPatience is how long a scrape waits for an answer, before it takes the last one.
+	// queuesPatience is how long a scrape waits for Redis before it returns the last numbers.
 	queuesPatience = 2 * time.Second
-	// queuesStale is when an answer is too old to be shown.
+	// queuesStale is the age from which numbers are not shown any more.
 	queuesStale = time.Minute
 )
 
-// Series of asynq's own exporter (github.com/hibiken/asynq/x/metrics), whose names asynqmon and existing dashboards
-// know. The module itself is not versioned with asynq.
+// The series of asynq's own exporter (github.com/hibiken/asynq/x/metrics). asynqmon and
+// existing dashboards use these names. cloudidq does not use that module, because it is not
+// versioned together with asynq.
 var (
 	descQueueSize    = queueDesc("asynq_queue_size", "Tasks in a queue, archived and completed ones included.")
 	descQueueLatency = queueDesc("asynq_queue_latency_seconds", "For how long the oldest pending task of a queue has waited.")
@@ -39,44 +41,45 @@ func queueDesc(name, help string, more ...string) *prometheus.Desc {
 	return prometheus.NewDesc(name, help, append([]string{"queue"}, more...), nil)
 }
 
-// inspector is the part of [asynq.Inspector] that tells numbers.
+// inspector is the part of [asynq.Inspector] that the collector uses, and Count.
 type inspector interface {
 	Queues() ([]string, error)
 	GetQueueInfo(queue string) (*asynq.QueueInfo, error)
-	// Count is for a queue that Queues does not name.
+	// Count returns the numbers of a queue that Queues does not list.
 	Count(queue string) (*asynq.QueueInfo, error)
 }
 
-// queueInspector is asynq's inspector, and a count of queues that it does not know.
+// queueInspector is asynq's inspector, with a Count for queues that asynq does not know.
 type queueInspector struct {
 	*asynq.Inspector
 	rdb redis.UniversalClient
 }
 
-// Count implements inspector. It is without a context, as asynq's are.
+// Count implements inspector. Like the methods of asynq's inspector, it takes no context.
 func (i queueInspector) Count(queue string) (*asynq.QueueInfo, error) {
 	return tasks.Count(context.Background(), i.rdb, queue)
 }
 
-// QueueCollector shows what lies in the queues: a [prometheus.Collector] that any process may have, all with the same
-// values. A queue whose numbers asynq cannot tell, as when one of its tasks has lost its hash (hibiken/asynq#380), is left
-// out and takes no other with it.
+// QueueCollector is a [prometheus.Collector] of the sizes of the queues. Any process may have
+// one, and all show the same values. If asynq cannot count a queue, the collector leaves that
+// queue out and still shows the others. One cause is a task that has lost its hash
+// (hibiken/asynq#380).
 type QueueCollector struct {
 	rdb       redis.UniversalClient // nil in tests
 	inspector inspector
 	queues    []string
 
 	mu     sync.Mutex
-	infos  map[string]*asynq.QueueInfo // the last of each queue; guarded by mu
-	faults map[string]int              // guarded by mu
-	at     time.Time                   // when they were asked for; guarded by mu
-	asking chan struct{}               // closed when the answers are there; nil = nobody asks; guarded by mu
+	infos  map[string]*asynq.QueueInfo // by queue: the last numbers; guarded by mu
+	faults map[string]int              // by queue: failed queries; guarded by mu
+	at     time.Time                   // when the last query began; guarded by mu
+	asking chan struct{}               // closed when the query is done; nil = no query; guarded by mu
 	closed bool                        // guarded by mu
-	asks   sync.WaitGroup              // Add only under mu and before closed
+	asks   sync.WaitGroup              // the query under way; Add only under mu and before closed
 }
 
-// NewQueueCollector returns a collector that asks over rdb, a client of its own, which Close closes. It asks nothing
-// until it is scraped.
+// NewQueueCollector returns a collector that queries rdb. The collector owns rdb: Close closes
+// it. It sends no query before the first scrape.
 func NewQueueCollector(rdb redis.UniversalClient) *QueueCollector {
 	c := newQueueCollector(queueInspector{asynq.NewInspectorFromRedisClient(rdb), rdb})
 	c.rdb = rdb
@@ -90,13 +93,13 @@ func newQueueCollector(i inspector) *QueueCollector {
 	}
 }
 
-// Close ends a question under way.
+// Close closes the Redis client, which ends a query under way, and waits for it.
 func (c *QueueCollector) Close() {
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
 	if c.rdb != nil {
-		_ = c.rdb.Close() // what is asked fails
+		_ = c.rdb.Close() // a query under way fails
 	}
 	c.asks.Wait()
 }
@@ -110,8 +113,10 @@ func (c *QueueCollector) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect implements [prometheus.Collector]. It returns within two seconds, whatever Redis does.
+// Collect implements [prometheus.Collector]. It waits for Redis for at most two seconds
+// (queuesPatience).
 func (c *QueueCollector) Collect(ch chan<- prometheus.Metric) {
+	// If Redis is slow, the scrape returns the last numbers.
 	if answered := c.ask(); answered != nil {
 		patience := time.NewTimer(queuesPatience)
 		defer patience.Stop()
@@ -130,8 +135,8 @@ func (c *QueueCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// ask asks, unless the last answers are fresh or somebody asks already, and returns what closes when the answers are
-// there; nil if there is nothing to wait for.
+// ask starts a query, unless the last numbers are fresh or a query is under way. It returns a
+// channel that is closed when the query is done, or nil if there is nothing to wait for.
 func (c *QueueCollector) ask() chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -145,13 +150,15 @@ func (c *QueueCollector) ask() chan struct{} {
 	return c.asking
 }
 
+// refresh queries the numbers of all queues.
 func (c *QueueCollector) refresh() {
+	// asynq's GetQueueInfo fails for a queue that is not in its set of queues.
 	known, err := c.inspector.Queues()
 	for _, queue := range c.queues {
 		var info *asynq.QueueInfo
 		switch {
 		case err != nil:
-		case !slices.Contains(known, queue): // nothing was ever enqueued, or the names were lost
+		case !slices.Contains(known, queue): // nothing was ever enqueued, or the set was deleted
 			info, _ = c.inspector.Count(queue)
 		default:
 			info, _ = c.inspector.GetQueueInfo(queue)
@@ -164,6 +171,7 @@ func (c *QueueCollector) refresh() {
 	c.asking = nil
 }
 
+// take stores the numbers of a queue. nil counts as a failure, and drops the old numbers.
 func (c *QueueCollector) take(queue string, info *asynq.QueueInfo) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -175,6 +183,7 @@ func (c *QueueCollector) take(queue string, info *asynq.QueueInfo) {
 	c.infos[queue] = info
 }
 
+// collectQueue sends the series of one queue.
 func collectQueue(ch chan<- prometheus.Metric, info *asynq.QueueInfo) {
 	gauge := func(desc *prometheus.Desc, value float64, more ...string) {
 		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, append([]string{info.Queue}, more...)...)

@@ -10,7 +10,7 @@ import (
 	"cloudidq/internal/wechat"
 )
 
-// quotas is the part of [wechat.Client] that tells quotas.
+// quotas is the part of [wechat.Client] that looks up quotas.
 type quotas interface {
 	Quota(ctx context.Context, tokens wechat.TokenSource) (wechat.Quota, error)
 }
@@ -23,17 +23,19 @@ type leases interface {
 
 const (
 	quotaLease = "quota"
-	// quotaTurn is how often a process looks whether it is the one to ask, and quotaHeld how long it stays so after that.
+	// quotaTurn is how often a process requests or extends the lease. The process that gets it
+	// holds it for quotaHeld.
 	quotaTurn = time.Minute
 	quotaHeld = 3 * time.Minute
-	// quotaEvery is how often that one asks.
+	// quotaEvery is how often the holder of the lease looks up the quotas.
 	quotaEvery = 10 * time.Minute
-	// quotaPatience bounds one question.
+	// quotaPatience bounds one lookup.
 	quotaPatience = 10 * time.Second
 )
 
-// quotaWatch shows what is left of the apps' quotas. The question costs nothing of them, but a token, and nobody needs
-// to hear it from two processes.
+// quotaWatch shows the remaining quotas of the apps in the metrics. A lookup does not count
+// against the quota, but it needs a token. The result is the same in every process, so only one
+// process looks quotas up.
 type quotaWatch struct {
 	apps    []App
 	wechat  quotas
@@ -42,14 +44,16 @@ type quotaWatch struct {
 	log     *slog.Logger
 
 	me    string
-	asked time.Time // the last time; used by run only
+	asked time.Time // time of the last lookup; zero = another process looks up; used by run only
 }
 
+// newQuotaWatch returns a watch with a random name as the holder of the lease.
 func newQuotaWatch(apps []App, w quotas, l leases, m *metrics, log *slog.Logger) *quotaWatch {
 	return &quotaWatch{apps: apps, wechat: w, leases: l, metrics: m, log: log, me: rand.Text()}
 }
 
-// run asks now and then until ctx ends. It begins after a minute: a process that has just started has other things to do.
+// run looks up the quotas at intervals until ctx ends. The first lookup is after a minute,
+// because a process that has just started has more urgent work.
 func (q *quotaWatch) run(ctx context.Context) {
 	tick := time.NewTicker(quotaTurn)
 	defer tick.Stop()
@@ -64,7 +68,8 @@ func (q *quotaWatch) run(ctx context.Context) {
 	}
 }
 
-// turn asks if it is this process's turn and time.
+// turn looks up the quotas if this process has the lease and the last lookup is long enough
+// ago.
 func (q *quotaWatch) turn(ctx context.Context) {
 	mine, err := q.leases.Hold(ctx, quotaLease, q.me, quotaHeld)
 	if err != nil || !mine {
@@ -77,13 +82,14 @@ func (q *quotaWatch) turn(ctx context.Context) {
 	q.asked = time.Now()
 	for _, app := range q.apps {
 		if q.metrics.apps.Of(app.AppID) == wechat.OtherLabel {
-			continue // not told apart
+			continue // the app has no label of its own
 		}
 		q.ask(ctx, app)
 	}
 }
 
-// forget drops what another process tells from now on.
+// forget deletes the quotas from this process's metrics, because another process shows them
+// from now on.
 func (q *quotaWatch) forget() {
 	if !q.asked.IsZero() {
 		q.asked = time.Time{}
@@ -91,6 +97,7 @@ func (q *quotaWatch) forget() {
 	}
 }
 
+// ask looks up the quota of one app. If that fails, the app's series are deleted.
 func (q *quotaWatch) ask(ctx context.Context, app App) {
 	ctx, cancel := context.WithTimeout(ctx, quotaPatience)
 	defer cancel()
@@ -105,17 +112,17 @@ func (q *quotaWatch) ask(ctx context.Context, app App) {
 	q.metrics.showQuota(app.AppID, got)
 }
 
-// leave lets another process go on at once.
+// leave releases the lease, so that another process can continue at once.
 func (q *quotaWatch) leave(ctx context.Context) {
 	if q.asked.IsZero() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	_ = q.leases.Release(ctx, quotaLease, q.me) // else it lapses
+	_ = q.leases.Release(ctx, quotaLease, q.me) // if this fails, the lease lapses
 }
 
-// What a quota is of.
+// Values of the label "of".
 const (
 	quotaLimit  = "limit"
 	quotaUsed   = "used"

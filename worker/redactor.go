@@ -18,31 +18,37 @@ import (
 
 const (
 	redactEvery = time.Second
-	// newerFor is how long an archived task of a newer version is left to a newer worker.
+	// newerFor is how long an archived task of a newer payload version is left for a newer worker.
 	newerFor = time.Hour
 )
 
-// redactor looks after tasks that lie where no worker is given them. Archived ones: their cloudIDs and openids are taken
-// out, since asynq keeps those for 90 days with their payload, unsealed, and they are there for their error only. What is
-// open of one gets its end first: while it lives the task stays as it is, so that an operator can run it again, and one
-// that asynq has given up by options of a foreign producer is run again (adopt.go). Grouped ones are run (adopt.go), and
-// those that come back with cloudIDs of erased persons lose these (leftover.go).
+// redactor handles tasks that asynq does not give to a worker:
 //
-// Every worker process runs one; what another has done is left alone.
+//   - It redacts archived tasks. asynq retains them for 90 days with their payload, unsealed.
+//     Only their error is still needed. Open cloudIDs get their final status first. While the
+//     lifetime of an open cloudID runs, the task stays as it is, so that an operator can run it
+//     again.
+//   - It runs an archived task again if asynq archived it because of the options of an external
+//     producer (adopt.go).
+//   - It runs tasks that wait in a group (adopt.go).
+//   - It removes the cloudIDs of erased users from requeued tasks (leftover.go).
+//
+// Every worker process runs a redactor. It skips a task that another one has handled.
 type redactor struct {
 	rdb    redis.UniversalClient
 	queues []string
 	log    *slog.Logger
 	ends   *resolver
 
-	archives map[string]*archive // by queue; of run's goroutine alone
+	archives map[string]*archive // by queue; used by run's goroutine only
 
 	mu   sync.Mutex
 	left map[leftover]leaving // guarded by mu
 	late map[lateTask]bool    // guarded by mu; see adopt.go
 }
 
-// newRedactor returns a redactor of the queues with cloudid:resolve tasks. Its ends are still to be set.
+// newRedactor returns a redactor of the queues with cloudid:resolve tasks. The caller sets its
+// ends.
 func newRedactor(rdb redis.UniversalClient, log *slog.Logger) *redactor {
 	r := &redactor{
 		rdb: rdb, queues: resolveQueues[:], log: log,
@@ -68,7 +74,7 @@ func (r *redactor) run(ctx context.Context) {
 	}
 }
 
-// pass does what has come since the last one.
+// pass handles everything that has come up since the last pass. It logs errors.
 func (r *redactor) pass(ctx context.Context) {
 	tell := func(what, queue string, err error) {
 		if err != nil && !errors.Is(err, context.Canceled) {
@@ -83,8 +89,8 @@ func (r *redactor) pass(ctx context.Context) {
 	}
 }
 
-// redactQueue goes through the tasks that have been archived since the last time, or all of them at first, and through
-// those whose time has come.
+// redactQueue handles the archived tasks of a queue: those that were archived since the last
+// pass, and those that are due for another check. The first pass handles all of them.
 func (r *redactor) redactQueue(ctx context.Context, queue string) error {
 	a := r.archives[queue]
 	if err := a.look(ctx, time.Now()); err != nil {
@@ -109,18 +115,20 @@ func (r *redactor) redactQueue(ctx context.Context, queue string) error {
 	return nil
 }
 
-// redactTask does what is to be done about one archived task, and returns when it is to be looked at again; zero = never.
+// redactTask handles one archived task. It returns the time of the next check. Zero means never.
 func (r *redactor) redactTask(ctx context.Context, task *queuedTask, archivedAt int64) (again time.Time, err error) {
 	m, ok := parseMessage(task.message)
 	if task.state != stateArchived || !ok || m.kind != tasks.TypeResolve || isRedacted(m.payload) {
 		return time.Time{}, nil
 	}
 	p, err := tasks.ParseResolve(m.payload)
+	// A newer worker may still read the task.
 	if errors.Is(err, tasks.ErrNewer) {
 		if until := time.Unix(archivedAt, 0).Add(newerFor); time.Now().Before(until) {
 			return until, nil
 		}
 	}
+	// No worker can read the task. A backfill has to count its cloudIDs.
 	if err != nil {
 		if err := r.ends.bulk.lost(ctx, task.id); err != nil {
 			return time.Time{}, fmt.Errorf("counting a lost task: %w", err)
@@ -134,14 +142,16 @@ func (r *redactor) redactTask(ctx context.Context, task *queuedTask, archivedAt 
 	case open.n == 0:
 		return r.redactNow(ctx, task)
 	case m.mayGiveUp() && m.lastFailed == uint64(archivedAt): //nolint:gosec // seconds of now
-		// By asynq, which sets both at once (asynq v0.26.0 rdb.go:885-920); an operator who archives sets the one.
+		// asynq archived the task: it sets both times at once (asynq v0.26.0 rdb.go:885-920).
+		// If an operator archives a task, only the time of archiving is set.
 		return time.Time{}, r.adopt(ctx, task)
 	default:
 		return open.again, nil
 	}
 }
 
-// redactNow writes a task without what is in its payload. One that has changed meanwhile is looked at again.
+// redactNow redacts the payload of a task. If the task has changed since it was read, redactNow
+// returns the current time, for another check.
 func (r *redactor) redactNow(ctx context.Context, task *queuedTask) (again time.Time, err error) {
 	redacted, ok := redact([]byte(task.message))
 	if !ok {
@@ -154,16 +164,18 @@ func (r *redactor) redactNow(ctx context.Context, task *queuedTask) (again time.
 	return time.Now(), nil
 }
 
-// redact returns the message of a cloudid:resolve task with its payload redacted, and false for any other message and for
-// one that is redacted already.
+// redact returns the message of a cloudid:resolve task with a redacted payload. It reports
+// false for any other message, and for a message that is redacted already.
 func redact(message []byte) ([]byte, bool) { return withPayload(message, redactPayload) }
 
+// redactedMark is the start of every redacted payload. No worker reads version 0.
 const redactedMark = `{"v":0,"redacted":true`
 
 func isRedacted(payload []byte) bool { return strings.HasPrefix(string(payload), redactedMark) }
 
-// redactPayload leaves app and number of cloudIDs. Run again, the task is refused for its version. What cannot be read
-// may hold ids as well.
+// redactPayload returns a payload that retains only the appid and the number of cloudIDs. If
+// somebody runs the task again, workers refuse its version. An unreadable payload may hold ids
+// too, so it loses everything. redactPayload reports false for a payload that is redacted already.
 func redactPayload(payload []byte) ([]byte, bool) {
 	if isRedacted(payload) {
 		return nil, false

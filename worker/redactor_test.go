@@ -15,7 +15,8 @@ import (
 	"cloudidq/tasks"
 )
 
-// The redactor reaches into asynq's keys: the asynq of go.mod archives here, and its Inspector reads what has become of it.
+// The redactor redacts archived tasks and nothing else. It accesses asynq's own keys. So this test
+// lets the asynq version of go.mod archive the tasks, and reads the result by its Inspector.
 func TestRedactor_FitsTheLayoutOfAsynq(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	client := asynq.NewClientFromRedisClient(rdb)
@@ -54,7 +55,7 @@ func TestRedactor_FitsTheLayoutOfAsynq(t *testing.T) {
 	if _, err := client.EnqueueContext(t.Context(), pending); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // what is redacted stays so
+	for range 2 { // a second pass changes nothing
 		r := newRedactor(rdb, slog.New(slog.DiscardHandler))
 		r.ends = &resolver{lifetime: time.Minute, results: store.NewRedis(rdb, time.Hour), activity: untold{}, log: r.log}
 		if err := r.redactQueue(t.Context(), queue); err != nil {
@@ -85,6 +86,7 @@ func TestRedactor_FitsTheLayoutOfAsynq(t *testing.T) {
 	}
 }
 
+// A redacted message is never redacted again.
 func FuzzRedact(f *testing.F) {
 	f.Add([]byte("\x0a\x0fcloudid:resolve\x12\x0273"))
 	f.Fuzz(func(t *testing.T, message []byte) {

@@ -22,8 +22,8 @@ import (
 	"cloudidq/tasks"
 )
 
-// refusals are the ways in which a Redis that is up answers with errors. Each says how it begins, how it ends, and with
-// which word the errors begin.
+// refusals are the ways in which a running Redis refuses commands, by name. word is the first
+// word of its errors. begin starts the refusal, and the commands of end stop it.
 var refusals = map[string]struct {
 	word  string
 	begin func(t *testing.T, r *refusingRedis)
@@ -50,7 +50,7 @@ var refusals = map[string]struct {
 		"NOPERM", func(t *testing.T, r *refusingRedis) { r.do(t, "ACL", "SETUSER", "default", "-evalsha", "-eval") },
 		[][]any{{"ACL", "SETUSER", "default", "+@all"}},
 	},
-	"records forbidden": { // the queue goes on
+	"records forbidden": { // the queue still works
 		"NOPERM", func(t *testing.T, r *refusingRedis) { r.do(t, "ACL", "SETUSER", "default", "resetkeys", "~asynq:*") },
 		[][]any{{"ACL", "SETUSER", "default", "~*"}},
 	},
@@ -60,7 +60,8 @@ func setting(name, value string) func(*testing.T, *refusingRedis) {
 	return func(t *testing.T, r *refusingRedis) { r.do(t, "CONFIG", "SET", name, value) }
 }
 
-// refusingRedis is a server that can be made to refuse, by one connection that is open all the time.
+// refusingRedis is a server that a test can make refuse commands, through one connection
+// that stays open.
 type refusingRedis struct {
 	*redistest.Server
 	conn *redis.Conn
@@ -75,7 +76,7 @@ func (r *refusingRedis) do(t *testing.T, command ...any) string {
 	return fmt.Sprint(text)
 }
 
-// failToSave lets a snapshot fail, for want of its directory.
+// failToSave makes a snapshot fail by removing its directory.
 func failToSave(t *testing.T, r *refusingRedis) {
 	dir, err := r.conn.ConfigGet(t.Context(), "dir").Result()
 	if err == nil {
@@ -91,7 +92,7 @@ func failToSave(t *testing.T, r *refusingRedis) {
 	})
 }
 
-// keepBusy runs a script that does not end by itself, and changes nothing, so that it may be killed.
+// keepBusy runs an endless script. The script changes nothing, so that it can be killed.
 func keepBusy(t *testing.T, r *refusingRedis) {
 	r.do(t, "CONFIG", "SET", "lua-time-limit", "1")
 	other := redis.NewClient(&redis.Options{Addr: r.Addr, MaxRetries: -1, ReadTimeout: time.Minute})
@@ -104,7 +105,7 @@ func keepBusy(t *testing.T, r *refusingRedis) {
 	await(t, "the script to run", func() bool { return redis.HasErrorPrefix(r.conn.Ping(t.Context()).Err(), "BUSY") })
 }
 
-// errorsOf is how many errors that begin with a word Redis has answered with.
+// errorsOf returns the number of error replies of Redis that begin with word.
 func (r *refusingRedis) errorsOf(t *testing.T, word string) int {
 	t.Helper()
 	_, rest, _ := strings.Cut(r.do(t, "INFO", "errorstats"), "errorstat_"+word+":count=")
@@ -112,15 +113,16 @@ func (r *refusingRedis) errorsOf(t *testing.T, word string) int {
 	return n
 }
 
-// refusedWindow is how long the refusals are counted, and refusedMost how many there may be in a second of it. A slow machine
-// makes fewer.
+// refusedWindow is how long the refusals are counted. refusedMost is the maximum per second. A
+// slow machine causes fewer.
 const (
 	refusedWindow = 2 * time.Second
 	refusedMost   = 500
 )
 
-// A worker of the default configuration with a backlog asks a Redis that refuses at most 500 times a second, for each
-// reason and with all of its loops, and goes on when Redis does.
+// A worker with the default configuration and a backlog sends at most 500 commands a second to
+// a Redis that refuses them. This covers all loops of the worker and every reason to refuse.
+// The worker continues once Redis accepts commands again.
 func TestWorker_SparesARedisThatRefuses(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(refusals)) {
 		t.Run(name, func(t *testing.T) {
@@ -160,7 +162,7 @@ func TestWorker_SparesARedisThatRefuses(t *testing.T) {
 	}
 }
 
-// sent is how many requests have been made.
+// sent returns the number of requests to WeChat.
 func (f *fakeWeChat) sent() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -180,7 +182,8 @@ func backlog(t *testing.T, rdb *redis.Client, n int) {
 	}
 }
 
-// wholeWorker runs a worker as `cloudidq worker` does by default, with all that touches Redis, until the test ends.
+// wholeWorker runs a worker until the test ends. The worker has the defaults of `cloudidq
+// worker`, and every part that uses Redis.
 func wholeWorker(t *testing.T, srv *redistest.Server, f *fakeWeChat) {
 	t.Helper()
 	queue := redis.NewClient(&redis.Options{Addr: srv.Addr, MaxRetries: -1, PoolSize: 64, DisableIdentity: true})

@@ -11,20 +11,22 @@ import (
 	"cloudidq/tasks"
 )
 
-// Replayer lets deliveries begin anew, on an operator's wish.
+// Replayer restarts deliveries at the request of an operator.
 type Replayer struct {
 	deliveries *store.Deliveries
 	client     *asynq.Client
 	inspector  *asynq.Inspector
 }
 
-// NewReplayer returns a replayer over the same Redis as the queue. Both parts stay the caller's.
+// NewReplayer returns a Replayer. d must use the same Redis as the queue. The caller closes
+// client and inspector.
 func NewReplayer(d *store.Deliveries, client *asynq.Client, inspector *asynq.Inspector) *Replayer {
 	return &Replayer{deliveries: d, client: client, inspector: inspector}
 }
 
-// Replay puts a delivery into the queue again, with the whole schedule before it. The error is [store.ErrNoDelivery] or
-// [store.ErrDelivered] for one that cannot be.
+// Replay enqueues a delivery again, at the start of its schedule. It returns
+// [store.ErrNoDelivery] if the delivery does not exist, and [store.ErrDelivered] if it has
+// arrived already.
 func (r *Replayer) Replay(ctx context.Context, id string) error {
 	was, err := r.deliveries.Replay(ctx, id)
 	if err != nil {
@@ -41,7 +43,8 @@ func (r *Replayer) Replay(ctx context.Context, id string) error {
 	if !errors.Is(err, asynq.ErrTaskIDConflict) {
 		return err
 	}
-	// A task that waits or is archived is run at once. One that is pending or active is about to be.
+	// The task exists already. A scheduled, retry or archived task is run at once. A pending or
+	// active task needs nothing.
 	info, err := r.inspector.GetTaskInfo(tasks.QueueWebhooks, id)
 	if err != nil {
 		return fmt.Errorf("looking up the task of a delivery: %w", err)
@@ -55,12 +58,13 @@ func (r *Replayer) Replay(ctx context.Context, id string) error {
 	return nil
 }
 
-// ReplayEndpoint enables an endpoint and replays what it has missed: its deliveries that are held or exhausted. It returns
-// how many.
+// ReplayEndpoint enables an endpoint and replays its held and exhausted deliveries. It returns
+// how many it replayed, also beside an error.
 func (r *Replayer) ReplayEndpoint(ctx context.Context, name string) (int, error) {
 	if err := r.deliveries.Enable(ctx, name); err != nil {
 		return 0, err
 	}
+	// The ids are collected first, because Replay changes the lists that List reads.
 	var ids []string
 	err := r.deliveries.List(ctx, store.Filter{Endpoint: name}, func(d store.Delivery) bool {
 		if d.State == store.DeliveryHeld || d.State == store.DeliveryExhausted {
@@ -74,7 +78,7 @@ func (r *Replayer) ReplayEndpoint(ctx context.Context, name string) (int, error)
 	replayed := 0
 	for _, id := range ids {
 		switch err := r.Replay(ctx, id); {
-		case errors.Is(err, store.ErrNoDelivery), errors.Is(err, store.ErrDelivered):
+		case errors.Is(err, store.ErrNoDelivery), errors.Is(err, store.ErrDelivered): // changed meanwhile
 		case err != nil:
 			return replayed, err
 		default:

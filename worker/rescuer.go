@@ -16,29 +16,36 @@ var rescueLua string
 
 var rescueScript = redis.NewScript(rescueLua)
 
-// A worker extends the lease of its tasks to 30 s every 5 s, by its own clock (asynq v0.26.0 rdb.go:26 and 1355,
-// server.go:521). So a lease that stays the same is that of a dead worker, or of one that stands still. With these a dead
-// worker's tasks are back in the queue in under 35 s; asynq's own recoverer needs 55 to 120 s, a burnt retry and its delay,
-// too long in a life of 5 minutes.
+// Every 5 s, a worker extends the lease of its tasks to 30 s from now, by its own clock (asynq
+// v0.26.0 rdb.go:26 and 1355, server.go:521). So a lease that does not change belongs to a
+// worker that is dead or frozen.
+//
+// With the constants below, the tasks of a dead worker return to the queue in under 35 s.
+// asynq's own recoverer takes 55 to 120 s, uses up a retry, and adds its delay. That is too
+// long for a lifetime of 5 minutes.
 const (
 	rescueEvery = 2 * time.Second
-	// stillFor is how long a lease must stay the same, by Redis's clock. It is more than heldFor: by then the worker that
-	// had the task sends nothing for it any more, should it only have stood still.
+	// stillFor is how long a lease must stay unchanged, by Redis's clock. It is longer than
+	// heldFor. So a worker that was only frozen sends no request for the task after that time.
 	stillFor = 30 * time.Second
-	// lapsedFor is enough for a lease that has run out as well, as when all workers were away: two heartbeats are missing.
+	// lapsedFor replaces stillFor if the lease has also expired, for example because all
+	// workers were down. It covers two missing heartbeats.
 	lapsedFor   = 11 * time.Second
 	rescueGrace = time.Second
-	rescueMax   = 100 // tasks in one run of the script
-	// rescueKept is how long it is remembered what was seen. It is longer than every pause between two looks.
+	rescueMax   = 100 // rescued tasks in one run of the script
+	// rescueKept is how long Redis retains what the script has seen. It is longer than any
+	// pause between two scans.
 	rescueKept = 10 * time.Minute
 )
 
-// rescuer returns the tasks of dead workers to their queue. It reaches into asynq's own keys, which asynq offers no
-// other way for; it is written for the layout of v0.26.0, and a test holds it against the version in go.mod.
+// rescuer returns the tasks of dead workers to their queue. It accesses asynq's own keys,
+// because asynq has no API for this. It uses the layout of v0.26.0, and a test checks it
+// against the version in go.mod.
 //
-// Every worker process runs one. The script is atomic, so several do not disturb each other, nor asynq's recoverer. A
-// worker that is cut off from Redis for half a minute, or stands still, loses its tasks to another one. It sends nothing for
-// them after heldFor, so this costs a repeated request at most, and none after the result.
+// Every worker process runs a rescuer. The script is atomic, so the rescuers do not interfere
+// with each other or with asynq's recoverer. A worker that is frozen, or cut off from Redis for
+// half a minute, loses its tasks to another worker. It sends no request for them after heldFor.
+// So the cost is at most one repeated request, and none after the result.
 type rescuer struct {
 	rdb    redis.UniversalClient
 	queues []string
@@ -65,6 +72,7 @@ func (r *rescuer) run(ctx context.Context) {
 	}
 }
 
+// rescueQueue runs the script until no task is left to rescue. It logs errors.
 func (r *rescuer) rescueQueue(ctx context.Context, queue string) {
 	for {
 		n, err := r.rescue(ctx, queue)
@@ -84,7 +92,7 @@ func (r *rescuer) rescueQueue(ctx context.Context, queue string) {
 	}
 }
 
-// rescue returns how many tasks went back to the queue.
+// rescue runs the script once, and returns how many tasks it returned to the queue.
 func (r *rescuer) rescue(ctx context.Context, queue string) (int, error) {
 	prefix := "asynq:{" + queue + "}:"
 	keys := []string{prefix + "lease", prefix + "active", prefix + "pending", rescueKey(queue)}
@@ -96,5 +104,6 @@ func (r *rescuer) rescue(ctx context.Context, queue string) (int, error) {
 	return n, nil
 }
 
-// rescueKey is where it is remembered what was seen of the leases of a queue, in the slot of asynq's keys.
+// rescueKey is the key of what the script has seen of the leases of a queue. It is in the
+// cluster slot of asynq's keys.
 func rescueKey(queue string) string { return "cloudidq:leases:{" + queue + "}" }

@@ -13,8 +13,9 @@ import (
 	"cloudidq/tasks"
 )
 
-// The rescuer reaches into asynq's keys. This test lets the asynq of go.mod write them, and its Inspector and Server
-// read what the rescuer has made of them: it fails when a new version lays them out in another way.
+// The rescuer accesses asynq's own keys. This test lets the asynq version of go.mod write
+// the keys, and reads the result by its Inspector and Server. It fails if a new version
+// has another layout.
 func TestRescuer_FitsTheLayoutOfAsynq(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	client := asynq.NewClientFromRedisClient(rdb)
@@ -32,7 +33,8 @@ func TestRescuer_FitsTheLayoutOfAsynq(t *testing.T) {
 	})
 	hanging.waitForTasks(t, 3)
 
-	r := &rescuer{rdb: rdb, queues: []string{queue}, log: slog.New(slog.DiscardHandler), still: time.Hour} // lapsed: at the second look
+	// lapsed is zero: an expired lease is dead at the second scan.
+	r := &rescuer{rdb: rdb, queues: []string{queue}, log: slog.New(slog.DiscardHandler), still: time.Hour}
 	if n, err := r.rescue(t.Context(), queue); n != 0 || err != nil {
 		t.Fatalf("rescue() of living tasks = %d, %v, want none", n, err)
 	}
@@ -41,13 +43,13 @@ func TestRescuer_FitsTheLayoutOfAsynq(t *testing.T) {
 	if err != nil || len(ids) != 3 {
 		t.Fatalf("the lease key holds %d tasks, %v, want 3: asynq's layout has changed", len(ids), err)
 	}
-	// Its worker dies: no heartbeat for 30 s. (The heartbeat of the living one comes every 5 s.)
+	// The worker of two tasks dies: no heartbeat for 30 s. (A living worker sends one every 5 s.)
 	for _, id := range ids[:2] {
 		if err := rdb.ZIncrBy(t.Context(), lease, -40, id).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for look, want := range []int{0, 2} { // the first one sees that the leases have changed
+	for look, want := range []int{0, 2} { // the first scan sees that the leases have changed
 		if n, err := r.rescue(t.Context(), queue); n != want || err != nil {
 			t.Fatalf("look %d: rescue() = %d, %v, want %d", look, n, err, want)
 		}
@@ -84,7 +86,7 @@ func TestRescuer_FitsTheLayoutOfAsynq(t *testing.T) {
 	}
 }
 
-// A task whose hash is gone must not stop the rescue of others.
+// A task whose hash is gone does not stop the rescue of other tasks.
 func TestRescuer_DropsWhatIsGone(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	prefix := "asynq:{" + tasks.QueueEvents + "}:"
@@ -94,7 +96,8 @@ func TestRescuer_DropsWhatIsGone(t *testing.T) {
 	for _, id := range []string{"gone", "there"} {
 		rdb.ZIncrBy(ctx, prefix+"lease", 1, id)
 	}
-	r := &rescuer{rdb: rdb, log: slog.New(slog.DiscardHandler)} // dead: what is the same at the second look
+	// A lease that is unchanged at the second scan is dead.
+	r := &rescuer{rdb: rdb, log: slog.New(slog.DiscardHandler)}
 	for look, want := range []int{0, 1} {
 		if n, err := r.rescue(ctx, tasks.QueueEvents); n != want || err != nil {
 			t.Fatalf("look %d: rescue() = %d, %v, want %d", look, n, err, want)
@@ -111,8 +114,9 @@ func TestRescuer_DropsWhatIsGone(t *testing.T) {
 	}
 }
 
-// A worker's clock may be 40 s behind Redis's: its leases look as if they had run out when they are written. As long as they
-// change it lives. One whose clock is ahead is dead when they do not, however late they end.
+// The clock of a worker does not matter. If it is far behind Redis's clock, the leases of the
+// worker look expired as soon as they are written. The worker is alive as long as they change. If
+// the clock is ahead, the worker is dead once its leases stop changing, however late they expire.
 func TestRescuer_ClockOfTheWorkerHasNoSay(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	prefix, ctx := "asynq:{"+tasks.QueueEvents+"}:", t.Context()
@@ -125,7 +129,8 @@ func TestRescuer_ClockOfTheWorkerHasNoSay(t *testing.T) {
 		rdb.ZAdd(ctx, prefix+"lease", redis.Z{Score: float64(ends.Unix()), Member: id})
 	}
 	beat("ahead", 10*time.Minute, 0)
-	r := &rescuer{rdb: rdb, log: slog.New(slog.DiscardHandler), still: 0, lapsed: 0} // dead: what is the same at the second look
+	// A lease that is unchanged at the second scan is dead.
+	r := &rescuer{rdb: rdb, log: slog.New(slog.DiscardHandler), still: 0, lapsed: 0}
 	want := []int{0, 1, 0, 0, 0, 0}
 	for n := range want {
 		beat("behind", -10*time.Minute, n)
@@ -141,7 +146,7 @@ func TestRescuer_ClockOfTheWorkerHasNoSay(t *testing.T) {
 	}
 }
 
-// By the time at which others may take a task over, a worker that stood still sends nothing for it any more.
+// A frozen worker sends no request for a task once other workers may take the task over.
 func TestRescuer_LeavesTimeToTheHolder(t *testing.T) {
 	if heldFor >= stillFor || tryFor >= heldFor {
 		t.Errorf("tryFor %s, heldFor %s, stillFor %s, want them to grow", tryFor, heldFor, stillFor)
@@ -179,7 +184,8 @@ func (h *hangingServer) waitForTasks(t *testing.T, n int) {
 	}
 }
 
-// stop lets the tasks go. The server fetches none before that: it would end what another one is to get.
+// stop releases the tasks. It first stops the server from fetching, so that this server does
+// not take the tasks that another one is to get.
 func (h *hangingServer) stop() {
 	h.srv.Stop()
 	close(h.release)

@@ -10,49 +10,52 @@ import (
 	"cloudidq/tasks"
 )
 
-// resolution is one try of one task. It is used by its handler's goroutine only.
+// resolution is the state of one attempt of one task. Only its handler's goroutine uses it.
 type resolution struct {
 	h       *resolver
 	taskID  string
-	held    time.Time     // until then no other process has the task, even if this one stands still
-	ahead   time.Duration // Redis's clock, beside this machine's
-	undated bool          // the payload does not say when it was accepted, or a moment that is still to come
+	held    time.Time     // no other process takes the task over before, even if this one is suspended
+	ahead   time.Duration // how far Redis's clock is ahead of this machine's clock
+	undated bool          // the payload has no acceptance time, or one in the future
 	payload tasks.ResolvePayload
-	known   bool  // whether the app is served
-	unknown error // why not
+	known   bool  // whether this worker serves the app
+	unknown error // why it does not
 
-	part     *part // of a backfill; nil = it is none
-	canceled bool  // that backfill
-	claimed  bool  // its cloudIDs have records
+	part     *part // the task's chunk of a backfill; nil = it belongs to none
+	canceled bool  // the backfill was canceled
+	claimed  bool  // the cloudIDs have records in the store
 
-	waited time.Duration // for the app's share of the slots; it is part of the try
+	waited time.Duration // time spent waiting for a slot; it counts as part of the attempt
 
 	items   []item         // one per cloudID
-	asked   []int          // positions in items of what the batcher was given
+	asked   []int          // positions in items of the cloudIDs given to the batcher
 	unsaved []store.Record // outcomes that the store does not have yet
-	ends    []end          // those among them that are ends, for metrics
+	ends    []end          // the final ones among them, for metrics
 
-	resolved, failed, expired int // ends, those of earlier tries included
-	erased                    int // of persons who are to be forgotten
-	endedNow                  int // ends that a try which asks nobody has written
+	resolved, failed, expired int // final records, including those of earlier attempts
+	erased                    int // cloudIDs of erased users
+	endedNow                  int // cloudIDs that endWithoutAsking has finished
 	again                     againError
-	cause                     *store.Error // of one that ended without data, for the archive
+	cause                     *store.Error // error of the first cloudID that finished without data, for the archive
 }
 
-// item is a cloudID and its record as far as it is known.
+// item is a cloudID and its record, as far as it is known.
 type item struct {
 	record store.Record
 	sendBy time.Time
-	class  wechat.Class // of the answer that has ended it, if one has
+	class  wechat.Class // class of the answer that finished it; zero if none did
 	open   bool
 	erased bool
-	ended  store.Status // as a backfill counts it; empty = it has not
-	lines  int          // of the payload that ask for it
+	ended  store.Status // final status as a backfill counts it; empty = not finished
+	lines  int          // number of payload items with this cloudID
 }
 
+// newResolution prepares an attempt of the task taskID with payload p. It reads no store.
 func newResolution(h *resolver, taskID string, p tasks.ResolvePayload) *resolution {
 	begun, ahead := time.Now(), h.clock.Ahead()
-	now := begun.Add(ahead) // by the clock that all share, as are the payload's moments if their machines' clocks are right
+	now := begun.Add(ahead) // Redis's clock, which all machines share
+	// A missing acceptance time, or one in the future, is replaced by the current time. claim
+	// bounds it by the time that an earlier attempt recorded.
 	accepted := p.AcceptedAt
 	undated := accepted.IsZero() || accepted.After(now)
 	if undated {
@@ -64,7 +67,7 @@ func newResolution(h *resolver, taskID string, p tasks.ResolvePayload) *resoluti
 	}
 	seen := make(map[string]int, len(p.Items))
 	for _, it := range p.Items {
-		// A backfill may repeat a cloudID, and so may a foreign producer.
+		// A backfill may repeat a cloudID, and so may an external producer.
 		if first, repeated := seen[it.CloudID]; repeated {
 			r.items[first].lines++
 			continue
@@ -75,6 +78,7 @@ func newResolution(h *resolver, taskID string, p tasks.ResolvePayload) *resoluti
 				AppID: p.AppID, OpenID: it.OpenID, CloudID: it.CloudID, Status: store.Pending,
 				Reference: it.Reference, AcceptedAt: store.At(accepted),
 			},
+			// Redis's clock is converted back: sendBy is compared with this machine's clock.
 			sendBy: sendBy(obtainedAt(it, accepted), h.lifetime).Add(-ahead),
 			open:   true,
 			lines:  1,
@@ -83,7 +87,8 @@ func newResolution(h *resolver, taskID string, p tasks.ResolvePayload) *resoluti
 	return r
 }
 
-// obtainedAt is when the item's lifetime began. A front end's clock may run ahead, so acceptance bounds it.
+// obtainedAt returns when the item's lifetime began. The clock of a front end may run ahead, so
+// the result is never later than accepted.
 func obtainedAt(it tasks.Item, accepted time.Time) time.Time {
 	if it.ObtainedAt.IsZero() || it.ObtainedAt.After(accepted) {
 		return accepted
@@ -91,8 +96,10 @@ func obtainedAt(it tasks.Item, accepted time.Time) time.Time {
 	return it.ObtainedAt
 }
 
-// putBack returns the task as it came, unless a cloudID of it has outlived its lifetime and is to be ended.
+// putBack requeues the task unchanged. It returns nil if the lifetime of a cloudID is over. The
+// attempt must then go on, to finish that cloudID.
 func (r *resolution) putBack(again againError, now time.Time) error {
+	// Check all before the first merge: r.again must stay empty if the attempt goes on.
 	for i := range r.items {
 		if !now.Before(r.items[i].sendBy) {
 			return nil
@@ -105,7 +112,7 @@ func (r *resolution) putBack(again againError, now time.Time) error {
 	return &r.again
 }
 
-// firstEnd is when the first cloudID outlives its lifetime.
+// firstEnd returns the earliest end of a cloudID's lifetime in the task.
 func (r *resolution) firstEnd() time.Time {
 	first := r.items[0].sendBy
 	for i := range r.items {
@@ -116,7 +123,8 @@ func (r *resolution) firstEnd() time.Time {
 	return first
 }
 
-// claim takes the cloudIDs that are neither resolved nor in another task's hands, for so long.
+// claim claims the task's cloudIDs for length. It gets those that are neither resolved nor
+// claimed by another task.
 func (r *resolution) claim(ctx context.Context, length time.Duration) error {
 	r.setOrigin()
 	claimed, err := r.h.results.Claim(ctx, store.Claim{
@@ -132,26 +140,28 @@ func (r *resolution) claim(ctx context.Context, length time.Duration) error {
 	return nil
 }
 
+// takeClaim applies the result of the claim to one cloudID.
 func (r *resolution) takeClaim(it *item, c store.ClaimResult) {
 	switch c.State {
 	case store.Done:
 		it.open, it.ended = false, c.Record.Status
 		if !it.ended.Final() {
-			it.ended = store.Failed // its record cannot be read
+			it.ended = store.Failed // the record cannot be read
 		}
 		r.count(c.Record)
 	case store.Busy:
 		it.open = false
 		r.again.merge(againError{reason: "another task is asking for it", delay: delayWaiting})
 	case store.Erased:
-		it.open, it.ended, it.erased = false, store.Failed, true // counted so, though there is no record
+		it.open, it.ended, it.erased = false, store.Failed, true // counted as failed, although it has no record
 		r.erased++
 	case store.Claimed:
 		r.resume(it, c.Record)
 	}
 }
 
-// resume goes on where an earlier try of this task, or of another that waits, has stopped.
+// resume continues from the pending record of an earlier attempt, of this task or of another
+// task that now waits.
 func (r *resolution) resume(it *item, stored store.Record) {
 	if stored.Status != store.Pending {
 		return
@@ -160,8 +170,9 @@ func (r *resolution) resume(it *item, stored store.Record) {
 	r.bound(it, stored.AcceptedAt)
 }
 
-// bound ends the lifetime of a cloudID that was seen before at that moment: it was there then. So a producer that says
-// nothing of time, or whose clock is ahead, gets one lifetime from the first look at the cloudID, not one from each.
+// bound limits the lifetime of a cloudID that was first seen at an earlier time. So a producer
+// that sends no times, or whose clock is ahead, gets one lifetime from the first sight of the
+// cloudID, and not a new one with each attempt.
 func (r *resolution) bound(it *item, seen store.Time) {
 	if seen.IsZero() || !seen.Before(it.record.AcceptedAt.Time) {
 		return
@@ -172,8 +183,9 @@ func (r *resolution) bound(it *item, seen store.Time) {
 	}
 }
 
-// date notes when the cloudIDs of an undated task were first seen, although none of them is tried yet: their lifetime runs
-// while they wait for the end of a pause.
+// date records in the store when the cloudIDs of an undated task were first seen. They are not
+// attempted yet, but their lifetime runs while they wait for the end of a pause. The claim has
+// no length, so it lapses at once.
 func (r *resolution) date(ctx context.Context) error {
 	r.setOrigin()
 	seen, err := r.h.results.Claim(ctx, store.Claim{AppID: r.payload.AppID, TaskID: r.taskID, Records: r.pending()})
@@ -189,7 +201,7 @@ func (r *resolution) date(ctx context.Context) error {
 	return nil
 }
 
-// pending are the records to claim.
+// pending returns the records to claim.
 func (r *resolution) pending() []store.Record {
 	pending := make([]store.Record, len(r.items))
 	for i := range r.items {
@@ -198,7 +210,7 @@ func (r *resolution) pending() []store.Record {
 	return pending
 }
 
-// asks lists what is open, for the batcher.
+// asks returns the open cloudIDs in the form that the batcher takes, and notes their positions.
 func (r *resolution) asks() []ask {
 	asks := make([]ask, 0, len(r.items))
 	for i := range r.items {
@@ -212,7 +224,7 @@ func (r *resolution) asks() []ask {
 	return asks
 }
 
-// countRetries counts the cloudIDs that the try sends back.
+// countRetries counts the cloudIDs that the attempt returns to the queue.
 func (r *resolution) countRetries() {
 	layer := layerWait
 	if r.again.failure {
@@ -221,24 +233,27 @@ func (r *resolution) countRetries() {
 	r.h.metrics.retried(r.payload.AppID, layer, r.again.open)
 }
 
-// verdict is what becomes of the task: back to the queue for what is open, to the archive if all ended badly, or done.
+// verdict decides what happens to the task. If cloudIDs are open, it goes back to the queue. If
+// cloudIDs have finished and none brought data, it is archived. Otherwise it is done.
 func (r *resolution) verdict() error {
 	for i := range r.items {
-		if it := &r.items[i]; it.open { // withdrawn: its turn did not come
+		if it := &r.items[i]; it.open { // withdrawn before it was sent
 			r.again.merge(againError{reason: "no request of the app was free", delay: delayWaiting, latest: it.sendBy})
 		}
 	}
 	if r.again.open > 0 {
 		return &r.again
 	}
-	if r.resolved > 0 || r.failed+r.expired == 0 || r.canceled { // all erased, or by intention: nobody is to look into it
+	// Not archived, although nothing was resolved: all users were erased, or the backfill was
+	// canceled. Neither needs an operator.
+	if r.resolved > 0 || r.failed+r.expired == 0 || r.canceled {
 		return nil
 	}
 	return archived(r.sadEnd())
 }
 
-// sadEnd says why a task brought nothing, without a value of it. WeChat's own text is not repeated here: the queue
-// keeps this one for 90 days, unsealed.
+// sadEnd returns why a task brought no data, without any submitted value. It does not repeat
+// WeChat's own message, because the queue stores this text for 90 days, unsealed.
 func (r *resolution) sadEnd() string {
 	text := fmt.Sprintf("no cloudID brought data: %d failed, %d expired", r.failed, r.expired)
 	if r.cause == nil || r.cause.Code == 0 {
@@ -247,7 +262,8 @@ func (r *resolution) sadEnd() string {
 	return fmt.Sprintf("%s, the first with errcode %d (%s)", text, r.cause.Code, codeText(r.cause.Code))
 }
 
-// codeText is the table's text of an errcode: unlike what WeChat answered, it repeats nothing that was submitted.
+// codeText returns the code table's text for an errcode. Unlike WeChat's errmsg, it repeats no
+// submitted value.
 func codeText(code int) string {
 	if known, ok := wechat.LookupCode(code); ok {
 		return known.Text

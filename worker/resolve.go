@@ -16,49 +16,59 @@ import (
 )
 
 const (
-	// tryFor is how long one try of a task waits for its cloudIDs' turn. What has not been sent by then goes back to the
-	// queue; with what is under way, a try stays below the task's timeout of a minute.
+	// tryFor is how long one attempt of a task waits for its cloudIDs to be sent. The cloudIDs
+	// that are still unsent then go back to the queue. The attempt waits for the requests in
+	// flight, and still stays below the task's timeout of one minute.
 	tryFor = 25 * time.Second
-	// heldFor is how long after it was fetched a task is this process's for certain: rescuers leave it alone for 30 s, and
-	// no request of it begins later. A process that is stopped and goes on must not send what others have taken over.
+	// heldFor is how long a task certainly belongs to this process after it was fetched.
+	// Rescuers leave a task alone for 30 s, and no request for it begins after heldFor. So a
+	// process that was suspended and then continues does not send cloudIDs that another process
+	// has taken over.
 	heldFor = 28 * time.Second
-	// claimFor outlives a try, so that only a dead worker's claims lapse.
+	// claimFor is the length of a claim in the store. It is longer than an attempt, so only the
+	// claims of dead workers lapse.
 	claimFor = 2 * time.Minute
-	// saveLinger is how long a finished record waits for others of its task, while some are still being asked.
+	// saveLinger is how long a finished record waits for other records of its task, while some
+	// of the task's cloudIDs are still without an answer.
 	saveLinger = 10 * time.Millisecond
-	// saveFor is how long a store that fails is tried again before the task goes back, with answers thrown away.
+	// saveFor bounds the retries of a save that fails. After that the task is requeued and the
+	// unsaved answers are discarded.
 	saveFor = 10 * time.Second
 )
 
-// resolver handles cloudid:resolve. It alone writes the end of a cloudID: in a try, or without one for a task that gets no
-// more of them (ends.go).
+// resolver handles cloudid:resolve. Only a resolver writes the final status of a cloudID: in an
+// attempt, or outside of one for a task that gets no more attempts (ends.go).
 type resolver struct {
 	apps     *directory
 	lifetime time.Duration
-	clock    *tasks.Clock // nil = this machine's is right
+	clock    *tasks.Clock // nil = this machine's clock is right
 	results  store.Results
 	batcher  *batcher
 	shares   *shares
 
 	outlets  outlets // nil = nothing is delivered
-	outbox   *outbox // nil = others make the deliveries
+	outbox   *outbox // nil = other processes make the deliveries
 	redact   *redactor
 	activity activity
 	bulk     *bulk     // nil = backfills are not counted
-	open     openTasks // nil = nobody notes what tries leave open
+	open     openTasks // nil = what attempts leave open is not recorded
 
 	metrics *metrics
 	traces  *tracing
 	log     *slog.Logger
 }
 
-// ProcessTask is one try of a task: claim its cloudIDs, end those past their lifetime, ask WeChat for the others, and
-// save every outcome as it comes. It returns nil when all have ended, or an error that tells asynq when to come back,
-// or one that archives the task because nothing of it brought data.
+// ProcessTask makes one attempt of a task. It claims the task's cloudIDs, expires those past
+// their lifetime, requests the others from WeChat, and saves every outcome as it arrives. It
+// returns nil if the task is done. If cloudIDs are open, it returns an [againError], which says
+// when the task is attempted again. If all are finished and none brought data, it returns an
+// error that archives the task.
 func (h *resolver) ProcessTask(ctx context.Context, task *asynq.Task) (err error) {
 	ctx, span := h.traces.resolve(ctx, task)
 	defer func() { span.end(err) }()
 	taskID, _ := asynq.GetTaskID(ctx)
+	// A task of a newer version is left to a newer worker. Any other task that cannot be read
+	// is archived.
 	payload, err := tasks.ParseResolve(task.Payload())
 	if errors.Is(err, tasks.ErrNewer) {
 		return leftToNewer(err)
@@ -68,9 +78,11 @@ func (h *resolver) ProcessTask(ctx context.Context, task *asynq.Task) (err error
 	}
 	r := newResolution(h, taskID, payload)
 	queue, _ := asynq.GetQueueName(ctx)
+	// The attempt counts against the slots of its app until it returns.
 	place := h.shares.enter(queue, payload.AppID)
 	defer place.leave()
 	err = r.run(ctx, place)
+	// Record what the attempt left open, and report it.
 	h.takeOutErased(r, queue, err)
 	h.noteOpen(ctx, r, err)
 	r.countRetries()
@@ -79,7 +91,9 @@ func (h *resolver) ProcessTask(ctx context.Context, task *asynq.Task) (err error
 	return err
 }
 
-// takeOutErased sees to it that a task that comes back does not keep cloudIDs of erased persons.
+// takeOutErased schedules the removal of erased users' cloudIDs from a task that is requeued.
+// asynq requeues the payload that it fetched, so the cloudIDs are removed after that
+// (leftover.go).
 func (h *resolver) takeOutErased(r *resolution, queue string, err error) {
 	if again, ok := errors.AsType[*againError](err); !ok || again == nil || r.erased == 0 || h.redact == nil {
 		return
@@ -93,7 +107,8 @@ func (h *resolver) takeOutErased(r *resolution, queue string, err error) {
 	h.redact.takeOut(queue, r.taskID, cloudIDs)
 }
 
-// run is the try, unless the task is to wait.
+// run makes the attempt, or requeues the task if its app is paused or over its share of the
+// slots. A task of a canceled backfill does not wait: its cloudIDs only have to be finished.
 func (r *resolution) run(ctx context.Context, place *place) error {
 	if err := r.lookUp(ctx); err != nil {
 		return err
@@ -107,18 +122,22 @@ func (r *resolution) run(ctx context.Context, place *place) error {
 	return r.tally(ctx, r.try(ctx))
 }
 
-// unreadable archives a task that no retry can make readable.
+// unreadable archives a task that no retry can make readable. A chunk of a backfill is first
+// counted as failed. If the store does not answer, the task is requeued.
 func (h *resolver) unreadable(ctx context.Context, taskID string, why error) error {
 	if err := h.bulk.lost(ctx, taskID); err != nil {
 		h.log.Error("the store does not answer", "task_id", taskID, "error", err)
+		// If the queue still works, the pause keeps it from bringing task after task to the
+		// same refusal.
 		pause(ctx, troublePause)
 		return &againError{reason: "the store does not answer", failure: true}
 	}
 	return archived(why.Error())
 }
 
-// mayTry sends the task back untouched if its app is paused. If its app has its share of the slots it waits, and goes back
-// if another app's task needs its slot.
+// mayTry returns nil if the task may be attempted now. If its app is paused, it requeues the
+// task unchanged. If its app uses its whole share of the slots, the task waits for a slot. It
+// is requeued unchanged if a task of another app needs its slot, or if the wait takes too long.
 func (r *resolution) mayTry(ctx context.Context, place *place) error {
 	if err := r.notPaused(ctx); err != nil || place.mayWork() {
 		return err
@@ -132,6 +151,8 @@ func (r *resolution) mayTry(ctx context.Context, place *place) error {
 	case works:
 		return r.notPaused(ctx)
 	}
+	// A task that goes back because of a store failure has not made way: at the head of the
+	// queue it would meet the same failure at once.
 	err := r.putBackUntouched(ctx, makeWay())
 	if again, ok := errors.AsType[*againError](err); ok && !again.failure {
 		place.makesWay(r.taskID)
@@ -139,7 +160,7 @@ func (r *resolution) mayTry(ctx context.Context, place *place) error {
 	return err
 }
 
-// notPaused sends the task back if its app is paused.
+// notPaused requeues the task unchanged if its app is paused.
 func (r *resolution) notPaused(ctx context.Context) error {
 	if h := r.h.batcher.paused(r.payload.AppID); h != nil {
 		return r.putBackUntouched(ctx, againAfter(h, time.Now()))
@@ -147,7 +168,9 @@ func (r *resolution) notPaused(ctx context.Context) error {
 	return nil
 }
 
-// putBackUntouched returns the task as it came. The lifetime of an undated one runs from here, not from its next try.
+// putBackUntouched requeues the task unchanged. If the task carries no acceptance time, the
+// store first records when its cloudIDs were seen. Their lifetime thus starts now and not at
+// the next attempt. It returns nil if a cloudID must be finished now, see putBack.
 func (r *resolution) putBackUntouched(ctx context.Context, again againError) error {
 	if r.undated {
 		if err := r.date(ctx); err != nil {
@@ -157,6 +180,8 @@ func (r *resolution) putBackUntouched(ctx context.Context, again againError) err
 	return r.putBack(again, time.Now())
 }
 
+// try makes the attempt itself. It claims the cloudIDs, finishes those that need no request,
+// requests the others, and decides what happens to the task.
 func (r *resolution) try(ctx context.Context) error {
 	r.known, r.unknown = r.h.apps.know(ctx, r.payload.AppID)
 	if err := r.claim(ctx, claimFor); err != nil {
@@ -170,10 +195,11 @@ func (r *resolution) try(ctx context.Context) error {
 	return r.verdict()
 }
 
-// ask sends what is open through the batcher and saves the answers, several at a time.
+// ask sends the open cloudIDs through the batcher and saves the answers in groups.
 func (r *resolution) ask(ctx context.Context) error {
 	asks := r.asks()
 	if !r.known {
+		// This worker does not serve the app: the cloudIDs wait for an operator.
 		r.leaveOpen(r.unknown.Error())
 		asks = nil
 	}
@@ -185,8 +211,10 @@ func (r *resolution) ask(ctx context.Context) error {
 
 	limit := time.NewTimer(tryFor - r.waited)
 	defer limit.Stop()
-	save := time.NewTimer(saveLinger) // runs while something is unsaved
+	save := time.NewTimer(saveLinger) // runs while there are unsaved records
 	defer save.Stop()
+	// Collect the answers. They are saved saveLinger after the first unsaved one, and at the
+	// end.
 	for left := len(asks); left > 0; {
 		select {
 		case a := <-w.answers:
@@ -208,7 +236,8 @@ func (r *resolution) ask(ctx context.Context) error {
 	return r.save(ctx)
 }
 
-// save writes the outcomes since the last save in one round trip.
+// save writes the outcomes since the last save in one round trip, and then reports them to
+// metrics, activity and outbox. A store that fails is retried for saveFor.
 func (r *resolution) save(ctx context.Context) error {
 	if len(r.unsaved) == 0 {
 		return nil
@@ -221,6 +250,7 @@ func (r *resolution) save(ctx context.Context) error {
 	if err != nil {
 		return r.storeTrouble(ctx, err)
 	}
+	// Report only what the store has accepted.
 	tellEnds(r.h.activity, r.unsaved)
 	r.unsaved = r.unsaved[:0]
 	r.h.metrics.ended(r.payload.AppID, r.ends)
@@ -231,7 +261,8 @@ func (r *resolution) save(ctx context.Context) error {
 	return nil
 }
 
-// address tells the store where the ends among the unsaved records are to be delivered, and returns how many there are.
+// address sets the endpoint of delivery in the unsaved records that are final. It returns the
+// name of the endpoint and the number of these records.
 func (r *resolution) address(ctx context.Context) (endpoint string, ends int) {
 	if r.h.outlets == nil {
 		return "", 0
@@ -250,8 +281,9 @@ func (r *resolution) address(ctx context.Context) (endpoint string, ends int) {
 	return to.Endpoint, ends
 }
 
-// storeTrouble sends the task back because the store does not answer. The records that are not saved are asked for
-// again: a repeat, not a hole.
+// storeTrouble requeues the task because the store does not answer. The cloudIDs whose records
+// were not saved are requested from WeChat again. A repeated request is acceptable; a lost
+// result is not. If err is a cancellation, storeTrouble returns it unchanged.
 func (r *resolution) storeTrouble(ctx context.Context, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err
@@ -261,8 +293,9 @@ func (r *resolution) storeTrouble(ctx context.Context, err error) error {
 	return &againError{open: len(r.items), reason: "the store does not answer", failure: true}
 }
 
-// sendBy is the moment after which nothing is sent for a cloudID: the end of its lifetime, less a margin for the way
-// to WeChat.
+// sendBy returns the time after which a cloudID is not sent any more. It is the end of its
+// lifetime, less a margin for the way to WeChat: one second, or a twentieth of a short
+// lifetime.
 func sendBy(obtained time.Time, lifetime time.Duration) time.Time {
 	return obtained.Add(lifetime - min(time.Second, lifetime/20))
 }

@@ -18,7 +18,8 @@ import (
 	"cloudidq/tasks"
 )
 
-// bench is a resolver on a real store, with a WeChat that the test scripts.
+// resolverBed is the fixture of the resolver tests: a resolver on a real store, with a WeChat
+// that the test scripts.
 type resolverBed struct {
 	*resolver
 	wechat  *fakeWeChat
@@ -40,7 +41,7 @@ func newResolverBed(t *testing.T, f *fakeWeChat) *resolverBed {
 	}
 }
 
-// try runs one try of a task with this id.
+// try makes one attempt of the task with this id and payload.
 func (b *resolverBed) try(t *testing.T, id string, p tasks.ResolvePayload) error {
 	t.Helper()
 	h, ctx := b.resolver, t.Context()
@@ -61,6 +62,8 @@ func (b *resolverBed) lookup(t *testing.T, p tasks.ResolvePayload) []store.Recor
 	return records
 }
 
+// payloadOf returns a payload of n cloudIDs, each of another user and all obtained at the same
+// time.
 func payloadOf(n int, obtained time.Time) tasks.ResolvePayload {
 	p := tasks.ResolvePayload{Version: tasks.PayloadVersion, AppID: testApp, AcceptedAt: obtained}
 	for i := range n {
@@ -71,6 +74,8 @@ func payloadOf(n int, obtained time.Time) tasks.ResolvePayload {
 	return p
 }
 
+// An attempt that resolves all cloudIDs ends the task. Neither the same task nor another one
+// requests resolved cloudIDs again.
 func TestTry_AllResolved(t *testing.T) {
 	b := newResolverBed(t, &fakeWeChat{})
 	p := payloadOf(3, time.Now())
@@ -93,6 +98,8 @@ func TestTry_AllResolved(t *testing.T) {
 	}
 }
 
+// A task is requeued for its open cloudIDs only. The next attempt requests these and leaves the
+// finished ones alone.
 func TestTry_OnlyWhatIsOpenIsAskedAgain(t *testing.T) {
 	busy := map[string]bool{"73_001": true}
 	f := &fakeWeChat{answer: func(req wechat.Request) *wechat.Error {
@@ -129,6 +136,8 @@ func TestTry_OnlyWhatIsOpenIsAskedAgain(t *testing.T) {
 	}
 }
 
+// A task is archived if none of its cloudIDs brought data. Its reason holds counts and the
+// first errcode.
 func TestTry_AllBad_Archived(t *testing.T) {
 	f := &fakeWeChat{answer: func(wechat.Request) *wechat.Error {
 		return &wechat.Error{Class: wechat.ClassCall, Code: 40003, Message: "invalid openid"}
@@ -142,7 +151,7 @@ func TestTry_AllBad_Archived(t *testing.T) {
 	if want := "no cloudID brought data: 2 failed, 0 expired, the first with errcode 40003"; !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("reason = %q, want %q …", err, want)
 	}
-	// A new task may ask again for what failed; the same one may not.
+	// A new task may request failed cloudIDs again. The same task may not.
 	f.answer, f.requests = nil, nil
 	if err := b.try(t, "task-1", p); !errors.Is(err, asynq.SkipRetry) || len(f.requests) != 0 {
 		t.Errorf("the same task again = %v with %d requests, want archived without one", err, len(f.requests))
@@ -155,6 +164,8 @@ func TestTry_AllBad_Archived(t *testing.T) {
 	}
 }
 
+// A task waits, without a failure and without a request, while another task holds the claim on
+// its cloudID.
 func TestTry_HeldByAnotherTask_Waits(t *testing.T) {
 	b := newResolverBed(t, &fakeWeChat{})
 	p := payloadOf(1, time.Now())
@@ -174,6 +185,8 @@ func TestTry_HeldByAnotherTask_Waits(t *testing.T) {
 	}
 }
 
+// A cloudID past its lifetime expires without a request. Its record keeps the last answer of
+// WeChat.
 func TestTry_Outlived_ExpiredWithTheLastAnswer(t *testing.T) {
 	f := &fakeWeChat{answer: func(wechat.Request) *wechat.Error {
 		return &wechat.Error{Class: wechat.ClassRetry, Code: -1, Message: "system error", RID: "68aeab00-21ea7900-3a442400"}
@@ -198,7 +211,8 @@ func TestTry_Outlived_ExpiredWithTheLastAnswer(t *testing.T) {
 	}
 }
 
-// A foreign producer may leave out all times: the lifetime then runs from the first try, not from each.
+// An external producer may leave out all times. The lifetime then runs from the first attempt,
+// and does not start again with each attempt.
 func TestTry_NoTimes_LifetimeFromTheFirstTry(t *testing.T) {
 	f := &fakeWeChat{answer: func(wechat.Request) *wechat.Error {
 		return &wechat.Error{Class: wechat.ClassRetry, Code: -1, Message: "system error"}
@@ -210,12 +224,13 @@ func TestTry_NoTimes_LifetimeFromTheFirstTry(t *testing.T) {
 		t.Fatal("want it open after the first try")
 	}
 	first := b.lookup(t, p)[0].AcceptedAt
-	b.lifetime = time.Since(first.Time) / 2 // it is over by now, counted from the first try
+	b.lifetime = time.Since(first.Time) / 2 // over by now, counted from the first attempt
 	if err := b.try(t, "task-1", p); !errors.Is(err, asynq.SkipRetry) {
 		t.Errorf("try() = %v, want expired and archived", err)
 	}
 }
 
+// A task of an app that this worker does not serve is requeued, without a failure.
 func TestTry_UnknownApp_WaitsForAWorkerThatKnowsIt(t *testing.T) {
 	b := newResolverBed(t, &fakeWeChat{})
 	p := payloadOf(1, time.Now())
@@ -226,6 +241,7 @@ func TestTry_UnknownApp_WaitsForAWorkerThatKnowsIt(t *testing.T) {
 	}
 }
 
+// A cloudID that appears twice in a payload is requested once.
 func TestTry_RepeatedCloudID_AskedOnce(t *testing.T) {
 	b := newResolverBed(t, &fakeWeChat{})
 	p := payloadOf(1, time.Now())
@@ -238,7 +254,7 @@ func TestTry_RepeatedCloudID_AskedOnce(t *testing.T) {
 	}
 }
 
-// brokenStore fails its first calls, as a Redis that fails over.
+// brokenStore fails its first saves, as a Redis does during a failover.
 type brokenStore struct {
 	store.Results
 	fail int
@@ -252,6 +268,7 @@ func (s *brokenStore) Save(ctx context.Context, taskID string, records []store.R
 	return s.Results.Save(ctx, taskID, records)
 }
 
+// A save that fails a few times is retried within the attempt. No cloudID is requested twice.
 func TestTry_StoreFailsForAMoment_NothingIsAskedTwice(t *testing.T) {
 	b := newResolverBed(t, &fakeWeChat{})
 	b.resolver.results = &brokenStore{Results: b.results, fail: 3}
@@ -267,7 +284,7 @@ func TestTry_StoreFailsForAMoment_NothingIsAskedTwice(t *testing.T) {
 	}
 }
 
-// In the middle of an upgrade an older worker leaves what it cannot read to a newer one.
+// During an upgrade an older worker leaves a task that it cannot read to a newer worker.
 func TestProcessTask_Newer_LeftToANewerWorker(t *testing.T) {
 	b := newResolverBed(t, &fakeWeChat{})
 	err := b.ProcessTask(t.Context(), asynq.NewTask(tasks.TypeResolve, []byte(`{"v":2,"items":"changed"}`)))
@@ -280,6 +297,7 @@ func TestProcessTask_Newer_LeftToANewerWorker(t *testing.T) {
 	}
 }
 
+// A task with a broken payload is archived at once.
 func TestProcessTask_Unreadable_Archived(t *testing.T) {
 	b := newResolverBed(t, &fakeWeChat{})
 	err := b.ProcessTask(t.Context(), asynq.NewTask(tasks.TypeResolve, []byte("{")))
@@ -288,6 +306,8 @@ func TestProcessTask_Unreadable_Archived(t *testing.T) {
 	}
 }
 
+// Neither the error nor the log of a panic contains the panic's value. The log contains the
+// stack.
 func TestRecoverPanics_NoValueInTheError(t *testing.T) {
 	var said strings.Builder
 	h := recoverPanics(slog.New(slog.NewJSONHandler(&said, nil)))(asynq.HandlerFunc(
@@ -305,7 +325,8 @@ func TestRecoverPanics_NoValueInTheError(t *testing.T) {
 	}
 }
 
-// Every cloudID goes out with the moment until which its task is this process's, counted from the beginning of the try.
+// Every cloudID is sent with the time until which the task belongs to this process, counted
+// from the start of the attempt.
 func TestTry_HoldsCloudIDsNoLongerThanTheTask(t *testing.T) {
 	b := newResolverBed(t, &fakeWeChat{})
 	begun := time.Now()

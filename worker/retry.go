@@ -14,53 +14,59 @@ import (
 	"cloudidq/store"
 )
 
-// This file alone decides what the queue does about an outcome. The rest of the worker says what happened.
+// This file alone decides what the queue does about an outcome. The rest of the worker reports
+// what happened.
 //
 //	answer of WeChat              record            task
 //	data                          resolved          done
-//	class item, call, bug, batch  failed            done, archived if no cloudID of it brought data
-//	class expired                 expired           the same
-//	class retry, token            pending           again after 1, 2, 4, 8, 15, 15 … s, counted as a failure
-//	class rate                    pending           the same: the next minute
-//	class quota, app              pending           again when the app's pause has ended (pauseEnd)
-//	lifetime over                 expired           as class expired
-//	none: of a newer version      none              again soon, not counted, until a newer worker takes it
+//	class item, call, bug, batch  failed            done; archived if no cloudID brought data
+//	class expired                 expired           as for class item
+//	class retry, token            pending           failure; retried after 1, 2, 4, 8, 15, 15 … s
+//	class rate                    pending           retried in the next minute
+//	class quota, app              pending           retried after the app's pause (pauseEnd)
+//	lifetime over                 expired           as for class expired
+//	none: task of newer version   none              retried soon, until a newer worker takes it
 //
 //	answer of an endpoint         delivery          task
 //	2xx                           delivered         done
-//	410                           held              done; the endpoint is disabled, an operator replays
-//	anything else                 pending           again by webhook.Wait, counted as a failure
-//	…, five days of nothing else  held              done; the endpoint is disabled
-//	…, for the last time          exhausted         archived; an operator replays
-//	none: shut, or slots taken    pending           done; it waits in the line of its endpoint (line.go)
-//	none: store away, no key      pending           again soon, not counted
+//	410                           held              done; endpoint disabled, an operator replays
+//	other                         pending           failure; retried after webhook.Wait
+//	other, only failures for 5 d  held              done; endpoint disabled
+//	other, last attempt           exhausted         archived; an operator replays
+//	none: circuit open, no slot   pending           done; in its endpoint's wait list (line.go)
+//	none: store away, no key      pending           retried soon
 //
-// Waiting is not failing: a task that comes back for quota, permission or another task's claim uses up no retry
-// (IsFailure is false) and the dashboard does not count it. Its end is the cloudIDs' own lifetime.
+// In the tables, "failure" means that the attempt uses up a retry and counts as failed on the
+// dashboard. Waiting is not a failure: isFailure returns false for a task that is requeued for
+// quota, permission or another task's claim. Such a task waits until the lifetime of its
+// cloudIDs ends.
 
-// Delays between two tries of a task.
+// Delays between two attempts of a task.
 const (
-	delayQuota   = time.Minute      // 45009 may be a short matter or last until midnight in Beijing: ask now and then
-	delayApp     = 15 * time.Second // an operator mends it, or the lifetime ends
-	delayWaiting = time.Second      // for a claim or a free request: asynq's clock has no finer step
-	delayShare   = 3 * time.Second  // for another app's task: ahead.go brings it back to the head before that is over
-	delayPaused  = time.Second      // after the end of a pause, for its probe
-	delayNewer   = 2 * time.Second  // for a worker of another version
-	maxPaused    = 20 * time.Second // in a pause, since an operator may end it early
+	// 45009 may pass soon or last until midnight in Beijing, so the task is retried now and
+	// then.
+	delayQuota   = time.Minute
+	delayApp     = 15 * time.Second // until an operator fixes it or the lifetime ends
+	delayWaiting = time.Second      // for a claim or a free request; asynq's delays are whole seconds
+	delayShare   = 3 * time.Second  // for another app's task; ahead.go returns it to the head earlier
+	delayPaused  = time.Second      // after the end of a pause, for the probe
+	delayNewer   = 2 * time.Second  // for a worker of a newer version
+	maxPaused    = 20 * time.Second // during a pause, because an operator may end it early
 )
 
-// Pauses of an app.
+// Lengths of an app's pauses.
 const (
 	firstQuotaPause = 2 * time.Minute
 	firstAppPause   = 15 * time.Second
 	maxAppPause     = 10 * time.Minute
 )
 
-// beijing is where WeChat's day ends.
+// beijing is the time zone of WeChat's daily quotas.
 var beijing = time.FixedZone("Beijing", 8*60*60)
 
-// pauseEnd is when an app that has been paused times times in a row is tried again. 45011 is a matter of the minute;
-// 45009 may pass in minutes or last until midnight in Beijing; what an operator must mend is tried ever more seldom.
+// pauseEnd returns when an app that has been paused times times in a row is attempted again.
+// The limit 45011 is per minute. 45009 may pass in minutes or last until midnight in Beijing.
+// For trouble that an operator must fix, the pauses get longer and longer, up to maxAppPause.
 func pauseEnd(class wechat.Class, times int, now time.Time) time.Time {
 	switch {
 	case class == wechat.ClassRate:
@@ -75,12 +81,14 @@ func pauseEnd(class wechat.Class, times int, now time.Time) time.Time {
 	}
 }
 
+// nextMinute returns the start of the minute after now.
 func nextMinute(now time.Time) time.Time { return now.Truncate(time.Minute).Add(time.Minute) }
 
-// backoff is the delay after the n-th failed try of a task.
+// backoff is the delay after the n-th failed attempt of a task. The last value repeats.
 var backoff = [...]time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 15 * time.Second}
 
-// endStatus returns the state in which an error of WeChat ends a cloudID, or [store.Pending] if it does not.
+// endStatus returns the final status that an error of WeChat gives a cloudID. It returns
+// [store.Pending] if the error is not final.
 func endStatus(err *wechat.Error) store.Status {
 	switch err.Class {
 	case wechat.ClassItem, wechat.ClassCall, wechat.ClassBatch, wechat.ClassBug:
@@ -92,13 +100,17 @@ func endStatus(err *wechat.Error) store.Status {
 	}
 }
 
-// againError sends a task back to the queue for the cloudIDs that are still open.
+// againError requeues a task for the cloudIDs that are still open.
 type againError struct {
-	open    int           // cloudIDs without an end
-	reason  string        // why, without any submitted value: asynq stores it, the dashboard shows it
-	delay   time.Duration // until the next try; 0 = the back-off by number of tries
-	latest  time.Time     // the next try comes no later than this: the first open cloudID's end of life
-	failure bool          // counts as a failed try
+	open int // cloudIDs without a final status
+	// reason says why. It contains no submitted value, because asynq stores it and the
+	// dashboard shows it.
+	reason string
+	delay  time.Duration // until the next attempt; 0 = backoff, by the number of retries
+	// latest bounds the time of the next attempt. It is when the lifetime of the first open
+	// cloudID ends.
+	latest  time.Time
+	failure bool // counts as a failed attempt
 }
 
 // Error is what the dashboard shows.
@@ -109,7 +121,8 @@ func (e *againError) Error() string {
 	return fmt.Sprintf("open cloudIDs: %d; %s", e.open, e.reason)
 }
 
-// againFor is what an error of WeChat asks of the queue while the cloudID lives.
+// againFor returns how the task is requeued after an error of WeChat, while the cloudID's
+// lifetime lasts.
 func againFor(err *wechat.Error, now time.Time) againError {
 	again := againError{reason: err.Error()}
 	switch err.Class {
@@ -125,12 +138,13 @@ func againFor(err *wechat.Error, now time.Time) againError {
 	return again
 }
 
-// againAfter is for cloudIDs of an app that is paused.
+// againAfter returns how a task is requeued whose app is paused.
 func againAfter(h *halt, now time.Time) againError {
 	return againError{reason: h.err.Message, delay: min(max(0, h.until.Sub(now))+delayPaused, maxPaused)}
 }
 
-// merge folds the wish of one more open cloudID into e: the soonest next try wins, and its reason is shown.
+// merge adds one more open cloudID to e. The soonest next attempt wins, and its reason is
+// shown. The task counts as failed if any cloudID counts as a failure.
 func (e *againError) merge(other againError) {
 	first := e.open == 0
 	e.open++
@@ -150,25 +164,26 @@ func (e *againError) wait(retried int) time.Duration {
 	return backoff[min(retried, len(backoff)-1)]
 }
 
-// archived is the error of a task that must not be tried again; asynq keeps it, with reason, where the dashboard
-// shows it.
+// archived returns the error that archives a task instead of retrying it. asynq stores the
+// reason and the dashboard shows it.
 func archived(reason string) error {
 	return fmt.Errorf("%s: %w", reason, asynq.SkipRetry)
 }
 
-// makeWay is for a task that waits for its app's share of the slots and leaves its own to another app's.
+// makeWay is for a task that waits for its app's share of the slots and gives up its slot to a
+// task of another app.
 func makeWay() againError {
 	return againError{reason: "its app has its share of the slots", delay: delayShare + rand.N(delayShare)}
 }
 
-// leftToNewer sends a task back until a worker comes that reads it, as in the middle of an upgrade. Nothing of it is known,
-// its lifetimes neither.
+// leftToNewer requeues a task until a newer worker reads it, as during an upgrade. This worker
+// cannot read the task, so it does not know the lifetimes of its cloudIDs either.
 func leftToNewer(err error) error {
 	return &againError{reason: err.Error(), delay: delayNewer + rand.N(delayNewer)}
 }
 
-// retryDelay is asynq's RetryDelayFunc. The part of a second spreads tasks that failed together: asynq cuts the moment
-// to whole seconds.
+// retryDelay is asynq's RetryDelayFunc. asynq truncates the retry time to whole seconds, so a
+// random part of a second is added to spread tasks that failed together.
 func retryDelay(retried int, err error, _ *asynq.Task) time.Duration {
 	again, ok := errors.AsType[*againError](err)
 	later, isLater := errors.AsType[*laterError](err)
@@ -178,23 +193,24 @@ func retryDelay(retried int, err error, _ *asynq.Task) time.Duration {
 	case isLater:
 		return later.delay
 	case errors.Is(err, asynq.ErrLeaseExpired):
-		return 0 // its worker is dead; the cloudIDs have waited long enough
+		return 0 // its worker is dead, and its cloudIDs have waited long enough
 	default:
 		return backoff[min(retried, len(backoff)-1)]
 	}
 }
 
-// capped shortens d so that the next try comes right after the first open cloudID has outlived its lifetime, and can
-// say so.
+// capped shortens d so that the next attempt comes right after the lifetime of the first open
+// cloudID has ended, and can finish it as expired.
 func (e *againError) capped(d time.Duration, now time.Time) time.Duration {
 	if e.latest.IsZero() {
 		return d
 	}
-	// One second more, because asynq cuts the moment down to a whole one.
+	// One second is added because asynq truncates the time to a whole second.
 	return max(0, min(d, e.latest.Sub(now)+time.Second))
 }
 
-// isFailure is asynq's IsFailure: whether a try uses up a retry and counts in the statistics.
+// isFailure is asynq's IsFailure. It reports whether an attempt uses up a retry and counts in
+// the statistics.
 func isFailure(err error) bool {
 	if again, ok := errors.AsType[*againError](err); ok {
 		return again.failure
@@ -202,20 +218,22 @@ func isFailure(err error) bool {
 	if later, ok := errors.AsType[*laterError](err); ok {
 		return later.failure
 	}
-	// A crash or a stop of the worker is no fault of the task.
+	// A crash or a stop of the worker is not a failure of the task.
 	return !errors.Is(err, asynq.ErrLeaseExpired) && !errors.Is(err, context.Canceled)
 }
 
-// verdict is what becomes of a delivery.
+// verdict is the decision on a delivery.
 type verdict struct {
 	state   store.DeliveryState
-	delay   time.Duration // of the next attempt, while pending
-	reason  string        // why it is not delivered
-	disable string        // why its endpoint is disabled; empty = it is not
+	delay   time.Duration // until the next attempt, if pending
+	reason  string        // why the delivery was not made
+	disable string        // why the endpoint is disabled; empty = it is not
+	// attempt is what is recorded of the attempt; nil = none was made.
 	attempt *store.Attempt
 }
 
-// judge says what becomes of a delivery after its n-th attempt has failed, at an endpoint that was in a state before.
+// judge decides what happens to a delivery after its n-th attempt has failed. before is the
+// state of its endpoint before the failure, as EndpointFailed returns it.
 func judge(n int, attempt webhook.Attempt, before store.EndpointState, now time.Time) verdict {
 	v := verdict{reason: fmt.Sprintf("attempt %d: %s", n, attempt.Class)}
 	if attempt.Status != 0 {
@@ -236,7 +254,7 @@ func judge(n int, attempt webhook.Attempt, before store.EndpointState, now time.
 	return v
 }
 
-// err is what the queue hears.
+// err returns what the handler returns to asynq.
 func (v verdict) err() error {
 	switch v.state {
 	case store.DeliveryPending:
@@ -248,17 +266,21 @@ func (v verdict) err() error {
 	}
 }
 
-// An endpoint that does not take deliveries is shut for all of them.
+// If an endpoint takes no deliveries, its circuit opens for all of its deliveries.
 const (
-	endpointTrips = 5 // attempts in a row that nobody took
+	endpointTrips = 5 // consecutive attempts without a usable answer, see takesDeliveries
 	firstShut     = 30 * time.Second
 	maxShut       = 2 * time.Minute
-	maxAsked      = time.Hour        // by Retry-After
-	probeFor      = 45 * time.Second // from one probe to the next, if nothing is heard: longer than an attempt
+	maxAsked      = time.Hour // upper bound on Retry-After
+	// probeFor is the time from one probe to the next if the first brings no result. It is
+	// longer than an attempt.
+	probeFor = 45 * time.Second
 )
 
-// shutFor is how long nothing is sent to an endpoint after a failure: half a minute, ever longer while it goes on failing,
-// and as long as it asks for. 0 = it stays open.
+// shutFor returns how long an endpoint's circuit stays open after a failure. before.InRow
+// counts this failure. The pause is at least firstShut. It grows with the time since the first
+// failure, up to maxShut. A longer Retry-After is respected, up to maxAsked. 0 = the circuit
+// stays closed.
 func shutFor(before store.EndpointState, retryAfter time.Duration, now time.Time) time.Duration {
 	if before.InRow < endpointTrips {
 		return 0
@@ -267,26 +289,28 @@ func shutFor(before store.EndpointState, retryAfter time.Duration, now time.Time
 	return max(pause, min(retryAfter, maxAsked))
 }
 
-// laterError sends a delivery back to the queue.
+// laterError requeues the task of a delivery.
 type laterError struct {
-	reason  string // the dashboard shows it: no address, no value
+	reason  string // the dashboard shows it, so it contains no address and no value
 	delay   time.Duration
-	failure bool // an attempt was made
+	failure bool // an attempt was made and failed
 }
 
 // Error is what the dashboard shows.
 func (e *laterError) Error() string { return e.reason }
 
-// Delays of a delivery that was not tried.
+// Delays of a delivery that was not attempted. A random part is added.
 const (
 	delaySoon  = time.Second
 	delayLater = 30 * time.Second
 )
 
+// deliverSoon requeues a delivery for trouble that should pass in seconds.
 func deliverSoon(reason string) error {
 	return &laterError{reason: reason, delay: delaySoon + rand.N(delaySoon)}
 }
 
+// deliverLater requeues a delivery for trouble that an operator must fix.
 func deliverLater(reason string) error {
 	return &laterError{reason: reason, delay: delayLater + rand.N(delayLater/2)}
 }

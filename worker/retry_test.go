@@ -13,6 +13,7 @@ import (
 	"cloudidq/store"
 )
 
+// Each class of errors has its final status, or none.
 func TestEndStatus_EveryClass(t *testing.T) {
 	for class, want := range map[wechat.Class]store.Status{
 		wechat.ClassRetry: store.Pending, wechat.ClassToken: store.Pending, wechat.ClassRate: store.Pending,
@@ -26,6 +27,7 @@ func TestEndStatus_EveryClass(t *testing.T) {
 	}
 }
 
+// The delay of a failed attempt grows up to 15 s, plus a random part of a second.
 func TestRetryDelay_BacksOff(t *testing.T) {
 	err := &againError{open: 1, failure: true}
 	for retried, want := range []time.Duration{1, 2, 4, 8, 15, 15, 15} {
@@ -36,6 +38,7 @@ func TestRetryDelay_BacksOff(t *testing.T) {
 	}
 }
 
+// The next attempt comes no later than the end of the first open cloudID's lifetime.
 func TestRetryDelay_ComesBackForTheEndOfLife(t *testing.T) {
 	err := &againError{open: 1, delay: time.Minute, latest: time.Now().Add(3 * time.Second)}
 	if got := retryDelay(0, err, nil); got > 4*time.Second || got < 3*time.Second {
@@ -47,12 +50,14 @@ func TestRetryDelay_ComesBackForTheEndOfLife(t *testing.T) {
 	}
 }
 
+// The task of a dead worker is retried at once.
 func TestRetryDelay_DeadWorker_AtOnce(t *testing.T) {
 	if got := retryDelay(3, asynq.ErrLeaseExpired, nil); got != 0 {
 		t.Errorf("retryDelay() = %s, want 0", got)
 	}
 }
 
+// Waiting, a dead worker and a stop do not count as failures. Other errors do.
 func TestIsFailure_WaitingIsNot(t *testing.T) {
 	for name, tc := range map[string]struct {
 		err  error
@@ -71,6 +76,8 @@ func TestIsFailure_WaitingIsNot(t *testing.T) {
 	}
 }
 
+// The circuit of an endpoint opens after endpointTrips failures in a row. It stays open longer
+// the longer the endpoint fails, and as long as Retry-After says, up to an hour.
 func TestShutFor(t *testing.T) {
 	now := time.Now()
 	for name, tc := range map[string]struct {
@@ -95,6 +102,7 @@ func TestShutFor(t *testing.T) {
 	}
 }
 
+// Of several open cloudIDs the soonest next attempt and the earliest end of a lifetime count.
 func TestAgain_SoonestWins(t *testing.T) {
 	now := time.Now()
 	var again againError
@@ -111,6 +119,7 @@ func TestAgain_SoonestWins(t *testing.T) {
 	}
 }
 
+// A rate limit is retried in the next minute.
 func TestAgainFor_RateWaitsForTheNextMinute(t *testing.T) {
 	now := time.Date(2026, 11, 22, 8, 0, 47, 0, time.UTC)
 	if got := againFor(&wechat.Error{Class: wechat.ClassRate, Code: 45011}, now); got.delay != 13*time.Second {
@@ -118,6 +127,7 @@ func TestAgainFor_RateWaitsForTheNextMinute(t *testing.T) {
 	}
 }
 
+// archived returns an error that asynq does not retry.
 func TestArchived_IsNotRetried(t *testing.T) {
 	err := archived("payload cannot be read")
 	if !errors.Is(err, asynq.SkipRetry) || !strings.HasPrefix(err.Error(), "payload cannot be read") {

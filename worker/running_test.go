@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// runUntilTheEnd runs a worker until the test ends. What the worker uses is cleaned up after it, if the test has asked for
-// that before.
+// runUntilTheEnd runs a worker until the test ends. Cleanups that the test has registered
+// before run after the worker has stopped.
 func runUntilTheEnd(tb testing.TB, w *Worker) {
 	tb.Helper()
 	ctx, stop := context.WithCancel(context.Background())

@@ -15,13 +15,15 @@ type rates interface {
 	Take(ctx context.Context, appID string, perMinute int) (wait time.Duration, err error)
 }
 
-// The breaker of an app: after so many calls in a row that got no answer at all, nothing is sent for a while. A
-// WeChat, or a way to it, that hangs would else hold every task of the app until its time-out.
+// The circuit breaker of an app. After breakerTrips consecutive calls that got no answer at
+// all, nothing is sent for breakerOpen. Without it, if WeChat or the route to it hung, every
+// task of the app would wait until its timeout.
 const (
 	breakerTrips = 10
 	breakerOpen  = 5 * time.Second
 )
 
+// newBreaker returns the circuit breaker of one app.
 func newBreaker() *gobreaker.CircuitBreaker[[]wechat.Outcome] {
 	return gobreaker.NewCircuitBreaker[[]wechat.Outcome](gobreaker.Settings{
 		Timeout:     breakerOpen,
@@ -29,9 +31,10 @@ func newBreaker() *gobreaker.CircuitBreaker[[]wechat.Outcome] {
 	})
 }
 
-// send makes the request for entries and answers them. A request refused as malformed or too large is halved until
-// the bad item stands alone. It returns the size of the largest request that passed, or 0 if one item was refused even
-// alone: then the size was not at fault.
+// send makes the request for entries and answers them. If WeChat refuses the request as
+// malformed or too large, send halves it until the bad item is alone. It returns the size of
+// the largest request that passed. It returns 0 if an item was refused even alone, because then
+// the size was not at fault.
 func (b *batcher) send(l *lane, openID string, entries []entry) (passed int) {
 	req := wechat.Request{AppID: l.app.AppID, OpenID: openID, Items: make([]wechat.Item, len(entries)), Slot: slot{b, l}}
 	for i, e := range entries {
@@ -58,21 +61,22 @@ func (b *batcher) send(l *lane, openID string, entries []entry) (passed int) {
 	return len(entries)
 }
 
-// exchange makes one request behind the app's breaker and tells the pauses what came of it.
+// exchange makes one request behind the app's breaker. It checks the outcomes for the start or
+// end of a pause.
 func (b *batcher) exchange(l *lane, req wechat.Request) []wechat.Outcome {
 	outcomes, err := l.breaker.Execute(func() ([]wechat.Outcome, error) {
 		outcomes := b.wechat.GetOpenData(b.runCtx, l.app.Tokens, req)
 		tellSent(b.activity, l.app.AppID, outcomes)
 		return outcomes, noAnswer(outcomes)
 	})
-	if outcomes == nil { // the breaker is open: err is its own
+	if outcomes == nil { // the breaker is open, and err is the breaker's
 		outcomes = outcomesOf(req.Items, &wechat.Error{Class: wechat.ClassRetry, Message: "not sent: WeChat does not answer (" + err.Error() + ")"})
 	}
 	b.judge(l, outcomes)
 	return outcomes
 }
 
-// noAnswer returns an error if the call was made and brought no answer of WeChat for anything.
+// noAnswer returns an error if the request was sent and WeChat answered for none of its items.
 func noAnswer(outcomes []wechat.Outcome) error {
 	for _, o := range outcomes {
 		if o.Err == nil || o.Err.Class != wechat.ClassRetry || o.Err.Code != 0 || o.Attempts == 0 {
@@ -82,6 +86,7 @@ func noAnswer(outcomes []wechat.Outcome) error {
 	return outcomes[0].Err
 }
 
+// outcomesOf returns the same error for all items.
 func outcomesOf(items []wechat.Item, err *wechat.Error) []wechat.Outcome {
 	outcomes := make([]wechat.Outcome, len(items))
 	for i, it := range items {
@@ -90,19 +95,21 @@ func outcomesOf(items []wechat.Item, err *wechat.Error) []wechat.Outcome {
 	return outcomes
 }
 
-// refused reports whether WeChat turned down the request as a whole for its form.
+// refused reports whether WeChat rejected the form of the request as a whole.
 func refused(outcomes []wechat.Outcome) bool {
 	return outcomes[0].Err != nil && outcomes[0].Err.Class == wechat.ClassBatch
 }
 
-// pace waits until the app's minute, which all processes share, has room for one more request, or until none is wanted
-// any more: what is taken from the minute cannot be given back. One goroutine asks at a time; while Redis is away
-// nothing is sent.
+// pace waits until the app may make one more request in the current minute, which all processes
+// share. It stops waiting when wanted reports false, because a request taken from the minute
+// cannot be returned. Only one goroutine of an app waits for Redis at a time. While Redis is
+// unavailable, pace does not return, so nothing is sent.
 func (b *batcher) pace(l *lane, wanted func() bool) {
 	if l.app.RatePerMinute == 0 || b.rates == nil {
 		return
 	}
 	select {
+	// The channel works as a mutex that can be left when the batcher closes.
 	case l.turn <- struct{}{}:
 		defer func() { <-l.turn }()
 	case <-b.runCtx.Done():
@@ -117,6 +124,7 @@ func (b *batcher) pace(l *lane, wanted func() bool) {
 		if err != nil {
 			wait = time.Second
 		}
+		// The jitter keeps the processes from using Redis at the same time.
 		timer := time.NewTimer(wait + rand.N(wait/10+1))
 		select {
 		case <-timer.C:

@@ -13,7 +13,7 @@ import (
 // resolveQueues are the queues that hold cloudid:resolve tasks.
 var resolveQueues = [...]string{tasks.QueueEvents, tasks.QueueBackfill}
 
-// queues are those this worker takes tasks from.
+// queues returns the queues that this worker takes tasks from.
 func (c *Config) queues() []string {
 	if len(c.Webhooks) == 0 {
 		return resolveQueues[:]
@@ -21,19 +21,22 @@ func (c *Config) queues() []string {
 	return append(resolveQueues[:], tasks.QueueWebhooks)
 }
 
-// How often an empty queue is polled (the mean; asynq v0.26.0 processor.go:178-187 sleeps half to one and a half of
-// it). asynq's own second would be a third of the time a user waits for an event; a backfill is in no hurry.
+// These are the mean intervals at which an empty queue is polled. asynq sleeps between half and
+// one and a half times the interval (v0.26.0 processor.go:178-187). asynq's default of one
+// second would be a third of the time that a user waits for an event. A backfill is not urgent.
 const (
 	pollEvents   = 20 * time.Millisecond
 	pollBackfill = 200 * time.Millisecond
 	pollWebhooks = 50 * time.Millisecond
-	// pollDelayed is how often tasks whose retry is due come back to their queue. asynq's 5 s are long in a life of
-	// 5 minutes.
+	// pollDelayed is how often tasks whose retry is due return to their queue. asynq's default
+	// of 5 s is long compared with a lifetime of 5 minutes.
 	pollDelayed = 500 * time.Millisecond
 )
 
-// start makes and starts the asynq servers. A server fetches one task at a time and, given several queues, would poll
-// them in turn; so each has one queue, and a queue has several servers, all over one Redis client.
+// start creates and starts the asynq servers. A server fetches one task at a time, and if it
+// had several queues it would poll them in turn. So each server has one queue, each queue has
+// several servers, and all servers share one Redis client. If a server does not start, start
+// stops the others and returns an error.
 func (w *Worker) start() ([]*asynq.Server, error) {
 	var servers []*asynq.Server
 	for _, queue := range w.cfg.queues() {
@@ -64,13 +67,14 @@ func (w *Worker) serverConfig(queue string, slots int) asynq.Config {
 		DelayedTaskCheckInterval: pollDelayed,
 		RetryDelayFunc:           w.redact.retryDelayOf(queue),
 		IsFailure:                isFailure,
-		ShutdownTimeout:          w.cfg.ShutdownTimeout - w.cfg.ShutdownTimeout/stopReserve,
-		Logger:                   asynqLog{w.log},
-		LogLevel:                 asynq.InfoLevel,
+		// The rest of the time is for the batcher and the background loops.
+		ShutdownTimeout: w.cfg.ShutdownTimeout - w.cfg.ShutdownTimeout/stopReserve,
+		Logger:          asynqLog{w.log},
+		LogLevel:        asynq.InfoLevel,
 	}
 }
 
-// slots is the share of Concurrency that belongs to a queue, at least one.
+// slots returns a queue's part of Concurrency, at least one slot.
 func (w *Worker) slots(queue string) int {
 	var sum int
 	for _, q := range w.cfg.queues() {
@@ -79,7 +83,7 @@ func (w *Worker) slots(queue string) int {
 	return max(1, w.cfg.Concurrency*max(1, w.cfg.Shares[queue])/sum)
 }
 
-// allSlots is slots for every queue.
+// allSlots returns the slots of every queue.
 func (w *Worker) allSlots() map[string]int {
 	all := make(map[string]int)
 	for _, queue := range w.cfg.queues() {
@@ -88,7 +92,8 @@ func (w *Worker) allSlots() map[string]int {
 	return all
 }
 
-// split divides slots among at most n servers, as evenly as it goes.
+// split divides slots among at most n servers as evenly as possible. Each server gets at least
+// one.
 func split(slots, n int) []int {
 	n = min(n, slots)
 	parts := make([]int, n)
@@ -101,8 +106,8 @@ func split(slots, n int) []int {
 	return parts
 }
 
-// shutdown stops all servers side by side. They fetch no more, then fetched is called, then each waits for its handlers and
-// returns their tasks to the queue.
+// shutdown stops all servers concurrently. First all servers stop fetching. Then shutdown calls
+// fetched. Then each server waits for its handlers and returns unfinished tasks to the queue.
 func shutdown(servers []*asynq.Server, fetched func()) {
 	var wg sync.WaitGroup
 	for _, srv := range servers {

@@ -7,56 +7,68 @@ import (
 	"time"
 )
 
-// shares bounds how many tasks of one app a queue's slots may work on while another app wants some, so that an app whose
-// requests hang, or whose backlog is long, leaves slots to the others. The zero value bounds nothing.
+// shares bounds how many of a queue's slots one app may use while another app wants some. So an
+// app whose requests hang, or whose backlog is long, leaves slots to the other apps. The zero
+// value bounds nothing.
 //
-// A task past its app's share keeps its slot and waits in the handler (place.wait) until one of its app has ended. If it
-// went back to the queue, the next one of the backlog would come in its place, and the one after it: thousands of
-// scripts a second for nothing, and the order of the queue lost. Since such tasks may hold the last slots, ahead.go looks
-// past them for other apps' tasks, and says how many places those need.
+// A task beyond its app's share keeps its slot and waits in the handler (place.wait) until
+// another task of its app has left. If it were requeued, the next task of the backlog would
+// come in its place, and then the one after it. That would cost thousands of scripts a second
+// for nothing, and the order of the queue would be lost. Waiting tasks may hold the last free
+// slots. So ahead.go scans past them for tasks of other apps, and reports how many places those
+// need.
 type shares struct {
 	mu    sync.Mutex
-	rooms map[string]*room // by queue; guarded by mu, as is all within
+	rooms map[string]*room // by queue; the map and everything in it are guarded by mu
 }
 
-// room is the slots of one queue. Guarded by shares.mu.
+// room tracks the slots of one queue. Guarded by shares.mu.
 type room struct {
-	slots   int
-	most    int            // tasks of one app at work while another wants slots: three quarters
-	alone   int            // while none does; what is left is for the first task of another
-	working map[string]int // by app
-	waiting []*place       // in the order in which they came
-	back    []wentBack     // tasks that have made way, until they are back at the head of the queue
-	seen    [2]sightedApp  // the two apps that were seen last
-	nobody  bool           // the last look went through to the end of the queue and found nothing of another app
-	stopped bool           // nobody waits any more
-	came    int            // places ever taken
+	slots int
+	// most bounds the working tasks of one app while another app wants slots: three quarters of
+	// the slots.
+	most int
+	// alone bounds them while no other app wants slots. The remaining slots are for the first
+	// tasks of another app.
+	alone   int
+	working map[string]int // working tasks by app
+	waiting []*place       // in the order of arrival
+	// back holds the tasks that have made way, until they are back at the head of the queue.
+	back    []wentBack
+	seen    [2]sightedApp // the two apps seen last
+	nobody  bool          // the last scan of the whole queue found no task of another app
+	stopped bool          // tasks do not wait any more
+	came    int           // number of places ever taken
 }
 
+// sightedApp is an app and the time when a task of it last arrived.
 type sightedApp struct {
 	appID string
 	at    time.Time
 }
 
-// wentBack is a task that has made way.
+// wentBack is a task that has made way and waits for its retry.
 type wentBack struct {
 	taskID, appID string
-	number        int // of its place: the order in which tasks were fetched
-	until         time.Time
+	number        int // number of its place: the order in which tasks were fetched
+	// until is when ahead.go stops looking for the task.
+	until time.Time
 }
 
 const (
-	// wantsFor is how long after its last task an app is taken to want slots.
+	// wantsFor is how long after its last task an app is assumed to want slots.
 	wantsFor = 5 * time.Second
-	// waitsFor is how long a task waits in the handler for its app's share. It is part of the try.
+	// waitsFor is how long a task waits in the handler for a slot of its app. The wait counts
+	// as part of the attempt.
 	waitsFor = 10 * time.Second
-	// backFor is how long after a task has made way it is looked for among those that come back: until then it has not
-	// been due there.
+	// backFor is how long ahead.go tries to bring back a task that has made way. Within this
+	// time the task has not come due by itself.
 	backFor = delayShare
 )
 
-// newShares gives one app three quarters of a queue's slots at most, if there are several, and almost all while no other
-// app has tasks. One that is alone has all.
+// newShares returns the shares of a worker. If several is true, one app may use at most three
+// quarters of a queue's slots, and almost all while no other app has tasks. If it is false, the
+// one app may use all slots.
 func newShares(several bool, slots map[string]int) *shares {
 	s := &shares{rooms: make(map[string]*room)}
 	if !several {
@@ -69,17 +81,18 @@ func newShares(several bool, slots map[string]int) *shares {
 	return s
 }
 
-// place is what a task has of its queue's slots: it works, or waits to.
+// place is a task's claim on a slot of its queue: the task works or waits.
 type place struct {
 	shares *shares
-	room   *room // nil = nothing is bounded
+	room   *room // nil = no bounds
 	appID  string
 	number int
-	works  bool      // guarded by shares.mu
-	told   chan bool // has room for the one answer to the one that waits: true = work, false = make way
+	works  bool // guarded by shares.mu
+	// told has room for the one answer to a waiting task: true = work, false = make way.
+	told chan bool
 }
 
-// enter takes a place for a task of an app. The caller leaves it, in any case.
+// enter takes a place for a task of an app. The caller must call leave in any case.
 func (s *shares) enter(queue, appID string) *place {
 	r := s.rooms[queue]
 	p := &place{shares: s, room: r, appID: appID, told: make(chan bool, 1)}
@@ -100,7 +113,7 @@ func (s *shares) enter(queue, appID string) *place {
 	return p
 }
 
-// works reports whether a place needs no waiting.
+// mayWork reports whether the task may work without waiting.
 func (p *place) mayWork() bool {
 	if p.room == nil {
 		return true
@@ -110,7 +123,8 @@ func (p *place) mayWork() bool {
 	return p.works
 }
 
-// wait waits until the task may work, and reports false if it is to make way, or d is over.
+// wait waits until the task may work. It reports false if the task must make way, if d is over,
+// or if ctx ends.
 func (p *place) wait(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -120,13 +134,14 @@ func (p *place) wait(ctx context.Context, d time.Duration) bool {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
+	// The task may have been admitted just now.
 	p.shares.mu.Lock()
 	defer p.shares.mu.Unlock()
 	p.room.dropWaiting(p)
 	return p.works
 }
 
-// workAnyway lets a task past the share work.
+// workAnyway lets a task work even beyond its app's share.
 func (p *place) workAnyway() {
 	if p.room == nil {
 		return
@@ -140,7 +155,7 @@ func (p *place) workAnyway() {
 	}
 }
 
-// makesWay notes that the task goes back to the queue as it came, and belongs to its head.
+// makesWay records that the task was requeued unchanged and belongs at the head of its queue.
 func (p *place) makesWay(taskID string) {
 	if p.room == nil {
 		return
@@ -150,7 +165,7 @@ func (p *place) makesWay(taskID string) {
 	p.room.back = append(p.room.back, wentBack{taskID, p.appID, p.number, time.Now().Add(backFor)})
 }
 
-// leave gives the place up. The next that waits for it works.
+// leave gives up the place. The next waiting task may then work.
 func (p *place) leave() {
 	if p.room == nil {
 		return
@@ -167,7 +182,7 @@ func (p *place) leave() {
 	r.admit(time.Now())
 }
 
-// stop lets nobody wait any more: those that do go back to the queue.
+// stop makes all waiting tasks, and all that come later, go back to the queue.
 func (s *shares) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -177,7 +192,7 @@ func (s *shares) stop() {
 	}
 }
 
-// admit lets those that wait work, in their order, as far as their apps' bounds go.
+// admit lets waiting tasks work in their order, as far as the bounds of their apps allow.
 func (r *room) admit(now time.Time) {
 	still := r.waiting[:0]
 	for _, p := range r.waiting {
@@ -193,7 +208,7 @@ func (r *room) admit(now time.Time) {
 	r.waiting = still
 }
 
-// bound is how many tasks of an app may be at work.
+// bound returns how many tasks of an app may work at the same time.
 func (r *room) bound(appID string, now time.Time) int {
 	if !r.nobody {
 		return r.most
@@ -206,7 +221,7 @@ func (r *room) bound(appID string, now time.Time) int {
 	return r.alone
 }
 
-// see notes that an app has tasks.
+// see records that an app has tasks.
 func (r *room) see(appID string, now time.Time) {
 	if r.seen[0].appID != appID {
 		r.seen[1] = r.seen[0]
@@ -214,7 +229,8 @@ func (r *room) see(appID string, now time.Time) {
 	r.seen[0] = sightedApp{appID, now}
 }
 
-// tellToGo makes the youngest n of those that wait make way: the oldest are the next to work.
+// tellToGo makes the n waiting tasks that came last make way. The oldest stay, because they are
+// the next to work.
 func (r *room) tellToGo(n int) {
 	stay := max(0, len(r.waiting)-n)
 	for i := stay; i < len(r.waiting); i++ {
@@ -224,6 +240,7 @@ func (r *room) tellToGo(n int) {
 	r.waiting = r.waiting[:stay]
 }
 
+// dropWaiting removes p from the waiting tasks, if it is one.
 func (r *room) dropWaiting(p *place) {
 	if at := slices.Index(r.waiting, p); at >= 0 {
 		r.waiting = slices.Delete(r.waiting, at, at+1)

@@ -17,6 +17,7 @@ func enterAll(s *shares, n int) []*place {
 	return places
 }
 
+// working returns how many of the places may work.
 func working(places []*place) (n int) {
 	for _, p := range places {
 		if p.mayWork() {
@@ -26,8 +27,8 @@ func working(places []*place) (n int) {
 	return n
 }
 
-// Three quarters of the slots are an app's while it is not known that no other wants some. What is past that waits, and
-// works in the order in which it came.
+// An app may use three quarters of the slots until it is known that no other app wants slots.
+// Tasks beyond that wait, and work in the order of their arrival.
 func TestShares_PastItsShareATaskWaits(t *testing.T) {
 	s := newShares(true, map[string]int{tasks.QueueEvents: 8})
 	first := enterAll(s, 8)
@@ -49,7 +50,8 @@ func TestShares_PastItsShareATaskWaits(t *testing.T) {
 	}
 }
 
-// The share binds only while another app wants slots. A few are kept for the first tasks of one.
+// The share applies only while another app wants slots. A few slots are always reserved for the
+// first tasks of another app.
 func TestShares_BindOnlyWhileAnotherAppWantsSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShares(true, map[string]int{tasks.QueueEvents: 16})
@@ -77,11 +79,12 @@ func TestShares_BindOnlyWhileAnotherAppWantsSlots(t *testing.T) {
 	})
 }
 
-// For each task of another app one makes way, and it is the youngest: the oldest are the next to work.
+// For each task of another app one waiting task makes way. It is the task that came last,
+// because the oldest are the next to work.
 func TestShares_TheYoungestMakeWay(t *testing.T) {
 	s := newShares(true, map[string]int{tasks.QueueEvents: 8})
 	p := enterAll(s, 8)
-	extra := s.enter(tasks.QueueEvents, "wx1") // the third that waits; no slot is free
+	extra := s.enter(tasks.QueueEvents, "wx1") // the third waiting task; no slot is free
 	s.looked(tasks.QueueEvents, 2, false, nil, time.Now())
 	if extra.wait(t.Context(), time.Hour) || p[7].wait(t.Context(), time.Hour) {
 		t.Error("the youngest two have not made way")
@@ -101,7 +104,7 @@ func TestShares_TheYoungestMakeWay(t *testing.T) {
 	}
 }
 
-// A worker that stops waits for nobody who waits for a share.
+// When a worker stops, tasks that wait for their share go back at once.
 func TestShares_StopLetsNobodyWait(t *testing.T) {
 	s := newShares(true, map[string]int{tasks.QueueEvents: 4})
 	p := enterAll(s, 4)

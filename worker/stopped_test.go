@@ -18,14 +18,15 @@ import (
 	"cloudidq/internal/wechat"
 )
 
-// stoppedEnv makes the test binary the process that is stopped; its value is where WeChat is.
+// stoppedEnv, if set, makes the test binary the process that is stopped. Its value is the
+// address of WeChat.
 const stoppedEnv = "CLOUDIDQ_TEST_STOPPED"
 
-// stoppedHold is how long that process is sure of what waits for its turn.
+// stoppedHold is how long the cloudIDs that wait certainly belong to that process.
 const stoppedHold = time.Second
 
-// A process that is stopped (SIGSTOP, a frozen container) while cloudIDs wait in it, and goes on when others may have taken
-// their tasks over, sends nothing for them.
+// A process that is suspended (SIGSTOP, a frozen container) while cloudIDs wait in it sends
+// none of them if others may have taken over their tasks when it continues.
 func TestStoppedProcess_SendsNothingThatOthersMayHave(t *testing.T) {
 	t.Parallel()
 	var requests atomic.Int64
@@ -54,11 +55,11 @@ func TestStoppedProcess_SendsNothingThatOthersMayHave(t *testing.T) {
 		t.Fatal(err)
 	}
 	said := bufio.NewScanner(out)
-	<-came // the one request of the app is under way
+	<-came // the app's only request is in flight
 	if _, err := io.WriteString(in, "add\n"); err != nil {
 		t.Fatal(err)
 	}
-	if said.Scan(); said.Text() != "added" { // three more wait for it to end
+	if said.Scan(); said.Text() != "added" { // three more cloudIDs wait for it to finish
 		t.Fatalf("the process says %q", said.Text())
 	}
 	signal(t, child, syscall.SIGSTOP)
@@ -112,7 +113,8 @@ func awaitStopped(t *testing.T, pid int) {
 	}
 }
 
-// beStopped is the process: one request under way, and three cloudIDs that wait for it to end.
+// beStopped is the main function of the process that is stopped. It has one request in flight,
+// and three cloudIDs that wait for it to finish. It returns the exit code.
 func beStopped(base string) int {
 	client, err := wechat.New(wechat.Config{BaseURL: base, Timeout: time.Hour})
 	if err != nil {

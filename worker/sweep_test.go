@@ -12,7 +12,7 @@ import (
 	"cloudidq/tasks"
 )
 
-// sweptSlowly are deliveries in which a sweep takes as long as its context.
+// sweptSlowly are deliveries in which a sweep runs until its context ends.
 type sweptSlowly struct {
 	deliveries
 	asked chan struct{}
@@ -27,7 +27,7 @@ func (s sweptSlowly) Unfinished(ctx context.Context, _ time.Time, _ bool) ([]sto
 	return nil, ctx.Err()
 }
 
-// A sweep that has much to look at does not keep what is saved meanwhile from its delivery.
+// A long sweep does not delay deliveries of results that are saved meanwhile.
 func TestOutbox_CutsWhileItSweeps(t *testing.T) {
 	b := newDeliverBed(t, webhook.Attempt{})
 	slow := sweptSlowly{b.rows, make(chan struct{}, 1)}

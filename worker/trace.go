@@ -14,10 +14,10 @@ import (
 	"cloudidq/tasks"
 )
 
-// Attributes of spans that OpenTelemetry's conventions have no name for.
+// Attributes of spans for which OpenTelemetry's conventions have no name.
 const (
 	attrTry      = attribute.Key("cloudidq.attempt")
-	attrResult   = attribute.Key("cloudidq.task.result") // as the label of the metrics
+	attrResult   = attribute.Key("cloudidq.task.result") // same values as the result label of the metrics
 	attrResolved = attribute.Key("cloudidq.resolved")
 	attrFailed   = attribute.Key("cloudidq.failed")
 	attrExpired  = attribute.Key("cloudidq.expired")
@@ -26,9 +26,10 @@ const (
 	attrEndpoint = attribute.Key("cloudidq.webhook.endpoint")
 )
 
-// tracing makes the spans of tasks. A nil one makes none.
+// tracing creates the spans of attempts. A nil *tracing creates none.
 type tracing struct{ tracer trace.Tracer }
 
+// newTracing returns nil if tracers is nil.
 func newTracing(tracers trace.TracerProvider) *tracing {
 	if tracers == nil {
 		return nil
@@ -36,11 +37,12 @@ func newTracing(tracers trace.TracerProvider) *tracing {
 	return &tracing{tracers.Tracer("cloudidq/worker")}
 }
 
-// try is the span of one try of a task; nil = it is not traced.
+// try is the span of one attempt of a task. A nil span means that the attempt is not traced.
 type try struct{ span trace.Span }
 
-// resolve begins the span of a try of cloudid:resolve: below the call that has enqueued the task, or, where several calls
-// share the task, linked to all of them.
+// resolve starts the span of an attempt of cloudid:resolve. Its parent is the call that has
+// enqueued the task. If several calls share the task, the span is linked to all of them
+// instead.
 func (t *tracing) resolve(ctx context.Context, task *asynq.Task) (context.Context, try) {
 	if t == nil {
 		return ctx, try{}
@@ -49,8 +51,9 @@ func (t *tracing) resolve(ctx context.Context, task *asynq.Task) (context.Contex
 	return t.process(ctx, task.Type(), links, time.Now())
 }
 
-// deliver begins the span of a try of webhook:deliver, which began before the delivery was loaded: below the try that has
-// saved its results, or, where several have, linked to all of them.
+// deliver starts the span of an attempt of webhook:deliver. begun is when the attempt began,
+// before the delivery was loaded. The span's parent is the attempt that has saved the results.
+// If several attempts have, the span is linked to all of them instead.
 func (t *tracing) deliver(ctx context.Context, task *asynq.Task, d *store.Delivery, begun time.Time) (context.Context, try) {
 	if t == nil {
 		return ctx, try{}
@@ -69,6 +72,7 @@ func (t *tracing) deliver(ctx context.Context, task *asynq.Task, d *store.Delive
 	return ctx, one
 }
 
+// process starts a span with the attributes that all task types share.
 func (t *tracing) process(ctx context.Context, kind string, links []trace.Link, begun time.Time) (context.Context, try) {
 	queue, _ := asynq.GetQueueName(ctx)
 	taskID, _ := asynq.GetTaskID(ctx)
@@ -82,7 +86,8 @@ func (t *tracing) process(ctx context.Context, kind string, links []trace.Link, 
 	return ctx, try{span}
 }
 
-// end ends the span with what the queue was told. Waiting for a pause or another task is no error.
+// end ends the span with the result of the attempt, from the error that the handler returned to
+// asynq. Waiting for a pause or for another task is not an error.
 func (t try) end(err error) {
 	if t.span == nil {
 		return
@@ -92,15 +97,15 @@ func (t try) end(err error) {
 	switch result {
 	case tryAgain, tryArchived:
 		t.span.SetAttributes(semconv.ErrorTypeKey.String(result))
-		t.span.SetStatus(codes.Error, err.Error()) // retry.go's text, which the dashboard shows: no value, no address
+		t.span.SetStatus(codes.Error, err.Error()) // the text of retry.go, which contains no value and no address
 	case tryFailed:
 		t.span.SetAttributes(semconv.ErrorTypeKey.String(result))
-		t.span.SetStatus(codes.Error, "") // the text may be of Redis
+		t.span.SetStatus(codes.Error, "") // the text may come from Redis, so it is left out
 	}
 	t.span.End()
 }
 
-// settle says what became of a resolution.
+// settle adds the numbers of a resolution to the span.
 func (t try) settle(r *resolution) {
 	if t.span == nil {
 		return
@@ -111,7 +116,7 @@ func (t try) settle(r *resolution) {
 	)
 }
 
-// origins are the spans of the tries that entries belong to, each once.
+// origins returns the spans of the attempts that the entries belong to, each span once.
 func origins(entries []entry) (spans []trace.SpanContext) {
 	var last *waiter
 	seen := make(map[trace.SpanID]struct{})

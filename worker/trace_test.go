@@ -29,7 +29,7 @@ func recording(tb testing.TB) (*sdktrace.TracerProvider, *tracetest.SpanRecorder
 	return provider, spans
 }
 
-// says is an attribute of a span.
+// says returns the value of a span's attribute, or "".
 func says(span sdktrace.ReadOnlySpan, key string) string {
 	for _, a := range span.Attributes() {
 		if string(a.Key) == key {
@@ -39,6 +39,8 @@ func says(span sdktrace.ReadOnlySpan, key string) string {
 	return ""
 }
 
+// The span of an attempt shows the result of its task. Waiting is not an error, and no
+// submitted value is in the span.
 func TestTrace_ATryByWhatBecameOfTheTask(t *testing.T) {
 	provider, spans := recording(t)
 	var answer *wechat.Error
@@ -73,7 +75,7 @@ func TestTrace_ATryByWhatBecameOfTheTask(t *testing.T) {
 	}
 }
 
-// A request knows the tries that it is made for, each once.
+// A request carries the spans of the attempts that it is made for, each span once.
 func TestTrace_ARequestKnowsItsTries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		provider, _ := recording(t)
@@ -106,7 +108,8 @@ func TestTrace_ARequestKnowsItsTries(t *testing.T) {
 	})
 }
 
-// A delivery of one try's results is below it; of several it is linked to all.
+// The span of a delivery has as its parent the attempt that has saved its results. If several
+// attempts have, it is linked to all of them.
 func TestTrace_ADeliveryKnowsItsTries(t *testing.T) {
 	provider, spans := recording(t)
 	b := newDeliverBed(t, webhook.Attempt{Status: 500, Class: webhook.Refused, Duration: time.Millisecond})
@@ -141,13 +144,14 @@ func TestTrace_ADeliveryKnowsItsTries(t *testing.T) {
 	}
 }
 
+// start returns a context with a span.
 func start(t *testing.T, provider trace.TracerProvider) context.Context {
 	t.Helper()
 	ctx, _ := provider.Tracer("test").Start(t.Context(), "process")
 	return ctx
 }
 
-// Without tracers nothing is made, and nothing of it costs an allocation.
+// Without a tracer provider no span is created and nothing is allocated.
 func TestTrace_OffCostsNothing(t *testing.T) {
 	var off *tracing
 	task, ctx := asynq.NewTask(tasks.TypeResolve, nil), t.Context()
@@ -161,7 +165,8 @@ func TestTrace_OffCostsNothing(t *testing.T) {
 	}
 }
 
-// BenchmarkBatcherObserved is BenchmarkBatcher of 20 users with metrics, and with metrics and traces.
+// BenchmarkBatcherObserved is BenchmarkBatcher with 20 users, once with metrics, and once with
+// metrics and traces.
 func BenchmarkBatcherObserved(b *testing.B) {
 	for _, traced := range []bool{false, true} {
 		b.Run(fmt.Sprintf("traced=%v", traced), func(b *testing.B) {

@@ -19,7 +19,8 @@ type openTasks interface {
 	Forget(ctx context.Context, taskIDs ...string) error
 }
 
-// stalled is the part of [store.Backfills] that finds what is left of one.
+// stalled is the part of [store.Backfills] that finds backfills without progress and
+// their open chunks.
 type stalled interface {
 	Stalled(ctx context.Context, since time.Time, done map[string]bool) ([]store.Backfill, error)
 	OpenChunks(ctx context.Context, of *store.Backfill, from, most int) (open []store.OpenChunk, more bool, err error)
@@ -28,29 +29,31 @@ type stalled interface {
 const (
 	vanishedEvery = 5 * time.Second
 	vanishedPage  = 100
-	// stalledEvery is how often backfills are looked through for chunks whose task is gone; one that has none is looked at
-	// twice as late each time, up to stalledLast.
+	// stalledEvery is how often stalled backfills are checked for chunks whose task is gone. For a
+	// backfill that stays stalled, the interval doubles after each check, up to stalledLast.
 	stalledEvery = 30 * time.Second
 	stalledLast  = 10 * time.Minute
 )
 
-// vanished brings cloudIDs to their end whose task has vanished from the queue, as when another tool has deleted it: nobody
-// comes for them any more. It finds them by what the tries before have left open, and in backfills by their chunks.
+// vanished gives a final status to cloudIDs whose task has vanished from the queue, for example
+// because another tool deleted it. No worker would ever process them. It finds them in two ways:
+// by the open cloudIDs that earlier attempts noted, and by the chunks of stalled backfills.
 //
-// Every worker process runs one; what another has ended is done.
+// Every worker process runs one. CloudIDs that another process has finished are done.
 type vanished struct {
 	rdb      redis.UniversalClient
-	open     openTasks     // nil = nothing is noted
+	open     openTasks     // nil = attempts note nothing
 	stalled  stalled       // nil = no backfills
-	results  store.Results // whose look-up ends what is overdue
+	results  store.Results // its Lookup finishes overdue records
 	ends     *resolver
 	lifetime time.Duration
 	log      *slog.Logger
 
 	done map[string]bool         // backfills that have finished
-	next map[string]stalledAgain // when a stalled backfill is looked at again
+	next map[string]stalledAgain // by id: the next check of a stalled backfill
 }
 
+// stalledAgain is the time of the next check, and the interval before it.
 type stalledAgain struct {
 	at    time.Time
 	after time.Duration
@@ -65,7 +68,7 @@ func newVanished(ends *resolver, parts Parts) *vanished {
 	return v
 }
 
-// run looks until ctx ends.
+// run checks until ctx ends. It logs errors.
 func (v *vanished) run(ctx context.Context) {
 	tick, slow := time.NewTicker(vanishedEvery), time.NewTicker(stalledEvery)
 	defer tick.Stop()
@@ -86,7 +89,8 @@ func (v *vanished) run(ctx context.Context) {
 	}
 }
 
-// endOverdue looks up what has been left open and should have ended: to look is to end it ([store.Timely]).
+// endOverdue looks up the noted cloudIDs that are overdue. The look-up itself gives them their
+// final status ([store.Timely]).
 func (v *vanished) endOverdue(ctx context.Context, now time.Time) error {
 	for v.open != nil {
 		due, err := v.open.Due(ctx, now, vanishedPage)
@@ -105,20 +109,22 @@ func (v *vanished) endOverdue(ctx context.Context, now time.Time) error {
 	return nil
 }
 
+// lookAt looks up the cloudIDs of one noted task. It forgets the task if all of them are final.
 func (v *vanished) lookAt(ctx context.Context, task store.OpenTask, now time.Time) error {
 	records, err := v.results.Lookup(ctx, task.AppID, task.CloudIDs)
 	if err != nil && !errors.Is(err, store.ErrUnreadable) {
 		return err
 	}
 	for i := range records {
-		if records[i].Status == store.Pending { // another task is asking for it
+		if records[i].Status == store.Pending { // another task has claimed it: check again later
 			return v.open.Note(ctx, task, now.Add(store.OverdueAfter))
 		}
 	}
 	return v.open.Forget(ctx, task.TaskID)
 }
 
-// endStalled ends the chunks whose task is gone of backfills in which nothing has moved for longer than a cloudID lives.
+// endStalled finishes chunks whose task is gone. It checks the backfills that have made no
+// progress for longer than the lifetime of a cloudID.
 func (v *vanished) endStalled(ctx context.Context, now time.Time) error {
 	if v.stalled == nil {
 		return nil
@@ -127,6 +133,7 @@ func (v *vanished) endStalled(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	// Only backfills that are still stalled go into the new map.
 	next := make(map[string]stalledAgain, len(found))
 	for i := range found {
 		again := v.next[found[i].ID]
@@ -144,6 +151,7 @@ func (v *vanished) endStalled(ctx context.Context, now time.Time) error {
 	return nil
 }
 
+// endChunks finishes the open chunks of a backfill whose task is gone.
 func (v *vanished) endChunks(ctx context.Context, of *store.Backfill) error {
 	for from, more := 0, true; more; from += vanishedPage {
 		var open []store.OpenChunk
@@ -151,6 +159,7 @@ func (v *vanished) endChunks(ctx context.Context, of *store.Backfill) error {
 		if open, more, err = v.stalled.OpenChunks(ctx, of, from, vanishedPage); err != nil {
 			return err
 		}
+		// The task of a chunk has an id made of backfill and chunk number.
 		ids := make([]string, len(open))
 		for i := range open {
 			ids[i] = tasks.ChunkTaskID(of.ID, open[i].Number)
@@ -160,7 +169,7 @@ func (v *vanished) endChunks(ctx context.Context, of *store.Backfill) error {
 			return err
 		}
 		for i := range found {
-			if found[i].message != "" {
+			if found[i].message != "" { // the task exists
 				continue
 			}
 			if err := v.endChunk(ctx, of, ids[i], open[i].CloudIDs); err != nil {
@@ -171,8 +180,10 @@ func (v *vanished) endChunks(ctx context.Context, of *store.Backfill) error {
 	return nil
 }
 
-// endChunk ends a chunk whose task is gone. When its cloudIDs were obtained is gone with it; that was before the chunk came
-// in, and nothing has come for longer than they live.
+// endChunk finishes a chunk whose task is gone. The times at which its cloudIDs were obtained
+// are lost with the task, so endChunk uses the creation time of the backfill. The cloudIDs are
+// older than their chunk, and the backfill has received nothing for longer than their lifetime.
+// So all of them have outlived it.
 func (v *vanished) endChunk(ctx context.Context, of *store.Backfill, taskID string, cloudIDs []string) error {
 	p := tasks.ResolvePayload{AppID: of.AppID, AcceptedAt: of.CreatedAt.Time, Webhook: of.Webhook, Backfill: of.ID}
 	for _, id := range cloudIDs {
@@ -185,11 +196,13 @@ func (v *vanished) endChunk(ctx context.Context, of *store.Backfill, taskID stri
 	return err
 }
 
-// noteOpen remembers what a try has left open, should the task vanish before its next one.
+// noteOpen notes the cloudIDs that an attempt has left open, in case the task vanishes before
+// its next attempt. It notes nothing if the task is not requeued. It logs errors.
 func (h *resolver) noteOpen(ctx context.Context, r *resolution, err error) {
 	if _, again := errors.AsType[*againError](err); !again || h.open == nil || !r.claimed {
 		return
 	}
+	// Collect the cloudIDs without a final status.
 	task := store.OpenTask{TaskID: r.taskID, AppID: r.payload.AppID}
 	var accepted time.Time
 	for i := range r.items {
@@ -201,13 +214,14 @@ func (h *resolver) noteOpen(ctx context.Context, r *resolution, err error) {
 	if len(task.CloudIDs) == 0 {
 		return
 	}
-	// A second more, so that the look-up finds it overdue.
+	// One second is added so that the look-up finds the records overdue.
 	if err := h.open.Note(ctx, task, accepted.Add(h.lifetime+store.OverdueAfter+time.Second)); err != nil && ctx.Err() == nil {
 		h.log.Error("cannot note what a task has left open", "task_id", r.taskID, "error", err)
 	}
 }
 
-// setOrigin says in each pending record how it ends should the task vanish.
+// setOrigin stores in each record the task and the endpoint. If the task vanishes, the record
+// is finished with them ([store.Timely]).
 func (r *resolution) setOrigin() {
 	origin := &store.Origin{TaskID: r.taskID}
 	if r.h.outlets != nil {

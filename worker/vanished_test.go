@@ -15,8 +15,8 @@ import (
 	"cloudidq/tasks"
 )
 
-// A task that another tool deletes between two tries leaves nothing pending for ever, though nobody asks for it: its
-// cloudIDs end expired, once, with their delivery.
+// If another tool deletes a task between two attempts, its cloudIDs do not stay pending. They
+// get the status expired, once, and are delivered. No look-up by a user is needed.
 func TestVanished_BetweenTwoTries(t *testing.T) {
 	b := newResolverBed(t, &fakeWeChat{answer: func(req wechat.Request) *wechat.Error {
 		if req.Items[0].CloudID == "73_000" {
@@ -37,7 +37,8 @@ func TestVanished_BetweenTwoTries(t *testing.T) {
 	}
 	b.noteOpen(t.Context(), r, err)
 
-	timely := store.NewTimely(b.resolver.results, time.Second, rightClock) // by which they are overdue
+	// With this lifetime, the records are overdue.
+	timely := store.NewTimely(b.resolver.results, time.Second, rightClock)
 	v := newVanished(b.resolver, Parts{Queue: rdb, Open: b.open, Results: timely, Log: slog.New(slog.DiscardHandler)})
 	look := func(now time.Time, want ...store.Status) {
 		t.Helper()
@@ -51,7 +52,7 @@ func TestVanished_BetweenTwoTries(t *testing.T) {
 			}
 		}
 	}
-	look(time.Now(), store.Resolved, store.Pending, store.Pending) // it is not time yet
+	look(time.Now(), store.Resolved, store.Pending, store.Pending) // not overdue yet
 	later := time.Now().Add(time.Hour)
 	look(later, store.Resolved, store.Expired, store.Expired)
 	look(later, store.Resolved, store.Expired, store.Expired)
@@ -67,8 +68,8 @@ func TestVanished_BetweenTwoTries(t *testing.T) {
 	}
 }
 
-// A backfill whose tasks are gone finishes: what is open of them ends expired and is counted, also where nobody has begun
-// with it; a chunk whose task is there is left to that.
+// A backfill whose tasks are gone finishes. The open cloudIDs of these tasks expire and are
+// counted, even if no attempt was ever made. A chunk whose task exists is left to that task.
 func TestVanished_ChunksOfABackfill(t *testing.T) {
 	b := newEndsBed(t)
 	gone, there := store.NewBackfillID(), store.NewBackfillID()
@@ -122,8 +123,8 @@ func TestVanished_ChunksOfABackfill(t *testing.T) {
 	}
 }
 
-// A task that only waits, as while its app is paused, has records as soon as its lifetime is noted there. Should it vanish,
-// they are found as well.
+// A task of a paused app makes no attempt, and still gets records, which note when its lifetime
+// began. So its cloudIDs are found too if the task vanishes.
 func TestVanished_BeforeTheFirstTry(t *testing.T) {
 	b := newResolverBed(t, &fakeWeChat{})
 	b.open = store.NewOpenTasks(redistest.Start(t).Client(t))
@@ -136,5 +137,5 @@ func TestVanished_BeforeTheFirstTry(t *testing.T) {
 	}
 }
 
-// rightClock is Redis's where all clocks are right.
+// rightClock returns this machine's time. In this test it equals Redis's time.
 func rightClock(context.Context) (time.Time, error) { return time.Now(), nil }

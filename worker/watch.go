@@ -8,23 +8,25 @@ import (
 	"cloudidq/store"
 )
 
-// watchEvery is how often the state of endpoints is looked at, two Redis commands each.
+// watchEvery is how often the state of each endpoint is read, with two Redis commands.
 const watchEvery = 10 * time.Second
 
-// endpointWatch shows the state of the endpoints, which any process may have changed.
+// endpointWatch keeps the metrics of the endpoints up to date. Any process may change the state
+// of an endpoint.
 type endpointWatch struct {
 	deliveries deliveries
 	endpoints  map[string]*endpoint
 	metrics    *metrics
 }
 
-// run looks until ctx ends.
+// run reads the states until ctx ends.
 func (w *endpointWatch) run(ctx context.Context) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
 		for name := range w.endpoints {
-			// While Redis is away the last state stays: the store's own metrics tell of that.
+			// While Redis is unavailable the metrics keep the last state. The store's own
+			// metrics show the outage.
 			state, err := w.deliveries.Endpoint(ctx, name)
 			waiting, lineErr := w.deliveries.InLine(ctx, name)
 			if err == nil && lineErr == nil {
@@ -39,21 +41,22 @@ func (w *endpointWatch) run(ctx context.Context) {
 	}
 }
 
-// pauseLabels are the labels of a pause.
+// pauseLabels are the labels of a pause in the metrics.
 type pauseLabels struct{ app, class, code string }
 
 func (m *metrics) labelsOf(p store.Pause) pauseLabels {
 	return pauseLabels{m.apps.Of(p.AppID), classNamed(p.Reason).String(), wechat.CodeLabel(p.Code)}
 }
 
-// showPauses shows which apps are paused and takes back what shown was shown before. It returns what is shown now.
+// showPauses sets the gauge of the paused apps and deletes the series in shown that no longer
+// apply. It returns what is shown now.
 func (m *metrics) showPauses(list []store.Pause, shown map[pauseLabels]float64) map[pauseLabels]float64 {
 	if m == nil {
 		return nil
 	}
 	now := make(map[pauseLabels]float64, len(list))
 	for _, p := range list {
-		now[m.labelsOf(p)]++ // of merchants, several share their labels
+		now[m.labelsOf(p)]++ // pauses of several merchants' apps may share their labels
 	}
 	for l, n := range now {
 		if shown[l] != n {
@@ -68,7 +71,7 @@ func (m *metrics) showPauses(list []store.Pause, shown map[pauseLabels]float64) 
 	return now
 }
 
-// pauseBegun counts a pause.
+// pauseBegun counts a pause that this process has begun.
 func (m *metrics) pauseBegun(p store.Pause) {
 	if m != nil {
 		l := m.labelsOf(p)

@@ -11,13 +11,14 @@ import (
 	"cloudidq/tasks"
 )
 
-// Webhook is an endpoint that results are delivered to.
+// Webhook is the configuration of an endpoint that receives results.
 type Webhook struct {
 	Name     string
 	Sender   sender
-	Thin     bool // ids and links instead of records
-	BatchMax int  // results in one delivery
-	// Admits reports whether results of an app may be sent there; nil = those of every app.
+	Thin     bool // send ids and links instead of records
+	BatchMax int  // results in one delivery, at least 1
+	// Admits reports whether results of an app may be sent to the endpoint. nil admits every
+	// app.
 	Admits func(appID string) bool
 }
 
@@ -48,14 +49,16 @@ type deliveries interface {
 	CallUp(ctx context.Context, endpoint string, n int) ([]string, error)
 }
 
-// endpoint is a Webhook at work: it has a bound on its attempts at once, so that one that hangs leaves slots to the others.
+// endpoint is a running Webhook. It limits its concurrent attempts, so an endpoint that hangs
+// leaves slots for the others.
 type endpoint struct {
 	Webhook
 	slots chan struct{}
-	lined atomic.Bool // deliveries may wait in its line
+	lined atomic.Bool // deliveries may be on its wait list
 }
 
-// newEndpoints gives each endpoint half of the queue's slots at most, if there are several.
+// newEndpoints returns the endpoints by name. A single endpoint gets all slots of the queue. If
+// there are several, each gets at most half of them.
 func newEndpoints(hooks []Webhook, slots int) map[string]*endpoint {
 	if len(hooks) > 1 {
 		slots = max(1, slots/2)
@@ -67,7 +70,8 @@ func newEndpoints(hooks []Webhook, slots int) map[string]*endpoint {
 	return endpoints
 }
 
-// enter takes a slot, and reports false if none is free.
+// enter takes a slot and returns the function that frees it. It reports false if no slot is
+// free.
 func (e *endpoint) enter() (leave func(), ok bool) {
 	select {
 	case e.slots <- struct{}{}:
@@ -77,13 +81,15 @@ func (e *endpoint) enter() (leave func(), ok bool) {
 	}
 }
 
-// free is how many slots are.
+// free returns the number of free slots.
 func (e *endpoint) free() int { return cap(e.slots) - len(e.slots) }
 
-// outlets says where the results of an app go: to the endpoint that a task names, or to the app's.
+// outlets is a function that returns the destination of an app's results. named is the endpoint
+// that a task names. If named is empty, the results go to the app's own endpoint.
 type outlets func(appID, named string) store.Outlet
 
-// outletsOf are outlets by the endpoints that are known, and the name of each app's own.
+// outletsOf returns the outlets for the configured endpoints. own returns the name of an app's
+// own endpoint.
 func outletsOf(hooks []Webhook, own func(appID string) string) outlets {
 	thin := make(map[string]bool, len(hooks))
 	for _, hook := range hooks {
@@ -94,7 +100,8 @@ func outletsOf(hooks []Webhook, own func(appID string) string) outlets {
 		if name == "" {
 			name = own(appID)
 		}
-		// A task may name an endpoint that another worker knows, or that comes with the next start.
+		// The name may be unknown here: another worker may know the endpoint, or the next start
+		// may configure it.
 		return store.Outlet{Endpoint: name, Thin: thin[name]}
 	}
 }

@@ -1,13 +1,16 @@
-// Package worker takes cloudid:resolve tasks from asynq and brings every cloudID to its end.
+// Package worker processes cloudid:resolve tasks from asynq and brings every cloudID to a final
+// status.
 //
-// A reader who follows one cloudID starts at [resolver.ProcessTask] in resolve.go, goes on to batcher.go, where the
-// cloudIDs of all tasks in hand are merged into requests, leaves for internal/wechat, which makes the request, and
-// comes back to outcome.go, where the answer becomes a record for the store. retry.go says what the queue does about every
-// outcome. From there the result goes on to outbox.go, which makes deliveries, and deliver.go, which tries them; line.go
-// has those that cannot be tried yet.
+// To follow one cloudID through the code, start at [resolver.ProcessTask] in resolve.go. Next
+// is batcher.go, which merges the cloudIDs of all tasks in flight into requests. The
+// internal/wechat package makes each request. Then outcome.go turns the answer into a record
+// for the store, and retry.go decides what the queue does about each outcome. The result
+// continues to outbox.go, which makes deliveries, and to deliver.go, which attempts them.
+// line.go holds the deliveries that cannot be attempted yet.
 //
-// The worker never decides an end by asynq's means: retries do not run out, and asynq's deadlines are not used. A
-// cloudID ends resolved, failed, or expired when its lifetime is over.
+// The worker never relies on asynq to finish a cloudID: retries do not run out, and asynq's
+// deadlines are not used. A cloudID is finished when it is resolved, when it has failed, or
+// when its lifetime is over (expired).
 package worker
 
 import (
@@ -28,51 +31,61 @@ import (
 	"cloudidq/tasks"
 )
 
-// App is what the worker needs to know of one mini program.
+// App holds the worker's settings for one mini program.
 type App struct {
 	AppID  string
 	Tokens wechat.TokenSource
-	// GroupByApp puts cloudIDs of different users into one request, which then carries no openid.
+	// GroupByApp puts cloudIDs of different users into one request. Such a request carries no
+	// openid.
 	GroupByApp  bool
 	BatchMax    int           // cloudIDs in one request, 1..100
 	BatchLinger time.Duration // how long a cloudID waits for others of its batch
-	MaxInFlight int           // requests of this app at once, in this process
-	// RatePerMinute bounds the requests of all processes together; 0 = no bound of ours.
+	MaxInFlight int           // concurrent requests of this app in this process
+	// RatePerMinute bounds the requests per minute of all processes together; 0 = no limit by
+	// the worker.
 	RatePerMinute int
-	// Webhook names the endpoint of results whose task names none; empty = they are only stored.
+	// Webhook names the endpoint for the results of tasks that name no endpoint. If it is
+	// empty, those results are only stored.
 	Webhook string
 }
 
-// Parts are what a Worker works with. They stay the caller's to close, after Run.
+// Parts are the dependencies of a Worker. The caller closes them after Run has returned.
 type Parts struct {
-	// Queue is the Redis below the asynq servers. It must not repeat commands by itself (MaxRetries: -1), since a
-	// dequeue whose answer is lost would be repeated and leave a task behind. It stays as it
-	// is: what slows a worker down while Redis is away is the worker's own.
+	// Queue is the Redis client of the asynq servers. It must not retry commands by itself (set
+	// MaxRetries: -1). If a dequeue whose answer was lost were repeated, the first task would
+	// stay behind. New adds no hook to this client: the brake for a Redis that is unavailable
+	// belongs to the worker (braked.go).
 	Queue   redis.UniversalClient
 	Results store.Results
 	WeChat  openData
-	Pauses  pauses // of apps, shared by all processes
+	Pauses  pauses // paused apps, shared by all processes
 	Rates   rates  // nil if no app has a RatePerMinute
-	// Authorizers finds apps that Config.Apps does not list: those of the merchants of third-party platforms. nil = none.
+	// Authorizers finds apps that Config.Apps does not list: the apps of merchants that have
+	// authorized a third-party platform. nil = only the apps of Config.Apps are served.
 	Authorizers authorizers
-	// Deliveries is where Results leaves what is to be delivered; nil = nothing is.
+	// Deliveries is where Results puts the records that are to be delivered. nil = nothing is
+	// delivered.
 	Deliveries deliveries
-	// HandOver brings what Results still holds for Deliveries there. nil = Save does so itself; else whoever hands over tells
-	// [Worker.Notify].
+	// HandOver relays to Deliveries the results that Results still holds. nil = Save puts them
+	// there itself. If it is set, the code that relays results must call [Worker.Notify].
 	HandOver func(context.Context, store.Handed) error
-	// Backfills counts the ends of backfills; nil = nobody counts.
+	// Backfills counts the finished cloudIDs of backfills. nil = they are not counted.
 	Backfills backfills
-	// Open remembers what tries leave open, should their task vanish; nil = nobody does. Results end what is overdue where it
-	// is looked up, as [store.Timely] does.
+	// Open records the cloudIDs that an attempt leaves open, in case their task vanishes from
+	// the queue. nil = they are not recorded. If Open is set, a Lookup of Results must finish
+	// overdue cloudIDs, as [store.Timely] does.
 	Open openTasks
-	// Activity is told what is done; nil = nobody is. Run runs it.
+	// Activity receives counts of requests and finished cloudIDs. nil = nothing is counted. The
+	// worker's Run calls its Run.
 	Activity activity
 	Log      *slog.Logger
 
-	// Metrics is where the worker's are registered; nil = they are not. One worker of a process can be.
+	// Metrics is the registry for the worker's metrics. nil = they are not registered. Only one
+	// worker of a process can be registered.
 	Metrics prometheus.Registerer
 	Tracers trace.TracerProvider // nil = nothing is traced
-	// Quotas tells what is left of the apps' quotas, to the one process that holds the lease of Leases; nil = nobody asks.
+	// Quotas looks up the remaining quotas of the apps. Only the process that holds the lease
+	// in Leases does so. nil = quotas are not looked up. Leases must be set if Quotas is.
 	Quotas quotas
 	Leases leases
 }
@@ -82,14 +95,15 @@ type Config struct {
 	Apps     []App
 	Webhooks []Webhook
 	Lifetime time.Duration // of a cloudID, from obtained_at
-	// Shares divides Concurrency among the queues, so that none can take another's slots.
+	// Shares divides Concurrency among the queues: the key is a queue, the value its relative
+	// weight. A weight below 1 counts as 1. No queue can use the slots of another.
 	Shares          map[string]int
-	Concurrency     int           // tasks in hand at once, of up to 100 cloudIDs each
-	Fetchers        int           // asynq servers for each queue; each fetches one task at a time
-	ShutdownTimeout time.Duration // from the end of Run's context to Run's return
+	Concurrency     int           // tasks in flight at the same time, each of up to 100 cloudIDs
+	Fetchers        int           // asynq servers per queue; each fetches one task at a time
+	ShutdownTimeout time.Duration // time from the end of Run's context until Run returns
 }
 
-// Worker runs the tasks of this process. Make one with New, run it once.
+// Worker processes tasks in this process. Make one with New and call Run once.
 type Worker struct {
 	cfg     Config
 	rdb     redis.UniversalClient
@@ -105,10 +119,11 @@ type Worker struct {
 	log     *slog.Logger
 	ready   chan struct{}
 
-	besides []func(context.Context) // what watches, while the worker runs
+	besides []func(context.Context) // background loops, started by Run and stopped after the handlers
 }
 
-// New returns a worker that has not started.
+// New returns a worker that has not started. It returns an error if cfg is invalid or does not
+// fit parts.
 func New(cfg Config, parts Parts) (*Worker, error) {
 	if err := cfg.validate(parts); err != nil {
 		return nil, err
@@ -129,14 +144,17 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 			rdb: parts.Queue, queues: cfg.queues(), log: parts.Log, still: stillFor, lapsed: lapsedFor, metrics: m,
 		},
 	}
+	// The parts below refer to each other, so the order of the steps matters.
 	w.pauser.metrics = m
 	w.redact = newRedactor(parts.Queue, parts.Log)
 	endpoints := newEndpoints(cfg.Webhooks, w.slots(tasks.QueueWebhooks))
 	mux := asynq.NewServeMux()
+	// Tasks of all types go through this middleware.
 	mux.Use(m.observeTries, recoverPanics(parts.Log))
 	w.deliverWith(mux, parts, endpoints, m, traces)
 	w.besides = append(w.besides, (&announcer{w.rdb, cfg.queues(), w.log}).run)
 	w.shareSlots(len(cfg.Apps) > 1 || parts.Authorizers != nil)
+	// The handler of cloudid:resolve is also used without a task, to finish cloudIDs (ends.go).
 	w.redact.ends = &resolver{
 		apps:     &directory{batcher: b, authorizers: parts.Authorizers},
 		lifetime: cfg.Lifetime, clock: w.clock, results: parts.Results, batcher: b, shares: w.shares,
@@ -155,7 +173,8 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 	return w, nil
 }
 
-// shareSlots bounds what one app may have of the slots, if there are several.
+// shareSlots sets up the limits on the slots of one app. The limits apply only if the worker
+// serves several apps.
 func (w *Worker) shareSlots(several bool) {
 	w.shares = newShares(several, w.allSlots())
 	for _, queue := range resolveQueues {
@@ -165,13 +184,16 @@ func (w *Worker) shareSlots(several bool) {
 	}
 }
 
-// deliverWith makes what brings results to endpoints.
+// deliverWith sets up the outbox, and the handler and background loops that deliver results to
+// endpoints.
 func (w *Worker) deliverWith(mux *asynq.ServeMux, parts Parts, endpoints map[string]*endpoint, m *metrics, traces *tracing) {
 	queue := asynq.NewClientFromRedisClient(parts.Queue)
 	if parts.Deliveries != nil {
 		w.outbox = newOutbox(parts.Deliveries, queue, endpoints, parts.Log)
 		w.outbox.handOver = parts.HandOver
 	}
+	// Without endpoints this worker still makes deliveries. A worker that knows the endpoint
+	// sends them.
 	if len(endpoints) == 0 {
 		return
 	}
@@ -182,6 +204,7 @@ func (w *Worker) deliverWith(mux *asynq.ServeMux, parts Parts, endpoints map[str
 	w.besides = append(w.besides, (&endpointWatch{parts.Deliveries, endpoints, m}).run, line.run)
 }
 
+// validate returns all errors of c together, or nil.
 func (c *Config) validate(parts Parts) error {
 	var faults []error
 	positive := func(name string, value int) {
@@ -209,6 +232,7 @@ func (c *Config) validate(parts Parts) error {
 	return errors.Join(faults...)
 }
 
+// validate returns the first error of the app's settings, or nil.
 func (a *App) validate() error {
 	if problem := tasks.AppIDProblem(a.AppID); problem != "" {
 		return fmt.Errorf("worker: the appid of an app %s", problem)
@@ -219,31 +243,35 @@ func (a *App) validate() error {
 	return nil
 }
 
-// Notify says that n results have come to Deliveries that wait for an endpoint. It may be called at any time.
+// Notify reports that n results of an app were put into Deliveries for an endpoint. It is safe
+// to call at any time and from any goroutine.
 func (w *Worker) Notify(appID, endpoint string, n int) {
 	if w.outbox != nil {
 		w.outbox.notify(appID, endpoint, n)
 	}
 }
 
-// Ready is closed once Run takes tasks.
+// Ready returns a channel that is closed once Run accepts tasks.
 func (w *Worker) Ready() <-chan struct{} { return w.ready }
 
-// stopReserve is the part of ShutdownTimeout that is kept for what comes after the handlers.
-const stopReserve = 4 // a fourth
+// stopReserve is the fraction of ShutdownTimeout reserved for the work after the handlers:
+// 1/stopReserve.
+const stopReserve = 4 // a quarter
 
-// Run works until ctx ends, then stops within ShutdownTimeout: no new task is fetched, tasks in hand finish or go back
-// to the head of their queue, the batcher closes. It returns when all of its goroutines have ended, with nil after an
-// orderly stop.
+// Run processes tasks until ctx ends, then stops within ShutdownTimeout. To stop, it fetches no
+// new tasks, lets the tasks in flight finish or returns them to the head of their queue, and
+// closes the batcher. Run returns nil after an orderly stop, when all of its goroutines have
+// ended. It returns an error if an asynq server does not start.
 func (w *Worker) Run(ctx context.Context) error {
 	if err := w.clock.Measure(ctx); err != nil {
 		w.log.Warn("the clocks are not compared", "error", err)
 	}
 	servers, err := w.start()
 	if err != nil {
-		w.batcher.close() // which tasks may have reached before the server that has failed
+		w.batcher.close() // tasks of the servers that did start may have reached it
 		return err
 	}
+	// The background loops have their own context: they go on until the handlers have returned.
 	besides, stop := context.WithCancel(context.Background())
 	var g errgroup.Group
 	g.Go(func() error { w.rescuer.run(besides); return nil })
@@ -264,6 +292,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	begun := time.Now()
 	w.log.Info("the worker stops", "timeout", w.cfg.ShutdownTimeout.String())
 
+	// The order matters: handlers need the batcher, and both need the background loops.
 	shutdown(servers, w.shares.stop)
 	w.batcher.close()
 	stop()
