@@ -23,7 +23,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// bed is a loader of small windows over a real Redis.
+// bed is a fixture: a loader with small windows over a real Redis.
 type bed struct {
 	*testing.T
 	redis     *redistest.Server
@@ -45,7 +45,7 @@ func newBed(t *testing.T, redisArgs ...string) *bed {
 	return b
 }
 
-// Room implements the pressure of a loader.
+// Room implements the pressure interface of a loader.
 func (b *bed) Room(_ context.Context, appID string) error {
 	switch {
 	case appID != "wxA":
@@ -58,7 +58,7 @@ func (b *bed) Room(_ context.Context, appID string) error {
 	return nil
 }
 
-// over is a loader that speaks to Redis through a client of its own.
+// over returns a loader that uses another Redis client.
 func (b *bed) over(rdb *redis.Client) *backfill.Loader {
 	b.Helper()
 	producer := tasks.NewClient(rdb, tasks.Options{})
@@ -90,7 +90,7 @@ func (b *bed) load(at store.Loading, text string, options backfill.Options) (sto
 	return b.loader.Load(b.Context(), at, lines.New(strings.NewReader(text), lines.Format(at.Backfill.Format)), options)
 }
 
-// queued are the tasks of the queue by their ids.
+// queued returns the pending tasks of the queue by id.
 func (b *bed) queued() map[string]tasks.ResolvePayload {
 	b.Helper()
 	all := make(map[string]tasks.ResolvePayload)
@@ -108,7 +108,8 @@ func (b *bed) queued() map[string]tasks.ResolvePayload {
 	return all
 }
 
-// references are those of all items that are queued, sorted: each line of a test has one of its own.
+// references returns the references of all queued items, sorted. Each line of a test has
+// its own reference.
 func references(queued map[string]tasks.ResolvePayload) []string {
 	var all []string
 	for _, p := range queued {
@@ -120,8 +121,8 @@ func references(queued map[string]tasks.ResolvePayload) []string {
 	return all
 }
 
-// file is n lines, and the references of those that are good. Some are bad, blank, or repeat a cloudID, with the same or
-// with another openid, so that windows have several chunks.
+// file returns a text of n lines, and the references of its good lines. Some lines are bad, blank,
+// or repeat a cloudID with the same openid or another one. So a window has several chunks.
 func file(n int) (text string, good []string) {
 	var b strings.Builder
 	for i := range n {
@@ -133,9 +134,9 @@ func file(n int) (text string, good []string) {
 		case 5:
 			b.WriteString("\n")
 			continue
-		case 1: // the cloudID of the line before, of another user
+		case 1: // the cloudID of the previous line, with another openid
 			fmt.Fprintf(&b, `{"cloud_id":"73_%d","openid":"other","reference":"%s"}`+"\n", i-1, reference)
-		case 6: // of the line two before that, as it is
+		case 6: // the same cloudID and openid as two lines before
 			fmt.Fprintf(&b, `{"cloud_id":"73_%d","openid":"o%d","reference":"%s"}`+"\n", i-2, i-2, reference)
 		default:
 			fmt.Fprintf(&b, `{"cloud_id":"73_%d","openid":"o%d","reference":"%s"}`+"\n", i, i, reference)
@@ -145,7 +146,7 @@ func file(n int) (text string, good []string) {
 	return b.String(), good
 }
 
-// broken is a text that ends with an error.
+// broken returns a reader of text that ends with err instead of io.EOF.
 func broken(text string, err error) io.Reader {
 	return io.MultiReader(strings.NewReader(text), failing{err})
 }

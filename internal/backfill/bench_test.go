@@ -17,7 +17,7 @@ import (
 	"cloudidq/tasks"
 )
 
-// generator is a file of n lines that is made while it is read.
+// generator is a file of n lines that is generated while it is read.
 type generator struct {
 	n, next int
 	rest    []byte
@@ -36,7 +36,7 @@ func (g *generator) Read(into []byte) (int, error) {
 	return n, nil
 }
 
-// BenchmarkLoad brings lines into a real Redis, sealed.
+// BenchmarkLoad measures loading sealed lines into a real Redis.
 func BenchmarkLoad(b *testing.B) {
 	const n = 200_000
 	doc, err := seal.New()

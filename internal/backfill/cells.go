@@ -5,12 +5,14 @@ import (
 	"unicode/utf8"
 )
 
-// formulaStarts are the first characters by which a spreadsheet takes a cell for a formula, or its DDE for a command: those of
-// https://owasp.org/www-community/attacks/CSV_Injection, with the full-width forms that a Chinese or Japanese one takes.
+// formulaStarts are the first characters that make a spreadsheet treat a cell as a formula, or
+// as a DDE command. They are those of https://owasp.org/www-community/attacks/CSV_Injection,
+// and their full-width forms, which Chinese and Japanese spreadsheets accept.
 const formulaStarts = "=+-@\t\r\n＝＋－＠"
 
-// safeCell is a text of somebody else's as a cell that a spreadsheet shows and does not run: behind a single quote, if it
-// begins like a formula. Numbers and times of ours are no such texts; an error_code such as -601006 stays a number.
+// safeCell returns an untrusted text as a cell that a spreadsheet shows and does not run. If the
+// text begins like a formula, safeCell puts a single quote before it. Do not use it for
+// cloudidq's own numbers and times: an error_code such as -601006 must stay a number.
 func safeCell(text string) string {
 	first, size := utf8.DecodeRuneInString(text)
 	if size == 0 || !strings.ContainsRune(formulaStarts, first) {

@@ -15,8 +15,8 @@ import (
 	"cloudidq/store"
 )
 
-// A producer chooses references, and a person what stands in some of the data: no spreadsheet may run it. What is a number
-// of ours stays one, also below zero.
+// No spreadsheet may run a cell as a formula: producers choose references, and users choose
+// some of the data. cloudidq's own numbers stay numbers, including negative ones.
 func TestWriter_CellsAreNoFormulas(t *testing.T) {
 	at := store.At(time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC))
 	formulas := []string{
@@ -49,7 +49,7 @@ func TestWriter_CellsAreNoFormulas(t *testing.T) {
 	}
 }
 
-// writtenRow is a record as CSV has it, and a reader of CSV takes it.
+// writtenRow writes a record as CSV, and returns its cells as a CSV reader sees them.
 func writtenRow(t *testing.T, rec store.Record, raw bool) []string {
 	t.Helper()
 	var text strings.Builder

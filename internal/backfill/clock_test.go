@@ -23,8 +23,8 @@ func (c tenAhead) Time(ctx context.Context) *redis.TimeCmd {
 	return cmd
 }
 
-// A machine whose clock is behind refuses no line whose obtained_at is right, and no task of it says that it was accepted
-// before.
+// A machine whose clock is behind accepts a line with a correct obtained_at. Its tasks have the
+// acceptance time of Redis's clock.
 func TestLoad_ClockIsBehind(t *testing.T) {
 	b := newBed(t)
 	producer := tasks.NewClient(tenAhead{b.rdb}, tasks.Options{})

@@ -20,11 +20,12 @@ import (
 	"cloudidq/tasks"
 )
 
-// dying is a hook after which nothing works any more, from a command on: that one is not sent, or its answer is lost. Its
-// error is one that is not tried again.
+// dying is a Redis hook that fails every command from a certain one on. The first of
+// these is either not sent, or sent with its answer lost. The error of the hook is one
+// that a load does not retry.
 type dying struct {
-	left   atomic.Int64 // commands until death
-	answer bool         // the last command is carried out
+	left   atomic.Int64 // commands until the first failure
+	answer bool         // the first failed command is executed
 }
 
 var errDead = fmt.Errorf("dead: %w", store.ErrBackfillTaken)
@@ -53,8 +54,9 @@ func (d *dying) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 	return next
 }
 
-// A load that dies before or after any command whatever is gone on with: each good line is queued once, in the end and, in
-// the second half, over all times, while a worker takes what it finds between death and resumption.
+// A load may die before or after any command, and the next load continues it. In the end, each
+// good line is queued exactly once. In the second half, a worker processes the queued tasks
+// between the crash and the next load, and no task ever runs twice.
 func TestLoad_DiesAtEveryCommand(t *testing.T) {
 	b := newBed(t)
 	text, good := file(33)
@@ -114,7 +116,7 @@ func TestLoad_DiesAtEveryCommand(t *testing.T) {
 	}
 }
 
-// flush empties Redis, but for what producers write there only once.
+// flush empties Redis, and restores the key that producers write only once.
 func (b *bed) flush() {
 	b.Helper()
 	flush(b, b.rdb)
@@ -123,7 +125,7 @@ func (b *bed) flush() {
 	}
 }
 
-// work takes all tasks out of the queue, as a worker would, and counts their lines as resolved.
+// work removes all tasks from the queue, as a worker would, and counts their lines as resolved.
 func (b *bed) work(id string, ran map[string]int) {
 	b.Helper()
 	inspector := asynq.NewInspectorFromRedisClient(b.rdb)
@@ -142,7 +144,7 @@ func (b *bed) work(id string, ran map[string]int) {
 	}
 }
 
-// flaky loses every eleventh answer, as a network may: the command was carried out.
+// flaky loses every eleventh answer, as a network may. The command itself is executed.
 type flaky struct {
 	dying
 	n atomic.Int64
@@ -159,6 +161,8 @@ func (f *flaky) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
+// If Redis executes a command and its answer is lost, the load repeats the step. No line is
+// lost or queued twice.
 func TestLoad_LostAnswers(t *testing.T) {
 	b := newBed(t)
 	text, good := file(60)
@@ -174,7 +178,7 @@ func TestLoad_LostAnswers(t *testing.T) {
 	}
 }
 
-// Redis restarts in the middle; the load waits and goes on.
+// If Redis restarts during a load, the load waits and continues.
 func TestLoad_RedisRestarts(t *testing.T) {
 	b := newBed(t, "--appendonly", "yes", "--appendfsync", "always")
 	text, good := file(60)
@@ -194,7 +198,8 @@ func TestLoad_RedisRestarts(t *testing.T) {
 	}
 }
 
-// Two clients go on with one backfill at once: one of them is told so, and no line is queued twice.
+// If two clients load one backfill at the same time, one of them gets ErrBackfillTaken. No line
+// is queued twice.
 func TestLoad_TwoAtOnce(t *testing.T) {
 	b := newBed(t)
 	text, good := file(400)
@@ -224,7 +229,7 @@ func TestLoad_TwoAtOnce(t *testing.T) {
 	}
 }
 
-// An input that is not what it was is told by its lines, and nothing of it is queued.
+// If the input has changed, the error names the lines of the change, and none of it is queued.
 func TestLoad_ChangedInput(t *testing.T) {
 	b := newBed(t)
 	text, _ := file(60)
@@ -234,7 +239,7 @@ func TestLoad_ChangedInput(t *testing.T) {
 		return strings.Join(all, "")
 	}
 	for name, tc := range map[string]struct {
-		begun bool // the first load died between beginning lines 31 to 40 and committing them
+		begun bool // the first load died after it began lines 31 to 40 and before it committed them
 		text  string
 		want  string
 	}{
@@ -245,7 +250,7 @@ func TestLoad_ChangedInput(t *testing.T) {
 		"OneLess":     {false, edit(12, ""), "among lines 11 to 20 "},
 		"Shorter":     {false, text[:strings.Index(text, "line 00026")], "line 27, which was read before, is not there"},
 		"Empty":       {false, "", "line 1, which was read before, is not there"},
-		"NotIn":       {false, edit(31, "{}\n"), ""}, // nobody has read it before
+		"NotIn":       {false, edit(31, "{}\n"), ""}, // no earlier load has read the line
 		"Begun":       {true, edit(31, "{}\n"), "among lines 31 to 40 "},
 		"BegunShort":  {true, text[:strings.Index(text, "line 00035")] + `"}`, "line 36, which was read before, is not there"},
 		"BegunSame":   {true, strings.ReplaceAll(text, "\n", "\r\n"), ""},
@@ -262,7 +267,7 @@ func TestLoad_ChangedInput(t *testing.T) {
 				if bf.Lines == 30 {
 					hook.left.Store(1)
 					if tc.begun {
-						hook.left.Store(3) // EVALSHA of begin, and the first of the tasks
+						hook.left.Store(3) // the EVALSHA of Begin and the first task are still sent
 					}
 				}
 			}})

@@ -1,12 +1,15 @@
-// Package backfill brings files of cloudIDs into the queue, each line once whatever breaks on the way, and brings their
-// results back in the order of the lines. The command line and the HTTP API use it alike.
+// Package backfill loads files of cloudIDs into the queue, and returns their results in the
+// order of the lines. It enqueues each valid line exactly once, even after crashes. The command
+// line and the HTTP API both use it.
 //
-// A file comes in by windows of some thousand lines. A window is begun in the store, then its tasks are written, then it
-// is committed (store/backfills.go). A crash between two of these steps leaves a window that is begun; whoever goes on
-// reads the file from its start, sees by running digests that the lines are those of then, and repeats that window under
-// the same task ids.
+// A load processes a file in windows of a few thousand lines. For each window, it takes three
+// steps: it begins the window in the store, writes the tasks, and commits the window
+// (store/backfills.go). A crash between two steps leaves a begun window. The next load reads
+// the file from its start, and compares running digests to check that the lines are the same.
+// Then it repeats the begun window under the same task ids.
 //
-// The package holds a window in memory and nothing that grows with the file.
+// The memory use does not depend on the size of the file. The package holds one window, and
+// reads ahead up to another one.
 package backfill
 
 import (
@@ -31,47 +34,51 @@ type producer interface {
 	Now(ctx context.Context) (time.Time, error)
 }
 
-// pressure says whether more may come in now.
+// pressure limits how much a load enqueues.
 type pressure interface {
-	// Room returns nil if more of an app's lines may come in, [ErrFull] or [ErrPaused].
+	// Room returns nil if more lines of the app may be enqueued. Otherwise it returns
+	// [ErrFull] or [ErrPaused].
 	Room(ctx context.Context, appID string) error
 }
 
-// Loader brings lines into backfills. It is safe for concurrent use, for different backfills.
+// Loader loads lines into backfills. It is safe for concurrent use for different backfills.
 type Loader struct {
 	Store    *store.Backfills
 	Producer producer
 	Pressure pressure
 
-	windowMax int // lines; 0 = windowLines
+	windowMax int // lines in a window; 0 = windowLines
 }
 
-// Source brings lines, as [lines.Reader] does.
+// Source returns lines, as [lines.Reader] does.
 type Source interface {
 	Read(into []lines.Line) (int, error)
 }
 
-// Options are what a call of Load tells while it runs, all of it from one goroutine, and how long it waits. The zero
-// value tells nothing and waits for ever.
+// Options are the callbacks and limits of a call of Load. Load calls all callbacks from one
+// goroutine. The zero value has no callbacks and no time limit.
 type Options struct {
-	// Progress is told how far the backfill is each time that lines have come in.
+	// Progress is called with the current backfill after each committed window.
 	Progress func(store.Backfill)
-	// Reject is told of each line that was not accepted, once that is certain.
+	// Reject is called for each rejected line, after its window was committed.
 	Reject func(store.Reject)
-	// Full is called when Load begins to wait, with the reason: [ErrFull] or [ErrPaused].
+	// Full is called when Load begins to wait for room, with the reason: [ErrFull] or [ErrPaused].
 	Full func(why error)
-	// AtEnd is asked when the input has ended, before the backfill is complete; its error leaves it open.
+	// AtEnd is called at the end of the input, before the backfill is completed. If it returns
+	// an error, the backfill stays open, and Load returns an [*InputError].
 	AtEnd func() error
-	// Unblock makes a Read that waits return, since Load is about to; Load then waits for that. nil = Load does not wait
-	// for it, and the goroutine that reads ends with the read.
+	// Unblock must make a blocked Read of the source return. Load calls it before Load returns,
+	// and then waits for the reading goroutine. If Unblock is nil, Load does not wait, and that
+	// goroutine ends when its current Read returns.
 	Unblock func()
-	// MaxFull bounds the wait for room; 0 = it has no bound.
+	// MaxFull bounds each wait for room; 0 = no bound.
 	MaxFull time.Duration
 }
 
-// InputError says that the input has broken off: what came before is in, and the backfill stays open.
+// InputError reports that the input has failed. The lines before the failure are loaded, and
+// the backfill stays open.
 type InputError struct {
-	Lines int // that are in
+	Lines int // number of loaded lines
 	Err   error
 }
 
@@ -83,9 +90,10 @@ func (e *InputError) Error() string {
 // Unwrap returns the input's error.
 func (e *InputError) Unwrap() error { return e.Err }
 
-// ChangedError says that lines are not those which were read before. Nothing was enqueued since.
+// ChangedError reports that the input differs from the lines that an earlier load read. The
+// load has enqueued nothing.
 type ChangedError struct {
-	From, To int // the lines among which the first such is; To is 0 if the input ends before From
+	From, To int // the first changed line is in this range; To is 0 if the input ends before From
 }
 
 // Error implements error.
@@ -96,27 +104,31 @@ func (e *ChangedError) Error() string {
 	return fmt.Sprintf("the input has changed: among lines %d to %d is one that is not what was read before", e.From, e.To)
 }
 
-// ErrFull says that the queue was full for as long as Load was to wait.
+// ErrFull means that the queue is full. Load returns it after waiting for Options.MaxFull.
 var ErrFull = errors.New("the queue is full")
 
-// ErrPaused says that the app was paused for as long as Load was to wait. What is in the queue then only comes back again
-// and again, and a paused app could fill it.
+// ErrPaused means that the app is paused. Load returns it after waiting for Options.MaxFull.
+// Tasks of a paused app are only requeued, so the app could fill the queue.
 var ErrPaused = errors.New("the app is paused")
 
 const (
-	batchLines = 512 // that are read at once
-	// linger is how long a line waits for others of its window, if the input is slower than that.
+	batchLines = 512 // lines in one read
+	// linger is how long a line waits for others to fill its window, if the input is slow.
 	linger = 100 * time.Millisecond
-	// lastFlush bounds what a load does when it is to stop.
+	// lastFlush bounds the last write of a load that stops.
 	lastFlush = 5 * time.Second
 )
 
-// Load reads the source to its end, brings its lines into the backfill, and completes it. Lines that are in already are
-// skipped, as long as they are the same. It returns the backfill as it is then, also beside an error.
+// Load reads the source to its end, loads its lines into the backfill, and completes the
+// backfill. It checks the lines that are loaded already, and skips them. It returns the current
+// backfill, also with an error.
 //
-// When ctx ends, or the source breaks off, what was read is brought in before Load returns, unless the queue is full, the app
-// is paused, or Redis does not answer, and the backfill stays open: the same call on the same source goes on. The error is ctx's, an [*InputError],
-// a [*ChangedError], a [*lines.HeaderError], [ErrFull], [ErrPaused], one of the store's ErrBackfill…, or says that Redis does not answer.
+// If ctx ends or the source fails, Load first loads the lines that it has read, unless the
+// queue is full, the app is paused, or Redis does not answer. The backfill then stays open. To
+// continue, call Load again with the same source from its start.
+//
+// The error is that of ctx, an [*InputError], a [*ChangedError], a [*lines.HeaderError],
+// [ErrFull], [ErrPaused], one of the ErrBackfill errors of package store, or an error of Redis.
 func (l *Loader) Load(ctx context.Context, loading store.Loading, source Source, options Options) (store.Backfill, error) {
 	in := startReading(source)
 	defer in.stop(options.Unblock)
@@ -134,12 +146,13 @@ type run struct {
 	at      store.Loading
 	in      *reading
 
-	digest hash.Hash // of the lines that were read
-	read   int       // how many those are
+	digest hash.Hash // of all lines that were read
+	read   int       // number of lines that were read
 	checks checks
-	lines  []lines.Line // the window: those that are not in yet
+	lines  []lines.Line // the current window: lines that are not loaded yet
 }
 
+// all takes batches of lines until the input or ctx ends.
 func (r *run) all(ctx context.Context) error {
 	flush := time.NewTimer(linger)
 	defer flush.Stop()
@@ -166,13 +179,14 @@ func (r *run) all(ctx context.Context) error {
 	}
 }
 
-// take adds lines to the window, and writes it when it is full.
+// take adds lines to the window, and writes the window when it is full.
 func (r *run) take(ctx context.Context, batch []lines.Line) error {
 	for i := range batch {
 		line := &batch[i]
 		r.read = line.Number
 		_, _ = io.WriteString(r.digest, line.Text)
-		_, _ = io.WriteString(r.digest, "\n") // no line holds one
+		_, _ = io.WriteString(r.digest, "\n") // no line contains a newline
+		// The line was loaded by an earlier call.
 		if line.Number <= r.at.Backfill.Lines {
 			if err := r.checks.check(ctx, line.Number, r.sum); err != nil {
 				return err
@@ -192,10 +206,11 @@ func (r *run) take(ctx context.Context, batch []lines.Line) error {
 	return nil
 }
 
-// sum is the digest of all lines that were read.
+// sum returns the digest of all lines that were read.
 func (r *run) sum() string { return hex.EncodeToString(r.digest.Sum(nil)[:16]) }
 
-// full reports whether the window is to be written. One that was begun before is repeated as it was.
+// full reports whether the window must be written now. A window that an earlier load began must
+// end at the same line.
 func (r *run) full() bool {
 	if begun := r.at.Begun; begun != nil {
 		return r.read == begun.To
@@ -203,7 +218,8 @@ func (r *run) full() bool {
 	return len(r.lines) == cmp.Or(r.windowMax, windowLines)
 }
 
-// end deals with what is there instead of a line.
+// end handles the end of the input. err is io.EOF or the error of the source. At io.EOF, it
+// writes the last window and completes the backfill.
 func (r *run) end(ctx context.Context, err error) error {
 	if !errors.Is(err, io.EOF) {
 		var header *lines.HeaderError
@@ -212,6 +228,7 @@ func (r *run) end(ctx context.Context, err error) error {
 		}
 		return r.brokenOff(ctx, err)
 	}
+	// An earlier load has read more lines than the input has now.
 	if was := max(r.at.Backfill.Lines, r.begunTo()); r.read < was {
 		return &ChangedError{From: r.read + 1}
 	}
@@ -226,6 +243,7 @@ func (r *run) end(ctx context.Context, err error) error {
 	return r.persist(ctx, func(ctx context.Context) error { return r.Store.Complete(ctx, &r.at) })
 }
 
+// begunTo returns the last line of the window that an earlier load began, or 0 if there is none.
 func (r *run) begunTo() int {
 	if r.at.Begun == nil {
 		return 0
@@ -233,7 +251,7 @@ func (r *run) begunTo() int {
 	return r.at.Begun.To
 }
 
-// brokenOff brings in what was read, and says that there was more.
+// brokenOff loads the lines that were read, and returns an *InputError with err.
 func (r *run) brokenOff(ctx context.Context, err error) error {
 	if flushed := r.flushLast(ctx); flushed != nil {
 		return flushed
@@ -241,8 +259,8 @@ func (r *run) brokenOff(ctx context.Context, err error) error {
 	return &InputError{r.at.Backfill.Lines, err}
 }
 
-// flush writes the window once there is room, if there is anything in it. A window that was begun before is not written in
-// part.
+// flush waits for room and writes the window, unless it is empty. A window that an earlier load
+// began is written only when it is complete.
 func (r *run) flush(ctx context.Context) error {
 	if len(r.lines) == 0 || r.read < r.begunTo() {
 		return nil
@@ -253,8 +271,8 @@ func (r *run) flush(ctx context.Context) error {
 	return r.write(ctx)
 }
 
-// flushLast is flush for a load that stops: it waits neither for room nor long for Redis, and it matters no more whether
-// ctx has ended.
+// flushLast is flush for a load that stops. It does not wait for room, waits for Redis at most
+// lastFlush, and also works if ctx has ended.
 func (r *run) flushLast(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)
 	defer cancel()

@@ -17,6 +17,7 @@ import (
 	"cloudidq/tasks"
 )
 
+// Each good line is queued once, each bad line is reported, and a repeated load changes nothing.
 func TestLoad_EveryGoodLineOnce(t *testing.T) {
 	b := newBed(t)
 	text, good := file(45)
@@ -50,7 +51,7 @@ func TestLoad_EveryGoodLineOnce(t *testing.T) {
 	if err != nil || more || len(ids) != len(good) || ids[0] != "73_0" || ids[1] != "73_0" || ids[2] != "73_2" || ids[4] != "73_4" {
 		t.Errorf("CloudIDs = %v, %v", ids, err)
 	}
-	// The same input again changes nothing.
+	// Loading the same input again changes nothing.
 	again, err := b.load(b.resume(got.ID), text, backfill.Options{})
 	if err != nil || again.Accepted != got.Accepted || len(b.queued()) != len(queued) {
 		t.Errorf("Load again = %+v, %v", again, err)
@@ -60,9 +61,10 @@ func TestLoad_EveryGoodLineOnce(t *testing.T) {
 	}
 }
 
+// Nearly all tasks are full.
 func TestLoad_FullTasks(t *testing.T) {
 	b := newBed(t)
-	b.loader = b.loader.Small(0) // the real ones
+	b.loader = b.loader.Small(0) // the default window size
 	const n = 9000
 	at := b.create(lines.NDJSON)
 	got, err := b.loader.Load(t.Context(), at, lines.New(&generator{n: n}, lines.NDJSON), backfill.Options{})
@@ -75,7 +77,8 @@ func TestLoad_FullTasks(t *testing.T) {
 			short++
 		}
 	}
-	// A window ends with a task that is not full; the linger may end some more on a loaded machine.
+	// The last task of a window is not full. On a loaded machine, the linger may cut some
+	// more windows short.
 	if tasks := len(b.queued()); short > 6 || tasks > n/100+6 {
 		t.Errorf("%d of %d tasks are not full", short, tasks)
 	}
@@ -110,7 +113,8 @@ func TestLoad_Nothing(t *testing.T) {
 	}
 }
 
-// Values that are out of bounds are those of the line, as at the time when it was read.
+// A line with an invalid value is rejected with all reasons. Times are checked as of the time
+// when the line was read.
 func TestLoad_BadValues(t *testing.T) {
 	b := newBed(t)
 	future := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
@@ -133,7 +137,8 @@ func TestLoad_BadValues(t *testing.T) {
 	}
 }
 
-// An input that breaks off leaves what came before, and the same input goes on from there.
+// If the input fails, the whole lines before the failure are loaded. The next load
+// continues from there.
 func TestLoad_BrokenInput(t *testing.T) {
 	b := newBed(t)
 	text, good := file(33)
@@ -156,7 +161,7 @@ func TestLoad_BrokenInput(t *testing.T) {
 	}
 }
 
-// Lines that come slowly do not wait for a window to be full.
+// Lines of a slow input do not wait until the window is full.
 func TestLoad_SlowInput(t *testing.T) {
 	b := newBed(t)
 	in, out := io.Pipe()
@@ -188,6 +193,7 @@ func TestLoad_SlowInput(t *testing.T) {
 	}
 }
 
+// While the queue is full, Load waits up to MaxFull, and loads nothing.
 func TestLoad_FullQueue(t *testing.T) {
 	b := newBed(t)
 	text, good := file(25)
@@ -208,7 +214,7 @@ func TestLoad_FullQueue(t *testing.T) {
 	}
 }
 
-// Lines of a paused app wait in their file, not in the queue, and come in when the pause has ended.
+// Lines of a paused app wait in their file and not in the queue. They are loaded after the pause.
 func TestLoad_PausedApp(t *testing.T) {
 	b := newBed(t)
 	text, good := file(25)
@@ -227,7 +233,8 @@ func TestLoad_PausedApp(t *testing.T) {
 	}
 }
 
-// When it is to stop, Load brings in what it has and returns, even if the input does not.
+// When ctx ends, Load loads the lines that it has read and returns, even if a read of the
+// input is blocked.
 func TestLoad_Stops(t *testing.T) {
 	b := newBed(t)
 	in, out := io.Pipe()
@@ -244,6 +251,7 @@ func TestLoad_Stops(t *testing.T) {
 	}
 }
 
+// An error of AtEnd leaves the backfill open.
 func TestLoad_AtEnd(t *testing.T) {
 	b := newBed(t)
 	changed := errors.New("the file has been written to")
@@ -253,6 +261,7 @@ func TestLoad_AtEnd(t *testing.T) {
 	}
 }
 
+// A load stops once its backfill is canceled.
 func TestLoad_Canceled(t *testing.T) {
 	b := newBed(t)
 	text, _ := file(35)

@@ -8,23 +8,24 @@ import (
 	"cloudidq/store"
 )
 
-// reading is a goroutine that reads ahead of the one that writes.
+// reading is a goroutine that reads the source ahead of the goroutine that writes.
 type reading struct {
 	batches chan batch
-	free    chan []lines.Line
-	leave   chan struct{} // closed when nobody takes batches any more
-	left    chan struct{} // closed when the goroutine has ended
+	free    chan []lines.Line // memory of batches, for reuse
+	leave   chan struct{}     // closed when no more batches are taken
+	left    chan struct{}     // closed when the goroutine has ended
 }
 
-// batch is lines, and what came behind them instead of a line.
+// batch is a number of lines, and the error of the source after them.
 type batch struct {
 	lines []lines.Line
 	err   error
 }
 
-// readAhead is how many batches are read before the first of them has been taken.
+// readAhead is how many batches are read ahead: one window.
 const readAhead = windowLines / batchLines
 
+// startReading starts the goroutine. The caller calls stop.
 func startReading(source Source) *reading {
 	in := &reading{
 		batches: make(chan batch, readAhead), free: make(chan []lines.Line, readAhead+1), leave: make(chan struct{}), left: make(chan struct{}),
@@ -58,10 +59,11 @@ func (in *reading) run(source Source) {
 	}
 }
 
-// release gives the memory of a batch back.
+// release returns the memory of a batch for reuse.
 func (in *reading) release(b batch) { in.free <- b.lines[:cap(b.lines)] }
 
-// stop ends the goroutine. It waits for it if there is a way to end a read.
+// stop ends the goroutine. If unblock is not nil, stop calls it to end a blocked Read, and
+// waits for the goroutine.
 func (in *reading) stop(unblock func()) {
 	close(in.leave)
 	if unblock == nil {
@@ -71,25 +73,29 @@ func (in *reading) stop(unblock func()) {
 	<-in.left
 }
 
-// checks holds the lines that are in against what they were when they came in. It looks at the marks of then, some at a
-// time.
+// checks compares the input with the lines that are loaded already. The store has marks, which
+// are digests at certain lines. checks reads marksAtOnce of them at a time.
 type checks struct {
 	store *store.Backfills
 	id    string
 
-	marks []store.Mark // ahead
-	next  int          // position of the first mark behind those
-	since int          // lines that are right
-	done  bool         // all marks have been read
+	marks []store.Mark // the next marks to compare
+	next  int          // position of the first mark after those
+	since int          // the lines up to this one are unchanged
+	done  bool         // all marks have been read from the store
 }
 
 const marksAtOnce = 1000
 
-// errNoMarks says that the marks end before the lines do, which only a foreign hand in Redis brings about.
+// errNoMarks means that the marks end before the loaded lines do. This happens only if Redis
+// was modified externally.
 var errNoMarks = errors.New("the marks of a backfill are not all there; it cannot go on")
 
-// check is told that a line has been read, with a way to get the digest of the lines up to there.
+// check compares the digest at a line with the mark of that line, if it has one. digest
+// returns the digest of all lines up to that line. The error is a *ChangedError, errNoMarks,
+// or one of the store.
 func (c *checks) check(ctx context.Context, line int, digest func() string) error {
+	// Fetch the next page of marks.
 	if len(c.marks) == 0 && !c.done {
 		var err error
 		if c.marks, err = c.store.Marks(ctx, c.id, c.next, marksAtOnce); err != nil {

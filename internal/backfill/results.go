@@ -14,11 +14,12 @@ import (
 	"cloudidq/tasks"
 )
 
-// chunksAtOnce is as many as give a look-up of a thousand records.
+// chunksAtOnce is the number of chunks in one look-up, which then has up to a thousand records.
 const chunksAtOnce = 1000 / tasks.MaxItems
 
-// Results calls yield with the records that have ended, in the order of the lines, some hundred at a time. A line whose
-// record is pending or not there, as after an erasure, has none.
+// Results calls yield with the records that have a final status, in the order of the lines, up
+// to a thousand at a time. A line has no record if its record is pending or does not exist, for
+// example after an erasure. Results returns the first error of yield or of a store.
 func Results(
 	ctx context.Context, backfills *store.Backfills, results store.Results, of *store.Backfill, yield func([]store.Record) error,
 ) error {
@@ -39,8 +40,10 @@ func Results(
 	return nil
 }
 
-// lookup looks each cloudID up once, and returns the record of each that has ended as often as it stands there.
+// lookup returns the final records of the ids, in their order. It looks up a repeated id once,
+// and returns its record for each occurrence.
 func lookup(ctx context.Context, results store.Results, appID string, ids []string) ([]store.Record, error) {
+	// at has the position of each id in unique, and so in found.
 	at := make(map[string]int, len(ids))
 	unique := make([]string, 0, len(ids))
 	for _, id := range ids {
@@ -62,15 +65,16 @@ func lookup(ctx context.Context, results store.Results, appID string, ids []stri
 	return records, nil
 }
 
-// Writer writes records in one of the formats.
+// Writer writes records as NDJSON or CSV.
 type Writer struct {
 	json   *json.Encoder
 	csv    *csv.Writer
-	cell   func(string) string // how a text of somebody else's becomes a cell
-	header bool                // has been written
+	cell   func(string) string // turns an untrusted text into a cell
+	header bool                // the header has been written
 }
 
-// NewWriter returns a writer to out. Its CSV can be opened in a spreadsheet, see [Writer.Raw]. What it has been given is there after each call of Write.
+// NewWriter returns a writer to out. Its CSV is safe to open in a spreadsheet, see
+// [Writer.Raw]. Each call of Write flushes its output, so there is nothing to close.
 func NewWriter(out io.Writer, format lines.Format) *Writer {
 	if format == lines.CSV {
 		return &Writer{csv: csv.NewWriter(out), cell: safeCell}
@@ -80,20 +84,20 @@ func NewWriter(out io.Writer, format lines.Format) *Writer {
 	return &Writer{json: enc}
 }
 
-// Raw lets cells of CSV begin as formulas do: exactly what is stored, for programs and for no spreadsheet. It returns the
-// writer.
+// Raw makes the writer write CSV cells exactly as stored, even if they begin like formulas.
+// Such a file is for programs. It is not safe to open in a spreadsheet. Raw returns the writer.
 func (w *Writer) Raw() *Writer {
 	w.cell = func(text string) string { return text }
 	return w
 }
 
-// columns of CSV. data is JSON.
+// columns are the columns of CSV. data contains JSON.
 var columns = []string{
 	"appid", "openid", "cloud_id", "status", "kind", "data", "error_code", "error_message", "error_rid", "attempts", "reference",
 	"accepted_at", "finished_at",
 }
 
-// Write writes records, and before the first of them the header of a CSV file, also if there is none.
+// Write writes records. The first call writes the header of a CSV file, even if it has no records.
 func (w *Writer) Write(records []store.Record) error {
 	if w.csv != nil {
 		return w.writeCSV(records)
@@ -109,7 +113,7 @@ func (w *Writer) Write(records []store.Record) error {
 func (w *Writer) writeCSV(records []store.Record) error {
 	if !w.header {
 		w.header = true
-		_ = w.csv.Write(columns) // Error tells
+		_ = w.csv.Write(columns) // csv.Error returns the error below
 	}
 	for i := range records {
 		_ = w.csv.Write(w.row(&records[i]))
@@ -121,7 +125,10 @@ func (w *Writer) writeCSV(records []store.Record) error {
 	return nil
 }
 
+// row returns the cells of a record, in the order of columns.
 func (w *Writer) row(rec *store.Record) []string {
+	// A zero time is an empty cell. Milliseconds are always written, so that all times have one
+	// form.
 	moment := func(t store.Time) string {
 		if t.IsZero() {
 			return ""
@@ -132,6 +139,7 @@ func (w *Writer) row(rec *store.Record) []string {
 	if e := rec.Error; e != nil {
 		code, message, rid = strconv.Itoa(e.Code), e.Message, e.RID
 	}
+	// Only texts from outside cloudidq go through cell.
 	return slices.Concat(
 		[]string{w.cell(rec.AppID), w.cell(rec.OpenID), w.cell(rec.CloudID), string(rec.Status), w.cell(rec.Kind), w.cell(string(rec.Data))},
 		[]string{code, w.cell(message), w.cell(rid), strconv.Itoa(rec.Attempts), w.cell(rec.Reference)},

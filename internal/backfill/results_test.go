@@ -16,16 +16,17 @@ import (
 	"cloudidq/store"
 )
 
-// Results come in the order of the lines, each as often as its cloudID stands there; what is pending or erased is absent.
+// Results come in the order of the lines, once for each line of a cloudID. Pending and erased
+// ones are absent.
 func TestResults(t *testing.T) {
 	b := newBed(t)
-	const n = 2500 // several look-ups
+	const n = 2500 // enough for several look-ups
 	var text strings.Builder
 	var want []string
 	results := store.NewRedis(b.rdb, time.Hour)
 	var records []store.Record
 	for i := range n {
-		id := fmt.Sprintf("73_%d", i-i%3/2) // every third repeats the one before
+		id := fmt.Sprintf("73_%d", i-i%3/2) // every third line repeats the previous cloudID
 		fmt.Fprintf(&text, `{"cloud_id":"%s","openid":"o%d"}`+"\n", id, i%7)
 		rec := store.Record{AppID: "wxA", OpenID: fmt.Sprintf("o%d", i%7), CloudID: id, Status: store.Failed, Error: &store.Error{Code: -601007}}
 		if i%5 == 0 {
@@ -72,6 +73,7 @@ func TestResults(t *testing.T) {
 	}
 }
 
+// NDJSON and CSV contain every field of a record. An error of the output is returned.
 func TestWriter(t *testing.T) {
 	at := store.At(time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC))
 	records := []store.Record{

@@ -14,16 +14,18 @@ import (
 )
 
 const (
-	windowLines = 4096 // at most
-	writersMax  = 8    // tasks of a window that are written at once
+	windowLines = 4096 // maximum lines in a window
+	writersMax  = 8    // tasks of a window that are written concurrently
 
-	// persistFor is how long a Redis that does not answer is asked again, before the load ends and has to be resumed.
+	// persistFor is how long a step is repeated while Redis does not answer. After that, the
+	// load fails and has to be resumed.
 	persistFor = 30 * time.Second
-	// fullEvery is how often a load that waits looks again.
+	// fullEvery is how often a waiting load checks for room.
 	fullEvery = 500 * time.Millisecond
 )
 
-// room waits until the queue takes more, and the app is not paused.
+// room waits until the queue has room and the app is not paused. After Options.MaxFull, it
+// returns [ErrFull] or [ErrPaused].
 func (r *run) room(ctx context.Context) error {
 	why := r.Pressure.Room(ctx, r.at.Backfill.AppID)
 	if why == nil {
@@ -48,13 +50,16 @@ func (r *run) room(ctx context.Context) error {
 	return nil
 }
 
-// write brings the window in. The steps may be repeated in their order as often as it takes.
+// write loads the window: it begins the window, writes its tasks and commits it. This sequence
+// may be repeated any number of times.
 func (r *run) write(ctx context.Context) error {
-	now, err := r.Producer.Now(ctx) // what is accepted later must not fail for its clock
+	// WriteChunk validates by this clock too, so it accepts every item that cut has accepted.
+	now, err := r.Producer.Now(ctx)
 	if err != nil {
 		return err
 	}
 	w, chunks := r.cut(now)
+	// An earlier attempt may have got as far as any of the three steps.
 	err = r.persist(ctx, func(ctx context.Context) error {
 		ended, committed, err := r.Store.Begin(ctx, &r.at, w)
 		if err != nil {
@@ -67,12 +72,14 @@ func (r *run) write(ctx context.Context) error {
 		}
 		return r.Store.Commit(ctx, &r.at, w)
 	})
+	// The window that an earlier load began had other lines.
 	if errors.Is(err, store.ErrBackfillDiffers) && r.at.Begun != nil && r.at.Begun.Digest != w.Digest {
 		err = &ChangedError{From: r.at.Backfill.Lines + 1, To: r.at.Begun.To}
 	}
 	if err != nil {
 		return err
 	}
+	// The window is committed. Report it.
 	r.lines = r.lines[:0]
 	for _, reject := range w.Rejects {
 		if r.options.Reject != nil {
@@ -85,7 +92,8 @@ func (r *run) write(ctx context.Context) error {
 	return nil
 }
 
-// persist repeats a step while Redis does not answer. What the store refuses is not repeated.
+// persist repeats a step while Redis does not answer, for up to persistFor. It does not repeat
+// a step that the store refused, see [final].
 func (r *run) persist(ctx context.Context, step func(context.Context) error) error {
 	b := retry.WithMaxDuration(persistFor, retry.WithCappedDuration(time.Second, retry.WithJitterPercent(50, retry.NewExponential(50*time.Millisecond))))
 	var last error
@@ -96,12 +104,12 @@ func (r *run) persist(ctx context.Context, step func(context.Context) error) err
 		return retry.RetryableError(last)
 	})
 	if err != nil && last != nil && ctx.Err() == nil {
-		return last // rather than that the time is over
+		return last // more useful than the error of the time limit
 	}
 	return err
 }
 
-// final reports whether a repetition would bring the same error.
+// final reports whether a repetition would return the same error.
 func final(err error) bool {
 	_, invalid := errors.AsType[*tasks.InvalidError](err)
 	return invalid || errors.Is(err, store.ErrNoBackfill) || errors.Is(err, store.ErrBackfillTaken) ||
@@ -109,7 +117,7 @@ func final(err error) bool {
 		errors.Is(err, store.ErrBackfillDiffers)
 }
 
-// enqueue writes the tasks of a window, but of those chunks that have ended.
+// enqueue writes the tasks of a window. It skips chunks in which all cloudIDs have a final status.
 func (r *run) enqueue(ctx context.Context, chunks [][]tasks.Item, ended []bool) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(writersMax)
@@ -124,14 +132,16 @@ func (r *run) enqueue(ctx context.Context, chunks [][]tasks.Item, ended []bool) 
 	return g.Wait()
 }
 
-// cut checks the lines of the window and makes chunks of those that are right. The same lines give
-// the same chunks at any time: a window that was begun before is checked as of that moment, a new one as of now.
+// cut validates the lines of the window, and splits the valid ones into chunks. The same lines
+// always give the same chunks: a window that an earlier load began is validated as of the time
+// it was begun, and a new window as of now.
 func (r *run) cut(now time.Time) (*store.Window, [][]tasks.Item) {
 	w := &store.Window{To: r.read, Digest: r.sum(), Checked: now}
 	if r.at.Begun != nil {
 		w.Checked = r.at.Begun.Checked
 	}
 	var chunks [][]tasks.Item
+	// Sort the lines into rejected and accepted ones.
 	items := make([]tasks.Item, 0, len(r.lines))
 	for i := range r.lines {
 		line := &r.lines[i]
@@ -145,6 +155,8 @@ func (r *run) cut(now time.Time) (*store.Window, [][]tasks.Item) {
 			items = append(items, line.Item)
 		}
 	}
+	// Split the accepted items. The store gets the cloudIDs of each chunk, and the
+	// tasks get the items.
 	for len(items) > 0 {
 		n := chunkOf(items)
 		ids := make([]string, n)
@@ -158,7 +170,7 @@ func (r *run) cut(now time.Time) (*store.Window, [][]tasks.Item) {
 	return w, chunks
 }
 
-// verdict says what is wrong with a line, as at a moment.
+// verdict returns why a line is rejected, or "". The validation is as of the time at.
 func verdict(line *lines.Line, at time.Time) string {
 	if line.Blank || line.Reason != "" {
 		return line.Reason
@@ -169,8 +181,9 @@ func verdict(line *lines.Line, at time.Time) string {
 	return ""
 }
 
-// chunkOf returns how many of the items go into one task: at most as many as fit. A cloudID that is repeated with another
-// openid opens the next: a task keeps one outcome per cloudID, and whose it is WeChat has to say for each.
+// chunkOf returns how many of the first items go into one task, at most tasks.MaxItems. If a
+// cloudID repeats with another openid, it starts the next chunk. A task stores one outcome per
+// cloudID, and WeChat has to decide for each pair to whom the cloudID belongs.
 func chunkOf(items []tasks.Item) int {
 	most := min(len(items), tasks.MaxItems)
 	seen := make(map[string]string, most)

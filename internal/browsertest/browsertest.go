@@ -5,11 +5,13 @@
 //	page.WaitFor(`document.querySelector("h1").textContent === "Status"`)
 //	page.WantNoErrors()
 //
-// A page has an identity of its own, with no cookies, and notes what goes wrong in it: exceptions, console errors, refused
-// loads, requests that fail. A machine without Chromium skips the test and says why; under CI it fails.
+// Each page has its own browser context without cookies. It records errors: exceptions, console
+// errors, blocked loads and failed requests. If Chromium is not installed, the test is skipped
+// with a message. Under CI it fails.
 //
-// It speaks the DevTools protocol itself, over two pipes: the few commands that the tests use are less to compile than a
-// driver with all of them. https://chromedevtools.github.io/devtools-protocol/.
+// The package speaks the DevTools protocol itself, over two pipes. The few commands that the
+// tests need compile faster than a driver with all commands.
+// https://chromedevtools.github.io/devtools-protocol/.
 package browsertest
 
 import (
@@ -20,17 +22,18 @@ import (
 	"time"
 )
 
-// startTimeout bounds the start of the browser, and stepTimeout each thing that a page is asked for: machines are shared.
+// startTimeout bounds the start of the browser. stepTimeout bounds each operation of a page.
+// Both are long, because test machines are shared.
 const (
 	startTimeout = 2 * time.Minute
 	stepTimeout  = time.Minute
 	pollEvery    = 20 * time.Millisecond
 )
 
-// names are those of the program, the first that is found.
+// names lists the names of the program. The first one found is used.
 var names = [...]string{"chromium", "chromium-browser", "google-chrome-stable", "google-chrome"}
 
-// flags let the browser do nothing but what the test says: no first run, no calls home.
+// flags stop the browser from doing anything on its own: no first-run dialogs, no calls home.
 var flags = []string{
 	"--headless", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--no-first-run", "--no-default-browser-check",
 	"--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
@@ -39,10 +42,10 @@ var flags = []string{
 	"--password-store=basic", "--use-mock-keychain", "--mute-audio", "--hide-scrollbars", "--force-color-profile=srgb", "--lang=en-US",
 }
 
-// Browser is a running Chromium. It ends with the test that started it.
+// Browser is a running Chromium. It stops at the end of the test that started it.
 type Browser struct{ conn *conn }
 
-// Start starts a browser.
+// Start starts a browser for tb.
 func Start(tb testing.TB) *Browser {
 	tb.Helper()
 	path := find(tb)
@@ -50,7 +53,9 @@ func Start(tb testing.TB) *Browser {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { _ = os.RemoveAll(profile) }) // empty at first; a straggler of the browser may still write there
+	// Ignore errors. The folder is empty at this point, but a child process of the browser may
+	// still write to it.
+	tb.Cleanup(func() { _ = os.RemoveAll(profile) })
 	c, stop, err := launch(path, append(flags, "--user-data-dir="+profile))
 	if err != nil {
 		tb.Fatalf("starting Chromium: %v", err)
@@ -64,7 +69,7 @@ func Start(tb testing.TB) *Browser {
 	return &Browser{c}
 }
 
-// find is the path of the program; without one the test is skipped, or fails under CI.
+// find returns the path of the program. If there is none, it skips the test, or fails it under CI.
 func find(tb testing.TB) string {
 	tb.Helper()
 	for _, name := range names {

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// Each kind of fault that a page meets is noted, and a page without one has none: so that WantNoErrors says something.
+// A page records each kind of error, and a page without errors records none. This shows that
+// WantNoErrors can fail.
 func TestPage_NotesWhatGoesWrong(t *testing.T) {
 	const ok = `<!doctype html><link rel=icon href=data:,><title>t</title>`
 	pages := map[string]string{
@@ -52,7 +53,7 @@ func TestPage_NotesWhatGoesWrong(t *testing.T) {
 	}
 }
 
-// poll waits until done, or fails with what why says.
+// poll waits until done returns true, or fails the test with the text of why.
 func poll(t *testing.T, done func() bool, why func() string) {
 	t.Helper()
 	tick := time.NewTicker(pollEvery)

@@ -14,22 +14,23 @@ import (
 	"time"
 )
 
-// conn is the connection to a browser: messages of JSON in both directions, each with a zero byte at its end.
+// conn is the connection to a browser. Both directions carry JSON messages, each followed by a
+// zero byte.
 type conn struct {
-	writing sync.Mutex // of mu and this one, nobody holds both: whoever reads must never wait for who writes
+	writing sync.Mutex // never held together with mu: the reader must not wait for a writer
 	out     *os.File   // a pipe; guarded by writing
 
 	mu      sync.Mutex
 	last    int64                    // guarded by mu
-	waiting map[int64]chan message   // calls by their id; guarded by mu
-	hearing map[string]func(message) // who hears the events of a session; guarded by mu
-	gone    chan struct{}            // closed once the browser says no more
+	waiting map[int64]chan message   // pending calls by id; guarded by mu
+	hearing map[string]func(message) // event handlers by session; guarded by mu
+	gone    chan struct{}            // closed when the browser's output ends
 }
 
-// message is a command, the answer to one, or an event.
+// message is a command, its response, or an event.
 type message struct {
 	ID      int64           `json:"id,omitempty"`
-	Session string          `json:"sessionId,omitempty"` // of a page; none for the browser itself
+	Session string          `json:"sessionId,omitempty"` // session of a page; empty for the browser itself
 	Method  string          `json:"method,omitempty"`
 	Params  json.RawMessage `json:"params,omitempty"`
 	Result  json.RawMessage `json:"result,omitempty"`
@@ -38,7 +39,8 @@ type message struct {
 	} `json:"error,omitempty"`
 }
 
-// launch starts a browser that reads its commands from file 3 and writes to file 4. stop ends it and waits for it.
+// launch starts a browser that reads commands from file descriptor 3 and writes to file
+// descriptor 4. stop ends the browser and waits until it has exited.
 func launch(path string, args []string) (c *conn, stop func(), err error) {
 	theirIn, ourOut, err := os.Pipe()
 	if err != nil {
@@ -50,7 +52,7 @@ func launch(path string, args []string) (c *conn, stop func(), err error) {
 	}
 	cmd := exec.Command(path, args...) //nolint:noctx // it lives as long as the test; stop ends it
 	cmd.ExtraFiles = []*os.File{theirIn, theirOut}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that what it starts can be ended, too
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a process group, so that stop also ends its children
 	err = cmd.Start()
 	_, _ = theirIn.Close(), theirOut.Close()
 	if err != nil {
@@ -62,7 +64,7 @@ func launch(path string, args []string) (c *conn, stop func(), err error) {
 	return c, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		_ = c.call(ctx, "", "Browser.close", nil, nil) // it would end with its input, but not at once
+		_ = c.call(ctx, "", "Browser.close", nil, nil) // closing its input alone would end it later
 		_ = ourOut.Close()
 		select {
 		case <-c.gone:
@@ -75,11 +77,12 @@ func launch(path string, args []string) (c *conn, stop func(), err error) {
 	}, nil
 }
 
+// newConn returns a connection that writes to out. The caller starts read.
 func newConn(out *os.File) *conn {
 	return &conn{out: out, waiting: make(map[int64]chan message), hearing: make(map[string]func(message)), gone: make(chan struct{})}
 }
 
-// read hands out what the browser says, until it says no more.
+// read dispatches the browser's messages until its output ends.
 func (c *conn) read(in io.Reader) {
 	defer close(c.gone)
 	for r := bufio.NewReader(in); ; {
@@ -104,14 +107,16 @@ func (c *conn) read(in io.Reader) {
 	}
 }
 
-// hear lets a function have the events of a session. It must not wait for anything: the answers come behind the events.
+// hear sets the event handler of a session. The handler must not block, because responses arrive
+// after the events.
 func (c *conn) hear(session string, f func(message)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.hearing[session] = f
 }
 
-// call gives a command to a session, or to the browser itself, and reads its result unless that is nil.
+// call sends a command to a session, or to the browser itself if session is empty. It decodes
+// the response into result unless result is nil.
 func (c *conn) call(ctx context.Context, session, method string, params, result any) error {
 	m := message{Session: session, Method: method}
 	if params != nil {
@@ -143,7 +148,8 @@ func (c *conn) call(ctx context.Context, session, method string, params, result 
 	return json.Unmarshal(m.Result, result)
 }
 
-// send writes a command whose answer a channel gets, until ctx ends: a browser that hangs reads no more, and a full pipe waits.
+// send writes a command and registers answer as the channel for its response. It gives up at
+// ctx's deadline. A hanging browser does not read, and a write to a full pipe blocks.
 func (c *conn) send(ctx context.Context, m message, answer chan message) (id int64, err error) {
 	c.mu.Lock()
 	c.last++
@@ -161,7 +167,7 @@ func (c *conn) send(ctx context.Context, m message, answer chan message) (id int
 	}
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	late, _ := ctx.Deadline() // without one it is the zero time: no limit
+	late, _ := ctx.Deadline() // without a deadline, the zero time means no limit
 	if err := c.out.SetWriteDeadline(late); err != nil {
 		return 0, err
 	}
@@ -169,7 +175,7 @@ func (c *conn) send(ctx context.Context, m message, answer chan message) (id int
 	return m.ID, err
 }
 
-// forget ends the wait for an answer.
+// forget stops waiting for a response.
 func (c *conn) forget(id int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

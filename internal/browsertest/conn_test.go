@@ -8,11 +8,12 @@ import (
 	"time"
 )
 
-// A browser that reads its commands and does not answer, and one that reads no more, end a step with its name; nothing hangs.
+// If a browser does not respond, or does not read its commands, call returns an error that names
+// the command. It does not hang.
 func TestCall_NamesTheStepThatGetsNoAnswer(t *testing.T) {
 	for name, size := range map[string]int{"no answer": 1, "does not take the command": 1 << 20} {
 		t.Run(name, func(t *testing.T) {
-			in, out, err := os.Pipe() // nobody reads; it takes 64 KiB
+			in, out, err := os.Pipe() // no one reads from the pipe, whose buffer is 64 KiB
 			if err != nil {
 				t.Fatal(err)
 			}

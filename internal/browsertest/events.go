@@ -5,13 +5,13 @@ import (
 	"strings"
 )
 
-// object is a value of JavaScript.
+// object is a JavaScript value.
 type object struct {
 	Value       json.RawMessage
 	Description string
 }
 
-// exception is one that nothing has caught.
+// exception is an uncaught JavaScript exception.
 type exception struct {
 	Text      string
 	Exception object
@@ -20,7 +20,7 @@ type exception struct {
 // String implements [fmt.Stringer].
 func (e exception) String() string { return strings.TrimSpace(e.Text + " " + e.Exception.Description) }
 
-// event holds the fields of all events that are heard.
+// event holds the fields of all handled events.
 type event struct {
 	Request struct{ URL string } // Network.requestWillBeSent
 
@@ -37,7 +37,7 @@ type event struct {
 	Name     string // likewise
 }
 
-// heard is what is done for an event; all others are of no interest.
+// heard maps each handled event to its handler. Other events are ignored.
 var heard = map[string]func(p *Page, e event){
 	"Fetch.requestPaused": func(p *Page, e event) {
 		p.reply("Fetch.continueRequest", params{"requestId": e.RequestID})
@@ -74,7 +74,7 @@ var heard = map[string]func(p *Page, e event){
 	},
 }
 
-// hear takes the browser's events. It must not wait for anything.
+// hear handles an event of the browser. It must not block.
 func (p *Page) hear(m message) {
 	f := heard[m.Method]
 	if f == nil {
@@ -88,11 +88,11 @@ func (p *Page) hear(m message) {
 	f(p, e)
 }
 
-// loaded notes that what a loader loads is there.
+// loaded records that a loader has loaded its document.
 func (p *Page) loaded(loader string) {
 	done := p.load(loader)
 	select {
-	case <-done: // twice is no news
+	case <-done: // already loaded
 	default:
 		close(done)
 	}

@@ -12,16 +12,17 @@ import (
 	"time"
 )
 
-// params are those of a command.
+// params holds the parameters of a command.
 type params map[string]any
 
-// command is one of the DevTools protocol.
+// command is a command of the DevTools protocol.
 type command struct {
 	method string
 	params params
 }
 
-// Page is a tab. Its methods are for the test's own goroutine, and fail the test.
+// Page is a tab. Call its methods only from the goroutine of the test. They fail the test on
+// errors.
 type Page struct {
 	tb      testing.TB
 	conn    *conn
@@ -32,14 +33,14 @@ type Page struct {
 
 	mu     sync.Mutex
 	faults []string                 // guarded by mu
-	urls   []string                 // of requests; guarded by mu
-	loads  map[string]chan struct{} // by loader: closed once what it loads is there; guarded by mu
+	urls   []string                 // URLs of requests; guarded by mu
+	loads  map[string]chan struct{} // by loader; closed when its document is loaded; guarded by mu
 }
 
-// Option is how a page looks.
+// Option configures a [Page].
 type Option func(p *Page) command
 
-// Key is the password that is typed in when the browser asks for one.
+// Key answers the browser's password prompt with key.
 func Key(key string) Option {
 	return func(p *Page) command {
 		p.key = key
@@ -47,14 +48,15 @@ func Key(key string) Option {
 	}
 }
 
-// Dark is the scheme of those who like it dark.
+// Dark selects the dark color scheme.
 func Dark() Option {
 	return func(*Page) command {
 		return command{"Emulation.setEmulatedMedia", params{"features": []params{{"name": "prefers-color-scheme", "value": "dark"}}}}
 	}
 }
 
-// Size is the window's, in CSS pixels, each of scale device pixels.
+// Size sets the size of the window in CSS pixels. scale is the number of device pixels per CSS
+// pixel.
 func Size(width, height int64, scale float64) Option {
 	return func(*Page) command {
 		return command{"Emulation.setDeviceMetricsOverride", params{
@@ -63,21 +65,21 @@ func Size(width, height int64, scale float64) Option {
 	}
 }
 
-// Language is what the browser prefers, such as zh-CN.
+// Language sets the preferred language, for example zh-CN.
 func Language(tag string) Option {
 	return func(*Page) command {
 		return command{"Network.setExtraHTTPHeaders", params{"headers": params{"Accept-Language": tag}}}
 	}
 }
 
-// NoScript switches JavaScript off.
+// NoScript disables JavaScript.
 func NoScript() Option {
 	return func(*Page) command {
 		return command{"Emulation.setScriptExecutionDisabled", params{"value": true}}
 	}
 }
 
-// Page opens an empty tab.
+// Page opens an empty tab. The tab closes at the end of tb.
 func (b *Browser) Page(tb testing.TB, options ...Option) *Page {
 	tb.Helper()
 	p := &Page{tb: tb, conn: b.conn, loads: make(map[string]chan struct{})}
@@ -89,7 +91,7 @@ func (b *Browser) Page(tb testing.TB, options ...Option) *Page {
 	return p
 }
 
-// open makes the tab, listens to it, and gives it its look.
+// open creates the tab, subscribes to its events, and applies the options.
 func (p *Page) open(ctx context.Context, options []Option) error {
 	var browserContext, target, session struct {
 		Context string `json:"browserContextId"`
@@ -112,8 +114,10 @@ func (p *Page) open(ctx context.Context, options []Option) error {
 	if err := p.conn.call(ctx, "", "Target.attachToTarget", params{"targetId": target.Target, "flatten": true}, &session); err != nil {
 		return err
 	}
+	// Handle events from the start, then configure the tab.
 	p.session = session.Session
 	p.conn.hear(p.session, p.hear)
+	// Default settings come first, so that options override them.
 	commands := []command{
 		{"Page.enable", nil}, {"Page.setLifecycleEventsEnabled", params{"enabled": true}}, {"Runtime.enable", nil},
 		{"Log.enable", nil}, {"Network.enable", nil}, Size(1280, 900, 1)(p),
@@ -129,7 +133,7 @@ func (p *Page) open(ctx context.Context, options []Option) error {
 	return nil
 }
 
-// call gives a command to the tab.
+// call sends a command to the tab.
 func (p *Page) call(ctx context.Context, method string, in params, result any) error {
 	if in == nil {
 		return p.conn.call(ctx, p.session, method, nil, result)
@@ -137,22 +141,23 @@ func (p *Page) call(ctx context.Context, method string, in params, result any) e
 	return p.conn.call(ctx, p.session, method, in, result)
 }
 
-// reply answers the browser from another goroutine: hear must not wait.
+// reply sends a command from another goroutine, because hear must not block.
 func (p *Page) reply(method string, in params) {
 	p.replies.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), stepTimeout)
 		defer cancel()
-		_ = p.call(ctx, method, in, nil) // the tab may be gone
+		_ = p.call(ctx, method, in, nil) // ignore errors: the tab may be closed
 	})
 }
 
+// fault records an error of the page.
 func (p *Page) fault(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.faults = append(p.faults, fmt.Sprintf(format, args...))
 }
 
-// Open loads an address, and waits for it.
+// Open loads a URL and waits until it is loaded.
 func (p *Page) Open(url string) {
 	p.tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), stepTimeout)
@@ -162,9 +167,10 @@ func (p *Page) Open(url string) {
 	}
 }
 
+// navigate loads a URL and waits for the load event.
 func (p *Page) navigate(ctx context.Context, url string) error {
 	var to struct {
-		Loader string `json:"loaderId"` // none within one document
+		Loader string `json:"loaderId"` // empty if the document stays the same
 		Error  string `json:"errorText"`
 	}
 	if err := p.call(ctx, "Page.navigate", params{"url": url}, &to); err != nil {
@@ -184,7 +190,7 @@ func (p *Page) navigate(ctx context.Context, url string) error {
 	}
 }
 
-// load is closed once what a loader loads is there.
+// load returns a channel that is closed when a loader has loaded its document.
 func (p *Page) load(loader string) chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -194,7 +200,7 @@ func (p *Page) load(loader string) chan struct{} {
 	return p.loads[loader]
 }
 
-// Eval returns the text that a JavaScript expression comes to.
+// Eval returns the value of a JavaScript expression as a string.
 func (p *Page) Eval(expression string) string {
 	p.tb.Helper()
 	text, err := p.evaluate(expression)
@@ -204,6 +210,7 @@ func (p *Page) Eval(expression string) string {
 	return text
 }
 
+// evaluate returns the value of an expression as a string, or the exception as an error.
 func (p *Page) evaluate(expression string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), stepTimeout)
 	defer cancel()
@@ -221,7 +228,7 @@ func (p *Page) evaluate(expression string) (string, error) {
 	return text, json.Unmarshal(got.Result.Value, &text)
 }
 
-// WaitFor waits until a JavaScript expression is true. While the page is being replaced it is not.
+// WaitFor waits until a JavaScript expression is true. While a new page loads, it counts as false.
 func (p *Page) WaitFor(expression string) {
 	p.tb.Helper()
 	tick := time.NewTicker(pollEvery)
@@ -238,7 +245,7 @@ func (p *Page) WaitFor(expression string) {
 	}
 }
 
-// Press clicks at the first button or link of this text or label.
+// Press waits for the first enabled button or link with this text, title or label, and clicks it.
 func (p *Page) Press(text string) {
 	p.tb.Helper()
 	find := fmt.Sprintf(`[...document.querySelectorAll("button, a, [role=button]")].find((e) =>
@@ -247,20 +254,21 @@ func (p *Page) Press(text string) {
 	p.Eval(find + ".click()")
 }
 
-// URLs are the addresses of all requests so far.
+// URLs returns the URLs of all requests so far.
 func (p *Page) URLs() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return append([]string(nil), p.urls...)
 }
 
+// faultsSoFar returns a copy of the recorded errors.
 func (p *Page) faultsSoFar() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return append([]string(nil), p.faults...)
 }
 
-// WantNoErrors fails the test for each error that the page has met.
+// WantNoErrors fails the test for each recorded error.
 func (p *Page) WantNoErrors() {
 	p.tb.Helper()
 	for _, fault := range p.faultsSoFar() {
@@ -268,7 +276,7 @@ func (p *Page) WantNoErrors() {
 	}
 }
 
-// Shot writes a picture of the whole page to a PNG file.
+// Shot writes a screenshot of the whole page to a PNG file.
 func (p *Page) Shot(file string) {
 	p.tb.Helper()
 	picture, err := p.picture()
@@ -283,6 +291,7 @@ func (p *Page) Shot(file string) {
 	}
 }
 
+// picture returns a screenshot of the whole page as PNG.
 func (p *Page) picture() ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), stepTimeout)
 	defer cancel()

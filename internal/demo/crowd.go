@@ -12,8 +12,9 @@ import (
 	"cloudidq/tasks"
 )
 
-// crowd are the apps whose users go on to tap while a demo stays up, so many a second on average. The first is the demo's
-// own; the quota of the last one's minute is used up now and then.
+// crowd lists the apps whose users keep tapping while [Serve] runs, with the average taps per
+// second. The first is the app of [Run]. From time to time the last app runs out of its quota
+// per minute.
 var crowd = [...]struct {
 	appID     string
 	perSecond float64
@@ -22,18 +23,19 @@ var crowd = [...]struct {
 }
 
 const (
-	// crowdFor bounds what there is to remember: the simulator forgets no cloudID.
+	// crowdFor limits the memory of the simulator, which never forgets a cloudID.
 	crowdFor = time.Hour
-	// A user's tap brings one to three cloudIDs.
+	// perTap is the maximum number of cloudIDs per tap; the minimum is one.
 	perTap = 3
-	// tideEvery is the time from one high tide of taps to the next.
+	// tideEvery is the period of the rate of taps, which rises and falls.
 	tideEvery = 4 * time.Minute
-	// troubleEvery is how often the last app runs out of its quota, and troubleFor for how long.
+	// troubleEvery is the interval at which the last app runs out of its quota, and troubleFor
+	// is how long that lasts.
 	troubleEvery = 5 * time.Minute
 	troubleFor   = 10 * time.Second
 )
 
-// load lets the crowd tap, until ctx ends or its hour is over; then it waits for the end of ctx.
+// load makes the crowd tap until ctx ends or crowdFor is over. It returns when ctx ends.
 func (s *stage) load(ctx context.Context, producer *tasks.Client) error {
 	g, tapping := errgroup.WithContext(ctx)
 	tapping, stop := context.WithTimeout(tapping, crowdFor)
@@ -52,7 +54,7 @@ func (s *stage) load(ctx context.Context, producer *tasks.Client) error {
 // tap plays the users of one app.
 func (s *stage) tap(ctx context.Context, producer *tasks.Client, app int) error {
 	begun := time.Now()
-	for user := s.cfg.Users; ; user++ { // behind those of the demo itself
+	for user := s.cfg.Users; ; user++ { // starts after the users of Run
 		tide := 1 + 0.6*math.Sin(2*math.Pi*time.Since(begun).Seconds()/tideEvery.Seconds())
 		if !pause(ctx, time.Duration(rand.ExpFloat64()/(crowd[app].perSecond*tide)*float64(time.Second))) {
 			return nil
@@ -71,7 +73,7 @@ func (s *stage) tap(ctx context.Context, producer *tasks.Client, app int) error 
 	}
 }
 
-// trouble lets the last app run out of its quota of the minute now and then.
+// trouble makes the last app run out of its quota per minute at regular intervals.
 func (s *stage) trouble(ctx context.Context) error {
 	for pause(ctx, troubleEvery) {
 		if err := s.sim.SetFaults(crowd[len(crowd)-1].appID, wechattest.Faults{"rate": 1}, troubleFor); err != nil {
@@ -81,7 +83,7 @@ func (s *stage) trouble(ctx context.Context) error {
 	return nil
 }
 
-// pause waits; it reports false if ctx has ended first.
+// pause waits for d. It returns false if ctx ends first.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -1,8 +1,9 @@
-// Package demo runs the whole of cloudidq in one process that needs nothing installed: an embedded Redis, the WeChat
-// simulator with faults mixed in, producer and worker. It then holds every record against what the simulator knows.
+// Package demo runs all of cloudidq in one process and needs no installation. It combines an
+// embedded Redis, the WeChat simulator with faults, a producer and a worker. It then compares
+// every record with what the simulator knows.
 //
-// `cloudidq demo` is its face. The parts are the real ones, wired as `cloudidq worker` wires them; only Redis is
-// miniredis.
+// `cloudidq demo` is its user interface. The parts are the real ones, wired as in `cloudidq
+// worker`; only Redis is miniredis.
 package demo
 
 import (
@@ -18,17 +19,17 @@ import (
 	"cloudidq/tasks"
 )
 
-// Config is what a run is made of.
+// Config holds the settings of a run.
 type Config struct {
-	IDs      int // cloudIDs to enqueue
-	Users    int // whose they are
+	IDs      int // number of cloudIDs to enqueue
+	Users    int // number of users that the cloudIDs belong to
 	Faults   wechattest.Faults
-	Latency  time.Duration // of the simulator
+	Latency  time.Duration // latency of the simulator
 	Seed     uint64
 	Log      *slog.Logger
-	Progress func(ended, accepted int) // called now and then; may be nil
+	Progress func(ended, accepted int) // called at intervals with the number of final and accepted cloudIDs; may be nil
 
-	several bool // apps, for [Serve]
+	several bool // several apps, for [Serve]
 }
 
 const (
@@ -38,7 +39,8 @@ const (
 	maxInFlight = 64
 )
 
-// Run enqueues, resolves, checks and returns the report. It returns when everything it started has ended.
+// Run enqueues and resolves the cloudIDs, checks the records and returns the report. It returns
+// after everything it has started has stopped.
 func Run(ctx context.Context, cfg Config) (Report, error) {
 	s, err := open(ctx, cfg)
 	if err != nil {
@@ -53,7 +55,7 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 	return report, err
 }
 
-// play plays the mini program's back end until every cloudID has ended, and reports.
+// play runs a mini program's back end until every cloudID is final, and returns the report.
 func (s *stage) play(ctx context.Context) (Report, error) {
 	begun := time.Now()
 	taps, records, err := produce(ctx, s.cfg, s.sim, s.rdb, s.results)
@@ -63,7 +65,8 @@ func (s *stage) play(ctx context.Context) (Report, error) {
 	return newReport(s.sim, taps, records, time.Since(begun).Seconds()), nil
 }
 
-// produce plays the mini program's back end: it enqueues what its users tapped and waits for the ends.
+// produce plays a mini program's back end: it enqueues the taps of its users and waits until
+// every cloudID is final.
 func produce(
 	ctx context.Context, cfg Config, sim *wechattest.Simulator, rdb *redis.Client, results store.Results,
 ) ([]wechattest.Tap, []store.Record, error) {
@@ -83,7 +86,7 @@ func produce(
 	return taps, records, err
 }
 
-// watch looks up what has not ended, in pages, until all has.
+// watch looks up the open cloudIDs in pages until all of them are final.
 func watch(ctx context.Context, cfg Config, results store.Results, taps []wechattest.Tap) ([]store.Record, error) {
 	records := make([]store.Record, len(taps))
 	open := make([]int, len(taps))
@@ -112,7 +115,7 @@ func watch(ctx context.Context, cfg Config, results store.Results, taps []wechat
 	}
 }
 
-// lookup refreshes the records of open and returns those that are still open.
+// lookup updates the records of open and returns those that are still open.
 func lookup(
 	ctx context.Context, results store.Results, taps []wechattest.Tap, records []store.Record, open []int,
 ) ([]int, error) {

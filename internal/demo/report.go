@@ -9,23 +9,25 @@ import (
 	"cloudidq/store"
 )
 
-// Report is what a run came to, and the object of `demo --json`.
+// Report is the result of a run, and the object that `demo --json` prints.
 type Report struct {
 	Accepted int `json:"accepted"`
 	Resolved int `json:"resolved"`
 	Failed   int `json:"failed"`
 	Expired  int `json:"expired"`
-	// Wrong counts records that differ from what the simulator knows, and requests it should not have seen: of two
-	// users, after the lifetime, or for what was resolved already.
+	// Wrong counts records that differ from what the simulator knows. It also counts requests
+	// that a correct client never sends: with cloudIDs of two users, after the lifetime, or for
+	// a cloudID that was already resolved.
 	Wrong           int     `json:"wrong"`
 	Requests        int64   `json:"requests"`
 	CloudIDsPerReq  float64 `json:"cloudids_per_request"`
-	Retries         int     `json:"retries"` // times a cloudID was sent beyond its first
-	P50Milliseconds float64 `json:"p50_ms"`  // from acceptance to the end
+	Retries         int     `json:"retries"` // number of times a cloudID was sent again
+	P50Milliseconds float64 `json:"p50_ms"`  // from acceptance to the final status
 	P99Milliseconds float64 `json:"p99_ms"`
 	Seconds         float64 `json:"seconds"`
 }
 
+// newReport compares the records with the simulator's truth and returns the report.
 func newReport(sim *wechattest.Simulator, taps []wechattest.Tap, records []store.Record, seconds float64) Report {
 	stats := sim.Stats()
 	r := Report{Accepted: len(taps), Requests: stats.Requests, Seconds: seconds}
@@ -56,11 +58,11 @@ func (r *Report) count(rec store.Record) {
 		r.Failed++
 	case store.Expired:
 		r.Expired++
-	case store.Pending: // watch has waited for every end
+	case store.Pending: // impossible: watch waits until no record is pending
 	}
 }
 
-// matches holds a record against the truth, to the byte.
+// matches reports whether a record equals the truth, byte for byte.
 func matches(rec store.Record, truth wechattest.Truth) bool {
 	if string(rec.Status) != truth.Status || rec.Kind != truth.Kind || !bytes.Equal(rec.Data, truth.Data) {
 		return false
@@ -71,7 +73,7 @@ func matches(rec store.Record, truth wechattest.Truth) bool {
 	return rec.Error != nil && rec.Error.Code == truth.Code
 }
 
-// quantile of sorted durations, in milliseconds.
+// quantile returns a percentile of sorted durations, in milliseconds.
 func quantile(sorted []time.Duration, percent int) float64 {
 	if len(sorted) == 0 {
 		return 0

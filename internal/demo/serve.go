@@ -19,7 +19,7 @@ import (
 	"cloudidq/worker"
 )
 
-// apps are those of the worker.
+// apps returns the apps of the worker.
 func (c *Config) apps() []string {
 	if !c.several {
 		return []string{appID}
@@ -31,14 +31,15 @@ func (c *Config) apps() []string {
 	return ids
 }
 
-// Addresses are where a demo that stays up can be looked at.
+// Addresses says where you can reach a demo that stays up.
 type Addresses struct {
-	API     string // the origin; the status page is at its root, the queues at /monitoring/
-	Metrics string // the URL
+	API     string // base URL; the status page is at its root, the queues are at /monitoring/
+	Metrics string // URL of the metrics
 }
 
-// Serve is Run that stays up until ctx ends: API, status page and queues are served, and users go on to tap, for an hour.
-// reported is called with the report, as soon as it is there.
+// Serve is Run, but it stays up until ctx ends. It serves the API, the status page and the
+// queues, and users keep tapping for an hour. It calls reported with the report when the report
+// is complete.
 func Serve(ctx context.Context, cfg Config, reported func(Report, Addresses) error) error {
 	cfg.several = true
 	shop, err := newShop(ctx)
@@ -70,6 +71,8 @@ func Serve(ctx context.Context, cfg Config, reported func(Report, Addresses) err
 		g.Go(func() error { return metrics.Run(ctx) })
 		g.Go(func() error { return shop.run(ctx) })
 		g.Go(func() error {
+			// Wait until the addresses are known and served. Then run the demo, report, and
+			// start the crowd.
 			for _, ready := range []<-chan struct{}{api.Ready(), metrics.Ready()} {
 				select {
 				case <-ready:
@@ -84,7 +87,7 @@ func Serve(ctx context.Context, cfg Config, reported func(Report, Addresses) err
 			if err == nil {
 				err = s.load(ctx, producer)
 			}
-			if ctx.Err() != nil { // the end of the demo, whatever it came upon
+			if ctx.Err() != nil { // the demo has been stopped, so an error is only a consequence
 				return nil
 			}
 			return err
@@ -93,7 +96,7 @@ func Serve(ctx context.Context, cfg Config, reported func(Report, Addresses) err
 	})
 }
 
-// newAPI makes the API without keys: it listens on the loopback address, on a port that is free.
+// newAPI creates the API without keys. It listens on a free port of the loopback address.
 func (s *stage) newAPI(producer *tasks.Client) (*httpapi.Server, error) {
 	pages, err := monitoring.New(s.rdb, worker.NewEnder(worker.EnderParts{
 		Queue: s.rdb, Results: s.results, Backfills: s.backfills, Webhooks: s.hooks,
@@ -132,7 +135,7 @@ func (s *stage) newAPI(producer *tasks.Client) (*httpapi.Server, error) {
 	})
 }
 
-// mayName knows the shop of the demo.
+// mayName accepts only the webhook of the demo.
 func mayName(_, webhook string, _ bool) error {
 	if webhook != hookName {
 		return errors.New("is not the webhook of the demo")
@@ -140,13 +143,13 @@ func mayName(_, webhook string, _ bool) error {
 	return nil
 }
 
-// hooks is what the API does with endpoints; a demo tests none.
+// hooks implements [httpapi.Webhooks] for a demo, which cannot test an endpoint.
 type hooks struct{ *worker.Replayer }
 
 // Test implements [httpapi.Webhooks].
 func (hooks) Test(context.Context, string) (store.Attempt, bool) { return store.Attempt{}, false }
 
-// never is the load of queues that take everything.
+// never implements [httpapi.Load] for queues that are never full.
 type never struct{}
 
 // High implements [httpapi.Load].

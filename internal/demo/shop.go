@@ -17,13 +17,13 @@ import (
 	"cloudidq/worker"
 )
 
-// hookName is the endpoint of a demo that stays up.
+// hookName is the webhook endpoint of a demo that stays up.
 const hookName = "orders"
 
-// refuseEvery is how many deliveries the shop takes between two that it refuses.
+// refuseEvery is the interval of refusals: the shop refuses every 40th delivery.
 const refuseEvery = 40
 
-// shop is the back end that results are delivered to.
+// shop is the back end that receives the results.
 type shop struct {
 	listener net.Listener
 	sender   *webhook.Sender
@@ -31,7 +31,7 @@ type shop struct {
 	asked    atomic.Int64
 }
 
-// newShop listens. The caller closes it.
+// newShop starts to listen. The caller closes the shop.
 func newShop(ctx context.Context) (*shop, error) {
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -53,10 +53,10 @@ func newShop(ctx context.Context) (*shop, error) {
 
 func (s *shop) close() {
 	s.sender.Close()
-	_ = s.listener.Close() // run has closed it, if it has run
+	_ = s.listener.Close() // an error if run has already closed it
 }
 
-// run takes deliveries until ctx ends.
+// run receives deliveries until ctx ends.
 func (s *shop) run(ctx context.Context) error {
 	server := &http.Server{Handler: s, ReadHeaderTimeout: time.Minute}
 	served := make(chan error, 1)

@@ -20,7 +20,7 @@ import (
 	"cloudidq/worker"
 )
 
-// stage is all that a demo runs on: Redis, WeChat, a worker.
+// stage is the environment of a demo: Redis, WeChat and a worker.
 type stage struct {
 	cfg        Config
 	mini       *embedded.Redis
@@ -36,7 +36,8 @@ type stage struct {
 	hooks      []worker.Webhook
 }
 
-// open makes the parts; hooks are the endpoints that results go to. The caller closes the stage.
+// open creates the parts. hooks are the endpoints that receive the results. The caller closes
+// the stage.
 func open(ctx context.Context, cfg Config, hooks ...worker.Webhook) (*stage, error) {
 	s := &stage{cfg: cfg, hooks: hooks, metrics: prometheus.NewRegistry()}
 	err := s.open(ctx)
@@ -47,6 +48,7 @@ func open(ctx context.Context, cfg Config, hooks ...worker.Webhook) (*stage, err
 	return s, nil
 }
 
+// open creates the parts in the order of their dependencies. On an error, the caller closes s.
 func (s *stage) open(ctx context.Context) (err error) {
 	if s.mini, err = embedded.Start("127.0.0.1:0"); err != nil {
 		return err
@@ -78,8 +80,9 @@ func (s *stage) open(ctx context.Context) (err error) {
 	return err
 }
 
-// redisOptions are those of a client of the embedded Redis. It shares the processors with all else of the demo: on a busy
-// machine an answer may take longer than go-redis's three seconds.
+// redisOptions returns the options for a client of the embedded Redis. The timeouts are long
+// because the embedded Redis shares the processors with the rest of the demo. On a busy machine
+// an answer may take longer than go-redis's default of three seconds.
 func (s *stage) redisOptions() *redis.Options {
 	return &redis.Options{
 		Addr: s.mini.Addr(), MaxRetries: -1, PoolSize: 128, DisableIdentity: true,
@@ -87,6 +90,7 @@ func (s *stage) redisOptions() *redis.Options {
 	}
 }
 
+// workerConfig returns the configuration of the demo's worker.
 func (s *stage) workerConfig() worker.Config {
 	cfg := worker.Config{
 		Webhooks:    s.hooks,
@@ -105,7 +109,7 @@ func (s *stage) workerConfig() worker.Config {
 	return cfg
 }
 
-// endpoint names where the results go; empty = nowhere.
+// endpoint returns the name of the endpoint for the results, or "" if there is none.
 func (s *stage) endpoint() string {
 	if len(s.hooks) == 0 {
 		return ""
@@ -113,13 +117,15 @@ func (s *stage) endpoint() string {
 	return s.hooks[0].Name
 }
 
-// run lets everything run beside play, and returns when all has ended.
+// run runs play with all services in the background, and returns after all of them have stopped.
 func (s *stage) run(ctx context.Context, play func(context.Context) error) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	services, stopServices := context.WithCancel(context.WithoutCancel(ctx)) // the worker needs them until its end
+	// The worker needs Redis and the simulator until it has stopped.
+	services, stopServices := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServices()
 	var below, g errgroup.Group
+	// below holds the services, and g holds the worker that uses them.
 	below.Go(func() error { return s.sim.Serve(services, s.listener) })
 	below.Go(func() error { s.mini.Run(services); return nil })
 	g.Go(func() error { return s.worker.Run(ctx) })
@@ -130,7 +136,7 @@ func (s *stage) run(ctx context.Context, play func(context.Context) error) error
 	return errors.Join(err, below.Wait())
 }
 
-// close closes what has been opened, in the reverse order.
+// close closes all open parts in reverse order.
 func (s *stage) close() {
 	if s.client != nil {
 		s.client.Close()
@@ -139,7 +145,7 @@ func (s *stage) close() {
 		_ = s.rdb.Close()
 	}
 	if s.listener != nil {
-		_ = s.listener.Close() // the simulator has, if it has run
+		_ = s.listener.Close() // an error if the simulator has already closed it
 	}
 	if s.mini != nil {
 		s.mini.Close()

@@ -6,16 +6,17 @@ import (
 	"time"
 )
 
-// APIKey is a key of the API, as far as it can be judged.
+// APIKey describes a key of the API, without its secret.
 type APIKey struct {
 	Name     string
-	NotAfter time.Time // zero = it has no end
+	NotAfter time.Time // zero = does not expire
 }
 
-// endsSoon is when the end of a key or a certificate is told ahead.
+// endsSoon is how long before the expiry of a key or a certificate a warning is due.
 const endsSoon = 14 * 24 * time.Hour
 
-// API judges what lets clients in: the keys, and the certificate if there is one, which ends with certEnd.
+// API checks the keys of the API, and its certificate if it has one. certEnd is the
+// certificate's expiry; zero means that there is no certificate.
 func API(keys []APIKey, certEnd time.Time) Check {
 	return Check{Name: "api", Run: func(context.Context) []Finding {
 		now := time.Now()
@@ -32,6 +33,7 @@ func API(keys []APIKey, certEnd time.Time) Check {
 				found = append(found, warn(remedy, "the key %s ends on %s", key.Name, day(key.NotAfter)))
 			}
 		}
+		// An expired certificate locks out all clients, so it is a failure.
 		if !certEnd.IsZero() {
 			const remedy = "put a new certificate and its key in the place of the files of api.tls; the API takes them without a restart"
 			switch left := certEnd.Sub(now); {
@@ -45,6 +47,7 @@ func API(keys []APIKey, certEnd time.Time) Check {
 	}}
 }
 
+// describeAPI summarizes the keys and the certificate.
 func describeAPI(keys []APIKey, certEnd time.Time) string {
 	text := fmt.Sprintf("keys: %d", len(keys))
 	if len(keys) == 0 {
@@ -56,4 +59,5 @@ func describeAPI(keys []APIKey, certEnd time.Time) string {
 	return text + "; TLS, with a certificate until " + day(certEnd)
 }
 
+// day formats a time as its date in UTC.
 func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }

@@ -12,7 +12,7 @@ import (
 
 func TestAPI(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) { // a bubble's clock begins with 2000-01-01
+	synctest.Test(t, func(t *testing.T) { // a bubble's clock starts at 2000-01-01
 		at := func(days int) time.Time { return time.Now().AddDate(0, 0, days) }
 		for name, tt := range map[string]struct {
 			keys []doctor.APIKey

@@ -16,26 +16,29 @@ type api interface {
 	Quota(ctx context.Context, tokens wechat.TokenSource) (wechat.Quota, error)
 }
 
-// App is one mini program as the configuration has it.
+// App is a mini program in the configuration.
 type App struct {
 	AppID  string
-	Mode   string // of its token
+	Mode   string // how it gets its access token
 	Tokens wechat.TokenSource
 }
 
-// noCloudID is what the request is made with. It has none of the forms that WeChat's have.
+// noCloudID is the made-up cloudID of the test request. It does not have the form of a real
+// cloudID.
 const noCloudID = "cloudidq-doctor"
 
-// scarce is the share of a day's quota below which a warning is due.
+// scarce is the remaining share of the daily quota below which a warning is due.
 const scarce = 0.1
 
-// WeChat judges one app: its token, whether it may call /wxa/getopendata, its quota, and whether it is paused.
+// WeChat checks one app: its access token, whether it may call /wxa/getopendata, its quota, and
+// whether it is paused.
 func WeChat(client api, app App, pauses func(context.Context) ([]store.Pause, error)) Check {
 	return Check{Name: "app " + app.AppID, Run: func(ctx context.Context) []Finding {
 		found := judgePauses(ctx, app.AppID, pauses)
 		if _, err := app.Tokens.Token(ctx); err != nil {
 			return append(found, wrong("no access token", err))
 		}
+		// The findings about the call and the quota become one line if both are in order.
 		var good string
 		if f := mayCall(ctx, client, app); f != nil {
 			found = append(found, *f)
@@ -53,7 +56,8 @@ func WeChat(client api, app App, pauses func(context.Context) ([]store.Pause, er
 	}}
 }
 
-// mayCall makes one request, and returns nil if WeChat looked at its cloudID: then the app may call.
+// mayCall sends one request. It returns nil if WeChat evaluated the cloudID, because then the
+// app is allowed to call /wxa/getopendata. Otherwise it returns the finding.
 func mayCall(ctx context.Context, client api, app App) *Finding {
 	outcomes := client.GetOpenData(ctx, app.Tokens, wechat.Request{
 		AppID: app.AppID, Items: []wechat.Item{{CloudID: noCloudID, SendBy: time.Now().Add(checkFor)}},
@@ -64,6 +68,7 @@ func mayCall(ctx context.Context, client api, app App) *Finding {
 	}
 	var f Finding
 	switch failure.Class {
+	// WeChat has evaluated the cloudID, so the app is allowed to call.
 	case wechat.ClassItem, wechat.ClassExpired, wechat.ClassCall, wechat.ClassBatch:
 		return nil
 	case wechat.ClassRate:
@@ -74,7 +79,7 @@ func mayCall(ctx context.Context, client api, app App) *Finding {
 	return &f
 }
 
-// judgeQuota asks for the quota of the day.
+// judgeQuota checks the daily quota.
 func judgeQuota(ctx context.Context, client api, tokens wechat.TokenSource) Finding {
 	quota, err := client.Quota(ctx, tokens)
 	switch {
@@ -82,7 +87,7 @@ func judgeQuota(ctx context.Context, client api, tokens wechat.TokenSource) Find
 		return ok("its quota cannot be asked for through cloud hosting")
 	case err != nil:
 		f := wrong("its quota cannot be asked for", err)
-		f.Level = Warn // the call itself may work all the same
+		f.Level = Warn // getopendata may work all the same
 		return f
 	case quota.DailyLimit > 0 && quota.Remain <= 0:
 		return fail("wait for 00:00 Beijing time, or ask WeChat for a higher quota",
@@ -94,10 +99,11 @@ func judgeQuota(ctx context.Context, client api, tokens wechat.TokenSource) Find
 	}
 }
 
+// judgePauses returns a warning if the app is paused.
 func judgePauses(ctx context.Context, appID string, pauses func(context.Context) ([]store.Pause, error)) []Finding {
 	list, err := pauses(ctx)
 	if err != nil {
-		return nil // the check of Redis says so
+		return nil // the check of Redis reports the error
 	}
 	for _, pause := range list {
 		if pause.AppID == appID && pause.Until.After(time.Now()) {
@@ -118,7 +124,7 @@ type platform interface {
 	Check(ctx context.Context) error
 }
 
-// Component judges a third-party platform: whether tickets arrive, and bring a token.
+// Component checks a third-party platform: whether its tickets arrive and yield a token.
 func Component(appID string, p platform) Check {
 	return Check{Name: "component " + appID, Run: func(ctx context.Context) []Finding {
 		if err := p.Check(ctx); err != nil {
@@ -132,7 +138,7 @@ func Component(appID string, p platform) Check {
 	}}
 }
 
-// wrong is an error of WeChat with its remedy.
+// wrong returns the finding for an error of WeChat, with its remedy.
 func wrong(what string, err error) Finding {
 	failure, known := errors.AsType[*wechat.Error](err)
 	if !known {
@@ -148,7 +154,7 @@ func wrong(what string, err error) Finding {
 	return fail(remedyOf(failure), "%s: %s", what, text)
 }
 
-// remedyOf is what an operator does about an error.
+// remedyOf returns what an operator can do about an error of WeChat.
 func remedyOf(failure *wechat.Error) string {
 	known, found := wechat.LookupCode(failure.Code)
 	switch {

@@ -1,8 +1,10 @@
-// Package doctor looks at what cloudidq needs around it, and says of each thing whether it is as it should be and what
-// to do if it is not. Each of its files knows one thing; `cloudidq doctor` puts them together and prints what they found.
+// Package doctor checks the environment that cloudidq needs. For each thing it reports whether
+// it is in order, and what to do if it is not. Each file of the package covers one thing.
+// `cloudidq doctor` runs the checks and prints the findings.
 //
-// It reads, and makes the calls that cost nothing; the one thing that it spends is a request per app to
-// /wxa/getopendata, with a cloudID that it has made up, since nothing else tells whether WeChat lets the app call it.
+// The checks only read and make calls that cost nothing, with one exception: for each app they
+// send one request to /wxa/getopendata with a made-up cloudID. Nothing else shows whether WeChat
+// lets the app call it.
 package doctor
 
 import (
@@ -13,37 +15,38 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Level says how bad a finding is.
+// Level is the severity of a finding.
 type Level string
 
 // The levels.
 const (
 	OK   Level = "ok"
-	Warn Level = "warn" // works, but will not for ever, or not as the promises of cloudidq have it
+	Warn Level = "warn" // works now, but may stop, or breaks a promise of cloudidq
 	Fail Level = "FAIL"
 )
 
-// Finding is what came of looking at one thing. Neither of its texts holds a secret, an id of a person or data.
+// Finding is the result of a check. Its texts contain no secret, no id of a user and no user data.
 type Finding struct {
-	Check   string `json:"check"` // such as "redis", "app wx0000000000000001"
+	Check   string `json:"check"` // for example "redis", "app wx0000000000000001"
 	Level   Level  `json:"level"`
 	Message string `json:"message"`
-	Remedy  string `json:"remedy,omitempty"` // what to do about it; empty for OK
+	Remedy  string `json:"remedy,omitempty"` // what the operator should do; empty for OK
 }
 
-// Check looks at one thing.
+// Check checks one thing. A finding without a Check gets the Name.
 type Check struct {
 	Name string
 	Run  func(ctx context.Context) []Finding
 }
 
 const (
+	// checkFor bounds one check. atOnce is how many checks run at once.
 	checkFor = 20 * time.Second
 	atOnce   = 8
 )
 
-// Run makes all checks, several at a time, and returns their findings in the order of the checks. A check that does not
-// come to its end within 20 seconds fails.
+// Run runs all checks, several at once, and returns their findings in the order of the checks. A
+// check that does not finish within 20 seconds fails.
 func Run(ctx context.Context, checks []Check) []Finding {
 	found := make([][]Finding, len(checks))
 	var g errgroup.Group
@@ -54,7 +57,7 @@ func Run(ctx context.Context, checks []Check) []Finding {
 			return nil
 		})
 	}
-	_ = g.Wait() // a check reports its trouble as a finding
+	_ = g.Wait() // never an error: a check reports errors as findings
 	var all []Finding
 	for _, findings := range found {
 		all = append(all, findings...)
@@ -62,6 +65,7 @@ func Run(ctx context.Context, checks []Check) []Finding {
 	return all
 }
 
+// run runs one check with its time limit.
 func run(ctx context.Context, check Check) []Finding {
 	ctx, cancel := context.WithTimeout(ctx, checkFor)
 	defer cancel()
@@ -79,7 +83,7 @@ func run(ctx context.Context, check Check) []Finding {
 	return findings
 }
 
-// Failed reports whether a finding is of level Fail.
+// Failed reports whether any finding has level Fail.
 func Failed(findings []Finding) bool {
 	for _, f := range findings {
 		if f.Level == Fail {
@@ -89,19 +93,22 @@ func Failed(findings []Finding) bool {
 	return false
 }
 
+// ok returns a finding of level OK.
 func ok(format string, args ...any) Finding {
 	return Finding{Level: OK, Message: fmt.Sprintf(format, args...)}
 }
 
+// warn returns a finding of level Warn.
 func warn(remedy, format string, args ...any) Finding {
 	return Finding{Level: Warn, Message: fmt.Sprintf(format, args...), Remedy: remedy}
 }
 
+// fail returns a finding of level Fail.
 func fail(remedy, format string, args ...any) Finding {
 	return Finding{Level: Fail, Message: fmt.Sprintf(format, args...), Remedy: remedy}
 }
 
-// orOK returns what was found, or one finding that all is well.
+// orOK returns found. If found is empty, it returns one finding of level OK.
 func orOK(found []Finding, format string, args ...any) []Finding {
 	if len(found) == 0 {
 		return []Finding{ok(format, args...)}

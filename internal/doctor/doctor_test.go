@@ -20,7 +20,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// levels runs one check and returns "LEVEL check: message" of each finding, and fails on one without a remedy.
+// levels runs one check and returns "LEVEL check: message" for each finding. It fails the test
+// if a finding that is not OK has no remedy, or one that is OK has a remedy.
 func levels(t *testing.T, check doctor.Check) string {
 	t.Helper()
 	var lines []string
@@ -108,7 +109,7 @@ func TestPostgres(t *testing.T) {
 	}
 }
 
-// fakeAPI is a WeChat of fixed answers.
+// fakeAPI is a WeChat API with fixed responses.
 type fakeAPI struct {
 	answer   *wechat.Error
 	quota    wechat.Quota
@@ -176,7 +177,7 @@ func TestWeChat(t *testing.T) {
 	}
 }
 
-// soon is the same moment in every call.
+// soon returns a fixed time in the future.
 func soon() store.Time { return store.At(time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)) }
 
 type fakePlatform struct{ err error }
@@ -273,7 +274,7 @@ func TestSealing(t *testing.T) {
 	}
 }
 
-// A check that hangs keeps the others neither from running nor from their place.
+// A check that hangs does not stop the other checks. The findings keep the order of the checks.
 func TestRun_KeepsOrder_EndsWhatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hangs := doctor.Check{Name: "hangs", Run: func(ctx context.Context) []doctor.Finding { <-ctx.Done(); return nil }}

@@ -5,23 +5,23 @@ import (
 	"time"
 )
 
-// QueueState is what is known of one queue and those who serve it.
+// QueueState describes a queue and the workers that serve it.
 type QueueState struct {
 	Name     string
 	Paused   bool
 	Size     int // tasks in any state
 	Pending  int
 	Archived int
-	Latency  time.Duration // since the oldest pending task came
-	Workers  int           // servers of it that are alive
-	Unnamed  bool          // asynq's set of queues does not name it, though it has tasks, or had
-	Err      error         // asynq cannot describe it
+	Latency  time.Duration // age of the oldest pending task
+	Workers  int           // live servers of the queue
+	Unnamed  bool          // missing from asynq's set of queues, although it has or had tasks
+	Err      error         // set if asynq cannot describe the queue
 }
 
-// slow is a wait that eats a noticeable part of a cloudID's five minutes.
+// slow is a latency that uses up a noticeable part of a cloudID's five minutes.
 const slow = 30 * time.Second
 
-// Queues judges the queues, as inspect finds them.
+// Queues checks the queues that inspect returns.
 func Queues(inspect func(context.Context) ([]QueueState, error)) Check {
 	return Check{Name: "queues", Run: func(ctx context.Context) []Finding {
 		states, err := inspect(ctx)
@@ -39,6 +39,7 @@ func Queues(inspect func(context.Context) ([]QueueState, error)) Check {
 	}}
 }
 
+// judgeQueue checks one queue.
 func judgeQueue(s QueueState) []Finding {
 	if s.Err != nil {
 		return []Finding{fail("look for keys that somebody has deleted or evicted", "asynq cannot describe it: %v", s.Err)}

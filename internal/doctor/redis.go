@@ -12,17 +12,21 @@ import (
 
 const (
 	noEviction = "noeviction"
-	// The end of an app's pause, and when a delivery is due, come from the clock of the machine that writes them.
+	// mostAhead is the largest tolerated difference between two clocks. The end of an app's
+	// pause and the due time of a delivery come from the clock of the machine that writes them.
 	mostAhead = 2 * time.Second
-	// Redis refuses writes at 100 % of maxmemory; under noeviction that stops everything.
+	// nearlyFull is the share of maxmemory above which a warning is due. At 100 %, Redis with
+	// noeviction rejects all writes, and cloudidq stops.
 	nearlyFull = 0.9
 )
 
-// oldest is the least version: asynq's archive uses ZRANGE … BYSCORE (asynq v0.26.0 internal/rdb/rdb.go:840-883), which
-// came with 6.2 (https://redis.io/docs/latest/commands/zrange/).
+// oldest is the oldest supported version. asynq's archive uses ZRANGE … BYSCORE (asynq v0.26.0
+// internal/rdb/rdb.go:840-883), which Redis has since 6.2
+// (https://redis.io/docs/latest/commands/zrange/).
 var oldest = [2]int{6, 2}
 
-// Redis judges the servers that hold the queues. inspect asks each, as [store.InspectRedis] does.
+// Redis checks the servers that hold the queues. inspect queries each server, like
+// [store.InspectRedis].
 func Redis(inspect func(context.Context) ([]store.RedisState, error)) Check {
 	return Check{Name: "redis", Run: func(ctx context.Context) []Finding {
 		states, err := inspect(ctx)
@@ -42,6 +46,7 @@ func Redis(inspect func(context.Context) ([]store.RedisState, error)) Check {
 	}}
 }
 
+// judgeRedis checks one server.
 func judgeRedis(s store.RedisState) []Finding {
 	if s.Unsaid {
 		return []Finding{warn("use redis-server or Valkey where accepted cloudIDs must outlive a restart",
@@ -60,6 +65,7 @@ func judgeRedis(s store.RedisState) []Finding {
 		add(fail("CONFIG SET maxmemory-policy noeviction, and the same in redis.conf",
 			"maxmemory-policy is %s: under pressure Redis drops tasks, and accepted cloudIDs with them", s.Eviction))
 	}
+	// A maxmemory of 0 means no limit.
 	if full := float64(s.UsedBytes) / float64(max(1, s.MaxBytes)); s.MaxBytes > 0 && full > nearlyFull {
 		add(warn("raise maxmemory, or shorten store.result_ttl", "memory is %.0f %% full; at 100 %% nothing is accepted any more", 100*full))
 	}
@@ -67,7 +73,7 @@ func judgeRedis(s store.RedisState) []Finding {
 	return orOK(found, "version %s, append-only file (%s), %s", s.Version, fsyncOf(s), s.Eviction)
 }
 
-// judgeClock judges how far a server's clock is ahead of this machine's.
+// judgeClock compares a server's clock with the clock of this machine.
 func judgeClock(ahead time.Duration) []Finding {
 	if ahead.Abs() < mostAhead {
 		return nil
@@ -75,6 +81,7 @@ func judgeClock(ahead time.Duration) []Finding {
 	return []Finding{warn("run NTP on both", "its clock and this machine's are %s apart", ahead.Abs().Round(time.Millisecond))}
 }
 
+// judgePersistence checks whether a server keeps accepted cloudIDs across a restart.
 func judgePersistence(s store.RedisState) []Finding {
 	const on = "CONFIG SET appendonly yes, and the same in redis.conf"
 	switch {
@@ -90,6 +97,7 @@ func judgePersistence(s store.RedisState) []Finding {
 	}
 }
 
+// fsyncOf describes how often the append-only file is synced.
 func fsyncOf(s store.RedisState) string {
 	if s.Fsync == "" {
 		return "how often it is synced the server does not tell"
@@ -97,7 +105,7 @@ func fsyncOf(s store.RedisState) string {
 	return "synced " + s.Fsync
 }
 
-// atLeast compares the first two numbers of a version.
+// atLeast reports whether version is least or newer. It compares only the first two numbers.
 func atLeast(version string, least [2]int) bool {
 	parts := append(strings.SplitN(version, ".", 3), "", "")
 	for i, want := range least {
@@ -112,7 +120,8 @@ func atLeast(version string, least [2]int) bool {
 	return true
 }
 
-// Postgres judges the database that holds the results. inspect is [store.InspectPostgres] with its DSN.
+// Postgres checks the database that holds the results. inspect queries it, like
+// [store.InspectPostgres] with its DSN.
 func Postgres(inspect func(context.Context) (store.PostgresState, error)) Check {
 	return Check{Name: "store", Run: func(ctx context.Context) []Finding {
 		s, err := inspect(ctx)
@@ -123,6 +132,7 @@ func Postgres(inspect func(context.Context) (store.PostgresState, error)) Check 
 	}}
 }
 
+// judgePostgres checks one database.
 func judgePostgres(s store.PostgresState) []Finding {
 	var found []Finding
 	add := func(f Finding) { found = append(found, f) }
@@ -151,7 +161,7 @@ func judgePostgres(s store.PostgresState) []Finding {
 	return orOK(found, "PostgreSQL %s, schema %d", s.Version, s.Schema)
 }
 
-// counted is a number that was counted up to 100,000.
+// counted formats a count that stops at 100,000.
 func counted(n int64) string {
 	if n >= 100_000 {
 		return "at least 100000"

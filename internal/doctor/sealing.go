@@ -6,14 +6,16 @@ import (
 	"cloudidq/store"
 )
 
-// Sealing judges how results are kept from those who get at the store. parse reads the keyset, look counts what lies there
-// unsealed although there is one.
+// Sealing checks whether results are encrypted in the store. on says whether encryption is
+// enabled. parse reads the keyset. look examines stored records and counts those that are not
+// encrypted.
 func Sealing(on bool, parse func() error, look func(context.Context) (store.Sealing, error)) Check {
 	return Check{Name: "sealing", Run: func(ctx context.Context) []Finding {
 		if !on {
 			return []Finding{warn("give store.keyset what cloudidq keys new prints",
 				"store.encryption is off: results lie legible in the store")}
 		}
+		// An unusable keyset is an error. Anything else is at most a warning.
 		if err := parse(); err != nil {
 			return []Finding{fail("give store.keyset what cloudidq keys new prints", "the keyset cannot be used: %v", err)}
 		}

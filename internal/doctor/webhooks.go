@@ -8,9 +8,11 @@ import (
 	"cloudidq/store"
 )
 
-// Webhook judges an endpoint: whether it can be reached, and how it has done. It sends nothing.
+// Webhook checks an endpoint: whether it can be reached, and whether it is disabled or has been
+// failing. It connects but sends no delivery.
 func Webhook(name string, connect func(context.Context) webhook.Attempt, state func(context.Context) (store.EndpointState, error)) Check {
 	return Check{Name: "webhook " + name, Run: func(ctx context.Context) []Finding {
+		// Report the recorded state first, then whether a connection succeeds now.
 		found := judgeEndpoint(ctx, name, state)
 		attempt := connect(ctx)
 		if attempt.Class != webhook.OK {
@@ -20,11 +22,12 @@ func Webhook(name string, connect func(context.Context) webhook.Attempt, state f
 	}}
 }
 
+// judgeEndpoint returns a finding if the endpoint is disabled or fails.
 func judgeEndpoint(ctx context.Context, name string, state func(context.Context) (store.EndpointState, error)) []Finding {
 	s, err := state(ctx)
 	switch {
 	case err != nil:
-		return nil // the check of Redis says so
+		return nil // the check of Redis reports the error
 	case !s.Disabled.IsZero():
 		return []Finding{fail("mend it, then: cloudidq deliveries replay --endpoint "+name,
 			"is disabled since %s: %s", s.Disabled.Local().Format(time.DateTime), s.Reason)}
@@ -36,6 +39,7 @@ func judgeEndpoint(ctx context.Context, name string, state func(context.Context)
 	}
 }
 
+// remedyOfClass returns what an operator can do about a failed connection.
 func remedyOfClass(class webhook.Class) string {
 	switch class {
 	case webhook.Forbidden:

@@ -1,5 +1,5 @@
-// Package embedded is the Redis of `redis.url: embedded`: one that lives inside the process, for the demo, for tests
-// and for trying out. Nothing in it survives the process.
+// Package embedded is the Redis of `redis.url: embedded`. It runs inside the process, for the
+// demo, for tests and for evaluation. Its data is lost when the process exits.
 package embedded
 
 import (
@@ -10,11 +10,11 @@ import (
 	"github.com/alicebob/miniredis/v2"
 )
 
-// Redis is a miniredis whose keys age.
+// Redis is a miniredis whose keys expire.
 type Redis struct{ mini *miniredis.Miniredis }
 
-// Start opens an embedded Redis at a loopback address, host:port; port 0 takes a free one. Close it after use; run
-// [Redis.Run] beside it.
+// Start starts an embedded Redis on a loopback address (host:port; port 0 picks a free port).
+// The caller runs [Redis.Run] in a goroutine, and calls [Redis.Close] at the end.
 func Start(listen string) (*Redis, error) {
 	mini := miniredis.NewMiniRedis()
 	if err := mini.StartAddr(listen); err != nil {
@@ -23,10 +23,10 @@ func Start(listen string) (*Redis, error) {
 	return &Redis{mini: mini}, nil
 }
 
-// Addr is where it listens.
+// Addr returns the address that the server listens on.
 func (r *Redis) Addr() string { return r.mini.Addr() }
 
-// Run lets keys age until ctx ends: miniredis does not count down TTLs by itself.
+// Run lets keys expire until ctx is done. miniredis does not count down TTLs by itself.
 func (r *Redis) Run(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -40,5 +40,5 @@ func (r *Redis) Run(ctx context.Context) {
 	}
 }
 
-// Close stops it; everything in it is gone.
+// Close stops the server. All data is lost.
 func (r *Redis) Close() { r.mini.Close() }

@@ -6,10 +6,11 @@ import (
 	"strings"
 )
 
-// proxies are the address ranges of the proxies in front of the server ([Config.TrustedProxies]).
+// proxies holds the address ranges of the trusted proxies in front of the server
+// ([Config.TrustedProxies]).
 type proxies []netip.Prefix
 
-// trust reports whether an address is that of a proxy.
+// trust reports whether address belongs to a trusted proxy.
 func (p proxies) trust(address netip.Addr) bool {
 	for _, prefix := range p {
 		if prefix.Contains(address) {
@@ -19,9 +20,13 @@ func (p proxies) trust(address netip.Addr) bool {
 	return false
 }
 
-// clientOf is where a request comes from: the other end of the connection, and behind a trusted proxy the address that the
-// proxy has named. Anybody can write such a header, so it is read from its end, and the first address that is no trusted
-// proxy's is the client's. The zero address stands for a peer without one.
+// clientOf returns the address of the client that sent r. It returns the zero address if the
+// peer has none.
+//
+// Without a trusted proxy, the client is the other end of the connection. Behind a trusted
+// proxy, the client is the address that the proxy reports in a header. Anyone can write such a
+// header, so clientOf reads it from the end. The first address that is not a trusted proxy is
+// the client.
 func (p proxies) clientOf(r *http.Request) netip.Addr {
 	client := addressIn(r.RemoteAddr)
 	if !p.trust(client) {
@@ -30,7 +35,7 @@ func (p proxies) clientOf(r *http.Request) netip.Addr {
 	hops := hopsOf(r.Header)
 	for i := len(hops) - 1; i >= 0; i-- {
 		hop := addressIn(hops[i])
-		if !hop.IsValid() { // a name, or "unknown": nothing before it can be believed
+		if !hop.IsValid() { // a name, or "unknown": do not trust earlier hops
 			return client
 		}
 		if client = hop; !p.trust(client) {
@@ -40,7 +45,8 @@ func (p proxies) clientOf(r *http.Request) netip.Addr {
 	return client
 }
 
-// hopsOf are the addresses that proxies have noted, the nearest last: X-Forwarded-For, or, without one, Forwarded (RFC 7239).
+// hopsOf returns the addresses that proxies have recorded, the nearest hop last. It reads
+// X-Forwarded-For or, if that is missing, Forwarded (RFC 7239).
 func hopsOf(header http.Header) []string {
 	if lines := header.Values("X-Forwarded-For"); len(lines) > 0 {
 		return strings.Split(strings.Join(lines, ","), ",")
@@ -56,7 +62,8 @@ func hopsOf(header http.Header) []string {
 	return hops
 }
 
-// forIn is the parameter for= of an element of Forwarded; empty = there is none.
+// forIn returns the for= parameter of one element of a Forwarded header. It returns "" if the
+// element has none.
 func forIn(element string) string {
 	for pair := range strings.SplitSeq(element, ";") {
 		name, value, _ := strings.Cut(pair, "=")
@@ -67,7 +74,8 @@ func forIn(element string) string {
 	return ""
 }
 
-// addressIn reads an address, with or without a port and brackets. An IPv4 address that is written as IPv6 becomes IPv4.
+// addressIn parses an address, with or without a port and brackets. It converts an IPv4-mapped
+// IPv6 address to IPv4 and drops the zone. It returns the zero address if text is not an address.
 func addressIn(text string) netip.Addr {
 	text = strings.TrimSpace(text)
 	if both, err := netip.ParseAddrPort(text); err == nil {
@@ -80,15 +88,15 @@ func addressIn(text string) netip.Addr {
 	return address.Unmap().WithZone("")
 }
 
-// neighbours are the addresses that count as one: an IPv4 address, or the /64 of an IPv6 address, within which whoever has
-// one has them all.
+// neighbours returns the prefix that counts as one client: a single IPv4 address, or the /64 of
+// an IPv6 address. Whoever has one address of a /64 can use all of them.
 func neighbours(address netip.Addr) netip.Prefix {
 	bits := address.BitLen()
 	if address.Is6() {
 		bits = 64
 	}
 	prefix, err := address.Prefix(bits)
-	if err != nil { // of the zero address
+	if err != nil { // address is the zero address
 		return netip.Prefix{}
 	}
 	return prefix

@@ -10,8 +10,9 @@ import (
 
 var inside = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
 
-// The address of a client is what the last trusted proxy has seen. Nobody else is believed; what a client itself writes
-// into the header stands to the left of that.
+// The client is the address that the last trusted proxy has seen. Headers from other peers are
+// ignored. Entries that a client writes into the header itself are to the left of that address,
+// and are ignored too.
 func TestClientOf(t *testing.T) {
 	t.Parallel()
 	forwardedFor := func(lines ...string) http.Header { return http.Header{"X-Forwarded-For": lines} }

@@ -2,7 +2,7 @@ package httpapi
 
 import "net/http"
 
-// statusWriter remembers the status of an answer.
+// statusWriter records the status of a response.
 type statusWriter struct {
 	http.ResponseWriter
 	status int
@@ -10,7 +10,7 @@ type statusWriter struct {
 
 // WriteHeader implements [http.ResponseWriter].
 func (w *statusWriter) WriteHeader(status int) {
-	if w.status == 0 && status >= http.StatusOK { // those below are not the answer yet
+	if w.status == 0 && status >= http.StatusOK { // 1xx statuses are informational, not final
 		w.status = status
 	}
 	w.ResponseWriter.WriteHeader(status)
@@ -24,21 +24,22 @@ func (w *statusWriter) Write(text []byte) (int, error) {
 	return w.ResponseWriter.Write(text)
 }
 
-// Flush implements [http.Flusher], for what asks for that instead of an [http.ResponseController].
+// Flush implements [http.Flusher], for code that does not use an [http.ResponseController].
 func (w *statusWriter) Flush() {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
-	_ = http.NewResponseController(w.ResponseWriter).Flush() // what cannot be flushed arrives later
+	_ = http.NewResponseController(w.ResponseWriter).Flush() // data that cannot be flushed now is sent later
 }
 
-// Unwrap is how an [http.ResponseController] reaches the connection.
+// Unwrap returns the wrapped writer, so that an [http.ResponseController] can reach the connection.
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// begun reports whether something of the answer was sent.
+// begun reports whether any part of the response has been written.
 func (w *statusWriter) begun() bool { return w.status != 0 }
 
-// sent is the status of the answer; 200 for one that nobody has said anything about.
+// sent returns the status of the response. It returns 200 if the handler has set none, as
+// net/http does.
 func (w *statusWriter) sent() int {
 	if w.status == 0 {
 		return http.StatusOK

@@ -13,43 +13,45 @@ import (
 	"cloudidq/internal/secret"
 )
 
-// Scope is a right of a key.
+// Scope is a permission that a key grants.
 type Scope string
 
 // The scopes.
 const (
-	ScopeResolve Scope = "resolve" // hand in cloudIDs
-	ScopeRead    Scope = "read"    // see records and deliveries
-	ScopeErase   Scope = "erase"   // erase a person
-	ScopeAdmin   Scope = "admin"   // replay deliveries, test webhooks, change the queues by hand
+	ScopeResolve Scope = "resolve" // submit cloudIDs
+	ScopeRead    Scope = "read"    // read records and deliveries
+	ScopeErase   Scope = "erase"   // erase a user's records
+	ScopeAdmin   Scope = "admin"   // replay deliveries, test webhooks, manage the queues
 )
 
-// Scopes are all of them.
+// Scopes lists all scopes.
 var Scopes = []Scope{ScopeResolve, ScopeRead, ScopeErase, ScopeAdmin}
 
-// Key lets a client in. Only its hash is kept.
+// Key authenticates a client. It holds only the hash of the secret.
 type Key struct {
-	Name string // for the log
-	// NotAfter is the last moment of the key; zero = it has no end. After it the key is one that nobody knows.
+	Name string // identifies the key in the log
+	// NotAfter is the time after which the server treats the key as unknown. The zero value
+	// means that the key does not expire.
 	NotAfter time.Time
 
 	hash   [sha256.Size]byte
 	scopes []Scope
-	apps   []string // the only apps it reaches; empty = all
+	apps   []string // the apps that the key may use; empty = all
 }
 
-// NewKey makes a key of its secret. It reaches the apps that are given, or all if none is.
+// NewKey returns a key for the secret text. The key may use the given apps, or all apps if apps
+// is empty.
 func NewKey(name string, text secret.Text, scopes []Scope, apps []string) Key {
 	return Key{Name: name, hash: sha256.Sum256([]byte(text.Reveal())), scopes: scopes, apps: apps}
 }
 
-// ended reports whether the time of the key is over.
+// ended reports whether the key has expired.
 func (k *Key) ended(now time.Time) bool { return !k.NotAfter.IsZero() && now.After(k.NotAfter) }
 
-// has reports whether the key has a scope, for whichever app.
+// has reports whether the key has a scope, for any app.
 func (k *Key) has(scope Scope) bool { return slices.Contains(k.scopes, scope) }
 
-// reaches reports whether the key may do what the scope says to an app; an empty appID stands for all apps.
+// reaches reports whether the key has a scope and may use an app. An empty appID means all apps.
 func (k *Key) reaches(scope Scope, appID string) bool {
 	if !k.has(scope) {
 		return false
@@ -57,23 +59,25 @@ func (k *Key) reaches(scope Scope, appID string) bool {
 	return len(k.apps) == 0 || slices.Contains(k.apps, appID)
 }
 
-// limited reports whether the key reaches some apps alone.
+// limited reports whether the key may use only some apps.
 func (k *Key) limited() bool { return len(k.apps) > 0 }
 
-// everything is the key of those who come where no keys are demanded.
+// everything is the key of every caller when the configuration has no keys.
 var everything = Key{Name: "nobody", scopes: Scopes}
 
+// keyOf is the context key under which wrap stores the caller's [Key].
 type keyOf struct{}
 
-// caller is the key that a request came with.
+// caller returns the key that the request of ctx was authenticated with.
 func caller(ctx context.Context) *Key {
 	if key, ok := ctx.Value(keyOf{}).(*Key); ok {
 		return key
 	}
-	return &Key{} // may do nothing
+	return &Key{} // a key without scopes
 }
 
-// permit reports whether the caller may do what the scope says to an app.
+// permit returns nil if the caller has the scope for an app, and a 403 problem otherwise. An
+// empty appID means all apps.
 func permit(ctx context.Context, scope Scope, appID string) error {
 	key := caller(ctx)
 	switch {
@@ -88,15 +92,15 @@ func permit(ctx context.Context, scope Scope, appID string) error {
 	}
 }
 
-// authenticator lets in who has a key.
+// authenticator admits requests that carry a valid key.
 type authenticator struct {
 	keys    []Key
-	failed  *limiter // of wrong keys, by address
+	failed  *limiter // limits wrong keys per address
 	proxies proxies
 	log     *slog.Logger
 }
 
-// wrap puts the authenticator before next.
+// wrap returns a handler that authenticates a request before it calls next.
 func (a *authenticator) wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if open(r.URL.Path) {
@@ -114,23 +118,27 @@ func (a *authenticator) wrap(next http.Handler) http.Handler {
 	})
 }
 
-// open are the paths that need no key: WeChat signs its pushes, and the description says nothing of anybody, nor do the
-// style sheet and the script of the status page.
+// open reports whether a path needs no key. WeChat signs its pushes. The API description and the
+// status page's style sheet and script contain no data.
 func open(path string) bool {
 	return pushed(path) || path == "/openapi.yaml" || path == "/openapi.json" ||
 		strings.HasPrefix(path, "/status/")
 }
 
-// pushed are the paths of WeChat's pushes.
+// pushed reports whether a path receives WeChat's pushes.
 func pushed(path string) bool { return strings.HasPrefix(path, "/v1/wechat/components/") }
 
-// browsed are the paths that people look at. Their browsers ask for a key, if they are told to.
+// browsed reports whether a path is a page for browsers. A browser prompts for a key only if the
+// response challenges it with Basic.
 func browsed(path string) bool {
 	return path == "/" || path == "/monitoring" || strings.HasPrefix(path, "/monitoring/")
 }
 
-// authenticate looks the key up before anything else. Where it comes from matters for a wrong one alone: behind a proxy that
-// is nobody's own address, and one forgotten client must not keep out the others.
+// authenticate returns the key of a request, or the problem to answer with.
+//
+// It looks up the key first. The client's address matters only if the key is wrong. Several
+// clients can share the address of a proxy, and one client with an outdated key must not lock
+// out the others.
 func (a *authenticator) authenticate(r *http.Request) (*Key, *problem) {
 	if len(a.keys) == 0 {
 		return &everything, nil
@@ -146,13 +154,14 @@ func (a *authenticator) authenticate(r *http.Request) (*Key, *problem) {
 		}
 	case !key.ended(now):
 		return key, nil
-	default: // no guess: a client that has missed the end of its key
+	default: // not a guess: the client still uses an expired key, so it does not count as wrong
 		a.log.Warn("a key has ended, and is still sent", "key", key.Name, "not_after", key.NotAfter)
 	}
 	return nil, noKey(browsed(r.URL.Path))
 }
 
-// noKey is the answer to a request without a right key. A browser that is to ask for one must be challenged with Basic.
+// noKey returns the 401 problem for a request without a valid key. A browser prompts for a key
+// only if the challenge is Basic.
 func noKey(browser bool) *problem {
 	p, challenge := newProblem(http.StatusUnauthorized, "a key is needed: Authorization: Bearer KEY"), `Bearer realm="cloudidq"`
 	if browser {
@@ -163,7 +172,8 @@ func noKey(browser bool) *problem {
 	return p
 }
 
-// bearer is the key of a request: Authorization: Bearer, or the password of Basic, as browsers send it.
+// bearer returns the key of a request, and reports whether the request has one. The key is the
+// Bearer token, or the password of Basic, which browsers send.
 func bearer(r *http.Request) (string, bool) {
 	if _, password, ok := r.BasicAuth(); ok {
 		return password, true
@@ -175,8 +185,9 @@ func bearer(r *http.Request) (string, bool) {
 	return strings.TrimSpace(token), true
 }
 
-// find compares with every key, in a time that does not tell which one is near. Of those with one
-// secret it is the last that has not ended.
+// find returns the key whose secret is token, or nil. It compares token with every key in
+// constant time, so that the response time reveals nothing about the keys. If several keys have
+// the same secret, find prefers the last one that has not expired.
 func (a *authenticator) find(token string, now time.Time) *Key {
 	hash := sha256.Sum256([]byte(token))
 	var found *Key

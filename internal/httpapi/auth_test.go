@@ -11,7 +11,7 @@ import (
 	"cloudidq/tasks"
 )
 
-// A key ends after the moment that it names, and is then one that nobody knows.
+// A key is valid until NotAfter, inclusive. After that, it counts as unknown.
 func TestAuth_KeyThatEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const mortal, twin = "key-that-ends-in-an-hour", "key-that-stands-there-twice"
@@ -31,9 +31,9 @@ func TestAuth_KeyThatEnds(t *testing.T) {
 		}
 		want(mortal, 202)
 		time.Sleep(time.Hour)
-		want(mortal, 202) // its last moment
+		want(mortal, 202) // still valid at exactly NotAfter
 		time.Sleep(time.Nanosecond)
-		for range 20 { // which is no guessing
+		for range 20 { // an expired key does not count as a wrong key
 			want(mortal, 401)
 		}
 		want(twin, 202)
@@ -94,7 +94,7 @@ func TestAuth(t *testing.T) {
 	if rec, err := b.results.Lookup(t.Context(), "wxB", []string{"73_1"}); err != nil || rec[0].Status == "" {
 		t.Errorf("app B's record = %+v, %v, want it there", rec, err)
 	}
-	// Who tries keys is slowed down.
+	// A client that guesses keys gets 429 after ten attempts.
 	for range 20 {
 		b.call("GET", "/v1/deliveries", "", "Authorization", "Bearer guess")
 	}

@@ -13,8 +13,9 @@ import (
 	"cloudidq/store"
 )
 
-// backfills are the routes of backfills: what is handed in as a file. huma has the small ones; it would hold the others in
-// memory as a whole, so these are plain handlers.
+// backfills serves the routes of backfills, which are cloudIDs submitted as a file. The routes
+// with small bodies use huma. The others are plain handlers, because huma would hold their
+// bodies in memory as a whole.
 type backfills struct {
 	store   *store.Backfills
 	results store.Results
@@ -23,28 +24,28 @@ type backfills struct {
 	names   naming
 	log     *slog.Logger
 
-	uploads  *uploads        // those under way
-	stopping context.Context // ends when the server is to stop
+	uploads  *uploads        // the uploads in progress
+	stopping context.Context // canceled when the server stops
 	pace     *pace
 }
 
-// pace is how long the server waits for what.
+// pace holds the timeouts and intervals of the server. Tests shorten them.
 type pace struct {
-	header time.Duration // for the head of a request
-	idle   time.Duration // for the next request on a connection
-	answer time.Duration // for a client to take an answer, from the head of its request on, with what it waits for records
+	header time.Duration // to read the header of a request
+	idle   time.Duration // until the next request on a connection
+	answer time.Duration // until a response is written, from the request's header on
 
-	moment time.Duration // for a stranger to send a head, once others want its place
-	linger time.Duration // for a client that is refused in the middle of its body to take the answer
+	moment time.Duration // for a stranger to send a header, once another connection needs its place
+	linger time.Duration // for a client that is rejected in the middle of its body
 
-	read  time.Duration // for a whole request, and for the next bytes of a backfill
-	write time.Duration // for a client to take what it is sent
-	room  time.Duration // for a full queue, in the middle of a body
-	look  time.Duration // between two looks at a backfill
-	beat  time.Duration // between two signs of life where nothing happens
+	read  time.Duration // to read a whole request, or the next bytes of a backfill
+	write time.Duration // to write the next bytes of a stream
+	room  time.Duration // to wait for a full queue, in the middle of a body
+	look  time.Duration // between two reads of a backfill's counts
+	beat  time.Duration // between two keep-alive comments, if there are no events
 
-	slow  time.Duration // for a body to bring its next piece, once another wants its place
-	place time.Duration // for a place, where all are taken
+	slow  time.Duration // for a body to send its next piece, once another upload needs its place
+	place time.Duration // to wait for a place, if all are taken
 }
 
 var usualPace = pace{
@@ -53,6 +54,7 @@ var usualPace = pace{
 	slow: 2 * time.Second, place: 5 * time.Second, moment: 500 * time.Millisecond, linger: time.Second,
 }
 
+// newBackfills returns the routes. stopping is canceled when the server stops.
 func newBackfills(stopping context.Context, parts Parts, names naming) *backfills {
 	usual := usualPace
 	return &backfills{
@@ -62,6 +64,7 @@ func newBackfills(stopping context.Context, parts Parts, names naming) *backfill
 	}
 }
 
+// register adds the routes: those that huma serves to api, the others to mux.
 func (h *backfills) register(mux *http.ServeMux, api huma.API) {
 	huma.Register(api, operation("getBackfill", http.MethodGet, "/v1/backfills/{id}",
 		"How far a backfill is", ScopeRead, http.StatusOK, 404, 503), h.get)
@@ -81,6 +84,7 @@ type backfillInput struct {
 
 type backfillOutput struct{ Body store.Backfill }
 
+// get responds with the counts of one backfill.
 func (h *backfills) get(ctx context.Context, in *backfillInput) (*backfillOutput, error) {
 	of, err := h.find(ctx, in.ID, ScopeRead)
 	if err != nil {
@@ -89,7 +93,7 @@ func (h *backfills) get(ctx context.Context, in *backfillInput) (*backfillOutput
 	return &backfillOutput{of}, nil
 }
 
-// cancel is for whoever may hand in, and for administrators.
+// cancel serves callers with scope resolve or admin.
 func (h *backfills) cancel(ctx context.Context, in *backfillInput) (*backfillOutput, error) {
 	scope := ScopeResolve
 	if !caller(ctx).has(scope) && caller(ctx).has(ScopeAdmin) {
@@ -106,7 +110,8 @@ func (h *backfills) cancel(ctx context.Context, in *backfillInput) (*backfillOut
 	return &backfillOutput{of}, nil
 }
 
-// find returns a backfill of an app that the caller reaches. One of another app is not to be told from none.
+// find returns a backfill whose app the caller may use. It returns the same 404 for a backfill
+// of another app as for an unknown id, so that a caller cannot probe for ids.
 func (h *backfills) find(ctx context.Context, id string, scope Scope) (store.Backfill, error) {
 	if !caller(ctx).has(scope) {
 		return store.Backfill{}, permit(ctx, scope, "")
@@ -121,7 +126,7 @@ func (h *backfills) find(ctx context.Context, id string, scope Scope) (store.Bac
 	return of, nil
 }
 
-// backfillProblem is the answer to what the store refuses, or cannot say.
+// backfillProblem returns the problem for an error of the store.
 func backfillProblem(err error) *problem {
 	switch {
 	case errors.Is(err, store.ErrNoBackfill):
@@ -133,7 +138,7 @@ func backfillProblem(err error) *problem {
 	}
 }
 
-// plain is the text of the store's own error, without what is wrapped around it.
+// plain returns the text of the store's own error, without the text wrapped around it.
 func plain(err error) string {
 	for _, known := range []error{store.ErrBackfillTaken, store.ErrBackfillDiffers, store.ErrBackfillCanceled} {
 		if errors.Is(err, known) {
@@ -143,7 +148,7 @@ func plain(err error) string {
 	return ""
 }
 
-// answer writes the problem that an error is.
+// answer writes err as a problem. An error that is not a problem becomes a 500 without a text.
 func answer(w http.ResponseWriter, err error) {
 	p, ok := errors.AsType[*problem](err)
 	if !ok {

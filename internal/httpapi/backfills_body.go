@@ -13,8 +13,11 @@ import (
 	"cloudidq/store"
 )
 
-// take reads the body to its end. The server's time-out is for requests as a whole, so this one sets its own for each read.
-// A client that leaves is noticed by the read, and what it has sent comes in: so the request's own context is not heeded.
+// take loads the body into the backfill until the body ends. The server's read timeout covers
+// whole requests, so take sets a deadline of its own for each read.
+//
+// take ignores the cancellation of the request's context. If the client disconnects, the read
+// returns an error, and take still enqueues the lines received so far.
 func (h *backfills) take(w http.ResponseWriter, r *http.Request, at store.Loading, place *upstream) (store.Backfill, error) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 	defer cancel()
@@ -23,7 +26,7 @@ func (h *backfills) take(w http.ResponseWriter, r *http.Request, at store.Loadin
 	return h.loader.Load(ctx, at, lines.New(body, lines.NDJSON), backfill.Options{Unblock: body.leave, MaxFull: h.pace.room})
 }
 
-// patient reads a body and gives the client some time for each part of it.
+// patient reads a body and allows the client some time for each read.
 type patient struct {
 	body     io.Reader
 	conn     *http.ResponseController
@@ -31,7 +34,7 @@ type patient struct {
 	place    *upstream
 
 	mu    sync.Mutex
-	ended bool // by its end, an error, or because nobody reads any more; guarded by mu
+	ended bool // the body has ended, a read has failed, or leave was called
 }
 
 // Read implements [io.Reader].
@@ -46,19 +49,21 @@ func (p *patient) Read(into []byte) (int, error) {
 		p.mu.Unlock()
 		return 0, os.ErrDeadlineExceeded
 	}
-	_ = p.conn.SetReadDeadline(time.Now().Add(p.patience)) // a connection without deadlines waits
+	// Ignore the error. If the connection has no deadlines, the read has no timeout.
+	_ = p.conn.SetReadDeadline(time.Now().Add(p.patience))
 	p.mu.Unlock()
 	n, err := p.body.Read(into)
 	p.place.got(n, time.Now())
 	if err != nil {
-		p.end(time.Time{}) // net/http goes on to read, to notice when the client leaves, and a time-out would look like that
+		p.end(time.Time{}) // net/http reads on to detect a disconnect; an old deadline would look like one
 	}
 	return n, err
 }
 
-// leave ends a read that waits.
+// leave interrupts a read in progress and fails later ones.
 func (p *patient) leave() { p.end(time.Now()) }
 
+// end marks the body as ended and sets the connection's read deadline, both at most once.
 func (p *patient) end(deadline time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

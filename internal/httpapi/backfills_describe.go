@@ -11,11 +11,12 @@ import (
 	"cloudidq/tasks"
 )
 
-// describeBackfills adds the routes that are none of huma's to its description.
+// describeBackfills adds the plain handlers, which huma does not know, to the API description.
 func describeBackfills(api huma.API) {
 	schemas := api.OpenAPI().Components.Schemas
 	text := &huma.Schema{Type: "string"}
 	name := &huma.Schema{Type: "string", Pattern: tasks.NamePattern}
+	// Submit a backfill.
 	post := streamed(api, "createBackfill", http.MethodPost, "/v1/backfills", ScopeResolve, 400, 404, 408, 409, 415, 422)
 	post.Summary = "Hand in cloudIDs as a file of any size"
 	post.Description = "Needs scope resolve. The body is NDJSON and is taken as it comes: a line is an object of cloud_id, openid?, obtained_at? " +
@@ -43,6 +44,7 @@ func describeBackfills(api huma.API) {
 	id := &huma.Param{Name: "id", In: "path", Required: true, Schema: text}
 	backfill := schemas.Schema(reflect.TypeFor[store.Backfill](), true, "")
 
+	// Follow a backfill.
 	events := streamed(api, "followBackfill", http.MethodGet, "/v1/backfills/{id}/events", ScopeRead, 404)
 	events.Summary = "How far a backfill is, as server-sent events"
 	events.Description = "Needs scope read. Events progress and, at the end, done; the data of each is the backfill, as GET of it has it. " +
@@ -51,6 +53,7 @@ func describeBackfills(api huma.API) {
 	events.Responses["200"] = &huma.Response{Description: "events", Content: map[string]*huma.MediaType{"text/event-stream": {Schema: backfill}}}
 	events.Responses["204"] = &huma.Response{Description: "the client has been told the end"}
 
+	// Download the results.
 	results := streamed(api, "getBackfillResults", http.MethodGet, "/v1/backfills/{id}/results", ScopeRead, 404, 422)
 	results.Summary = "The records of a backfill that have ended, in the order of its lines"
 	results.Parameters = []*huma.Param{id, {
@@ -62,6 +65,7 @@ func describeBackfills(api huma.API) {
 	record := schemas.Schema(reflect.TypeFor[store.Record](), true, "")
 	results.Responses["200"] = &huma.Response{Description: "a record a line", Content: map[string]*huma.MediaType{ndjsonType: {Schema: record}, "text/csv": {Schema: text}}}
 
+	// Download the rejected lines.
 	rejects := streamed(api, "getBackfillRejects", http.MethodGet, "/v1/backfills/{id}/rejects", ScopeRead, 404)
 	rejects.Summary = "The lines of a backfill that were rejected, and why; the first " + strconv.Itoa(store.MaxRejects)
 	rejects.Parameters = []*huma.Param{id}
@@ -73,7 +77,8 @@ func describeBackfills(api huma.API) {
 	}
 }
 
-// backfillLine is a line as the description has it; package lines reads it.
+// backfillLine describes one line of a backfill for the API description. Package lines parses
+// lines.
 type backfillLine struct {
 	CloudID    string `json:"cloud_id" minLength:"1" maxLength:"512"`
 	OpenID     string `json:"openid,omitempty" maxLength:"128" doc:"the user whose it is; WeChat demands it for sensitive data"`
@@ -81,7 +86,8 @@ type backfillLine struct {
 	Reference  string `json:"reference,omitempty" maxLength:"256" doc:"your own key, which comes back in the record"`
 }
 
-// streamed describes a plain handler, with the problems that every route may answer and more.
+// streamed describes a plain handler. Its problems are those that every route can return, and
+// errors.
 func streamed(api huma.API, id, method, path string, scope Scope, errors ...int) *huma.Operation {
 	op := &huma.Operation{
 		OperationID: id, Method: method, Path: path, Description: "Needs scope " + string(scope) + ".", Responses: map[string]*huma.Response{},

@@ -11,12 +11,13 @@ import (
 	"cloudidq/store"
 )
 
-// retryEvents is when a client whose connection has ended comes back, in milliseconds.
+// retryEvents is the delay after which a disconnected client reconnects, in milliseconds.
 const retryEvents = 2000
 
-// events streams how far a backfill is, as server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
-// Each event holds all counts, so that a client which missed some has missed nothing: Last-Event-ID is the revision of the
-// counts that it has, and it is not told them again.
+// events streams the progress of a backfill as server-sent events
+// (https://html.spec.whatwg.org/multipage/server-sent-events.html). Each event holds all counts,
+// so a client that misses an event loses nothing. Last-Event-ID is the revision of the counts
+// that the client has. The stream does not repeat those counts.
 func (h *backfills) events(w http.ResponseWriter, r *http.Request) {
 	of, err := h.find(r.Context(), r.PathValue("id"), ScopeRead)
 	if err != nil {
@@ -25,11 +26,11 @@ func (h *backfills) events(w http.ResponseWriter, r *http.Request) {
 	}
 	last := r.Header.Get("Last-Event-ID")
 	if of.Finished() && last == eventID(of) {
-		w.WriteHeader(http.StatusNoContent) // which tells the client not to come back
+		w.WriteHeader(http.StatusNoContent) // 204 tells the client not to reconnect
 		return
 	}
 	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("X-Accel-Buffering", "no") // nginx would keep events back
+	w.Header().Set("X-Accel-Buffering", "no") // stops nginx from buffering the events
 	if r.Method == http.MethodHead {
 		return
 	}
@@ -40,7 +41,8 @@ func (h *backfills) events(w http.ResponseWriter, r *http.Request) {
 	h.follow(s, r, of, last)
 }
 
-// follow sends what changes until all has ended, the client leaves or the server stops.
+// follow sends every change of the counts. It returns when the backfill has finished or no
+// longer exists, the client disconnects, or the server stops.
 func (h *backfills) follow(s *stream, r *http.Request, of store.Backfill, last string) {
 	look := time.NewTicker(h.pace.look)
 	defer look.Stop()
@@ -65,14 +67,14 @@ func (h *backfills) follow(s *stream, r *http.Request, of store.Backfill, last s
 		if errors.Is(err, store.ErrNoBackfill) {
 			return
 		}
-		if err == nil { // else it is asked again; the counts stay what they were
+		if err == nil { // on an error, keep the old counts until the next tick
 			of = now
 		}
 	}
 }
 
-// eventID names the counts of an event. That of the end is one of its own, since it is told also to those who know the
-// counts.
+// eventID returns the id for the counts of a backfill. The final event has an id of its own,
+// because it also goes to clients that already have the counts.
 func eventID(of store.Backfill) string {
 	id := strconv.FormatInt(of.Revision, 10)
 	if of.Finished() {
@@ -81,7 +83,8 @@ func eventID(of store.Backfill) string {
 	return id
 }
 
-// stream writes to a client that may be slow, and notices one that does not read at all.
+// stream writes to a client that may be slow. A write fails if the client takes longer than
+// patience.
 type stream struct {
 	w        http.ResponseWriter
 	conn     *http.ResponseController
@@ -89,7 +92,8 @@ type stream struct {
 	wrote    time.Time
 }
 
-// newStream takes the server's time-out for whole requests off the connection.
+// newStream returns a stream to w. It removes the server's read timeout for whole requests from
+// the connection.
 func newStream(w http.ResponseWriter, patience time.Duration) *stream {
 	conn := http.NewResponseController(w)
 	_ = conn.SetReadDeadline(time.Time{})
@@ -103,7 +107,7 @@ func (s *stream) Write(text []byte) (int, error) {
 	return s.w.Write(text)
 }
 
-// printf writes and flushes.
+// printf writes formatted text and flushes it.
 func (s *stream) printf(format string, args ...any) error {
 	if _, err := fmt.Fprintf(s, format, args...); err != nil {
 		return err
@@ -111,7 +115,7 @@ func (s *stream) printf(format string, args ...any) error {
 	return s.conn.Flush()
 }
 
-// event sends the counts, as done if they are the last ones.
+// event sends the counts as a progress event, or as a done event if the backfill has finished.
 func (s *stream) event(id string, of store.Backfill) error {
 	name := "progress"
 	if of.Finished() {

@@ -12,10 +12,11 @@ import (
 	"cloudidq/store"
 )
 
-// event is one of a stream of server-sent events; comment is a line of comment.
+// event is one server-sent event. If comment is set, it is a comment line instead.
 type event struct{ name, id, data, comment string }
 
-// follow opens a stream and sends what comes on it, until it ends.
+// follow opens a stream and returns a channel of its events. The channel closes when the stream
+// ends.
 func (b *bed) follow(ctx context.Context, url, lastID string) chan event {
 	b.Helper()
 	req, err := http.NewRequestWithContext(ctx, "GET", b.url+url+"/events", nil)
@@ -45,7 +46,7 @@ func (b *bed) follow(ctx context.Context, url, lastID string) chan event {
 			case "data":
 				e.data = value
 			case "":
-				if value != "" { // a comment
+				if value != "" { // a line with an empty field name is a comment
 					events <- event{comment: value}
 				} else if e != (event{}) {
 					events <- e
@@ -57,6 +58,7 @@ func (b *bed) follow(ctx context.Context, url, lastID string) chan event {
 	return events
 }
 
+// next returns the next event, and the backfill in its data.
 func next(t *testing.T, events chan event) (event, store.Backfill) {
 	t.Helper()
 	select {
@@ -75,7 +77,8 @@ func next(t *testing.T, events chan event) (event, store.Backfill) {
 }
 
 func TestBackfill_Events(t *testing.T) {
-	// The server's time-out for requests must not end a stream, so it is shorter than the wait for a sign of life.
+	// The read timeout of the server is shorter than the keep-alive interval. It must not end
+	// the stream.
 	b := newBedWith(t, []string{"wxA", "wxB"}, func(s *httpapi.Server) {
 		s.Hurry(100*time.Millisecond, time.Minute, 5*time.Millisecond, 300*time.Millisecond)
 	})
@@ -101,7 +104,7 @@ func TestBackfill_Events(t *testing.T) {
 	if second.name != "progress" || second.id == first.id || of.Resolved != 1 || of.Pending != 2 {
 		t.Errorf("second event = %+v", second)
 	}
-	// One who comes back is told what he does not know: nothing, or the counts as they are.
+	// A client that reconnects gets only what it does not have: nothing, or the current counts.
 	ctx, cancel := context.WithCancel(t.Context())
 	if e, _ := next(t, b.follow(ctx, in.URL, second.id)); e.comment == "" {
 		t.Errorf("one who knows the counts was told %+v", e)
@@ -129,7 +132,7 @@ func TestBackfill_Events(t *testing.T) {
 	}
 }
 
-// The server stops although clients follow.
+// A server can stop while clients follow a backfill. Their streams end.
 func TestBackfill_EventsEndWithTheServer(t *testing.T) {
 	b := newBed(t)
 	in := parse[acceptedBody](t, b.call("POST", "/v1/backfills?appid=wxA", bulk(3)).body)

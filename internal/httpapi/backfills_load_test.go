@@ -14,12 +14,15 @@ import (
 	"cloudidq/tasks"
 )
 
-// begin sends a part of a body, and returns once so many lines of it are in.
+// begin sends the first part of a body and waits until the given number of lines is enqueued. It
+// returns the writer for the rest of the body, the id of the backfill, and a channel for the
+// response.
 func (b *bed) begin(key, part string, lines int) (*io.PipeWriter, string, chan reply) {
 	b.Helper()
 	r, w := io.Pipe()
 	answered := make(chan reply, 1)
-	// The transport reads the body on its own; a request of its own connection leaves nothing to another test.
+	// The transport reads the body in a goroutine of its own. A separate connection per request
+	// leaves nothing behind for other tests.
 	req, err := http.NewRequestWithContext(b.Context(), "POST", b.url+"/v1/backfills?appid=wxA", r)
 	if err != nil {
 		b.Fatal(err)
@@ -49,7 +52,8 @@ func (b *bed) begin(key, part string, lines int) (*io.PipeWriter, string, chan r
 	}
 }
 
-// A connection that is lost in the middle leaves the lines that came whole; the same body goes on, by its key or by id.
+// If the connection breaks in the middle of a body, the complete lines are enqueued. Sending the
+// same body again continues the backfill, by its Idempotency-Key or by its id.
 func TestBackfill_LostConnection(t *testing.T) {
 	b := newBed(t)
 	for _, how := range []string{"key", "resume"} {
@@ -76,7 +80,8 @@ func TestBackfill_LostConnection(t *testing.T) {
 	}
 }
 
-// Two clients send under one key at once: the one that came last goes on, the other is told.
+// If two clients send under one key at once, the later request continues and the earlier one is
+// rejected.
 func TestBackfill_TwoClients(t *testing.T) {
 	b := newBed(t)
 	all := bulk(300)
@@ -97,7 +102,7 @@ func TestBackfill_TwoClients(t *testing.T) {
 	b.wantQueued(300)
 }
 
-// A client that sends nothing more is told how to go on, and so is one whose server stops.
+// If a client stops sending, or the server stops, the response says how to continue.
 func TestBackfill_SlowClientAndStop(t *testing.T) {
 	b := newBedWith(t, []string{"wxA", "wxB"}, func(s *httpapi.Server) { s.Hurry(2*time.Second, time.Minute, time.Millisecond, time.Minute) })
 	body, id, answered := b.begin("slow", bulk(10), 10)
@@ -110,7 +115,7 @@ func TestBackfill_SlowClientAndStop(t *testing.T) {
 
 	b = newBed(t)
 	body, id, answered = b.begin("stop", bulk(10), 10)
-	b.stop() // while the client still may send
+	b.stop() // while the client may still send
 	got = <-answered
 	wantProblem(t, got, 503)
 	if !strings.Contains(got.body, "resume="+id) || got.header.Get("Retry-After") == "" {
@@ -119,7 +124,7 @@ func TestBackfill_SlowClientAndStop(t *testing.T) {
 	_ = body.Close()
 }
 
-// A queue that gets full in the middle of a body makes it wait, for some time.
+// If the queue fills up in the middle of a body, the server waits for a limited time.
 func TestBackfill_TheQueueGetsFull(t *testing.T) {
 	for relief, patience := range map[bool]time.Duration{true: time.Minute, false: 700 * time.Millisecond} {
 		b := newBedWith(t, []string{"wxA", "wxB"}, func(s *httpapi.Server) { s.Hurry(time.Minute, patience, time.Millisecond, time.Minute) })
@@ -143,7 +148,8 @@ func TestBackfill_TheQueueGetsFull(t *testing.T) {
 	}
 }
 
-// The lines of an app that is paused meanwhile do not come in, and the answer says why and how to go on.
+// If an app is paused in the middle of a body, the remaining lines are not enqueued. The
+// response says why and how to continue.
 func TestBackfill_TheAppIsPaused(t *testing.T) {
 	b := newBedWith(t, []string{"wxA", "wxB"}, func(s *httpapi.Server) { s.Hurry(time.Minute, 10*time.Millisecond, time.Millisecond, time.Minute) })
 	body, id, answered := b.begin("paused", bulk(10), 10)
@@ -156,7 +162,7 @@ func TestBackfill_TheAppIsPaused(t *testing.T) {
 	}
 }
 
-// While none of those that come in is slow, there are 32 of them and no more.
+// At most 32 bodies arrive at once while none of them is slow.
 func TestBackfill_TooManyAtOnce(t *testing.T) {
 	b := newBedWith(t, []string{"wxA", "wxB"}, func(s *httpapi.Server) { s.Crowd(time.Hour, time.Minute) })
 	for i := range 32 {
@@ -170,8 +176,8 @@ func TestBackfill_TooManyAtOnce(t *testing.T) {
 	}
 }
 
-// Bodies that drip hold no place against one that comes as a whole: each newcomer takes that of the slowest, whose answer
-// says how to go on.
+// A slow body does not keep its place when a new upload needs it. Each new upload takes the
+// place of the slowest body, whose response says how to continue.
 func TestBackfill_DrippingBodiesGiveWay(t *testing.T) {
 	b := newBedWith(t, []string{"wxA", "wxB"}, func(s *httpapi.Server) { s.Crowd(50*time.Millisecond, time.Minute) })
 	const places, newcomers = 32, 3
@@ -179,7 +185,7 @@ func TestBackfill_DrippingBodiesGiveWay(t *testing.T) {
 	for i := range places {
 		body, _, answered := b.begin(fmt.Sprint(i), bulk(1), 0)
 		stop, stopped := make(chan struct{}), make(chan struct{})
-		go func() { // a byte now and then, for as long as somebody takes it
+		go func() { // send a byte from time to time until the server closes the body
 			defer close(stopped)
 			for {
 				select {
@@ -205,7 +211,7 @@ func TestBackfill_DrippingBodiesGiveWay(t *testing.T) {
 		select {
 		case got := <-answered:
 			ended++
-			if got.status != 0 && (got.status != 408 || !strings.Contains(got.body, "resume=")) { // 0: the answer was lost on its way
+			if got.status != 0 && (got.status != 408 || !strings.Contains(got.body, "resume=")) { // 0: the response was lost
 				t.Errorf("a body that drips ends with %d %s", got.status, got.body)
 			}
 		default:

@@ -17,7 +17,7 @@ import (
 	"cloudidq/tasks"
 )
 
-// backfillAccepted is the answer to a body that has come in.
+// backfillAccepted is the response to a body that has been loaded completely.
 type backfillAccepted struct {
 	ID       string `json:"id"`
 	Accepted int    `json:"accepted" doc:"lines, of this request and those before it together"`
@@ -25,21 +25,22 @@ type backfillAccepted struct {
 	URL      string `json:"url" doc:"where the counts are"`
 }
 
-// upload is what a request asks for, besides its body.
+// upload holds the parameters of a request that submits a backfill.
 type upload struct {
-	as     store.Backfill // to be made, or gone on with under the same key
-	resume string         // id of the one to go on with
+	as     store.Backfill // the backfill to create, or to continue under the same Idempotency-Key
+	resume string         // id of the backfill to continue; empty = none
 }
 
 const backfillsPath = "/v1/backfills/"
 
-// post brings a body of any size in, as fast as the queue takes it.
+// post loads a body of any size into a backfill, at the rate that the queue accepts.
 func (h *backfills) post(w http.ResponseWriter, r *http.Request) {
 	u, err := h.mayUpload(r)
 	if err != nil {
 		answer(w, err)
 		return
 	}
+	// The number of concurrent uploads is limited, because each one takes memory.
 	place, ok := h.uploads.enter(r.Context())
 	if !ok {
 		write(w, newProblem(http.StatusServiceUnavailable, "too many backfills come in at once").retryAfter("5"))
@@ -51,10 +52,14 @@ func (h *backfills) post(w http.ResponseWriter, r *http.Request) {
 		answer(w, err)
 		return
 	}
-	w.Header().Set("Location", backfillsPath+at.Backfill.ID) // also of a problem: the backfill is there
+	// Set the header for problems too, because the backfill exists from here on.
+	w.Header().Set("Location", backfillsPath+at.Backfill.ID)
+	// If all lines of the backfill were loaded before, this request enqueues nothing.
 	replayed := at.Backfill.State == store.BackfillComplete
 	of, err := h.take(w, r, at, place)
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(h.pace.write)) // the server's began with the upload
+	// The server's write deadline started with the request. Start it again for the response.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(h.pace.write))
+	// If another upload has taken the place, report this instead of the interrupted read.
 	if _, broken := errors.AsType[*backfill.InputError](err); broken && place.turnedOut() {
 		err = errTurnedOut
 	}
@@ -64,7 +69,7 @@ func (h *backfills) post(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	text, err := json.Marshal(backfillAccepted{of.ID, of.Accepted, of.Rejected, backfillsPath + of.ID})
-	if err != nil { // impossible: texts and numbers
+	if err != nil { // impossible: the struct has only strings and numbers
 		refuse(w, http.StatusInternalServerError, "")
 		return
 	}
@@ -76,8 +81,9 @@ func (h *backfills) post(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(text)
 }
 
-// mayUpload checks all of a request but its body.
+// mayUpload validates everything of a request except its body.
 func (h *backfills) mayUpload(r *http.Request) (upload, error) {
+	// Reject unknown and repeated parameters, so that a typing error is noticed.
 	query, faults := r.URL.Query(), []fault(nil)
 	for name, values := range query {
 		switch {
@@ -94,6 +100,7 @@ func (h *backfills) mayUpload(r *http.Request) (upload, error) {
 		return upload{}, err
 	}
 	faults = append(faults, named...)
+	// The id of the backfill follows from the Idempotency-Key, so that a repetition finds it.
 	key, err := idempotencyKeyOf(r.Header.Get("Idempotency-Key"))
 	switch {
 	case err != nil:
@@ -111,13 +118,16 @@ func (h *backfills) mayUpload(r *http.Request) (upload, error) {
 	if err := mediaProblem(r.Header); err != nil {
 		return upload{}, err
 	}
+	// Reject the upload early if the queue is full already. If the queue fills up later, take
+	// waits.
 	if h.load.High(r.Context(), tasks.QueueBackfill) {
 		return upload{}, newProblem(http.StatusServiceUnavailable, "the queue is full; nothing was enqueued").retryAfter("5")
 	}
 	return u, nil
 }
 
-// mayName checks the app and the endpoint of an upload: their form, then whether the key and the configuration allow them.
+// mayName validates the app and the endpoint of an upload: first their format, then whether the
+// key and the configuration allow them.
 func (h *backfills) mayName(ctx context.Context, appID, webhook string) (faults []fault, err error) {
 	if appID == "" {
 		faults = append(faults, fault{"query.appid", "is missing"})
@@ -136,7 +146,8 @@ func (h *backfills) mayName(ctx context.Context, appID, webhook string) (faults 
 	return h.names.faults(ctx, "query", appID, webhook)
 }
 
-// mediaProblem refuses bodies that are known not to be NDJSON. Most programs that send some say no type, or a wrong one.
+// mediaProblem rejects bodies that are known not to be NDJSON. It accepts a missing or unknown
+// type, because most programs that send NDJSON set no type or a wrong one.
 func mediaProblem(header http.Header) error {
 	if encoding := header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		return newProblem(http.StatusUnsupportedMediaType, "the body must not be compressed; nothing was enqueued")
@@ -148,8 +159,9 @@ func mediaProblem(header http.Header) error {
 	return nil
 }
 
-// open makes the backfill, or goes on with one.
+// open creates the backfill, or continues an existing one.
 func (h *backfills) open(ctx context.Context, u upload) (store.Loading, error) {
+	// Continue a backfill by its id. The parameters must match.
 	if u.resume != "" {
 		was, err := h.find(ctx, u.resume, ScopeResolve)
 		if err != nil {
@@ -167,7 +179,9 @@ func (h *backfills) open(ctx context.Context, u upload) (store.Loading, error) {
 			return store.Loading{}, newProblem(http.StatusUnprocessableEntity, "nothing was enqueued",
 				fault{"query.webhook", "is not that of the backfill"})
 		}
-		if err := h.names.webhook(ctx, was.AppID, was.Webhook); err != nil { // somebody else may have begun it
+		// Another key may have created the backfill, and the caller's key may not be allowed to
+		// name its endpoint.
+		if err := h.names.webhook(ctx, was.AppID, was.Webhook); err != nil {
 			return store.Loading{}, newProblem(http.StatusForbidden, "nothing was enqueued",
 				fault{"query.resume", "is a backfill whose webhook " + err.Error()})
 		}
@@ -177,6 +191,7 @@ func (h *backfills) open(ctx context.Context, u upload) (store.Loading, error) {
 		}
 		return at, nil
 	}
+	// Create the backfill. If the Idempotency-Key was used before, this returns the existing one.
 	at, err := h.store.Create(ctx, u.as)
 	switch is := &at.Backfill; {
 	case err != nil:
@@ -190,16 +205,19 @@ func (h *backfills) open(ctx context.Context, u upload) (store.Loading, error) {
 	return at, nil
 }
 
-// errTurnedOut is the end of a body that drips while others wait.
+// errTurnedOut ends a body that arrives too slowly while another upload waits for its place.
 var errTurnedOut = errors.New("the body comes too slowly, and another has its place")
 
-// uploadProblem says what is in of a body that did not come in as a whole, and how to go on.
+// uploadProblem returns the problem for a body that was not loaded completely. Its detail says
+// how many lines were loaded and how to continue.
 func uploadProblem(of store.Backfill, err error, stopping bool) *problem {
+	// Most problems tell the client how to continue.
 	goOn := fmt.Sprintf("; lines that are in: %d; send the body again, from its start, under the same Idempotency-Key or with resume=%s", of.Lines, of.ID)
 	changed, isChanged := errors.AsType[*backfill.ChangedError](err)
 	_, isInput := errors.AsType[*backfill.InputError](err)
 	invalid, isInvalid := errors.AsType[*tasks.InvalidError](err)
 	switch {
+	// The first problems concern a body that cannot be continued.
 	case isChanged:
 		return newProblem(http.StatusUnprocessableEntity, changed.Error()+"; nothing more was enqueued")
 	case isInvalid:
@@ -214,7 +232,8 @@ func uploadProblem(of store.Backfill, err error, stopping bool) *problem {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return newProblem(http.StatusRequestTimeout, "nothing more of the body has come"+goOn)
 	case isInput, errors.Is(err, context.Canceled):
-		return newProblem(http.StatusBadRequest, "the body has broken off"+goOn) // for whoever is left to read it
+		// The client may have disconnected. Respond anyway, in case it still reads.
+		return newProblem(http.StatusBadRequest, "the body has broken off"+goOn)
 	case errors.Is(err, backfill.ErrFull):
 		return newProblem(http.StatusServiceUnavailable, "the queue is full"+goOn).retryAfter("5")
 	case errors.Is(err, backfill.ErrPaused):
@@ -227,6 +246,7 @@ func uploadProblem(of store.Backfill, err error, stopping bool) *problem {
 	return p
 }
 
+// logUpload logs the outcome of an upload.
 func (h *backfills) logUpload(ctx context.Context, of store.Backfill, err error) {
 	attrs := []any{
 		"backfill", of.ID, "appid", of.AppID, "state", string(of.State), "lines", of.Lines, "accepted", of.Accepted, "rejected", of.Rejected,

@@ -10,7 +10,7 @@ import (
 	"cloudidq/store"
 )
 
-// getResults streams the records of a backfill that have ended, in the order of its lines.
+// getResults streams the finished records of a backfill, in the order of its lines.
 func (h *backfills) getResults(w http.ResponseWriter, r *http.Request) {
 	of, err := h.find(r.Context(), r.PathValue("id"), ScopeRead)
 	if err != nil {
@@ -22,6 +22,7 @@ func (h *backfills) getResults(w http.ResponseWriter, r *http.Request) {
 		answer(w, err)
 		return
 	}
+	// Choose the media type of the format.
 	kind := ndjsonType
 	if format == lines.CSV {
 		kind = "text/csv; charset=utf-8; header=present"
@@ -31,6 +32,7 @@ func (h *backfills) getResults(w http.ResponseWriter, r *http.Request) {
 		if raw {
 			out.Raw()
 		}
+		// A stop of the server interrupts the download between two batches.
 		return backfill.Results(r.Context(), h.store, h.results, &of, func(records []store.Record) error {
 			if err := h.stopping.Err(); err != nil {
 				return err
@@ -42,8 +44,10 @@ func (h *backfills) getResults(w http.ResponseWriter, r *http.Request) {
 
 const ndjsonType = "application/x-ndjson"
 
-// formatOf is the format of results that a query asks for. raw is for CSV alone: cells are as they are stored.
+// formatOf returns the format of the results that a query requests. raw applies to CSV only: the
+// cells are written exactly as stored.
 func formatOf(query url.Values) (format lines.Format, raw bool, err error) {
+	// refused returns the problem for one parameter.
 	refused := func(location, message string) (lines.Format, bool, error) {
 		return "", false, newProblem(http.StatusUnprocessableEntity, "nothing was read", fault{location, message})
 	}
@@ -71,9 +75,10 @@ func formatOf(query url.Values) (format lines.Format, raw bool, err error) {
 	}
 }
 
+// rejectsAtOnce is the number of rejects that one call reads from the store.
 const rejectsAtOnce = 1000
 
-// rejects streams the first 10,000 lines that were rejected.
+// rejects streams the first 10,000 rejected lines of a backfill ([store.MaxRejects]).
 func (h *backfills) rejects(w http.ResponseWriter, r *http.Request) {
 	of, err := h.find(r.Context(), r.PathValue("id"), ScopeRead)
 	if err != nil {
@@ -99,13 +104,15 @@ func (h *backfills) rejects(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// download streams an answer. What fails before the first byte is a problem; behind it the connection is broken off, so that
-// the client sees that something is missing.
+// download streams a response. If send fails before the first byte, the response is a problem.
+// After that, download aborts the connection, so that the client notices that the response is
+// incomplete.
 func (h *backfills) download(w http.ResponseWriter, r *http.Request, kind string, send func(*stream) error) {
 	w.Header().Set("Content-Type", kind)
 	if r.Method == http.MethodHead {
 		return
 	}
+	// The statusWriter records whether anything was sent.
 	answer := &statusWriter{ResponseWriter: w}
 	switch err := send(newStream(answer, h.pace.write)); {
 	case err == nil:

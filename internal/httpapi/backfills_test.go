@@ -21,7 +21,7 @@ type acceptedBody struct {
 	Accepted, Rejected int
 }
 
-// bulk is n lines of a body, of which none is bad.
+// bulk returns n valid lines of a body.
 func bulk(n int) string {
 	var b strings.Builder
 	for i := range n {
@@ -30,7 +30,7 @@ func bulk(n int) string {
 	return b.String()
 }
 
-// wantQueued holds the references of all items that are queued against those of bulk(n).
+// wantQueued checks that the queue contains exactly the references of bulk(n).
 func (b *bed) wantQueued(n int) {
 	b.Helper()
 	want, got := make([]string, n), []string{}
@@ -245,7 +245,8 @@ func TestBackfill_Results(t *testing.T) {
 	if err != nil || len(rows) != 4 || rows[3][2] != "73_2499" || !strings.HasPrefix(got.header.Get("Content-Type"), "text/csv") {
 		t.Errorf("CSV = %v, %v", rows, err)
 	}
-	// A store that fails is told as long as that can be told, and then by breaking off.
+	// If the store fails before the first byte, the response is a problem. After that, the
+	// connection breaks off.
 	b.lookups.Store(1)
 	wantProblem(t, b.call("GET", in.URL+"/results", ""), 503)
 	b.lookups.Store(3)
@@ -253,7 +254,7 @@ func TestBackfill_Results(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	transport := &http.Transport{} // with a connection of its own: a request on a used one would be repeated
+	transport := &http.Transport{} // a new connection, because a request on a reused one would be retried
 	defer transport.CloseIdleConnections()
 	resp, err := transport.RoundTrip(req)
 	if err == nil {

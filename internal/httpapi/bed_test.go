@@ -33,7 +33,7 @@ const (
 	reader = "key-that-may-only-read"
 )
 
-// bed is the API over a real Redis.
+// bed is a test fixture: the API with a real Redis.
 type bed struct {
 	*testing.T
 	url        string
@@ -41,22 +41,22 @@ type bed struct {
 	redis      *redistest.Server
 	rdb        *redis.Client
 	results    *store.Redis
-	lookups    atomic.Int64 // until the store fails; 0 = it does not
+	lookups    atomic.Int64 // number of look-ups until the store fails; 0 = never
 	backfills  *store.Backfills
-	stop       func() // stops the server and waits
+	stop       func() // stops the server and waits for it
 	deliveries *store.Deliveries
 	full       atomic.Bool
 	paused     atomic.Bool
 	webhooks   *fakeWebhooks
 	underWay   []status.BackfillStatus
 	producer   *tasks.Client
-	hold       atomic.Pointer[hold] // what a call of Resolve waits for, before it is made
+	hold       atomic.Pointer[hold] // if set, Resolve waits for it before it calls the producer
 }
 
-// hold keeps a call from being made.
+// hold delays a call. come is closed when the call arrives. The test closes let to let it through.
 type hold struct{ come, let chan struct{} }
 
-// Resolve is the real producer's, for which a test may let it wait.
+// Resolve calls the real producer. A test can delay it with hold.
 func (b *bed) Resolve(ctx context.Context, req tasks.Request) (tasks.Receipt, error) {
 	if h := b.hold.Load(); h != nil {
 		close(h.come)
@@ -65,18 +65,18 @@ func (b *bed) Resolve(ctx context.Context, req tasks.Request) (tasks.Receipt, er
 	return b.producer.Resolve(ctx, req)
 }
 
-// WriteChunk is the real producer's.
+// WriteChunk calls the real producer.
 func (b *bed) WriteChunk(ctx context.Context, chunk tasks.Chunk) error {
 	return b.producer.WriteChunk(ctx, chunk)
 }
 
-// Now is the real producer's, too.
+// Now calls the real producer.
 func (b *bed) Now(ctx context.Context) (time.Time, error) { return b.producer.Now(ctx) }
 
 // High implements [httpapi.Load].
 func (b *bed) High(context.Context, string) bool { return b.full.Load() }
 
-// Room implements [httpapi.Load], too.
+// Room implements [httpapi.Load].
 func (b *bed) Room(context.Context, string) error {
 	switch {
 	case b.paused.Load():
@@ -87,7 +87,7 @@ func (b *bed) Room(context.Context, string) error {
 	return nil
 }
 
-// The store of the API is the real one, but for look-ups that fail when a test wants it.
+// Claim calls the real store, like the methods below. Only Lookup can be made to fail.
 func (b *bed) Claim(ctx context.Context, c store.Claim) ([]store.ClaimResult, error) {
 	return b.results.Claim(ctx, c)
 }
@@ -107,6 +107,7 @@ func (b *bed) Lookup(ctx context.Context, appID string, ids []string) ([]store.R
 	return b.results.Lookup(ctx, appID, ids)
 }
 
+// fakeWebhooks records replays and knows the endpoint orders.
 type fakeWebhooks struct{ replayed []string }
 
 func (w *fakeWebhooks) Replay(_ context.Context, id string) error {
@@ -118,7 +119,8 @@ func (w *fakeWebhooks) Test(_ context.Context, name string) (store.Attempt, bool
 	return store.Attempt{Status: 200, Class: "ok"}, name == "orders"
 }
 
-// mayName knows three endpoints: orders is everybody's and app A's own, ofA and ofB are those of an app.
+// mayName knows three endpoints. ofA and ofB each belong to one app. orders accepts results of
+// every app and is listed for app A.
 func mayName(appID, webhook string, limited bool) error {
 	switch {
 	case webhook == "ofA" && appID == "wxA", webhook == "ofB" && appID == "wxB", webhook == "orders" && (!limited || appID == "wxA"):
@@ -128,29 +130,31 @@ func mayName(appID, webhook string, limited bool) error {
 	}
 }
 
+// newBed starts the API with two apps, wxA and wxB.
 func newBed(t *testing.T, keys ...httpapi.Key) *bed {
 	t.Helper()
 	return newBedOf(t, []string{"wxA", "wxB"}, keys...)
 }
 
-// newBedOf is newBed with other apps on the status page.
+// newBedOf is like newBed, with other apps on the status page.
 func newBedOf(t *testing.T, apps []string, keys ...httpapi.Key) *bed {
 	t.Helper()
 	return newBedWith(t, apps, func(*httpapi.Server) {}, keys...)
 }
 
-// newBedWith changes the server before it runs.
+// newBedWith is like newBedOf, and changes the server before it runs.
 func newBedWith(t *testing.T, apps []string, change func(*httpapi.Server), keys ...httpapi.Key) *bed {
 	t.Helper()
 	return startBed(t, apps, httpapi.Config{Keys: keys}, change)
 }
 
-// newBedOn is newBedWith for a server with other settings.
+// newBedOn is like newBedWith, for a server with other settings.
 func newBedOn(t *testing.T, cfg httpapi.Config, change func(*httpapi.Server)) *bed {
 	t.Helper()
 	return startBed(t, []string{"wxA", "wxB"}, cfg, change)
 }
 
+// startBed starts Redis and the server. Both stop at the end of the test.
 func startBed(t *testing.T, apps []string, cfg httpapi.Config, change func(*httpapi.Server)) *bed {
 	t.Helper()
 	b := &bed{T: t, redis: redistest.Start(t), log: &lockedBuffer{}, webhooks: &fakeWebhooks{}}
@@ -177,7 +181,7 @@ func startBed(t *testing.T, apps []string, cfg httpapi.Config, change func(*http
 	if err != nil {
 		t.Fatal(err)
 	}
-	server.Tries(time.Hour) // on a machine of any speed, ten wrong keys are ten
+	server.Tries(time.Hour) // no attempt is regained during the test, even on a slow machine
 	change(server)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -198,6 +202,7 @@ func startBed(t *testing.T, apps []string, cfg httpapi.Config, change func(*http
 	return b
 }
 
+// allKeys returns a key with all scopes, a key for app A, and a key that may only read.
 func allKeys() []httpapi.Key {
 	return []httpapi.Key{
 		httpapi.NewKey("admin", secret.New(admin), httpapi.Scopes, nil),
@@ -206,13 +211,13 @@ func allKeys() []httpapi.Key {
 	}
 }
 
-// call makes a request of JSON; header is names and values in turn.
+// call sends a request with a JSON body. header holds names and values in turn.
 func (b *bed) call(method, path, body string, header ...string) reply {
 	b.Helper()
 	return do(b.T, method, b.url+path, body, append([]string{"Content-Type", "application/json"}, header...)...)
 }
 
-// until waits for something to become true.
+// until waits until done returns true.
 func (b *bed) until(what string, done func() bool) {
 	b.Helper()
 	for deadline := time.Now().Add(2 * time.Minute); !done(); time.Sleep(5 * time.Millisecond) {
@@ -222,7 +227,7 @@ func (b *bed) until(what string, done func() bool) {
 	}
 }
 
-// queued are the payloads in a queue.
+// queued returns the payloads in a queue.
 func (b *bed) queued(queue string) []tasks.ResolvePayload {
 	b.Helper()
 	infos, err := asynq.NewInspectorFromRedisClient(b.rdb).ListPendingTasks(queue, asynq.PageSize(1000))

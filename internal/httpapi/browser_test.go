@@ -26,7 +26,8 @@ func (b *bed) shoot(page *browsertest.Page, name string) {
 	}
 }
 
-// history is a quarter of an hour of several apps, one of them with trouble: what the pictures show. The same each time.
+// history writes 15 minutes of activity of several apps, one of them with a problem. The
+// screenshots show it. It is the same in each run.
 func (b *bed) history() {
 	b.Helper()
 	dice := rand.New(rand.NewPCG(4, 7)) //nolint:gosec // pictures
@@ -45,11 +46,11 @@ func (b *bed) history() {
 		{"wxe1f7b34c90a2d503", 9, 0.12, 0.5, 2.2, 15, 8}, {"wx77c2d90e6fb41a04", 3.5, 0.02, 0.01, 1.8, 13, 4}, {"wxb8346fa1c05de705", 0.6, 0.01, 0, 1.4, 12, 3},
 	}
 	const slots = int64(store.ActivityWindow / store.ActivitySlot)
-	for ago := int64(-6); ago < slots+6; ago++ { // the pictures take a while
+	for ago := int64(-6); ago < slots+6; ago++ { // the margin covers the time that the screenshots take
 		tide := 1 + 0.35*math.Sin(float64(ago)/26) + 0.1*math.Sin(float64(ago)/5)
 		tallies := make(map[string]store.Tally)
 		for i, app := range apps {
-			if i == 2 && ago < 5 { // paused
+			if i == 2 && ago < 5 { // this app is paused
 				continue
 			}
 			t := store.Tally{Resolved: poisson(app.rate * tide), Failed: poisson(app.failed * tide), Expired: poisson(app.expired * tide)}
@@ -85,13 +86,13 @@ func (b *bed) history() {
 	}
 }
 
-// waiting puts a task of an app into the queue.
+// waiting enqueues a task of an app.
 func (b *bed) waiting(appID string) {
 	b.Helper()
 	enqueue(b.T, b.rdb, appID, 21*time.Second)
 }
 
-// One browser for all pages.
+// All browser tests share one browser.
 func TestBrowser(t *testing.T) {
 	t.Parallel()
 	browser := browsertest.Start(t)
@@ -109,7 +110,7 @@ func TestBrowser(t *testing.T) {
 func statusPageLooks(t *testing.T, browser *browsertest.Browser) {
 	b := newBedOf(t, []string{"wx5a98aa3e1d2b7c01", "wxc94d01b7a2fe3606"}, allKeys()...)
 	b.history()
-	// What the test demands of every look of the page.
+	// These checks apply to every variant of the page.
 	check := func(page *browsertest.Page, title string) {
 		t.Helper()
 		page.Open(b.url + "/")
@@ -157,7 +158,7 @@ func statusPageLooks(t *testing.T, browser *browsertest.Browser) {
 		b.shoot(page, "zh")
 		page.Press("English")
 		page.WaitFor(`document.title === "Status · cloudidq"`)
-		page.Open(b.url + "/") // it is remembered
+		page.Open(b.url + "/") // the choice is remembered
 		page.WaitFor(`document.title === "Status · cloudidq"`)
 		page.WantNoErrors()
 	})
@@ -170,7 +171,8 @@ func statusPageLooks(t *testing.T, browser *browsertest.Browser) {
 	})
 }
 
-// contrasts lists the texts whose contrast with their ground is less than WCAG's AA demands (4.5).
+// contrasts lists the texts whose contrast with their background is below the minimum of WCAG AA
+// (4.5).
 const contrasts = `(() => {
 	const rgb = (text) => text.match(/[\d.]+/g).map(Number);
 	const light = (c) => { const [r, g, b] = c.slice(0, 3).map((v) => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; }); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
@@ -185,14 +187,14 @@ const contrasts = `(() => {
 	return [...bad].join("; ");
 })()`
 
-// The page follows what happens, without being loaded anew, and says when it cannot.
+// The page updates itself without a reload, and says so if it cannot.
 func statusPageLives(t *testing.T, browser *browsertest.Browser) {
 	b := newBed(t)
 	page := browser.Page(t)
 	page.Open(b.url + "/")
 	page.WaitFor(`document.querySelector(".verdict").textContent.includes("No worker is running")`)
 	page.Eval(`window.stays = true`)
-	for ahead := range 24 { // the worker lives on: the page may take a while to look
+	for ahead := range 24 { // the worker stays alive, in case the page updates late
 		b.tell(time.Duration(-ahead)*store.ActivitySlot, "w1", nil)
 	}
 	b.tell(10*time.Second, "w1", map[string]store.Tally{"wxA": {Resolved: 4711, Requests: 2000, Sent: 4711, Took: store.Latencies{0, 4711}}})
@@ -202,10 +204,10 @@ func statusPageLives(t *testing.T, browser *browsertest.Browser) {
 	b.redis.Kill()
 	page.WaitFor(`document.querySelector(".verdict").textContent.includes("Redis does not answer")`)
 	b.redis.Restart()
-	page.WaitFor(`document.querySelector(".verdict").textContent.includes("No worker is running")`) // Redis has forgotten
+	page.WaitFor(`document.querySelector(".verdict").textContent.includes("No worker is running")`) // Redis has lost its data
 }
 
-// A reader's pages offer nothing that changes something.
+// The pages of a key that may only read offer no changes.
 func monitoringReader(t *testing.T, browser *browsertest.Browser) {
 	b := newQueueBed(t)
 	page := browser.Page(t, browsertest.Key(reader))
@@ -217,8 +219,7 @@ func monitoringReader(t *testing.T, browser *browsertest.Browser) {
 	page.WantNoErrors()
 }
 
-// The pages work in a browser: those of an administrator, who archives a task and lets it run
-// again.
+// The pages of an administrator work in a browser: the test archives a task and runs it again.
 func monitoringAdministrator(t *testing.T, browser *browsertest.Browser) {
 	b := newQueueBed(t)
 	page := browser.Page(t, browsertest.Key(admin))
@@ -243,7 +244,7 @@ func monitoringAdministrator(t *testing.T, browser *browsertest.Browser) {
 	act := func(action, want string) {
 		t.Helper()
 		page.Eval(`[...document.querySelectorAll("tbody tr")].find((row) => row.innerText.includes("` + b.retry[:8] + `"))` +
-			`.querySelector("td:last-child button").click()`) // shows what can be done with the task
+			`.querySelector("td:last-child button").click()`) // shows the actions for the task
 		page.Press(action)
 		page.WaitFor(`!document.body.innerText.includes("` + b.retry[:8] + `")`)
 		if got := b.state(b.retry); got != want {
@@ -256,7 +257,7 @@ func monitoringAdministrator(t *testing.T, browser *browsertest.Browser) {
 	act("Run", "pending")
 	b.work()
 	b.untilHandled(b.retry)
-	shows("/queues/events?status=retry", "No retry tasks") // "Retry" has none any more
+	shows("/queues/events?status=retry", "No retry tasks") // no task is left in the state retry
 	page.WantNoErrors()
 	for _, url := range page.URLs() {
 		if !strings.HasPrefix(url, b.url+"/") && !strings.HasPrefix(url, "data:") {
@@ -265,7 +266,7 @@ func monitoringAdministrator(t *testing.T, browser *browsertest.Browser) {
 	}
 }
 
-// untilHandled waits until work has done the task of an id; others may come before it.
+// untilHandled waits until work has processed the task with this id. Other tasks may come first.
 func (b *queueBed) untilHandled(id string) {
 	b.Helper()
 	for late := time.After(2 * time.Minute); ; {
@@ -280,7 +281,7 @@ func (b *queueBed) untilHandled(id string) {
 	}
 }
 
-// work takes tasks from the queue and does them, until the test ends.
+// work processes tasks of the queue until the test ends.
 func (b *queueBed) work() {
 	b.Helper()
 	server := asynq.NewServerFromRedisClient(b.rdb, asynq.Config{

@@ -18,26 +18,30 @@ type deliveryRows interface {
 	List(ctx context.Context, filter store.Filter, yield func(store.Delivery) bool) error
 }
 
-// Webhooks is what the API does with endpoints.
+// Webhooks holds the operations on endpoints that the API uses.
 type Webhooks interface {
-	// Replay lets a delivery begin anew. The error is [store.ErrNoDelivery] or [store.ErrDelivered] for one that cannot.
+	// Replay restarts a delivery. It returns [store.ErrNoDelivery] if the delivery does not
+	// exist, and [store.ErrDelivered] if it has been delivered already.
 	Replay(ctx context.Context, id string) error
-	// Test makes one attempt at an endpoint with a message of type "webhook.test", and reports false for an unknown name.
+	// Test makes one attempt to deliver a message of type "webhook.test" to an endpoint. It
+	// reports false if no endpoint has this name.
 	Test(ctx context.Context, name string) (store.Attempt, bool)
 }
 
-// deliveries are the routes of webhook deliveries.
+// deliveries serves the routes of webhook deliveries.
 type deliveries struct {
 	rows     deliveryRows
 	webhooks Webhooks
 	names    naming
 }
 
+// Number of deliveries per page: the default and the maximum.
 const (
 	pageSize    = 50
 	maxPageSize = 200
 )
 
+// listInput holds the query of [deliveries.list].
 type listInput struct {
 	Status    string `query:"status" enum:"pending,delivered,held,exhausted" doc:"only those"`
 	Endpoint  string `query:"endpoint" pattern:"^[A-Za-z0-9_-]{1,64}$" patternDescription:"1 to 64 letters, digits, - or _" doc:"only those to this webhook"`
@@ -46,6 +50,7 @@ type listInput struct {
 	PageToken string `query:"page_token" maxLength:"200" doc:"next_page_token of the page before"`
 }
 
+// listOutput is a page of deliveries.
 type listOutput struct {
 	Body struct {
 		Deliveries    []store.Delivery `json:"deliveries" nullable:"false" doc:"first those that have not arrived, the newest first, then those of the last hour that have"`
@@ -69,6 +74,7 @@ type testInput struct {
 
 type testOutput struct{ Body store.Attempt }
 
+// register adds the routes to api.
 func (h *deliveries) register(api huma.API) {
 	huma.Register(api, operation("listDeliveries", http.MethodGet, "/v1/deliveries",
 		"Webhook deliveries", ScopeRead, http.StatusOK, 400, 422, 503), h.list)
@@ -78,9 +84,11 @@ func (h *deliveries) register(api huma.API) {
 		"Make one attempt at a webhook, with a message of type webhook.test", ScopeAdmin, http.StatusOK, 404, 422), h.test)
 }
 
-// list pages through the deliveries that the caller's key reaches. A page token is the last id of the page before: it
-// grants nothing.
+// list returns one page of the deliveries that the caller's key may read. A page token is the
+// last id of the previous page. It grants no access.
 func (h *deliveries) list(ctx context.Context, in *listInput) (*listOutput, error) {
+	// A key that is limited to some apps may list without appid. It sees the deliveries of its
+	// apps.
 	if err := permit(ctx, ScopeRead, in.AppID); err != nil && in.AppID != "" {
 		return nil, err
 	}
@@ -98,6 +106,8 @@ func (h *deliveries) list(ctx context.Context, in *listInput) (*listOutput, erro
 	out := &listOutput{}
 	out.Body.Deliveries = []store.Delivery{}
 	filter := store.Filter{AppID: in.AppID, Endpoint: in.Endpoint, State: store.DeliveryState(in.Status)}
+	// Skip the deliveries up to the token's, then fill the page. One further delivery shows that
+	// there is a next page.
 	skipping, more := after != "", false
 	err = h.rows.List(ctx, filter, func(d store.Delivery) bool {
 		switch {
@@ -114,6 +124,7 @@ func (h *deliveries) list(ctx context.Context, in *listInput) (*listOutput, erro
 	if err != nil {
 		return nil, storeAway()
 	}
+	// The token's delivery no longer exists, so the position of the page is lost.
 	if skipping {
 		return nil, newProblem(http.StatusBadRequest, "the page before is not there any more; begin anew",
 			fault{"query.page_token", "has ended"})
@@ -125,6 +136,7 @@ func (h *deliveries) list(ctx context.Context, in *listInput) (*listOutput, erro
 	return out, nil
 }
 
+// lastOf returns the delivery id that a page token stands for. It returns "" for an empty token.
 func lastOf(token string) (string, error) {
 	if token == "" {
 		return "", nil
@@ -136,13 +148,15 @@ func lastOf(token string) (string, error) {
 	return string(last), nil
 }
 
+// replay restarts a delivery.
 func (h *deliveries) replay(ctx context.Context, in *replayInput) (*replayOutput, error) {
 	if !caller(ctx).has(ScopeAdmin) {
 		return nil, permit(ctx, ScopeAdmin, "")
 	}
 	row, err := h.rows.Get(ctx, in.ID)
 	if err == nil && !caller(ctx).reaches(ScopeAdmin, row.AppID) {
-		err = store.ErrNoDelivery // of another app: not to be told from none
+		// Respond like for an unknown id, so that a caller cannot probe for ids.
+		err = store.ErrNoDelivery
 	}
 	if err == nil {
 		if err := h.mayReplay(ctx, &row); err != nil {
@@ -163,7 +177,8 @@ func (h *deliveries) replay(ctx context.Context, in *replayInput) (*replayOutput
 	return out, nil
 }
 
-// mayReplay refuses what may not be sent to its endpoint: that takes results of other apps now, or the key may not name it.
+// mayReplay returns a problem if the delivery may not be sent to its endpoint. The configuration
+// may now reserve the endpoint for other apps, or the caller's key may not name it.
 func (h *deliveries) mayReplay(ctx context.Context, row *store.Delivery) error {
 	err := h.names.webhook(ctx, row.AppID, row.Endpoint)
 	switch {
@@ -176,6 +191,7 @@ func (h *deliveries) mayReplay(ctx context.Context, row *store.Delivery) error {
 	}
 }
 
+// test sends a test message to an endpoint and responds with the attempt.
 func (h *deliveries) test(ctx context.Context, in *testInput) (*testOutput, error) {
 	if err := permit(ctx, ScopeAdmin, ""); err != nil {
 		return nil, err

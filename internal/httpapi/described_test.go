@@ -12,12 +12,13 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// find is the operation of a method and an escaped path, the pointer to it, and the values in the path.
+// find returns the operation for a method and an escaped path, the JSON pointer to it, and the
+// values of the path parameters.
 func (d *description) find(method, path string) (op operation, at string, values url.Values, err error) {
 	method = strings.ToLower(method)
 	for template, methods := range d.Paths {
 		got, ok := match(template, path)
-		if !ok || values != nil && len(got) > len(values) { // of two that match, the one with fewer parameters is meant
+		if !ok || values != nil && len(got) > len(values) { // if two templates match, use the one with fewer parameters
 			continue
 		}
 		op, ok = methods[method]
@@ -32,7 +33,7 @@ func (d *description) find(method, path string) (op operation, at string, values
 	return op, at, values, nil
 }
 
-// match compares a path with a template, and returns what stands at its parameters.
+// match compares a path with a template, and returns the values of the template's parameters.
 func match(template, path string) (url.Values, bool) {
 	want, got := strings.Split(template, "/"), strings.Split(path, "/")
 	if len(want) != len(got) {
@@ -54,7 +55,7 @@ func match(template, path string) (url.Values, bool) {
 	return values, true
 }
 
-// request is nil if the description allows a request.
+// request returns nil if the description allows a request.
 func (d *description) request(method, target string, header http.Header, body string) error {
 	u, err := url.Parse(target)
 	if err != nil {
@@ -67,7 +68,8 @@ func (d *description) request(method, target string, header http.Header, body st
 	return errors.Join(d.parameters(op, at, inPath, u.Query(), header), d.requestBody(op, at, header, body))
 }
 
-// parameters holds those of a request against what is described. A query parameter that is not described is a fault.
+// parameters checks the parameters of a request against the description. It rejects a query
+// parameter that is not described.
 func (d *description) parameters(op operation, at string, inPath, inQuery url.Values, header http.Header) error {
 	var errs []error
 	described := map[string]bool{}
@@ -97,7 +99,7 @@ func (d *description) parameters(op operation, at string, inPath, inQuery url.Va
 	return errors.Join(errs...)
 }
 
-// requestBody holds the body of a request against the content that is described.
+// requestBody checks the body of a request against the described content.
 func (d *description) requestBody(op operation, at string, header http.Header, body string) error {
 	switch {
 	case op.RequestBody == nil && body != "":
@@ -112,7 +114,8 @@ func (d *description) requestBody(op operation, at string, header http.Header, b
 	return d.content(op.RequestBody.Content, at+"/requestBody/content", header, body)
 }
 
-// answer is nil if an answer is one that the description has for the request: its status, headers, content type and body.
+// answer returns nil if the description allows a response to the request: its status, headers,
+// content type and body.
 func (d *description) answer(method, target string, got reply) error {
 	u, err := url.Parse(target)
 	if err != nil {
@@ -141,7 +144,7 @@ func (d *description) answer(method, target string, got reply) error {
 	return errors.Join(errs...)
 }
 
-// header holds a header of an answer against its schema.
+// header checks a header of a response against its schema.
 func (d *description) header(name string, required bool, at string, header http.Header) error {
 	values := header.Values(name)
 	if required && len(values) == 0 {
@@ -159,7 +162,7 @@ func (d *description) header(name string, required bool, at string, header http.
 	return nil
 }
 
-// content holds a body against the schema of its media type.
+// content checks a body against the schema of its media type.
 func (d *description) content(described map[string]mediaType, at string, header http.Header, body string) error {
 	media, _, err := mime.ParseMediaType(header.Get("Content-Type"))
 	if err != nil {
@@ -192,7 +195,7 @@ func (d *description) content(described map[string]mediaType, at string, header 
 	return nil
 }
 
-// jsonOf are the JSON documents of a body: one, one a line, or one an event.
+// jsonOf returns the JSON documents in a body: the whole body, one per line, or one per event.
 func jsonOf(media, body string) (documents []string, isJSON bool) {
 	switch {
 	case media == "application/json", strings.HasSuffix(media, "+json"):
@@ -213,7 +216,8 @@ func jsonOf(media, body string) (documents []string, isJSON bool) {
 	return nil, false
 }
 
-// validText is nil if a schema takes a text as it stands, or as the number or boolean that it spells.
+// validText returns nil if a schema accepts a text, either as a string or as the number or
+// boolean that it spells.
 func validText(schema *jsonschema.Schema, text string) error {
 	err := schema.Validate(text)
 	if err == nil {

@@ -18,16 +18,16 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// description is an OpenAPI document that requests and answers are held against.
+// description is an OpenAPI document that requests and responses are checked against.
 type description struct {
 	Version string                          `json:"openapi"`
 	Paths   map[string]map[string]operation `json:"paths"`
 
-	mu       sync.Mutex // of compiler
+	mu       sync.Mutex // guards compiler
 	compiler *jsonschema.Compiler
 }
 
-// operation is one method of a path.
+// operation describes one method of a path.
 type operation struct {
 	ID          string            `json:"operationId"`
 	Parameters  []parameter       `json:"parameters"`
@@ -35,19 +35,19 @@ type operation struct {
 	Responses   map[string]answer `json:"responses"`
 }
 
-// parameter is one of an operation.
+// parameter describes a parameter of an operation.
 type parameter struct {
 	In, Name string
 	Required bool
 }
 
-// content is the body of a request, per media type.
+// content describes the body of a request, per media type.
 type content struct {
 	Required bool
 	Content  map[string]mediaType
 }
 
-// answer is the description of what has one status.
+// answer describes the response with one status.
 type answer struct {
 	Headers map[string]struct {
 		Required bool
@@ -56,14 +56,15 @@ type answer struct {
 	Content map[string]mediaType
 }
 
-// mediaType holds the schema of a body, nil for any body.
+// mediaType holds the schema of a body; nil = any body.
 type mediaType struct{ Schema any }
 
-// documentURL names the document among the schemas.
+// documentURL is the URL of the document among the schemas.
 const documentURL = "https://cloudidq.invalid/openapi.json"
 
-// newDescription reads an OpenAPI 3.1 document, YAML or JSON. It refuses one that the schemas of OpenAPI refuse, one with a
-// reference to nothing, and one whose paths and operations contradict each other.
+// newDescription parses an OpenAPI 3.1 document, in YAML or JSON. It rejects a document that
+// violates OpenAPI's schemas, that has a reference to nothing, or whose paths and operations
+// contradict each other.
 func newDescription(text []byte) (*description, error) {
 	text, err := yaml.YAMLToJSON(text)
 	if err != nil {
@@ -90,7 +91,7 @@ func newDescription(text []byte) (*description, error) {
 	return d, errors.Join(d.compileAll("", doc), d.consistent())
 }
 
-// newCompiler asserts formats, those of OpenAPI too.
+// newCompiler returns a compiler that also checks formats, including those of OpenAPI.
 func newCompiler() *jsonschema.Compiler {
 	c := jsonschema.NewCompiler()
 	c.AssertFormat()
@@ -100,7 +101,8 @@ func newCompiler() *jsonschema.Compiler {
 	return c
 }
 
-// openAPISchema is the schema of OpenAPI 3.1, with that of the schemas in a document: what OpenAPI publishes as schema-base.
+// openAPISchema returns the schema of OpenAPI 3.1 together with the schema of the schemas in a
+// document. OpenAPI publishes it as schema-base.
 var openAPISchema = sync.OnceValues(func() (*jsonschema.Schema, error) {
 	const at = "https://spec.openapis.org/oas/3.1/"
 	c := newCompiler()
@@ -127,14 +129,14 @@ var openAPISchema = sync.OnceValues(func() (*jsonschema.Schema, error) {
 	return c.Compile(at + "schema-base")
 })
 
-// schemaAt compiles the schema at a JSON pointer into the document.
+// schemaAt compiles the schema at a JSON pointer in the document.
 func (d *description) schemaAt(pointer string) (*jsonschema.Schema, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.compiler.Compile(documentURL + "#" + pointer)
 }
 
-// pointer joins keys to a JSON pointer that may stand in a URL.
+// pointer joins keys to a JSON pointer that is escaped for a URL.
 func pointer(keys ...string) string {
 	var b strings.Builder
 	for _, key := range keys {
@@ -143,7 +145,8 @@ func pointer(keys ...string) string {
 	return b.String()
 }
 
-// compileAll compiles every schema of the document, so that each reference must lead somewhere.
+// compileAll compiles every schema of the document, which checks that every reference leads to
+// something.
 func (d *description) compileAll(at string, node any) error {
 	var errs []error
 	switch node := node.(type) {
@@ -168,8 +171,8 @@ func (d *description) compileAll(at string, node any) error {
 
 var placeholders = regexp.MustCompile(`\{([^}]*)\}`)
 
-// consistent finds what a schema cannot say: operations of one name, and parameters in a path that are not described or the
-// other way around.
+// consistent checks what a schema cannot express: operation ids are unique, and the parameters
+// in a path match the described ones.
 func (d *description) consistent() error {
 	var errs []error
 	seen := map[string]string{}
@@ -199,7 +202,7 @@ func (d *description) consistent() error {
 	return errors.Join(errs...)
 }
 
-// committed is docs/openapi.yaml.
+// committed returns docs/openapi.yaml.
 func committed(t *testing.T) []byte {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/openapi.yaml")

@@ -8,29 +8,37 @@ import (
 	"time"
 )
 
-// door is the listener of a server. It bounds the connections, and keeps no newcomer out because of strangers: connections
-// that have not shown a right key. Where there are too many of them, together or from one address, those that came first
-// are closed, once they have had a moment to send the head of a request. So a flood, from however many addresses, holds up
-// a right key for that moment at most.
+// door is the listener of a server. It limits the number of connections without locking out new
+// clients. A stranger is a connection that has not yet presented a valid key.
+//
+// If there are too many strangers in total or from one address, door closes the oldest ones.
+// Each stranger first gets a short time to send the header of a request ([pace.moment]). So a
+// flood from any number of addresses delays a client with a valid key by that time at most.
 type door struct {
 	net.Listener
-	most      int // connections at once
-	strangers int // strangers at once from one address, besides those that have just come
+	most int // maximum number of open connections
+	// strangers is the maximum number of strangers from one address, apart from those that are
+	// still within moment.
+	strangers int
 	proxies   proxies
-	moment    time.Duration // for a stranger to send the head of a request
-	linger    time.Duration // for a client that was refused to take the answer
+	moment    time.Duration // time for a stranger to send the header of a request
+	linger    time.Duration // time for a rejected client to read the response
 	closed    chan struct{}
 	closeOnce sync.Once
 
-	mu        sync.Mutex // guards all below, and what visitors say is
+	mu sync.Mutex // guards the fields below, and the visitor fields that say so
+	// inside is the number of open connections, and lingering the number of closed ones that
+	// linger.
 	inside    int
-	unknown   *list.List                  // strangers, those that came first before the others
-	near      map[netip.Prefix]*list.List // the same by [neighbours]
+	unknown   *list.List                  // strangers, the oldest first
+	near      map[netip.Prefix]*list.List // strangers by [neighbours], the oldest first
 	lingering int
-	left      chan struct{} // closed, and made anew, when a connection has left, or is no stranger any more
+	// left is closed and replaced when a connection leaves, or stops being a stranger.
+	left chan struct{}
 }
 
-// newDoor bounds the connections of a listener. Closing it closes the listener.
+// newDoor returns a door that limits the connections of a listener. Closing the door closes the
+// listener.
 func newDoor(listener net.Listener, cfg Config, p *pace) *door {
 	return &door{
 		Listener: listener, most: cfg.MaxConnections, strangers: strangersOf(cfg.MaxConnections), proxies: cfg.TrustedProxies,
@@ -39,11 +47,13 @@ func newDoor(listener net.Listener, cfg Config, p *pace) *door {
 	}
 }
 
-// strangersOf is how many strangers may come from one address: a quarter of all connections. A proxy that nobody has named
-// as such opens many at once, and each is a stranger until its head is read.
+// strangersOf returns how many strangers may come from one address: a quarter of all
+// connections. A proxy that is not in [Config.TrustedProxies] opens many connections at once.
+// Each of them is a stranger until its header is read.
 func strangersOf(most int) int { return max(1, most/4) }
 
-// Accept implements [net.Listener]. While all places are taken, and no stranger has had its moment, it waits.
+// Accept implements [net.Listener]. It waits while all places are taken and every stranger is
+// still within its time to send a header.
 func (d *door) Accept() (net.Conn, error) {
 	conn, err := d.Listener.Accept()
 	if err != nil {
@@ -64,14 +74,14 @@ func (d *door) Accept() (net.Conn, error) {
 	}
 }
 
-// entry says when a connection may come in.
+// entry says whether a connection may enter now, or what it must wait for.
 type entry struct {
 	now  bool
-	left <-chan struct{} // else: when another has left
-	wait time.Duration   // or a stranger has had its moment; 0 = there is none
+	left <-chan struct{} // if not now: closed when another connection leaves
+	wait time.Duration   // time until the oldest stranger may be closed; 0 = no stranger
 }
 
-// await returns once it is worth another look; false = the door is closed.
+// await waits until enter is worth another call. It reports false if the door is closed.
 func (d *door) await(in entry) bool {
 	var moment <-chan time.Time
 	if in.wait > 0 {
@@ -88,7 +98,7 @@ func (d *door) await(in entry) bool {
 	return true
 }
 
-// turnAway closes strangers whose places are others' now.
+// turnAway closes strangers that have lost their places.
 func turnAway(strangers []*visitor) {
 	for _, v := range strangers {
 		_ = v.Conn.Close()
@@ -101,7 +111,8 @@ func (d *door) Close() error {
 	return d.Listener.Close()
 }
 
-// enter gives a connection a place, and returns strangers that are to be closed for it.
+// enter gives a connection a place. It returns the strangers that the caller must close to make
+// room.
 func (d *door) enter(v *visitor, peer netip.Addr, now time.Time) (out []*visitor, in entry) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -118,19 +129,20 @@ func (d *door) enter(v *visitor, peer netip.Addr, now time.Time) (out []*visitor
 	d.inside++
 	v.inside = true
 	from := neighbours(peer)
-	if v.proxied { // who it is for is known with its first request
+	if v.proxied { // the first request shows which client the proxy serves
 		from = netip.Prefix{}
 	}
 	return append(out, d.list(v, from, now)...), entry{now: true}
 }
 
-// momentLeft is how long a stranger still has to send a head.
+// momentLeft returns how long a stranger still has to send a header.
 func (d *door) momentLeft(at *list.Element, now time.Time) time.Duration {
 	return d.moment - now.Sub(at.Value.(*visitor).since)
 }
 
-// list counts a connection among the strangers of an address, and returns those that have to go for it. The zero prefix
-// stands for nobody's address and has no bound of its own.
+// list adds a connection to the strangers of an address. It returns the strangers that the
+// caller must close to make room. The zero prefix means that the address is unknown, and has no
+// limit of its own. The caller holds d.mu.
 func (d *door) list(v *visitor, from netip.Prefix, now time.Time) (out []*visitor) {
 	if from.IsValid() {
 		for near := d.near[from]; near != nil && near.Len() >= d.strangers && d.momentLeft(near.Front(), now) <= 0; {
@@ -150,7 +162,7 @@ func (d *door) list(v *visitor, from netip.Prefix, now time.Time) (out []*visito
 	return out
 }
 
-// unlist takes a connection from among the strangers.
+// unlist removes a connection from the strangers. The caller holds d.mu.
 func (d *door) unlist(v *visitor) {
 	if v.among == nil {
 		return
@@ -168,14 +180,14 @@ func (d *door) unlist(v *visitor) {
 	}
 }
 
-// turnOut takes the place of a stranger, who is then closed.
+// turnOut removes a stranger and returns it. The caller closes it after it has released d.mu.
 func (d *door) turnOut(at *list.Element) *visitor {
 	v := at.Value.(*visitor)
 	d.remove(v)
 	return v
 }
 
-// remove frees the place of a connection.
+// remove frees the place of a connection. The caller holds d.mu.
 func (d *door) remove(v *visitor) {
 	d.unlist(v)
 	if v.inside {
@@ -185,23 +197,24 @@ func (d *door) remove(v *visitor) {
 	d.changed()
 }
 
-// changed wakes who waits for a place.
+// changed wakes all goroutines that wait for a place. The caller holds d.mu.
 func (d *door) changed() {
 	close(d.left)
 	d.left = make(chan struct{})
 }
 
-// vouch says that a connection has shown a right key.
+// vouch marks a connection as no longer a stranger, because it has presented a valid key.
 func (d *door) vouch(v *visitor) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if v.among != nil {
 		d.unlist(v)
-		d.changed() // another stranger is the first now
+		d.changed() // the oldest stranger may be a different one now
 	}
 }
 
-// meet says for which client a trusted proxy uses a connection now: a stranger, whoever was there before.
+// meet records the client that a trusted proxy now uses a connection for. The connection becomes
+// a stranger again, even if its previous client had a valid key.
 func (d *door) meet(v *visitor, client netip.Addr) {
 	d.mu.Lock()
 	var out []*visitor
@@ -213,7 +226,7 @@ func (d *door) meet(v *visitor, client netip.Addr) {
 	turnAway(out)
 }
 
-// leave frees the place of a connection that ends, and reports whether it may linger.
+// leave frees the place of a connection that closes. It reports whether the connection may linger.
 func (d *door) leave(v *visitor, wants bool) (linger bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -225,7 +238,7 @@ func (d *door) leave(v *visitor, wants bool) (linger bool) {
 	return true
 }
 
-// lingered says that a connection does not linger any more.
+// lingered records that a connection has stopped lingering.
 func (d *door) lingered() {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -8,9 +8,10 @@ import (
 	"time"
 )
 
-// atOnce lets an answer go out, and its connection end, without the rest of a body that no handler wants. By itself
-// [http.Server] reads it first, to be able to use the connection again: a client that sends a head and then nothing would
-// hold a connection for as long as a body may take, without a key.
+// atOnce sends the response and closes the connection without reading the rest of an unwanted
+// body. By itself, [http.Server] reads that rest first, so that it can reuse the connection. A
+// client without a key could then send a header and nothing else, and hold a connection for as
+// long as a body may take.
 func atOnce(proxied proxies, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v := visitorOf(r.Context())
@@ -24,17 +25,17 @@ func atOnce(proxied proxies, next http.Handler) http.Handler {
 		body := &heard{ReadCloser: r.Body}
 		answer := &early{ResponseWriter: w, body: body}
 		defer func() { answer.end(v) }()
-		// A copy: the server looks at the body of the original to see what is left of it.
+		// Use a copy. The server checks the body of the original request to see what is left of it.
 		r = r.WithContext(r.Context())
 		r.Body = body
 		next.ServeHTTP(answer, r)
 	})
 }
 
-// heard is a body that knows whether it was read to its end.
+// heard is a body that records whether it was read to its end.
 type heard struct {
 	io.ReadCloser
-	whole atomic.Bool // a backfill is read by a goroutine of its own
+	whole atomic.Bool // atomic, because another goroutine reads the body of a backfill
 }
 
 // Read implements [io.Reader].
@@ -46,7 +47,7 @@ func (h *heard) Read(into []byte) (int, error) {
 	return n, err
 }
 
-// early is an answer that may go out before the body has come.
+// early is a response that may be sent before the body has arrived.
 type early struct {
 	http.ResponseWriter
 	body  *heard
@@ -69,9 +70,10 @@ func (e *early) Write(text []byte) (int, error) {
 	return e.ResponseWriter.Write(text)
 }
 
-// Unwrap is how an [http.ResponseController] reaches the connection.
+// Unwrap returns the wrapped writer, so that an [http.ResponseController] can reach the connection.
 func (e *early) Unwrap() http.ResponseWriter { return e.ResponseWriter }
 
+// begin tells the client that the connection closes, unless the body was read completely.
 func (e *early) begin() {
 	e.begun = true
 	if !e.body.whole.Load() {
@@ -79,7 +81,7 @@ func (e *early) begin() {
 	}
 }
 
-// end keeps the server from waiting for what is left of the body.
+// end prevents the server from waiting for the rest of the body.
 func (e *early) end(v *visitor) {
 	if e.body.whole.Load() {
 		return
@@ -90,5 +92,7 @@ func (e *early) end(v *visitor) {
 	if v != nil {
 		v.refused.Store(true)
 	}
-	_ = http.NewResponseController(e.ResponseWriter).SetReadDeadline(time.Now()) // a connection without deadlines waits
+	// A deadline in the past makes the server give up the body. Ignore the error: without
+	// deadlines, the server waits.
+	_ = http.NewResponseController(e.ResponseWriter).SetReadDeadline(time.Now())
 }

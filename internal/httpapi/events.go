@@ -13,27 +13,31 @@ import (
 	"cloudidq/internal/wechat/push"
 )
 
-// Platform is a third-party platform, as its events change it. All of them may come twice and out of order; created is
-// WeChat's time of an event. An error says that the event has had no effect.
+// Platform is a third-party platform that WeChat's events change. An event may arrive twice and
+// out of order; created is WeChat's time of the event. If a method returns an error, the event
+// has had no effect.
 type Platform interface {
-	// Open checks and reads a push.
+	// Open verifies the signature and the age of a push, and decrypts it.
 	Open(query url.Values, body []byte, now time.Time) (push.Event, error)
-	// TakeTicket keeps a component_verify_ticket.
+	// TakeTicket stores a component_verify_ticket.
 	TakeTicket(ctx context.Context, ticket secret.Text, created time.Time) error
-	// Authorize starts the app of a merchant who has authorised the platform, or has changed what is authorised.
+	// Authorize starts the app of a merchant who has authorized the platform, or who has changed
+	// the authorization.
 	Authorize(ctx context.Context, appID string, code secret.Text, created time.Time) error
-	// Unauthorize stops the app of a merchant who has withdrawn.
+	// Unauthorize stops the app of a merchant who has withdrawn the authorization.
 	Unauthorize(ctx context.Context, appID string, created time.Time) error
 }
 
-// events takes WeChat's pushes: POST /v1/wechat/components/{appid}/events. WeChat wants the plain text "success".
+// events receives WeChat's pushes: POST /v1/wechat/components/{appid}/events. WeChat expects the
+// plain text "success".
 // https://developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0/api/Before_Develop/component_verify_ticket.html.
 type events struct {
 	platforms map[string]Platform
 	log       *slog.Logger
 }
 
-// applyTimeout bounds what an event may take, with a call to WeChat in it; less than drainTimeout, so that a stop cuts none.
+// applyTimeout bounds the processing of an event, including a call to WeChat. It is less than
+// drainTimeout, so that a server stop interrupts no event.
 const applyTimeout = 8 * time.Second
 
 // ServeHTTP implements [http.Handler].
@@ -55,7 +59,7 @@ func (h *events) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	vouch(r.Context())
-	// An event that has begun is not left half-done because WeChat has hung up.
+	// Finish an event even if WeChat disconnects. It must not stay half applied.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), applyTimeout)
 	defer cancel()
 	if err := apply(ctx, platform, event); err != nil {
@@ -71,7 +75,7 @@ func (h *events) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, "success")
 }
 
-// apply does what an event says. One of another type needs no more than an answer.
+// apply processes an event. Events of other types need only a response.
 func apply(ctx context.Context, platform Platform, event push.Event) error {
 	switch event.Type {
 	case push.Ticket:
@@ -93,7 +97,7 @@ func (h *events) refuseBody(w http.ResponseWriter, err error) {
 	refuse(w, http.StatusBadRequest, "the body has not arrived")
 }
 
-// refusePush answers what is not believed. Its errors hold nothing of the push.
+// refusePush responds to a push that cannot be verified. The errors contain no part of the push.
 func (h *events) refusePush(w http.ResponseWriter, component string, err error) {
 	h.log.Warn("a push is refused", "component", component, "error", err)
 	status := http.StatusBadRequest

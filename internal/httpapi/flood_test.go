@@ -16,26 +16,27 @@ import (
 	"cloudidq/internal/httpapi"
 )
 
-// patientServer waits for hours, so that what ends in a test does not end because of the time.
+// patientServer sets all timeouts to an hour, so that no connection ends because of a timeout.
 func patientServer(s *httpapi.Server) {
 	s.Cut(time.Hour, time.Hour, time.Hour, time.Hour)
 	s.Strangers(time.Hour, time.Hour)
 }
 
-// crowdedServer is one that closes strangers at once when others want their places.
+// crowdedServer closes strangers at once if another connection needs their place. All other
+// timeouts are an hour.
 func crowdedServer(s *httpapi.Server) {
 	patientServer(s)
 	s.Strangers(0, time.Hour)
 }
 
-// crowded is a bed with keys and room for a few connections.
+// crowded returns a fixture with keys and room for 64 connections.
 func crowded(t *testing.T, cfg httpapi.Config, change func(*httpapi.Server)) *bed {
 	t.Helper()
 	cfg.Keys, cfg.MaxConnections = allKeys(), 64
 	return newBedOn(t, cfg, change)
 }
 
-// wantServed makes a request with a right key over a connection of its own.
+// wantServed checks that a request with a valid key on a new connection succeeds.
 func (b *bed) wantServed() {
 	b.Helper()
 	conn := b.dial("POST /v1/resolutions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n" +
@@ -45,7 +46,7 @@ func (b *bed) wantServed() {
 	}
 }
 
-// wantRefused reads an answer of that status and the end of its connection, which the server has closed.
+// wantRefused reads a response with this status, and checks that the server closes the connection.
 func wantRefused(t *testing.T, conn net.Conn, status int) {
 	t.Helper()
 	text, err := io.ReadAll(conn)
@@ -55,7 +56,7 @@ func wantRefused(t *testing.T, conn net.Conn, status int) {
 	}
 }
 
-// wantCut waits for the server to close a connection that it has not answered.
+// wantCut checks that the server closes a connection without a response.
 func wantCut(t *testing.T, conn net.Conn) {
 	t.Helper()
 	if text, err := io.ReadAll(conn); len(text) > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
@@ -63,8 +64,9 @@ func wantCut(t *testing.T, conn net.Conn) {
 	}
 }
 
-// Thousands of connections whose bodies do not end, without any key, keep no place: each is refused and closed by its head,
-// and a right key is served while all of them are still held open by their clients.
+// Connections with unfinished bodies and without a key keep no place, however many there are.
+// The server rejects and closes each one after its header. It serves a valid key while the
+// clients still hold all of these connections open.
 func TestRun_UnfinishedBodies_KeepNoPlace(t *testing.T) {
 	t.Parallel()
 	b := crowded(t, httpapi.Config{}, patientServer)
@@ -82,10 +84,10 @@ func TestRun_UnfinishedBodies_KeepNoPlace(t *testing.T) {
 	}
 }
 
-// Connections whose heads do not end give way to newcomers, those that came first before the others.
+// Connections with unfinished headers make way for new ones, the oldest first.
 func TestRun_UnfinishedHeads_GiveWay(t *testing.T) {
 	t.Parallel()
-	b := crowded(t, httpapi.Config{TrustedProxies: inside}, crowdedServer) // a proxy has no bound of its own: here the sum counts
+	b := crowded(t, httpapi.Config{TrustedProxies: inside}, crowdedServer) // a trusted proxy has no limit of its own, so only the total counts
 	var conns []net.Conn
 	for range 300 {
 		conns = append(conns, b.dial("POST /v1/resolutions HTTP/1.1\r\nX-Slow: "))
@@ -98,7 +100,8 @@ func TestRun_UnfinishedHeads_GiveWay(t *testing.T) {
 	}
 }
 
-// One address has a bound, and only its own connections give way for it. A trusted proxy has none: there each client has.
+// The connections of one address are limited, and only its own connections are closed for that.
+// A trusted proxy has no limit; instead, each client behind it has one.
 func TestRun_StrangersOfAnAddressAreBounded(t *testing.T) {
 	t.Parallel()
 	const most, bound = 64, 64 / 4
@@ -130,14 +133,14 @@ func TestRun_StrangersOfAnAddressAreBounded(t *testing.T) {
 	for _, conn := range open(b, bound+4, head) {
 		rest(conn)
 	}
-	push := func(client string) string { // whose body is read before it is known whether WeChat has signed it
+	push := func(client string) string { // the server must read the body to verify WeChat's signature
 		return "POST /v1/wechat/components/wxc/events HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: " + client + "\r\nContent-Length: 5\r\n\r\n<"
 	}
 	quiet := open(b, bound, push("198.51.100.1"))
 	loud := open(b, bound+4, push("198.51.100.2"))
 	b.until("four of the loud client's connections are cut", func() bool {
 		cut := 0
-		for _, conn := range loud { // which of them came first is for the server to say
+		for _, conn := range loud { // the order of arrival is the server's
 			_ = conn.SetReadDeadline(time.Now().Add(time.Millisecond))
 			if _, err := conn.Read(make([]byte, 1)); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 				cut++
@@ -159,8 +162,8 @@ func TestRun_StrangersOfAnAddressAreBounded(t *testing.T) {
 	b.wantServed()
 }
 
-// Every refusal that the head alone decides is made and its connection closed without a byte of the body, with a key or
-// without, by TLS as well.
+// A request that can be rejected by its header alone is rejected, and its connection closed,
+// without a byte of the body. This holds with and without a key, and also with TLS.
 func TestRun_RefusalsWaitForNoBody(t *testing.T) {
 	t.Parallel()
 	const unfinished = "Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
@@ -201,14 +204,14 @@ func TestRun_RefusalsWaitForNoBody(t *testing.T) {
 		})
 	}
 	b := crowded(t, httpapi.Config{}, patientServer)
-	for range 12 { // ten tries, and then 429
+	for range 12 { // ten attempts, then 429
 		b.call("GET", "/v1/status", "", "Authorization", "Bearer guess")
 	}
 	wantRefused(t, b.dial("POST /v1/resolutions HTTP/1.1\r\nHost: x\r\n"+key("guess")+unfinished), 429)
 
 	free := newBedOn(t, httpapi.Config{}, patientServer)
 	wantRefused(t, free.dial("POST /v1/resolutions HTTP/1.1\r\nHost: planted.example\r\n"+unfinished), 421)
-	for range 3 { // an answer that needs no body does not wait for one either
+	for range 3 { // a response that needs no body does not wait for one either
 		text, err := io.ReadAll(free.dial("GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{"))
 		if err != nil || !strings.HasPrefix(string(text), "HTTP/1.1 200 ") {
 			t.Errorf("answer = %.100s, %v", text, err)
@@ -216,13 +219,13 @@ func TestRun_RefusalsWaitForNoBody(t *testing.T) {
 	}
 }
 
-// A client that sends its whole body before it reads gets the answer all the same: the connection is not torn down over
-// what it still sends.
+// A client that sends its whole body before it reads still gets the response. The connection is
+// not reset because of unread data.
 func TestRun_RefusalReachesAClientThatSends(t *testing.T) {
 	t.Parallel()
 	b := crowded(t, httpapi.Config{}, patientServer)
 	for i := range 20 {
-		size := 200_000 + i%2*700_000 // less and more than net/http would read of it
+		size := 200_000 + i%2*700_000 // once below and once above the amount that net/http would read
 		conn := b.dial(fmt.Sprintf("POST /v1/backfills?appid=wxA HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", size))
 		if _, err := io.WriteString(conn, strings.Repeat("x", size)); err != nil {
 			t.Fatal(err)
@@ -232,7 +235,7 @@ func TestRun_RefusalReachesAClientThatSends(t *testing.T) {
 	}
 }
 
-// dialTLS opens a connection to a server with TLS.
+// dialTLS opens a TLS connection to the server.
 func (b *bed) dialTLS() net.Conn {
 	b.Helper()
 	conn := tls.Client(b.dial(""), &tls.Config{InsecureSkipVerify: true})

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// LoopbackHost reports whether a Host header, with or without a port, names this machine by itself: localhost, a name below
-// it, or a loopback address.
+// LoopbackHost reports whether a Host header, with or without a port, always means this machine:
+// localhost, a subdomain of localhost, or a loopback address.
 func LoopbackHost(host string) bool {
 	name := strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 	if before, _, err := net.SplitHostPort(host); err == nil {
@@ -22,9 +22,10 @@ func LoopbackHost(host string) bool {
 	return err == nil && address.Unmap().IsLoopback()
 }
 
-// loopbackHosts refuses requests for any other host, where no key is demanded: a page can have its own name resolve to
-// 127.0.0.1 (DNS rebinding), and a browser then takes this server for the page's own. WeChat's pushes bear the name of
-// the proxy in front; they are signed.
+// loopbackHosts rejects requests for any other host. New uses it if the configuration has no
+// keys. A web page can make its own name resolve to 127.0.0.1 (DNS rebinding), and a browser
+// then treats this server as the page's own origin. WeChat's pushes carry the name of the proxy
+// in front of the server. They are let through, because they are signed.
 func loopbackHosts(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if LoopbackHost(r.Host) || pushed(r.URL.Path) {

@@ -26,7 +26,7 @@ func TestLoopbackHost(t *testing.T) {
 	}
 }
 
-// as makes a request with a Host header.
+// as sends a request with a Host header.
 func (b *bed) as(host, method, path, body string, header ...string) reply {
 	b.Helper()
 	req, err := http.NewRequestWithContext(b.Context(), method, b.url+path, strings.NewReader(body))
@@ -49,7 +49,7 @@ func (b *bed) as(host, method, path, body string, header ...string) reply {
 	return reply{resp.StatusCode, resp.Header, string(text)}
 }
 
-// Without keys a page whose name resolves to 127.0.0.1 reaches nothing, on no route.
+// Without keys, a web page whose name resolves to 127.0.0.1 cannot use any route.
 func TestHosts_WithoutKeysLoopbackAlone(t *testing.T) {
 	b := newBed(t)
 	asked := [][3]string{
@@ -82,13 +82,13 @@ func TestHosts_WithoutKeysLoopbackAlone(t *testing.T) {
 			}
 		}
 	}
-	// WeChat's pushes come through a proxy, by its name, and are signed.
+	// WeChat's pushes come through a proxy, carry its name, and are signed.
 	if got := b.as("pushes.example.com", "POST", "/v1/wechat/components/wxc/events", "<xml/>"); got.status != 200 {
 		t.Errorf("a push = %d %s", got.status, got.body)
 	}
 }
 
-// Where keys are demanded, a page knows none; any name is answered for.
+// With keys, any Host header is accepted, because a web page does not know a key.
 func TestHosts_WithKeysAny(t *testing.T) {
 	b := newBed(t, allKeys()...)
 	if got := b.as("api.example.com", "GET", "/v1/status", "", "Authorization", "Bearer "+admin); got.status != 200 {
@@ -96,7 +96,8 @@ func TestHosts_WithKeysAny(t *testing.T) {
 	}
 }
 
-// A page of another origin cannot change anything without keys either, whichever content type it can send without asking.
+// A page of another origin cannot change anything, even without keys. This holds for every
+// content type that it can send without a preflight request.
 func TestHosts_OtherOriginsChangeNothing(t *testing.T) {
 	b := newBed(t)
 	_, port, _ := strings.Cut(strings.TrimPrefix(b.url, "http://"), ":")

@@ -18,12 +18,12 @@ import (
 
 const onlyA = "key-of-app-A-with-every-scope"
 
-// A key of one app, whatever its scopes, sees nothing of another app and changes nothing of it, on any route.
+// A key for one app, with any scopes, cannot read or change anything of another app, on any route.
 func TestRoutes_AKeyOfOneAppReachesNoOther(t *testing.T) {
 	b := newBed(t, httpapi.NewKey("all", secret.New(admin), httpapi.Scopes, nil), httpapi.NewKey("a", secret.New(onlyA), httpapi.Scopes, []string{"wxA"}))
 	deliveryB := b.plant("wxB")
 	b.plant("wxA")
-	// All of it has ended, so that its events would, too.
+	// The backfill has finished, so a stream of its events would end too.
 	backfillB := parse[acceptedBody](t, b.call("POST", "/v1/backfills?appid=wxB", `{"cloud_id":7}`,
 		"Authorization", "Bearer "+admin, "Idempotency-Key", "k").body).ID
 	before := b.ofB(backfillB)
@@ -39,12 +39,12 @@ func TestRoutes_AKeyOfOneAppReachesNoOther(t *testing.T) {
 		{"POST /v1/resolutions", "/v1/resolutions", resolveB, 403, []string{"Prefer", "wait=10"}},
 		{"POST /v1/resolutions", "/v1/resolutions", resolveB, 403, []string{"Idempotency-Key", "k"}},
 		{"GET /v1/resolutions/{appid}/{cloud_id}", "/v1/resolutions/wxB/73_planted", "", 403, nil},
-		{"GET /v1/resolutions/{appid}/{cloud_id}", "/v1/resolutions/wxA%2F..%2FwxB/73_planted", "", 422, nil}, // no appid
-		{"GET /v1/resolutions/{appid}/{cloud_id}", "/v1/resolutions/wxA/73_planted", "", 404, nil},            // its own app does not know it
+		{"GET /v1/resolutions/{appid}/{cloud_id}", "/v1/resolutions/wxA%2F..%2FwxB/73_planted", "", 422, nil}, // not a valid appid
+		{"GET /v1/resolutions/{appid}/{cloud_id}", "/v1/resolutions/wxA/73_planted", "", 404, nil},            // unknown to its own app
 		{"POST /v1/resolutions/lookup", "/v1/resolutions/lookup", resolveB, 403, nil},
 		{"POST /v1/resolutions/lookup", "/v1/resolutions/lookup", strings.Replace(resolveB, "wxB", "wxA", 1), 200, nil},
 		{"DELETE /v1/subjects/{appid}/{openid}", "/v1/subjects/wxB/o-planted", "", 403, nil},
-		{"DELETE /v1/subjects/{appid}/{openid}", "/v1/subjects/wxA/o-planted", "", 200, nil}, // of its own app: nobody
+		{"DELETE /v1/subjects/{appid}/{openid}", "/v1/subjects/wxA/o-planted", "", 200, nil}, // its own app has no such user
 		{"POST /v1/backfills", "/v1/backfills?appid=wxB", "", 403, nil},
 		{"POST /v1/backfills", "/v1/backfills?appid=wxA&resume=" + backfillB, "", 404, nil},
 		{"POST /v1/backfills", "/v1/backfills?appid=wxB&resume=" + backfillB, "", 403, nil},
@@ -57,7 +57,7 @@ func TestRoutes_AKeyOfOneAppReachesNoOther(t *testing.T) {
 		{"GET /v1/deliveries", "/v1/deliveries", "", 200, nil},
 		{"GET /v1/deliveries", "/v1/deliveries?page_size=1&page_token=" + base64.RawURLEncoding.EncodeToString([]byte(deliveryB)), "", 200, nil},
 		{"POST /v1/deliveries/{id}/replay", "/v1/deliveries/" + deliveryB + "/replay", "", 404, nil},
-		{"POST /v1/webhooks/{name}/test", "/v1/webhooks/orders/test", "", 403, nil}, // endpoints are of all apps
+		{"POST /v1/webhooks/{name}/test", "/v1/webhooks/orders/test", "", 403, nil}, // endpoints belong to all apps
 		{"GET /v1/status", "/v1/status?appid=wxB", "", 403, nil},
 		{"GET /v1/status", "/v1/status", "", 200, nil},
 		{"GET /", "/?appid=wxB", "", 403, nil},
@@ -90,7 +90,8 @@ func TestRoutes_AKeyOfOneAppReachesNoOther(t *testing.T) {
 	}
 }
 
-// plant puts a record and a delivery of an app into the store. Those of app B are the planted ones.
+// plant saves a record and a delivery of an app. Those of app B are the planted ones that must
+// not show up.
 func (b *bed) plant(appID string) (delivery string) {
 	b.Helper()
 	id := "73_own"
@@ -111,7 +112,7 @@ func (b *bed) plant(appID string) (delivery string) {
 	return delivery
 }
 
-// ofB is all that there is of app B.
+// ofB returns everything that the API shows of app B.
 func (b *bed) ofB(backfill string) []string {
 	b.Helper()
 	var all []string

@@ -8,11 +8,12 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// limiter bounds the answers to wrong keys by the address they come from: ten at once, then one in six seconds. It is not
-// asked about right keys, so it locks out nobody. It forgets an address that has earned its tries back, and everybody if
-// there are too many.
+// limiter limits the 401 responses to wrong keys per address: ten at once, then one every six
+// seconds. The authenticator consults it only for wrong keys, so it never locks out a valid key.
+// It drops an address that has regained its full allowance. If there are still too many
+// addresses, it drops all.
 type limiter struct {
-	every time.Duration // until an address has earned a try back
+	every time.Duration // until an address regains one attempt
 
 	mu sync.Mutex
 	by map[netip.Prefix]*rate.Limiter // by [neighbours]; guarded by mu
@@ -28,7 +29,7 @@ func newLimiter() *limiter {
 	return &limiter{every: triesEvery, by: make(map[netip.Prefix]*rate.Limiter)}
 }
 
-// wrong notes a wrong key, and reports whether its address may still be told so.
+// wrong records a wrong key. It reports whether its address is still within the limit.
 func (l *limiter) wrong(address netip.Addr) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -44,6 +45,8 @@ func (l *limiter) wrong(address netip.Addr) bool {
 	return tries.Allow()
 }
 
+// forget drops the addresses that are back at the full allowance, or all if too many are left.
+// The caller holds l.mu.
 func (l *limiter) forget() {
 	for address, tries := range l.by {
 		if tries.Tokens() >= triesAtOnce {

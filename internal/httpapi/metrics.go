@@ -11,7 +11,7 @@ import (
 	"cloudidq/tasks"
 )
 
-// Metrics count the requests of a [Server]. A nil one counts nothing.
+// Metrics counts the requests of a [Server]. A nil *Metrics counts nothing.
 type Metrics struct {
 	requests *prometheus.CounterVec   // route, method, status
 	duration *prometheus.HistogramVec // route, method
@@ -19,7 +19,7 @@ type Metrics struct {
 	accepted *prometheus.CounterVec // queue
 }
 
-// NewMetrics registers the metrics.
+// NewMetrics registers the metrics with r.
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	with := promauto.With(r)
 	m := &Metrics{
@@ -41,13 +41,14 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Help: "CloudIDs that the API has put into a queue.",
 		}, []string{"queue"}),
 	}
+	// Show both queues from the start, with the value 0.
 	for _, queue := range []string{tasks.QueueEvents, tasks.QueueBackfill} {
 		m.accepted.WithLabelValues(queue)
 	}
 	return m
 }
 
-// Accepted counts cloudIDs that Redis has now.
+// Accepted counts cloudIDs that were enqueued. An empty queue means [tasks.QueueEvents].
 func (m *Metrics) Accepted(queue string, cloudIDs int) {
 	if m == nil {
 		return
@@ -58,14 +59,14 @@ func (m *Metrics) Accepted(queue string, cloudIDs int) {
 	m.accepted.WithLabelValues(queue).Add(float64(cloudIDs))
 }
 
-// begin counts a request in.
+// begin records the start of a request.
 func (m *Metrics) begin() {
 	if m != nil {
 		m.inFlight.Inc()
 	}
 }
 
-// end counts it out.
+// end records the end of a request.
 func (m *Metrics) end(route, method string, status int, took time.Duration) {
 	if m == nil {
 		return
@@ -75,7 +76,8 @@ func (m *Metrics) end(route, method string, status int, took time.Duration) {
 	m.duration.WithLabelValues(route, method).Observe(took.Seconds())
 }
 
-// statusLabel bounds what a handler may make up.
+// statusLabel returns the label for a status. It maps invalid statuses to "other", which bounds
+// the number of labels.
 func statusLabel(status int) string {
 	if status < 100 || status > 599 {
 		return "other"
@@ -83,13 +85,13 @@ func statusLabel(status int) string {
 	return strconv.Itoa(status)
 }
 
-// counted is a producer whose chunks are counted.
+// counted is a producer that counts the cloudIDs of its chunks.
 type counted struct {
 	producer
 	metrics *Metrics
 }
 
-// WriteChunk is [tasks.Client.WriteChunk].
+// WriteChunk calls [tasks.Client.WriteChunk] and counts the cloudIDs on success.
 func (c counted) WriteChunk(ctx context.Context, chunk tasks.Chunk) error {
 	err := c.producer.WriteChunk(ctx, chunk)
 	if err == nil {

@@ -5,18 +5,20 @@ import (
 	"regexp"
 )
 
-// Monitoring are the pages of the queues.
+// Monitoring provides the web pages of the queues.
 type Monitoring interface {
-	// Handler serves them below /monitoring; without mayChange it refuses what changes something.
+	// Handler serves the pages below /monitoring. Without mayChange, it rejects every change.
 	Handler(mayChange bool) http.Handler
 }
 
-// monitors reports whether a key may see the queues. They hold the tasks of all apps, so a key of some apps may not.
+// monitors reports whether a key may see the queues. The queues hold tasks of all apps, so the
+// key must be valid for all apps.
 func monitors(key *Key) bool {
 	return len(key.apps) == 0 && (key.has(ScopeRead) || key.has(ScopeAdmin))
 }
 
-// serveMonitoring lets keys with scope read look, and those with scope admin change.
+// serveMonitoring lets keys with scope read or admin view the queues, and keys with scope admin
+// change them.
 func (s *Server) serveMonitoring(pages Monitoring) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		key := caller(r.Context())
@@ -31,16 +33,17 @@ func (s *Server) serveMonitoring(pages Monitoring) http.Handler {
 		}
 		answer := &statusWriter{ResponseWriter: w}
 		pages.Handler(key.has(ScopeAdmin)).ServeHTTP(answer, r)
-		if changes && answer.sent() < http.StatusBadRequest { // the audit line
+		if changes && answer.sent() < http.StatusBadRequest { // audit log
 			queue, what := actionOf(r)
 			s.log.Info("a queue was changed by hand", "queue", queue, "action", what, "key", key.Name)
 		}
 	})
 }
 
+// queueAction matches a path of asynqmon's API: the queue, the state of the tasks, and the action.
 var queueAction = regexp.MustCompile(`^/monitoring/api/queues/([a-z]+)(?:/([a-z]+_tasks))?(?:/[^/:]+)?(?::([a-z_]+))?$`)
 
-// actionOf names what a request changes, without ids.
+// actionOf returns the queue and the action of a request for the audit log, without task ids.
 func actionOf(r *http.Request) (queue, action string) {
 	parts := queueAction.FindStringSubmatch(r.URL.Path)
 	if parts == nil {

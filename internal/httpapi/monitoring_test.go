@@ -18,7 +18,7 @@ import (
 	"cloudidq/tasks"
 )
 
-// enqueue puts a task into the queue whose cloudID was obtained some time ago, and returns its id.
+// enqueue enqueues a task whose cloudID was obtained the given time ago, and returns the task's id.
 func enqueue(t *testing.T, rdb redis.UniversalClient, appID string, age time.Duration, options ...asynq.Option) string {
 	t.Helper()
 	task, err := tasks.NewResolveTask(tasks.ResolvePayload{
@@ -35,14 +35,15 @@ func enqueue(t *testing.T, rdb redis.UniversalClient, appID string, age time.Dur
 	return info.ID
 }
 
-// queueBed is a queue with a task in every state: the one that is active is so until the test ends.
+// queueBed is a fixture with a task in every state. The active task stays active until the test
+// ends.
 type queueBed struct {
 	*bed
 	retry, archived string      // ids
-	handled         chan string // ids of the tasks that work has done
+	handled         chan string // ids of the tasks that work has processed
 }
 
-// newQueueBed runs a worker until every state is there.
+// newQueueBed runs a worker until there is a task in every state.
 func newQueueBed(t *testing.T) *queueBed {
 	t.Helper()
 	b := &queueBed{bed: newBed(t, withResolver()...), handled: make(chan string, 100)}
@@ -85,7 +86,7 @@ func newQueueBed(t *testing.T) *queueBed {
 	return b
 }
 
-// state is that of a task, or empty if it is gone.
+// state returns the state of a task, or "" if the task does not exist.
 func (b *queueBed) state(id string) string {
 	info, err := asynq.NewInspectorFromRedisClient(b.rdb).GetTaskInfo(tasks.QueueEvents, id)
 	if err != nil {
@@ -94,7 +95,7 @@ func (b *queueBed) state(id string) string {
 	return info.State.String()
 }
 
-// No route of asynqmon's shows anything of what a task holds.
+// No route of asynqmon shows any content of a task.
 func TestMonitoring_ShowsNoPayload(t *testing.T) {
 	b := newQueueBed(t)
 	routes := []string{"queues", "queues/events", "queue_stats", "servers", "scheduler_entries", "redis_info", "queues/events/groups"}
@@ -115,7 +116,7 @@ func TestMonitoring_ShowsNoPayload(t *testing.T) {
 		}
 		all.WriteString(got.body)
 	}
-	// What may be seen is there.
+	// The permitted summary is shown.
 	for _, want := range []string{
 		`{\"appid\":\"wxRetry\",\"cloudids\":1,\"webhook\":\"orders\",\"redacted\":true}`, `wxActive`, `wxPending`, `wxScheduled`, `wxCompleted`, `wxArchived`,
 		"a foreign worker says [redacted]", "redacted, 32 bytes", b.retry,
@@ -126,7 +127,7 @@ func TestMonitoring_ShowsNoPayload(t *testing.T) {
 	}
 }
 
-// Only an administrator changes something, and the log says who did.
+// Only a key with scope admin can make changes. The log names the key.
 func TestMonitoring_Changes(t *testing.T) {
 	b := newQueueBed(t)
 	change := "/monitoring/api/queues/events/retry_tasks/" + b.retry + ":run"
@@ -159,7 +160,7 @@ func TestMonitoring_Changes(t *testing.T) {
 	}
 }
 
-// A key of some apps sees nothing of the queues of all.
+// A key for some apps cannot see the queues, which hold tasks of all apps.
 func TestMonitoring_KeyOfOneApp(t *testing.T) {
 	b := newQueueBed(t)
 	for _, path := range []string{"/monitoring/", "/monitoring/api/queues", "/monitoring/api/queues/events/retry_tasks", "/monitoring/static/js/x.js"} {
@@ -183,7 +184,7 @@ func TestMonitoring_Headers(t *testing.T) {
 	}
 }
 
-// A page of another origin gets a browser, which has the key, to change nothing.
+// A page of another origin cannot use a browser's stored key to change anything.
 func TestCrossOrigin_Refused(t *testing.T) {
 	b := newBed(t, allKeys()...)
 	for _, header := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"}, {"Origin", "null"}} {
@@ -201,16 +202,17 @@ func TestCrossOrigin_Refused(t *testing.T) {
 
 const resolveOnly = "key-that-may-only-resolve"
 
-// withResolver are allKeys and one that may see nothing.
+// withResolver returns allKeys and a key that has only scope resolve.
 func withResolver() []httpapi.Key {
 	return append(allKeys(), httpapi.NewKey("resolver", secret.New(resolveOnly), []httpapi.Scope{httpapi.ScopeResolve}, nil))
 }
 
+// basic returns the headers of a Basic authentication with a key.
 func basic(key string) []string {
 	return []string{"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte("anybody:"+key))}
 }
 
-// queuedOf puts a task of n cloudIDs into a queue, under an id.
+// queuedOf enqueues a task with n cloudIDs under an id.
 func queuedOf(t *testing.T, b *bed, queue, id string, n int, options ...asynq.Option) (cloudIDs []string) {
 	t.Helper()
 	p := tasks.ResolvePayload{AppID: "wxA", AcceptedAt: time.Now()}
@@ -231,8 +233,9 @@ func queuedOf(t *testing.T, b *bed, queue, id string, n int, options ...asynq.Op
 	return cloudIDs
 }
 
-// The open cloudIDs of a task end however it is deleted at the pages: each has a record that says why, a delivery and its
-// count in the backfill. The answer says how many.
+// If a task is deleted on the pages, in any way, its pending cloudIDs get a final status. Each
+// has a record with the reason, a delivery, and a count in the backfill. The response says how
+// many cloudIDs were affected.
 func TestMonitoring_DeletedTasks_EndTheirCloudIDs(t *testing.T) {
 	b := newBed(t, allKeys()...)
 	of, err := b.backfills.Create(t.Context(), store.Backfill{ID: store.NewBackfillID(), AppID: "wxA", Format: "ndjson"})
@@ -257,7 +260,7 @@ func TestMonitoring_DeletedTasks_EndTheirCloudIDs(t *testing.T) {
 		queued(tasks.QueueEvents, fmt.Sprint("scheduled", i), 1, asynq.ProcessIn(time.Hour))
 		queued(tasks.QueueEvents, fmt.Sprint("grouped", i), 1, asynq.Group("g"))
 	}
-	for i := range 230 { // more than a page
+	for i := range 230 { // more than one page
 		queued(tasks.QueueEvents, fmt.Sprint("archived", i), 1)
 		if err := asynq.NewInspectorFromRedisClient(b.rdb).ArchiveTask(tasks.QueueEvents, fmt.Sprint("archived", i)); err != nil {
 			t.Fatal(err)
@@ -310,7 +313,8 @@ func TestMonitoring_DeletedTasks_EndTheirCloudIDs(t *testing.T) {
 	}
 }
 
-// What cannot be ended is not deleted either, and says so; a key that may only look deletes nothing.
+// If the cloudIDs of a task cannot be given a final status, the task is not deleted and the
+// response says so. A key that may only read deletes nothing.
 func TestMonitoring_Deleting_Refused(t *testing.T) {
 	b := newBed(t, allKeys()...)
 	for id, payload := range map[string]string{"newer": `{"v":9}`, "unreadable": "planted"} {

@@ -9,8 +9,8 @@ import (
 	"cloudidq/tasks"
 )
 
-// An appid and the name of a webhook have one form on every way into the API. What has another is refused before anything is
-// asked of Redis, with the name of the field and what it must be, and is not repeated.
+// The same rule for appids and webhook names applies to every input of the API. An invalid name
+// is rejected before Redis is used. The response has the field and the rule, but not the name.
 func TestNames_OneRuleOnEveryWayIn(t *testing.T) {
 	b := newBed(t, allKeys()...)
 	for _, planted := range []string{`planted","x":"`, "planted 1", "planted.1", "planted:1", "planted%1", "planted\u200b", strings.Repeat("planted-", 9)} {
@@ -47,7 +47,7 @@ func TestNames_OneRuleOnEveryWayIn(t *testing.T) {
 	}
 }
 
-// The description has the rule of package tasks.
+// The API description contains the rule of package tasks.
 func TestNames_TheDescriptionHasTheRule(t *testing.T) {
 	text := newBed(t).call("GET", "/openapi.json", "").body
 	optional := strings.Replace(tasks.NamePattern, "{1,", "{0,", 1)

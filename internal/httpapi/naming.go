@@ -5,14 +5,14 @@ import (
 	"net/http"
 )
 
-// naming is what a request may name.
+// naming decides which apps and endpoints a request may name.
 type naming struct {
 	serves  func(appID string) bool
 	mayName func(appID, webhook string, limited bool) error
 }
 
-// faults are what is wrong with the app and the endpoint that a request names, in its body or its query. The error is for
-// an endpoint that the caller's key may not name.
+// faults returns the faults in the app and the endpoint that a request names, in its body or its
+// query (in). It returns an error if the caller's key may not name the endpoint.
 func (n naming) faults(ctx context.Context, in, appID, webhook string) (faults []fault, err error) {
 	if !n.serves(appID) {
 		faults = append(faults, fault{in + ".appid", "is not among the apps of the configuration"})
@@ -26,7 +26,8 @@ func (n naming) faults(ctx context.Context, in, appID, webhook string) (faults [
 	return faults, nil
 }
 
-// webhook says why the caller may not have results of an app sent to an endpoint.
+// webhook returns an error that says why the caller may not send results of an app to an
+// endpoint. It returns nil if the caller may, or if webhook is empty.
 func (n naming) webhook(ctx context.Context, appID, webhook string) error {
 	if webhook == "" {
 		return nil

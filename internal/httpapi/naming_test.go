@@ -12,8 +12,8 @@ import (
 
 const onlyB = "key-of-app-B-with-every-scope"
 
-// A key limited to apps names only the endpoints of its apps, and an app's own; nobody names another app's, on any way.
-// See mayName for what there is.
+// A key limited to some apps may name only the endpoints that list these apps. No key may name
+// an endpoint of another app. Both hold for every route. See mayName for the endpoints.
 func TestNaming_EndpointsOfOtherApps(t *testing.T) {
 	b := newBed(t, httpapi.NewKey("all", secret.New(admin), httpapi.Scopes, nil),
 		httpapi.NewKey("a", secret.New(onlyA), httpapi.Scopes, []string{"wxA"}),
@@ -25,9 +25,9 @@ func TestNaming_EndpointsOfOtherApps(t *testing.T) {
 	}{
 		{admin, "wxA", "orders", 202}, {admin, "wxB", "orders", 202}, {admin, "wxA", "ofA", 202}, {admin, "wxB", "ofB", 202},
 		{admin, "wxA", "ofB", 422}, {admin, "wxB", "ofA", 422}, {admin, "wxA", "none", 422},
-		{onlyA, "wxA", "ofA", 202}, {onlyA, "wxA", "orders", 202}, // its own
+		{onlyA, "wxA", "ofA", 202}, {onlyA, "wxA", "orders", 202}, // endpoints of its own app
 		{onlyA, "wxA", "ofB", 403}, {onlyA, "wxA", "none", 403},
-		{onlyB, "wxB", "ofB", 202}, {onlyB, "wxB", "orders", 403}, // everybody's
+		{onlyB, "wxB", "ofB", 202}, {onlyB, "wxB", "orders", 403}, // accepts every app, but does not list wxB
 		{onlyB, "wxB", "ofA", 403}, {onlyB, "wxB", "none", 403}, {onlyB, "wxB", "", 202},
 	} {
 		bearer := []string{"Authorization", "Bearer " + tt.key}
@@ -55,8 +55,9 @@ func TestNaming_EndpointsOfOtherApps(t *testing.T) {
 	}
 }
 
-// What somebody else has begun or missed is no way around it: a limited key neither goes on with a backfill nor replays a
-// delivery to an endpoint that it may not name, and nobody replays one to an endpoint of other apps.
+// A limited key cannot get around this with work of another key. It cannot continue a backfill
+// or replay a delivery whose endpoint it may not name. No key can replay a delivery to an
+// endpoint of other apps.
 func TestNaming_WhatOthersHaveBegun(t *testing.T) {
 	b := newBed(t, httpapi.NewKey("all", secret.New(admin), httpapi.Scopes, nil),
 		httpapi.NewKey("b", secret.New(onlyB), httpapi.Scopes, []string{"wxB"}))

@@ -13,11 +13,12 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// otherRoute is the route of what no route takes.
+// otherRoute is the route of a request that matches no route.
 const otherRoute = "other"
 
-// observer counts every request, makes a span of it, and writes its line in the log, at level debug. All of them name the
-// route, never the path or the query, in which ids stand; so this is none of the ready-made middlewares.
+// observer counts each request, creates a span for it, and logs it at level debug. All three
+// name the route. They never contain the path or the query, because these contain ids.
+// Ready-made middleware records the path, so observer does not use any.
 type observer struct {
 	mux     *http.ServeMux
 	metrics *Metrics
@@ -25,15 +26,16 @@ type observer struct {
 	log     *slog.Logger
 }
 
-// passing is what is found out about a request on its way.
+// passing collects facts about a request while the handlers process it.
 type passing struct {
 	route string
-	key   string // the name of the key it came with
+	key   string // the name of the key that authenticated it
 }
 
+// passingKey is the context key of [passing].
 type passingKey struct{}
 
-// routeIn is the route of a request, for what has only its context.
+// routeIn returns the route of a request, for code that has only the context.
 func routeIn(ctx context.Context) string {
 	if p, ok := ctx.Value(passingKey{}).(*passing); ok {
 		return p.route
@@ -41,14 +43,14 @@ func routeIn(ctx context.Context) string {
 	return otherRoute
 }
 
-// noteKey says which key a request has come with.
+// noteKey records the name of the key that authenticated the request.
 func noteKey(ctx context.Context, name string) {
 	if p, ok := ctx.Value(passingKey{}).(*passing); ok {
 		p.key = name
 	}
 }
 
-// wrap puts the observer before next.
+// wrap returns a handler that observes a request and calls next.
 func (o *observer) wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begun, method, route := time.Now(), methodOf(r), o.routeOf(r)
@@ -67,7 +69,7 @@ func (o *observer) wrap(next http.Handler) http.Handler {
 	})
 }
 
-// routeOf is the pattern of the route that takes a request, without its method.
+// routeOf returns the pattern of the route that serves a request, without the method.
 func (o *observer) routeOf(r *http.Request) string {
 	_, pattern := o.mux.Handler(r)
 	if at := strings.IndexByte(pattern, '/'); at >= 0 {
@@ -76,22 +78,23 @@ func (o *observer) routeOf(r *http.Request) string {
 	return otherRoute
 }
 
-// methodOf is the method if it is one that means something.
+// methodOf returns the method of a request if it is a known one, which bounds the number of labels.
 func methodOf(r *http.Request) string {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
 		return r.Method
 	default:
-		return "_OTHER" // semconv's word
+		return "_OTHER" // the value that semconv prescribes for unknown methods
 	}
 }
 
-// start begins the span of a request, as a child of the caller's if that has sent its context.
+// start starts the span of a request. If the request carries a trace context, the span is a
+// child of the caller's span.
 func (o *observer) start(r *http.Request, method, route string) (context.Context, trace.Span) {
 	if o.tracer == nil {
 		return r.Context(), nil
 	}
-	// tracestate is left out: what stands in it is anybody's, and would be sent on.
+	// Leave out tracestate. A client can put any text into it, and the server would pass it on.
 	caller := propagation.MapCarrier{"traceparent": r.Header.Get("Traceparent")}
 	ctx := propagation.TraceContext{}.Extract(r.Context(), caller)
 	return o.tracer.Start(ctx, method+" "+route, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
@@ -99,6 +102,7 @@ func (o *observer) start(r *http.Request, method, route string) (context.Context
 	))
 }
 
+// schemeOf returns the URL scheme of a request.
 func schemeOf(r *http.Request) string {
 	if r.TLS != nil {
 		return "https"
@@ -106,6 +110,7 @@ func schemeOf(r *http.Request) string {
 	return "http"
 }
 
+// endSpan sets the status of a span and ends it. A nil span is ignored.
 func endSpan(span trace.Span, status int) {
 	if span == nil {
 		return

@@ -22,33 +22,35 @@ import (
 	"cloudidq/tasks"
 )
 
-// observedAPI is an API without a network whose metrics, spans and log are kept. Its store panics.
+// observedAPI is an API without a network that records its metrics, spans and log. Its store
+// panics.
 type observedAPI struct {
 	*httpapi.Server
 	registry *prometheus.Registry
 	spans    *tracetest.SpanRecorder
 	log      *lockedBuffer
-	inside   []trace.SpanContext // what the producer was called with
+	inside   []trace.SpanContext // span contexts that the producer was called with
 }
 
-// Resolve is the producer's.
+// Resolve implements the producer. It records the span context.
 func (o *observedAPI) Resolve(ctx context.Context, req tasks.Request) (tasks.Receipt, error) {
 	o.inside = append(o.inside, trace.SpanContextFromContext(ctx))
 	return tasks.Receipt{AcceptedAt: time.Now(), Enqueued: len(req.Items)}, nil
 }
 
-// WriteChunk is the producer's, too.
+// WriteChunk implements the producer.
 func (o *observedAPI) WriteChunk(context.Context, tasks.Chunk) error { return nil }
 
-// Now is the producer's, too.
+// Now implements the producer.
 func (o *observedAPI) Now(context.Context) (time.Time, error) { return time.Now(), nil }
 
 // High implements [httpapi.Load].
 func (o *observedAPI) High(context.Context, string) bool { return false }
 
-// Room implements [httpapi.Load], too.
+// Room implements [httpapi.Load].
 func (o *observedAPI) Room(context.Context, string) error { return nil }
 
+// panicking is a store whose look-ups panic.
 type panicking struct{ store.Results }
 
 func (panicking) Lookup(context.Context, string, []string) ([]store.Record, error) {
@@ -140,7 +142,7 @@ cloudidq_http_requests_in_flight 0
 	}
 }
 
-// A client that traces sees its own request go on.
+// A request that carries a trace context continues the client's trace.
 func TestObserve_GoesOnWithTheCallersTrace(t *testing.T) {
 	o := observe(t)
 	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -157,14 +159,14 @@ func TestObserve_GoesOnWithTheCallersTrace(t *testing.T) {
 	if !o.inside[0].Equal(span.SpanContext()) {
 		t.Errorf("the producer was called within %v, want the request's span %v", o.inside[0], span.SpanContext())
 	}
-	// Without one, or with a broken one, a trace begins here.
+	// Without a trace context, or with an invalid one, a new trace starts.
 	o.call(t, "POST", "/v1/resolutions", plantedRequest, "Traceparent", "00-planted")
 	if got := o.spans.Ended()[1]; got.Parent().IsValid() || !got.SpanContext().IsValid() {
 		t.Errorf("parent = %v, want none", got.Parent())
 	}
 }
 
-// Handlers behind it can flush, and reach the connection's deadlines.
+// Handlers behind the observer can flush and set the deadlines of the connection.
 func TestObserve_LeavesTheConnectionWithinReach(t *testing.T) {
 	b := newBed(t)
 	if got := b.call("POST", "/v1/resolutions", plantedRequest); got.status != http.StatusAccepted {

@@ -15,20 +15,22 @@ import (
 
 // claims is the part of [store.Requests] that the API uses.
 type claims interface {
-	// Claim takes a key for a request, or says what is known of the one that has it.
+	// Claim claims a key for a request. If another request has the key, Claim returns the state
+	// of that request.
 	Claim(ctx context.Context, key, fingerprint string) (store.RequestState, error)
-	// Finish notes that the request has had its effect, and which ends its cloudIDs had had before.
+	// Finish records that the request was carried out, and the earlier results of its cloudIDs.
 	Finish(ctx context.Context, key, fingerprint string, accepted time.Time, before store.FormerEnds) error
-	// Release gives the key back, because the request has had no effect.
+	// Release frees the key, because the request had no effect.
 	Release(ctx context.Context, key, fingerprint string) error
 }
 
-// once lets a request that is repeated under one Idempotency-Key have its effect once
-// (https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-idempotency-key-header-07). The record of a cloudID is the
-// second line: one that was resolved is not asked for again in any case.
+// once carries out a request with an Idempotency-Key at most once
+// (https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-idempotency-key-header-07). The
+// records of the cloudIDs are a second protection: a resolved cloudID is never sent to WeChat
+// again.
 type once struct{ claims claims }
 
-// effect is what is kept of a request that was carried out.
+// effect is the stored outcome of a request that was carried out.
 type effect struct {
 	accepted time.Time
 	before   store.FormerEnds
@@ -36,8 +38,9 @@ type effect struct {
 
 var idempotencyKey = regexp.MustCompile(`^[!-~]{1,256}$`)
 
-// do calls act unless a request of this key has had its effect. The answer to a repetition is made anew, so that nothing
-// else of the request needs to be kept.
+// do calls act, unless a request with the same key was carried out before. It reports such a
+// repetition in repeated. The caller builds the response to a repetition again, so only the
+// effect has to be stored.
 func (o *once) do(
 	ctx context.Context, header string, body []byte, act func(context.Context) (effect, error),
 ) (done effect, repeated bool, err error) {
@@ -62,7 +65,8 @@ func (o *once) do(
 	case !state.Claimed:
 		return effect{}, false, newProblem(http.StatusConflict, "a request of this Idempotency-Key is under way").retryAfter("1")
 	}
-	// The client may leave before Redis answers. It will ask again, and what has become of this request must be known then.
+	// The client may disconnect before Redis answers. It then repeats the request, and must get
+	// the outcome of this one.
 	ctx = context.WithoutCancel(ctx)
 	done, err = act(ctx)
 	if err != nil {
@@ -74,9 +78,9 @@ func (o *once) do(
 	return done, false, nil
 }
 
-// idempotencyKeyOf reads the header; empty = there is none.
+// idempotencyKeyOf returns the key in an Idempotency-Key header. It returns "" if there is none.
 func idempotencyKeyOf(header string) (string, error) {
-	key := strings.Trim(header, `"`) // the draft wants quotes, and few send them
+	key := strings.Trim(header, `"`) // the draft requires quotes, but few clients send them
 	if header != "" && !idempotencyKey.MatchString(key) {
 		return "", newProblem(http.StatusBadRequest, "nothing was enqueued",
 			fault{"header.Idempotency-Key", "must be 1 to 256 printable ASCII characters without blanks"})
@@ -84,7 +88,7 @@ func idempotencyKeyOf(header string) (string, error) {
 	return key, nil
 }
 
-// digest names a key or a body without showing it.
+// digest returns a hash that identifies a key or a body without revealing it.
 func digest(parts ...string) string {
 	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
 	return hex.EncodeToString(sum[:16])

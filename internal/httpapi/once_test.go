@@ -29,7 +29,7 @@ func TestIdempotencyKey(t *testing.T) {
 	if got := post(shopA, "k1", "73_other"); got.status != 202 {
 		t.Errorf("another client's key: %d %s", got.status, got.body)
 	}
-	// One that is under way.
+	// A request in progress: its repetition gets 409.
 	requests := store.NewRequests(b.rdb)
 	for _, key := range b.rdb.Keys(t.Context(), "cloudidq:request:*").Val() {
 		value := b.rdb.Get(t.Context(), key).Val()
@@ -40,7 +40,7 @@ func TestIdempotencyKey(t *testing.T) {
 	if got.header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}
-	// One that had no effect leaves its key.
+	// A rejected request leaves its key free.
 	wantProblem(t, post(admin, "k2", ""), 422)
 	if got := post(admin, "k2", "73_2"); got.status != 202 {
 		t.Errorf("after a refusal: %d %s", got.status, got.body)
@@ -55,7 +55,8 @@ func TestIdempotencyKey(t *testing.T) {
 	}
 }
 
-// What cannot be a key is refused before anything is enqueued; what can is the same with and without quotes.
+// An invalid key is rejected before anything is enqueued. A valid key is the same with and
+// without quotes.
 func TestIdempotencyKey_Form(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -94,8 +95,9 @@ func TestIdempotencyKey_Form(t *testing.T) {
 	}
 }
 
-// While a request is under way its repetition is told to come again; once it has had its effect it gets the same answer,
-// also if the client of the first has left before.
+// While a request is in progress, its repetition gets 409 and is to come again later. Once the
+// request was carried out, its repetition gets the same response, even if the first client has
+// disconnected.
 func TestIdempotencyKey_UnderWay(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -154,7 +156,7 @@ func TestIdempotencyKey_UnderWay(t *testing.T) {
 	}
 }
 
-// Of many repetitions at once one has its effect.
+// Of many concurrent repetitions, exactly one has an effect.
 func TestIdempotencyKey_ManyAtOnce(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -180,7 +182,7 @@ func TestIdempotencyKey_ManyAtOnce(t *testing.T) {
 	}
 }
 
-// A request past the high-water mark has had no effect, and its key is free.
+// A request that is rejected at the high-water mark has no effect, and its key stays free.
 func TestIdempotencyKey_PastTheHighWaterMark(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -201,7 +203,7 @@ func TestIdempotencyKey_PastTheHighWaterMark(t *testing.T) {
 	}
 }
 
-// The bad input of a look-up.
+// Invalid input of a look-up is rejected.
 func TestLookup_BadInput(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)

@@ -16,15 +16,17 @@ import (
 	"cloudidq/store"
 )
 
-// bodyMax bounds the JSON of a request: 100 cloudIDs of 512 bytes, and as much again.
+// bodyMax bounds the JSON body of a request in bytes: 100 cloudIDs of 512 bytes, and about as
+// much again.
 const bodyMax = 128 << 10
 
-// useProblems makes huma answer with problems of ours, and take a field by its own name alone: one that came as appid and as
-// AppID would have two values. huma has one such setting for the whole process.
+// useProblems makes huma respond with this package's problems. It also makes huma match field
+// names exactly: otherwise a body with both appid and AppID has two values for one field. huma
+// has one such setting for the whole process.
 var useProblems = sync.OnceFunc(func() {
 	huma.ValidateStrictCasing = true
 	huma.NewError = func(status int, message string, errs ...error) huma.StatusError {
-		if status == http.StatusInternalServerError { // whose text might be of anything
+		if status == http.StatusInternalServerError { // its text might contain anything
 			return newProblem(status, "")
 		}
 		faults := make([]fault, 0, len(errs))
@@ -35,8 +37,8 @@ var useProblems = sync.OnceFunc(func() {
 	}
 })
 
-// faultOf is what huma has found, without anything of what was submitted: neither value nor the name of a field that does
-// not exist.
+// faultOf converts an error of huma. The fault contains nothing that the client sent: neither a
+// value nor the name of an unknown field.
 func faultOf(err error) fault {
 	detailer, ok := err.(huma.ErrorDetailer)
 	if !ok {
@@ -58,13 +60,15 @@ func faultOf(err error) fault {
 	}
 }
 
+// parent returns the location of the object that contains a location.
 func parent(location string) string {
 	return known(location[:max(0, strings.LastIndexByte(location, '.'))])
 }
 
+// fieldName matches the locations of this API's own fields.
 var fieldName = regexp.MustCompile(`^(body|query|header|path)(\.[A-Za-z_-]{1,20}(\[\d{1,4}\])?){0,2}$`)
 
-// known is a location that looks like one of ours.
+// known returns location if it looks like a field of this API, and "body" otherwise.
 func known(location string) string {
 	if fieldName.MatchString(location) {
 		return location
@@ -72,13 +76,13 @@ func known(location string) string {
 	return "body"
 }
 
-// newHuma puts huma before a mux: it reads and checks requests and describes the routes.
+// newHuma returns a huma API on mux. huma parses and validates requests and describes the routes.
 func newHuma(mux *http.ServeMux) huma.API {
 	useProblems()
 	config := huma.DefaultConfig("cloudidq", "1")
 	config.Info.Description = "Exchanges WeChat cloudIDs for their open data, in the background."
 	config.SchemasPath, config.DocsPath, config.OpenAPIPath = "", "", ""
-	config.CreateHooks = nil // no $schema in answers
+	config.CreateHooks = nil // no $schema in responses
 	config.Formats = map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "application/problem+json": huma.DefaultJSONFormat}
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"key": {Type: "http", Scheme: "bearer", Description: "a key of api.keys"},
@@ -89,7 +93,7 @@ func newHuma(mux *http.ServeMux) huma.API {
 	return humago.New(mux, config)
 }
 
-// operation describes a route that needs a scope.
+// operation describes a route that requires a scope.
 func operation(id, method, path, summary string, scope Scope, status int, errors ...int) huma.Operation {
 	op := huma.Operation{
 		OperationID: id, Method: method, Path: path, Summary: summary, DefaultStatus: status, MaxBodyBytes: bodyMax,
@@ -104,7 +108,7 @@ func operation(id, method, path, summary string, scope Scope, status int, errors
 	return op
 }
 
-// beforeTheBody refuses a key that lacks the scope, without reading the body.
+// beforeTheBody rejects a key without the scope before the body is read.
 func beforeTheBody(scope Scope) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		if caller(ctx.Context()).has(scope) {
@@ -116,8 +120,9 @@ func beforeTheBody(scope Scope) func(huma.Context, func(huma.Context)) {
 	}
 }
 
-// describe serves the description, and adds the route that is none of huma's.
+// describe serves the API description, and adds the routes that huma does not serve.
 func describe(mux *http.ServeMux, api huma.API) {
+	// WeChat's pushes.
 	push := &huma.Operation{
 		OperationID: "push", Method: http.MethodPost, Path: "/v1/wechat/components/{appid}/events",
 		Summary:     "WeChat's pushes to a third-party platform",
@@ -132,12 +137,14 @@ func describe(mux *http.ServeMux, api huma.API) {
 	addProblems(api, push, 400, 403, 404, 413, 500, 503)
 	api.OpenAPI().AddOperation(push)
 	describeBackfills(api)
+	// Correct what huma has set for routes with a body.
 	for _, path := range api.OpenAPI().Paths {
 		if path.Post != nil && path.Post.RequestBody != nil {
-			path.Post.BodyReadTimeout = 0                                     // the server's own time-out holds; huma has set one in its place
-			delete(path.Post.RequestBody.Content, "application/octet-stream") // huma's word for RawBody
+			path.Post.BodyReadTimeout = 0                                     // use the server's own timeout; huma has set one
+			delete(path.Post.RequestBody.Content, "application/octet-stream") // huma adds this for RawBody
 		}
 	}
+	// huma describes one status per route. Add the 200 of a request that waited.
 	responses := api.OpenAPI().Paths["/v1/resolutions"].Post.Responses
 	waited := *responses["202"]
 	waited.Description = "Prefer: wait was given, and all have ended: the records"
@@ -152,7 +159,7 @@ func describe(mux *http.ServeMux, api huma.API) {
 	})
 }
 
-// addProblems adds answers that are problems to a route that is none of huma's.
+// addProblems adds problem responses to a route that huma does not serve.
 func addProblems(api huma.API, op *huma.Operation, statuses ...int) {
 	problems := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[problem](), true, "")
 	for _, status := range statuses {
@@ -163,6 +170,7 @@ func addProblems(api huma.API, op *huma.Operation, statuses ...int) {
 	}
 }
 
+// serveText responds with a text, or with 500 if err is not nil.
 func serveText(w http.ResponseWriter, kind string, text []byte, err error) {
 	if err != nil {
 		refuse(w, http.StatusInternalServerError, "")

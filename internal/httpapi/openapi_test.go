@@ -12,7 +12,7 @@ import (
 
 var update = flag.Bool("update", false, "write docs/openapi.yaml anew")
 
-// docs/openapi.yaml is what the server says of itself.
+// docs/openapi.yaml equals the description that the server serves.
 func TestOpenAPI_IsCommitted(t *testing.T) {
 	const path = "../../docs/openapi.yaml"
 	b := newBed(t)
@@ -30,7 +30,7 @@ func TestOpenAPI_IsCommitted(t *testing.T) {
 	}
 }
 
-// docs/openapi.yaml is OpenAPI 3.1, by the schema of that.
+// docs/openapi.yaml is a valid OpenAPI 3.1 document.
 func TestOpenAPI_IsValid(t *testing.T) {
 	d, err := newDescription(committed(t))
 	if err != nil {
@@ -41,7 +41,7 @@ func TestOpenAPI_IsValid(t *testing.T) {
 	}
 }
 
-// A document with one fault is refused, so that TestOpenAPI_IsValid says something.
+// A document with one fault is rejected, which shows that TestOpenAPI_IsValid can fail.
 func TestOpenAPI_FaultsAreFound(t *testing.T) {
 	text := string(committed(t))
 	for name, change := range map[string][2]string{
@@ -71,7 +71,8 @@ func TestOpenAPI_FaultsAreFound(t *testing.T) {
 	}
 }
 
-// An answer with one fault is refused, and without it taken, so that the walk through all routes says something.
+// A response with one fault is rejected, and accepted without the fault. This shows that the
+// test of all routes can fail.
 func TestOpenAPI_WrongAnswersAreFound(t *testing.T) {
 	d, err := newDescription(committed(t))
 	if err != nil {
@@ -128,7 +129,7 @@ func TestOpenAPI_WrongAnswersAreFound(t *testing.T) {
 	}
 }
 
-// A request with one fault is refused as well.
+// A request with one fault is rejected too.
 func TestOpenAPI_WrongRequestsAreFound(t *testing.T) {
 	d, err := newDescription(committed(t))
 	if err != nil {

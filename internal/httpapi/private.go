@@ -2,8 +2,9 @@ package httpapi
 
 import "net/http"
 
-// private keeps every answer out of caches, and its text from being taken for something else than it says: nearly all of them
-// are about persons, and those that are not cost little. A handler of what is public says so itself.
+// private keeps every response out of caches, and stops browsers from guessing its content type.
+// Nearly all responses contain user data, and the others are cheap to send again. A handler of
+// public files sets its own Cache-Control.
 func private(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")

@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// No proxy and no browser keeps an answer, and none takes one for something else than it says: records, lookups, results,
-// rejects, events, deliveries, refusals, what people look at. The files of the status page, which hold nothing of anybody, are
-// the only ones to be kept.
+// Every response forbids caching and content sniffing: records, look-ups, results, rejects,
+// events, deliveries, problems and pages. Only the files of the status page, which contain no
+// data, may be cached.
 func TestPrivate_EveryRoute(t *testing.T) {
 	w := newWalk(t)
 	all := append(append([]route{}, routes...), pages...)

@@ -5,7 +5,8 @@ import (
 	"net/http"
 )
 
-// problem is an error as RFC 9457 has it. Its texts are ours: nothing that was submitted is repeated.
+// problem is an error response as RFC 9457 defines it. Its texts are fixed: they repeat nothing
+// that the client sent.
 type problem struct {
 	Type   string  `json:"type" doc:"about:blank: the status says what kind it is"`
 	Title  string  `json:"title" doc:"the text of the status"`
@@ -16,7 +17,7 @@ type problem struct {
 	header http.Header
 }
 
-// fault is one thing that is wrong with a request.
+// fault describes one thing that is wrong with a request.
 type fault struct {
 	Location string `json:"location" doc:"the field, such as body.cloud_ids[3]"`
 	Message  string `json:"message" doc:"what is wrong with it"`
@@ -26,7 +27,7 @@ func newProblem(status int, detail string, errors ...fault) *problem {
 	return &problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail, Errors: errors}
 }
 
-// retryAfter says when to come again, in seconds.
+// retryAfter sets the Retry-After header, in seconds.
 func (p *problem) retryAfter(seconds string) *problem {
 	p.header = http.Header{"Retry-After": {seconds}}
 	return p
@@ -35,21 +36,23 @@ func (p *problem) retryAfter(seconds string) *problem {
 // Error implements error.
 func (p *problem) Error() string { return p.Detail }
 
-// GetStatus is what huma asks (its StatusError).
+// GetStatus implements huma.StatusError.
 func (p *problem) GetStatus() int { return p.Status }
 
-// GetHeaders is what huma asks (its HeadersError).
+// GetHeaders implements huma.HeadersError.
 func (p *problem) GetHeaders() http.Header { return p.header }
 
-// ContentType is what huma asks (its ContentTypeFilter).
+// ContentType implements huma.ContentTypeFilter.
 func (p *problem) ContentType(string) string { return "application/problem+json" }
 
-// refuse answers with a problem. The headers that go with the status are set before.
+// refuse responds with a problem. The caller sets the headers that go with the status before it
+// calls refuse.
 func refuse(w http.ResponseWriter, status int, detail string) { write(w, newProblem(status, detail)) }
 
+// write sends p as the response.
 func write(w http.ResponseWriter, p *problem) {
 	text, err := json.Marshal(p)
-	if err != nil { // impossible: texts and a number
+	if err != nil { // impossible: the struct has only strings and a number
 		p.Status, text = http.StatusInternalServerError, nil
 	}
 	h := w.Header()
@@ -59,5 +62,5 @@ func write(w http.ResponseWriter, p *problem) {
 	h.Set("Content-Type", "application/problem+json")
 	h.Del("Content-Length")
 	w.WriteHeader(p.Status)
-	_, _ = w.Write(text) // a client that is gone needs no answer
+	_, _ = w.Write(text) // the client may have disconnected
 }

@@ -10,6 +10,7 @@ import (
 	"cloudidq/store"
 )
 
+// getInput identifies the record for [resolutions.get].
 type getInput struct {
 	AppID   string `path:"appid" pattern:"^[A-Za-z0-9_-]{1,64}$" patternDescription:"1 to 64 letters, digits, - or _"`
 	CloudID string `path:"cloud_id" doc:"percent-encoded"`
@@ -17,7 +18,7 @@ type getInput struct {
 
 type getOutput struct{ Body store.Record }
 
-// get answers with one record.
+// get responds with one record.
 func (h *resolutions) get(ctx context.Context, in *getInput) (*getOutput, error) {
 	if err := permit(ctx, ScopeRead, in.AppID); err != nil {
 		return nil, err
@@ -26,12 +27,14 @@ func (h *resolutions) get(ctx context.Context, in *getInput) (*getOutput, error)
 	if err != nil {
 		return nil, storeAway()
 	}
+	// Lookup returns a record without a status for an unknown cloudID.
 	if records[0].Status == "" {
 		return nil, newProblem(http.StatusNotFound, "nothing is known of this cloudID")
 	}
 	return &getOutput{records[0]}, nil
 }
 
+// lookupInput holds the cloudIDs for [resolutions.lookup].
 type lookupInput struct {
 	RawBody []byte
 	Body    struct {
@@ -40,13 +43,14 @@ type lookupInput struct {
 	}
 }
 
+// lookupOutput holds the records that exist.
 type lookupOutput struct {
 	Body struct {
 		Records []store.Record `json:"records" nullable:"false" doc:"in the order of the request; without those of which nothing is known"`
 	}
 }
 
-// lookup answers with the records that there are.
+// lookup responds with the records that exist.
 func (h *resolutions) lookup(ctx context.Context, in *lookupInput) (*lookupOutput, error) {
 	if err := permit(ctx, ScopeRead, in.Body.AppID); err != nil {
 		return nil, err
@@ -68,34 +72,39 @@ func (h *resolutions) lookup(ctx context.Context, in *lookupInput) (*lookupOutpu
 	return out, nil
 }
 
-// subjects are the persons whose data is kept.
+// subjects serves the route that erases a user.
 type subjects struct {
 	results store.Results
 	serves  func(appID string) bool
 	audit   func(key, appID string, erased int)
 }
 
+// eraseInput identifies the user for [subjects.erase].
 type eraseInput struct {
 	AppID  string `path:"appid" pattern:"^[A-Za-z0-9_-]{1,64}$" patternDescription:"1 to 64 letters, digits, - or _"`
 	OpenID string `path:"openid"`
 }
 
+// eraseOutput reports how many records were erased.
 type eraseOutput struct {
 	Body struct {
 		Erased int `json:"erased" doc:"how many records there were"`
 	}
 }
 
+// register adds the route to api.
 func (h *subjects) register(api huma.API) {
 	huma.Register(api, operation("erase", http.MethodDelete, "/v1/subjects/{appid}/{openid}",
 		"Remove all that is stored of one person", ScopeErase, http.StatusOK, 422, 503), h.erase)
 }
 
+// erase deletes everything that is stored about one user of an app.
 func (h *subjects) erase(ctx context.Context, in *eraseInput) (*eraseOutput, error) {
 	if err := permit(ctx, ScopeErase, in.AppID); err != nil {
 		return nil, err
 	}
-	if !h.serves(in.AppID) { // a slip of the appid must not read as "there is nothing left"
+	// A mistyped appid must not look like a user without records.
+	if !h.serves(in.AppID) {
 		return nil, newProblem(http.StatusUnprocessableEntity, "nothing was erased",
 			fault{"path.appid", "is not among the apps of the configuration; if it was once, erase with cloudidq erase --former-app"})
 	}

@@ -25,27 +25,29 @@ type producer interface {
 	Now(ctx context.Context) (time.Time, error)
 }
 
-// resolutions are the routes of cloudIDs and their records.
+// resolutions serves the routes of cloudIDs and their records.
 type resolutions struct {
 	producer producer
 	results  store.Results
 	names    naming
 	load     Load
-	once     *once // nil = Idempotency-Key is not heeded
+	once     *once // nil = ignore Idempotency-Key
 	accepted func(queue string, cloudIDs int)
 }
 
-// Load says whether a queue has more than its workers can take.
+// Load reports whether a queue has more tasks than its workers can handle.
 type Load interface {
 	// High reports whether a queue is past its high-water mark.
 	High(ctx context.Context, queue string) bool
-	// Room returns nil if more lines of an app's backfill may come in now, [backfill.ErrFull] or [backfill.ErrPaused].
+	// Room returns nil if the backfill of an app may enqueue more lines now. Otherwise it
+	// returns [backfill.ErrFull] or [backfill.ErrPaused].
 	Room(ctx context.Context, appID string) error
 }
 
-// maxWait is as long as a client may wait for records.
+// maxWait is the longest time that a client may wait for records.
 const maxWait = 30 * time.Second
 
+// resolveInput is the request of [resolutions.resolve].
 type resolveInput struct {
 	Prefer         string `header:"Prefer" doc:"wait=N: answer with the records once all have ended, or after N seconds, 30 at most" example:"wait=10"`
 	IdempotencyKey string `header:"Idempotency-Key" doc:"a request that is repeated under the same key within 24 hours has its effect once; 1 to 256 printable ASCII characters"`
@@ -61,7 +63,8 @@ type resolveInput struct {
 	}
 }
 
-// resolution is a cloudID that was handed in: where it stands, where its record is, and the record once it has ended.
+// resolution is a submitted cloudID in a response: its status, the URL of its record, and the
+// fields of the record once it is final.
 type resolution struct {
 	CloudID    string          `json:"cloud_id"`
 	Status     store.Status    `json:"status" enum:"pending,resolved,failed,expired"`
@@ -77,6 +80,8 @@ type resolution struct {
 	FinishedAt store.Time      `json:"finished_at,omitzero"`
 }
 
+// resolutionOf returns the resolution of a cloudID. It leaves the record's fields out while the
+// record is pending.
 func resolutionOf(appID, cloudID string, rec store.Record) resolution {
 	url := store.RecordPath(appID, cloudID)
 	if !rec.Status.Final() {
@@ -88,6 +93,7 @@ func resolutionOf(appID, cloudID string, rec store.Record) resolution {
 	}
 }
 
+// resolveOutput is the response of [resolutions.resolve]: 200 if all records are final, else 202.
 type resolveOutput struct {
 	Status   int
 	Replayed string `header:"Idempotency-Replayed" doc:"true if the request had its effect before"`
@@ -96,6 +102,7 @@ type resolveOutput struct {
 	}
 }
 
+// register adds the routes to api.
 func (h *resolutions) register(api huma.API) {
 	huma.Register(api, operation("resolve", http.MethodPost, "/v1/resolutions",
 		"Hand in cloudIDs of one user", ScopeResolve, http.StatusAccepted, 400, 408, 409, 413, 422, 503), h.resolve)
@@ -105,7 +112,7 @@ func (h *resolutions) register(api huma.API) {
 		"The records of cloudIDs", ScopeRead, http.StatusOK, 400, 408, 413, 422, 503), h.lookup)
 }
 
-// resolve answers after Redis has the task.
+// resolve enqueues cloudIDs. It responds only after Redis has stored the task.
 func (h *resolutions) resolve(ctx context.Context, in *resolveInput) (*resolveOutput, error) {
 	wait, err := waitOf(in.Prefer)
 	if err != nil {
@@ -114,6 +121,7 @@ func (h *resolutions) resolve(ctx context.Context, in *resolveInput) (*resolveOu
 	if err := h.mayResolve(ctx, in, wait > 0); err != nil {
 		return nil, err
 	}
+	// Build the task and enqueue it, once per Idempotency-Key.
 	req := tasks.Request{AppID: in.Body.AppID, Queue: in.Body.Queue, Webhook: in.Body.Webhook}
 	for _, id := range in.Body.CloudIDs {
 		req.Items = append(req.Items, tasks.Item{
@@ -127,6 +135,7 @@ func (h *resolutions) resolve(ctx context.Context, in *resolveInput) (*resolveOu
 	if err != nil {
 		return nil, refusal(ctx, err)
 	}
+	// Wait for the records if the client requests it.
 	out := &resolveOutput{Status: http.StatusAccepted}
 	if repeated {
 		out.Replayed = "true"
@@ -144,8 +153,8 @@ func (h *resolutions) resolve(ctx context.Context, in *resolveInput) (*resolveOu
 	return out, nil
 }
 
-// enqueue hands the cloudIDs in. Where somebody may wait for them it looks first how they have ended before; a store that
-// does not answer refuses nobody.
+// enqueue enqueues the cloudIDs. If a client may wait for them, enqueue first reads their
+// earlier results. An error of the store is ignored here, because it must not block the request.
 func (h *resolutions) enqueue(ctx context.Context, req tasks.Request, ids []string, waits bool) (effect, error) {
 	var before store.FormerEnds
 	if waits {
@@ -158,7 +167,7 @@ func (h *resolutions) enqueue(ctx context.Context, req tasks.Request, ids []stri
 	return effect{receipt.AcceptedAt, before}, err
 }
 
-// mayResolve checks what is not a matter of form.
+// mayResolve checks what huma's validation cannot: permissions, names, encoding, and the load.
 func (h *resolutions) mayResolve(ctx context.Context, in *resolveInput, waits bool) error {
 	if err := permit(ctx, ScopeResolve, in.Body.AppID); err != nil {
 		return err
@@ -191,9 +200,11 @@ func (h *resolutions) mayResolve(ctx context.Context, in *resolveInput, waits bo
 	return nil
 }
 
-// lostCharacters names the fields with U+FFFD in them, which JSON also makes of half a surrogate pair. What they were is
-// not known any more, and WeChat and the receiver would get something else than was meant.
+// lostCharacters returns a fault for each field that contains U+FFFD. JSON decoding also
+// produces U+FFFD from half a surrogate pair. The original character is lost, so WeChat and the
+// receiver would get a different text than the client meant.
 func lostCharacters(in *resolveInput) (faults []fault) {
+	// look checks one field.
 	look := func(location, text string) {
 		if strings.ContainsRune(text, utf8.RuneError) {
 			faults = append(faults, fault{location, "has a character that was lost on its way (U+FFFD)"})
@@ -207,8 +218,9 @@ func lostCharacters(in *resolveInput) (faults []fault) {
 	return faults
 }
 
-// await returns the records once all have ended, or those that have when the wait is over. A store that fails meanwhile
-// ends the wait: the cloudIDs are accepted all the same.
+// await returns the records and true once all are final. If the wait ends first, it returns the
+// records that are final by then and false. An error of the store ends the wait too: the
+// cloudIDs are already enqueued.
 func (h *resolutions) await(
 	ctx context.Context, appID string, ids []string, before store.FormerEnds, wait time.Duration,
 ) (records []store.Record, all bool) {
@@ -220,7 +232,8 @@ func (h *resolutions) await(
 
 var waitPreference = regexp.MustCompile(`(?i)(?:^|[,;\s])wait\s*=\s*"?(\d{1,6})"?\s*(?:$|[,;])`)
 
-// waitOf reads Prefer: wait=N (RFC 7240, section 4.3). What else is preferred is left alone, as the RFC has it.
+// waitOf parses Prefer: wait=N (RFC 7240, section 4.3). It ignores other preferences, as the RFC
+// requires.
 func waitOf(prefer string) (time.Duration, error) {
 	found := waitPreference.FindStringSubmatch(prefer)
 	if found == nil {
@@ -234,8 +247,9 @@ func waitOf(prefer string) (time.Duration, error) {
 	return time.Duration(n) * time.Second, nil
 }
 
-// refusal is the answer to a request that was not enqueued.
+// refusal returns the problem for a request that was not enqueued.
 func refusal(ctx context.Context, err error) error {
+	// Report invalid items with the names of the request's fields.
 	if invalid, ok := errors.AsType[*tasks.InvalidError](err); ok {
 		faults := make([]fault, 0, len(invalid.Faults))
 		for _, f := range invalid.Faults {
@@ -254,7 +268,7 @@ func refusal(ctx context.Context, err error) error {
 
 var itemField = regexp.MustCompile(`^items\[(\d+)\]\.(.*)$`)
 
-// fieldOf turns the field of a payload into that of the request.
+// fieldOf converts a field of the task payload into the field of the request.
 func fieldOf(field string) string {
 	item := itemField.FindStringSubmatch(field)
 	switch {
@@ -267,13 +281,16 @@ func fieldOf(field string) string {
 	}
 }
 
-// notUTF8 is said of a body that JSON would be read from with other characters in it than were sent.
+// notUTF8 rejects a body that is not UTF-8. The JSON decoder would silently replace characters
+// in it.
 func notUTF8() *problem { return newProblem(http.StatusBadRequest, "the body is not UTF-8") }
 
+// storeAway returns the problem for a store that does not respond.
 func storeAway() *problem {
 	return newProblem(http.StatusServiceUnavailable, "the store does not answer").retryAfter("5")
 }
 
+// unique returns ids without duplicates, in the order of their first occurrence.
 func unique(ids []string) []string {
 	seen := make(map[string]bool, len(ids))
 	kept := make([]string, 0, len(ids))

@@ -48,14 +48,14 @@ func TestResolve_Waits(t *testing.T) {
 	}
 }
 
-// Each bad input gets a clear answer that repeats nothing of it, and nothing is enqueued.
+// Each invalid input gets a clear response that repeats nothing of the input. Nothing is enqueued.
 func TestResolve_BadInput(t *testing.T) {
 	b := newBed(t)
 	many := strings.Repeat(`"planted",`, 100) + `"planted"`
 	for name, tt := range map[string]struct {
 		body   string
 		status int
-		text   string // in the answer
+		text   string // expected in the response
 	}{
 		"Empty":          {``, 400, "body"},
 		"NotJSON":        {`planted`, 400, "body"},
@@ -135,10 +135,11 @@ func TestResolve_TheQueueIsFullOrAway(t *testing.T) {
 	}
 }
 
-// An erasure for an app that is not served is refused as its cloudIDs are: "nothing was there" would be taken for "done".
+// An erasure for an app that is not configured is rejected. A response of "0 erased" would look
+// like success.
 func TestErase_AppIsNotServed_Refused(t *testing.T) {
 	b := newBed(t)
-	b.save("wxC", "73_1") // it was served once
+	b.save("wxC", "73_1") // data of an app that was configured before
 	got := b.call("DELETE", "/v1/subjects/wxC/o1", "")
 	wantProblem(t, got, 422)
 	if !strings.Contains(got.body, "path.appid") || strings.Contains(got.body, "wxC") {

@@ -12,21 +12,22 @@ import (
 	"cloudidq/store"
 )
 
-// request is one, and the status that its answer must have.
+// request is a request and the expected status of its response.
 type request struct {
 	want       int
 	path, body string
 	header     []string
 }
 
-// route is a method of a path, how it is used well, and how it is not.
+// route is a method and a path, with valid and invalid requests.
 type route struct {
-	at        string          // method and path, as the description has them
-	needs     []httpapi.Scope // one of these
-	good, bad []request       // bad: input that is refused; none for what takes none
+	at        string          // method and path, as in the description
+	needs     []httpapi.Scope // a key needs one of these
+	good, bad []request       // bad: invalid requests; empty for a route without input
 }
 
-// routes are all that the description has, for what is in the bed. {backfill} and {delivery} stand for ids of it.
+// routes lists all routes of the description, with requests for the data in the fixture.
+// {backfill} and {delivery} stand for ids in the fixture.
 var routes = []route{
 	{
 		"POST /v1/resolutions", []httpapi.Scope{httpapi.ScopeResolve},
@@ -126,7 +127,7 @@ var routes = []route{
 	},
 }
 
-// pages are what people look at, and the description itself, which it does not describe.
+// pages lists the routes that are not in the description: the web pages and the description itself.
 var pages = []route{
 	{"GET /", []httpapi.Scope{httpapi.ScopeRead}, []request{{want: 200, path: "/"}}, nil},
 	{
@@ -137,7 +138,8 @@ var pages = []route{
 	{"GET /openapi.json", nil, []request{{want: 200, path: "/openapi.json"}}, nil},
 }
 
-// walk is the bed of a walk through all routes: every scope has a key that has this one alone, and one that has all others.
+// walk is the fixture for a test of all routes. For each scope there is a key that has only this
+// scope.
 type walk struct {
 	*bed
 	describes *description
@@ -161,7 +163,7 @@ func newWalk(t *testing.T) *walk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := w.call("POST", "/v1/backfills?appid=wxA", `{"cloud_id":7}`, "Authorization", "Bearer "+admin) // of which all has ended
+	in := w.call("POST", "/v1/backfills?appid=wxA", `{"cloud_id":7}`, "Authorization", "Bearer "+admin) // this backfill finishes at once
 	w.ids = strings.NewReplacer("{backfill}", parse[acceptedBody](t, in.body).ID, "{delivery}", delivery)
 	if w.describes, err = newDescription([]byte(w.call("GET", "/openapi.yaml", "").body)); err != nil {
 		t.Fatal(err)
@@ -169,8 +171,8 @@ func newWalk(t *testing.T) *walk {
 	return w
 }
 
-// ask makes a request with a key. Its answer must have the status, and be one that the description has; so must be a request
-// that succeeds.
+// ask sends a request with a key. The response must have the expected status and match the
+// description. If the request succeeds, the request must match the description too.
 func (w *walk) ask(t *testing.T, method string, r request, key string, described bool) reply {
 	t.Helper()
 	path := w.ids.Replace(r.path)
@@ -199,7 +201,7 @@ func (w *walk) ask(t *testing.T, method string, r request, key string, described
 	return got
 }
 
-// headers are those of [bed.call], of names and values in turn.
+// headers converts the names and values of [bed.call] to a header.
 func headers(pairs []string) http.Header {
 	h := http.Header{"Content-Type": {"application/json"}}
 	for i := 0; i < len(pairs); i += 2 {
@@ -208,8 +210,9 @@ func headers(pairs []string) http.Header {
 	return h
 }
 
-// Every route of the description is used well and badly, over the network: its answers are those that the description has,
-// and each refusal is a problem that repeats nothing.
+// Every route of the description is called over the network, with valid and invalid requests.
+// Its responses match the description, and each rejection is a problem that repeats nothing of
+// the request.
 func TestRoutes_AllOfTheDescription(t *testing.T) {
 	w := newWalk(t)
 	known := map[string]bool{}
@@ -228,7 +231,7 @@ func TestRoutes_AllOfTheDescription(t *testing.T) {
 
 func (w *walk) route(t *testing.T, r route, described bool) {
 	method, _, _ := strings.Cut(r.at, " ")
-	// What a route refuses comes first: a good request may leave nothing to be refused.
+	// Send the invalid requests first, because a valid one may delete the data that they need.
 	for _, bad := range r.bad {
 		w.ask(t, method, bad, admin, described)
 	}
@@ -247,7 +250,7 @@ func (w *walk) route(t *testing.T, r route, described bool) {
 		}
 		w.ask(t, method, good, admin, described)
 		for _, scope := range r.needs {
-			if !slices.Contains(good.header, "Prefer") || scope != httpapi.ScopeResolve { // who waits needs read as well
+			if !slices.Contains(good.header, "Prefer") || scope != httpapi.ScopeResolve { // waiting also needs scope read
 				w.ask(t, method, good, "key-with-only-"+string(scope), described)
 			}
 		}
@@ -262,7 +265,7 @@ func (w *walk) route(t *testing.T, r route, described bool) {
 	}
 }
 
-// wantAllDescribed finds routes that the description has and the table has not, and the other way around.
+// wantAllDescribed checks that the description and the table have the same routes.
 func wantAllDescribed(t *testing.T, w *walk, known map[string]bool) {
 	t.Helper()
 	doc := parse[struct {

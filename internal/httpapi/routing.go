@@ -9,7 +9,7 @@ import (
 	"cloudidq/internal/wechat/push"
 )
 
-// problemsOf turns the plain texts of 404 and 405, with which [http.ServeMux] answers by itself, into problems.
+// problemsOf turns the plain-text 404 and 405 responses of [http.ServeMux] into problems.
 func problemsOf(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, pattern := mux.Handler(r); pattern != "" {
@@ -20,7 +20,7 @@ func problemsOf(mux *http.ServeMux) http.Handler {
 	})
 }
 
-// unrouted replaces whatever the mux says about a request that no route takes.
+// unrouted replaces the response of the mux to a request that matches no route.
 type unrouted struct {
 	http.ResponseWriter
 	done bool
@@ -47,8 +47,9 @@ func (u *unrouted) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// sameOrigin refuses what a page of another origin lets a browser send: browsers add the key of a person who has typed it
-// in once, wherever a request comes from. Who is no browser says nothing of origins and is let through.
+// sameOrigin rejects requests that a page of another origin makes a browser send. A browser adds
+// a key that the user has typed in once to every such request. Clients that are not browsers
+// send no origin and are let through.
 func sameOrigin(next http.Handler) http.Handler {
 	guard := http.NewCrossOriginProtection()
 	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -57,8 +58,8 @@ func sameOrigin(next http.Handler) http.Handler {
 	return guard.Handler(next)
 }
 
-// notTooLarge refuses a body by the length that its head declares. A backfill may be of any size, and the queues' pages send
-// what asynqmon does.
+// notTooLarge rejects a body by its declared length. A backfill may have any size. The
+// monitoring pages are exempt too, because asynqmon defines their requests.
 func notTooLarge(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		most := int64(bodyMax)
@@ -76,14 +77,15 @@ func notTooLarge(next http.Handler) http.Handler {
 	})
 }
 
-// recoverPanics answers 500 where a handler panics. The value is not logged: it may hold what was submitted.
+// recoverPanics responds with 500 if a handler panics. It does not log the panic value, which
+// may contain submitted data.
 func recoverPanics(log *slog.Logger, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
 			switch p := recover(); p {
 			case nil:
 			case http.ErrAbortHandler:
-				panic(p) // net/http's way to end a connection
+				panic(p) // net/http aborts the connection
 			default:
 				log.Error("a handler has panicked", "route", routeIn(r.Context()))
 				refuse(w, http.StatusInternalServerError, "")

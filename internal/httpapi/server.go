@@ -1,5 +1,12 @@
-// Package httpapi is the HTTP server of cloudidq: what others call over the network. Its routes are those of the
-// contract; each has a file.
+// Package httpapi is the HTTP server of cloudidq: the API, the status page, and the monitoring
+// pages of the queues. docs/openapi.yaml describes the API. Each group of routes has a file of
+// its own.
+//
+// [New] builds the chain of handlers that a request passes. The chain limits what strangers can
+// hold up (atOnce), forbids caching (private), records metrics and spans (observer) and recovers
+// from panics. It then checks the Host header if there are no keys (loopbackHosts), checks the
+// origin (sameOrigin), authenticates the caller (authenticator), and limits the size of the body
+// (notTooLarge). Each route checks the caller's scope and app itself.
 package httpapi
 
 import (
@@ -19,20 +26,20 @@ import (
 	"cloudidq/store"
 )
 
-// Config are the settings of a Server.
+// Config holds the settings of a [Server].
 type Config struct {
-	Listen         string // host:port; port 0 takes a free one, see [Server.Addr]
-	MaxConnections int    // at once; default 4096. A quarter of them may be without a key and from one address
-	Keys           []Key  // who may come in; none = everybody, for a loopback address
-	// TrustedProxies are the address ranges of the proxies in front of the server. Only of them is it believed whom they
-	// speak for (X-Forwarded-For or Forwarded).
+	Listen         string // host:port; port 0 picks a free port, see [Server.Addr]
+	MaxConnections int    // 0 = 4096; strangers from one address get a quarter, see [door]
+	Keys           []Key  // keys that are valid; none = no key needed, for a loopback address
+	// TrustedProxies holds the address ranges of the proxies in front of the server. Only these
+	// proxies may report a client's address (X-Forwarded-For or Forwarded).
 	TrustedProxies []netip.Prefix
-	// TLS gives what the server proves itself with, and is asked again now and then, by several goroutines; nil = plain
-	// HTTP. Its error must hold nothing secret.
+	// TLS returns the server's certificate. The server calls it again from time to time, from
+	// several goroutines. Its error must not contain secrets. A nil TLS means plain HTTP.
 	TLS func() (TLS, error)
 }
 
-// Parts are what a Server works with. They stay the caller's to close, after Run.
+// Parts holds the dependencies of a [Server]. The caller closes them after Run has returned.
 type Parts struct {
 	Producer   producer
 	Results    store.Results
@@ -41,23 +48,25 @@ type Parts struct {
 	Webhooks   Webhooks
 	Load       Load
 	Requests   claims
-	// Serves says whether the configuration has an app.
+	// Serves reports whether the configuration has an app.
 	Serves func(appID string) bool
-	// MayName says why the results of an app may not go to the endpoint of a name; nil = they may. limited stands for a
-	// caller who reaches some apps alone. The text of its error goes behind the field's name, and holds nothing of both.
+	// MayName returns nil if the results of an app may go to the named endpoint, and otherwise
+	// an error that says why not. limited means that the caller's key is valid only for some
+	// apps. The error text is shown after the field's name and must contain neither appID nor
+	// webhook.
 	MayName func(appID, webhook string, limited bool) error
 
-	Platforms map[string]Platform // third-party platforms, by the component's appid
+	Platforms map[string]Platform // third-party platforms by the component's appid
 
-	Status     *status.Collector // for /v1/status and the page at /; nil = there is neither
-	Monitoring Monitoring        // nil = there is no /monitoring/
+	Status     *status.Collector // for /v1/status and the page at /; nil = neither is served
+	Monitoring Monitoring        // nil = /monitoring/ is not served
 
 	Log     *slog.Logger
-	Metrics *Metrics             // nil = nothing is counted
-	Tracers trace.TracerProvider // nil = nothing is traced
+	Metrics *Metrics             // nil = no metrics
+	Tracers trace.TracerProvider // nil = no traces
 }
 
-// Server serves the API. Make one with New, run it once.
+// Server serves the API. Create one with [New] and call Run once.
 type Server struct {
 	cfg   Config
 	log   *slog.Logger
@@ -66,23 +75,23 @@ type Server struct {
 	addr  atomic.Pointer[string]
 	ready chan struct{}
 
-	stop   context.CancelFunc // ends the requests that would go on for long
+	stop   context.CancelFunc // stops event streams, downloads and uploads
 	pace   *pace
-	failed *limiter // of wrong keys
+	failed *limiter // limits wrong keys
 }
 
 const (
 	defaultConnections = 4096
-	drainTimeout       = 10 * time.Second // for requests under way when the server stops
+	drainTimeout       = 10 * time.Second // for requests in progress when the server stops
 
-	// A client that is slower than this keeps a connection from others.
+	// A client that is slower than this must not keep a connection from other clients.
 	headerTimeout = 5 * time.Second
 	readTimeout   = 30 * time.Second
 	idleTimeout   = time.Minute
 	maxHeader     = 16 << 10
 )
 
-// New returns a server that has not started.
+// New returns a server that is not running yet.
 func New(cfg Config, parts Parts) (*Server, error) {
 	if _, _, err := net.SplitHostPort(cfg.Listen); err != nil {
 		return nil, errors.New("httpapi: Listen must be host:port")
@@ -100,12 +109,13 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	names := naming{parts.Serves, parts.MayName}
 	mux := http.NewServeMux()
 	api := newHuma(mux)
+	// Register the routes.
 	(&resolutions{
 		producer: parts.Producer, results: parts.Results, names: names, load: parts.Load,
 		once: &once{parts.Requests}, accepted: parts.Metrics.Accepted,
 	}).register(api)
 	(&subjects{parts.Results, parts.Serves, func(key, appID string, erased int) {
-		parts.Log.Info("a person was erased", "appid", appID, "records", erased, "key", key) // the audit line
+		parts.Log.Info("a person was erased", "appid", appID, "records", erased, "key", key) // audit log
 	}}).register(api)
 	(&deliveries{parts.Deliveries, parts.Webhooks, names}).register(api)
 	stopping, stop := context.WithCancel(context.Background())
@@ -125,6 +135,7 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	if parts.Tracers != nil {
 		observe.tracer = parts.Tracers.Tracer("cloudidq/internal/httpapi")
 	}
+	// Wrap the routes in the middleware. The outermost handler runs first.
 	guarded := sameOrigin(auth.wrap(notTooLarge(problemsOf(mux))))
 	if len(cfg.Keys) == 0 {
 		guarded = loopbackHosts(guarded)
@@ -133,13 +144,14 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	return s, nil
 }
 
-// ServeHTTP implements [http.Handler], for tests and for whoever brings a server of his own.
+// ServeHTTP implements [http.Handler], for tests and for callers with an [http.Server] of their
+// own.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.inner.ServeHTTP(w, r) }
 
-// Ready is closed once Run listens.
+// Ready returns a channel that is closed once Run listens.
 func (s *Server) Ready() <-chan struct{} { return s.ready }
 
-// Addr is where Run listens; empty before Ready.
+// Addr returns the address that Run listens on. It is empty before Ready is closed.
 func (s *Server) Addr() string {
 	if addr := s.addr.Load(); addr != nil {
 		return *addr
@@ -147,8 +159,9 @@ func (s *Server) Addr() string {
 	return ""
 }
 
-// Run serves until ctx ends, lets the requests under way finish for 10 seconds, and returns when all of its goroutines
-// have ended: with nil after an orderly stop.
+// Run serves until ctx is done. It then stops event streams and uploads at once, and lets other
+// requests finish for up to 10 seconds. It returns nil after a clean stop. All of its goroutines
+// have finished when it returns.
 func (s *Server) Run(ctx context.Context) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.cfg.Listen)
 	if err != nil {
@@ -164,7 +177,7 @@ func (s *Server) Run(ctx context.Context) error {
 		IdleTimeout:       s.pace.idle,
 		MaxHeaderBytes:    maxHeader,
 		ConnContext:       withVisitor,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // of connections: scanners, broken clients
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // connection errors, e.g. of scanners
 	}
 	s.log.Info("the API is up", "addr", addr, "tls", s.certs != nil)
 	close(s.ready)
@@ -172,7 +185,7 @@ func (s *Server) Run(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() { served <- s.serve(server, newDoor(listener, s.cfg, s.pace)) }()
 	select {
-	case err := <-served: // the listener has failed; what is under way ends, too
+	case err := <-served: // the listener has failed: stop the requests in progress too
 		s.stop()
 		return errors.Join(fmt.Errorf("serving the API: %w", err), server.Close())
 	case <-ctx.Done():
@@ -189,7 +202,8 @@ func (s *Server) Run(ctx context.Context) error {
 	return err
 }
 
-// serve speaks HTTP/1.1 alone, with TLS as well: one request per connection, so that the limit of these is one of both.
+// serve accepts connections. It supports only HTTP/1.1, also with TLS. HTTP/1.1 handles one
+// request per connection at a time, so the limit on connections also limits requests.
 func (s *Server) serve(server *http.Server, listener net.Listener) error {
 	server.Protocols = new(http.Protocols)
 	server.Protocols.SetHTTP1(true)

@@ -23,18 +23,18 @@ import (
 	"cloudidq/internal/wechat/push"
 )
 
-// go-redis looks once a second whether a server that was away is back, and so notices up to a second late that its client
-// is closed.
+// go-redis checks once a second whether an unreachable server is back. It notices up to a second
+// late that its client is closed, so goleak ignores that goroutine.
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }
 
-// platform does what the test says and notes what reaches it.
+// platform is a fake that behaves as the test says and records its calls.
 type platform struct {
 	event push.Event
 	open  error
 	apply error
-	block chan struct{} // if set, an event sends to it and then waits for it
+	block chan struct{} // if set, an event sends to it, then receives from it
 	panic bool
 
 	mu    sync.Mutex
@@ -71,7 +71,7 @@ func (p *platform) Unauthorize(_ context.Context, appID string, created time.Tim
 	return p.note("unauthorize %s %d", appID, created.Unix())
 }
 
-// api is a server on a port of its own, and what it logs.
+// api is a server on its own port, with its log.
 type api struct {
 	url  string
 	log  *lockedBuffer
@@ -124,7 +124,7 @@ type reply struct {
 	body   string
 }
 
-// do makes a request; header is names and values in turn.
+// do sends a request. header holds names and values in turn.
 func do(t *testing.T, method, url, body string, header ...string) reply {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
@@ -146,7 +146,7 @@ func do(t *testing.T, method, url, body string, header ...string) reply {
 	return reply{resp.StatusCode, resp.Header, string(text)}
 }
 
-// wantProblem checks an RFC 9457 answer that repeats nothing.
+// wantProblem checks for an RFC 9457 problem that repeats nothing of the request.
 func wantProblem(t *testing.T, got reply, status int) {
 	t.Helper()
 	var p struct {
@@ -202,7 +202,7 @@ func TestRun_LimitsConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The first one is accepted for sure once it has been answered.
+	// The first connection has certainly been accepted once it gets a response.
 	if _, err := io.WriteString(first, "GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -237,7 +237,7 @@ func TestRun_HeaderThatDoesNotEnd_IsCut(t *testing.T) {
 	if _, err := io.WriteString(conn, "POST /x HTTP/1.1\r\nX-Long: "+strings.Repeat("a", 64<<10)); err != nil {
 		t.Fatal(err)
 	}
-	answer, _ := io.ReadAll(conn) // the connection ends, perhaps by a reset
+	answer, _ := io.ReadAll(conn) // the connection closes, perhaps with a reset
 	if !bytes.HasPrefix(answer, []byte("HTTP/1.1 431 ")) && len(answer) > 0 {
 		t.Errorf("answer = %.60s, want 431", answer)
 	}

@@ -17,7 +17,7 @@ import (
 	"cloudidq/tasks"
 )
 
-// dial opens a connection and sends the beginning of a request.
+// dial opens a connection and sends the start of a request.
 func (b *bed) dial(head string) net.Conn {
 	b.Helper()
 	conn, err := (&net.Dialer{}).DialContext(b.Context(), "tcp", strings.TrimPrefix(b.url, "http://"))
@@ -25,7 +25,7 @@ func (b *bed) dial(head string) net.Conn {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = conn.Close() })
-	if err := conn.SetReadDeadline(time.Now().Add(3 * time.Minute)); err != nil { // for a server that never ends it
+	if err := conn.SetReadDeadline(time.Now().Add(3 * time.Minute)); err != nil { // in case the server never closes it
 		b.Fatal(err)
 	}
 	if _, err := io.WriteString(conn, head); err != nil {
@@ -40,8 +40,9 @@ const (
 	idleHead = "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
 )
 
-// More slow clients than there may be connections, each of which sends a byte now and then, are cut one by one; who comes
-// behind them is served.
+// Slow clients, each of which sends a byte from time to time, are disconnected one by one. There
+// are more of them than the server allows connections, and a client that comes later is still
+// served.
 func TestRun_SlowClients_AreCut(t *testing.T) {
 	t.Parallel()
 	const each = 100
@@ -66,8 +67,8 @@ func TestRun_SlowClients_AreCut(t *testing.T) {
 				return
 			}
 			for i, conn := range conns {
-				if i%3 < 2 { // the idle ones have nothing to say
-					_, _ = conn.Write([]byte("a")) // an error says that it is cut
+				if i%3 < 2 { // idle connections send nothing
+					_, _ = conn.Write([]byte("a")) // an error means that the server has closed it
 				}
 			}
 		}
@@ -81,7 +82,7 @@ func TestRun_SlowClients_AreCut(t *testing.T) {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Fatalf("connection %d is not cut", i)
 		}
-		if i%3 == 1 && !strings.HasPrefix(string(text), "HTTP/1.1 408 ") && len(text) > 0 { // what is sent on meanwhile may cost it the answer
+		if i%3 == 1 && !strings.HasPrefix(string(text), "HTTP/1.1 408 ") && len(text) > 0 { // data that the client still sends may cause a reset before the response
 			t.Fatalf("a slow body is answered with %.100s, want 408", text)
 		}
 	}
@@ -96,7 +97,7 @@ func TestRun_SlowClients_AreCut(t *testing.T) {
 	}
 }
 
-// Hundreds of slow clients within the limit do not hold up a good one.
+// Hundreds of slow clients within the limit do not delay other clients.
 func TestRun_SlowClients_HoldUpNobody(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -112,7 +113,7 @@ func TestRun_SlowClients_HoldUpNobody(t *testing.T) {
 	}
 }
 
-// A client that does not read its answer is cut, too.
+// A client that does not read its response is disconnected too.
 func TestRun_ClientThatDoesNotRead_IsCut(t *testing.T) {
 	t.Parallel()
 	b := newBedOn(t, httpapi.Config{}, func(s *httpapi.Server) {
@@ -146,7 +147,7 @@ func TestRun_ClientThatDoesNotRead_IsCut(t *testing.T) {
 	b.until("the request has ended", func() bool { return strings.Contains(b.log.String(), "route=/v1/resolutions/lookup status=200") })
 	resp, err := http.ReadResponse(bufio.NewReader(conn), req)
 	if err != nil {
-		return // cut before the first byte
+		return // closed before the first byte
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if text, err := io.ReadAll(resp.Body); err == nil {
@@ -154,7 +155,7 @@ func TestRun_ClientThatDoesNotRead_IsCut(t *testing.T) {
 	}
 }
 
-// A body that breaks off is no request.
+// A request whose body breaks off is not carried out.
 func TestResolve_BodyBreaksOff(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)

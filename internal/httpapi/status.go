@@ -11,18 +11,20 @@ import (
 	"cloudidq/tasks"
 )
 
-// overview is the status of everything, as JSON and as a page.
+// overview serves the status of the system, as JSON and as a page.
 type overview struct {
 	collector  *status.Collector
 	page       *status.Page
-	monitoring bool // there is a /monitoring/
+	monitoring bool // /monitoring/ is served
 }
 
 const (
+	// Default and maximum number of apps in the JSON.
 	statusApps    = 50
 	maxStatusApps = status.ManyApps
 )
 
+// statusInput holds the query of the JSON status.
 type statusInput struct {
 	AppID string `query:"appid" pattern:"^[A-Za-z0-9_-]{1,64}$" patternDescription:"1 to 64 letters, digits, - or _" doc:"only this app"`
 	Limit int    `query:"limit" minimum:"0" doc:"apps that are listed: 50 unless said; 500 at most"`
@@ -32,6 +34,7 @@ type statusOutput struct {
 	Body *status.Status
 }
 
+// register adds the JSON to api, and the page and its files to mux.
 func (h *overview) register(mux *http.ServeMux, api huma.API) {
 	op := operation("status", http.MethodGet, "/v1/status",
 		"What ended and how fast, what waits, what is paused, where results do not arrive", ScopeRead, http.StatusOK, 422, 503)
@@ -41,11 +44,13 @@ func (h *overview) register(mux *http.ServeMux, api huma.API) {
 	files := http.StripPrefix("/status/", http.FileServerFS(status.Files()))
 	mux.HandleFunc("GET /status/{file}", func(w http.ResponseWriter, r *http.Request) {
 		secure(w.Header(), filesPolicy)
-		w.Header().Set("Cache-Control", "public, max-age=86400") // the page asks for another version by another address
+		// The page requests a new version at a new URL, so a day in the cache does no harm.
+		w.Header().Set("Cache-Control", "public, max-age=86400")
 		files.ServeHTTP(w, r)
 	})
 }
 
+// json responds with the status as JSON.
 func (h *overview) json(ctx context.Context, in *statusInput) (*statusOutput, error) {
 	viewer, err := h.viewer(ctx, in.AppID)
 	if err != nil {
@@ -62,12 +67,13 @@ func (h *overview) json(ctx context.Context, in *statusInput) (*statusOutput, er
 	return &statusOutput{s}, nil
 }
 
-// viewer is what the caller may see.
+// viewer returns what the caller may see.
 func (h *overview) viewer(ctx context.Context, appID string) (status.Viewer, error) {
-	if appID != "" && !tasks.ValidAppID(appID) { // the page is none of huma's
+	if appID != "" && !tasks.ValidAppID(appID) { // huma does not validate the page's query
 		return status.Viewer{}, newProblem(http.StatusUnprocessableEntity, "nothing was read",
 			fault{"query.appid", tasks.AppIDProblem(appID)})
 	}
+	// Without an appid, the caller sees all of its apps, so the scope is enough.
 	key := caller(ctx)
 	if appID != "" || !key.has(ScopeRead) {
 		if err := permit(ctx, ScopeRead, appID); err != nil {
@@ -77,13 +83,13 @@ func (h *overview) viewer(ctx context.Context, appID string) (status.Viewer, err
 	return status.Viewer{Apps: key.apps, AppID: appID}, nil
 }
 
-// The page loads its own files and asks its own address; nothing else, and nobody frames it.
+// The page loads its own files and requests its own URL, nothing else. No site may frame it.
 const (
 	pagePolicy  = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 	filesPolicy = "default-src 'none'; frame-ancestors 'none'"
 )
 
-// secure sets what every page of ours has.
+// secure sets the security headers of a page or one of its files.
 func secure(h http.Header, policy string) {
 	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Frame-Options", "DENY")
@@ -91,10 +97,10 @@ func secure(h http.Header, policy string) {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 }
 
-// languageCookie remembers the language that was chosen.
+// languageCookie is the cookie that stores the chosen language.
 const languageCookie = "cloudidq-lang"
 
-// html answers with the page, and with one that says so when Redis is away.
+// html responds with the page. If Redis does not respond, the page says so.
 func (h *overview) html(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	viewer, err := h.viewer(r.Context(), q.Get("appid"))
@@ -102,6 +108,7 @@ func (h *overview) html(w http.ResponseWriter, r *http.Request) {
 		write(w, problemOf(err))
 		return
 	}
+	// Choose what to show: the number of apps, and the language.
 	viewer.Limit = status.FewApps
 	if n, err := strconv.Atoi(q.Get("limit")); err == nil {
 		viewer.Limit = min(max(status.FewApps, n), status.ManyApps)
@@ -114,6 +121,7 @@ func (h *overview) html(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	view.Language = status.Language(chosen, r.Header.Get("Accept-Language"))
+	// Render the page, also if Redis does not respond.
 	code := http.StatusOK
 	s, err := h.collector.For(r.Context(), viewer)
 	if err != nil {
@@ -124,6 +132,7 @@ func (h *overview) html(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusInternalServerError, "")
 		return
 	}
+	// Remember an explicit choice for a year.
 	if q.Get("lang") != "" {
 		http.SetCookie(w, &http.Cookie{
 			Name: languageCookie, Value: view.Language.String(), Path: "/", MaxAge: 365 * 24 * 60 * 60,
@@ -140,7 +149,7 @@ func (h *overview) html(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(text)
 }
 
-// problemOf is err as a problem.
+// problemOf returns err as a problem. Any other error becomes a 500 without a text.
 func problemOf(err error) *problem {
 	if p, ok := err.(*problem); ok { //nolint:errorlint // permit returns it bare
 		return p

@@ -16,7 +16,7 @@ import (
 	"cloudidq/tasks"
 )
 
-// status is what the page is made of: the apps, and webhooks orders (of wxA) and stock.
+// status returns a collector for apps, with the webhooks orders (of wxA) and stock.
 func (b *bed) status(apps []string) *status.Collector {
 	return status.New(status.Config{
 		Apps: apps, Lifetime: 5 * time.Minute,
@@ -32,7 +32,7 @@ func (b *bed) status(apps []string) *status.Collector {
 	})
 }
 
-// tell writes activity as a worker does that was there ago before now.
+// tell records activity as a worker would have done the given time ago.
 func (b *bed) tell(ago time.Duration, worker string, apps map[string]store.Tally) {
 	b.Helper()
 	text, err := json.Marshal(apps)
@@ -45,7 +45,7 @@ func (b *bed) tell(ago time.Duration, worker string, apps map[string]store.Tally
 	}
 }
 
-// busy is what there is to see in most tests.
+// busy writes the activity that most tests expect.
 func (b *bed) busy() {
 	b.Helper()
 	b.tell(0, "w1", nil)
@@ -122,7 +122,7 @@ func TestStatus_All(t *testing.T) {
 	}
 }
 
-// A key of some apps sees nothing of the others, not even in sums.
+// A key for some apps sees nothing of other apps, not even in totals.
 func TestStatus_KeyOfOneApp(t *testing.T) {
 	b := newBed(t, allKeys()...)
 	b.busy()
@@ -152,7 +152,8 @@ func TestStatus_BadInput(t *testing.T) {
 	}
 }
 
-// A browser is told to ask for a key; what loads the page's looks is open to all.
+// A page without a valid key challenges the browser with Basic. The files of the status page
+// need no key.
 func TestPages_Keys(t *testing.T) {
 	b := newBed(t, withResolver()...)
 	for _, path := range []string{"/", "/monitoring/", "/monitoring/queues/events", "/monitoring/api/queues"} {
@@ -203,7 +204,8 @@ func TestPage_Languages(t *testing.T) {
 	}
 }
 
-// A backfill whose lines are all in has not been worked through, and the page does not say so of it.
+// A backfill whose lines are all enqueued is not shown as complete until all cloudIDs have a
+// final status.
 func TestPage_Backfills(t *testing.T) {
 	b := newBed(t)
 	b.underWay = []status.BackfillStatus{
@@ -229,7 +231,7 @@ func TestPage_Backfills(t *testing.T) {
 	}
 }
 
-// What others have named is text, not HTML.
+// Names from outside are escaped as text, not inserted as HTML.
 func TestPage_ForeignNamesAreText(t *testing.T) {
 	b := newBed(t)
 	b.tell(20*time.Second, "w1", map[string]store.Tally{`<script>alert("1")</script>`: {Resolved: 1}})
@@ -251,7 +253,7 @@ func TestPage_ForeignNamesAreText(t *testing.T) {
 	}
 }
 
-// Without Redis the page says so, and does not wait for it long.
+// If Redis does not respond, the page says so without a long wait.
 func TestPage_RedisAway(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)

@@ -12,29 +12,31 @@ import (
 	"cloudidq/internal/secret"
 )
 
-// TLS is what the server proves itself with, in PEM.
+// TLS holds the server's certificate and key, in PEM.
 type TLS struct {
-	Cert, Key secret.Text // the chain, the server's own first, and its key
-	ClientCA  secret.Text // if it is not empty, clients must have a certificate of one of these
+	Cert, Key secret.Text // the chain, starting with the server's own certificate, and its key
+	ClientCA  secret.Text // if not empty, clients need a certificate signed by one of these
 }
 
-// rereadEvery is how often a certificate is looked for, at most: at the next handshake after that.
+// rereadEvery is the minimum time between two reads of the certificate. The first handshake
+// after that time reads it again.
 const rereadEvery = 10 * time.Second
 
-// certificates are the TLS settings as they are now. They are read again by the handshakes, so nothing runs where nobody
-// connects.
+// certificates holds the current TLS settings. Handshakes read the files again, so certificates
+// needs no goroutine.
 type certificates struct {
 	read  func() (TLS, error)
 	every time.Duration
 	log   *slog.Logger
 
 	mu     sync.Mutex
-	now    *tls.Config // guarded by mu, as is all below; itself never changed
-	of     TLS         // what now was made of
-	refuse string      // what was last wrong with a newer one
+	now    *tls.Config // guarded by mu, as are the fields below; the Config itself never changes
+	of     TLS         // the PEM texts that now was made from
+	refuse string      // the last error of a newer certificate
 	looked time.Time
 }
 
+// newCertificates reads the certificate for the first time. It returns an error if it is invalid.
 func newCertificates(read func() (TLS, error), log *slog.Logger) (*certificates, error) {
 	c := &certificates{read: read, every: rereadEvery, log: log}
 	of, now, err := c.look()
@@ -45,7 +47,7 @@ func newCertificates(read func() (TLS, error), log *slog.Logger) (*certificates,
 	return c, nil
 }
 
-// serverConfig is for the listener.
+// serverConfig returns the TLS settings of the listener.
 func (c *certificates) serverConfig() *tls.Config {
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS12,
@@ -53,7 +55,8 @@ func (c *certificates) serverConfig() *tls.Config {
 	}
 }
 
-// current is what a handshake goes on with. One that finds it is time looks; the others do not wait for it.
+// current returns the settings for a handshake. At most one handshake in c.every reads the
+// certificate again. The others use the present settings and do not wait.
 func (c *certificates) current() *tls.Config {
 	c.mu.Lock()
 	now := c.now
@@ -68,7 +71,7 @@ func (c *certificates) current() *tls.Config {
 	defer c.mu.Unlock()
 	switch {
 	case err != nil:
-		if text := err.Error(); text != c.refuse { // once, not each time
+		if text := err.Error(); text != c.refuse { // log the same error only once
 			c.refuse = text
 			c.log.Error("a new certificate of the API is not in order; the old one stays", "error", text)
 		}
@@ -81,7 +84,7 @@ func (c *certificates) current() *tls.Config {
 	return c.now
 }
 
-// look reads. The result is nil if nothing has changed.
+// look reads the certificate. The Config is nil if nothing has changed.
 func (c *certificates) look() (TLS, *tls.Config, error) {
 	of, err := c.read()
 	if err != nil {
@@ -97,7 +100,7 @@ func (c *certificates) look() (TLS, *tls.Config, error) {
 	return of, made, err
 }
 
-// config makes the settings of a handshake. Its error holds nothing of the texts.
+// config returns the settings for handshakes. Its error contains no part of the PEM texts.
 func (t TLS) config() (*tls.Config, error) {
 	pair, err := tls.X509KeyPair([]byte(t.Cert.Reveal()), []byte(t.Key.Reveal()))
 	if err != nil {
@@ -115,12 +118,12 @@ func (t TLS) config() (*tls.Config, error) {
 	if !made.ClientCAs.AppendCertsFromPEM([]byte(t.ClientCA.Reveal())) {
 		return nil, errors.New("no certificate of a client CA, in PEM")
 	}
-	// A ticket would let in a client whose certificate is not accepted any more.
+	// Session tickets would admit a client whose certificate is no longer accepted.
 	made.SessionTicketsDisabled = true
 	return made, nil
 }
 
-// serverTLS is nil without TLS.
+// serverTLS returns nil if cfg has no TLS.
 func serverTLS(cfg Config, log *slog.Logger) (*certificates, error) {
 	if cfg.TLS == nil {
 		return nil, nil //nolint:nilnil // there is none

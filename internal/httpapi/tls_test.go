@@ -24,7 +24,7 @@ import (
 	"cloudidq/internal/secret"
 )
 
-// authority signs certificates.
+// authority is a certificate authority.
 type authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -45,7 +45,7 @@ func newAuthority(t *testing.T) *authority {
 	return a
 }
 
-// sign makes a certificate and its key; without an issuer it signs itself.
+// sign creates a certificate and its key. Without an issuer, the certificate is self-signed.
 func sign(t *testing.T, template, issuer *x509.Certificate, issuerKey *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -70,7 +70,8 @@ func certPEM(cert *x509.Certificate) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}))
 }
 
-// issue is a certificate of 127.0.0.1 with that number, for servers and clients, and its key, in PEM.
+// issue returns a certificate for 127.0.0.1 with this serial number, for servers and clients,
+// and its key, in PEM.
 func (a *authority) issue(t *testing.T, serial int64) (cert, key string) {
 	t.Helper()
 	leaf, private := sign(t, &x509.Certificate{
@@ -94,7 +95,7 @@ func (a *authority) pair(t *testing.T, serial int64) tls.Certificate {
 	return pair
 }
 
-// files are what a server reads its certificate from.
+// files holds what a server reads its certificate from.
 type files struct {
 	mu  sync.Mutex
 	now httpapi.TLS
@@ -113,7 +114,7 @@ func (f *files) read() (httpapi.TLS, error) {
 	return f.now, f.err
 }
 
-// serveTLS starts an API with the certificate in files, which it looks for at every handshake.
+// serveTLS starts an API with the certificate in files, which the server reads at every handshake.
 func serveTLS(t *testing.T, f *files) *api {
 	t.Helper()
 	log := &lockedBuffer{}
@@ -138,7 +139,8 @@ func serveTLS(t *testing.T, f *files) *api {
 	return &api{url: "https://" + s.Addr(), log: log}
 }
 
-// ask makes a request over a connection of its own. It returns what was answered, and the server's certificate.
+// ask sends a request on a new connection. It returns the response and the state of the TLS
+// connection.
 func ask(t *testing.T, a *api, client *tls.Config) (reply, *tls.ConnectionState, error) {
 	t.Helper()
 	transport := &http.Transport{TLSClientConfig: client, DisableKeepAlives: true, ForceAttemptHTTP2: true}
@@ -196,7 +198,8 @@ func TestTLS_ClientCertificates(t *testing.T) {
 	f.put(cert, key, clients.pem)
 	a := serveTLS(t, f)
 	with := func(pairs ...tls.Certificate) error {
-		// Presented whether or not the server names its authority among those it takes.
+		// GetClientCertificate sends the certificate even if the server does not accept its
+		// authority.
 		client := &tls.Config{RootCAs: ours.pool, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			if len(pairs) == 0 {
 				return &tls.Certificate{}, nil
@@ -219,7 +222,7 @@ func TestTLS_ClientCertificates(t *testing.T) {
 	if err := with(mine); err != nil {
 		t.Errorf("a client with the right certificate = %v", err)
 	}
-	// Another authority from now on.
+	// From now on, the server trusts another authority.
 	f.put(cert, key, foreign.pem)
 	if err := with(mine); err == nil {
 		t.Error("a client got in whose authority is not taken any more")
@@ -229,7 +232,7 @@ func TestTLS_ClientCertificates(t *testing.T) {
 	}
 }
 
-// A new certificate needs no restart, and one that is not in order leaves the old one.
+// A new certificate needs no restart. If it is invalid, the server keeps the old one.
 func TestTLS_Rotation(t *testing.T) {
 	t.Parallel()
 	ours := newAuthority(t)
@@ -249,7 +252,7 @@ func TestTLS_Rotation(t *testing.T) {
 	}
 	wantSerial(1)
 	cert2, key2 := ours.issue(t, 2)
-	f.put(cert2, key, "") // half of it is written
+	f.put(cert2, key, "") // only the certificate is new, the key does not match
 	wantSerial(1)
 	wantSerial(1)
 	f.put(cert2, key2, "")
@@ -275,7 +278,7 @@ func TestTLS_Rotation(t *testing.T) {
 	}
 }
 
-// Many handshakes read the files no more often than agreed.
+// Many handshakes do not read the files more often than configured.
 func TestTLS_ReadsNowAndThen(t *testing.T) {
 	t.Parallel()
 	ours := newAuthority(t)

@@ -6,31 +6,33 @@ import (
 	"time"
 )
 
-// uploads are the places for bodies that come in at once; each body takes a few megabytes of memory. A slow body keeps its
-// place while nobody else wants it. When all places are taken, a newcomer gets that of the body that has kept the server
-// waiting longest.
+// uploads limits the bodies that may arrive at once, because each body takes a few megabytes of
+// memory. A slow body keeps its place while no other upload needs it. If all places are taken, a
+// new upload gets the place of the body that the server has waited for longest, once that wait
+// reaches [pace.slow].
 type uploads struct {
 	pace *pace
 
 	mu    sync.Mutex
 	under map[*upstream]struct{}
-	left  chan struct{} // closed, and made anew, when a place is free
+	left  chan struct{} // closed and replaced when a place becomes free
 }
 
-// upstream is a body that comes in.
+// upstream is a body in progress.
 type upstream struct {
-	mu      sync.Mutex // guards all below
+	mu sync.Mutex // guards the fields below
+	// waited is how long the server has waited for the client since the last piece.
 	waited  time.Duration
-	reading time.Time // since when the server waits for the client; zero = it does not
-	brought int       // bytes since waited began anew
-	leave   func()    // ends the read; nil = it has not begun
-	out     bool      // its place is another's
+	reading time.Time // when the server began to wait for the client; zero = not waiting
+	brought int       // bytes since waited was last reset
+	leave   func()    // interrupts the read; nil = no read yet
+	out     bool      // its place was given to another upload
 }
 
 const (
-	// maxUploads is how many bodies may come in at once, per process.
+	// maxUploads is how many bodies may arrive at once, per process.
 	maxUploads = 32
-	// uploadPiece is what a body must bring for its waits to be forgotten.
+	// uploadPiece is how many bytes a body must send to reset its waiting time.
 	uploadPiece = 16 << 10
 )
 
@@ -38,7 +40,9 @@ func newUploads(p *pace) *uploads {
 	return &uploads{pace: p, under: make(map[*upstream]struct{}), left: make(chan struct{})}
 }
 
-// enter takes a place, and reports false if there is none and none of those inside is slow. The caller leaves it.
+// enter takes a place, which the caller frees with exit. If all places are taken, enter evicts
+// the slowest body once the server has waited for it for pace.slow. enter reports false if no
+// place becomes free within pace.place, or if ctx is done.
 func (u *uploads) enter(ctx context.Context) (*upstream, bool) {
 	limit := time.Now().Add(u.pace.place)
 	for asked := false; ; {
@@ -48,11 +52,12 @@ func (u *uploads) enter(ctx context.Context) (*upstream, bool) {
 			return mine, true
 		}
 		wait := limit.Sub(now)
-		if !asked { // one newcomer turns out one
+		if !asked { // each new upload evicts at most one body
 			switch ready := u.pace.slow - slowest.waits(now); {
 			case ready <= 0:
 				asked = true
 				slowest.turnOut()
+			// The slowest body cannot become slow enough in time.
 			case ready > wait:
 				return nil, false
 			default:
@@ -65,7 +70,7 @@ func (u *uploads) enter(ctx context.Context) (*upstream, bool) {
 	}
 }
 
-// look takes a place if one is free, else it finds the slowest body.
+// look takes a place if one is free. Otherwise it returns the slowest body.
 func (u *uploads) look(now time.Time) (mine, slowest *upstream, left <-chan struct{}) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -82,6 +87,7 @@ func (u *uploads) look(now time.Time) (mine, slowest *upstream, left <-chan stru
 	return nil, slowest, u.left
 }
 
+// exit frees a place and wakes the uploads that wait for one.
 func (u *uploads) exit(one *upstream) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -90,7 +96,7 @@ func (u *uploads) exit(one *upstream) {
 	u.left = make(chan struct{})
 }
 
-// await returns when something is closed or the time is over; false = ctx has ended.
+// await waits until closed is closed or the time is over. It reports false if ctx is done.
 func await(ctx context.Context, closed <-chan struct{}, most time.Duration) bool {
 	timer := time.NewTimer(most)
 	defer timer.Stop()
@@ -104,8 +110,8 @@ func await(ctx context.Context, closed <-chan struct{}, most time.Duration) bool
 	}
 }
 
-// waits is how long the server has waited for the body since that last brought a piece. One that is on its way out is no
-// one's to turn out again.
+// waits returns how long the server has waited for the body since its last piece. It returns -1
+// for a body that has already lost its place, so that no upload evicts it a second time.
 func (o *upstream) waits(now time.Time) time.Duration {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -119,8 +125,8 @@ func (o *upstream) waits(now time.Time) time.Duration {
 	}
 }
 
-// begin says that the server waits for the client from now on, and how to end that. It reports false if the place of the
-// body is another's.
+// begin records that the server starts to wait for the client. leave interrupts the wait. begin
+// reports false if the body has lost its place.
 func (o *upstream) begin(now time.Time, leave func()) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -128,7 +134,7 @@ func (o *upstream) begin(now time.Time, leave func()) bool {
 	return !o.out
 }
 
-// got says that n bytes have come.
+// got records that n bytes have arrived.
 func (o *upstream) got(n int, now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -139,7 +145,7 @@ func (o *upstream) got(n int, now time.Time) {
 	}
 }
 
-// turnOut ends the read of the body, or its next one.
+// turnOut takes the body's place away. It interrupts the current read, or fails the next one.
 func (o *upstream) turnOut() {
 	o.mu.Lock()
 	o.out = true
@@ -150,7 +156,7 @@ func (o *upstream) turnOut() {
 	}
 }
 
-// turnedOut reports whether the place of the body is another's.
+// turnedOut reports whether the body has lost its place.
 func (o *upstream) turnedOut() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 	"cloudidq/tasks"
 )
 
-// What Redis has is accepted, whether or not the store lets it be waited for.
+// If Redis has stored the task, the request is accepted, even if the store fails during the wait.
 func TestResolve_StoreFailsWhileWaiting_Accepted(t *testing.T) {
 	b := newBed(t)
 	b.lookups.Store(2)
@@ -23,7 +23,8 @@ func TestResolve_StoreFailsWhileWaiting_Accepted(t *testing.T) {
 	}
 }
 
-// The failure of a former ask is not taken for the end of this one, when the wait is over neither.
+// A failure of an earlier request is not reported as the result of this one, also not at the end
+// of the wait.
 func TestResolve_WaitEnds_FormerFailureIsPending(t *testing.T) {
 	b := newBed(t)
 	long := store.At(time.Now().Add(-time.Minute))
@@ -39,7 +40,7 @@ func TestResolve_WaitEnds_FormerFailureIsPending(t *testing.T) {
 	}
 }
 
-// The names of preferences have no case (RFC 7240, section 2).
+// The names of preferences are case-insensitive (RFC 7240, section 2).
 func TestResolve_Prefer_AnyCase(t *testing.T) {
 	b := newBed(t)
 	b.save("wxA", "73_1")
@@ -57,7 +58,7 @@ func TestResolve_NotJSON_SaysWhichType(t *testing.T) {
 	}
 }
 
-// The worker's clock may be behind the API's by more than it took to fail: the end is new all the same.
+// The clock of the worker may differ from the API's clock. The failure still counts as new.
 func TestResolve_Waits_WorkerWithAnotherClock(t *testing.T) {
 	for name, skew := range map[string]time.Duration{"Behind": -time.Minute, "Ahead": time.Minute} {
 		t.Run(name, func(t *testing.T) {
@@ -76,14 +77,15 @@ func TestResolve_Waits_WorkerWithAnotherClock(t *testing.T) {
 	}
 }
 
-// A repetition under an Idempotency-Key waits for what the request itself has asked for: its own failure is the answer,
-// although it was there before the repetition, and that of a former request is not.
+// A repetition under an Idempotency-Key waits for the result of the original request. It returns
+// that request's failure, even if the failure is older than the repetition. It does not return
+// the failure of an earlier request.
 func TestResolve_Waits_RepeatedUnderAKey(t *testing.T) {
 	b := newBed(t)
 	post := func(wait string) reply {
 		return b.call("POST", "/v1/resolutions", `{"appid":"wxA","cloud_ids":["73_1"]}`, "Idempotency-Key", "k", "Prefer", wait)
 	}
-	b.fail("wxA", "73_1", time.Now().Add(time.Minute)) // of a former request, by a worker whose clock is ahead
+	b.fail("wxA", "73_1", time.Now().Add(time.Minute)) // of an earlier request, by a worker whose clock is ahead
 	for _, wait := range []string{"wait=0", "wait=1"} {
 		got := post(wait)
 		if body := parse[resolutionsBody](t, got.body); got.status != 202 || body.Resolutions[0].Status != store.Pending {
@@ -97,7 +99,7 @@ func TestResolve_Waits_RepeatedUnderAKey(t *testing.T) {
 	}
 }
 
-// fail saves the failure of a cloudID, as a worker does whose clock says at.
+// fail saves the failure of a cloudID, as a worker whose clock says at.
 func (b *bed) fail(appID, id string, at time.Time) {
 	b.Helper()
 	err := b.results.Save(b.Context(), "t", []store.Record{{

@@ -8,7 +8,8 @@ import (
 	"cloudidq/internal/httpapi"
 )
 
-// Wrong keys, however many, from an address slow down themselves. A right key from the same address is let in on every way.
+// Wrong keys from an address are limited, however many there are. A valid key from the same
+// address is always admitted, on every route.
 func TestAuth_WrongKeysLockOutNobody(t *testing.T) {
 	b := newBed(t, allKeys()...)
 	b.save("wxA", "73_1")
@@ -49,7 +50,8 @@ func TestAuth_WrongKeysLockOutNobody(t *testing.T) {
 	}
 }
 
-// Behind a trusted proxy wrong keys count for the client that has sent them, not for everybody behind it.
+// Behind a trusted proxy, wrong keys count for the client that sends them, not for all clients
+// of the proxy.
 func TestAuth_WrongKeysBehindAProxy(t *testing.T) {
 	b := newBedOn(t, httpapi.Config{Keys: allKeys(), TrustedProxies: inside}, func(*httpapi.Server) {})
 	guess := func(client string) int {
@@ -64,7 +66,7 @@ func TestAuth_WrongKeysBehindAProxy(t *testing.T) {
 	if got := guess("198.51.100.2"); got != http.StatusUnauthorized {
 		t.Errorf("another client's first wrong key gets %d, want 401", got)
 	}
-	for range 20 { // addresses of one network, which one owner holds
+	for range 20 { // addresses in one /64 count as one client
 		guess("2001:db8::1")
 		guess("2001:db8::2")
 	}

@@ -16,7 +16,8 @@ import (
 	"cloudidq/tasks"
 )
 
-// What the short way takes, the long way takes with the same result; and what that takes encoding/json takes.
+// If parsePlain accepts a line, parseAny accepts it with the same result. If parseAny accepts a
+// line, encoding/json does too, with the same result.
 func FuzzParseJSON(f *testing.F) {
 	for _, text := range []string{
 		`{"cloud_id":"73_x","openid":"o1","obtained_at":"2026-11-22T08:00:00Z","reference":"r"}`,
@@ -49,14 +50,14 @@ func FuzzParseJSON(f *testing.F) {
 	})
 }
 
-// A line of CSV is what encoding/csv takes it for.
+// splitCSV and encoding/csv accept the same lines, with the same fields.
 func FuzzSplitCSV(f *testing.F) {
 	for _, text := range []string{`a,b`, `"a","b,""c"`, `"a"b,c`, `a"b`, `"a`, `,`, `""`, `"",""`, ` "a"`, `"""`} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		if strings.ContainsAny(text, "\r\n") || text == "" || !utf8.ValidString(text) {
-			return // no line, or what encoding/csv skips
+			return // not a single line, or one that encoding/csv treats differently
 		}
 		got, reason := lines.SplitCSV(text)
 		want, err := csv.NewReader(strings.NewReader(text)).Read()

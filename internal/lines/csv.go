@@ -8,13 +8,14 @@ import (
 	"cloudidq/tasks"
 )
 
-// header reads the header of a CSV file. It repeats no name that it does not know: a file without a header has data there.
+// header parses the header of a CSV file. Its error is a *HeaderError. The error does not quote
+// unknown column names: in a file without a header, the first line is data.
 func (r *Reader) header(text string) error {
 	names, reason := splitCSV(text)
 	if reason != "" {
 		return &HeaderError{reason}
 	}
-	var seen uint
+	var seen uint // a bit per field
 	columns := make([]int, len(names))
 	for i, name := range names {
 		field := fieldOf(name)
@@ -34,7 +35,8 @@ func (r *Reader) header(text string) error {
 	return nil
 }
 
-// parseCSV reads a line of CSV. A field that is empty is not there.
+// parseCSV parses a line of CSV. An empty field counts as absent. It returns the reason why the
+// line is bad, or "".
 func parseCSV(it *tasks.Item, text string, columns []int) (reason string) {
 	if !utf8.ValidString(text) {
 		return "is not UTF-8"
@@ -61,8 +63,9 @@ func parseCSV(it *tasks.Item, text string, columns []int) (reason string) {
 	return ""
 }
 
-// splitCSV takes a line apart as RFC 4180 has it, but for one thing: a field cannot go on in the next line, since none may
-// hold a line break. So a quote that is not closed costs its line and no other.
+// splitCSV splits a line into fields according to RFC 4180, with one exception: a field must
+// not contain a line break, so it cannot continue on the next line. An unclosed quote therefore
+// spoils its own line only.
 func splitCSV(text string) (fields []string, reason string) {
 	if strings.IndexByte(text, '"') < 0 {
 		return strings.Split(text, ","), ""
@@ -90,7 +93,8 @@ func splitCSV(text string) (fields []string, reason string) {
 	}
 }
 
-// quoted reads a field from behind its first quote, and returns what follows its last.
+// quoted parses a quoted field. text starts after the opening quote, and rest starts after
+// the closing quote.
 func quoted(text string) (field, rest, reason string) {
 	var b strings.Builder
 	for {
@@ -106,7 +110,7 @@ func quoted(text string) (field, rest, reason string) {
 		case text[0] != '"':
 			return "", "", "has something between a closing quote and the next comma"
 		}
-		b.WriteByte('"') // two quotes stand for one
+		b.WriteByte('"') // two quotes are an escaped quote
 		text = text[1:]
 	}
 }

@@ -1,6 +1,6 @@
 package lines
 
-// For tests of the two ways to read a line, which must agree.
+// Exports for the tests that compare the ways to parse a line.
 var (
 	ParsePlain = parsePlain
 	ParseAny   = parseAny

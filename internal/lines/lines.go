@@ -1,10 +1,12 @@
-// Package lines reads files of cloudIDs, NDJSON or CSV, one line at a time and of any length, in constant memory.
+// Package lines reads files of cloudIDs, as NDJSON or CSV, line by line. Files may have any
+// length. The memory use is constant.
 //
-// A line is a cloudID, or it is bad: then it says why, and reading goes on. Lines are numbered from 1 as an editor
-// numbers them. No reason quotes from the line, since what stands there is other people's data.
+// A line contains a cloudID, or it is bad. A bad line has a Reason, and reading continues.
+// Lines are numbered from 1, as in an editor. A Reason never quotes the line, because a line
+// contains personal data.
 //
-// The package knows the form of a line. What the values may be is for [tasks.Item.Validate] to say, and what becomes of
-// them for package backfill.
+// The package checks only the form of a line. [tasks.Item.Validate] checks the values. Package
+// backfill processes the lines.
 package lines
 
 import (
@@ -14,34 +16,37 @@ import (
 	"cloudidq/tasks"
 )
 
-// MaxBytes is the length of the longest line, without its end: twice what the longest fields need, each of their bytes
-// escaped as \u0000.
+// MaxBytes is the maximum length of a line in bytes, without its line end. It is twice the size
+// of a line with the longest fields and every byte escaped as \u0000.
 const MaxBytes = 16 << 10
 
-// Format is how a file writes its lines.
+// Format is the format of a file.
 type Format string
 
 // The formats.
 const (
-	NDJSON Format = "ndjson" // an object a line: cloud_id, openid?, obtained_at?, reference?
-	CSV    Format = "csv"    // RFC 4180 with a header that names the columns, which are the same
+	// NDJSON has one JSON object per line, with cloud_id and optionally openid,
+	// obtained_at and reference.
+	NDJSON Format = "ndjson"
+	// CSV is RFC 4180 with a header. The columns have the names of the NDJSON members.
+	CSV Format = "csv"
 )
 
-// Formats are all of them.
+// Formats lists all formats.
 var Formats = []Format{NDJSON, CSV}
 
 // Line is one line of a file.
 type Line struct {
 	Number int // from 1
-	// Text is what two files have in common where they have the same line: the line without its end, or, of one that is
-	// longer than MaxBytes, a hash of it.
+	// Text identifies the content of the line: two equal lines have the same Text. It is the
+	// line without its line end. For a line longer than MaxBytes, it is a hash.
 	Text   string
-	Item   tasks.Item // its fields, whose values nobody has checked yet
-	Reason string     // why the line is bad; empty = it is not
-	Blank  bool       // neither good nor bad: nothing stands there, or the header
+	Item   tasks.Item // its fields; the values are not validated
+	Reason string     // why the line is bad; empty = it is good
+	Blank  bool       // an empty line or the header, neither good nor bad
 }
 
-// The columns, which are the fields of a line.
+// The fields of a line. In CSV they are the columns.
 const (
 	fieldCloudID = iota
 	fieldOpenID
@@ -54,7 +59,7 @@ var fieldNames = [fieldCount]string{"cloud_id", "openid", "obtained_at", "refere
 
 const knownFields = "cloud_id, openid, obtained_at and reference are known"
 
-// fieldOf returns the number of a field, or -1.
+// fieldOf returns the number of the field with this name, or -1.
 func fieldOf(name string) int {
 	for i, known := range fieldNames {
 		if name == known {
@@ -64,7 +69,7 @@ func fieldOf(name string) int {
 	return -1
 }
 
-// set puts a value into its field and reports what is wrong with its form.
+// set sets a field of an item. It returns the reason if the form of the value is wrong, or "".
 func set(it *tasks.Item, field int, value string) (reason string) {
 	switch field {
 	case fieldCloudID:
@@ -81,16 +86,18 @@ func set(it *tasks.Item, field int, value string) (reason string) {
 	return ""
 }
 
-// HeaderError says that the header of a CSV file cannot be understood, so that no line of it can.
+// HeaderError reports that the header of a CSV file is invalid. No line of the file
+// can be read then.
 type HeaderError struct{ Problem string }
 
 // Error implements error.
 func (e *HeaderError) Error() string { return "line 1, the header: " + e.Problem }
 
-// errStuck is for a reader that brings nothing again and again.
+// errStuck is the error for an input that returns neither data nor an error maxEmpty times in a
+// row.
 var errStuck = errors.New("the input brings neither data nor an end")
 
 const byteOrderMark = "\ufeff"
 
-// blank reports whether nothing but blanks stands on a line.
+// blank reports whether a line is empty or contains only spaces and tabs.
 func blank(text string) bool { return strings.Trim(text, " \t") == "" }

@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// readAll reads to the end, and returns the error that is there in the place of an end.
+// readAll reads to the end of the input. It returns the error of the input, or nil at io.EOF.
 func readAll(in io.Reader, format lines.Format, atOnce int) (all []lines.Line, err error) {
 	r := lines.New(in, format)
 	into := make([]lines.Line, atOnce)
@@ -60,7 +60,7 @@ func TestNDJSON(t *testing.T) {
 	}
 }
 
-// Every bad line says why, in words that repeat nothing of it.
+// Every bad line has a reason, and the reason does not quote the line.
 func TestNDJSON_BadLines(t *testing.T) {
 	for name, tc := range map[string]struct{ line, reason string }{
 		"NotJSON":       {`planted`, "is not JSON, near byte 1"},
@@ -106,6 +106,7 @@ func TestNDJSON_BadLines(t *testing.T) {
 	}
 }
 
+// Lines may end with \n or \r\n. Blank lines count in the numbering. A byte order mark is skipped.
 func TestLineEndsAndBlanks(t *testing.T) {
 	text := "\ufeff" + `{"cloud_id":"73_1"}` + "\r\n\n \t\r\n" + `{"cloud_id":"73_4"}` + "\n\n" + `{"cloud_id":"73_6"}`
 	all, err := readAll(strings.NewReader(text), lines.NDJSON, 100)
@@ -163,7 +164,8 @@ func TestCSV(t *testing.T) {
 	}
 }
 
-// A file whose header is wrong is refused as a whole, without a word of what stands there: it may be data.
+// A file with an invalid header is refused as a whole. The error does not quote the header,
+// because it may be data.
 func TestCSV_BadHeader(t *testing.T) {
 	for name, tc := range map[string]struct{ header, problem string }{
 		"NoHeader":   {"planted,o1\nx,y\n", "column 1 has an unknown name; cloud_id, openid, obtained_at and reference are known"},
@@ -177,7 +179,7 @@ func TestCSV_BadHeader(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := lines.New(strings.NewReader(tc.header), lines.CSV)
-			for range 2 { // and again
+			for range 2 { // the error repeats
 				n, err := r.Read(make([]lines.Line, 8))
 				wrong, ok := errors.AsType[*lines.HeaderError](err)
 				if n != 0 || !ok || wrong.Problem != tc.problem || strings.Contains(err.Error(), "planted") {
@@ -188,7 +190,7 @@ func TestCSV_BadHeader(t *testing.T) {
 	}
 }
 
-// A line that comes while the next one does not is returned at once.
+// Read returns the lines that it has at once, without waiting for the next one.
 func TestRead_WaitsForOneLineOnly(t *testing.T) {
 	in, out := io.Pipe()
 	defer func() { _ = out.Close() }()
@@ -200,7 +202,7 @@ func TestRead_WaitsForOneLineOnly(t *testing.T) {
 	}
 }
 
-// An input that breaks off may break off within a line: what has come of it is no line.
+// If the input fails in the middle of a line, that part of the line is not returned.
 func TestRead_BrokenInput(t *testing.T) {
 	gone := errors.New("connection reset")
 	text := `{"cloud_id":"73_1"}` + "\n" + `{"cloud_id":"73_2"}`
@@ -220,7 +222,8 @@ type idle struct{}
 
 func (idle) Read([]byte) (int, error) { return 0, nil }
 
-// What a line is does not depend on how the input comes in pieces, nor on how many are read at once.
+// The lines do not depend on the sizes of the reads of the input, nor on the number of lines in
+// one call of Read.
 func FuzzRead(f *testing.F) {
 	f.Add("{\"cloud_id\":\"73_1\"}\r\n\n"+strings.Repeat("x", 40)+"\nlast", byte(3), false)
 	f.Add("\ufeffcloud_id,openid\n73_1,\"o,1\"\n\n,\n\"", byte(1), true)
@@ -250,7 +253,7 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
-// piecewise brings a text in pieces of one size.
+// piecewise returns a text in pieces of a fixed size.
 type piecewise struct {
 	text string
 	size int

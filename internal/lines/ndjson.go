@@ -11,21 +11,24 @@ import (
 	"cloudidq/tasks"
 )
 
-// parseJSON reads a line of NDJSON: an object of known fields, each at most once, whose values are strings. An optional
-// field may be null, which is to say that it is not there.
+// parseJSON parses a line of NDJSON: an object with known fields only, each at most once,
+// with string values. A field that is null counts as absent. It returns the reason why the
+// line is bad, or "".
 //
-// Nearly every line is plain: no escapes, nothing beyond ASCII. Such a line is cut up where it lies; encoding/json, which
-// reads the others, takes more than ten times as long (BenchmarkParseJSON).
+// Nearly every line is plain: it has no escapes and only ASCII. parsePlain splits such a line
+// in place. encoding/json parses the other lines, which takes more than ten times as long
+// (BenchmarkParseJSON).
 func parseJSON(it *tasks.Item, text string) (reason string) {
 	if parsePlain(it, text) {
 		return ""
 	}
+	// parsePlain may have set some fields.
 	*it = tasks.Item{}
 	return parseAny(it, text)
 }
 
-// parsePlain reads a plain line, and reports false for one that is not plain or not right: what it takes parseAny takes,
-// with the same result.
+// parsePlain parses a plain line. It reports false for any line that is not plain or is bad. If
+// it accepts a line, parseAny accepts it too, with the same result.
 func parsePlain(it *tasks.Item, text string) bool {
 	at := skipBlanks(text, 0)
 	if at >= len(text) || text[at] != '{' {
@@ -50,10 +53,12 @@ func parsePlain(it *tasks.Item, text string) bool {
 			break
 		}
 	}
+	// Nothing may follow the closing brace.
 	return at < len(text) && text[at] == '}' && skipBlanks(text, at+1) == len(text)
 }
 
-// plainString reads a string of printable ASCII without escapes, and returns where it has ended.
+// plainString parses a JSON string of printable ASCII without escapes at index at. after is the
+// index behind its closing quote.
 func plainString(text string, at int) (value string, after int, ok bool) {
 	if at >= len(text) || text[at] != '"' {
 		return "", 0, false
@@ -70,7 +75,7 @@ func plainString(text string, at int) (value string, after int, ok bool) {
 	return "", 0, false
 }
 
-// skipBlanks returns where something else stands than JSON's blanks.
+// skipBlanks returns the index of the first byte from at on that is not JSON whitespace.
 func skipBlanks(text string, at int) int {
 	for at < len(text) && (text[at] == ' ' || text[at] == '\t' || text[at] == '\r') {
 		at++
@@ -78,7 +83,7 @@ func skipBlanks(text string, at int) int {
 	return at
 }
 
-// parseAny reads any line, or says what is wrong with it.
+// parseAny parses any line with encoding/json. It returns the reason why the line is bad, or "".
 func parseAny(it *tasks.Item, text string) (reason string) {
 	if !utf8.ValidString(text) {
 		return "is not UTF-8"
@@ -104,13 +109,13 @@ func parseAny(it *tasks.Item, text string) (reason string) {
 	return ""
 }
 
-// member reads one field and its value.
+// member parses one field and its value.
 func member(it *tasks.Item, dec *json.Decoder, seen *uint) (reason string) {
 	token, err := dec.Token()
 	if err != nil {
 		return notJSON(err)
 	}
-	name, _ := token.(string) // a decoder takes nothing else for a key
+	name, _ := token.(string) // the decoder allows only strings as keys
 	field := fieldOf(name)
 	if field < 0 {
 		return "has an unknown field; " + knownFields
@@ -136,7 +141,8 @@ func member(it *tasks.Item, dec *json.Decoder, seen *uint) (reason string) {
 	}
 }
 
-// notJSON says where a text stops to be JSON, without quoting from it.
+// notJSON returns the reason for a line that is not JSON, with the position of the fault. It
+// does not quote the line.
 func notJSON(err error) string {
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return fmt.Sprintf("is not JSON, near byte %d", syntax.Offset)

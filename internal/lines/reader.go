@@ -13,36 +13,36 @@ import (
 )
 
 const (
-	bufferBytes = 256 << 10 // far more than MaxBytes, so that what is left over is seldom moved
-	maxEmpty    = 100       // reads in a row that bring nothing
+	bufferBytes = 256 << 10 // far more than MaxBytes, so that fill rarely moves a partial line
+	maxEmpty    = 100       // reads in a row that return nothing
 )
 
-// Reader takes a file apart. It is for one goroutine. Make one with New.
+// Reader reads the lines of a file. It is not safe for concurrent use. Make one with New.
 type Reader struct {
 	in      io.Reader
-	columns []int // of a CSV file, by position; nil until its header has been read
+	columns []int // the fields of a CSV file, by position; nil until the header has been read
 	format  Format
 
 	buf        []byte
-	start, end int   // of what has been read from in and is not taken yet
-	number     int   // of the last line
-	err        error // of in
-	failed     error // a *HeaderError: nothing more is read
+	start, end int   // the bytes in buf that are not taken yet
+	number     int   // number of the last line
+	err        error // the error of in
+	failed     error // a *HeaderError; nothing more is read after it
 
-	long hash.Hash // of the line under way, which is too long to be kept; nil = it is not
+	long hash.Hash // hash of the current line if it is too long to be buffered; else nil
 }
 
-// New returns a reader of in, which stays the caller's to close.
+// New returns a Reader of in. The caller closes in.
 func New(in io.Reader, format Format) *Reader {
 	return &Reader{in: in, format: format, buf: make([]byte, bufferBytes)}
 }
 
-// Read puts the next lines into a slice and returns how many. It waits for the input only until it has one, so that
-// lines which come slowly come singly.
+// Read reads the next lines into a slice and returns their number. It waits for the input only
+// until it has one line, so lines of a slow input are returned one by one.
 //
-// The error is io.EOF at the end of the input, a [*HeaderError] for a CSV file without one that it understands, or the
-// input's own; what precedes it in the input has been returned before. An input that breaks off with an error may break
-// off within a line: that part of a line is not returned.
+// The error is io.EOF at the end of the input, a [*HeaderError] if the header of a CSV file is
+// invalid, or the error of the input. Read returns all lines before an error first. If the
+// input fails in the middle of a line, Read does not return that part of the line.
 func (r *Reader) Read(into []Line) (int, error) {
 	for n := range into {
 		raw, ok := r.next(n == 0)
@@ -57,14 +57,15 @@ func (r *Reader) Read(into []Line) (int, error) {
 		r.number++
 		into[n] = Line{Number: r.number}
 		if r.failed = r.parse(&into[n], raw); r.failed != nil {
-			return 0, r.failed // of the first line
+			return 0, r.failed // only the first line can fail
 		}
 	}
 	return len(into), nil
 }
 
-// next returns the next line without its end, or nil for one that is too long and whose hash stands in r.long. It
-// reports false if there is none without reading more, which it does only if it may wait, or none at all.
+// next returns the next line without its line end. For a line that is too long, it returns nil,
+// and r.long has the hash. It reports false if the buffer has no complete line and wait is
+// false, or if the input has no further line.
 func (r *Reader) next(wait bool) ([]byte, bool) {
 	for {
 		if at := bytes.IndexByte(r.buf[r.start:r.end], '\n'); at >= 0 {
@@ -81,7 +82,7 @@ func (r *Reader) next(wait bool) ([]byte, bool) {
 	}
 }
 
-// take takes a line of n bytes, and what ends it, from the buffer.
+// take takes a line of n bytes and its newline (0 or 1 bytes) from the buffer.
 func (r *Reader) take(n, newline int) []byte {
 	line := r.buf[r.start : r.start+n]
 	r.start += n + newline
@@ -95,7 +96,7 @@ func (r *Reader) take(n, newline int) []byte {
 		}
 		r.long = sha256.New()
 	}
-	r.long.Write(line) // with all that belongs to it, as fill does
+	r.long.Write(line) // includes '\r' and a byte order mark, as in fill
 	return nil
 }
 
@@ -123,9 +124,11 @@ func (r *Reader) fill() {
 	r.err = errStuck
 }
 
-// parse fills in a line. Its error is a *HeaderError.
+// parse sets the fields of a line from its text. raw is nil for a line that is too long. The
+// error is a *HeaderError.
 func (r *Reader) parse(line *Line, raw []byte) error {
 	if raw == nil {
+		// The NUL byte keeps the hash apart from a line with the same characters.
 		line.Text = "\x00" + hex.EncodeToString(r.long.Sum(nil))
 		line.Reason = fmt.Sprintf("is longer than %d bytes", MaxBytes)
 		r.long = nil
@@ -151,9 +154,9 @@ func (r *Reader) parse(line *Line, raw []byte) error {
 	return nil
 }
 
-// Line is the number of the last line that was returned.
+// Line returns the number of the last line that was returned.
 func (r *Reader) Line() int { return r.number }
 
-// damaged reports whether a text has lost characters before it came here: most programs put U+FFFD where they could not
-// read what stood there, and such an id is no id any more.
+// damaged reports whether a text has lost characters earlier. Most programs write U+FFFD in place
+// of a character that they cannot decode. An id with such a character is no longer the same id.
 func damaged(text string) bool { return strings.ContainsRune(text, utf8.RuneError) }

@@ -15,47 +15,53 @@ import (
 	"cloudidq/tasks"
 )
 
-// Ender ends what is open of a task. It is called before the task is deleted, and an error keeps the task.
+// Ender gives the pending cloudIDs of a task a final status, and returns how many they were. It
+// is called before a task is deleted. If it returns an error, the task is not deleted.
 type Ender interface {
 	EndTask(ctx context.Context, queue, taskID string) (ended int, err error)
 }
 
-// This file deletes tasks in asynqmon's place: an accepted cloudID gets an end, also when its task is deleted. Its routes
-// and answers are those of asynqmon v0.7.2 (handler.go:137-205, task_handlers.go), with what was ended beside them.
+// This file handles deletions in place of asynqmon, because each accepted cloudID must get a
+// final status, even if its task is deleted. The routes and the responses are those of asynqmon
+// v0.7.2 (handler.go:137-205, task_handlers.go). The responses also report how many cloudIDs
+// were given a final status.
 
-// deleteRoute is a route that deletes tasks: one by its id, those that the body names, or all of a state or group.
+// deleteRoute matches the routes that delete tasks: one task by id, the tasks named in the body,
+// or all tasks of a state or group.
 var deleteRoute = regexp.MustCompile(
 	`^/api/queues/([^/:]+)(?:/groups/([^/]+))?/(pending|scheduled|retry|archived|aggregating)_tasks(?:/([^/:]+)|:(delete_all|batch_delete))$`)
 
-// archiveRoute is a route that archives tasks.
+// archiveRoute matches the routes that archive tasks.
 var archiveRoute = regexp.MustCompile(`^/api/queues/([^/:]+)(?:/groups/[^/]+)?/[a-z]+_tasks(?:/[^/:]+:archive|:archive_all|:batch_archive)$`)
 
-// archiveNote is what is said of archived tasks.
+// archiveNote is added to the response when tasks are archived.
 const archiveNote = "open cloudIDs of an archived task can be run again until their lifetime ends, and end expired then"
 
 const (
 	deletePage = 100
-	// deleteFor is how long one request deletes. Its answer says how many tasks are left; the caller asks again.
+	// deleteFor bounds the time that one request deletes tasks. The response says how many tasks
+	// are left, and the caller sends the request again.
 	deleteFor = 15 * time.Second
-	// maxBatch bounds the body of a batch: asynqmon's pages ask for a hundred tasks at most.
+	// maxBatch bounds the body of a batch, in bytes. asynqmon's pages name at most a hundred tasks.
 	maxBatch = 1 << 20
 )
 
-// deletion is what a request has come to, in asynqmon's names.
+// deletion is the result of a request, with asynqmon's field names.
 type deletion struct {
 	Deleted    *int     `json:"deleted,omitempty"`
 	DeletedIDs []string `json:"deleted_ids,omitzero"`
 	FailedIDs  []string `json:"failed_ids,omitzero"`
-	// EndedCloudIDs have ended as failed, since their task is deleted.
+	// EndedCloudIDs is how many cloudIDs got the status failed because their task was deleted.
 	EndedCloudIDs int `json:"ended_cloudids"`
-	// Left is how many tasks are left, since the request has taken long enough.
+	// Left is how many tasks are left because the time of the request was over.
 	Left int `json:"left,omitempty"`
 }
 
-// ends reports whether cloudIDs wait in a queue.
+// ends reports whether the tasks of a queue contain cloudIDs.
 func ends(queue string) bool { return queue == tasks.QueueEvents || queue == tasks.QueueBackfill }
 
-// deletes serves a request that deletes tasks with cloudIDs, and reports false for any other.
+// deletes handles a request that deletes tasks with cloudIDs. It reports false for any other
+// request.
 func (p *pages) deletes(w http.ResponseWriter, r *http.Request) bool {
 	parts := deleteRoute.FindStringSubmatch(strings.TrimPrefix(r.URL.Path, Path))
 	if parts == nil || !ends(parts[1]) {
@@ -80,6 +86,7 @@ func (p *pages) deletes(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
+// answerDeletion responds with the deletion, or with the masked error.
 func (p *pages) answerDeletion(w http.ResponseWriter, d deletion, err error) {
 	if err != nil {
 		status := http.StatusInternalServerError
@@ -92,6 +99,7 @@ func (p *pages) answerDeletion(w http.ResponseWriter, d deletion, err error) {
 	writeJSON(w, d)
 }
 
+// writeJSON responds with v as JSON.
 func writeJSON(w http.ResponseWriter, v any) {
 	text, err := json.Marshal(v)
 	if err != nil {
@@ -102,8 +110,8 @@ func writeJSON(w http.ResponseWriter, v any) {
 	_, _ = w.Write(text)
 }
 
-// deleteOne ends what is open of a task, and deletes it. One that a worker has got hold of between stays, and finds its
-// cloudIDs done.
+// deleteOne finishes the pending cloudIDs of a task, then deletes the task. If a worker claims
+// the task in between, the task stays, and the worker finds its cloudIDs finished.
 func (p *pages) deleteOne(ctx context.Context, queue, id string, d *deletion) error {
 	n, err := p.ender.EndTask(ctx, queue, id)
 	d.EndedCloudIDs += n
@@ -113,6 +121,7 @@ func (p *pages) deleteOne(ctx context.Context, queue, id string, d *deletion) er
 	return p.inspector.DeleteTask(queue, id)
 }
 
+// deleteNamed deletes the tasks that the body of a batch request names.
 func (p *pages) deleteNamed(w http.ResponseWriter, r *http.Request, queue string, d *deletion) error {
 	var named struct {
 		TaskIDs []string `json:"task_ids"`
@@ -120,7 +129,7 @@ func (p *pages) deleteNamed(w http.ResponseWriter, r *http.Request, queue string
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBatch)).Decode(&named); err != nil {
 		return err
 	}
-	d.DeletedIDs, d.FailedIDs = []string{}, []string{} // the pages want lists, not null
+	d.DeletedIDs, d.FailedIDs = []string{}, []string{} // the pages expect lists, not null
 	for _, id := range named.TaskIDs {
 		if p.deleteOne(r.Context(), queue, id, d) == nil {
 			d.DeletedIDs = append(d.DeletedIDs, id)
@@ -131,7 +140,8 @@ func (p *pages) deleteNamed(w http.ResponseWriter, r *http.Request, queue string
 	return nil
 }
 
-// deleteAll deletes page by page. Tasks that cannot be deleted, since a worker has got hold of them, are left behind.
+// deleteAll deletes tasks page by page. It leaves the tasks that a worker has claimed, because
+// these cannot be deleted.
 func (p *pages) deleteAll(ctx context.Context, queue, group, state string, d *deletion) error {
 	deleted, until := 0, time.Now().Add(deleteFor)
 	d.Deleted = &deleted
@@ -162,7 +172,7 @@ func (p *pages) deleteAll(ctx context.Context, queue, group, state string, d *de
 	}
 }
 
-// list is the first page of the tasks of a state.
+// list returns the first page of the tasks in a state.
 func (p *pages) list(queue, group, state string) ([]*asynq.TaskInfo, error) {
 	size := asynq.PageSize(deletePage)
 	switch state {
@@ -179,7 +189,7 @@ func (p *pages) list(queue, group, state string) ([]*asynq.TaskInfo, error) {
 	}
 }
 
-// left is how many tasks of a state there are (asynq v0.26.0 internal/base/base.go:106-232).
+// left returns how many tasks are in a state (asynq v0.26.0 internal/base/base.go:106-232).
 func (p *pages) left(ctx context.Context, queue, group, state string) (int, error) {
 	prefix := "asynq:{" + queue + "}:"
 	count := p.rdb.ZCard
@@ -197,7 +207,8 @@ func (p *pages) left(ctx context.Context, queue, group, state string) (int, erro
 	return int(n), nil
 }
 
-// noteArchived says beside asynqmon's answer what archiving a task with cloudIDs means.
+// noteArchived adds a note to asynqmon's response that says what happens to the cloudIDs of an
+// archived task.
 func noteArchived(r *http.Request, status int, body []byte) (int, []byte) {
 	parts := archiveRoute.FindStringSubmatch(strings.TrimPrefix(r.URL.Path, Path))
 	if parts == nil || !ends(parts[1]) || r.Method != http.MethodPost || status >= http.StatusBadRequest {

@@ -1,6 +1,6 @@
 package monitoring
 
-// What the tests see of what is left out.
+// The tests check what these functions redact.
 var (
 	Mask            = mask
 	DescribePayload = describePayload

@@ -1,5 +1,6 @@
-// Package monitoring is asynqmon, the web pages of asynq's queues, as cloudidq shows it: task payloads and results
-// are left out, and nothing is loaded from elsewhere. Who may come in is decided before it, in internal/httpapi.
+// Package monitoring serves asynqmon, the web pages of asynq's queues. It hides task payloads
+// and results, and the pages load nothing from other sites. Package httpapi checks who may see
+// them.
 package monitoring
 
 import (
@@ -17,15 +18,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Path is where the pages are.
+// Path is the URL path of the pages.
 const Path = "/monitoring"
 
-// Pages are asynqmon over one Redis, once for those who may only look and once for those who may change something. They own
-// nothing that would have to be closed.
+// Pages serves asynqmon for one Redis. It has two variants: one for callers who may only read,
+// and one for callers who may also make changes. It needs no closing.
 type Pages struct{ looking, changing *pages }
 
-// New returns the pages over rdb, which stays the caller's to close. ender ends what is open of tasks that are deleted. New
-// asks Redis for nothing.
+// New returns the pages for rdb, which the caller closes. ender finishes the pending cloudIDs of
+// tasks that are deleted. New sends nothing to Redis.
 func New(rdb redis.UniversalClient, ender Ender) (*Pages, error) {
 	looking, err := newPages(rdb, nil)
 	if err != nil {
@@ -38,7 +39,7 @@ func New(rdb redis.UniversalClient, ender Ender) (*Pages, error) {
 	return &Pages{looking, changing}, nil
 }
 
-// Handler serves everything below [Path]. Without mayChange, it refuses every change.
+// Handler serves everything below [Path]. Without mayChange, it rejects every change.
 func (p *Pages) Handler(mayChange bool) http.Handler {
 	if mayChange {
 		return p.changing
@@ -46,8 +47,9 @@ func (p *Pages) Handler(mayChange bool) http.Handler {
 	return p.looking
 }
 
-// shared gives asynqmon the client that is there, with its Sentinel, cluster and TLS. asynqmon's handler would close it,
-// and is therefore never closed: it owns nothing else (asynqmon v0.7.2 handler.go:56-96).
+// shared gives asynqmon the existing client, with its Sentinel, cluster and TLS settings.
+// Closing asynqmon's handler would close this client. So the handler is never closed, and it
+// owns nothing else (asynqmon v0.7.2 handler.go:56-96).
 type shared struct{ rdb redis.UniversalClient }
 
 // MakeRedisClient implements [asynq.RedisConnOpt].
@@ -55,30 +57,33 @@ func (s shared) MakeRedisClient() any { return s.rdb }
 
 var _ asynq.RedisConnOpt = shared{}
 
-// pages are asynqmon for one kind of caller.
+// pages serves asynqmon for one kind of caller.
 type pages struct {
 	inner     http.Handler
 	rdb       redis.UniversalClient
 	inspector *asynq.Inspector
-	ender     Ender // nil = nothing may be changed
-	// index is the page that loads the others, and policy the Content-Security-Policy that it can bear.
+	ender     Ender // nil = read-only
+	// index is asynqmon's HTML page. policy is the strictest Content-Security-Policy that it
+	// works with.
 	index  []byte
 	policy string
 }
 
-// nowhere is a ResponseWriter of which nothing is sent.
+// nowhere is an [http.ResponseWriter] that discards the response.
 type nowhere struct{ header http.Header }
 
 func (n nowhere) Header() http.Header            { return n.header }
 func (n nowhere) Write(text []byte) (int, error) { return len(text), nil }
 func (n nowhere) WriteHeader(int)                {}
 
+// newPages returns the pages for one kind of caller. A nil ender makes them read-only.
 func newPages(rdb redis.UniversalClient, ender Ender) (*pages, error) {
 	p := &pages{rdb: rdb, inspector: asynq.NewInspectorFromRedisClient(rdb), ender: ender, inner: asynqmon.New(asynqmon.Options{
 		RootPath: Path, RedisConnOpt: shared{rdb}, ReadOnly: ender == nil,
 		PayloadFormatter: asynqmon.PayloadFormatterFunc(describePayload),
 		ResultFormatter:  asynqmon.ResultFormatterFunc(describeResult),
 	})}
+	// Render asynqmon's page once, to remove links from it and to compute its policy.
 	first, err := http.NewRequestWithContext(context.Background(), http.MethodGet, Path+"/", http.NoBody)
 	if err != nil {
 		return nil, fmt.Errorf("monitoring: %w", err)
@@ -95,15 +100,18 @@ func newPages(rdb redis.UniversalClient, ender Ender) (*pages, error) {
 }
 
 var (
-	// elsewhere are links to fonts at Google, without which the pages do: their icons are drawings. And to the manifest of
-	// an app to install, which a browser fetches without the key.
+	// elsewhere matches links to fonts at Google, which the pages do not need because their
+	// icons are drawings. It also matches the link to the manifest of an installable app, which
+	// a browser fetches without the key.
 	elsewhere = regexp.MustCompile(`<link [^>]*(?:href="https?://|rel="manifest")[^>]*>`)
-	inline    = regexp.MustCompile(`(?s)<script>(.*?)</script>`)
-	file      = regexp.MustCompile(`^/(?:static/.+|[a-z0-9-]+\.[a-z]+)$`)
+	// inline matches inline scripts.
+	inline = regexp.MustCompile(`(?s)<script>(.*?)</script>`)
+	// file matches the paths of asynqmon's static files.
+	file = regexp.MustCompile(`^/(?:static/.+|[a-z0-9-]+\.[a-z]+)$`)
 )
 
-// policyFor lets in what a page brings along: its scripts by their hashes, and styles, which its library writes into the
-// page while it runs.
+// policyFor returns a Content-Security-Policy that allows what the page contains: its own
+// scripts by their hashes, and styles, which its library adds to the page at run time.
 func policyFor(page []byte) string {
 	scripts := "'self'"
 	for _, script := range inline.FindAllSubmatch(page, -1) {
@@ -130,7 +138,7 @@ func (p *pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	case file.MatchString(path):
 		p.inner.ServeHTTP(w, r)
-	default: // asynqmon answers every other address with its first page
+	default: // asynqmon serves its HTML page at every other path
 		h.Set("Content-Type", "text/html; charset=utf-8")
 		h.Set("Cache-Control", "no-store")
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {

@@ -26,7 +26,7 @@ func get(t *testing.T, h http.Handler, path string) (int, string) {
 	return answer.Code, string(body)
 }
 
-// A task that is gone from Redis without a trace, as by an eviction, does not take the page of all queues away.
+// If a task has vanished from Redis, for example by eviction, the list of queues still works.
 func TestQueues_BrokenOneIsShown(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	client := asynq.NewClientFromRedisClient(rdb)
@@ -66,7 +66,8 @@ func TestQueues_BrokenOneIsShown(t *testing.T) {
 	}
 }
 
-// What a foreign worker has left in errors, results and payloads is not shown; what only looks a little like an id is.
+// Ids that an external worker has left in errors, results and payloads are masked. Text that
+// only slightly resembles an id is not.
 func TestMask(t *testing.T) {
 	for text, want := range map[string]string{
 		"open cloudIDs: 3; wechat: errcode -1 (retry)":                    "open cloudIDs: 3; wechat: errcode -1 (retry)",

@@ -12,9 +12,10 @@ import (
 	"cloudidq/tasks"
 )
 
-// queuesApart is asynqmon's list of the queues with each of them asked for by itself. asynqmon asks in one go, and a
-// single queue that it cannot measure, since a task of it is gone from Redis without a trace (asynq v0.26.0
-// internal/rdb/inspect.go: arithmetic on a nil value), takes the page of all away. Such a queue is shown with its counts.
+// queuesApart returns asynqmon's list of queues, but reads each queue separately. asynqmon reads
+// all queues at once. If a task has vanished from Redis, asynqmon cannot measure its queue
+// (asynq v0.26.0 internal/rdb/inspect.go: arithmetic on a nil value), and the whole page fails.
+// queuesApart shows such a queue with its counts only.
 func (p *pages) queuesApart(ctx context.Context) ([]byte, error) {
 	names, err := asynq.NewInspectorFromRedisClient(p.rdb).Queues()
 	if err != nil {
@@ -31,7 +32,7 @@ func (p *pages) queuesApart(ctx context.Context) ([]byte, error) {
 	return json.Marshal(map[string]any{"queues": list})
 }
 
-// queue is one entry of the list.
+// queue returns one entry of the list.
 func (p *pages) queue(ctx context.Context, name string) (json.RawMessage, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, Path+"/api/queues/"+url.PathEscape(name), http.NoBody)
 	if err != nil {
@@ -42,6 +43,7 @@ func (p *pages) queue(ctx context.Context, name string) (json.RawMessage, error)
 	var whole struct {
 		Current json.RawMessage `json:"current"`
 	}
+	// Use asynqmon's entry if it can read the queue. Otherwise, count the tasks.
 	if answer.status <= http.StatusOK && json.Unmarshal(answer.body.Bytes(), &whole) == nil && whole.Current != nil {
 		return whole.Current, nil
 	}
@@ -49,7 +51,7 @@ func (p *pages) queue(ctx context.Context, name string) (json.RawMessage, error)
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(map[string]any{ // as asynqmon v0.7.2 conversion_helpers.go:73-108 has it
+	return json.Marshal(map[string]any{ // fields as in asynqmon v0.7.2 conversion_helpers.go:73-108
 		"queue": name, "memory_usage_bytes": 0, "groups": 0, "latency_msec": 0, "display_latency": "unknown",
 		"size":   s.Pending + s.Active + s.Scheduled + s.Retry + s.Archived,
 		"active": s.Active, "pending": s.Pending, "scheduled": s.Scheduled, "retry": s.Retry, "archived": s.Archived,

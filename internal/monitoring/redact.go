@@ -11,7 +11,7 @@ import (
 	"cloudidq/tasks"
 )
 
-// described is what is shown of a payload.
+// described is the summary of a payload that the pages show.
 type described struct {
 	AppID    string `json:"appid,omitempty"`
 	CloudIDs int    `json:"cloudids,omitempty"`
@@ -19,7 +19,7 @@ type described struct {
 	Redacted bool   `json:"redacted"`
 }
 
-// describePayload says what a payload is about, and nothing of what is in it.
+// describePayload returns a summary of a payload without its contents.
 func describePayload(taskType string, payload []byte) string {
 	about := described{Redacted: true}
 	if taskType == tasks.TypeResolve {
@@ -30,13 +30,13 @@ func describePayload(taskType string, payload []byte) string {
 		}
 	}
 	text, err := json.Marshal(about)
-	if err != nil { // texts and a number
+	if err != nil { // impossible: the struct has only strings, a number and a bool
 		return ""
 	}
 	return string(text)
 }
 
-// archivedPayload reads what the worker has left of the payload of an archived task.
+// archivedPayload reads the redacted payload that the worker leaves in an archived task.
 func archivedPayload(payload []byte) (appID string, cloudIDs int) {
 	var left struct {
 		Redacted bool   `json:"redacted"`
@@ -49,6 +49,7 @@ func archivedPayload(payload []byte) (appID string, cloudIDs int) {
 	return left.AppID, left.Items
 }
 
+// describeResult returns the size of a result without its contents.
 func describeResult(_ string, result []byte) string {
 	if len(result) == 0 {
 		return ""
@@ -56,13 +57,14 @@ func describeResult(_ string, result []byte) string {
 	return fmt.Sprintf("redacted, %d bytes", len(result))
 }
 
-// suspicious is what might be a cloudID, an openid or a token: a long run of their characters with a digit in it. The
-// errors of cloudidq hold no such thing; those of another worker on the same queue, or of a later asynq, might.
+// suspicious matches text that might be a cloudID, an openid or a token: a long run of their
+// characters. mask redacts such a run if it contains a digit. cloudidq's own errors contain no
+// such text. Errors of another worker on the same queue, or of a later asynq, might.
 var suspicious = regexp.MustCompile(`[A-Za-z0-9_@=+/%.-]{16,}`)
 
 const mark = "[redacted]"
 
-// mask takes out of a text what might be an id.
+// mask redacts the parts of a text that might be ids.
 func mask(text string) string {
 	return suspicious.ReplaceAllStringFunc(text, func(run string) string {
 		if strings.ContainsAny(run, "0123456789") {
@@ -72,7 +74,7 @@ func mask(text string) string {
 	})
 }
 
-// serveAPI serves asynqmon's JSON with its errors masked: those of tasks, and its own.
+// serveAPI serves asynqmon's JSON API. It masks the errors of tasks and asynqmon's own errors.
 func (p *pages) serveAPI(w http.ResponseWriter, r *http.Request) {
 	answer := &buffered{ResponseWriter: w}
 	p.inner.ServeHTTP(answer, r)
@@ -80,6 +82,7 @@ func (p *pages) serveAPI(w http.ResponseWriter, r *http.Request) {
 	if status == 0 {
 		status = http.StatusOK
 	}
+	// One unreadable queue makes asynqmon's list fail. Read the queues separately then.
 	if status == http.StatusInternalServerError && r.Method == http.MethodGet && r.URL.Path == Path+"/api/queues" {
 		if list, err := p.queuesApart(r.Context()); err == nil {
 			status, body = http.StatusOK, list
@@ -91,6 +94,7 @@ func (p *pages) serveAPI(w http.ResponseWriter, r *http.Request) {
 	case status >= http.StatusBadRequest:
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		body = []byte(mask(string(body)))
+	// A body that cannot be parsed might hide ids, so it is not passed on.
 	case len(body) > 0:
 		var ok bool
 		if body, ok = maskErrors(body); !ok {
@@ -103,7 +107,7 @@ func (p *pages) serveAPI(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(body)
 }
 
-// buffered keeps an answer back.
+// buffered holds a response back, so that it can be changed before it is sent.
 type buffered struct {
 	http.ResponseWriter
 	status int
@@ -120,7 +124,7 @@ func (b *buffered) WriteHeader(status int) {
 // Write implements [http.ResponseWriter].
 func (b *buffered) Write(text []byte) (int, error) { return b.body.Write(text) }
 
-// maskErrors masks every error_message in a JSON text. Numbers stay as they are.
+// maskErrors masks every error_message in a JSON text. It preserves numbers exactly.
 func maskErrors(text []byte) ([]byte, bool) {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.UseNumber()
@@ -133,6 +137,7 @@ func maskErrors(text []byte) ([]byte, bool) {
 	return masked, err == nil
 }
 
+// maskIn masks every error_message in a decoded JSON value.
 func maskIn(v any) {
 	switch v := v.(type) {
 	case []any:

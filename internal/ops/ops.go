@@ -1,13 +1,15 @@
-// Package ops is the listener of a process for those who operate it: /healthz says that the process is there, /readyz
-// whether it can work, /metrics how it does. It has no keys and shows nothing of anybody; who may reach it is decided by
-// where it listens.
+// Package ops serves health checks and metrics for operators. /healthz reports that the process
+// runs, /readyz whether it can work, and /metrics its metrics. There are no keys, and the
+// responses contain no user data. The listen address decides who can reach them.
 //
-//	server, err := ops.New(ops.Config{Listen: "127.0.0.1:9090", Parts: []string{"worker"}}, registry, log)
+//	server, err := ops.New(ops.Config{
+//		Listen: "127.0.0.1:9090", Parts: []string{"worker"},
+//	}, registry, log)
 //	go server.Run(ctx)
-//	server.Up("worker", ops.Check{Name: "redis", Ask: ping}) // once that part works
-//	server.Stopping()                                        // first of all when it stops
+//	server.Up("worker", ops.Check{Name: "redis", Ask: ping}) // once the worker runs
+//	server.Stopping()                                        // first step of a shutdown
 //
-// cmd runs it around everything else of the process, so that a stop can be watched from outside.
+// cmd starts the server first and stops it last, so that a shutdown can be observed from outside.
 package ops
 
 import (
@@ -25,17 +27,18 @@ import (
 	"golang.org/x/net/netutil"
 )
 
-// Config are the settings of a Server.
+// Config holds the settings of a [Server].
 type Config struct {
-	Listen string // host:port; port 0 takes a free one, see [Server.Addr]
-	// Parts of the process that must be up before it is ready, by name.
+	Listen string // host:port; port 0 picks a free port, see [Server.Addr]
+	// Parts names the parts of the process that must be up before /readyz reports ready.
 	Parts []string
-	// Hosts says which Host headers are answered; nil = any. On a loopback address it keeps out the pages of a browser of
-	// this machine whose own name resolves to it (DNS rebinding).
+	// Hosts reports whether a Host header is accepted; nil = any. On a loopback address, it
+	// keeps out web pages in a local browser whose own name resolves to that address (DNS
+	// rebinding).
 	Hosts func(host string) bool
 }
 
-// Server serves what operators ask. Make one with New, run it once.
+// Server serves health checks and metrics. Create one with [New] and call Run once.
 type Server struct {
 	listen string
 	hosts  func(host string) bool // nil = any
@@ -47,15 +50,15 @@ type Server struct {
 }
 
 const (
-	maxConnections = 64 // scrapers and probes, not the public
-	maxScrapes     = 3  // at once; more are told to come again
+	maxConnections = 64 // enough for scrapers and probes
+	maxScrapes     = 3  // concurrent scrapes; further ones get 503
 	scrapeTimeout  = 10 * time.Second
-	requestTimeout = 5 * time.Second // until a request has arrived
+	requestTimeout = 5 * time.Second // to read a request
 	answerTimeout  = 30 * time.Second
 	drainTimeout   = 2 * time.Second
 )
 
-// New returns a server that has not started. It shows what metrics gathers.
+// New returns a server that is not running yet. /metrics shows what metrics gathers.
 func New(cfg Config, metrics prometheus.Gatherer, log *slog.Logger) (*Server, error) {
 	if _, _, err := net.SplitHostPort(cfg.Listen); err != nil {
 		return nil, errors.New("ops: Listen must be host:port")
@@ -68,7 +71,7 @@ func New(cfg Config, metrics prometheus.Gatherer, log *slog.Logger) (*Server, er
 	s.mux.HandleFunc("GET /readyz", s.state.serve)
 	s.mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{
 		ErrorLog:            scrapeLog{log},
-		ErrorHandling:       promhttp.ContinueOnError, // a metric that cannot be had takes no other with it
+		ErrorHandling:       promhttp.ContinueOnError, // a metric that fails does not hide the others
 		MaxRequestsInFlight: maxScrapes,
 		Timeout:             scrapeTimeout,
 		EnableOpenMetrics:   true,
@@ -76,10 +79,12 @@ func New(cfg Config, metrics prometheus.Gatherer, log *slog.Logger) (*Server, er
 	return s, nil
 }
 
-// Up says that a part of the process works, and what must go on to work for it to do so.
+// Up marks a part of the process as up. From then on, /readyz also runs the checks that the part
+// needs.
 func (s *Server) Up(part string, checks ...Check) { s.state.up(part, checks) }
 
-// Stopping says that the process is about to stop: /readyz answers 503 from here on. It may be called more than once.
+// Stopping marks the process as about to stop. From then on, /readyz responds with 503. Stopping
+// may be called more than once.
 func (s *Server) Stopping() { s.state.stopping.Store(true) }
 
 // ServeHTTP implements [http.Handler].
@@ -91,10 +96,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(w, r)
 }
 
-// Ready is closed once Run listens.
+// Ready returns a channel that is closed once Run listens.
 func (s *Server) Ready() <-chan struct{} { return s.ready }
 
-// Addr is where Run listens; empty before Ready.
+// Addr returns the address that Run listens on. It is empty before Ready is closed.
 func (s *Server) Addr() string {
 	if addr := s.addr.Load(); addr != nil {
 		return *addr
@@ -102,7 +107,8 @@ func (s *Server) Addr() string {
 	return ""
 }
 
-// Run serves until ctx ends and returns when all of its goroutines have ended: with nil after an orderly stop.
+// Run serves until ctx is done. It returns nil after a clean stop. All of its goroutines have
+// finished when it returns.
 func (s *Server) Run(ctx context.Context) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.listen)
 	if err != nil {
@@ -127,20 +133,21 @@ func (s *Server) Run(ctx context.Context) error {
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
 	if err := server.Shutdown(drain); err != nil {
-		_ = server.Close() // a scrape that hangs does not keep the process
+		_ = server.Close() // a hanging scrape must not block the shutdown
 	}
 	<-served //nolint:errcheck // http.ErrServerClosed, after Shutdown
 	return nil
 }
 
+// answer responds with a plain text.
 func answer(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = w.Write([]byte(text)) // a prober that is gone needs no answer
+	_, _ = w.Write([]byte(text)) // the client may have disconnected
 }
 
-// scrapeLog is where promhttp tells of metrics that could not be had.
+// scrapeLog logs the errors of promhttp.
 type scrapeLog struct{ log *slog.Logger }
 
 // Println implements promhttp's Logger.

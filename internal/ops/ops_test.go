@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// On a loopback address a page whose name resolves to it gets nothing.
+// On a loopback address, a web page whose name resolves to this address gets no data.
 func TestServeHTTP_Hosts(t *testing.T) {
 	s, err := ops.New(ops.Config{Listen: "127.0.0.1:0", Hosts: func(host string) bool { return host == "localhost" }},
 		prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
@@ -94,7 +94,7 @@ func TestReadyz_FromStartToStop(t *testing.T) {
 	want(503, "stopping\n")
 }
 
-// A dependency that hangs makes the process not ready, in less than the second that probers wait.
+// A check that hangs makes the process not ready, within the second that probes usually wait.
 func TestReadyz_ACheckThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, prometheus.NewRegistry())
@@ -106,7 +106,7 @@ func TestReadyz_ACheckThatHangs(t *testing.T) {
 	})
 }
 
-// broken is a collector whose metric cannot be had.
+// broken is a collector whose metric always fails.
 type broken struct{ desc *prometheus.Desc }
 
 func (b broken) Describe(ch chan<- *prometheus.Desc) { ch <- b.desc }

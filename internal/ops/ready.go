@@ -11,23 +11,23 @@ import (
 	"time"
 )
 
-// Check asks whether something that the process needs works. Its error is not shown, unless it is a [Fault]: it may hold
-// an address.
+// Check tests whether a dependency of the process works. /readyz shows its error only if it is a
+// [Fault], because other errors may contain an address.
 type Check struct {
 	Name string
 	Ask  func(ctx context.Context) error
 }
 
-// Fault is an error that is shown. It holds neither an address nor anybody's values.
+// Fault is an error that /readyz shows. It contains neither an address nor user data.
 type Fault string
 
 // Error implements error.
 func (f Fault) Error() string { return string(f) }
 
-// checkTimeout bounds a check, so that an answer comes before the usual patience of a prober.
+// checkTimeout bounds the checks, so that the response comes before the usual timeout of a probe.
 const checkTimeout = 800 * time.Millisecond
 
-// readiness is whether the process can work.
+// readiness holds whether the process can work.
 type readiness struct {
 	stopping atomic.Bool
 
@@ -40,7 +40,7 @@ func newReadiness(parts []string) *readiness {
 	return &readiness{waiting: append([]string(nil), parts...)}
 }
 
-// up takes a part off those that are waited for.
+// up marks a part as up and adds its checks.
 func (r *readiness) up(part string, checks []Check) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -58,7 +58,7 @@ func (r *readiness) up(part string, checks []Check) {
 	}
 }
 
-// has reports whether there is a check of a name. Called with mu held.
+// has reports whether a check with this name exists. The caller holds mu.
 func (r *readiness) has(name string) bool {
 	for _, check := range r.checks {
 		if check.Name == name {
@@ -68,7 +68,8 @@ func (r *readiness) has(name string) bool {
 	return false
 }
 
-// serve answers /readyz: 200, or 503, and a line for each thing that was asked.
+// serve responds to /readyz with 200 or 503, and a line for each part that is starting and each
+// check.
 func (r *readiness) serve(w http.ResponseWriter, request *http.Request) {
 	if r.stopping.Load() {
 		answer(w, http.StatusServiceUnavailable, "stopping\n")
@@ -93,14 +94,14 @@ func (r *readiness) serve(w http.ResponseWriter, request *http.Request) {
 		status = http.StatusServiceUnavailable
 		fmt.Fprintf(&text, "%s: %s\n", checks[i].Name, saidOf(err))
 	}
-	if r.stopping.Load() { // meanwhile
+	if r.stopping.Load() { // Stopping was called during the checks
 		answer(w, http.StatusServiceUnavailable, "stopping\n")
 		return
 	}
 	answer(w, status, text.String())
 }
 
-// saidOf is what is shown of a check's error.
+// saidOf returns the text that /readyz shows for the error of a check.
 func saidOf(err error) string {
 	if fault, ok := errors.AsType[Fault](err); ok {
 		return fault.Error()
@@ -108,7 +109,7 @@ func saidOf(err error) string {
 	return "does not answer"
 }
 
-// askAll asks all checks side by side.
+// askAll runs all checks concurrently.
 func askAll(ctx context.Context, checks []Check) []error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()

@@ -9,12 +9,14 @@ import (
 	"strconv"
 )
 
-// debian is where its packages put the servers, one folder per major version, outside of PATH.
+// debian is the pattern of the folders where Debian's packages install the servers. There is one
+// folder per major version, and none is in PATH.
 const debian = "/usr/lib/postgresql/*/bin"
 
 var errMissing = errors.New("PostgreSQL is not installed: apt-get install postgresql, or make test does it")
 
-// binaries returns the folder of initdb and postgres: that of PATH, or the newest among those of the pattern.
+// binaries returns the folder that contains initdb and postgres. It prefers PATH. Otherwise it
+// picks the newest version among the folders that match pattern.
 func binaries(pattern string) (string, error) {
 	var dirs []string
 	if path, err := exec.LookPath("initdb"); err == nil {
@@ -22,7 +24,7 @@ func binaries(pattern string) (string, error) {
 			dirs = append(dirs, filepath.Dir(path))
 		}
 	}
-	installed, _ := filepath.Glob(pattern) // fails for a bad pattern only
+	installed, _ := filepath.Glob(pattern) // fails only for a bad pattern
 	slices.SortFunc(installed, func(a, b string) int { return cmp.Compare(major(b), major(a)) })
 	for _, dir := range append(dirs, installed...) {
 		_, initErr := exec.LookPath(filepath.Join(dir, "initdb"))
@@ -34,8 +36,9 @@ func binaries(pattern string) (string, error) {
 	return "", errMissing
 }
 
-// major is the version in a folder's name, such as 15 in /usr/lib/postgresql/15/bin.
+// major returns the version in the path of a folder, for example 15 for
+// /usr/lib/postgresql/15/bin.
 func major(dir string) int {
-	n, _ := strconv.Atoi(filepath.Base(filepath.Dir(dir))) // 0 for anything else
+	n, _ := strconv.Atoi(filepath.Base(filepath.Dir(dir))) // 0 if it is not a number
 	return n
 }

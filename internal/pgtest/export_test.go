@@ -1,4 +1,4 @@
 package pgtest
 
-// Binaries is where the server is looked for.
+// Binaries exposes binaries.
 var Binaries = binaries

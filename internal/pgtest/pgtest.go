@@ -1,17 +1,19 @@
-// Package pgtest gives tests a real PostgreSQL of their own.
+// Package pgtest gives tests a real PostgreSQL.
 //
 //	func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Main(m)) }
 //
-//	dsn := pgtest.Database(t) // an empty database, gone with the test
+//	dsn := pgtest.Database(t) // an empty database, dropped at the end of the test
 //
-// The tests of a package share one server, since it takes a second to make one: it starts with the first [Database] and
-// ends behind the last test. It listens on a free port of 127.0.0.1 and trusts everybody. It does not sync to disk, so
-// it is no place to measure; [Start] runs another, with settings of the test's own:
+// The tests of a package share one server, because creating one takes a second. It starts with
+// the first [Database] and stops after the last test. It listens on a free port of 127.0.0.1 and
+// accepts every user without a password. It does not sync to disk, so do not use it for
+// measurements. [Start] starts a separate server with the settings that a test needs:
 //
 //	srv := pgtest.Start(t, "fsync=on", "synchronous_commit=on", "full_page_writes=on")
 //	dsn := srv.Database(t)
 //
-// A machine without PostgreSQL skips the test and says why; under CI (the variable is set and not empty) it fails.
+// If PostgreSQL is not installed, the test is skipped with a message. Under CI (the variable CI
+// is set and not empty) it fails.
 package pgtest
 
 import (
@@ -36,8 +38,8 @@ import (
 )
 
 const (
-	portTries    = 5               // how often another port is tried where one cannot be held
-	startTimeout = 2 * time.Minute // of a machine that is very busy
+	portTries    = 5               // ports to try, if another process takes the held one
+	startTimeout = 2 * time.Minute // long, because the machine may be very busy
 	pollInterval = 5 * time.Millisecond
 	superuser    = "cloudidq"
 )
@@ -46,28 +48,28 @@ const (
 type Server struct {
 	Addr string // host:port
 
-	release   func() // lets go of the port
+	release   func() // releases the port
 	dir       string
 	cmd       *exec.Cmd
-	output    bytes.Buffer  // what it has said; read after gone
-	gone      chan struct{} // closed when it has ended
-	databases atomic.Int64  // how many there have been
+	output    bytes.Buffer  // stdout and stderr; read only after gone is closed
+	gone      chan struct{} // closed when the server has exited
+	databases atomic.Int64  // number of databases created so far
 }
 
-// shared is the server of all tests of a package.
+// shared holds the server that all tests of a package use.
 var shared struct {
 	once   sync.Once
 	server *Server
 	err    error
 }
 
-// Tests are the tests of a package, with the end of their server behind them.
+// Tests runs the tests of a package and then stops their server.
 type Tests struct{ m *testing.M }
 
-// Main wraps what a TestMain is given.
+// Main wraps the argument of a TestMain.
 func Main(m *testing.M) Tests { return Tests{m} }
 
-// Run runs the tests and ends the server that they have shared.
+// Run runs the tests, stops the shared server, and returns the exit code of the tests.
 func (t Tests) Run() int {
 	code := t.m.Run()
 	if shared.server != nil {
@@ -76,7 +78,8 @@ func (t Tests) Run() int {
 	return code
 }
 
-// Database makes an empty database in the package's server and returns its DSN. It is dropped at the end of tb.
+// Database creates an empty database in the shared server and returns its DSN. The database is
+// dropped at the end of tb.
 func Database(tb testing.TB) string {
 	tb.Helper()
 	shared.once.Do(func() { shared.server, shared.err = start() })
@@ -84,7 +87,8 @@ func Database(tb testing.TB) string {
 	return shared.server.Database(tb)
 }
 
-// Start runs a server for tb alone, with settings such as "fsync=on", which win over the defaults.
+// Start starts a server that is only for tb. settings, for example "fsync=on", override the
+// defaults. The server stops at the end of tb.
 func Start(tb testing.TB, settings ...string) *Server {
 	tb.Helper()
 	s, err := start(settings...)
@@ -93,6 +97,7 @@ func Start(tb testing.TB, settings ...string) *Server {
 	return s
 }
 
+// giveUp skips or fails the test if err is not nil.
 func giveUp(tb testing.TB, err error) {
 	tb.Helper()
 	switch {
@@ -103,7 +108,7 @@ func giveUp(tb testing.TB, err error) {
 	}
 }
 
-// Database is [Database] in this server.
+// Database is like the function [Database], but uses this server.
 func (s *Server) Database(tb testing.TB) string {
 	tb.Helper()
 	name := "test" + strconv.FormatInt(s.databases.Add(1), 10)
@@ -118,13 +123,14 @@ func (s *Server) Database(tb testing.TB) string {
 	return s.dsn(name)
 }
 
+// dsn returns the DSN of a database.
 func (s *Server) dsn(database string) string {
 	return fmt.Sprintf("postgres://%s@%s/%s?sslmode=disable", superuser, s.Addr, database)
 }
 
 // exec runs one statement as the superuser.
 func (s *Server) exec(statement string) error {
-	// No context of a test: that ends before its cleanups run.
+	// Do not use a test's context: it is canceled before the test's cleanups run.
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, s.dsn("postgres"))
@@ -136,13 +142,14 @@ func (s *Server) exec(statement string) error {
 	return err
 }
 
-// start makes a cluster and runs its server.
+// start creates a cluster and starts its server.
 func start(settings ...string) (*Server, error) {
 	bin, err := binaries(debian)
 	if err != nil {
 		return nil, err
 	}
-	// Not the test's directory: the name of a socket has room for a hundred bytes.
+	// Do not use the test's directory: the path of a Unix socket is limited to about a hundred
+	// bytes.
 	dir, err := os.MkdirTemp("", "pgtest")
 	if err != nil {
 		return nil, err
@@ -157,7 +164,7 @@ func start(settings ...string) (*Server, error) {
 	return s, nil
 }
 
-// create makes the cluster.
+// create creates the cluster.
 func (s *Server) create(bin string) error {
 	if err := own(s.dir); err != nil {
 		return err
@@ -173,9 +180,11 @@ func (s *Server) create(bin string) error {
 	return nil
 }
 
+// data returns the data directory.
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
-// command runs in the server's directory: the test's may be closed to another user.
+// command returns a command that runs in the server's directory. Another user may not be able to
+// read the directory of the test.
 func (s *Server) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(name, args...) //nolint:noctx // a test's context ends before its cleanups need the server
 	cmd.Dir = s.dir
@@ -183,9 +192,11 @@ func (s *Server) command(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// errExited tells a server that ended by itself (port taken, bad setting) from one that does not answer.
+// errExited means that the server exited by itself (port taken, bad setting). Other errors mean
+// that it does not respond.
 var errExited = errors.New("PostgreSQL has exited")
 
+// run starts the server. If another process takes the port, run tries another port.
 func (s *Server) run(bin string, settings []string) (err error) {
 	for range portTries {
 		if s.Addr, s.release, err = porttest.Hold(); err != nil {
@@ -202,7 +213,7 @@ func (s *Server) run(bin string, settings []string) (err error) {
 	return err
 }
 
-// runOnce runs the server on s.Addr and waits for its answer.
+// runOnce starts the server on s.Addr and waits until it responds.
 func (s *Server) runOnce(bin string, settings []string) error {
 	_, port, err := net.SplitHostPort(s.Addr)
 	if err != nil {
@@ -224,7 +235,7 @@ func (s *Server) runOnce(bin string, settings []string) error {
 	}
 	go func() {
 		defer close(s.gone)
-		_ = s.cmd.Wait() // ended by a signal, as a rule
+		_ = s.cmd.Wait() // the error is expected: a signal usually ends it
 	}()
 	if err := s.await(); err != nil {
 		s.end()
@@ -233,8 +244,8 @@ func (s *Server) runOnce(bin string, settings []string) error {
 	return nil
 }
 
-// await polls until the server answers. Another process may have won the port, so an answer counts only if it comes from
-// this one's directory.
+// await polls until the server responds. Another process may have taken the port, so a response
+// counts only if it comes from a server with this data directory.
 func (s *Server) await() error {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
@@ -254,6 +265,7 @@ func (s *Server) await() error {
 	}
 }
 
+// dataDirectory returns the data directory of the server at s.Addr, or "" if none responds.
 func (s *Server) dataDirectory(ctx context.Context) (dir string) {
 	conn, err := pgx.Connect(ctx, s.dsn("postgres"))
 	if err != nil {
@@ -266,15 +278,15 @@ func (s *Server) dataDirectory(ctx context.Context) (dir string) {
 	return dir
 }
 
-// stop ends the server and removes what it has written.
+// stop stops the server and removes its files.
 func (s *Server) stop() {
 	s.end()
 	s.release()
-	_ = os.RemoveAll(s.dir) // what stays is in the machine's temporary files
+	_ = os.RemoveAll(s.dir) // on an error, files stay in the temporary directory
 }
 
-// end has the server end at once, without a checkpoint, and returns when it is gone.
+// end stops the server at once, without a checkpoint, and waits until it has exited.
 func (s *Server) end() {
-	_ = s.cmd.Process.Signal(syscall.SIGQUIT) // an error means it has ended already
+	_ = s.cmd.Process.Signal(syscall.SIGQUIT) // an error means that it has exited already
 	<-s.gone
 }

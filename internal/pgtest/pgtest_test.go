@@ -112,7 +112,7 @@ func TestBinaries(t *testing.T) {
 	}
 }
 
-// recorder is a TB that notes how the test would have ended.
+// recorder is a [testing.TB] that records how the test would have ended.
 type recorder struct {
 	testing.TB
 	verb, text string

@@ -10,10 +10,14 @@ import (
 	"syscall"
 )
 
-// prepare has the kernel end the child when the test binary dies without its cleanups (panic, -timeout): SIGQUIT is
-// PostgreSQL's immediate shutdown, which takes its own children along
-// (https://www.postgresql.org/docs/current/server-shutdown.html). PostgreSQL refuses to run as root; then it is the user
-// postgres, whom its package brings.
+// prepare sets the process attributes of a command.
+//
+// The kernel ends the child if the test binary dies without its cleanups (panic, -timeout). The
+// signal is SIGQUIT, PostgreSQL's immediate shutdown, which also ends PostgreSQL's own children
+// (https://www.postgresql.org/docs/current/server-shutdown.html).
+//
+// PostgreSQL refuses to run as root. If the tests run as root, the child runs as the user
+// postgres, which the PostgreSQL package creates.
 func prepare(cmd *exec.Cmd) error {
 	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGQUIT}
 	if os.Getuid() == 0 {
@@ -27,7 +31,7 @@ func prepare(cmd *exec.Cmd) error {
 	return nil
 }
 
-// own gives dir to whom the server will run as.
+// own makes the user that the server runs as the owner of dir.
 func own(dir string) error {
 	if os.Getuid() != 0 {
 		return nil
@@ -39,6 +43,7 @@ func own(dir string) error {
 	return os.Chown(dir, uid, gid)
 }
 
+// unprivileged returns the ids of the user postgres.
 func unprivileged() (uid, gid int, err error) {
 	account, err := user.Lookup("postgres")
 	if err != nil {

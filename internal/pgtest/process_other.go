@@ -4,8 +4,8 @@ package pgtest
 
 import "os/exec"
 
-// prepare does nothing where the kernel has no such service.
+// prepare does nothing, because the kernel cannot end the child with its parent.
 func prepare(*exec.Cmd) error { return nil }
 
-// own leaves dir as it is.
+// own does nothing, because the server runs as the same user.
 func own(string) error { return nil }

@@ -7,10 +7,11 @@ import (
 	"syscall"
 )
 
-// Hold is [Reserve] without a test: the port is held until release is called.
+// Hold is like [Reserve], but needs no test. It holds the port until the caller calls release.
 //
-// The socket is bound and does not listen. With SO_REUSEADDR on both sides another one may bind and listen there
-// (socket(7)); Go's listeners, redis-server and PostgreSQL set it.
+// Hold binds a socket to the port but does not listen. If both sockets set SO_REUSEADDR, another
+// process may bind the port and listen on it (socket(7)). Go's listeners, redis-server and
+// PostgreSQL set it.
 func Hold() (addr string, release func(), err error) {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {

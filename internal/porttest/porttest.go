@@ -1,13 +1,16 @@
-// Package porttest chooses ports for servers that a test starts by their address, such as a process of its own.
+// Package porttest reserves ports for servers that a test starts by address, such as a separate
+// process.
 //
-// A port that the kernel names and nobody holds may be somebody else's a moment later. These are held: the kernel gives
-// a held port to nobody who asks for any port, and to no outgoing connection, while a server that names it gets it, again
-// and again. Until then connections to it are refused.
+// If a test lets the kernel pick a free port and releases it, another process may get that port
+// before the server does. This package holds the port. The kernel then gives it to no process
+// that requests any free port, and to no outgoing connection. A server that requests the held
+// port by number gets it, and may be restarted on it. While no server listens, connections to
+// the port are refused.
 package porttest
 
 import "testing"
 
-// Reserve returns a free host:port of 127.0.0.1, which is held until the end of tb.
+// Reserve returns a free host:port of 127.0.0.1 and holds it until the end of tb.
 func Reserve(tb testing.TB) string {
 	tb.Helper()
 	addr, release, err := Hold()

@@ -21,7 +21,8 @@ func listen(t *testing.T, addr string) net.Listener {
 	return ln
 }
 
-// A held port refuses connections, takes the server that names it, as often as it comes, and is given to nobody else.
+// A held port refuses connections. A server that requests it by number gets it, repeatedly. No
+// one else gets it.
 func TestReserve_IsForItsServerAlone(t *testing.T) {
 	addr := porttest.Reserve(t)
 	dial := func() error {
@@ -47,7 +48,8 @@ func TestReserve_IsForItsServerAlone(t *testing.T) {
 
 }
 
-// Nobody who asks for any port gets it, not even where there is no other: neither a server nor an outgoing connection.
+// A process that requests any free port never gets the held port, even if no other port is left.
+// This applies to servers and to outgoing connections.
 func TestReserve_IsNotGivenToOthers(t *testing.T) {
 	free := listen(t, "127.0.0.1:0")
 	target := listen(t, "127.0.0.1:0")
@@ -76,7 +78,7 @@ func TestReserve_IsNotGivenToOthers(t *testing.T) {
 	}
 }
 
-// onlyPort has the kernel choose among one port (ip(7), IP_LOCAL_PORT_RANGE, since Linux 6.3).
+// onlyPort limits the kernel's choice to one port (ip(7), IP_LOCAL_PORT_RANGE, since Linux 6.3).
 func onlyPort(t *testing.T, port string) func(string, string, syscall.RawConn) error {
 	t.Helper()
 	const ipLocalPortRange = 51

@@ -5,7 +5,8 @@ import (
 	"syscall"
 )
 
-// endWithParent has the kernel kill the child when the test binary dies without its cleanups (panic, -timeout).
+// endWithParent makes the kernel kill the child if the test binary dies without its cleanups
+// (panic, -timeout).
 func endWithParent(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }

@@ -4,5 +4,5 @@ package redistest
 
 import "os/exec"
 
-// endWithParent does nothing where the kernel has no such service.
+// endWithParent does nothing, because the kernel cannot kill the child with its parent.
 func endWithParent(*exec.Cmd) {}

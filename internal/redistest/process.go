@@ -5,15 +5,17 @@ import (
 	"os/exec"
 )
 
-// process is a child that is waited for in a goroutine, which ends with it.
+// process is a child process. A goroutine waits for it and returns when the child exits.
 type process struct {
 	cmd    *exec.Cmd
-	output bytes.Buffer  // stdout and stderr; read after gone
-	gone   chan struct{} // closed when the child has ended
+	output bytes.Buffer  // stdout and stderr; read only after gone is closed
+	gone   chan struct{} // closed when the child has exited
 }
 
+// run starts a redis-server with args.
 func run(args []string) (*process, error) {
-	// No context: a test's context ends before its cleanups run, and these may still need the server.
+	// No context: a test's context is canceled before its cleanups run, and these may still need
+	// the server.
 	p := &process{cmd: exec.Command("redis-server", args...), gone: make(chan struct{})} //nolint:noctx // see above
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
 	endWithParent(p.cmd)
@@ -22,13 +24,13 @@ func run(args []string) (*process, error) {
 	}
 	go func() {
 		defer close(p.gone)
-		_ = p.cmd.Wait() // killed, as a rule
+		_ = p.cmd.Wait() // the error is expected: the child is usually killed
 	}()
 	return p, nil
 }
 
-// kill ends the child and returns when it is gone.
+// kill kills the child and waits until it has exited.
 func (p *process) kill() {
-	_ = p.cmd.Process.Kill() // an error means it has ended already
+	_ = p.cmd.Process.Kill() // an error means that it has exited already
 	<-p.gone
 }

@@ -1,15 +1,17 @@
-// Package redistest gives a test a real redis-server of its own.
+// Package redistest gives each test a real redis-server.
 //
 //	srv := redistest.Start(t)
 //	rdb := srv.Client(t)
 //
-// The server listens on a free port of 127.0.0.1, writes into a directory of the test, and ends with the test; it is
-// up in some 20 ms, so tests share none. [Server.Kill] and [Server.Restart] play the crash of a server; one
-// started with "--appendonly", "yes" has its data back after it:
+// The server listens on a free port of 127.0.0.1, writes into a temporary directory of the test,
+// and stops at the end of the test. It starts in about 20 ms, so each test has its own.
+// [Server.Kill] and [Server.Restart] simulate a crash. A server that is started with
+// "--appendonly", "yes" has its data back after a restart:
 //
 //	srv := redistest.Start(t, "--appendonly", "yes")
 //
-// A machine without redis-server skips the test and says why; under CI (the variable is set and not empty) it fails.
+// If redis-server is not installed, the test is skipped with a message. Under CI (the variable
+// CI is set and not empty) it fails.
 package redistest
 
 import (
@@ -31,23 +33,24 @@ import (
 )
 
 const (
-	portTries    = 5               // how often another port is tried where one cannot be held
-	startTimeout = 2 * time.Minute // of a machine that is very busy
+	portTries    = 5               // ports to try, if another process takes the reserved one
+	startTimeout = 2 * time.Minute // long, because the machine may be very busy
 	pollInterval = 2 * time.Millisecond
 )
 
-// Server is a running redis-server. Its methods are for the test's own goroutine, as [testing.TB.Fatal] is.
+// Server is a running redis-server. Call its methods only from the goroutine of the test, as for
+// [testing.TB.Fatal].
 type Server struct {
 	Addr string // host:port, the same after Restart
 
 	tb   testing.TB
 	args []string
-	dir  string // data and log; removed with the test
+	dir  string // data and log; removed after the test
 	proc *process
 }
 
-// Start runs a redis-server with args, which go after the defaults (no snapshots, no append-only file) and win over
-// them. It returns once the server answers.
+// Start starts a redis-server and returns once it responds. args follow the defaults (no
+// snapshots, no append-only file) and override them.
 func Start(tb testing.TB, args ...string) *Server {
 	tb.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
@@ -58,7 +61,8 @@ func Start(tb testing.TB, args ...string) *Server {
 		tb.Skip(why)
 	}
 
-	// The directory comes first, so that it is removed after the server has ended.
+	// Create the directory first. Cleanups run in reverse order, so it is removed after the
+	// server has exited.
 	s := &Server{tb: tb, args: args, dir: tb.TempDir()}
 	tb.Cleanup(s.Kill)
 
@@ -75,7 +79,7 @@ func Start(tb testing.TB, args ...string) *Server {
 	return s
 }
 
-// Client returns a client of the server, closed at the end of tb.
+// Client returns a client of the server. The client is closed at the end of tb.
 func (s *Server) Client(tb testing.TB) *redis.Client {
 	tb.Helper()
 	rdb := redis.NewClient(&redis.Options{Addr: s.Addr})
@@ -87,7 +91,8 @@ func (s *Server) Client(tb testing.TB) *redis.Client {
 	return rdb
 }
 
-// Kill ends the server at once, as a crash would, and returns when it is gone. Killing a dead server does nothing.
+// Kill kills the server at once, like a crash, and waits until it has exited. Kill does nothing
+// if the server is not running.
 func (s *Server) Kill() {
 	if s.proc != nil {
 		s.proc.kill()
@@ -95,11 +100,13 @@ func (s *Server) Kill() {
 	}
 }
 
-// Restart starts the server again on the same port, after a Kill if it still runs.
+// Restart starts the server again on the same port. If the server still runs, Restart kills it
+// first.
 func (s *Server) Restart() {
 	s.tb.Helper()
 	s.Kill()
-	// Somebody may hold the port for a moment, e.g. as the near end of a connection of theirs.
+	// Another process may use the port for a short time, for example as the local end of a
+	// connection.
 	deadline := time.Now().Add(startTimeout)
 	err := s.start()
 	for errors.Is(err, errExited) && time.Now().Before(deadline) {
@@ -110,10 +117,11 @@ func (s *Server) Restart() {
 	}
 }
 
-// errExited tells a server that ended by itself (port taken, bad argument) from one that does not answer.
+// errExited means that the server exited by itself (port taken, bad argument). Other errors mean
+// that it does not respond.
 var errExited = errors.New("redis-server has exited")
 
-// start runs the server on s.Addr and waits for its answer.
+// start starts the server on s.Addr and waits until it responds.
 func (s *Server) start() error {
 	_, port, err := net.SplitHostPort(s.Addr)
 	if err != nil {
@@ -135,7 +143,8 @@ func (s *Server) start() error {
 	return nil
 }
 
-// await polls until p answers. Another process may have won the port, so an answer counts only if it comes from p.
+// await polls until p responds. Another process may have taken the port, so a response counts
+// only if it comes from p.
 func (s *Server) await(p *process) error {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
@@ -146,8 +155,9 @@ func (s *Server) await(p *process) error {
 	defer tick.Stop()
 	pid := "process_id:" + strconv.Itoa(p.cmd.Process.Pid) + "\r\n"
 	for {
-		// A server that loads its append-only file answers INFO, but not yet PING. The client writes a line to
-		// stderr for every refused connection, so it is kept back until one is accepted.
+		// While a server loads its append-only file, it responds to INFO but not to PING. The
+		// client writes a line to stderr for each refused connection, so wait until a connection
+		// is accepted before using it.
 		if accepts(ctx, s.Addr) && rdb.Ping(ctx).Err() == nil &&
 			strings.Contains(rdb.Info(ctx, "server").Val(), pid) {
 			return nil
@@ -162,7 +172,7 @@ func (s *Server) await(p *process) error {
 	}
 }
 
-// accepts reports whether somebody listens at addr.
+// accepts reports whether a server listens at addr.
 func accepts(ctx context.Context, addr string) bool {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", addr)
@@ -173,8 +183,8 @@ func accepts(ctx context.Context, addr string) bool {
 	return true
 }
 
-// tail returns the end of a log file, or nothing.
+// tail returns the last 2000 bytes of a log file, or "" if there is no file.
 func tail(path string) string {
-	b, _ := os.ReadFile(path) // missing when the server died on its arguments
+	b, _ := os.ReadFile(path) // missing if the server rejected its arguments
 	return string(b[max(0, len(b)-2000):])
 }

@@ -28,7 +28,7 @@ func TestStart_AnswersAndEndsWithTheTest(t *testing.T) {
 		if got := rdb.ConfigGet(t.Context(), "save").Val()["save"]; got != "" {
 			t.Errorf("save = %q, want none", got)
 		}
-		t.Cleanup(func() { // runs after t's context has ended
+		t.Cleanup(func() { // runs after t's context is canceled
 			if got := rdb.Get(context.Background(), "k").Val(); got != "v" {
 				t.Errorf("in a cleanup: k = %q, want v", got)
 			}
@@ -95,7 +95,7 @@ func TestRestart(t *testing.T) {
 			if got := rdb.Get(t.Context(), "k").Val(); got != tc.want {
 				t.Errorf("k = %q after Restart, want %q", got, tc.want)
 			}
-			srv.Restart() // of a running one
+			srv.Restart() // on a running server
 			if err := rdb.Ping(t.Context()).Err(); err != nil {
 				t.Errorf("after the second Restart: %v", err)
 			}
@@ -121,7 +121,7 @@ func TestStart_NotInstalled(t *testing.T) {
 	}
 }
 
-// recorder is a TB that notes how the test would have ended.
+// recorder is a [testing.TB] that records how the test would have ended.
 type recorder struct {
 	testing.TB
 	verb, text string

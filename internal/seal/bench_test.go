@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// benchText is as long as most records.
+// benchText has the length of a typical record.
 var benchText = bytes.Repeat([]byte("0123456789"), 50)
 
 func BenchmarkSeal(b *testing.B) {

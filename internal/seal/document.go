@@ -17,23 +17,25 @@ import (
 
 const documentVersion = 1
 
-// document is the JSON that an operator keeps. Each half is a keyset as Tink writes it in the clear
-// (https://developers.google.com/tink/wire-format), so that tinkey can read it too.
+// document is the JSON document that an operator stores. Each half is a Tink keyset in cleartext
+// JSON (https://developers.google.com/tink/wire-format), so that tinkey can read it too.
 type document struct {
 	Version int             `json:"version"`
-	AEAD    json.RawMessage `json:"aead"`  // AES256-GCM keys, one of them primary; they come and go
-	Index   json.RawMessage `json:"index"` // one HMAC-SHA256 key, for ever: the store's keys are made with it
+	AEAD    json.RawMessage `json:"aead"` // AES256-GCM keys, one of them primary
+	// Index has one HMAC-SHA256 key. It never changes, because keys in the store are
+	// derived with it.
+	Index json.RawMessage `json:"index"`
 }
 
-// parsed is a document whose keys are all of the right kind.
+// parsed is a document that parse has checked.
 type parsed struct {
 	raw   document
 	aead  *keyset.Handle
 	index *keyset.Handle
 }
 
-// parse checks all of a document. What Tink or encoding/json say of broken input may quote it, so the errors are our
-// own words.
+// parse parses and checks a document. Errors of Tink and encoding/json may quote the input, so
+// parse uses its own error texts.
 func parse(text secret.Text) (*parsed, error) {
 	doc := &parsed{}
 	err := doc.raw.decode([]byte(text.Reveal()))
@@ -52,7 +54,8 @@ func parse(text secret.Text) (*parsed, error) {
 	return doc, nil
 }
 
-// decode reads the outer members. The version comes first: what a later one consists of is not known here.
+// decode parses the outer members. It checks the version before the other members, because a
+// later version may have different members.
 func (d *document) decode(text []byte) error {
 	if len(bytes.TrimSpace(text)) == 0 {
 		return errors.New("is empty")
@@ -71,7 +74,8 @@ func (d *document) decode(text []byte) error {
 	return nil
 }
 
-// decodeFault says what encoding/json found, without the characters it quotes.
+// decodeFault translates an error of encoding/json into one that does not quote the input. size
+// is the length of the input in bytes.
 func decodeFault(err error, size int) error {
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		if syntax.Offset >= int64(size) {
@@ -85,7 +89,8 @@ func decodeFault(err error, size int) error {
 	return errors.New("is not a JSON object")
 }
 
-// readTink reads one of the two keysets and refuses keys that are not of the one kind wanted.
+// readTink parses one of the two keysets. It refuses a keyset with a key that wanted does not
+// accept. kind describes the accepted keys in errors.
 func readTink(text json.RawMessage, wanted func(key.Key) bool, kind string) (*keyset.Handle, error) {
 	if len(text) == 0 || string(text) == "null" {
 		return nil, errors.New("is missing")
@@ -95,7 +100,7 @@ func readTink(text json.RawMessage, wanted func(key.Key) bool, kind string) (*ke
 		return nil, errors.New("is not a keyset of Tink in JSON")
 	}
 	if err := keyset.Validate(ks); err != nil {
-		return nil, fmt.Errorf("is refused by Tink: %w", err) // these texts hold key ids at most
+		return nil, fmt.Errorf("is refused by Tink: %w", err) // these texts contain at most key ids
 	}
 	handle, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(bytes.NewReader(text)))
 	if err != nil {
@@ -110,12 +115,14 @@ func readTink(text json.RawMessage, wanted func(key.Key) bool, kind string) (*ke
 	return handle, nil
 }
 
-// isSealingKey wants the prefix too: by it a sealed text names its key, and only that one is tried.
+// isSealingKey reports whether k is an AES256-GCM key with the TINK prefix. The prefix puts the
+// key id into each sealed text, so Open uses only that key.
 func isSealingKey(k key.Key) bool {
 	p, ok := k.Parameters().(*aesgcm.Parameters)
 	return ok && p.KeySizeInBytes() == 32 && p.Variant() == aesgcm.VariantTink
 }
 
+// isIndexKey reports whether k is a 32-byte HMAC-SHA256 PRF key.
 func isIndexKey(k key.Key) bool {
 	p, ok := k.Parameters().(*hmacprf.Parameters)
 	return ok && p.KeySizeInBytes() == 32 && p.HashType() == hmacprf.SHA256
@@ -128,7 +135,8 @@ func writeTink(handle *keyset.Handle) (json.RawMessage, error) {
 	return b.Bytes(), err
 }
 
-// text writes a document as one line without blanks, which fits into a variable of the environment.
+// text encodes a document as one line without whitespace, so that it fits into an
+// environment variable.
 func (d document) text() (secret.Text, error) {
 	text, err := json.Marshal(d)
 	return secret.New(string(text)), err

@@ -21,18 +21,19 @@ import (
 	"cloudidq/internal/secret"
 )
 
-// planted stands where a broken document has something that must not be told.
+// planted marks the parts of a broken document that no error may quote.
 const planted = "plantedKEYbytes0123456789"
 
-// object is a document or a part of one, to be broken.
+// object is a document, or a part of one, that a test breaks.
 type object = map[string]any
 
-// aeadKey is one key of the member "aead".
+// aeadKey returns a key of the member "aead".
 func aeadKey(doc object, i int) object {
 	return doc["aead"].(object)["key"].([]any)[i].(object)
 }
 
-// brokenDocuments break a document that has been rotated once, so that its aead has an old and a primary key.
+// brokenDocuments are ways to break a document that was rotated once. Its aead has an old key
+// and a primary key.
 var brokenDocuments = map[string]struct {
 	breakIt func(doc object)
 	says    string
@@ -124,7 +125,8 @@ func TestParseKeyset_NotADocument_SaysWhatAndQuotesNothing(t *testing.T) {
 	}
 }
 
-// refused checks that text is no keyset, that the error says so, and that nothing of text stands in it.
+// refused checks that ParseKeyset refuses text with an error that contains says and
+// does not quote text.
 func refused(t *testing.T, text, says string) {
 	t.Helper()
 	k, err := seal.ParseKeyset(secret.New(text))
@@ -138,7 +140,7 @@ func refused(t *testing.T, text, says string) {
 	}
 }
 
-// long is what a key in base64 or hexadecimal would look like in an error. No word of an error is as long.
+// long matches a key in base64 or hexadecimal. No word of an error is as long.
 var long = regexp.MustCompile(`[A-Za-z0-9+/_]{16,}`)
 
 func quotesNothing(t *testing.T, err error) {
@@ -148,7 +150,7 @@ func quotesNothing(t *testing.T, err error) {
 	}
 }
 
-// tinkKeyset is a keyset of Tink, as in a document; the last key is primary.
+// tinkKeyset returns a Tink keyset as in a document. Its last key is primary.
 func tinkKeyset(templates ...*tinkpb.KeyTemplate) json.RawMessage {
 	m := keyset.NewManager()
 	for _, template := range templates {
@@ -179,7 +181,7 @@ func TestParseKeyset_DisabledOldKey_OpensNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	aeadKey(doc, 0)["status"] = "DISABLED"
-	disabled, err := json.MarshalIndent(doc, "", "  ") // blanks do not matter
+	disabled, err := json.MarshalIndent(doc, "", "  ") // whitespace does not matter
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,8 +192,8 @@ func TestParseKeyset_DisabledOldKey_OpensNothing(t *testing.T) {
 
 var update = flag.Bool("update", false, "write testdata anew; records of version 1 become unreadable if that is needed")
 
-// What is sealed and hashed today must be read and found by every later version: testdata holds a document, made for
-// this test, and what it sealed and hashed.
+// Every later version must open what version 1 sealed, and compute the same hashes. testdata
+// has a document that was made for this test, a sealed text and the hashes.
 func TestKeyset_Version1_StaysReadable(t *testing.T) {
 	const file = "testdata/v1.json"
 	type golden struct {
@@ -248,7 +250,8 @@ func TestKeyset_Printed_ShowsNoKey(t *testing.T) {
 	}
 }
 
-// keyForms is how the keys of a document might be printed: base64, bytes, hexadecimal, decimal numbers.
+// keyForms returns the forms in which the keys of a document might be printed: raw bytes,
+// hexadecimal and decimal numbers.
 func keyForms(t *testing.T, doc secret.Text) []string {
 	t.Helper()
 	var parsed map[string]json.RawMessage
@@ -264,7 +267,8 @@ func keyForms(t *testing.T, doc secret.Text) []string {
 			t.Fatal(err)
 		}
 		for _, key := range ks.Key {
-			raw := key.KeyData.Value[len(key.KeyData.Value)-32:] // the last field of both kinds
+			// The key is the last field of both kinds.
+			raw := key.KeyData.Value[len(key.KeyData.Value)-32:]
 			forms = append(forms, string(raw), fmt.Sprintf("%x", raw), strings.Trim(fmt.Sprintf("%d", raw), "[]"))
 		}
 	}

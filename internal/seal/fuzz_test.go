@@ -10,8 +10,8 @@ import (
 	"cloudidq/internal/secret"
 )
 
-// FuzzParseKeyset: whatever the document, there is an error that quotes nothing, or a keyset that works and can be
-// rotated and pruned.
+// For any document, ParseKeyset returns an error that quotes nothing, or a keyset that works
+// and can be rotated and pruned.
 func FuzzParseKeyset(f *testing.F) {
 	good := rotate(f, newDocument(f))
 	f.Add([]byte(good.Reveal()))

@@ -33,7 +33,7 @@ func TestPersonHash_SameAfterRotateAndPrune(t *testing.T) {
 
 func TestPersonHash_DiffersPerAppAndPerson(t *testing.T) {
 	k := parse(t, newDocument(t))
-	// Few letters, so that different pairs often join to the same string.
+	// The alphabet is small, so that different pairs often join to the same string.
 	part := rapid.StringOfN(rapid.SampledFrom([]rune("ow|\x01")), 0, 4, -1)
 	rapid.Check(t, func(t *rapid.T) {
 		app, person := part.Draw(t, "app"), part.Draw(t, "person")
@@ -54,7 +54,7 @@ func TestLogHash_Shape(t *testing.T) {
 	if a != k.LogHash("o1") || a == k.LogHash("o2") {
 		t.Errorf("LogHash does not tell ids apart: %s, %s, %s", a, k.LogHash("o1"), k.LogHash("o2"))
 	}
-	// What stands in a log must not lead to what stands in the store.
+	// A hash in a log must not lead to a key in the store.
 	if person := k.PersonHash("", "o1"); a == hex.EncodeToString(person[:4]) {
 		t.Error("LogHash is the beginning of PersonHash")
 	}

@@ -10,7 +10,7 @@ import (
 	"cloudidq/internal/secret"
 )
 
-// New makes a document with fresh keys, one of each kind.
+// New returns a document with new keys, one of each kind.
 func New() (secret.Text, error) {
 	sealing, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
 	if err != nil {
@@ -27,8 +27,9 @@ func New() (secret.Text, error) {
 	return doc.with(sealing)
 }
 
-// Rotate returns the document with a new primary AEAD key. What the old ones sealed stays readable. A process that has
-// the old document cannot open what one with the new document seals.
+// Rotate returns the document with an additional AEAD key, which is primary. Texts that the old
+// keys sealed stay readable. A process with the old document cannot open texts that are sealed
+// with the new document.
 func Rotate(text secret.Text) (secret.Text, error) {
 	doc, err := parse(text)
 	if err != nil {
@@ -49,8 +50,9 @@ func Rotate(text secret.Text) (secret.Text, error) {
 	return doc.raw.with(next)
 }
 
-// Prune returns the document with no AEAD key but the primary one, and how many it removed. Once the old document is
-// gone everywhere, what the removed keys sealed can be read by nobody, in no backup either.
+// Prune returns the document with only the primary AEAD key, and the number of removed keys.
+// Once all copies of the old document are deleted, nobody can read texts that the removed keys
+// sealed, not even in backups.
 func Prune(text secret.Text) (next secret.Text, removed int, err error) {
 	doc, err := parse(text)
 	if err != nil {
@@ -78,7 +80,7 @@ func Prune(text secret.Text) (next secret.Text, removed int, err error) {
 	return next, removed, err
 }
 
-// with is the document with other AEAD keys. The index stays as it is, to the byte.
+// with returns the document with other AEAD keys. The index stays the same, byte for byte.
 func (d document) with(sealing *keyset.Handle) (secret.Text, error) {
 	var err error
 	if d.AEAD, err = writeTink(sealing); err != nil {

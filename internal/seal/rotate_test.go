@@ -23,12 +23,13 @@ func TestNew_OneLineWithoutBlanks(t *testing.T) {
 	}
 }
 
-// generations is the model of a keyset's life: which texts must be readable follows from the key that sealed them.
+// generations is a model of the lifetime of a keyset. The key that sealed a text determines
+// whether the text must be readable.
 type generations struct {
 	t      testing.TB
 	doc    secret.Text
 	newest int // generation of the primary key
-	oldest int // of the oldest key that has not been pruned
+	oldest int // generation of the oldest key that was not pruned
 	texts  []generation
 }
 

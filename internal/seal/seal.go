@@ -1,18 +1,19 @@
-// Package seal closes records before they are stored, so that whoever reads the store, its backups or its replication
-// sees neither personal data nor openids.
+// Package seal encrypts records before they are stored. The store, its backups and its
+// replication then contain neither personal data nor openids in readable form.
 //
-// An operator makes one JSON document with `cloudidq keys new` and gives it to every process; [ParseKeyset] turns it
-// into a [Keyset]. That seals with the newest key, opens with every key it holds, and makes the keyed hashes by which
-// records of a person are found ([Keyset.PersonHash]) and ids are told apart in logs ([Keyset.LogHash]).
+// An operator creates one JSON document with `cloudidq keys new` and gives it to every process.
+// [ParseKeyset] parses it into a [Keyset]. A Keyset seals with the primary key and opens with
+// every key that it contains. It also makes two keyed hashes: [Keyset.PersonHash] finds the
+// records of a user, and [Keyset.LogHash] identifies ids in logs.
 //
-//	doc, err := seal.New()                    // once; keep it like a password
+//	doc, err := seal.New()                    // once; store it like a password
 //	keys, err := seal.ParseKeyset(doc)        // in every process
 //	ad := seal.AD{Field: "data", AppID: appID, CloudID: cloudID}
 //	sealed, err := keys.Seal(nil, data, ad)
 //	data, err = keys.Open(nil, sealed, ad)    // ErrUnreadable under any other ad
 //
-// The keys are Tink's (https://developers.google.com/tink); this package never writes one anywhere but into the
-// document, and no error of it quotes one.
+// The keys are Tink keys (https://developers.google.com/tink). This package writes a key only
+// into the document, and its errors never quote a key.
 package seal
 
 import (
@@ -27,23 +28,24 @@ import (
 	"cloudidq/internal/secret"
 )
 
-// Overhead is how many bytes a sealed text is longer than the text: 1 of version and 4 of key id, by which the key is
-// found, 12 of nonce, 16 of tag (https://developers.google.com/tink/wire-format).
+// Overhead is the number of bytes that sealing adds to a text: 1 for the version, 4 for the id
+// of the key, by which Open finds the key, 12 for the nonce and 16 for the tag
+// (https://developers.google.com/tink/wire-format).
 const Overhead = 33
 
-// ErrUnreadable is returned by [Keyset.Open]: the key has been pruned, the text has been changed, or it was sealed for
-// another field, app or cloudID. Which of these cannot be told.
+// ErrUnreadable is the error of [Keyset.Open]. The key was pruned, the text was changed, or the
+// text was sealed for another field, app or cloudID. Open cannot distinguish these causes.
 var ErrUnreadable = errors.New("no key of the keyset opens the sealed text")
 
-// Keyset seals, opens and hashes. It is safe for concurrent use and does not change: a rotated document is parsed into
-// a new one.
+// Keyset seals, opens and hashes. It is safe for concurrent use. It never changes: after a
+// rotation, parse the new document into a new Keyset.
 type Keyset struct {
 	aead  tink.AEAD
 	index *prf.Set
 }
 
-// ParseKeyset reads a document that [New], [Rotate] or [Prune] made. Its errors name the member that is wrong, and
-// never quote the document.
+// ParseKeyset parses a document that [New], [Rotate] or [Prune] returned. Its errors name the
+// faulty member and never quote the document.
 func ParseKeyset(json secret.Text) (*Keyset, error) {
 	doc, err := parse(json)
 	if err != nil {
@@ -59,17 +61,18 @@ func ParseKeyset(json secret.Text) (*Keyset, error) {
 	return k, nil
 }
 
-// AD says what a sealed text is and whose. It is authenticated and not stored: a text that is moved to another place
-// does not open there.
+// AD is the associated data of a sealed text: its field and its record. It is authenticated and
+// not stored. A sealed text that is moved to another field or record cannot be opened there.
 type AD struct {
-	Field   string // what of the record, such as "data"
+	Field   string // the field of the record, such as "data"
 	AppID   string
 	CloudID string
 }
 
-// Seal appends the sealed plaintext to dst, under the primary key: AES256-GCM with a random nonce, so the same text
-// never looks the same twice. One key is good for 2^32 texts (NIST SP 800-38D, section 8.3); rotate before.
-// It fails for more than 64 GiB only.
+// Seal seals plaintext with the primary key, appends the result to dst and returns it. It uses
+// AES256-GCM with a random nonce, so the same text gives different bytes each time. One key may
+// seal at most 2^32 texts (NIST SP 800-38D, section 8.3), so rotate before that. Seal fails
+// only for a text of more than 64 GiB.
 func (k *Keyset) Seal(dst, plaintext []byte, ad AD) ([]byte, error) {
 	sealed, err := k.aead.Encrypt(plaintext, ad.encode())
 	if err != nil {
@@ -78,8 +81,8 @@ func (k *Keyset) Seal(dst, plaintext []byte, ad AD) ([]byte, error) {
 	return appendTo(dst, sealed), nil
 }
 
-// Open appends the text to dst that [Keyset.Seal] was given, under whichever key of the keyset sealed it. Its error is
-// [ErrUnreadable].
+// Open opens a text that [Keyset.Seal] returned, appends the plaintext to dst and returns it.
+// It works with every key of the keyset. Its only error is [ErrUnreadable].
 func (k *Keyset) Open(dst, sealed []byte, ad AD) ([]byte, error) {
 	plaintext, err := k.aead.Decrypt(sealed, ad.encode())
 	if err != nil {
@@ -88,7 +91,7 @@ func (k *Keyset) Open(dst, sealed []byte, ad AD) ([]byte, error) {
 	return appendTo(dst, plaintext), nil
 }
 
-// appendTo spares the copy where there is nothing to append to.
+// appendTo appends text to dst. If dst is nil, it returns text without a copy.
 func appendTo(dst, text []byte) []byte {
 	if dst == nil {
 		return text
@@ -98,8 +101,8 @@ func appendTo(dst, text []byte) []byte {
 
 func (ad AD) encode() []byte { return encode("v1", ad.Field, ad.AppID, ad.CloudID) }
 
-// encode joins parts so that different parts never give the same bytes, each behind its length: a cloudID may hold
-// every printable character, so there is no separator.
+// encode joins parts so that different parts never give the same bytes. Each part follows its
+// length. A separator would not work, because a cloudID may contain every printable character.
 func encode(parts ...string) []byte {
 	size := 0
 	for _, part := range parts {

@@ -80,10 +80,11 @@ func TestKeyset_OpenElsewhere_Unreadable(t *testing.T) {
 	}
 }
 
-// Whatever the parts hold: a text opens under the AD it was sealed with and under no other one.
+// A text can be opened with the AD that it was sealed with, and with no other one, for any
+// contents of the AD.
 func TestKeyset_OpenUnderAnyOtherAD_Unreadable(t *testing.T) {
 	k := parse(t, newDocument(t))
-	// Few letters, so that different parts often join to the same string.
+	// The alphabet is small, so that different parts often join to the same string.
 	part := rapid.StringOfN(rapid.SampledFrom([]rune("a|\x01\x00")), 0, 4, -1)
 	gen := rapid.Custom(func(t *rapid.T) seal.AD {
 		return seal.AD{Field: part.Draw(t, "field"), AppID: part.Draw(t, "appid"), CloudID: part.Draw(t, "cloudID")}

@@ -1,8 +1,8 @@
-// Package secret holds values that must never be printed: tokens, AppSecrets, keys.
+// Package secret provides a type for values that must never be printed: tokens, AppSecrets, keys.
 //
-// A [Text] shows "[redacted]" to every printer the project uses (fmt, slog, encoding/json), also when it sits deep
-// inside a struct, a map or an error. The one way to the value is [Text.Reveal], so that a reader finds every use
-// with one search.
+// A [Text] prints as "[redacted]" with every printer that the project uses (fmt, slog,
+// encoding/json, goccy/go-yaml), also deep inside a struct, a map or an error. Only
+// [Text.Reveal] returns the value, so one search finds every use.
 package secret
 
 import (
@@ -12,16 +12,17 @@ import (
 	"log/slog"
 )
 
-// Redacted is what stands in the place of a secret, wherever one is printed.
+// Redacted is printed in place of a secret.
 const Redacted = "[redacted]"
 
 // Text is a secret string. The zero value is the empty secret.
 //
-// It holds a pointer because fmt prints unexported fields of a struct without asking their methods: %+v of a struct
-// around a Text then shows an address. Compare by [Text.Equal]; == compares addresses.
+// It holds a pointer because fmt does not call the methods of unexported struct fields. With a
+// pointer, %+v of a struct with an unexported Text field prints an address and not the value.
+// Compare with [Text.Equal]; == compares the addresses.
 type Text struct{ value *string }
 
-// New wraps value.
+// New returns value as a secret.
 func New(value string) Text {
 	if value == "" {
 		return Text{}
@@ -29,12 +30,14 @@ func New(value string) Text {
 	return Text{value: &value}
 }
 
-// Equal compares two secrets in constant time for their length.
+// Equal reports whether two secrets are equal. For secrets of the same length, the time does
+// not depend on their values.
 func (t Text) Equal(u Text) bool {
 	return subtle.ConstantTimeCompare([]byte(t.Reveal()), []byte(u.Reveal())) == 1
 }
 
-// Reveal returns the value itself. Hand it to the wire, never to a log, an error, a span or a metric.
+// Reveal returns the value. Use it only to send or process the secret. Never pass it to a log,
+// an error, a span or a metric.
 func (t Text) Reveal() string {
 	if t.value == nil {
 		return ""
@@ -42,7 +45,7 @@ func (t Text) Reveal() string {
 	return *t.value
 }
 
-// Empty reports whether there is no value.
+// Empty reports whether the secret is the empty string.
 func (t Text) Empty() bool { return t.Reveal() == "" }
 
 // String implements [fmt.Stringer].
@@ -60,5 +63,5 @@ func (t Text) LogValue() slog.Value { return slog.StringValue(Redacted) }
 // MarshalJSON implements [json.Marshaler].
 func (t Text) MarshalJSON() ([]byte, error) { return json.Marshal(Redacted) }
 
-// MarshalYAML is what goccy/go-yaml asks (its InterfaceMarshaler), for `cloudidq config print`.
+// MarshalYAML implements InterfaceMarshaler of goccy/go-yaml, for `cloudidq config print`.
 func (t Text) MarshalYAML() (any, error) { return Redacted, nil }

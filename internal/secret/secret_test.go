@@ -14,13 +14,14 @@ import (
 	"cloudidq/internal/secret"
 )
 
+// No printer of the project prints a secret, in any position.
 func TestText_NeverPrinted(t *testing.T) {
 	const planted = "planted-AppSecret-4711"
 	type nested struct {
 		Token secret.Text
 		List  []secret.Text
 		Map   map[string]secret.Text
-		inner secret.Text // fmt does not ask the methods of what it cannot export
+		inner secret.Text // fmt does not call the methods of unexported fields
 	}
 	text := secret.New(planted)
 	value := nested{Token: text, List: []secret.Text{text}, Map: map[string]secret.Text{"k": text}, inner: text}

@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// URL is a URL to be shown: with user and password, the values of its query and its fragment redacted. Scheme, host, path
-// and the names of the query stay. It goes by the text alone, so that it also redacts what net/url does not take.
+// URL returns a URL in a form that may be shown. It redacts the user and password, the query
+// values and the fragment. The scheme, host, path and query names stay. It works on the text,
+// so it also redacts URLs that net/url rejects.
 func URL(text string) string {
 	scheme, rest, ok := strings.Cut(text, "://")
 	if !ok {
@@ -31,9 +32,12 @@ func URL(text string) string {
 	return b
 }
 
-// cutUser takes user and password off what follows the scheme; user is what to show of them. A password may hold a "/", a "?"
-// or a "#" that nobody has escaped, and so end the authority too early. An "@" that comes later then still ends the password:
-// any "@" before the query, and one in the query where a ":" stands before it, as it does in a password.
+// cutUser removes the user and password from text, which follows the scheme. It returns the
+// redacted text to show for them, and the rest.
+//
+// A password may contain an unescaped "/", "?" or "#", which seems to end the authority too early.
+// So cutUser also accepts a later "@" as the end of the password: any "@" before the query or the
+// fragment, and one after that if the authority contains a ":", as before a password.
 func cutUser(text string) (user, rest string) {
 	before, _, _ := strings.Cut(text, "#")
 	before, _, _ = strings.Cut(before, "?")
@@ -48,7 +52,8 @@ func cutUser(text string) (user, rest string) {
 	return Redacted + "@", text[at+1:]
 }
 
-// redactQuery keeps the names; what has none is a value.
+// redactQuery redacts the values of a query and retains the names. A part without "="
+// counts as a value.
 func redactQuery(query string) string {
 	parts := strings.Split(query, "&")
 	for i, part := range parts {
@@ -65,19 +70,21 @@ func redactQuery(query string) string {
 }
 
 var (
-	// anyURL ends at a blank or at the double quote that the text around it brings. All else may stand in a password or in a
-	// query, a single quote without any escape, a double quote behind the backslash of %q.
+	// anyURL matches a URL up to whitespace or a double quote of the surrounding text. A
+	// password or a query may contain any other character. It may contain an unescaped single
+	// quote, and a double quote after the backslash that %q adds.
 	anyURL = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://(?:\\"|[^\s"])+`)
-	// member is one of a query, behind a blank that should not be in a URL: what comes after it is none for anyURL.
+	// member matches a query parameter that anyURL has missed, because the URL contains
+	// whitespace before it.
 	member = regexp.MustCompile(`([?&][A-Za-z0-9_.~%-]+=)[^\s&"#\[][^\s&"#]*`)
-	// keyword is a setting of a PostgreSQL DSN of keywords and values that holds a secret. A value with blanks is in single
-	// quotes, in which a backslash escapes
+	// keyword matches a secret setting of a PostgreSQL keyword/value connection string. A value
+	// with whitespace is in single quotes, and a backslash escapes a character inside them
 	// (https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-KEYWORD-VALUE).
 	keyword = regexp.MustCompile(`(?i)\b(password|passfile|sslpassword|sslkey|user)(\s*=\s*)('(?:[^'\\]|\\.)*'?|[^\s']+)`)
 )
 
-// URLsIn is a text with every URL in it as [URL] shows it, and with user, passwords and key files of a PostgreSQL DSN of
-// keywords and values redacted.
+// URLsIn returns a text with every URL in it redacted by [URL]. It also redacts the user,
+// passwords and key files of a PostgreSQL keyword/value connection string.
 func URLsIn(text string) string {
 	if strings.Contains(text, "://") {
 		text = anyURL.ReplaceAllStringFunc(text, URL)

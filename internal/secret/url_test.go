@@ -53,7 +53,7 @@ func TestURLsIn_RedactsWithinAText(t *testing.T) {
 	}
 }
 
-// No text around an address makes its password or a value of its query visible.
+// URLsIn redacts the password and the query values of a URL in any surrounding text.
 func TestURLsIn_ShowsNoValue(t *testing.T) {
 	const planted = "PLANTED4711"
 	word := rapid.StringMatching(`[a-z0-9._%~+'<>-]{0,8}`)

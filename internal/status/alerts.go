@@ -8,46 +8,46 @@ import (
 	"cloudidq/store"
 )
 
-// Condition says how bad things are.
+// Condition says how healthy the system is.
 type Condition string
 
-// The conditions, the best first.
+// The conditions, from best to worst.
 const (
 	OK        Condition = "ok"
-	Attention Condition = "attention" // somebody should look at it
+	Attention Condition = "attention" // an operator should look at it
 	Trouble   Condition = "trouble"   // cloudIDs are being lost
 )
 
-// AlertCode says what an alert is about.
+// AlertCode identifies the kind of an alert.
 type AlertCode string
 
 // The alerts.
 const (
 	NoWorker         AlertCode = "no_worker"         // no worker process is alive
-	OldCloudIDs      AlertCode = "old_cloudids"      // the oldest one that waits has little of its life left
-	ManyLost         AlertCode = "many_lost"         // many fail or expire
-	AppsPaused       AlertCode = "apps_paused"       // nothing is sent for some
-	WebhooksDisabled AlertCode = "webhooks_disabled" // results are held
-	WebhooksFailing  AlertCode = "webhooks_failing"  // results do not arrive
+	OldCloudIDs      AlertCode = "old_cloudids"      // a waiting cloudID has little of its lifetime left
+	ManyLost         AlertCode = "many_lost"         // many cloudIDs fail or expire
+	AppsPaused       AlertCode = "apps_paused"       // some apps are paused
+	WebhooksDisabled AlertCode = "webhooks_disabled" // some endpoints are disabled; their results wait
+	WebhooksFailing  AlertCode = "webhooks_failing"  // some endpoints fail; their results do not arrive
 )
 
-// Alert is something that somebody should look at.
+// Alert is a problem that an operator should look at.
 type Alert struct {
 	Code      AlertCode `json:"code" enum:"no_worker,old_cloudids,many_lost,apps_paused,webhooks_disabled,webhooks_failing"`
 	Condition Condition `json:"condition" enum:"attention,trouble"`
 	Count     int       `json:"count,omitzero" doc:"how many apps or webhooks it concerns; with many_lost, how many of a hundred"`
 }
 
-// When an alert begins.
+// Thresholds of the alerts.
 const (
-	oldAttention = 0.5 // of the lifetime
+	oldAttention = 0.5 // age of the oldest cloudID, as a share of the lifetime
 	oldTrouble   = 0.8
-	lostEnough   = 20 // ends in the last minute; of fewer, a share says little
-	lostMany     = 20 // of a hundred
-	lostMost     = 50
+	lostEnough   = 20 // final cloudIDs in the last minute; with fewer, a percentage says little
+	lostMany     = 20 // percent of cloudIDs that failed or expired: attention
+	lostMost     = 50 // percent of cloudIDs that failed or expired: trouble
 )
 
-// judge finds what is wrong.
+// judge sets the alerts and the overall condition.
 func (s *Status) judge() {
 	s.Alerts = []Alert{}
 	add := func(code AlertCode, condition Condition, count int) {
@@ -95,7 +95,8 @@ func (s *Status) judge() {
 
 func (c Condition) rank() int { return slices.Index([]Condition{OK, Attention, Trouble}, c) }
 
-// lately is how many cloudIDs have ended badly, and in all, in the last minute.
+// lately returns how many cloudIDs failed or expired in the last minute, and how many got any
+// final status.
 func (a *AppStatus) lately() (lost, ended int64) {
 	steps := int(time.Minute / store.SeriesStep)
 	sum := func(points []int64) (n int64) {

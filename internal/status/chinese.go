@@ -1,7 +1,8 @@
 package status
 
-// chinese are the sentences that other packages have in English only: texts and remedies of WeChat's errcodes, reasons of
-// endpoints. A test holds it against the code table.
+// chinese translates sentences that other packages provide only in English: the texts and
+// remedies of WeChat's errcodes, and the reasons why endpoints are disabled. A test compares it
+// with the code table.
 var chinese = map[string]string{
 	// Remedies.
 	"look for another program that fetches tokens of this appid; use stable_token everywhere": "检查是否有其他程序在获取该 appid 的 access_token；请统一使用 stable_token",
@@ -33,7 +34,7 @@ var chinese = map[string]string{
 	"let wechat.base_url begin with https://, except in cloud hosting":                             "wechat.base_url 须以 https:// 开头（云托管除外）",
 	"in cloud hosting switch the open API service on and build a new version; elsewhere report it": "云托管中请开通开放接口服务并重新构建版本；其他环境请反馈",
 
-	// What the errcodes that pause an app mean.
+	// Meanings of the errcodes that pause an app.
 	"api minute-quota reach limit, must slower, retry next minute": "每分钟调用次数达到上限",
 	"reach max api daily quota limit":                              "当日调用次数达到上限",
 	"invalid grant_type":                                           "grant_type 无效",
@@ -71,7 +72,7 @@ var chinese = map[string]string{
 	"function has no permission to call this API":                  "函数无权调用该接口",
 	"illegal source of invocation":                                 "调用来源非法",
 
-	// Why an endpoint is disabled (worker/retry.go).
+	// Reasons why an endpoint is disabled (worker/retry.go).
 	"it answered 410": "对方返回 410",
 	"it has done nothing but fail for five days": "连续五天投递失败",
 }

@@ -9,7 +9,7 @@ import (
 	"cloudidq/tasks"
 )
 
-// Sources are what a Collector asks. They stay the caller's to close.
+// Sources holds what a [Collector] reads. The caller closes them.
 type Sources struct {
 	Activity interface {
 		Read(ctx context.Context, now time.Time) (store.RecentActivity, error)
@@ -23,44 +23,44 @@ type Sources struct {
 	}
 	// Queues takes a snapshot of each queue.
 	Queues func(ctx context.Context) ([]tasks.Snapshot, error)
-	// Backfills lists those under way, and those that ended lately; nil = there are none.
+	// Backfills lists the backfills in progress and those that finished recently; nil = none.
 	Backfills func(ctx context.Context) ([]BackfillStatus, error)
-	// Explain says what an errcode of WeChat means and what is to be done about it.
+	// Explain returns the meaning of a WeChat errcode and what an operator can do about it.
 	Explain func(errcode int) (text, remedy string)
 }
 
-// Config are the settings of a Collector.
+// Config holds the settings of a [Collector].
 type Config struct {
-	Apps     []string      // of the configuration: they are shown when they have nothing to do, too
-	Webhooks []Webhook     // of the configuration
-	Lifetime time.Duration // of a cloudID
+	Apps     []string      // configured apps; shown even if they have no activity
+	Webhooks []Webhook     // configured endpoints
+	Lifetime time.Duration // lifetime of a cloudID
 }
 
-// Webhook is an endpoint of the configuration.
+// Webhook is a configured endpoint.
 type Webhook struct {
 	Name string
-	Apps []string // those whose results go there unless a task says otherwise
+	Apps []string // apps whose results go there, unless a task names another endpoint
 }
 
 const (
-	// freshFor is how long an answer is as good as a new one.
+	// freshFor is how long a Collector reuses what it has read.
 	freshFor = time.Second
-	// askFor bounds the asking.
+	// askFor bounds the time to read all sources.
 	askFor = 3 * time.Second
-	// deliveriesMax is how many deliveries are looked at.
+	// deliveriesMax is how many deliveries are counted at most.
 	deliveriesMax = 500
 )
 
-// Collector asks the sources. It is safe for concurrent use and owns no goroutine.
+// Collector reads the sources. It is safe for concurrent use and starts no goroutine.
 type Collector struct {
 	cfg     Config
 	sources Sources
 
-	mu   sync.Mutex // held while somebody asks: the others take the answer
+	mu   sync.Mutex // held during a read, so that concurrent callers share one result
 	seen *seen      // guarded by mu
 }
 
-// seen is what the sources have said. Nobody changes it.
+// seen is the result of one read of the sources. It is immutable.
 type seen struct {
 	at        time.Time
 	window    store.RecentActivity
@@ -72,10 +72,10 @@ type seen struct {
 	backfills []BackfillStatus
 }
 
-// New returns a collector.
+// New returns a [Collector].
 func New(cfg Config, sources Sources) *Collector { return &Collector{cfg: cfg, sources: sources} }
 
-// look returns what the sources say, not older than freshFor.
+// look returns what the sources report. The result is at most freshFor old.
 func (c *Collector) look(ctx context.Context) (*seen, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -92,6 +92,7 @@ func (c *Collector) look(ctx context.Context) (*seen, error) {
 	return s, nil
 }
 
+// ask reads all sources. It fails if one of them fails.
 func (c *Collector) ask(ctx context.Context) (*seen, error) {
 	s := &seen{at: time.Now(), endpoints: make(map[string]store.EndpointState, len(c.cfg.Webhooks))}
 	var err error

@@ -13,14 +13,15 @@ const (
 	sparkStep   = 2
 )
 
-// spark is the outline of a series, the oldest on the left, as the d of an SVG path. It begins and ends at the ground.
+// spark returns the outline of a series as the d attribute of an SVG path, the oldest point on
+// the left. The outline starts and ends at the baseline.
 func spark(points []int64) string {
 	top := max(1, slices.Max(points))
 	y := func(i int) int { return sparkHeight - int(points[i]*(sparkHeight-2)/top) }
 	var d strings.Builder
 	d.WriteString("M0 " + strconv.Itoa(sparkHeight))
 	for i := range points {
-		// Within a level stretch only its ends are drawn.
+		// In a level stretch, draw only the two ends.
 		if i > 0 && i < len(points)-1 && y(i) == y(i-1) && y(i) == y(i+1) {
 			continue
 		}
@@ -30,20 +31,21 @@ func spark(points []int64) string {
 	return d.String()
 }
 
-// The sizes of the chart.
+// The sizes of the chart, in units of its viewBox.
 const (
 	chartHeight = 100
 	barStep     = 10
 	barWidth    = 8
 )
 
-// chart is the series as bars that stand on each other, a path for each kind.
+// chart is a series as stacked bars, with one SVG path per status.
 type chart struct {
 	Resolved, Expired, Failed string
 	Peak                      int64
 	Width, Height             int
 }
 
+// newChart draws the chart of a series.
 func newChart(s EndSeries) chart {
 	c := chart{Width: len(s.Resolved)*barStep - (barStep - barWidth), Height: chartHeight}
 	for i := range s.Resolved {
@@ -52,6 +54,7 @@ func newChart(s EndSeries) chart {
 	var resolved, expired, failed strings.Builder
 	for i := range s.Resolved {
 		base := chartHeight
+		// Stack the bars from the bottom: resolved, expired, failed.
 		for _, part := range []struct {
 			d *strings.Builder
 			n int64
@@ -68,7 +71,7 @@ func newChart(s EndSeries) chart {
 	return c
 }
 
-// height is that of a bar: one that stands for something can be seen.
+// height returns the height of a bar. A bar for one or more cloudIDs is always visible.
 func (c *chart) height(n int64) int {
 	if n == 0 {
 		return 0
@@ -76,12 +79,13 @@ func (c *chart) height(n int64) int {
 	return max(2, int(n*chartHeight/c.Peak))
 }
 
+// bar appends a bar to an SVG path.
 func bar(d *strings.Builder, x, y, height int) {
 	d.WriteString("M" + strconv.Itoa(x) + " " + strconv.Itoa(y) + "h" + strconv.Itoa(barWidth) + "v" + strconv.Itoa(height) +
 		"h-" + strconv.Itoa(barWidth) + "z")
 }
 
-// percent is part of whole, 0 to 100.
+// percent returns part as a percentage of whole, from 0 to 100. It returns 0 if whole is 0.
 func percent(part, whole int64) int64 {
 	if whole <= 0 {
 		return 0
@@ -89,7 +93,8 @@ func percent(part, whole int64) int64 {
 	return min(100, max(0, 100*part/whole))
 }
 
-// share is part of whole in percent with a decimal; that not all is all shows.
+// share returns part as a percentage of whole with one decimal. Only part == whole gives "100
+// %", and a small part gives "< 0.1 %".
 func share(part, whole int64) string {
 	if whole <= 0 {
 		return "–"
@@ -104,7 +109,7 @@ func share(part, whole int64) string {
 	return strconv.FormatInt(tenths/10, 10) + "." + strconv.FormatInt(tenths%10, 10) + " %"
 }
 
-// count is a number with its thousands apart.
+// count formats a number with a comma between thousands.
 func count[N int | int64](n N) string {
 	text := strconv.FormatInt(int64(n), 10)
 	for at := len(text) - 3; at > 0 && text[at-1] != '-'; at -= 3 {
@@ -113,7 +118,7 @@ func count[N int | int64](n N) string {
 	return text
 }
 
-// decimal is a number with as many decimals as are worth reading.
+// decimal formats a number with zero to two decimals: fewer for larger numbers.
 func decimal(x float64) string {
 	switch {
 	case x >= 100:
@@ -125,7 +130,7 @@ func decimal(x float64) string {
 	}
 }
 
-// drawing are the functions of the template that know no language.
+// drawing holds the template functions that do not depend on the language.
 var drawing = template.FuncMap{
 	"spark": spark, "chart": newChart, "percent": percent, "share": share, "decimal": decimal,
 	"count": func(n any) string {

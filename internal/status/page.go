@@ -23,22 +23,23 @@ var pageHTML string
 //go:embed page/page.css page/page.js page/icon.svg
 var files embed.FS
 
-// Files are what the page loads: a style sheet, a script, a picture. They hold nothing of anybody.
+// Files returns the files that the page loads: a style sheet, a script and an icon. They contain
+// no data.
 func Files() fs.FS {
 	sub, err := fs.Sub(files, "page")
-	if err != nil { // the name is valid
+	if err != nil { // impossible: the name is valid
 		panic(err)
 	}
 	return sub
 }
 
-// Page makes the HTML of a Status. It is safe for concurrent use.
+// Page renders a [Status] as HTML. It is safe for concurrent use.
 type Page struct {
 	locales map[language.Tag]*locale
 	version string
 }
 
-// locale is the page in one language.
+// locale renders the page in one language.
 type locale struct {
 	tag      language.Tag
 	words    words
@@ -46,21 +47,21 @@ type locale struct {
 	template *template.Template
 }
 
-// View is what the page shows besides the status.
+// View says what the page shows and how.
 type View struct {
 	Viewer
 	Language language.Tag
-	// Monitoring says that the caller may see /monitoring/.
+	// Monitoring says that the caller may see /monitoring/, so the page links to it.
 	Monitoring bool
 }
 
-// Limits of [Viewer.Limit] for the page.
+// FewApps and ManyApps are the default and the maximum of [Viewer.Limit] for the page.
 const (
 	FewApps  = 20
 	ManyApps = 500
 )
 
-// NewPage returns the page.
+// NewPage parses the template for each language.
 func NewPage() *Page {
 	p := &Page{locales: make(map[language.Tag]*locale), version: filesVersion()}
 	for _, tag := range Languages {
@@ -78,12 +79,13 @@ func NewPage() *Page {
 	return p
 }
 
-// filesVersion changes with the files, so that a browser loads new ones.
+// filesVersion returns a hash of the files. It changes with them, so that browsers load the new
+// ones.
 func filesVersion() string {
 	sum := sha256.New()
 	for _, name := range []string{"page/page.css", "page/page.js"} {
 		text, err := files.ReadFile(name)
-		if err != nil { // it is embedded
+		if err != nil { // impossible: the file is embedded
 			panic(err)
 		}
 		sum.Write(text)
@@ -91,6 +93,7 @@ func filesVersion() string {
 	return hex.EncodeToString(sum.Sum(nil)[:6])
 }
 
+// milliseconds converts a number of the template to a duration.
 func milliseconds(ms any) time.Duration {
 	switch ms := ms.(type) {
 	case int64:
@@ -102,7 +105,8 @@ func milliseconds(ms any) time.Duration {
 	}
 }
 
-// HTML is the page for a status, or for none: that Redis does not answer.
+// HTML renders the page for a status. A nil status renders a page that says that Redis does not
+// respond.
 func (p *Page) HTML(s *Status, view View) ([]byte, error) {
 	l := p.locales[view.Language]
 	var b bytes.Buffer
@@ -118,7 +122,7 @@ func (p *Page) HTML(s *Status, view View) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// Address is the page's own for another language or number of apps.
+// Address returns the URL of the page in another language or with another number of apps.
 func (v View) Address(lang string, limit int) string {
 	q := url.Values{}
 	if lang != "" {
@@ -136,8 +140,8 @@ func (v View) Address(lang string, limit int) string {
 	return "/?" + q.Encode()
 }
 
-// Many is the larger limit.
+// Many returns the maximum number of apps, for the template.
 func (View) Many() int { return ManyApps }
 
-// Few is the usual limit.
+// Few returns the default number of apps, for the template.
 func (View) Few() int { return FewApps }

@@ -1,16 +1,17 @@
-// Package status shows how cloudidq does, as JSON and as a page: what ended and how fast, what waits, what is paused and
-// why, where results do not arrive.
+// Package status shows how cloudidq performs, as JSON and as a page. It covers finished cloudIDs
+// and their latency, waiting cloudIDs, pauses and their reasons, and webhooks that fail.
 //
-// [Collector] asks Redis for what all processes have told there ([store.Activity] above all), at most once in a while
-// however many look; [Collector.For] is the part of it that a caller may see; [Page] makes HTML of that. Nothing here is
-// of a person: no cloudID, no openid, no data.
+// [Collector] reads from Redis what all processes have recorded there (mainly [store.Activity]).
+// It reads at most once per second, regardless of the number of viewers. [Collector.For] returns
+// the part that a caller may see. [Page] renders it as HTML. Nothing here identifies a user: no
+// cloudID, no openid, no data.
 package status
 
 import (
 	"cloudidq/store"
 )
 
-// Status is how things stand, for one caller.
+// Status is the state of the system, as one caller may see it.
 type Status struct {
 	At        store.Time       `json:"at"`
 	Condition Condition        `json:"condition" enum:"ok,attention,trouble" doc:"the worst of alerts"`
@@ -26,11 +27,11 @@ type Status struct {
 	Queues    []QueueStatus    `json:"queues" nullable:"false" doc:"only for keys that reach all apps"`
 	Backfills []BackfillStatus `json:"backfills" nullable:"false" doc:"under way, or ended a short while ago"`
 	Webhooks  []WebhookStatus  `json:"webhooks" nullable:"false" doc:"for a key of some apps: those that results of these go to"`
-	// More says that not all deliveries were counted.
+	// More reports that some deliveries were not counted.
 	More bool `json:"deliveries_more" doc:"there are more deliveries than were counted"`
 }
 
-// AppStatus is what was done for an app within the window.
+// AppStatus is the activity of an app within the window.
 type AppStatus struct {
 	AppID     string  `json:"appid,omitempty"`
 	Resolved  int64   `json:"resolved" doc:"cloudIDs that ended so"`
@@ -39,27 +40,27 @@ type AppStatus struct {
 	PerSecond float64 `json:"per_second" doc:"ends, in the last minute"`
 	Requests  int64   `json:"requests" doc:"to WeChat"`
 	Sent      int64   `json:"sent" doc:"cloudIDs in those; one that is repeated counts each time"`
-	// PerCloudID is how many requests an end has cost.
+	// PerCloudID is the number of requests to WeChat per finished cloudID.
 	PerCloudID float64 `json:"requests_per_cloudid,omitzero" doc:"requests by ends; absent without either"`
 	P50        float64 `json:"p50_ms,omitzero" doc:"from acceptance to the end; absent without an end"`
 	P99        float64 `json:"p99_ms,omitzero"`
-	// Oldest is how old the oldest cloudID is that was seen to wait.
+	// Oldest is the age of the oldest waiting cloudID that was seen, in milliseconds.
 	Oldest int64     `json:"oldest_ms,omitzero" doc:"age of the oldest cloudID among the tasks that were looked at: those that wait longest, and some of the others"`
 	Paused bool      `json:"paused"`
 	Series EndSeries `json:"series"`
 }
 
-// EndSeries are ends by step, the oldest first.
+// EndSeries counts the finished cloudIDs per step, the oldest step first.
 type EndSeries struct {
 	Resolved []int64 `json:"resolved" nullable:"false"`
 	Failed   []int64 `json:"failed" nullable:"false"`
 	Expired  []int64 `json:"expired" nullable:"false"`
 }
 
-// Ended is how many cloudIDs have ended.
+// Ended returns how many cloudIDs have a final status.
 func (a *AppStatus) Ended() int64 { return a.Resolved + a.Failed + a.Expired }
 
-// PauseStatus is why nothing is sent for an app.
+// PauseStatus describes the pause of an app.
 type PauseStatus struct {
 	AppID   string     `json:"appid"`
 	State   string     `json:"state" enum:"paused,probing" doc:"probing: the pause has ended, and one request finds out whether the trouble is over"`
@@ -72,7 +73,7 @@ type PauseStatus struct {
 	Until   store.Time `json:"until"`
 }
 
-// QueueStatus is how a queue stands, in tasks.
+// QueueStatus counts the tasks of a queue by state.
 type QueueStatus struct {
 	Name     string `json:"queue"`
 	Pending  int    `json:"pending"`
@@ -81,7 +82,7 @@ type QueueStatus struct {
 	Archived int    `json:"archived"`
 }
 
-// BackfillStatus is one from a file.
+// BackfillStatus is the state of a backfill.
 type BackfillStatus struct {
 	AppID    string     `json:"appid"`
 	State    string     `json:"state" enum:"open,complete,canceled"`
@@ -93,10 +94,10 @@ type BackfillStatus struct {
 	Expired  int64      `json:"expired"`
 }
 
-// Ended is how many of its cloudIDs have ended.
+// Ended returns how many cloudIDs of the backfill have a final status.
 func (b BackfillStatus) Ended() int64 { return b.Resolved + b.Failed + b.Expired }
 
-// WebhookStatus is how a webhook endpoint does.
+// WebhookStatus is the state of a webhook endpoint.
 type WebhookStatus struct {
 	Name      string     `json:"webhook"`
 	State     string     `json:"state" enum:"ok,failing,disabled"`

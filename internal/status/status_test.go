@@ -18,7 +18,7 @@ import (
 	"cloudidq/tasks"
 )
 
-// world is what the sources say.
+// world is a set of fake sources.
 type world struct {
 	window    store.RecentActivity
 	pauses    []store.Pause
@@ -41,12 +41,12 @@ func (w *world) Backlogs(context.Context, int) ([]store.Backlog, bool, error) {
 	return w.backlogs, false, nil
 }
 
-// fine is a world in which nothing is wrong.
+// fine returns sources without any problem.
 func fine() *world {
 	return &world{window: store.RecentActivity{Workers: 1, Apps: map[string]*store.Series{"wxA": lately(100, 0, 0)}}}
 }
 
-// lately is a series whose ends are of the last step.
+// lately returns a series whose counts are all in the last step.
 func lately(resolved, failed, expired int64) *store.Series {
 	s := &store.Series{Resolved: make([]int64, store.SeriesPoints), Failed: make([]int64, store.SeriesPoints), Expired: make([]int64, store.SeriesPoints)}
 	last := store.SeriesPoints - 1
@@ -116,7 +116,7 @@ func TestAlerts(t *testing.T) {
 			if s.Condition != want {
 				t.Errorf("condition = %s, want %s", s.Condition, want)
 			}
-			for _, tag := range status.Languages { // whatever is the matter, the page can say it
+			for _, tag := range status.Languages { // the page can render every status
 				if _, err := status.NewPage().HTML(s, status.View{Language: tag}); err != nil {
 					t.Error(err)
 				}
@@ -125,7 +125,7 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
-// However many look, the sources are asked once a second.
+// The sources are read once a second, regardless of the number of viewers.
 func TestCollector_AsksOnce(t *testing.T) {
 	w := fine()
 	c := w.collector()
@@ -139,7 +139,7 @@ func TestCollector_AsksOnce(t *testing.T) {
 	}
 }
 
-// An error is not remembered, and what was seen before it is not shown as if it were new.
+// An error is not cached, and older data is not returned in its place.
 func TestCollector_Error(t *testing.T) {
 	w := fine()
 	w.err = errors.New("away")
@@ -153,7 +153,7 @@ func TestCollector_Error(t *testing.T) {
 	}
 }
 
-// Thousands of merchants: the busiest are listed, all are counted.
+// With thousands of apps, the busiest ones are listed and all are counted.
 func TestFor_ManyApps(t *testing.T) {
 	w := fine()
 	for i := range 3000 {
@@ -196,7 +196,7 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
-// A sparkline stays within its box, whatever it shows.
+// A sparkline stays within its box for any values.
 func TestSpark_StaysInItsBox(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		points := rapid.SliceOfN(rapid.Int64Range(0, 1<<40), store.SeriesPoints, store.SeriesPoints).Draw(t, "points")

@@ -9,13 +9,13 @@ import (
 	"cloudidq/store"
 )
 
-// Viewer is for whom a Status is made.
+// Viewer selects the part of the status that a caller sees.
 type Viewer struct {
-	// Apps are the only apps that the caller may see; empty = all.
+	// Apps holds the apps that the caller may see; empty = all.
 	Apps []string
-	// AppID is the only one that is asked for; empty = all that may be seen.
+	// AppID is the one app that the caller requests; empty = all apps that the caller may see.
 	AppID string
-	// Limit is how many apps are listed.
+	// Limit is the maximum number of apps in the list.
 	Limit int
 }
 
@@ -24,15 +24,16 @@ func (v *Viewer) sees(appID string) bool {
 	return (v.AppID == "" || v.AppID == appID) && (len(v.Apps) == 0 || slices.Contains(v.Apps, appID))
 }
 
-// whole reports whether what belongs to no app is shown.
+// whole reports whether the parts that belong to no app are shown.
 func (v *Viewer) whole() bool { return len(v.Apps) == 0 && v.AppID == "" }
 
-// For returns how things stand, as far as v may see it. An error means that Redis does not answer.
+// For returns the status that v may see. An error means that Redis does not respond.
 func (c *Collector) For(ctx context.Context, v Viewer) (*Status, error) {
 	seen, err := c.look(ctx)
 	if err != nil {
 		return nil, err
 	}
+	// Copy what v may see.
 	s := &Status{
 		At: store.At(seen.at), Workers: seen.window.Workers, More: seen.more,
 		Lifetime: c.cfg.Lifetime.Milliseconds(), Window: store.ActivityWindow.Milliseconds(), Step: store.SeriesStep.Milliseconds(),
@@ -53,6 +54,7 @@ func (c *Collector) For(ctx context.Context, v Viewer) (*Status, error) {
 	return s, nil
 }
 
+// pauses returns the pauses that v may see. A pause whose time is over is shown as probing.
 func (c *Collector) pauses(seen *seen, v *Viewer) []PauseStatus {
 	pauses := []PauseStatus{}
 	for _, p := range seen.pauses {
@@ -60,9 +62,10 @@ func (c *Collector) pauses(seen *seen, v *Viewer) []PauseStatus {
 			continue
 		}
 		text, remedy := c.sources.Explain(p.Code)
+		// Every reason other than a quota is shown as app.
 		reason, state := p.Reason, "paused"
 		if reason != "rate" && reason != "quota" {
-			reason = "app" // as worker/pause.go has it
+			reason = "app" // same rule as in worker/pause.go
 		}
 		if !p.Until.After(seen.at) {
 			state = "probing"
@@ -75,7 +78,7 @@ func (c *Collector) pauses(seen *seen, v *Viewer) []PauseStatus {
 	return pauses
 }
 
-// addApps lists the apps and adds them up.
+// addApps adds the list of apps and the total. Paused apps come first, then the busiest.
 func (c *Collector) addApps(s *Status, seen *seen, v *Viewer) {
 	by := make(map[string]*AppStatus)
 	app := func(appID string) *AppStatus {
@@ -84,6 +87,7 @@ func (c *Collector) addApps(s *Status, seen *seen, v *Viewer) {
 		}
 		return by[appID]
 	}
+	// Collect the configured apps, and the apps with activity, a pause or a waiting cloudID.
 	for _, appID := range c.cfg.Apps {
 		if v.sees(appID) {
 			app(appID)
@@ -110,10 +114,12 @@ func (c *Collector) addApps(s *Status, seen *seen, v *Viewer) {
 			a.Oldest, s.Total.Oldest = max(a.Oldest, age), max(s.Total.Oldest, age)
 		}
 	}
+	// Sort the apps and cut the list at the limit.
 	all := make([]*AppStatus, 0, len(by))
 	for _, a := range by {
 		all = append(all, a)
 	}
+	// Paused apps first, then by finished cloudIDs, age of the oldest waiting cloudID, and appid.
 	slices.SortFunc(all, func(a, b *AppStatus) int {
 		if a.Paused != b.Paused {
 			return cmp.Compare(rank(b.Paused), rank(a.Paused))
@@ -127,6 +133,7 @@ func (c *Collector) addApps(s *Status, seen *seen, v *Viewer) {
 	}
 }
 
+// rank converts paused to a number for sorting.
 func rank(paused bool) int {
 	if paused {
 		return 1
@@ -134,11 +141,12 @@ func rank(paused bool) int {
 	return 0
 }
 
+// newSeries returns a series with all counts 0.
 func newSeries() EndSeries {
 	return EndSeries{make([]int64, store.SeriesPoints), make([]int64, store.SeriesPoints), make([]int64, store.SeriesPoints)}
 }
 
-// fill takes over what was done.
+// fill copies the activity of an app from the store's series.
 func (a *AppStatus) fill(s *store.Series) {
 	t := &s.Total
 	a.Resolved, a.Failed, a.Expired, a.Requests, a.Sent = t.Resolved, t.Failed, t.Expired, t.Requests, t.Sent
@@ -150,17 +158,18 @@ func (a *AppStatus) fill(s *store.Series) {
 	a.Series = EndSeries{s.Resolved, s.Failed, s.Expired}
 }
 
-// round cuts x to the digits that scale has zeros, since more would be noise.
+// round rounds x to 1/scale, because further digits would be noise.
 func round(x float64, scale int64) float64 {
 	return float64(int64(x*float64(scale)+0.5)) / float64(scale)
 }
 
-// quantile is in milliseconds; 0 if there is none.
+// quantile returns a quantile of the latencies in milliseconds. It returns 0 if there are none.
 func quantile(took store.Latencies, q float64) float64 {
 	d, _ := took.Quantile(q)
 	return round(float64(d.Microseconds())/1000, 10)
 }
 
+// addSeries adds s to sum.
 func addSeries(sum, s *store.Series) {
 	sum.Total.Add(&s.Total)
 	sum.Lately.Add(&s.Lately)
@@ -171,12 +180,15 @@ func addSeries(sum, s *store.Series) {
 	}
 }
 
-// webhooks are the endpoints. A caller of some apps sees those that these go to.
+// webhooks returns the endpoints that v may see. A caller limited to some apps sees the
+// endpoints that receive results of these apps.
 func (c *Collector) webhooks(seen *seen, v *Viewer) []WebhookStatus {
 	hooks := []WebhookStatus{}
 	for _, hook := range c.cfg.Webhooks {
 		shown := v.whole() || slices.ContainsFunc(hook.Apps, v.sees)
 		at := webhookAt(hook.Name, seen.endpoints[hook.Name])
+		// Add up the deliveries to the endpoint. An endpoint with deliveries of a visible app is
+		// shown too.
 		for _, b := range seen.backlogs {
 			if b.Endpoint != hook.Name || !v.sees(b.AppID) {
 				continue
@@ -191,6 +203,7 @@ func (c *Collector) webhooks(seen *seen, v *Viewer) []WebhookStatus {
 	return hooks
 }
 
+// webhookAt returns the status of an endpoint without its deliveries.
 func webhookAt(name string, state store.EndpointState) WebhookStatus {
 	switch {
 	case !state.Disabled.IsZero():

@@ -7,28 +7,28 @@ import (
 	"golang.org/x/text/language"
 )
 
-// Languages are those of the page, the first being that of who asks for none of them.
+// Languages lists the languages of the page. The first one is the default.
 var Languages = []language.Tag{language.English, language.SimplifiedChinese}
 
 var matcher = language.NewMatcher(Languages)
 
-// Language picks the language of the page: the one that was chosen, if it is one, else the best for an Accept-Language
-// header.
+// Language returns the language of the page: the chosen one if the page has it, otherwise the
+// best match for an Accept-Language header.
 func Language(chosen, accept string) language.Tag {
 	if tag, err := language.Parse(chosen); err == nil {
 		if _, i, confidence := matcher.Match(tag); confidence >= language.High {
 			return Languages[i]
 		}
 	}
-	wanted, _, _ := language.ParseAcceptLanguage(accept) // what cannot be read asks for nothing
+	wanted, _, _ := language.ParseAcceptLanguage(accept) // an invalid header expresses no preference
 	_, i, _ := matcher.Match(wanted...)
 	return Languages[i]
 }
 
-// words are the texts of the page in one language.
+// words maps keys to the texts of the page in one language.
 type words map[string]string
 
-// texts holds the words by language; a test compares their keys.
+// texts holds the words of each language. A test checks that all languages have the same keys.
 var texts = map[language.Tag]words{
 	language.English: {
 		"html":     "en",
@@ -240,7 +240,7 @@ var texts = map[language.Tag]words{
 	},
 }
 
-// tr is a text of the page.
+// tr returns a text of the page, formatted with args. It returns an error for an unknown key.
 func (l *locale) tr(key string, args ...any) (string, error) {
 	text, known := l.words[key]
 	if !known {
@@ -252,7 +252,7 @@ func (l *locale) tr(key string, args ...any) (string, error) {
 	return fmt.Sprintf(text, args...), nil
 }
 
-// word is the text of a word that came from elsewhere, or that word itself.
+// word translates a word that comes from another package. It returns unknown words unchanged.
 func (l *locale) word(word string) string {
 	if text, known := l.words[word]; known {
 		return text
@@ -260,7 +260,7 @@ func (l *locale) word(word string) string {
 	return word
 }
 
-// say is a sentence of another package.
+// say translates a sentence of another package if a translation exists.
 func (l *locale) say(sentence string) string {
 	if l.tag == language.SimplifiedChinese && chinese[sentence] != "" {
 		return chinese[sentence]
@@ -268,7 +268,7 @@ func (l *locale) say(sentence string) string {
 	return sentence
 }
 
-// units are those of a duration, with the blank before them.
+// units holds the names of the units of a duration, and the gap between two units.
 type units struct{ ms, s, min, h, d, gap string }
 
 var (
@@ -276,7 +276,7 @@ var (
 	han     = units{" 毫秒", " 秒", " 分", " 小时", " 天", " "}
 )
 
-// span is a duration in two units at most.
+// span formats a duration with at most two units.
 func (l *locale) span(d time.Duration) string {
 	u := l.units
 	switch {
@@ -297,6 +297,7 @@ func (l *locale) span(d time.Duration) string {
 	}
 }
 
+// two formats a duration with two units. It leaves out the small unit if it is 0.
 func two(large int, unit string, small int, smallUnit, gap string) string {
 	if small == 0 {
 		return fmt.Sprintf("%d%s", large, unit)

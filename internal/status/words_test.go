@@ -13,7 +13,7 @@ import (
 	"cloudidq/internal/wechat"
 )
 
-// Every text is there in every language, with the same places for values, and is used.
+// Every text exists in every language, has the same placeholders, and is used.
 func TestTexts_AreComplete(t *testing.T) {
 	page := status.PageHTML
 	used := func(key string) bool {
@@ -36,7 +36,8 @@ func TestTexts_AreComplete(t *testing.T) {
 	}
 }
 
-// What the code table says about codes that pause an app, and every remedy, is there in Chinese.
+// Every remedy in the code table has a Chinese translation. So does the text of each code that
+// pauses an app.
 func TestChinese_KnowsTheCodeTable(t *testing.T) {
 	for _, code := range wechat.Codes() {
 		pauses := code.Class == wechat.ClassRate || code.Class == wechat.ClassQuota || code.Class == wechat.ClassApp

@@ -13,14 +13,15 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// variable is the value of an environment variable; "" if it is not set.
+// variable returns the value of an environment variable without surrounding spaces. It returns
+// "" if the variable is not set.
 func variable(lookup func(string) (string, bool), name string) string {
 	text, _ := lookup(name)
 	return strings.TrimSpace(text)
 }
 
-// overGRPC reports how a signal (TRACES, METRICS) is sent: by gRPC, or by HTTP, which is the default of the specification.
-// An error names the variable that asks for something else.
+// overGRPC reports whether a signal (TRACES or METRICS) is sent by gRPC. The default is HTTP, as
+// the specification requires. If a variable selects anything else, the error names that variable.
 func overGRPC(lookup func(string) (string, bool), signal string) (bool, error) {
 	name := "OTEL_" + signal + "_EXPORTER"
 	if exporter := variable(lookup, name); exporter != "" && exporter != "otlp" {
@@ -42,7 +43,8 @@ func overGRPC(lookup func(string) (string, bool), signal string) (bool, error) {
 	}
 }
 
-// spanExporter sends spans. Where to and how, it reads from the environment of the process.
+// spanExporter returns the exporter of spans. The exporter itself reads its endpoint and options
+// from the environment of the process.
 func spanExporter(ctx context.Context, lookup func(string) (string, bool)) (sdktrace.SpanExporter, error) {
 	grpc, err := overGRPC(lookup, "TRACES")
 	switch {
@@ -55,7 +57,8 @@ func spanExporter(ctx context.Context, lookup func(string) (string, bool)) (sdkt
 	}
 }
 
-// metricExporter sends metrics. Where to and how, it reads from the environment of the process.
+// metricExporter returns the exporter of metrics. The exporter itself reads its endpoint and
+// options from the environment of the process.
 func metricExporter(ctx context.Context, lookup func(string) (string, bool)) (sdkmetric.Exporter, error) {
 	grpc, err := overGRPC(lookup, "METRICS")
 	switch {

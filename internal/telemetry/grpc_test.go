@@ -14,12 +14,13 @@ import (
 	"cloudidq/internal/telemetry"
 )
 
-// spans and series count what a collector has got.
+// spans counts the export requests of traces.
 type spans struct {
 	tracepb.UnimplementedTraceServiceServer
 	got atomic.Int64
 }
 
+// series counts the export requests of metrics.
 type series struct {
 	metricspb.UnimplementedMetricsServiceServer
 	got atomic.Int64
@@ -35,7 +36,7 @@ func (s *series) Export(context.Context, *metricspb.ExportMetricsServiceRequest)
 	return &metricspb.ExportMetricsServiceResponse{}, nil
 }
 
-// Traces and metrics go out over gRPC where OTEL_EXPORTER_OTLP_PROTOCOL says so.
+// If OTEL_EXPORTER_OTLP_PROTOCOL is grpc, traces and metrics are sent over gRPC.
 func TestNew_SendsOverGRPC(t *testing.T) {
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {

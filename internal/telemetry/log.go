@@ -11,17 +11,21 @@ import (
 	"cloudidq/internal/secret"
 )
 
-// NewLogger returns a logger that writes lines of JSON, or of text, from a level on (debug, info, warn, error; info for
-// any other word). Lines of a traced call carry trace_id and span_id. It holds nothing back, unlike that of [New], so it
-// needs no end: for commands that run once.
+// NewLogger returns a logger that writes JSON, or text if format is "text". level is the minimum
+// level: debug, info, warn or error. Any other level means info. Lines of a traced call carry
+// trace_id and span_id.
+//
+// Unlike the logger of [New], it suppresses no lines and needs no shutdown. It is for commands
+// that run once.
 func NewLogger(out io.Writer, level, format string) *slog.Logger {
 	return slog.New(tracedHandler{newHandler(out, level, format)})
 }
 
+// newHandler returns a handler for NewLogger and [New].
 func newHandler(out io.Writer, level, format string) slog.Handler {
 	var least slog.Level
 	if err := least.UnmarshalText([]byte(level)); err != nil {
-		least = slog.LevelInfo // the configuration has been checked
+		least = slog.LevelInfo // the configuration is already validated
 	}
 	opts := &slog.HandlerOptions{Level: least, ReplaceAttr: withoutCredentials}
 	if format == "text" {
@@ -30,8 +34,8 @@ func newHandler(out io.Writer, level, format string) slog.Handler {
 	return slog.NewJSONHandler(out, opts)
 }
 
-// withoutCredentials redacts the credentials of URLs: libraries quote in their errors the address that they were given, such
-// as an OTLP endpoint with a token.
+// withoutCredentials redacts the credentials in URLs. Libraries quote URLs in their errors, for
+// example an OTLP endpoint with a token.
 func withoutCredentials(_ []string, a slog.Attr) slog.Attr {
 	text := ""
 	switch a.Value.Kind() {
@@ -48,7 +52,7 @@ func withoutCredentials(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// tracedHandler puts the ids of the span that a context holds into its lines.
+// tracedHandler adds the ids of the context's span to each line.
 type tracedHandler struct{ slog.Handler }
 
 // Handle implements [slog.Handler].

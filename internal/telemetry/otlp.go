@@ -15,8 +15,9 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 )
 
-// asked reports whether the environment asks for a signal (TRACES, METRICS): by its exporter or by an endpoint. The
-// specification would send to localhost without any of them; here nothing is sent unless it was asked for.
+// asked reports whether the environment enables a signal (TRACES or METRICS), by an exporter or
+// an endpoint. By the specification, an SDK without either variable sends to localhost. Here,
+// nothing is sent unless a variable requests it.
 // https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/.
 func asked(lookup func(string) (string, bool), signal string) bool {
 	value := func(name string) string { return variable(lookup, name) }
@@ -29,13 +30,14 @@ func asked(lookup func(string) (string, bool), signal string) bool {
 	return value("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || value("OTEL_EXPORTER_OTLP_"+signal+"_ENDPOINT") != ""
 }
 
-// startOTLP starts the exporters that are asked for.
+// startOTLP starts the exporters that the environment requests.
 func (t *Telemetry) startOTLP(ctx context.Context, cfg Config) error {
 	traces, metrics := asked(cfg.LookupEnv, "TRACES"), !cfg.Once && asked(cfg.LookupEnv, "METRICS")
 	if !traces && !metrics {
 		return nil
 	}
-	// OpenTelemetry has one of each for the whole process. It would write to stderr in a form of its own.
+	// OpenTelemetry has one error handler and one logger for the whole process. By default they
+	// write to stderr in a format of their own.
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
 		t.Log.Warn("OpenTelemetry", "error", err)
 	}))
@@ -45,7 +47,7 @@ func (t *Telemetry) startOTLP(ctx context.Context, cfg Config) error {
 			semconv.ServiceName("cloudidq"), semconv.ServiceVersion(cfg.Version), semconv.ServiceInstanceID(uuid.NewString()),
 		),
 		resource.WithTelemetrySDK(),
-		resource.WithFromEnv(), // OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win
+		resource.WithFromEnv(), // OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES override the above
 	)
 	if err != nil {
 		return err
@@ -61,7 +63,8 @@ func (t *Telemetry) startOTLP(ctx context.Context, cfg Config) error {
 	return nil
 }
 
-// startTraces sends spans in the background. Sampler, limits and batches are as OTEL_… variables say.
+// startTraces starts to send spans in the background. OTEL_… variables set the sampler, the
+// limits and the batches.
 func (t *Telemetry) startTraces(ctx context.Context, lookup func(string) (string, bool), about *resource.Resource) error {
 	exporter, err := spanExporter(ctx, lookup)
 	if err != nil {
@@ -73,7 +76,8 @@ func (t *Telemetry) startTraces(ctx context.Context, lookup func(string) (string
 	return nil
 }
 
-// startMetrics sends what the registry holds, as often as OTEL_METRIC_EXPORT_INTERVAL says (a minute).
+// startMetrics starts to send the registry's metrics. OTEL_METRIC_EXPORT_INTERVAL sets the
+// interval; the default is one minute.
 func (t *Telemetry) startMetrics(ctx context.Context, lookup func(string) (string, bool), about *resource.Resource) error {
 	exporter, err := metricExporter(ctx, lookup)
 	if err != nil {

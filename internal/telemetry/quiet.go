@@ -10,40 +10,44 @@ import (
 
 const (
 	quietAfter = 50          // lines of one kind that are written within quietFor
-	quietFor   = time.Second // then the rest is counted, and told in one line
-	quietKinds = 1024        // kinds that are told apart at once
+	quietFor   = time.Second // the period of a burst; a summary line ends it
+	quietKinds = 1024        // kinds that are tracked at once
 )
 
-// quietHandler keeps a storm out of the log: of lines that are alike it writes the first 50 of a second and sums up the
-// others in one line at its end. Lines are alike if level and message are, and what they are about: app, endpoint, queue,
-// class and errcode; the rest of their attributes may differ. Debug lines are all written: who asks for them wants them.
+// quietHandler protects the log from floods of similar lines. Per second, it writes the first 50
+// lines of a kind. It counts the others and reports them in one summary line at the end of the
+// second.
+//
+// Lines are of one kind if they have the same level, message and subject. The subject is the
+// values of appid, endpoint, queue, class and errcode. Other attributes may differ. Debug lines
+// are always written, because whoever enables them wants all of them.
 type quietHandler struct {
 	next   slog.Handler
 	shared *quiet
 }
 
-// quiet is what the handlers that With makes of one share.
+// quiet is the state that all handlers derived from one handler share.
 type quiet struct {
 	mu        sync.Mutex
 	kinds     map[kind]*burst // guarded by mu
-	forgotten time.Time       // when what is over was dropped last; guarded by mu
-	closed    bool            // guarded by mu: everything is written
+	forgotten time.Time       // when forget last ran; guarded by mu
+	closed    bool            // guarded by mu; if true, every line is written
 }
 
-// kind is what lines that are alike have in common.
+// kind identifies similar lines.
 type kind struct {
 	level   slog.Level
 	message string
 	about   string
 }
 
-// burst is the lines of one kind since begun.
+// burst counts the lines of one kind since begun.
 type burst struct {
 	begun   time.Time
 	written int
-	held    int          // those that were not written
-	about   []slog.Attr  // for the line that sums them up
-	next    slog.Handler // which writes it
+	held    int          // lines that were not written
+	about   []slog.Attr  // attributes of the summary line
+	next    slog.Handler // writes the summary line
 	timer   *time.Timer  // runs while held > 0
 }
 
@@ -74,7 +78,8 @@ func (h *quietHandler) Handle(ctx context.Context, r slog.Record) error {
 	return nil
 }
 
-// isAbout are the attributes whose values tell kinds apart. Each has few values.
+// isAbout reports whether an attribute belongs to the subject of a line. Each such attribute has
+// few distinct values.
 func isAbout(key string) bool {
 	switch key {
 	case "appid", "endpoint", "queue", "class", "errcode":
@@ -84,6 +89,7 @@ func isAbout(key string) bool {
 	}
 }
 
+// kindOf returns the kind of a line.
 func kindOf(r slog.Record) kind {
 	var text strings.Builder
 	r.Attrs(func(a slog.Attr) bool {
@@ -99,7 +105,7 @@ func kindOf(r slog.Record) kind {
 	return kind{r.Level, r.Message, text.String()}
 }
 
-// aboutOf are the attributes that tell the kind of a line.
+// aboutOf returns the attributes that form the subject of a line.
 func aboutOf(r slog.Record) (about []slog.Attr) {
 	r.Attrs(func(a slog.Attr) bool {
 		if isAbout(a.Key) {
@@ -110,7 +116,7 @@ func aboutOf(r slog.Record) (about []slog.Attr) {
 	return about
 }
 
-// take reports whether a line is to be written; else it is counted.
+// take reports whether a line is to be written. Otherwise it counts the line.
 func (q *quiet) take(next slog.Handler, r slog.Record) bool {
 	k := kindOf(r)
 	q.mu.Lock()
@@ -122,7 +128,7 @@ func (q *quiet) take(next slog.Handler, r slog.Record) bool {
 	b := q.kinds[k]
 	if b == nil && len(q.kinds) >= quietKinds {
 		q.forget(now)
-		if len(q.kinds) >= quietKinds { // a storm of many kinds: those beyond are told apart by their message only
+		if len(q.kinds) >= quietKinds { // too many kinds: ignore the subject of further ones
 			k = kind{r.Level, r.Message, ""}
 			b = q.kinds[k]
 		}
@@ -135,6 +141,7 @@ func (q *quiet) take(next slog.Handler, r slog.Record) bool {
 		b.written++
 		return true
 	}
+	// The first suppressed line starts the timer for the summary.
 	if b.held++; b.held == 1 {
 		if b.next = next; k.about != "" {
 			b.about = aboutOf(r)
@@ -144,7 +151,8 @@ func (q *quiet) take(next slog.Handler, r slog.Record) bool {
 	return false
 }
 
-// forget drops what has nothing held and is over, at most once in quietFor. Called with mu held.
+// forget drops the bursts that are over and have no suppressed lines. It does so at most once
+// per quietFor. The caller holds mu.
 func (q *quiet) forget(now time.Time) {
 	if now.Sub(q.forgotten) < quietFor {
 		return
@@ -157,7 +165,7 @@ func (q *quiet) forget(now time.Time) {
 	}
 }
 
-// end sums a burst up.
+// end finishes a burst and writes its summary line, if any line was suppressed.
 func (q *quiet) end(k kind, b *burst) {
 	q.mu.Lock()
 	if q.kinds[k] == b {
@@ -171,15 +179,15 @@ func (q *quiet) end(k kind, b *burst) {
 	}
 }
 
-// sumUp writes the line that stands for those that were held back.
+// sumUp writes the summary line for the suppressed lines.
 func (b *burst) sumUp(k kind, held int) {
 	r := slog.NewRecord(time.Now(), k.level, "more lines of this kind were not written", 0)
 	r.AddAttrs(slog.String("line", k.message), slog.Int("lines", held))
 	r.AddAttrs(b.about...)
-	_ = b.next.Handle(context.Background(), r) // a log that cannot be written is told to nobody
+	_ = b.next.Handle(context.Background(), r) // an error of the log cannot be reported anywhere
 }
 
-// close sums up what is held back, and lets everything through from here on.
+// close writes the summary lines of all bursts. From then on, every line is written.
 func (h *quietHandler) close() {
 	q := h.shared
 	q.mu.Lock()

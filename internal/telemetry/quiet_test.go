@@ -27,7 +27,7 @@ func (s *said) Write(p []byte) (int, error) {
 	return s.b.Write(p)
 }
 
-// lines are those written so far, as they were parsed.
+// lines returns the parsed lines written so far.
 func (s *said) lines(t *testing.T) []map[string]any {
 	t.Helper()
 	s.mu.Lock()
@@ -43,7 +43,8 @@ func (s *said) lines(t *testing.T) []map[string]any {
 	return lines
 }
 
-// count returns how many lines have a message, and how many more the sums tell of.
+// count returns how many lines with a message were written, and how many more the summary lines
+// report.
 func (s *said) count(t *testing.T, message string) (written, held int) {
 	t.Helper()
 	for _, line := range s.lines(t) {
@@ -72,7 +73,7 @@ func TestQuiet_AStormIsSummedUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out said
 		tel := newTelemetry(t, &out, "info")
-		for i := range 3000 { // over 3 seconds
+		for i := range 3000 { // takes 3 seconds
 			tel.Log.Info("resolve", "task_id", fmt.Sprint(i), "appid", "wx1", "error", fmt.Sprint("open: ", i))
 			time.Sleep(time.Millisecond)
 		}
@@ -87,7 +88,7 @@ func TestQuiet_AStormIsSummedUp(t *testing.T) {
 				t.Errorf("a sum = %v, want what its lines have in common", line)
 			}
 		}
-		// The storm is over: what comes now is written.
+		// The burst is over, so new lines are written again.
 		before := len(out.lines(t))
 		tel.Log.Info("resolve", "appid", "wx1")
 		if got := len(out.lines(t)); got != before+1 {
@@ -120,14 +121,14 @@ func TestQuiet_KindsDoNotDisturbEachOther(t *testing.T) {
 		if _, held := out.count(t, "resolve"); held != 150 {
 			t.Errorf("%d lines are summed up at the end, want 150", held)
 		}
-		tel.Log.Info("resolve", "appid", "wx1") // after the end nothing is lost
+		tel.Log.Info("resolve", "appid", "wx1") // after Shutdown, every line is written
 		if n, _ := out.count(t, "resolve"); n != 91 {
 			t.Errorf("%d lines after the end, want one more", n)
 		}
 	})
 }
 
-// A storm of many kinds must not eat up the memory.
+// Lines of very many kinds must not use up the memory.
 func TestQuiet_ManyKinds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out said
@@ -162,7 +163,7 @@ func TestQuiet_Concurrent(t *testing.T) {
 	}
 }
 
-// BenchmarkLog is the price of a line that is held back, and of one that is written.
+// BenchmarkLog measures the cost of a suppressed line and of a written line.
 func BenchmarkLog(b *testing.B) {
 	for name, level := range map[string]slog.Level{"held": slog.LevelInfo, "written": slog.LevelDebug} {
 		b.Run(name, func(b *testing.B) {

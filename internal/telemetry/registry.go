@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
-// newRegistry returns a registry that knows of the Go runtime, the process, and which build it is.
+// newRegistry returns a registry with the metrics of the Go runtime, the process and the build.
 func newRegistry(version, commit string) *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

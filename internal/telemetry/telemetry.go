@@ -1,12 +1,13 @@
-// Package telemetry makes what a process tells of itself: its logger, its registry of metrics, and, where the OTEL_…
-// variables ask for it, traces and the same metrics by OTLP. cmd builds it once per process, hands the parts on, and
-// shuts it down last.
+// Package telemetry creates the logger and the metrics registry of a process. If OTEL_…
+// variables request it, the package also sends traces and the metrics by OTLP. cmd creates the
+// telemetry once per process, passes it on, and shuts it down last.
 //
 //	tel, err := telemetry.New(ctx, telemetry.Config{…})
 //	…
 //	defer tel.Shutdown() // after everything that logs, counts or traces
 //
-// It knows neither queues nor WeChat: what is counted stands beside the code that it counts.
+// The package knows nothing about queues or WeChat. Each metric is defined next to the code that
+// it measures.
 package telemetry
 
 import (
@@ -23,32 +24,36 @@ import (
 	"cloudidq/internal/secret"
 )
 
-// Config is what the telemetry of a process is made of.
+// Config holds the settings of [New].
 type Config struct {
-	Out           io.Writer // of the log
-	Level, Format string    // of the log, as [NewLogger] takes them
-	Version       string    // of the program
+	// Out is where the log is written to.
+	Out           io.Writer
+	Level, Format string // of the log, see [NewLogger]
+	Version       string // version of the program
 	Commit        string
-	// Once is for a command that runs once: it may be traced, but its metrics are sent to nobody.
+	// Once is for a command that runs once: its traces are sent if requested, but its metrics
+	// are not.
 	Once bool
-	// LookupEnv finds the variables that decide whether anything is sent by OTLP. How it is sent, the exporters read from
-	// the environment of the process.
+	// LookupEnv looks up the variables that decide whether OTLP is used. The exporters read
+	// their own variables from the environment of the process.
 	LookupEnv func(string) (string, bool)
 }
 
-// Telemetry is what the parts of a process log, count and trace with. Shutdown ends it.
+// Telemetry holds the logger, the metrics registry and the tracers of a process. Call Shutdown
+// at the end.
 type Telemetry struct {
 	Log      *slog.Logger
 	Registry *prometheus.Registry
-	// Tracers makes the tracers of all packages; nil = nothing is traced, which costs nothing.
+	// Tracers provides the tracers of all packages; nil = no traces, at no cost.
 	Tracers trace.TracerProvider
 
 	quiet *quietHandler
-	stops []func(context.Context) error // of exporters, in the order of their start
+	stops []func(context.Context) error // of the exporters, in the order of their start
 }
 
-// New makes the telemetry of a process. It connects to nothing yet: an OTLP collector that is away loses what is sent
-// to it, with a line in the log, and stops nobody. An error is one of the OTEL_… variables.
+// New creates the telemetry of a process. It does not connect to anything yet. If the OTLP
+// collector is down, data is lost and the log says so, but the process goes on. An error is
+// about one of the OTEL_… variables.
 func New(ctx context.Context, cfg Config) (*Telemetry, error) {
 	quiet := newQuietHandler(newHandler(cfg.Out, cfg.Level, cfg.Format))
 	t := &Telemetry{
@@ -60,11 +65,12 @@ func New(ctx context.Context, cfg Config) (*Telemetry, error) {
 	return t, nil
 }
 
-// flushFor bounds what an exporter may take to get rid of what it holds.
+// flushFor bounds the time that the exporters get to send their remaining data.
 const flushFor = 3 * time.Second
 
-// Shutdown sends what the exporters still hold, for at most 3 seconds, and writes what the log has held back. It returns
-// when all goroutines of the telemetry have ended.
+// Shutdown sends the remaining data of the exporters, for at most 3 seconds, and writes the
+// summary lines that the log still holds. All goroutines of the telemetry have finished when it
+// returns.
 func (t *Telemetry) Shutdown() {
 	ctx, cancel := context.WithTimeout(context.Background(), flushFor)
 	defer cancel()
@@ -74,6 +80,7 @@ func (t *Telemetry) Shutdown() {
 	t.quiet.close()
 }
 
+// stop stops the exporters.
 func (t *Telemetry) stop(ctx context.Context) error {
 	var faults []error
 	for _, stop := range t.stops {

@@ -43,7 +43,7 @@ func TestNewLogger_LevelAndFormat(t *testing.T) {
 	}
 }
 
-// A library quotes the address that it was given: what is secret in it does not reach the log.
+// Credentials in a URL do not reach the log, although libraries quote the URL in their errors.
 func TestNewLogger_ShowsNoCredentialOfAnAddress(t *testing.T) {
 	const address = "https://u:planted@otel.example.com/v1/traces?key=planted"
 	for _, format := range []string{"json", "text"} {
@@ -56,7 +56,8 @@ func TestNewLogger_ShowsNoCredentialOfAnAddress(t *testing.T) {
 	}
 }
 
-// Nor does one of the OTEL_… variables, whose values the exporters quote.
+// Credentials in OTEL_… variables do not reach the error or the log, although the exporters
+// quote the values.
 func TestNew_FaultsShowNoCredential(t *testing.T) {
 	const address = "http://u:planted@otel example/?key=planted"
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
@@ -139,9 +140,9 @@ func TestNew_SendsOnlyWhatIsAskedFor(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			t.Setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "100") // ms: nobody is there at the end
+			t.Setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "100") // in milliseconds; there is no collector to send to at the end
 			for name, value := range tt.env {
-				t.Setenv(name, value) // the exporters read the environment of the process
+				t.Setenv(name, value) // the exporters read the process environment
 			}
 			tel, err := telemetry.New(t.Context(), telemetry.Config{
 				Out: &said{}, LookupEnv: func(name string) (string, bool) { value, ok := tt.env[name]; return value, ok },

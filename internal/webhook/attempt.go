@@ -14,27 +14,28 @@ import (
 	"code.dny.dev/ssrf"
 )
 
-// Class says what came of an attempt, as one word for metrics and lists.
+// Class is the outcome of an attempt, as one word for metrics and lists.
 type Class string
 
-// The classes.
+// The classes of attempts.
 const (
 	OK        Class = "ok"        // 2xx
-	Gone      Class = "gone"      // 410: the receiver wants nothing any more
+	Gone      Class = "gone"      // 410: the receiver wants no further deliveries
 	Slow      Class = "slow"      // 429, 502, 503, 504
-	Refused   Class = "refused"   // another status, redirects among them, which are not followed
-	Forbidden Class = "forbidden" // the address is one that must not be reached; see allow_cidrs
-	DNS       Class = "dns"
-	Connect   Class = "connect"
-	TLS       Class = "tls"
-	// Certificate is one of the endpoint that is not trusted, has expired, or is of another name.
+	Refused   Class = "refused"   // any other status; includes redirects, which are not followed
+	Forbidden Class = "forbidden" // the address is not allowed; see allow_cidrs
+	DNS       Class = "dns"       // the host name cannot be resolved
+	Connect   Class = "connect"   // no connection, or any other network error
+	TLS       Class = "tls"       // no TLS connection
+	// Certificate means that the endpoint's certificate is not trusted, has expired, or is
+	// for another name.
 	Certificate Class = "certificate"
-	Reset       Class = "reset" // the connection ended without an answer
-	Timeout     Class = "timeout"
-	Canceled    Class = "canceled" // by the caller: not the endpoint's fault
+	Reset       Class = "reset"    // the connection ended without an answer
+	Timeout     Class = "timeout"  // no answer in time
+	Canceled    Class = "canceled" // by the caller; not the endpoint's fault
 )
 
-// Explain says what a class means to an operator; empty for OK.
+// Explain returns a text for operators that explains the class. It is empty for OK.
 func (c Class) Explain() string { return explanations[c] }
 
 var explanations = map[Class]string{
@@ -51,16 +52,17 @@ var explanations = map[Class]string{
 	Canceled:    "the worker stopped",
 }
 
-// Attempt is what came of one. Neither body nor headers of the answer are kept, nor the text of a transport error: to
-// show them would make cloudidq a way to look into its network.
+// Attempt is the result of one delivery attempt. It holds neither the body nor the headers of
+// the answer, and no text of a transport error. Showing these would let outsiders probe the
+// network of cloudidq.
 type Attempt struct {
-	Status     int // 0 without an answer
+	Status     int // HTTP status; 0 without an answer
 	Class      Class
 	Duration   time.Duration
-	RetryAfter time.Duration // as the receiver asks, up to a day; 0 if it does not
+	RetryAfter time.Duration // from the Retry-After header, up to a day; 0 without it
 }
 
-// classOfStatus sorts an answer.
+// classOfStatus classifies an answer.
 func classOfStatus(status int) Class {
 	switch {
 	case status >= 200 && status < 300:
@@ -75,7 +77,8 @@ func classOfStatus(status int) Class {
 	}
 }
 
-// classOfError sorts what came instead of an answer. ctx is the caller's.
+// classOfError classifies an error of an attempt without an answer. ctx is the caller's, without
+// the timeout of the attempt. The order of the cases matters, because an error may match several.
 func classOfError(ctx context.Context, err error) Class {
 	timeout, isNet := errors.AsType[net.Error](err)
 	_, isDNS := errors.AsType[*net.DNSError](err)
@@ -98,17 +101,18 @@ func classOfError(ctx context.Context, err error) Class {
 		return TLS
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return Reset
-	case isOp && operation.Op == "remote error": // an alert of the other side
+	case isOp && operation.Op == "remote error": // a TLS alert from the receiver
 		return TLS
 	default:
 		return Connect
 	}
 }
 
-// maxRetryAfter is as long as anybody may make us wait.
+// maxRetryAfter bounds the wait that a receiver may request.
 const maxRetryAfter = 24 * time.Hour
 
-// retryAfter reads the header of that name: seconds, or a date. Anything else counts as none.
+// retryAfter parses the value of a Retry-After header: seconds, or a date. It returns 0 for any
+// other value, and at most maxRetryAfter.
 func retryAfter(value string, now time.Time) time.Duration {
 	if value == "" {
 		return 0

@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// Connect finds out whether the endpoint can be reached, as Send would, and sends nothing: its name, its address against
-// what may be reached, the connection, and TLS where the URL has it. Status is always 0.
+// Connect checks whether Send could reach the endpoint, and sends no request. It resolves the
+// name, checks that the address is allowed, connects, and makes the TLS handshake for an https
+// URL. The Status of the result is always 0.
 func (s *Sender) Connect(ctx context.Context) Attempt {
 	begun := time.Now()
 	class := OK
@@ -23,7 +24,7 @@ func (s *Sender) connect(ctx context.Context) error {
 	defer cancel()
 	port := s.to.Port()
 	if port == "" {
-		port = s.to.Scheme // the dialer knows both by name
+		port = s.to.Scheme // the dialer resolves "http" and "https"
 	}
 	conn, err := s.transport.DialContext(ctx, "tcp", net.JoinHostPort(s.to.Hostname(), port))
 	if err != nil {
@@ -33,6 +34,7 @@ func (s *Sender) connect(ctx context.Context) error {
 	if s.to.Scheme != "https" {
 		return nil
 	}
+	// http.Transport sets the server name by itself. Here it must be set explicitly.
 	cfg := s.transport.TLSClientConfig.Clone()
 	cfg.ServerName = s.to.Hostname()
 	return tls.Client(conn, cfg).HandshakeContext(ctx)

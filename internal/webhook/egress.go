@@ -12,19 +12,20 @@ import (
 	"code.dny.dev/ssrf"
 )
 
-// Limits of an attempt, whatever the receiver does.
+// Limits of an attempt. They hold for any behavior of the receiver.
 const (
 	connectTimeout = 5 * time.Second
 	tlsTimeout     = 5 * time.Second
 	headerTimeout  = 15 * time.Second
-	attemptTimeout = 30 * time.Second // with the body of the answer
-	maxAnswer      = 4 << 10          // bytes that are read, to keep the connection if the answer is short
+	attemptTimeout = 30 * time.Second // includes reading the body of the answer
+	maxAnswer      = 4 << 10          // bytes; a connection is reused after a shorter answer
 	maxHeader      = 16 << 10
 )
 
-// newTransport returns a transport that dials public addresses, and those in allowed. The check is made on the address
-// that is dialled, after the name was resolved, so that no name can be bent to another one in between. A proxy would see
-// the name and make the check blind, so there is none.
+// newTransport returns a transport that dials only public addresses and those in e.AllowCIDRs.
+// It checks the resolved address right before it dials. So a name cannot resolve to another
+// address between check and dial. The transport uses no proxy: a proxy would resolve the name
+// itself, and the check would see only the address of the proxy.
 func newTransport(e Endpoint) *http.Transport {
 	dialer := &net.Dialer{Timeout: connectTimeout, ControlContext: guard(e.AllowCIDRs)}
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
@@ -48,7 +49,8 @@ func newTransport(e Endpoint) *http.Transport {
 	}
 }
 
-// guard returns the check of an address about to be dialled.
+// guard returns the check that runs before each dial. It refuses addresses that are neither
+// public nor in allowed, and those of metadata services always.
 func guard(allowed []netip.Prefix) func(ctx context.Context, network, address string, c syscall.RawConn) error {
 	var v4, v6 []netip.Prefix
 	for _, prefix := range allowed {
@@ -59,6 +61,7 @@ func guard(allowed []netip.Prefix) func(ctx context.Context, network, address st
 		}
 	}
 	guardian := ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...))
+	// The metadata check comes first, because the allowed ranges must not open these addresses.
 	return func(_ context.Context, network, address string, c syscall.RawConn) error {
 		if to, err := netip.ParseAddrPort(address); err == nil && isMetadata(to.Addr()) {
 			return errMetadata

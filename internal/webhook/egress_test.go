@@ -19,7 +19,8 @@ import (
 	"cloudidq/internal/webhook"
 )
 
-// A proxy of the environment would be asked for a name, and go where we must not. It is on loopback, which is open here.
+// Send ignores a proxy of the environment. The proxy would resolve names itself and could reach
+// blocked addresses. It listens on loopback, which the endpoints of this test may reach.
 func TestSend_NoProxy(t *testing.T) {
 	for _, url := range []string{"http://169.254.169.254/latest", "https://169.254.169.254/latest", "http://10.0.0.1/"} {
 		if got := sender(t, webhook.Endpoint{URL: url, AllowCIDRs: loopback}).Send(t.Context(), "msg_1", nil); got.Class != webhook.Forbidden {
@@ -31,7 +32,7 @@ func TestSend_NoProxy(t *testing.T) {
 	}
 }
 
-// Spellings of 127.0.0.1 that resolvers of C know lead nowhere, whichever resolver there is.
+// Unusual spellings of 127.0.0.1 that C resolvers accept reach nothing, with any resolver.
 func TestSend_OddSpellings(t *testing.T) {
 	var hits atomic.Int64
 	server := receiver(t, func(http.ResponseWriter, *http.Request) { hits.Add(1) })
@@ -51,7 +52,7 @@ func TestSend_OddSpellings(t *testing.T) {
 	}
 }
 
-// authority signs certificates.
+// authority is a certificate authority.
 type authority struct {
 	t    *testing.T
 	cert *x509.Certificate
@@ -66,7 +67,8 @@ func newAuthority(t *testing.T) *authority {
 	return a
 }
 
-// issue completes a certificate; the first is the authority's own.
+// issue completes and signs a certificate. The first one is the certificate of the
+// authority itself.
 func (a *authority) issue(template *x509.Certificate) *tls.Certificate {
 	a.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -104,7 +106,7 @@ func (a *authority) client() *tls.Certificate {
 	return a.issue(&x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 }
 
-// secure starts a receiver behind TLS and returns its URL and how many requests have come.
+// secure starts a receiver with TLS. It returns its URL and its counter of requests.
 func secure(t *testing.T, config *tls.Config) (string, *atomic.Int64) {
 	t.Helper()
 	var hits atomic.Int64
@@ -115,7 +117,8 @@ func secure(t *testing.T, config *tls.Config) (string, *atomic.Int64) {
 	return server.URL, &hits
 }
 
-// Nothing is sent to an endpoint that cannot show who it is, or that wants to know who we are and is not told.
+// Send sends no request to an endpoint without a valid certificate, or to one that requires a
+// client certificate and gets none.
 func TestSend_TLS(t *testing.T) {
 	ours, others := newAuthority(t), newAuthority(t)
 	pool := x509.NewCertPool()

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// SetTimeout shortens the attempts of a sender.
+// SetTimeout sets the maximum duration of the attempts of a sender.
 func (s *Sender) SetTimeout(d time.Duration) { s.timeout = d }
 
 // Trust makes an endpoint trust one certificate.
@@ -19,7 +19,7 @@ func Trust(e *Endpoint, certificate *x509.Certificate) {
 	e.rootCAs.AddCert(certificate)
 }
 
-// MayDial is what the guard says of an address.
+// MayDial returns the error of the guard for an address, or nil if the address is allowed.
 func MayDial(allowed []netip.Prefix, address netip.Addr) error {
 	network := "tcp6"
 	if address.Is4() {
@@ -28,13 +28,13 @@ func MayDial(allowed []netip.Prefix, address netip.Addr) error {
 	return guard(allowed)(context.Background(), network, netip.AddrPortFrom(address, 80).String(), nil)
 }
 
-// IsMetadata reports whether an error says that an address is one of a metadata service.
+// IsMetadata reports whether an error means that an address belongs to a metadata service.
 func IsMetadata(err error) bool { return errors.Is(err, errMetadata) }
 
-// RetryAfter is retryAfter.
+// RetryAfter exports retryAfter.
 func RetryAfter(value string, now time.Time) time.Duration { return retryAfter(value, now) }
 
-// CountReads counts what a sender reads from its connections.
+// CountReads adds the number of bytes that a sender reads from its connections to n.
 func (s *Sender) CountReads(n *atomic.Int64) {
 	dial := s.transport.DialContext
 	s.transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {

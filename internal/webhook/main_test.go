@@ -12,13 +12,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(behindProxy{m}) }
 
-// proxied counts requests that have come to the proxy that the environment of these tests names.
+// proxied counts the requests to the proxy that the environment of these tests configures.
 var proxied atomic.Int64
 
-// behindProxy are tests in an environment with a proxy. net/http reads it once per process.
+// behindProxy runs the tests in an environment with a proxy. net/http reads the environment
+// once per process, so a single test cannot set it.
 type behindProxy struct{ m *testing.M }
 
-// Run runs them.
+// Run runs the tests.
 func (b behindProxy) Run() int {
 	proxy := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { proxied.Add(1) }))
 	defer proxy.Close()

@@ -8,10 +8,11 @@ import (
 	"cloudidq/internal/webhook"
 )
 
-// everything opens all that an operator can open.
+// everything allows every address that an operator can allow.
 var everything = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
 
-// The addresses that hand out the credentials of the machine, of a container or of a pod.
+// The addresses of the services that hand out the credentials of the machine, of a
+// container or of a pod.
 var (
 	metadata4 = []string{
 		"169.254.169.254", "169.254.170.2", "169.254.170.23", "192.0.0.192", "100.100.100.200", "168.63.129.16", "169.254.0.23",
@@ -19,7 +20,7 @@ var (
 	metadata6 = []string{"fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "fe80::a9fe:a9fe"}
 )
 
-// No range of allow_cidrs opens an address of a metadata service, in whichever form it is written.
+// No range of allow_cidrs allows an address of a metadata service, in any form of the address.
 func TestGuard_MetadataStaysClosed(t *testing.T) {
 	var spellings []string
 	for _, text := range metadata4 {
@@ -58,7 +59,8 @@ func TestGuard_MetadataStaysClosed(t *testing.T) {
 	}
 }
 
-// What is opened on purpose is open: the neighbours of those addresses, and translated addresses of others.
+// Other addresses in an allowed range can be dialed: the neighbors of the metadata addresses,
+// and translated addresses of other hosts.
 func TestGuard_OpensWhatIsOpened(t *testing.T) {
 	for _, text := range []string{
 		"169.254.169.253", "169.254.170.3", "192.0.0.193", "10.0.0.1", "fd20:ce::253", "64:ff9b::a00:1", "64:ff9b:1::a00:1",

@@ -5,24 +5,30 @@ import (
 	"time"
 )
 
-// schedule is the wait before each attempt after the first: those of Standard Webhooks, which end after 75 hours.
+// schedule is the wait before each attempt after the first. The waits are those of Standard
+// Webhooks, about 75 hours in total.
 var schedule = [...]time.Duration{
 	5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour, 10 * time.Hour, 14 * time.Hour,
 	20 * time.Hour, 24 * time.Hour,
 }
 
-// MaxAttempts is how often a delivery is tried.
+// MaxAttempts is the maximum number of attempts of a delivery.
 const MaxAttempts = len(schedule) + 1
 
-// jitter spreads deliveries that failed together: a fifth, to either side.
+// jitter is the divisor of the random part of a wait: a fifth of the wait, up or down. It
+// spreads deliveries that failed at the same time.
 const jitter = 5
 
-// kept is for how long a receiver may put off its delivery whatever the schedule has: its minute or its hour is over then.
+// kept is the longest wait that a receiver can always request, even where the schedule has a
+// shorter one. An hour covers rate limits per minute and per hour.
 const kept = time.Hour
 
-// Wait is how long after its n-th failed attempt (from 1) a delivery is tried again, and false after the last one. A
-// receiver that asks for more time gets it, up to an hour, or to twice the schedule's. So all waits together stay below
-// the seven days for which a delivery is kept.
+// Wait returns the wait after the n-th failed attempt of a delivery, counted from 1. It reports
+// false after the last attempt.
+//
+// A receiver may request a longer wait by retryAfter. It gets up to an hour, or up to twice the
+// wait of the schedule if that is longer. So the sum of all waits stays below seven days, the
+// retention time of a delivery.
 func Wait(n int, retryAfter time.Duration) (time.Duration, bool) {
 	if n < 1 || n > len(schedule) {
 		return 0, false
@@ -33,15 +39,15 @@ func Wait(n int, retryAfter time.Duration) (time.Duration, bool) {
 }
 
 const (
-	// disableAfter is how long an endpoint may do nothing but fail before it is disabled.
+	// disableAfter is how long an endpoint may fail without a success before it is disabled.
 	disableAfter = 5 * 24 * time.Hour
-	// disableApart is how long after the first failure there must have been another, so that one outage of ours does not
-	// disable an endpoint that was hardly used.
+	// disableApart is how long after the first failure another failure must have happened. Without
+	// it, a single outage of cloudidq could disable an endpoint that gets few deliveries.
 	disableApart = 12 * time.Hour
 )
 
-// Disable reports whether an endpoint that has done nothing but fail since first is to be disabled by a failure now.
-// previous is the failure before this one.
+// Disable reports whether a failure at time now disables an endpoint. first is the first
+// failure since its last success, and previous is the failure before this one.
 func Disable(first, previous, now time.Time) bool {
 	return !first.IsZero() && now.Sub(first) >= disableAfter && previous.Sub(first) >= disableApart
 }

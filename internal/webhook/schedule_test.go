@@ -13,6 +13,8 @@ import (
 
 func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
 
+// Wait returns the wait of the schedule, up to a fifth more or less, or the longer wait that
+// the receiver requests, within its bound.
 func TestWait_Schedule(t *testing.T) {
 	bases := []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour,
 		10 * time.Hour, 14 * time.Hour, 20 * time.Hour, 24 * time.Hour}
@@ -40,7 +42,8 @@ func TestWait_Schedule(t *testing.T) {
 	})
 }
 
-// Whatever a receiver asks for, its last attempt comes while the delivery is there: it is kept for seven days.
+// For any Retry-After values, the last attempt is made within seven days, the retention
+// time of a delivery.
 func TestWait_EndsInTime(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var sum time.Duration
@@ -61,6 +64,8 @@ func TestWait_EndsInTime(t *testing.T) {
 	})
 }
 
+// A failure disables an endpoint after five days without a success. The failure before it must
+// be at least 12 hours later than the first one.
 func TestDisable(t *testing.T) {
 	first := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	day := 24 * time.Hour

@@ -16,14 +16,14 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Endpoint is where deliveries go.
+// Endpoint is the configuration of a receiver of deliveries.
 type Endpoint struct {
 	Name        string
 	URL         string
 	Keys        []Key            // at least one
-	AllowCIDRs  []netip.Prefix   // ranges that are open beside the public ones; with any, http:// is taken too
+	AllowCIDRs  []netip.Prefix   // non-public ranges to allow; if any, http:// URLs are allowed
 	ClientCert  *tls.Certificate // nil = none
-	MaxInFlight int              // attempts at once; default 16
+	MaxInFlight int              // concurrent attempts; 0 = 16
 	UserAgent   string
 	Tracers     trace.TracerProvider // nil = nothing is traced
 
@@ -48,8 +48,9 @@ type Sender struct {
 	tracer    trace.Tracer // nil = no spans
 }
 
-// NewSender returns a sender that has connected to nothing, or all that is wrong with the endpoint. The URL is not
-// repeated in errors: it may hold a token of the receiver's.
+// NewSender returns a sender. It makes no connection. Its error joins all faults of the
+// endpoint. The error does not quote the URL, because the URL may contain a token of the
+// receiver. The caller closes the sender.
 func NewSender(e Endpoint) (*Sender, error) {
 	var faults []error
 	to, err := url.Parse(e.URL)
@@ -74,11 +75,12 @@ func NewSender(e Endpoint) (*Sender, error) {
 	return s, nil
 }
 
-// Close closes idle connections.
+// Close closes the idle connections.
 func (s *Sender) Close() { s.transport.CloseIdleConnections() }
 
-// Send makes one attempt to deliver body under id. It takes at most 30 seconds, whatever the receiver does. The receiver is
-// told the trace that the attempt belongs to, if there is one: traceparent, as W3C Trace Context has it, is not signed.
+// Send makes one attempt to deliver body under id. It takes at most 30 seconds. If the attempt
+// belongs to a trace, the request has the traceparent header of W3C Trace Context. The
+// signature does not cover that header.
 func (s *Sender) Send(ctx context.Context, id string, body []byte) Attempt {
 	begun := time.Now()
 	ctx, end := s.start(ctx)
@@ -88,9 +90,11 @@ func (s *Sender) Send(ctx context.Context, id string, body []byte) Attempt {
 	return attempt
 }
 
+// post sends the request of an attempt. It does not set Duration.
 func (s *Sender) post(ctx context.Context, id string, body []byte, now time.Time) Attempt {
 	limited, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
+	// Sign first: the other headers are not part of the signature.
 	header := Sign(s.endpoint.Keys, id, now, body)
 	header.Set("Content-Type", "application/json")
 	header.Set("User-Agent", s.endpoint.UserAgent)
@@ -101,13 +105,15 @@ func (s *Sender) post(ctx context.Context, id string, body []byte, now time.Time
 		GetBody:       func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil },
 		ContentLength: int64(len(body)),
 	}).WithContext(limited)
-	// The transport itself is called: a client would follow redirects, and take the body and the signature along.
+	// Use the transport directly. An http.Client would follow redirects, and send the body and
+	// the signature along.
 	response, err := s.transport.RoundTrip(request)
 	if err != nil {
 		return Attempt{Class: classOfError(ctx, err)}
 	}
 	defer func() { _ = response.Body.Close() }()
-	// Only a short answer is read to its end, so that the connection can be used again. What it says is nobody's matter.
+	// The answer is read only so that the connection can be reused. A long answer is cut off.
+	// Its content is ignored.
 	_, _ = io.CopyN(io.Discard, response.Body, maxAnswer)
 	return Attempt{
 		Status: response.StatusCode, Class: classOfStatus(response.StatusCode),

@@ -38,6 +38,7 @@ func receiver(t *testing.T, handler http.HandlerFunc) *httptest.Server {
 	return server
 }
 
+// Send posts the body with the headers of Standard Webhooks.
 func TestSend_Request(t *testing.T) {
 	var got *http.Request
 	var body string
@@ -57,6 +58,7 @@ func TestSend_Request(t *testing.T) {
 	}
 }
 
+// Each status and each kind of failure has its class. Redirects are not followed.
 func TestSend_Classes(t *testing.T) {
 	for status, want := range map[int]webhook.Class{
 		200: webhook.OK, 204: webhook.OK, 301: webhook.Refused, 307: webhook.Refused, 400: webhook.Refused, 404: webhook.Refused,
@@ -98,7 +100,7 @@ func TestSend_Classes(t *testing.T) {
 	}
 }
 
-// What must not be reached is not, by whatever name and whoever sends us there.
+// Send never reaches a blocked address, neither by any name or spelling nor by a redirect.
 func TestSend_Egress(t *testing.T) {
 	var hits atomic.Int64
 	server := receiver(t, func(http.ResponseWriter, *http.Request) { hits.Add(1) })
@@ -125,7 +127,7 @@ func TestSend_Egress(t *testing.T) {
 	if n := hits.Load(); n != 0 {
 		t.Errorf("%d requests arrived where none may", n)
 	}
-	// An operator may open a range, but not the addresses of the metadata services in it.
+	// An operator may allow a range, but its metadata addresses stay blocked.
 	all := []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
 	for _, host := range []string{"169.254.169.254", "[fd00:ec2::254]", "100.100.100.200", "168.63.129.16", "169.254.0.23", "[::ffff:169.254.169.254]"} {
 		if got := sender(t, webhook.Endpoint{URL: "http://" + host, AllowCIDRs: all}).Send(t.Context(), "msg_1", nil); got.Class != webhook.Forbidden {
@@ -137,6 +139,7 @@ func TestSend_Egress(t *testing.T) {
 	}
 }
 
+// A slow or huge answer neither prolongs an attempt nor makes Send read more than a few kilobytes.
 func TestSend_ReceiverThatWastesOurTime(t *testing.T) {
 	handlers := map[string]http.HandlerFunc{
 		"SilentHeader": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
@@ -166,7 +169,7 @@ func TestSend_ReceiverThatWastesOurTime(t *testing.T) {
 	}
 	for name, handler := range handlers {
 		t.Run(name, func(t *testing.T) {
-			// The server sees that the sender is gone only once it has read the whole request.
+			// A server notices a closed connection only after it has read the whole request.
 			server := receiver(t, func(w http.ResponseWriter, r *http.Request) {
 				_, _ = io.Copy(io.Discard, r.Body)
 				handler(w, r)
@@ -187,7 +190,8 @@ func TestSend_ReceiverThatWastesOurTime(t *testing.T) {
 			if got.Duration > 25*time.Second {
 				t.Errorf("it took %s, about all the time that an attempt has", got.Duration)
 			}
-			if n := read.Load(); n > 16<<10 { // the limit of 4 KiB, a header, and what a buffer reads ahead
+			// The limit of 4 KiB, the header, and the read-ahead of a buffer.
+			if n := read.Load(); n > 16<<10 {
 				t.Errorf("%d bytes of an answer were read", n)
 			}
 			server.CloseClientConnections()
@@ -248,6 +252,7 @@ func BenchmarkSend(b *testing.B) {
 	}
 }
 
+// Connect returns the same classes as Send and makes no request.
 func TestConnect_SendsNothing(t *testing.T) {
 	var requests atomic.Int64
 	count := func(http.ResponseWriter, *http.Request) { requests.Add(1) }

@@ -1,7 +1,11 @@
-// Package webhook makes one delivery attempt: it signs a body as Standard Webhooks 1.0.0 has it
-// (https://github.com/standard-webhooks/standard-webhooks, spec/standard-webhooks.md), and posts it to an address that an
-// operator has configured, without letting that reach into the network cloudidq runs in. What is delivered, when it is
-// tried again and what becomes of an endpoint that fails is decided elsewhere; schedule.go has the times.
+// Package webhook makes single delivery attempts. It signs a body according to Standard
+// Webhooks 1.0.0 (https://github.com/standard-webhooks/standard-webhooks,
+// spec/standard-webhooks.md), and posts it to a URL that an operator has configured. It dials
+// only public addresses and ranges that the operator allows, so a URL cannot reach into the
+// network of cloudidq.
+//
+// The package defines the retry schedule (schedule.go). The caller decides what is delivered,
+// when a delivery is retried, and how a failing endpoint is handled.
 package webhook
 
 import (
@@ -21,18 +25,19 @@ import (
 
 // Headers of Standard Webhooks.
 const (
-	HeaderID        = "Webhook-Id"        // the same on every attempt: receivers use it against repetition
-	HeaderTimestamp = "Webhook-Timestamp" // of the attempt, in Unix seconds
-	HeaderSignature = "Webhook-Signature" // one or more, parted by blanks
+	HeaderID        = "Webhook-Id"        // the same on every attempt; lets receivers detect duplicates
+	HeaderTimestamp = "Webhook-Timestamp" // time of the attempt, Unix seconds
+	HeaderSignature = "Webhook-Signature" // one or more, separated by spaces
 )
 
-// Key signs for one endpoint.
+// Key is a signing key of an endpoint. Exactly one of its fields is set. Make one with ParseKey.
 type Key struct {
 	shared  secret.Text // v1: HMAC-SHA256
 	private secret.Text // v1a: ed25519
 }
 
-// Key forms. The spec demands 24 to 64 bytes of a shared secret; the official Go library takes an empty one.
+// The forms of keys. The spec requires 24 to 64 bytes for a shared secret. The official Go
+// library accepts even an empty one.
 const (
 	prefixShared  = "whsec_"
 	prefixPrivate = "whsk_"
@@ -40,8 +45,9 @@ const (
 	maxShared     = 64
 )
 
-// ParseKey reads whsec_ and the Base64 of 24 to 64 bytes, for HMAC-SHA256, or whsk_ and the Base64 of an ed25519 private
-// key. Its error does not quote it.
+// ParseKey parses a signing key. The key is whsec_ and the Base64 of 24 to 64 bytes, for
+// HMAC-SHA256, or whsk_ and the Base64 of an ed25519 private key (a seed of 32 bytes, or 64
+// bytes). The error does not quote the key.
 func ParseKey(text secret.Text) (Key, error) {
 	value := text.Reveal()
 	encoded, shared := strings.CutPrefix(value, prefixShared)
@@ -67,8 +73,8 @@ func ParseKey(text secret.Text) (Key, error) {
 	}
 }
 
-// Sign returns the headers of an attempt: one signature for each key, so that a receiver may hold the old one or the new
-// one while keys are changed.
+// Sign returns the Standard Webhooks headers of an attempt at time at. It makes one signature
+// per key, so a receiver may use the old key or the new one during a key rotation.
 func Sign(keys []Key, id string, at time.Time, body []byte) http.Header {
 	timestamp := strconv.FormatInt(at.Unix(), 10)
 	content := append([]byte(id+"."+timestamp+"."), body...)

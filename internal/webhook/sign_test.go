@@ -15,7 +15,7 @@ import (
 	"cloudidq/internal/webhook"
 )
 
-// The example of the spec.
+// The example in the Standard Webhooks spec.
 const (
 	specSecret    = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 	specID        = "msg_p5jXN8AQM9LWM0D4loKWxJek"
@@ -43,7 +43,8 @@ func TestSign_ExampleOfTheSpec(t *testing.T) {
 	}
 }
 
-// The official library takes what is signed here, with any of several keys, and signs the same.
+// The official library accepts a message that Sign has signed with several keys, with each of
+// the keys. It computes the same signatures.
 func TestSign_AsTheOfficialLibrary(t *testing.T) {
 	other := "whsec_" + base64.StdEncoding.EncodeToString([]byte(strings.Repeat("k", 64)))
 	body := []byte(`{"type":"resolutions.finished"}`)
@@ -67,7 +68,7 @@ func TestSign_AsTheOfficialLibrary(t *testing.T) {
 	}
 }
 
-// So it is whatever the key, the id and the body are.
+// The same holds for any key, id and body.
 func TestSign_AsTheOfficialLibrary_Anything(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := "whsec_" + base64.StdEncoding.EncodeToString(rapid.SliceOfN(rapid.Byte(), 24, 64).Draw(t, "key"))

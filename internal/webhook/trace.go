@@ -10,14 +10,15 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Attributes of spans that OpenTelemetry's conventions have no name for.
+// Span attributes that have no name in OpenTelemetry's conventions.
 const (
 	attrEndpoint = attribute.Key("cloudidq.webhook.endpoint")
 	attrClass    = attribute.Key("cloudidq.webhook.class")
 )
 
-// start begins the span of an attempt. It names endpoint and host; path and query stay out, as they may hold a token of
-// the receiver's.
+// start begins the span of an attempt. The returned function ends it. The span has the
+// endpoint, the host and the port. It has neither path nor query, because they may contain a
+// token of the receiver.
 func (s *Sender) start(ctx context.Context) (context.Context, func(Attempt)) {
 	if s.tracer == nil {
 		return ctx, func(Attempt) {}

@@ -14,6 +14,8 @@ import (
 	"cloudidq/internal/webhook"
 )
 
+// The receiver gets the span of the attempt by the traceparent header. The span contains
+// neither path, query nor body.
 func TestTrace_TheReceiverIsToldTheSpan(t *testing.T) {
 	var header http.Header
 	status := http.StatusOK
@@ -56,7 +58,7 @@ func TestTrace_TheReceiverIsToldTheSpan(t *testing.T) {
 			t.Errorf("a span holds path, query or body: %s", text)
 		}
 	}
-	// Without a trace nothing is told.
+	// Without a trace, no header is sent.
 	plain := sender(t, webhook.Endpoint{URL: server.URL, AllowCIDRs: loopback})
 	plain.Send(t.Context(), "msg_1", nil)
 	if got := header.Values("Traceparent"); len(got) != 0 {

@@ -12,38 +12,39 @@ import (
 	"time"
 )
 
-// errLate is what sending ends with if the moment after which nothing may be sent came first.
+// errLate says that nothing was sent because the time limit of the call has passed.
 var errLate = errors.New("wechat: too late to send")
 
 // call is one HTTP request.
 type call struct {
 	method  string
 	to      url.URL
-	header  http.Header // nil: that of every request of the client
+	header  http.Header // nil means the client's default header
 	content []byte
-	by      time.Time // nothing is sent after this moment; the zero time sets no limit
-	limit   int64     // bytes of the answer at most
+	by      time.Time // nothing is sent after this time; the zero time sets no limit
+	limit   int64     // maximum size of the answer in bytes
 }
 
-// reply is what came back over HTTP.
+// reply is the HTTP answer to a call.
 type reply struct {
 	status  int
 	sidecar bool // the answer passed the side-car of cloud hosting
 	body    []byte
 }
 
-// headerSidecar is in every answer that came through the side-car of cloud hosting:
+// headerSidecar is set in every answer that passed the side-car of cloud hosting:
 // https://developers.weixin.qq.com/miniprogram/dev/wxcloudrun/src/guide/weixin/open.html.
 const headerSidecar = "X-Openapi-Seqid"
 
-// do makes one call and reads its answer. Its errors are errLate, if nothing was sent because it was too late, and
-// otherwise *Error. It calls the transport itself: a redirect is an answer then, and there is no *url.Error, which
-// would show the token.
+// do makes one call and reads its answer. It returns errLate if nothing was sent because it was
+// too late. Every other error is an *Error. do calls the transport directly instead of an
+// http.Client. Therefore a redirect is an ordinary answer, and no error is a *url.Error, whose
+// text would contain the token.
 func (c *Client) do(ctx context.Context, call call) (reply, error) {
 	attempt, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	payload := &payload{content: call.content, by: call.by}
-	if !call.by.IsZero() { // however far away: the process may be stopped at any instant
+	if !call.by.IsZero() { // even if the limit is far away: the process may be stopped at any time
 		attempt = httptrace.WithClientTrace(attempt, &httptrace.ClientTrace{GotConn: payload.gotConn})
 	}
 	request := &http.Request{
@@ -73,33 +74,38 @@ func (c *Client) do(ctx context.Context, call call) (reply, error) {
 	return reply{status: response.StatusCode, sidecar: response.Header.Get(headerSidecar) != "", body: answer}, nil
 }
 
-// payload is the body of one request.
+// payload is the body of one request. It checks the time limit just before the first byte is
+// sent.
 type payload struct {
 	content []byte
 	by      time.Time
 
-	reader *bytes.Reader // the one opened last
+	reader *bytes.Reader // the reader that was opened last
 	late   bool
 }
 
-// open returns the body as a type that net/http knows to be in memory. With another it would send the header alone
-// first, in a packet of its own (transferWriter.FlushHeaders).
+// open returns the body as a type that net/http recognizes as an in-memory body. For any other
+// type, net/http would first send the header alone, in its own packet
+// (transferWriter.FlushHeaders).
 func (p *payload) open() io.ReadCloser {
 	p.reader = bytes.NewReader(p.content)
 	return io.NopCloser(p.reader)
 }
 
-// reopen serves the transport that sends anew because a connection proved dead before the first byte.
+// reopen returns a new body if the transport resends the request because a connection was dead
+// before the first byte.
 func (p *payload) reopen() (io.ReadCloser, error) {
 	if p.late {
-		return nil, errLate // else it would spend one idle connection after the other
+		return nil, errLate // without the error, the transport would use up one idle connection after another
 	}
 	return p.open(), nil
 }
 
-// gotConn looks at the clock after dialing, or after waiting for a free connection, and before the first byte. If it is
-// late it takes the content away: the transport finds the body shorter than announced and drops the connection, with the
-// header still in its buffer. To cancel the context would not do, as nobody looks at it any more before writing.
+// gotConn checks the time limit when the transport has a connection, before the first byte.
+// Dialing, or waiting for a free connection, may have taken long. If it is too late, gotConn
+// empties the body. The transport then finds the body shorter than announced and drops the
+// connection while the header is still in its buffer. Canceling the context would not help,
+// because the transport does not check it again before it writes.
 func (p *payload) gotConn(httptrace.GotConnInfo) {
 	if late(p.by, time.Now()) {
 		p.late = true
@@ -107,13 +113,15 @@ func (p *payload) gotConn(httptrace.GotConnInfo) {
 	}
 }
 
-// late reports whether the moment by lies before now, by the monotonic clock or by that of the day: the first stands still
-// while the machine sleeps, the second may be set back.
+// late reports whether the time by is before now, by the monotonic clock or by the wall clock.
+// It needs both: the monotonic clock stops while the machine sleeps, and the wall clock may be
+// set back.
 func late(by, now time.Time) bool {
 	return !by.IsZero() && (now.After(by) || now.Round(0).After(by.Round(0)))
 }
 
-// readAll reads the body, unless it is longer than limit. It trusts Content-Length only to make room.
+// readAll reads the body, up to limit bytes; a longer body is an error. It uses Content-Length
+// only to reserve memory.
 func readAll(response *http.Response, limit int64) ([]byte, error) {
 	if response.ContentLength > limit {
 		return nil, tooLong(limit)

@@ -9,25 +9,29 @@ import (
 	"cloudidq/internal/secret"
 )
 
-// CodeNotAuthorised is the errcode for an app whose merchant has not authorised the platform, or does no more.
+// CodeNotAuthorised is the errcode for an app whose merchant has not authorised the platform or
+// has withdrawn the authorization.
 const CodeNotAuthorised = 61003
 
 const codeRefreshInvalid = 61023
 
-// authorization is what a merchant has granted the platform, as it lies in the cache, for good: a refresh token has no
-// end, and if it is lost the merchant must authorise again
+// authorization is the cached record of what a merchant has granted the platform. It is cached
+// without an expiry, because a refresh token does not expire. If the refresh token is lost, the
+// merchant must authorise the platform again
 // (https://developers.weixin.qq.com/doc/knowledge/07e2d7fc2d6a1edf.md).
 type authorization struct {
 	Refresh   string    `json:"refresh,omitempty"`
 	Withdrawn bool      `json:"withdrawn,omitempty"`
-	At        time.Time `json:"at"` // CreateTime of the event that said so; zero if none has
+	At        time.Time `json:"at"` // CreateTime of the event that set this record; zero if no event has
 }
 
+// authorization returns the cached record of a merchant's app.
 func (p *Platform) authorization(appID string) sealedValue {
 	return newSealedValue(p.client.tokens, "authorization:"+p.appID+":"+appID, p.secret)
 }
 
-// Authorized reports whether the merchant's app has authorised the platform, as far as WeChat's events told.
+// Authorized reports whether the merchant's app has authorised the platform, according to the
+// events received so far.
 func (p *Platform) Authorized(ctx context.Context, appID string) (bool, error) {
 	var granted authorization
 	if _, err := p.authorization(appID).load(ctx, &granted); err != nil {
@@ -36,9 +40,10 @@ func (p *Platform) Authorized(ctx context.Context, appID string) (bool, error) {
 	return granted.Refresh != "" && !granted.Withdrawn, nil
 }
 
-// Authorize follows the events authorized and updateauthorized: it exchanges the code, which works once, for the
-// merchant's tokens. An event that is older than what is known, or has been seen already, changes nothing. An error says
-// that the event should come again; it is an *Error where WeChat has refused.
+// Authorize handles the events authorized and updateauthorized. It exchanges the code, which
+// works only once, for the merchant's tokens. It ignores an event that is older than the known
+// state or was already handled. If Authorize returns an error, the event must be delivered
+// again. If WeChat has refused the code, the error is an *Error.
 func (p *Platform) Authorize(ctx context.Context, appID string, code secret.Text, created time.Time) error {
 	var known authorization
 	if _, err := p.authorization(appID).load(ctx, &known); err != nil {
@@ -61,7 +66,7 @@ func (p *Platform) Authorize(ctx context.Context, appID string, code secret.Text
 	if err != nil || granted.token.Empty() {
 		return err
 	}
-	// A token of the former authorization may lie there, which WeChat takes no more.
+	// The cache may hold a token of the previous authorization, which WeChat no longer accepts.
 	shared := p.sharedWith(appID)
 	if old, _, err := shared.load(ctx); err == nil {
 		shared.put(ctx, old, held{token: granted.token, left: granted.life})
@@ -69,7 +74,8 @@ func (p *Platform) Authorize(ctx context.Context, appID string, code secret.Text
 	return nil
 }
 
-// Unauthorize follows the event unauthorized: the merchant's refresh token is forgotten.
+// Unauthorize handles the event unauthorized. It discards the merchant's refresh token, unless
+// the event is older than the known state.
 func (p *Platform) Unauthorize(ctx context.Context, appID string, created time.Time) error {
 	return p.change(ctx, appID, func(old authorization) (authorization, bool) {
 		return authorization{Withdrawn: true, At: created}, !old.At.After(created)
@@ -80,12 +86,14 @@ func (p *Platform) change(ctx context.Context, appID string, next func(authoriza
 	return change(ctx, p.authorization(appID), 0, next)
 }
 
+// sharedWith returns the shared access token of a merchant's app.
 func (p *Platform) sharedWith(appID string) *sharedTokens {
 	return newSharedTokens(p.client.tokens, "authorizer:"+p.appID+":"+appID, p.secret)
 }
 
-// Authorizer returns the token source of a merchant's app. configured is a refresh token that an operator has given,
-// empty if the events alone tell; it is used where no event has brought one, or where WeChat refuses that one.
+// Authorizer returns the token source of a merchant's app. configured is a refresh token from
+// the configuration; it is empty if only events bring refresh tokens. The source uses it if no
+// event has brought a refresh token, or if WeChat refuses that token.
 func (p *Platform) Authorizer(appID string, configured secret.Text) TokenSource {
 	a := &authorizer{platform: p, appID: appID, configured: configured}
 	return &cachedTokens{
@@ -104,6 +112,7 @@ type authorizer struct {
 	configured secret.Text
 }
 
+// fetch fetches the access token of the app with a refresh token.
 func (a *authorizer) fetch(ctx context.Context) (grant, *Error) {
 	var known authorization
 	if _, err := a.platform.authorization(a.appID).load(ctx, &known); err != nil {
@@ -113,6 +122,8 @@ func (a *authorizer) fetch(ctx context.Context) (grant, *Error) {
 		return grant{}, &Error{Class: ClassApp, Code: CodeNotAuthorised, Message: textTokens + "the merchant has withdrawn the authorization"}
 	}
 	failure := &Error{Class: ClassApp, Code: CodeNotAuthorised, Message: textTokens + "no event has brought an authorization, and no refresh_token is configured"}
+	// Use the refresh token of the events first, then the configured one if WeChat says that the
+	// first is invalid.
 	for _, refresh := range []secret.Text{secret.New(known.Refresh), a.configured} {
 		if refresh.Empty() {
 			continue
@@ -129,7 +140,8 @@ func (a *authorizer) fetch(ctx context.Context) (grant, *Error) {
 	return grant{}, failure
 }
 
-// refresh makes the call. The answer holds a refresh token too, as a rule the same.
+// refresh fetches a new access token. The answer also holds a refresh token, which is normally
+// the same one.
 func (a *authorizer) refresh(ctx context.Context, refresh secret.Text) (grant, *Error) {
 	reply, failure := a.platform.call(ctx, "api_authorizer_token", map[string]any{
 		"authorizer_appid":         a.appID,
@@ -141,7 +153,8 @@ func (a *authorizer) refresh(ctx context.Context, refresh secret.Text) (grant, *
 	return parseGrant(reply.body, "authorizer_access_token"), nil
 }
 
-// keep stores the refresh token that is good now, unless an event was faster. If that fails the next fetch tries again.
+// keep stores the refresh token that now works, unless an event has changed the record
+// meanwhile. If that fails, the next fetch stores it.
 func (a *authorizer) keep(ctx context.Context, known authorization, used, answered secret.Text) {
 	good := used
 	if !answered.Empty() {
@@ -156,8 +169,12 @@ func (a *authorizer) keep(ctx context.Context, known authorization, used, answer
 	})
 }
 
-// parseAuthorization reads {"authorization_info":{"authorizer_appid":"…","authorizer_access_token":"…","expires_in":7200,
-// "authorizer_refresh_token":"…"}}; of another app than the one asked for it takes nothing.
+// parseAuthorization parses the answer of api_query_auth:
+//
+//	{"authorization_info":{"authorizer_appid":"…","authorizer_access_token":"…","expires_in":7200,
+//	"authorizer_refresh_token":"…"}}
+//
+// If the answer is for another app than appID, the result is empty.
 func parseAuthorization(body []byte, appID string) grant {
 	for key, value := range members(body) {
 		if string(key) != "authorization_info" || !isObject(value) {

@@ -12,21 +12,22 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Client calls WeChat's HTTP API. It is safe for concurrent use; one serves all apps of a process.
+// Client calls WeChat's HTTP API. It is safe for concurrent use. One Client serves all apps of a
+// process.
 type Client struct {
 	base        *url.URL
 	openDataURL url.URL
-	header      http.Header // of the requests with JSON; nobody changes it
+	header      http.Header // of the JSON requests; never modified
 	timeout     time.Duration
 	tokens      TokenCache
 	metrics     *Metrics
-	tracer      trace.Tracer // nil = no spans
+	tracer      trace.Tracer // nil disables spans
 
 	transport http.RoundTripper
 	closeIdle func()
 
-	// Token fetches outlive the caller that began them, but not the client.
-	running context.Context // ends with Close
+	// A token fetch may outlive the call that started it, but not the client.
+	running context.Context // canceled by Close
 	cancel  context.CancelFunc
 	fetches sync.WaitGroup
 }
@@ -36,7 +37,8 @@ const (
 	pathOpenData = "/wxa/getopendata"
 )
 
-// New returns a client. It connects to nothing and starts nothing.
+// New returns a client. It opens no connection and starts no goroutine. The caller closes it
+// with [Client.Close].
 func New(cfg Config) (*Client, error) {
 	base, err := cfg.parse()
 	if err != nil {
@@ -65,17 +67,20 @@ func New(cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// GetOpenData exchanges the cloudIDs of a request and returns exactly one outcome per item, in the order of req.Items.
-// An error of the call as a whole is the Err of every item that was still open.
+// GetOpenData exchanges the cloudIDs of a request. It returns exactly one outcome per item, in
+// the order of req.Items. If the call as a whole fails, its error is the Err of every item that
+// was still open.
 //
-// It repeats what may pass on repetition, three tries in about 3 seconds, and asks again only for what is still open and
-// whose SendBy has not passed. A refused token is replaced once. Whether an exchange may be asked for twice, should the
-// first answer have been lost, WeChat does not say.
+// GetOpenData repeats a request that may succeed on repetition: up to three attempts within
+// about 3 seconds. Each repetition carries only the items that are still open and whose SendBy
+// and HeldUntil have not passed. A refused token is replaced once. If an answer is lost, the
+// cloudIDs are sent again; WeChat does not say whether it allows a second exchange.
 func (c *Client) GetOpenData(ctx context.Context, tokens TokenSource, req Request) []Outcome {
 	ctx = within(ctx, req.Origins)
 	x := newExchange(c, tokens, req)
+	// The slot must be held again when GetOpenData returns, see Slot.
 	defer func() { _ = x.resume() }()
-	// The error is that of the last try, or the context's; the outcomes tell more.
+	// The error is that of the last attempt or of the context. The outcomes have more detail.
 	_ = retry.Do(ctx, x.backoff(), x.try)
 	if ctx.Err() != nil {
 		x.fail(transient(interrupted))
@@ -83,18 +88,19 @@ func (c *Client) GetOpenData(ctx context.Context, tokens TokenSource, req Reques
 	return x.outcomes
 }
 
-// Close ends token fetches that are under way, waits for them and closes idle connections. Call it after the last
-// GetOpenData has returned.
+// Close cancels the token fetches in flight, waits for them and closes idle connections. Call it
+// after the last GetOpenData has returned.
 func (c *Client) Close() {
 	c.cancel()
 	c.fetches.Wait()
 	c.closeIdle()
 }
 
-// fetchTimeout ends a token fetch whatever happens.
+// fetchTimeout bounds every token fetch.
 const fetchTimeout = 15 * time.Second
 
-// detach runs f beside the caller, whose end is not f's. Close ends it and waits for it.
+// detach runs f in the background, independently of the caller's cancellation. Close cancels f
+// and waits for it.
 func (c *Client) detach(ctx context.Context, f func(context.Context)) {
 	c.fetches.Go(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)

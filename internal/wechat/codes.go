@@ -7,12 +7,13 @@ type Code struct {
 	Code   int
 	Class  Class
 	Text   string // WeChat's text
-	Remedy string // what an operator does; empty where nothing is to be done
+	Remedy string // what an operator can do; empty if nothing is needed
 }
 
 const codeTokenMissing = 41001
 
-// LookupCode returns the row of a code and whether there is one. 0 is success and has none.
+// LookupCode returns the row of a code and whether the table has one. The success code 0 has no
+// row.
 func LookupCode(code int) (Code, bool) {
 	at := slices.IndexFunc(codes[:], func(row Code) bool { return row.Code == code })
 	if at < 0 {
@@ -21,7 +22,7 @@ func LookupCode(code int) (Code, bool) {
 	return codes[at], true
 }
 
-// Codes returns the whole table, in the order in which it is written: by class, what is common first.
+// Codes returns the whole table in its source order: by class, common codes first.
 func Codes() []Code { return slices.Clone(codes[:]) }
 
 const (
@@ -33,13 +34,15 @@ const (
 	remedyReport     = "report it: the request was built wrongly"
 )
 
-// codes is the one table of both levels, errcode of the response and errCode of an item: no number occurs in both.
+// codes is the table for both levels: the errcode of a response and the errCode of an item. No
+// number occurs on both levels.
 //
-// Item codes and the -60xxxx of the cloud function channel: wx-server-sdk@4.0.2 index.js:3108-3180. Others:
-// https://developers.weixin.qq.com/doc/oplatform/developers/errCode/errCode.html, and the pages of the APIs that give
-// them. The classes are conclusions of ours.
+// Sources of the item codes and of the -60xxxx codes of the cloud function channel:
+// wx-server-sdk@4.0.2 index.js:3108-3180. Sources of the others:
+// https://developers.weixin.qq.com/doc/oplatform/developers/errCode/errCode.html, and the pages
+// of the APIs that return them. The classes are cloudidq's own conclusions.
 var codes = [...]Code{
-	// Trouble of the moment.
+	// Temporary failures.
 	{-1, ClassRetry, "system error", ""},
 	{-1000, ClassRetry, "system error", ""},
 	{-601001, ClassRetry, "system error", ""},
@@ -48,7 +51,8 @@ var codes = [...]Code{
 	{-604102, ClassRetry, "call open API timeout", ""},
 	{-604103, ClassRetry, "call open API system error", ""},
 
-	// The access token. From the token endpoint 40001 means a wrong AppSecret, see tokenEndpointClass.
+	// The access token. The token endpoint returns 40001 for a wrong AppSecret, see
+	// tokenEndpointClass.
 	{40001, ClassToken, "invalid credential, access_token is invalid or not latest", remedyNotLatest},
 	{40014, ClassToken, "invalid access_token", remedyNotLatest},
 	{42001, ClassToken, "access_token expired", ""},
@@ -71,16 +75,17 @@ var codes = [...]Code{
 	{-601016, ClassItem, "missing env auth info", remedyPermission},
 	{-601017, ClassItem, "access denied (cloudbase_auth returns non-zero errCode)", remedyPermission},
 	{-601018, ClassItem, "unauthorized API", remedyPermission},
-	{-602018, ClassItem, "unauthorized API", remedyPermission}, // the key of -601018's text in the SDK, perhaps a slip
+	{-602018, ClassItem, "unauthorized API", remedyPermission}, // the SDK lists -601018's text under this code, perhaps by mistake
 
-	// Final for the request, or for a part of it that splitting finds.
+	// Final for the request, or for the item that makes it invalid, which splitting the request
+	// finds.
 	{40003, ClassCall, "invalid openid", "check that the openid is one of this appid"},
 	{40097, ClassBatch, "invalid args", ""},
 	{47001, ClassBatch, "data format error", ""},
 
-	// Defects of ours.
+	// Defects of cloudidq.
 	{-601002, ClassBug, "system args error", remedyReport},
-	// In cloud hosting this one is the operator's, see topClass.
+	// In cloud hosting the operator must fix this one, see topClass.
 	{codeTokenMissing, ClassBug, "access_token missing", "in cloud hosting switch the open API service on and build a new version; elsewhere report it"},
 	{43001, ClassBug, "require GET method", remedyReport},
 	{43002, ClassBug, "require POST method", remedyReport},
@@ -128,7 +133,8 @@ var codes = [...]Code{
 	{-604101, ClassApp, "function has no permission to call this API", remedyCloud},
 	{-604104, ClassApp, "illegal source of invocation", remedyCloud},
 
-	// The quota and rid APIs, which are called by hand or by doctor: the call has failed, nothing else has.
+	// The quota and rid APIs, which an operator or doctor calls. An error concerns only that
+	// call.
 	{48006, ClassCall, "clear_quota is used up for this month", ""},
 	{76001, ClassCall, "rid not found", ""},
 	{76002, ClassCall, "rid is malformed", ""},
@@ -138,14 +144,17 @@ var codes = [...]Code{
 	{76022, ClassCall, "the token's account kind cannot use this cgi_path", ""},
 }
 
-// An unknown code above -100000 is of the family of -1 and -1000, in which WeChat reports that it is busy. Codes of six
-// digits name their origin (6 WeChat, 5 Tencent Cloud, 4 the SDK; wx-server-sdk@4.0.2 index.js:3108) and are decisions.
+// lowestBusy is the lowest unknown code that counts as busy. Unknown codes from here to -1
+// belong to the family of -1 and -1000, with which WeChat reports that it is busy. Six-digit
+// codes name their origin (6 WeChat, 5 Tencent Cloud, 4 the SDK; wx-server-sdk@4.0.2
+// index.js:3108) and are decisions.
 const lowestBusy = -99999
 
 // classOfCall classifies the errcode of a response.
 //
-// An unknown one fails the call. WeChat has understood the request and decided, so that asking again would bring the
-// same until the lifetimes end; and to pause the whole app for it (ClassApp) would let one user's odd request stop all.
+// An unknown code fails the call. WeChat has understood the request and decided, so a repetition
+// would bring the same answer until the lifetimes end. ClassApp would pause the whole app, and
+// one user's odd request would then block all others.
 func classOfCall(code int) Class {
 	if row, known := LookupCode(code); known {
 		return row.Class
@@ -156,8 +165,9 @@ func classOfCall(code int) Class {
 	return ClassCall
 }
 
-// classOfItem classifies the errCode of one item. An unknown one is final for the item, and so is one that elsewhere
-// speaks of the whole request: the entries beside it have their own answers.
+// classOfItem classifies the errCode of one item. An unknown code is final for the item. A code
+// that elsewhere concerns the whole request is also final for this item only, because the other
+// entries have their own answers.
 func classOfItem(code int) Class {
 	switch class := classOfCall(code); class {
 	case ClassCall, ClassBatch, ClassToken:
@@ -167,10 +177,11 @@ func classOfItem(code int) Class {
 	}
 }
 
-// tokenEndpointClass classifies the errcode of an endpoint that gives tokens. Without a token nothing of the app works,
-// so all that is neither busy nor a quota is the operator's: 40001 means a wrong AppSecret there
-// (https://developers.weixin.qq.com/doc/oplatform/developers/errCode/errCode.html), and a code that nobody knows must
-// not fail cloudIDs that were never sent.
+// tokenEndpointClass classifies the errcode of a token endpoint. Without a token, no call of the
+// app works. Therefore every error except busy and quota errors needs an operator. For example,
+// 40001 means a wrong AppSecret there
+// (https://developers.weixin.qq.com/doc/oplatform/developers/errCode/errCode.html). An unknown
+// code must not fail cloudIDs that were never sent.
 func tokenEndpointClass(code int) Class {
 	switch class := classOfCall(code); class {
 	case ClassRetry, ClassRate, ClassQuota:
@@ -180,7 +191,8 @@ func tokenEndpointClass(code int) Class {
 	}
 }
 
-// newError returns the error of a code. WeChat's texts vary and may repeat what was submitted.
+// newError returns the error of a code. It removes submitted values from errmsg, because
+// WeChat's texts vary and may repeat them.
 func newError(class Class, code int, errmsg string, sent submitted) *Error {
 	rid, rest := ParseRID(errmsg)
 	message := sent.clean(rest)
@@ -190,7 +202,7 @@ func newError(class Class, code int, errmsg string, sent submitted) *Error {
 	return &Error{Class: class, Code: code, Message: message, RID: rid}
 }
 
-// textOf returns the table's text of a code.
+// textOf returns the table's text for a code.
 func textOf(code int) string {
 	if row, known := LookupCode(code); known {
 		return row.Text

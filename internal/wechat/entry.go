@@ -5,15 +5,16 @@ import (
 	"encoding/json"
 )
 
-// The texts of faults of one entry.
+// Error texts for one entry.
 const (
 	textNoData     = "entry holds neither data nor errCode"
 	textBadEntry   = "entry has an unknown form"
 	textForeignApp = "watermark names another app"
 )
 
-// splitEntry takes an entry of the list apart: whose it is, and the object that json holds, as a string or as such, in
-// compact form. fault says why there is none.
+// splitEntry splits an entry of the list into its cloudID and the object in its json member, in
+// compact form. json may hold the object itself or a string. If there is no usable object, fault
+// says why.
 func splitEntry(entry []byte) (id, detail []byte, fault string) {
 	var inner []byte
 	for key, value := range members(entry) {
@@ -24,6 +25,7 @@ func splitEntry(entry []byte) (id, detail []byte, fault string) {
 			inner = value
 		}
 	}
+	// json is usually a string that contains the object.
 	if text, quoted := unquote(inner); quoted {
 		inner = text
 	}
@@ -32,7 +34,7 @@ func splitEntry(entry []byte) (id, detail []byte, fault string) {
 	}
 	var compact bytes.Buffer
 	compact.Grow(len(inner))
-	if json.Compact(&compact, inner) != nil { // which validates, too
+	if json.Compact(&compact, inner) != nil { // Compact also validates
 		return id, nil, textBadEntry
 	}
 	switch detail = compact.Bytes(); {
@@ -45,7 +47,8 @@ func splitEntry(entry []byte) (id, detail []byte, fault string) {
 	}
 }
 
-// parseDetail reads the object behind one cloudID. Data of the outcome is a part of detail, unchanged.
+// parseDetail parses the object of one cloudID. Data of the outcome is a part of detail,
+// unchanged.
 func parseDetail(detail []byte, fault string, sent submitted, appID string) Outcome {
 	if fault != "" {
 		return Outcome{Err: transient(fault)}
@@ -77,7 +80,7 @@ func parseDetail(detail []byte, fault string, sent submitted, appID string) Outc
 	return parseData(data, appID)
 }
 
-// parseData returns the outcome of data, unless its watermark says that it is another app's.
+// parseData returns the outcome for data. It is an error if the watermark names another app.
 func parseData(data []byte, appID string) Outcome {
 	best := kindOther
 	for key, value := range members(data) {
@@ -92,9 +95,10 @@ func parseData(data []byte, appID string) Outcome {
 	return Outcome{Data: data, Kind: kindRank[best]}
 }
 
-// checkWatermark compares {"appid", "timestamp"}, as the documentation advises:
-// https://developers.weixin.qq.com/miniprogram/dev/framework/open-ability/signature.html. A watermark without appid
-// says nothing of the app.
+// checkWatermark compares the appid of {"appid", "timestamp"} with the request's, as WeChat's
+// documentation recommends:
+// https://developers.weixin.qq.com/miniprogram/dev/framework/open-ability/signature.html. A
+// watermark without an appid passes.
 func checkWatermark(watermark []byte, appID string) *Error {
 	if isNull(watermark) {
 		return nil

@@ -5,31 +5,36 @@ import (
 	"time"
 )
 
-// Class says what an answer means for whoever asked. The code table (codes.go) maps every known errcode to one.
+// Class says what an error means for the caller. The code table (codes.go) maps every known
+// errcode to a class.
 type Class uint8
 
-// The classes. Which of them comes back as what on the queue is decided in worker/retry.go alone.
+// The classes. Only worker/retry.go decides what the queue does for each class.
 const (
-	// ClassRetry is trouble of the moment: busy, no answer, an entry missing from the answer. Ask again.
+	// ClassRetry is a temporary failure: WeChat is busy, does not answer, or omits an entry.
+	// Repeat the request.
 	ClassRetry Class = iota + 1
-	// ClassToken means that the access token was refused; GetOpenData has already tried a fresh one. Ask again.
+	// ClassToken means that WeChat refused the access token. GetOpenData has already used a
+	// fresh one. Repeat the request.
 	ClassToken
-	// ClassRate is the app's quota of the minute (45011).
+	// ClassRate means that the app's quota per minute is used up (45011).
 	ClassRate
-	// ClassQuota is the app's quota of the day (45009).
+	// ClassQuota means that the app's quota per day is used up (45009).
 	ClassQuota
-	// ClassApp is a fault of configuration or permission that an operator must mend. It concerns the whole app.
+	// ClassApp is an error in configuration or permissions that an operator must fix. It
+	// concerns the whole app.
 	ClassApp
-	// ClassBatch means the request as a whole was refused as malformed or too large; one bad item may spoil it, so a
-	// smaller request may pass. For a request of one item it is final.
+	// ClassBatch means that WeChat refused the whole request as malformed or too large. One bad
+	// item may be the cause, so a smaller request may succeed. For a request with one item it is
+	// final.
 	ClassBatch
-	// ClassCall is final for every item of the request, such as an openid of another app.
+	// ClassCall is final for every item of the request. An example is an openid of another app.
 	ClassCall
 	// ClassItem is final for this one cloudID.
 	ClassItem
 	// ClassExpired is final for this one cloudID: WeChat says its lifetime is over.
 	ClassExpired
-	// ClassBug is a defect of ours, final, to be reported.
+	// ClassBug is a defect of cloudidq. It is final and should be reported.
 	ClassBug
 )
 
@@ -46,8 +51,8 @@ var classNames = [...]string{
 	ClassBug:     "bug",
 }
 
-// String returns the class as one lower-case word, fit for a metric label: "retry", "token" and so on; "none" for the
-// zero value, "unknown" for what is no class.
+// String returns the class as one lower-case word that is suitable as a metric label, such as
+// "retry" or "token". It returns "none" for the zero value and "unknown" for an undefined class.
 func (c Class) String() string {
 	switch {
 	case c == 0:
@@ -59,23 +64,24 @@ func (c Class) String() string {
 	}
 }
 
-// Error is why a cloudID, or a whole request, brought no data. It is shared between the outcomes it concerns, so nobody
-// changes one.
+// Error says why a cloudID, or a whole request, brought no data. Several outcomes may share one
+// Error, so do not modify it.
 type Error struct {
 	Class   Class
-	Code    int    // the item's errCode, else the response's errcode, else 0
-	Message string // WeChat's text without rid and without anything that was submitted; ours where Code is 0
-	RID     string // WeChat's request id, empty in most item errors
-	// Cause tells what of ours has kept a call from being made; nil where WeChat has answered, or has not. errors.Is finds
-	// it, so that nobody has to know it by Message.
+	Code    int    // the item's errCode, or the response's errcode, or 0 if there is neither
+	Message string // WeChat's text without rid and submitted values; cloudidq's own text if Code is 0
+	RID     string // WeChat's request id; empty in most item errors
+	// Cause is set if cloudidq itself could not make the call, and nil otherwise. Use errors.Is
+	// to test for it instead of comparing Message.
 	Cause error
 }
 
 // Unwrap returns Cause.
 func (e *Error) Unwrap() error { return e.Cause }
 
-// Error implements error. The text holds no submitted value, so it may be logged. It ends with WeChat's request id and its
-// moment, where there is one: for seven days WeChat tells by it what it has seen.
+// Error implements error. The text contains no submitted value, so you may log it. If WeChat has
+// sent a request id, the text ends with the id and its time. WeChat explains the request by this
+// id for seven days.
 func (e *Error) Error() string {
 	if e.Code == 0 {
 		return "wechat: " + e.Message
@@ -91,5 +97,5 @@ func (e *Error) Error() string {
 	return text
 }
 
-// transient returns an error of ClassRetry with a text of ours.
+// transient returns an error of ClassRetry with the given text.
 func transient(message string) *Error { return &Error{Class: ClassRetry, Message: message} }

@@ -11,10 +11,11 @@ import (
 
 const (
 	maxTries   = 3                      // requests for one cloudID, without the repetition for a fresh token
-	firstWait  = 500 * time.Millisecond // before the second try; doubled for the third, both with full jitter
-	retryUntil = 3 * time.Second        // no try begins later than this after the first
+	firstWait  = 500 * time.Millisecond // wait before the second attempt, doubled before the third, both with full jitter
+	retryUntil = 3 * time.Second        // latest start of an attempt, counted from the first
 
-	// An answer of one cloudID takes some 2 KiB (31 days of steps). More than this is not WeChat's.
+	// The answer for one cloudID takes about 2 KiB (31 days of steps). A longer answer than this
+	// does not come from WeChat.
 	answerBase    = 1 << 20
 	answerPerItem = 64 << 10
 )
@@ -24,23 +25,24 @@ const (
 	textNotHeld = "not sent: this process stood still for so long that another one may have its task"
 )
 
-// errOpen asks for another try because items are still open.
+// errOpen requests another attempt because items are still open.
 var errOpen = errors.New("wechat: items still open")
 
-// exchange is one GetOpenData under way.
+// exchange is the state of one GetOpenData call.
 type exchange struct {
 	client *Client
 	tokens TokenSource
 	req    Request
 
 	outcomes []Outcome
-	open     []int // the items without an end yet, as indexes
-	token    Token // the one last used
-	replaced bool  // the token was refused once
-	resting  bool  // the slot is given back
-	sent     int   // requests made, for their spans
+	open     []int // indexes of the items without a final outcome
+	token    Token // the token that was used last
+	replaced bool  // a token was refused and replaced once
+	resting  bool  // the slot has been released
+	sent     int   // number of requests so far, for their spans
 }
 
+// newExchange returns an exchange with all items open.
 func newExchange(c *Client, tokens TokenSource, req Request) *exchange {
 	x := &exchange{
 		client:   c,
@@ -56,8 +58,8 @@ func newExchange(c *Client, tokens TokenSource, req Request) *exchange {
 	return x
 }
 
-// backoff returns the waits between tries. It is stateful, so each exchange has its own. It stops where waiting would
-// outlast all open items.
+// backoff returns the waits between attempts. It is stateful, so each exchange has its own. It
+// stops if no open item could be sent after the wait.
 func (x *exchange) backoff() retry.Backoff {
 	waits := retry.WithFullJitter(retry.NewExponential(firstWait))
 	waits = retry.WithMaxRetries(maxTries-1, retry.WithMaxDuration(retryUntil, waits))
@@ -71,7 +73,7 @@ func (x *exchange) backoff() retry.Backoff {
 	})
 }
 
-// rest gives the slot back for the wait that follows.
+// rest releases the slot for the wait that follows.
 func (x *exchange) rest() {
 	if x.req.Slot != nil && !x.resting {
 		x.resting = true
@@ -79,7 +81,7 @@ func (x *exchange) rest() {
 	}
 }
 
-// resume takes the slot again. Its error says that nothing more is to be sent.
+// resume acquires the slot again. If it returns an error, nothing more may be sent.
 func (x *exchange) resume() *Error {
 	if !x.resting {
 		return nil
@@ -88,19 +90,21 @@ func (x *exchange) resume() *Error {
 	return x.req.Slot.Acquire()
 }
 
-// try sends what is open, and once more if the token was refused for the first time. The error it returns steers the
-// repetition alone.
+// try sends the open items. If the token is refused for the first time, try sends them once more
+// with another token. Its error only controls the repetition.
 func (x *exchange) try(ctx context.Context) error {
 	failure := x.resume()
 	if failure == nil {
 		failure = x.sendOpen(ctx)
 	}
+	// A refused token is replaced once. The next refusal ends the exchange.
 	if failure != nil && failure.Class == ClassToken && !x.replaced {
 		x.replaced = true
 		failure = x.sendAnew(ctx, failure.Code)
 	}
 	if failure != nil {
 		x.fail(failure)
+		// Only temporary failures are worth another attempt.
 		if failure.Class != ClassRetry {
 			x.open = nil
 			return failure
@@ -112,7 +116,8 @@ func (x *exchange) try(ctx context.Context) error {
 	return nil
 }
 
-// sendAnew sends with another token than the one refused with this code. It is one more request, so it takes its turn.
+// sendAnew replaces the token that was refused with this code, and sends again. This is an
+// additional request, so it releases the slot and acquires it again.
 func (x *exchange) sendAnew(ctx context.Context, code int) *Error {
 	x.tokens.Reject(ctx, x.token, code)
 	x.rest()
@@ -122,8 +127,8 @@ func (x *exchange) sendAnew(ctx context.Context, code int) *Error {
 	return x.sendOpen(ctx)
 }
 
-// sendOpen sends what is open and in time. Where connecting took so long that an item's moment has passed, nothing was
-// sent, and the others go without it.
+// sendOpen sends the open items whose time limit has not passed. If an item's limit passes while
+// the connection is being opened, nothing is sent. sendOpen then repeats without that item.
 func (x *exchange) sendOpen(ctx context.Context) *Error {
 	for {
 		x.dropLate(time.Now())
@@ -140,7 +145,8 @@ func (x *exchange) sendOpen(ctx context.Context) *Error {
 	}
 }
 
-// send makes one request for all that is open and settles what the answer settles. Its errors are errLate and *Error.
+// send makes one request for all open items and stores the outcomes. It returns errLate or an
+// *Error.
 func (x *exchange) send(ctx context.Context) error {
 	if failure := x.fetchToken(ctx); failure != nil {
 		return failure
@@ -164,7 +170,8 @@ func (x *exchange) send(ctx context.Context) error {
 	return nil
 }
 
-// request makes one request and reads its answer. late says that nothing was sent because it was too late.
+// request makes one request and parses its answer. If late is true, nothing was sent because it
+// was too late.
 func (x *exchange) request(ctx context.Context, sent submitted) (answers []Outcome, failure *Error, late bool) {
 	reply, err := x.client.do(ctx, call{
 		method: http.MethodPost, to: openDataURL(x.client.openDataURL, x.token, x.req.OpenID),
@@ -184,7 +191,7 @@ func (x *exchange) request(ctx context.Context, sent submitted) (answers []Outco
 	return answers, failure, false
 }
 
-// submitted returns what a request for the open items carries.
+// submitted returns the values that a request for the open items carries.
 func (x *exchange) submitted() submitted {
 	sent := submitted{
 		token:    x.token.Value.Reveal(),
@@ -198,7 +205,8 @@ func (x *exchange) submitted() submitted {
 	return sent
 }
 
-// fetchToken puts a token into x. A foreign error is not shown, since nobody knows what its text holds.
+// fetchToken sets x.token. It hides an error that is not an *Error, because the text of such an
+// error may contain anything.
 func (x *exchange) fetchToken(ctx context.Context) *Error {
 	token, err := x.tokens.Token(ctx)
 	if err == nil {
@@ -211,7 +219,7 @@ func (x *exchange) fetchToken(ctx context.Context) *Error {
 	return transient("no access token")
 }
 
-// settle takes over what came back for the open items. Those that may still get better stay open.
+// settle stores the answers of the open items. Items that failed with ClassRetry stay open.
 func (x *exchange) settle(answers []Outcome) {
 	still := x.open[:0]
 	for i, at := range x.open {
@@ -224,14 +232,15 @@ func (x *exchange) settle(answers []Outcome) {
 	x.open = still
 }
 
-// fail puts one error on every open item.
+// fail sets the error of every open item.
 func (x *exchange) fail(failure *Error) {
 	for _, at := range x.open {
 		x.outcomes[at].Err = failure
 	}
 }
 
-// dropLate closes the items whose moment has passed. They keep the error of an earlier try.
+// dropLate closes the open items whose time limit has passed. They keep the error of an earlier
+// attempt, if any.
 func (x *exchange) dropLate(now time.Time) {
 	still := x.open[:0]
 	for _, at := range x.open {
@@ -247,7 +256,7 @@ func (x *exchange) dropLate(now time.Time) {
 	x.open = still
 }
 
-// allLate reports whether at that time no open item could be sent.
+// allLate reports whether no open item could be sent at the time now.
 func (x *exchange) allLate(now time.Time) bool {
 	for _, at := range x.open {
 		if x.req.Items[at].tooLate(now) == "" {
@@ -257,7 +266,8 @@ func (x *exchange) allLate(now time.Time) bool {
 	return true
 }
 
-// earliest returns the first moment after which nothing may be sent for one of the open items; zero if there is none.
+// earliest returns the earliest time limit of the open items, or the zero time if none has a
+// limit.
 func (x *exchange) earliest() time.Time {
 	var first time.Time
 	for _, at := range x.open {

@@ -11,11 +11,12 @@ import (
 	"syscall"
 )
 
-// interrupted is the text for what was given up because the caller's context ended.
+// interrupted is the error text for work that was abandoned because the caller's context ended.
 const interrupted = "interrupted"
 
-// fault turns an error of the transport into a short text of ours. The error itself is not kept: its text may name
-// addresses and quote what came over the wire. ctx is the caller's, not the attempt's.
+// fault converts an error of the transport to an *Error with one of cloudidq's short texts. It
+// drops the original error, because its text may contain addresses and data from the connection.
+// ctx is the caller's context, not the attempt's.
 func fault(ctx context.Context, err error) *Error {
 	if own, ok := errors.AsType[*Error](err); ok {
 		return own
@@ -26,6 +27,7 @@ func fault(ctx context.Context, err error) *Error {
 	return transient(faultText(err))
 }
 
+// faultText returns the text for an error of the transport.
 func faultText(err error) string {
 	timeout, isNet := errors.AsType[net.Error](err)
 	_, isDNS := errors.AsType[*net.DNSError](err)
@@ -53,8 +55,10 @@ func faultText(err error) string {
 	}
 }
 
-// statusError is the error of an answer that is not WeChat's own, which always has status 200. hosted says that the
-// platform of cloud hosting stands between, which answers 502 if the path is not white-listed:
+// statusError returns the error of an answer with an HTTP status other than 200. WeChat itself
+// always answers with status 200, so another machine has answered. hosted says that the request
+// passes the platform of cloud hosting. The platform answers 502 if the path is not
+// white-listed:
 // https://developers.weixin.qq.com/minigame/dev/wxcloudrun/src/guide/weixin/faq.html.
 func statusError(status int, hosted bool) *Error {
 	e := &Error{Message: "HTTP " + strconv.Itoa(status)}
@@ -68,8 +72,9 @@ func statusError(status int, hosted bool) *Error {
 	case status >= 500, status == http.StatusRequestTimeout, status < 300:
 		e.Class = ClassRetry
 	default:
-		// A redirect, 403 or 404 is of a proxy, or of a host that is not WeChat's. No item is at fault, so none may fail
-		// for it; nothing of the app works until base_url or the network is put right.
+		// A redirect, 403 or 404 comes from a proxy, or from a host that is not WeChat's. No
+		// item is the cause, so no item may fail. No call of the app works until an operator
+		// fixes base_url or the network.
 		e.Class = ClassApp
 	}
 	return e

@@ -2,7 +2,7 @@ package wechat
 
 import "encoding/json"
 
-// The kinds of open data, by the front-end call that they come from.
+// The kinds of open data, named after the front-end calls that return them.
 const (
 	KindWeRun    = "werun"     // wx.getWeRunData
 	KindPhone    = "phone"     // button getPhoneNumber
@@ -12,14 +12,15 @@ const (
 	KindOther    = "other"     // anything else, such as the data of mini games
 )
 
-// kindRank settles data that holds keys of several kinds: the earlier one wins.
+// kindRank orders the kinds for data with keys of several kinds: the earlier kind wins.
 var kindRank = [...]string{KindWeRun, KindPhone, KindChatTool, KindGroup, KindUser, kindOther: KindOther}
 
-// kindOther is the last index of kindRank, where nothing gives a kind away.
+// kindOther is the last index of kindRank, for data without a known key.
 const kindOther = 5
 
-// Kind tells what data is about. The answer does not say, the keys of the data do. They are those of the npm packages
-// miniprogram-api-typings@5.2.3 and minigame-api-typings@3.8.20; a group's id has two spellings there.
+// Kind returns the kind of data. WeChat's answer does not name the kind, but the keys of the
+// data identify it. The keys are those of the npm packages miniprogram-api-typings@5.2.3 and
+// minigame-api-typings@3.8.20, which have two spellings for a group's id.
 func Kind(data json.RawMessage) string {
 	best := kindOther
 	for key := range members(data) {
@@ -28,7 +29,7 @@ func Kind(data json.RawMessage) string {
 	return kindRank[best]
 }
 
-// kindOfKey returns the index in kindRank of the kind that a key of the data gives away.
+// kindOfKey returns the index in kindRank of the kind that a key identifies.
 func kindOfKey(key []byte) int {
 	switch string(key) {
 	case "stepInfoList":

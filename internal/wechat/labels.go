@@ -2,20 +2,22 @@ package wechat
 
 import "strconv"
 
-// OtherLabel stands in a metric's label for every value that is not told apart.
+// OtherLabel is the metric label for all values that have no label of their own.
 const OtherLabel = "other"
 
-// MaxAppLabels is how many apps metrics tell apart. Each costs some hundred series, and Prometheus holds them all.
+// MaxAppLabels is the maximum number of apps with their own label. Each app costs about a
+// hundred series, which Prometheus holds in memory.
 const MaxAppLabels = 200
 
-// AppLabels bounds the values of the label app: the apps of the configuration, up to [MaxAppLabels] of them, by their
-// appid, all others, and the merchants of a third-party platform, as [OtherLabel]. The zero value knows none.
+// AppLabels bounds the values of the label app. Up to [MaxAppLabels] apps of the configuration
+// have their appid as label. All other apps, including the merchants of a third-party platform,
+// have [OtherLabel]. The zero value has no apps.
 type AppLabels struct {
 	known map[string]struct{}
 	list  []string
 }
 
-// NewAppLabels returns the labels of these apps.
+// NewAppLabels returns labels for the given apps.
 func NewAppLabels(appIDs ...string) AppLabels {
 	l := AppLabels{known: make(map[string]struct{})}
 	for _, id := range appIDs {
@@ -27,7 +29,7 @@ func NewAppLabels(appIDs ...string) AppLabels {
 	return l
 }
 
-// Of is the label of an app.
+// Of returns the label of an app.
 func (l AppLabels) Of(appID string) string {
 	if _, known := l.known[appID]; known {
 		return appID
@@ -35,10 +37,10 @@ func (l AppLabels) Of(appID string) string {
 	return OtherLabel
 }
 
-// Known are the apps that are told apart.
+// Known returns the apps that have their own label. Do not modify the result.
 func (l AppLabels) Known() []string { return l.list }
 
-// codeLabels are the labels of the code table. Nobody changes it.
+// codeLabels maps the codes of the table to their labels. It is never modified.
 var codeLabels = func() map[int]string {
 	labels := map[int]string{0: "0"}
 	for _, row := range codes {
@@ -47,8 +49,8 @@ var codeLabels = func() map[int]string {
 	return labels
 }()
 
-// CodeLabel is an errcode as a metric's label: 0 for none, those of the code table as they are, any other as
-// [OtherLabel].
+// CodeLabel returns the metric label of an errcode: "0" for success, the number for a code of
+// the table, and [OtherLabel] for any other code.
 func CodeLabel(code int) string {
 	if label, known := codeLabels[code]; known {
 		return label

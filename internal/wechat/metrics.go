@@ -8,11 +8,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// classOK is the label class of a request that WeChat has taken; its items may have failed all the same.
+// classOK is the label class of a request that WeChat has accepted. Single items may still have
+// failed.
 const classOK = "ok"
 
-// Metrics count the requests of a [Client] and the tokens that it fetches. One serves all clients of a process; a nil
-// one counts nothing.
+// Metrics counts the requests of a [Client] and the tokens that it fetches. One Metrics serves
+// all clients of a process. A nil Metrics counts nothing.
 type Metrics struct {
 	apps     AppLabels
 	requests *prometheus.CounterVec   // app, class, errcode
@@ -22,7 +23,8 @@ type Metrics struct {
 	fetches  *prometheus.CounterVec   // app, mode, result
 }
 
-// NewMetrics registers the metrics. apps are told apart; those of components belong to them.
+// NewMetrics registers the metrics with r. apps have their own labels; pass the appids of
+// components too.
 func NewMetrics(r prometheus.Registerer, apps AppLabels) *Metrics {
 	with := promauto.With(r)
 	m := &Metrics{
@@ -59,8 +61,8 @@ func NewMetrics(r prometheus.Registerer, apps AppLabels) *Metrics {
 	return m
 }
 
-// begin counts a request in. The function that it returns counts it out, with what came of it; sent is false for one that
-// was not sent after all.
+// begin counts a request as in flight. Call the returned function when the request is done, with
+// its result. sent is false if nothing was sent after all.
 func (m *Metrics) begin(appID string, cloudIDs int) func(failure *Error, sent bool) {
 	if m == nil {
 		return func(*Error, bool) {}
@@ -95,7 +97,7 @@ func (m *Metrics) fetched(appID, mode string, failure *Error) {
 	m.fetches.WithLabelValues(m.apps.Of(appID), mode, result).Inc()
 }
 
-// Modes of token fetches, as metrics and spans have them.
+// Modes of token fetches, as they appear in metrics and spans.
 const (
 	modeStable    = "stable"
 	modeLegacy    = "legacy"
@@ -104,7 +106,8 @@ const (
 	modePlatform  = "platform"  // the platform's own
 )
 
-// fetcher wraps a way to fetch an app's tokens, so that each fetch is counted and traced.
+// fetcher wraps a function that fetches an app's tokens, so that each fetch is counted and
+// traced.
 func (c *Client) fetcher(
 	appID, mode string, fetch func(context.Context) (grant, *Error),
 ) func(context.Context) (grant, *Error) {

@@ -1,8 +1,9 @@
-// Package wechat calls POST /wxa/getopendata, which exchanges cloudIDs for their open data, and turns every way it can
-// answer or fail into one [Outcome] per cloudID.
+// Package wechat calls POST /wxa/getopendata, which exchanges cloudIDs for their open data. It
+// converts every possible answer and failure to one [Outcome] per cloudID.
 //
-// The package knows HTTP, error codes and access tokens; it knows nothing of queues or stores. The worker's batcher is
-// its caller. It never logs, and no error of it carries a token, a cloudID, an openid or data.
+// The package knows HTTP, error codes and access tokens. It knows nothing about queues or
+// stores. Its caller is the worker's batcher. The package never logs, and its errors never
+// contain a token, a cloudID, an openid or data.
 //
 //	client, err := wechat.New(wechat.Config{BaseURL: "https://api.weixin.qq.com"})
 //	…
@@ -10,12 +11,13 @@
 //	tokens := client.StableToken(appID, appSecret) // once per app
 //	for _, outcome := range client.GetOpenData(ctx, tokens, request) {
 //		if outcome.Err != nil {
-//			… // outcome.Err.Class tells whether asking again can help
+//			… // outcome.Err.Class says whether a repetition can help
 //		}
 //	}
 //
-// Read on in the order of a call: exchange.go (tries and open items), request.go and attempt.go (one HTTP request),
-// response.go and entry.go (what came back), codes.go (what a code means), token_cached.go (where tokens come from).
+// To follow a call through the code, read exchange.go (attempts and open items), request.go and
+// attempt.go (one HTTP request), response.go and entry.go (the answer), codes.go (the meaning of
+// a code) and token_cached.go (the source of tokens), in this order.
 package wechat
 
 import (
@@ -25,37 +27,40 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Request is one exchange: cloudIDs of one user of one app. WeChat takes one openid per call, so cloudIDs of two users
-// never share a request.
+// Request is one exchange: cloudIDs of one user of one app. A call to WeChat has one openid, so
+// cloudIDs of two users never share a request.
 type Request struct {
 	AppID  string
-	OpenID string // empty where the app groups by app: the call then carries no openid
+	OpenID string // empty if the app batches by app; the call then carries no openid
 	Items  []Item // no cloudID twice
-	Slot   Slot   // held when GetOpenData is called; nil = nobody counts requests
+	Slot   Slot   // held when GetOpenData is called; nil means that requests are not limited
 
-	// Origins are the spans on whose behalf the request is made, each once.
+	// Origins are the spans of the tasks that the request is made for, without duplicates.
 	Origins []trace.SpanContext
 }
 
-// Slot is the caller's leave to have one request under way. GetOpenData gives it back before every repetition, so that a
-// call that waits keeps no other from being sent, and holds it again when it returns.
+// Slot is the caller's permission to have one request in flight. GetOpenData releases it before
+// every repetition, so that a waiting call does not block others. When GetOpenData returns, it
+// holds the slot again.
 type Slot interface {
 	Release()
-	// Acquire may block. An error means that the slot is held again but nothing more is to be sent, as when the app has
-	// been paused meanwhile; it becomes the Err of what is still open.
+	// Acquire may block. If it returns an error, the slot is held again but nothing more may be
+	// sent, for example because the app has been paused meanwhile. The error becomes the Err of
+	// the items that are still open.
 	Acquire() *Error
 }
 
 // Item is one cloudID of a request.
 type Item struct {
 	CloudID string
-	SendBy  time.Time // nothing is sent for it after this moment; the zero time sets no limit
-	// HeldUntil is how long the caller is sure that nobody else asks for it: nothing is sent after this moment either. The
-	// zero time sets no limit. Take it from [time.Now], whose monotonic part goes on while the process is stopped.
+	SendBy  time.Time // nothing is sent for it after this time; the zero time sets no limit
+	// HeldUntil is how long the caller is sure that no other worker sends the same item. Nothing
+	// is sent after this time. The zero time sets no limit. Derive it from [time.Now], because
+	// its monotonic part advances while the process is stopped.
 	HeldUntil time.Time
 }
 
-// tooLate says why nothing may be sent for it any more; it is empty while something may.
+// tooLate returns why the item may no longer be sent, or "" if it still may.
 func (it *Item) tooLate(now time.Time) (reason string) {
 	switch {
 	case late(it.SendBy, now):
@@ -67,7 +72,8 @@ func (it *Item) tooLate(now time.Time) (reason string) {
 	}
 }
 
-// by is the moment after which nothing is sent; zero if there is none.
+// by returns the time after which nothing may be sent for the item, or the zero time if there is
+// none.
 func (it *Item) by() time.Time {
 	if it.SendBy.IsZero() || !it.HeldUntil.IsZero() && it.HeldUntil.Before(it.SendBy) {
 		return it.HeldUntil
@@ -75,11 +81,12 @@ func (it *Item) by() time.Time {
 	return it.SendBy
 }
 
-// Outcome is what one exchange brought for one cloudID: data, or an error whose class tells what to do.
+// Outcome is the result of an exchange for one cloudID: data, or an error whose class says what
+// to do.
 type Outcome struct {
 	CloudID  string
-	Kind     string          // see Kind; set with Data
+	Kind     string          // see Kind; set if Data is set
 	Data     json.RawMessage // WeChat's JSON, compacted, otherwise unchanged; nil if Err is set
 	Err      *Error
-	Attempts int // requests that carried this cloudID; 0 if SendBy or HeldUntil came first
+	Attempts int // requests that carried this cloudID; 0 if SendBy or HeldUntil passed first
 }

@@ -10,13 +10,13 @@ import (
 	"cloudidq/internal/secret"
 )
 
-// Platform is a third-party platform (第三方平台), which calls for merchants who have authorised it. What it knows it
-// shares with all processes through [Config.Tokens], sealed under its AppSecret: the newest ticket, its own token, and
-// of each merchant the refresh token and the access token. Nothing of it grows with the number of merchants but their
-// entries there.
+// Platform is a third-party platform (第三方平台), which makes calls for merchants that have
+// authorised it. It shares its state with all processes through [Config.Tokens], sealed under
+// its AppSecret: the newest ticket, its own token, and the refresh token and access token of
+// each merchant. Only these entries grow with the number of merchants.
 //
-// The flow is that of
-// https://developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0/Before_Develop/creat_token.md.
+// The flow is described in
+// developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0/Before_Develop/creat_token.md.
 type Platform struct {
 	client *Client
 	appID  string
@@ -25,10 +25,12 @@ type Platform struct {
 	tokens *cachedTokens // component_access_token
 }
 
-// ticketLife is how long a component_verify_ticket is good; WeChat pushes a new one every 10 minutes.
+// ticketLife is the lifetime of a component_verify_ticket. WeChat pushes a new one every 10
+// minutes.
 const ticketLife = 12 * time.Hour
 
-// Platform returns the platform of this appid and AppSecret. It needs a client with a [Config.Tokens].
+// Platform returns the platform with this appid and AppSecret. It returns an error if the client
+// has no [Config.Tokens] or the AppSecret is empty.
 func (c *Client) Platform(appID string, appSecret secret.Text) (*Platform, error) {
 	if c.tokens == nil {
 		return nil, errors.New("a third-party platform needs a cache of tokens: its ticket arrives in one process")
@@ -52,31 +54,32 @@ func (c *Client) Platform(appID string, appSecret secret.Text) (*Platform, error
 	return p, nil
 }
 
-// Check reports whether the platform can act at all: it returns nil once its own token is had, which a ticket is needed
-// for. Its error is an *Error, except at the end of ctx.
+// Check reports whether the platform can make calls at all. It returns nil if the platform's own
+// token is available, which requires a ticket. Its error is an *Error, or ctx's error if ctx
+// ends first.
 func (p *Platform) Check(ctx context.Context) error {
 	_, err := p.tokens.Token(ctx)
 	return err
 }
 
-// ticket is the newest component_verify_ticket, as it lies in the cache.
+// ticket is the newest component_verify_ticket, as stored in the cache.
 type ticket struct {
 	Ticket  string    `json:"ticket"`
 	Created time.Time `json:"created"` // CreateTime of the push
 }
 
-// TakeTicket keeps a component_verify_ticket that WeChat has pushed, unless a newer one is there: pushes may come twice
-// and out of order.
+// TakeTicket stores a component_verify_ticket that WeChat has pushed, unless the cache has a
+// newer one. Pushes may arrive twice and out of order.
 func (p *Platform) TakeTicket(ctx context.Context, value secret.Text, created time.Time) error {
 	return change(ctx, p.ticket, ticketLife, func(old ticket) (ticket, bool) {
 		return ticket{Ticket: value.Reveal(), Created: created}, created.After(old.Created)
 	})
 }
 
-// ErrNoTicket is the cause of an [Error] where WeChat has pushed no ticket to a platform yet.
+// ErrNoTicket is the Cause of an [Error] if WeChat has not yet pushed a ticket to the platform.
 var ErrNoTicket = errors.New("no component_verify_ticket has arrived yet; WeChat pushes one every 10 minutes")
 
-// fetchToken gets the platform's own token with the newest ticket.
+// fetchToken fetches the platform's own token with the newest ticket.
 func (p *Platform) fetchToken(ctx context.Context) (grant, *Error) {
 	var newest ticket
 	if _, err := p.ticket.load(ctx, &newest); err != nil {
@@ -98,8 +101,8 @@ func (p *Platform) fetchToken(ctx context.Context) (grant, *Error) {
 	})
 }
 
-// call makes a call with the platform's own token, and once more with a fresh one if WeChat refuses that. sent is
-// the secret in body.
+// call makes a call with the platform's own token. If WeChat refuses the token, call repeats it
+// once with a fresh one. sent is the secret in body.
 func (p *Platform) call(ctx context.Context, path string, body map[string]any, sent secret.Text) (reply, *Error) {
 	body["component_appid"] = p.appID
 	for fresh := false; ; fresh = true {
@@ -122,12 +125,13 @@ func (p *Platform) call(ctx context.Context, path string, body map[string]any, s
 	}
 }
 
-// changeTries bounds the repetition when processes write the same value at once.
+// changeTries bounds the attempts if processes write the same value concurrently.
 const changeTries = 5
 
 var errContended = errors.New("other processes keep changing it")
 
-// change replaces a value by what next makes of it, unless next says that the old one is to stay.
+// change replaces a value with the result of next. If next returns false, the old value stays.
+// ttl 0 means no expiry.
 func change[T any](ctx context.Context, value sealedValue, ttl time.Duration, next func(old T) (T, bool)) error {
 	for range changeTries {
 		var old T
@@ -139,6 +143,7 @@ func change[T any](ctx context.Context, value sealedValue, ttl time.Duration, ne
 		if !write {
 			return nil
 		}
+		// If another process has changed the value meanwhile, start over with the new value.
 		done, err := value.swap(ctx, sealed, wanted, ttl)
 		if err != nil || done {
 			return err

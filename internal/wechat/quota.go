@@ -9,23 +9,27 @@ import (
 	"cloudidq/internal/secret"
 )
 
-// Quota is what WeChat lets an app call getopendata. A third-party platform spends the merchant's.
+// Quota is WeChat's limit for an app's calls of getopendata. Calls of a third-party platform
+// count against the merchant's quota.
 type Quota struct {
-	DailyLimit int64 // calls from 00:00 to 24:00 in Beijing
+	DailyLimit int64 // calls per day, from 00:00 to 24:00 in Beijing
 	Used       int64
 	Remain     int64
-	// Calls may be made within RefreshSeconds; both 0 where WeChat states no such limit.
+	// Calls is the number of calls allowed within RefreshSeconds. Both are 0 if WeChat states no
+	// such limit.
 	Calls          int64
 	RefreshSeconds int64
 }
 
-// ErrNoQuota is what Quota returns for an app whose calls carry no access token of its own: cloud hosting does not pass
-// this API on (https://developers.weixin.qq.com/minigame/dev/wxcloudrun/src/guide/weixin/faq.html).
+// ErrNoQuota is the error of [Client.Quota] for an app whose calls carry no access token of its
+// own. Cloud hosting does not forward this API
+// (https://developers.weixin.qq.com/minigame/dev/wxcloudrun/src/guide/weixin/faq.html).
 var ErrNoQuota = errors.New("the quota cannot be asked for through cloud hosting")
 
-// Quota asks POST /cgi-bin/openapi/quota/get for the quota of getopendata, which is documented nowhere. The call itself
-// costs nothing of it. Its error is [ErrNoQuota], an *Error, or the context's. cloudidq never resets a quota: that would
-// be for all APIs of the account, ten times a month.
+// Quota requests the quota of getopendata from POST /cgi-bin/openapi/quota/get. WeChat documents
+// this quota nowhere. The call itself does not count against it. The error is [ErrNoQuota], an
+// *Error, or the context's. cloudidq never resets a quota: a reset affects all APIs of the
+// account and is limited to ten per month.
 // https://developers.weixin.qq.com/doc/service/api/base/api_getapiquota.
 func (c *Client) Quota(ctx context.Context, tokens TokenSource) (Quota, error) {
 	token, err := tokens.Token(ctx)
@@ -51,7 +55,8 @@ func (c *Client) Quota(ctx context.Context, tokens TokenSource) (Quota, error) {
 	return parseQuota(reply.body)
 }
 
-// quotaFailure returns what is wrong with an answer, or nil. The token is not rejected for it: the next exchange will be.
+// quotaFailure returns the error of an answer, or nil. It does not reject a refused token; the
+// next exchange will.
 func quotaFailure(reply reply, token secret.Text) error {
 	top, failure := parseErrcode(reply.body)
 	switch {
@@ -65,8 +70,9 @@ func quotaFailure(reply reply, token secret.Text) error {
 	return nil
 }
 
-// parseQuota reads {"quota":{"daily_limit":…,"used":…,"remain":…},"rate_limit":{"call_count":…,"refresh_second":…}}. The
-// second lies beside or inside of the first, or is absent.
+// parseQuota parses
+// {"quota":{"daily_limit":…,"used":…,"remain":…},"rate_limit":{"call_count":…,"refresh_second":…}}.
+// rate_limit may also be inside quota, or be absent.
 func parseQuota(body []byte) (Quota, error) {
 	type rate struct {
 		Calls   int64 `json:"call_count"`

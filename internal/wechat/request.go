@@ -5,8 +5,10 @@ import (
 	"net/url"
 )
 
-// openDataURL returns base with the credential, if any, and the openid, if any. A side-car takes plain http only: with
-// https its own certificate fails (https://developers.weixin.qq.com/community/personal/oCJUsw5FCPCAlFfAT9L7vJTYm5II/answer).
+// openDataURL returns base with the credential and the openid, if there are any. If a side-car
+// adds the credential, the URL must be plain http: with https the side-car's own certificate
+// fails
+// (https://developers.weixin.qq.com/community/personal/oCJUsw5FCPCAlFfAT9L7vJTYm5II/answer).
 func openDataURL(base url.URL, token Token, openID string) url.URL {
 	var q []byte
 	if token.Param == "" {
@@ -24,6 +26,7 @@ func openDataURL(base url.URL, token Token, openID string) url.URL {
 	return base
 }
 
+// appendParam appends a query parameter with an escaped value.
 func appendParam(q []byte, name, value string) []byte {
 	if len(q) > 0 {
 		q = append(q, '&')
@@ -49,11 +52,12 @@ func requestBody(cloudIDs []string) []byte {
 	return append(content, end...)
 }
 
-// appendQuoted appends text as a JSON string. A cloudID as WeChat makes them needs no escapes.
+// appendQuoted appends text as a JSON string. WeChat's cloudIDs need no escapes, so the common
+// case copies the bytes.
 func appendQuoted(content []byte, text string) []byte {
 	for i := range len(text) {
 		if c := text[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
-			quoted, _ := json.Marshal(text) // a string always can be marshalled
+			quoted, _ := json.Marshal(text) // a string can always be marshalled
 			return append(content, quoted...)
 		}
 	}

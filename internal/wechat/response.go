@@ -6,16 +6,18 @@ import (
 	"net/http"
 )
 
-// An answer in its captured form, and one item's failure under errcode 0:
+// An answer as captured, and the failure of one item under errcode 0:
 //
-//	{"errcode":0,"errmsg":"ok","data_list":[{"cloud_id":"69_x","json":"{ \"cloudID\":\"69_x\", \"data\":{…} }"}]}
+//	{"errcode":0,"errmsg":"ok","data_list":[
+//	{"cloud_id":"69_x","json":"{ \"cloudID\":\"69_x\", \"data\":{…} }"}]}
 //	{"cloudID":"73_y","errCode":-601007,"errMsg":"cloudID not belong to user."}
 //
-// The documentation shows json as an object too, and all keys in camelCase:
-// https://developers.weixin.qq.com/miniprogram/dev/server/API/cloudbase/others/api_getopendata.html.
-// Content-Type is not looked at: text/plain occurs (wx-server-sdk@4.0.2 index.js:2456).
+// The documentation also shows json as an object, and all keys in camelCase:
+// developers.weixin.qq.com/miniprogram/dev/server/API/cloudbase/others/api_getopendata.html.
+// Content-Type is ignored because WeChat may send text/plain (wx-server-sdk@4.0.2
+// index.js:2456).
 
-// The texts of faults that are no code of WeChat's.
+// Error texts for failures without a code of WeChat's.
 const (
 	textNotJSON = "answer is not JSON"
 	textEmpty   = "answer is empty"
@@ -23,8 +25,9 @@ const (
 	textMissing = "cloudID is missing from the answer"
 )
 
-// parseResponse reads an answer to a request that carried sent.cloudIDs. It returns one outcome for each of them, in
-// their order and without Attempts, or the error of the request as a whole.
+// parseResponse parses the answer to a request with sent.cloudIDs. It returns one outcome for
+// each cloudID, in the order of sent.cloudIDs and without Attempts. If the request failed as a
+// whole, it returns the error instead.
 func parseResponse(reply reply, sent submitted, appID string) ([]Outcome, *Error) {
 	list, failure := parseTop(reply, sent)
 	if failure != nil {
@@ -36,7 +39,7 @@ func parseResponse(reply reply, sent submitted, appID string) ([]Outcome, *Error
 		id, detail, fault := splitEntry(entry)
 		at := find(sent.cloudIDs, id, next)
 		if at < 0 {
-			continue // nothing that was asked for
+			continue // not a cloudID of the request
 		}
 		next = at + 1
 		outcome := parseDetail(detail, fault, sent, appID)
@@ -44,6 +47,7 @@ func parseResponse(reply reply, sent submitted, appID string) ([]Outcome, *Error
 			outcomes[at] = outcome
 		}
 	}
+	// WeChat may omit entries. The missing cloudIDs are requested again.
 	missing := transient(textMissing)
 	for i, id := range sent.cloudIDs {
 		outcomes[i].CloudID = id
@@ -54,8 +58,8 @@ func parseResponse(reply reply, sent submitted, appID string) ([]Outcome, *Error
 	return outcomes, nil
 }
 
-// parseTop reads all but the entries. Errors come with status 200; another status is of a machine on the way, unless its
-// body holds an errcode.
+// parseTop parses everything except the entries. WeChat's errors have status 200. Another status
+// comes from another machine on the path, unless the body holds an errcode.
 func parseTop(reply reply, sent submitted) (list []byte, failure *Error) {
 	top, failure := parseErrcode(reply.body)
 	switch {
@@ -65,6 +69,7 @@ func parseTop(reply reply, sent submitted) (list []byte, failure *Error) {
 		return nil, statusError(reply.status, sent.hosted)
 	case failure != nil:
 		return nil, failure
+	// Neither errcode nor data_list: this is not an answer of getopendata.
 	case !top.hasCode && top.list == nil:
 		return nil, transient(textStrange)
 	default:
@@ -72,22 +77,24 @@ func parseTop(reply reply, sent submitted) (list []byte, failure *Error) {
 	}
 }
 
-// topClass classifies the errcode of an answer to what was sent.
+// topClass classifies the errcode of an answer to the request sent.
 func topClass(code int, sent submitted) Class {
 	class := classOfCall(code)
 	switch {
 	case code == codeTokenMissing && sent.hosted:
-		// The platform adds the token: its service is off or still starting. The page is that of statusError.
+		// The platform adds the token, so its service is off or still starting. For the source
+		// see statusError.
 		return ClassApp
 	case (class == ClassItem || class == ClassExpired) && len(sent.cloudIDs) > 1:
-		return ClassBatch // one item's trouble on top of a request of several: the caller finds out whose
+		// One item's error for a request with several: the caller splits the request to find it.
+		return ClassBatch
 	default:
 		return class
 	}
 }
 
-// routed adds to a refused credential what the way of the answer tells: whether it passed the side-car of cloud hosting.
-// The page is that of statusError.
+// routed adds to a refused credential what the path of the answer shows: whether it passed the
+// side-car of cloud hosting. For the source see statusError.
 func routed(failure *Error, reply reply, sent submitted) *Error {
 	switch {
 	case failure.Code == codeTokenMissing && sent.hosted && !reply.sidecar:
@@ -99,15 +106,15 @@ func routed(failure *Error, reply reply, sent submitted) *Error {
 	return failure
 }
 
-// top is an answer without its entries' details.
+// top is the first level of an answer.
 type top struct {
 	hasCode bool
 	code    int
 	message string
-	list    []byte // data_list as it stands, nil if there is none
+	list    []byte // data_list as raw JSON, nil if there is none
 }
 
-// parseErrcode reads the first level of an answer, of the token endpoints too.
+// parseErrcode parses the first level of an answer, also for the token endpoints.
 func parseErrcode(body []byte) (top, *Error) {
 	var t top
 	if len(bytes.TrimSpace(body)) == 0 {
@@ -126,7 +133,7 @@ func parseErrcode(body []byte) (top, *Error) {
 			t.code, ok = integer(value)
 			t.hasCode = true
 		case "errmsg", "errMsg":
-			text, _ := unquote(value) // a text of a wrong type is no text
+			text, _ := unquote(value) // a text of a wrong type counts as empty
 			t.message = string(text)
 		case "data_list", "dataList":
 			t.list = value
@@ -139,8 +146,8 @@ func parseErrcode(body []byte) (top, *Error) {
 	return t, nil
 }
 
-// find returns the index of id among the cloudIDs asked for, or -1. It begins where the last hit ended: answers come in
-// the order asked, in practice, but nothing promises that.
+// find returns the index of id in asked, or -1. It starts at start, the position after the last
+// hit. Answers normally have the order of the request, but WeChat does not promise it.
 func find(asked []string, id []byte, start int) int {
 	for i := range asked {
 		at := (start + i) % len(asked)
@@ -151,12 +158,14 @@ func find(asked []string, id []byte, start int) int {
 	return -1
 }
 
-// prefer reports whether of two outcomes of one cloudID the newer is the better: data before a failure, a code before
-// an entry that says nothing; else the first stays.
+// prefer reports whether newer is the better of two outcomes for one cloudID. Data is better
+// than a failure, and a code is better than an entry without information. In a tie the first
+// outcome stays.
 func prefer(newer, older Outcome) bool {
 	return rank(newer) > rank(older)
 }
 
+// rank returns how much an outcome says; 0 means that there is no outcome.
 func rank(o Outcome) int {
 	switch {
 	case o.Data != nil:

@@ -12,20 +12,21 @@ import (
 	"cloudidq/internal/secret"
 )
 
-// WeChat appends to its errmsg a request id, formerly a hint, at times both, at times neither:
+// WeChat may append a request id, an older form of hint, both, or neither to its errmsg:
 //
 //	invalid credential, access_token is invalid or not latest rid: 68aeab00-21ea7900-3a442400
 //	invalid credential, hint: [req_id: AbCdEf]
 //
-// The id opens `POST /cgi-bin/openapi/rid/get` for seven days.
-// Source: https://developers.weixin.qq.com/miniprogram/dev/OpenApiDoc/openApi-mgnt/getRidInfo.html and captured answers.
+// `POST /cgi-bin/openapi/rid/get` accepts the id for seven days. Source:
+// https://developers.weixin.qq.com/miniprogram/dev/OpenApiDoc/openApi-mgnt/getRidInfo.html and
+// captured answers.
 var (
 	ridPattern  = regexp.MustCompile(`,?\s*rid:\s*(?:([0-9a-f]{8}(?:-[0-9a-f]{8}){2})|$)`)
 	hintPattern = regexp.MustCompile(`,?\s*hint:\s*\[[^\]]*\]`)
 )
 
-// ParseRID takes WeChat's request id out of an errmsg. It returns the id, empty if there is none, and the text without
-// id and hint.
+// ParseRID splits WeChat's request id from an errmsg. It returns the id, or "" if there is none,
+// and the text without id and hint.
 func ParseRID(errmsg string) (rid, rest string) {
 	rest = strings.TrimSpace(hintPattern.ReplaceAllString(errmsg, ""))
 	if !strings.Contains(rest, "rid:") {
@@ -39,8 +40,9 @@ func ParseRID(errmsg string) (rid, rest string) {
 	return rid, strings.TrimSpace(ridPattern.ReplaceAllString(rest, ""))
 }
 
-// RIDTime tells when WeChat saw the request: the first group of a rid is the Unix time in hexadecimal. Nobody documents
-// it; it is observed, as in 6949fe38-…, which is the time of the log line in silenceper/wechat#870.
+// RIDTime returns when WeChat received the request: the first group of a rid is the Unix time in
+// hexadecimal. This is not documented but observed. For example, 6949fe38-… is the time of the
+// log line in silenceper/wechat#870.
 func RIDTime(rid string) (time.Time, bool) {
 	first, _, found := strings.Cut(rid, "-")
 	if !found || len(first) != 8 {
@@ -53,25 +55,26 @@ func RIDTime(rid string) (time.Time, bool) {
 	return time.Unix(int64(seconds), 0), true
 }
 
-// submitted is what a request carried and what no text of ours may repeat.
+// submitted holds the values of a request that no error text may repeat.
 type submitted struct {
 	token    string
-	hosted   bool          // the credential is not an access_token of ours but cloud hosting's
-	secrets  []secret.Text // towards an endpoint that gives tokens, in the token's place
+	hosted   bool          // the credential is cloud hosting's, not an access_token
+	secrets  []secret.Text // credentials of a call to a token endpoint, used instead of token
 	openID   string
 	cloudIDs []string
 }
 
 const (
-	maxMessage = 200 // bytes of an errmsg that are kept
+	maxMessage = 200 // maximum length of an errmsg in bytes
 
-	// A value shorter than this identifies nobody, and to take every "a" out of a text would leave no text.
+	// A value shorter than this identifies no one. Removing every "a" from a text would leave no
+	// text.
 	minSubmitted = 4
 	concealed    = "…"
 )
 
-// clean makes an errmsg fit to be shown: on one line, short, and free of every submitted value. Cutting comes last, so
-// that it cannot spare the first half of a value.
+// clean prepares an errmsg for display: one line, short, and free of submitted values. It
+// shortens the text last, because a shortened value would no longer be found.
 func (s submitted) clean(text string) string {
 	text = strings.Map(printable, text)
 	text = conceal(text, s.token)
@@ -85,7 +88,7 @@ func (s submitted) clean(text string) string {
 	return cut(text, maxMessage)
 }
 
-// conceal removes value from text, as it is and as it stood in the URL.
+// conceal removes value from text, both as it is and as escaped in the URL.
 func conceal(text, value string) string {
 	if len(value) < minSubmitted {
 		return text
@@ -97,7 +100,8 @@ func conceal(text, value string) string {
 	return text
 }
 
-// printable is for [strings.Map]: it drops controls, invisible format characters and line separators.
+// printable is a function for [strings.Map]. It drops control characters, invisible format
+// characters and line separators.
 func printable(r rune) rune {
 	if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) || r == utf8.RuneError {
 		return -1
@@ -105,7 +109,7 @@ func printable(r rune) rune {
 	return r
 }
 
-// cut shortens text to at most limit bytes without halving a rune.
+// cut shortens text to at most limit bytes without splitting a rune.
 func cut(text string, limit int) string {
 	if len(text) <= limit {
 		return text

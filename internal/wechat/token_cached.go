@@ -10,40 +10,42 @@ import (
 )
 
 const (
-	refreshAhead = 5 * time.Minute  // stable_token gives a new token in the last 5 minutes of the old one only
-	minLife      = time.Minute      // no token is fetched anew sooner, whatever the endpoint says of its life
+	refreshAhead = 5 * time.Minute  // stable_token returns a new token only in the last 5 minutes of the old one
+	minLife      = time.Minute      // shortest lifetime that is assumed, whatever the endpoint states
 	maxLife      = 2 * time.Hour    // no token of WeChat's lives longer
-	maxJitter    = 30 * time.Second // so that many processes do not all refresh at once
+	maxJitter    = 30 * time.Second // prevents many processes from refreshing at the same time
 
-	minFailInterval = time.Second // after a fetch that failed
+	minFailInterval = time.Second // pause after a failed fetch
 
-	// lookEvery is how often a process that must not fetch a refused token anew looks whether another one has.
+	// lookEvery is the interval at which a process that must not replace a refused token checks
+	// whether another process has.
 	lookEvery = 250 * time.Millisecond
 )
 
-// cachedTokens keeps the one token of an app. What differs between the ways to get one is fetch alone; what they share
-// is here: one fetch at a time, refresh ahead of the end, compare and swap on refusal, the pace of fetches. It never asks
-// WeChat for more than fetch does: force_refresh voids the token that other processes hold.
+// cachedTokens caches the one token of an app. Only fetch differs between the modes. The rest is
+// common to all of them: one fetch at a time, refresh before expiry, compare and swap after a
+// refusal, and the pace of fetches. It never sets force_refresh, because that voids the token of
+// other processes.
 type cachedTokens struct {
 	param  string
 	pace   pace
 	fetch  func(ctx context.Context) (grant, *Error)
-	detach func(ctx context.Context, f func(context.Context)) // runs f beside the caller
-	shared *sharedTokens                                      // nil: this process is on its own
+	detach func(ctx context.Context, f func(context.Context)) // runs f in the background
+	shared *sharedTokens                                      // nil means that the process does not share tokens
 
-	mu        sync.Mutex // guards what follows
+	mu        sync.Mutex // guards the fields below
 	token     Token
-	refusal   refusal   // of the token, by WeChat
-	fetched   time.Time // the last fetch, of any process
-	rows      rows      // as of then
-	refreshAt time.Time // from here on a new one is fetched
-	expires   time.Time // from here on the token is not used
-	notBefore time.Time // no fetch, and no look at what others have fetched, begins earlier
-	failure   *Error    // of the last fetch; nil if it brought a token
-	flight    *flight   // the fetch under way, if any
+	refusal   refusal   // WeChat's refusal of the token
+	fetched   time.Time // time of the last fetch by any process
+	rows      rows      // fetches in a row, as of that fetch
+	refreshAt time.Time // a new token is fetched from this time on
+	expires   time.Time // the token is not used from this time on
+	notBefore time.Time // no fetch and no check of the shared cache starts before this time
+	failure   *Error    // error of the last fetch; nil if it succeeded
+	flight    *flight   // the fetch in flight, if any
 }
 
-// flight is one fetch and those who wait for it. Its result may be read once done is closed.
+// flight is one fetch that callers wait for. Read its result only after done is closed.
 type flight struct {
 	done    chan struct{}
 	token   Token
@@ -81,17 +83,18 @@ func (s *cachedTokens) now(ctx context.Context, now time.Time) (Token, *Error, *
 	}
 	switch {
 	case alive && s.refusal == accepted:
-		return s.token, nil, nil // good for minutes yet; nobody waits for the refresh
+		return s.token, nil, nil // valid for some minutes yet; the refresh runs in the background
 	case s.flight != nil:
 		return Token{}, nil, s.flight
 	case s.failure != nil:
 		return Token{}, s.failure, nil
 	default:
-		return s.token, nil, nil // fetched a moment ago: it is used again until the next fetch is due
+		// Refused, but fetched a short time ago: use it again until the next fetch is due.
+		return s.token, nil, nil
 	}
 }
 
-// run fetches once and tells all who wait.
+// run fetches once and releases all waiting callers.
 func (s *cachedTokens) run(ctx context.Context) {
 	got, failure := s.obtain(ctx)
 	if failure == nil && got.token.Empty() {
@@ -105,7 +108,7 @@ func (s *cachedTokens) run(ctx context.Context) {
 	s.flight = nil
 }
 
-// obtain fetches, or takes what another process has fetched.
+// obtain fetches a token, or takes one that another process has fetched.
 func (s *cachedTokens) obtain(ctx context.Context) (held, *Error) {
 	known := s.known(time.Now())
 	fetch := func(ctx context.Context, before held) (held, *Error) {
@@ -118,23 +121,24 @@ func (s *cachedTokens) obtain(ctx context.Context) (held, *Error) {
 	return fetch(ctx, known.held)
 }
 
-// held is a token that has been fetched, by this process or another one. Its times are spans, so that no clock of another
-// machine has a say.
+// held is a token that this process or another one has fetched. Its times are durations, so that
+// differing clocks of machines do not matter.
 type held struct {
 	token secret.Text
-	left  time.Duration // of its life
-	age   time.Duration // since the fetch
-	rows  rows          // as of the fetch
+	left  time.Duration // remaining lifetime
+	age   time.Duration // time since the fetch
+	rows  rows          // fetches in a row, as of the fetch
 }
 
-// known is what this process has before it obtains a token.
+// known is the state of this process before it obtains a token.
 type known struct {
 	held
-	refusal refusal // of that token, by WeChat
+	refusal refusal // WeChat's refusal of that token
 }
 
-// good reports whether a process may use h instead of fetching. A refused token it uses again as long as the pace allows no
-// other fetch: then the refusal may be WeChat's error, and a fetch would bring the same one.
+// good reports whether a process may use h instead of fetching. A refused token is used again
+// while the pace forbids another fetch. In this case the refusal may be WeChat's error, and a
+// fetch would return the same token.
 func (h held) good(p pace, k known) bool {
 	if h.token.Empty() || h.left <= min(refreshAhead, (h.left+h.age)/2) {
 		return false
@@ -142,6 +146,7 @@ func (h held) good(p pace, k known) bool {
 	return k.refusal == accepted || !h.token.Equal(k.token) || !p.may(h.rows, k.refusal, h.age)
 }
 
+// known returns the state of this process.
 func (s *cachedTokens) known(now time.Time) known {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -150,7 +155,7 @@ func (s *cachedTokens) known(now time.Time) known {
 	}}
 }
 
-// keep takes over the result of a fetch. s.mu is held.
+// keep stores the result of a fetch. s.mu is held.
 func (s *cachedTokens) keep(got held, failure *Error, now time.Time) {
 	s.failure = failure
 	if failure != nil {
@@ -158,6 +163,7 @@ func (s *cachedTokens) keep(got held, failure *Error, now time.Time) {
 		return
 	}
 	life := min(max(got.left, minLife), maxLife)
+	// Refresh in the last 5 minutes, when stable_token returns a new token.
 	ahead := max(minLife, life-refreshAhead)
 	s.token = Token{Param: s.param, Value: got.token}
 	s.refusal = accepted
@@ -167,8 +173,9 @@ func (s *cachedTokens) keep(got held, failure *Error, now time.Time) {
 	s.notBefore = now.Add(lookEvery)
 }
 
-// jitter returns a random part of a tenth of d, of maxJitter at most. It is added: a refresh that comes before the last
-// 5 minutes of a token would bring the same one again.
+// jitter returns a random duration below a tenth of d and below maxJitter. The caller adds it to
+// the refresh time and does not subtract it: a refresh before the last 5 minutes of a token
+// would return the same token.
 func jitter(d time.Duration) time.Duration {
 	return rand.N(min(d/10, maxJitter))
 }
@@ -180,10 +187,12 @@ func (s *cachedTokens) Reject(_ context.Context, t Token, code int) {
 	if t.Param != s.token.Param || !t.Value.Equal(s.token.Value) {
 		return
 	}
-	s.refusal = max(s.refusal, refusalOf(code)) // one call may doubt what another knows
+	s.refusal = max(s.refusal, refusalOf(code)) // a concurrent call may have reported a stronger refusal
 	if s.failure != nil {
-		return // the pause after a failure goes on
+		return // the pause after a failed fetch continues
 	}
+	// Fetch again when the pace allows it. A process that shares tokens also checks the cache
+	// after lookEvery, because another process may have fetched a new token.
 	due := s.fetched.Add(s.pace.wait(s.rows, s.refusal))
 	if s.shared == nil || due.Before(s.notBefore) {
 		s.notBefore = due

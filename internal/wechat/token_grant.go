@@ -12,31 +12,31 @@ import (
 	"cloudidq/internal/secret"
 )
 
-// textTokens begins the message of every error of an endpoint that gives tokens, so that an operator does not take it
-// for one of getopendata.
+// textTokens starts the message of every error of a token endpoint, so that operators do not
+// mistake it for an error of getopendata.
 const textTokens = "token endpoint: "
 
-const maxTokenAnswer = 64 << 10 // bytes; a token takes some 512
+const maxTokenAnswer = 64 << 10 // in bytes; a token takes about 512
 
-// grant is what an endpoint that gives tokens answers.
+// grant is the answer of a token endpoint.
 type grant struct {
 	token   secret.Text
-	life    time.Duration // as stated; not trusted
-	refresh secret.Text   // authorizer_refresh_token, of a third-party platform's endpoints
+	life    time.Duration // as stated by the endpoint; not trusted
+	refresh secret.Text   // authorizer_refresh_token, from the endpoints of third-party platforms
 }
 
-// tokenRequest is a call to an endpoint that gives tokens, with the name its answer has for the token.
+// tokenRequest is a call to a token endpoint. field is the name of the token in its answer.
 type tokenRequest struct {
 	method  string
 	to      url.URL
 	header  http.Header
-	body    map[string]any // sent as JSON; nil = no body
-	secrets []secret.Text  // what of the request no error may repeat
+	body    map[string]any // sent as JSON; nil means no body
+	secrets []secret.Text  // values of the request that no error may repeat
 	field   string         // such as access_token
 }
 
-// fetchGrant asks for a token. Its errors are of ClassRetry, ClassRate and ClassQuota, and otherwise of ClassApp:
-// whatever else is wrong, an operator must mend it before anything of this app can work.
+// fetchGrant requests a token. Its errors have ClassRetry, ClassRate or ClassQuota. All other
+// errors have ClassApp, because an operator must fix them before any call of the app can work.
 func (c *Client) fetchGrant(ctx context.Context, req tokenRequest) (grant, *Error) {
 	reply, failure := c.askForToken(ctx, req)
 	if failure != nil {
@@ -45,7 +45,7 @@ func (c *Client) fetchGrant(ctx context.Context, req tokenRequest) (grant, *Erro
 	return parseGrant(reply.body, req.field), nil
 }
 
-// askForToken makes the call and returns the answer if it is one of success.
+// askForToken makes the call and returns the answer if it is a success.
 func (c *Client) askForToken(ctx context.Context, req tokenRequest) (reply, *Error) {
 	call := call{method: req.method, to: req.to, header: req.header, limit: maxTokenAnswer}
 	if req.body != nil {
@@ -65,7 +65,7 @@ func (c *Client) askForToken(ctx context.Context, req tokenRequest) (reply, *Err
 	return got, nil
 }
 
-// tokenFault marks an error of do as one of the token endpoint.
+// tokenFault marks an error of do as an error of the token endpoint.
 func tokenFault(err error) *Error {
 	if failure, ok := errors.AsType[*Error](err); ok {
 		return &Error{Class: failure.Class, Message: textTokens + failure.Message}
@@ -73,7 +73,7 @@ func tokenFault(err error) *Error {
 	return transient(textTokens + "no answer")
 }
 
-// parseTokenError returns what is wrong with an answer, or nil. Success comes without an errcode.
+// parseTokenError returns the error of an answer, or nil. A successful answer has no errcode.
 func parseTokenError(reply reply, sent submitted) *Error {
 	top, failure := parseErrcode(reply.body)
 	switch {
@@ -88,7 +88,7 @@ func parseTokenError(reply reply, sent submitted) *Error {
 	return failure
 }
 
-// parseGrant reads {"access_token":"…","expires_in":7200}, an object, whose token is called field.
+// parseGrant parses {"access_token":"…","expires_in":7200}. field is the name of the token.
 func parseGrant(object []byte, field string) grant {
 	var got grant
 	for key, value := range members(object) {
@@ -96,7 +96,7 @@ func parseGrant(object []byte, field string) grant {
 		case field:
 			got.token = textValue(value)
 		case "expires_in":
-			seconds, _ := integer(value) // of a wrong type: 0, which cachedTokens takes for its shortest
+			seconds, _ := integer(value) // 0 if the type is wrong; cachedTokens then uses its minimum
 			got.life = time.Duration(min(max(seconds, 0), math.MaxInt32)) * time.Second
 		case "authorizer_refresh_token":
 			got.refresh = textValue(value)
@@ -105,7 +105,7 @@ func parseGrant(object []byte, field string) grant {
 	return got
 }
 
-// textValue is a JSON string as a secret; of a wrong type it is the empty one.
+// textValue returns a JSON string as a secret, or an empty secret if the type is wrong.
 func textValue(value []byte) secret.Text {
 	text, _ := unquote(value)
 	return secret.New(string(text))

@@ -13,28 +13,30 @@ import (
 	"cloudidq/internal/secret"
 )
 
-// Sidecar returns the source of an app that runs in WeChat's cloud hosting with its open API service switched on: no
-// token is sent, a side-car that the call passes adds the credential. fromAppID names the app whose users the cloudIDs
-// belong to, where the environment serves the apps of others (资源复用); empty means the app itself.
+// Sidecar returns the source of an app that runs in WeChat's cloud hosting with the open API
+// service switched on. Calls carry no token; a side-car on their path adds the credential. If
+// the environment serves other apps too (资源复用), fromAppID names the app whose users the cloudIDs
+// belong to. If fromAppID is empty, it is the environment's own app.
 // https://developers.weixin.qq.com/miniprogram/dev/wxcloudrun/src/guide/weixin/open.html.
 func Sidecar(fromAppID string) TokenSource {
 	return staticToken{FromAppID: fromAppID}
 }
 
-// CloudbaseTokenPath is where cloud hosting puts the token file.
+// CloudbaseTokenPath is the path of cloud hosting's token file.
 const CloudbaseTokenPath = "/.tencentcloudbase/wx/cloudbase_access_token"
 
 const (
 	paramCloudbase = "cloudbase_access_token"
 
-	// The platform renews the file every 10 minutes and its token lives for 30.
+	// The platform renews the file every 10 minutes. Its token lives for 30 minutes.
 	fileRereadAfter = 30 * time.Second
-	fileTokenLife   = 20 * time.Minute // of a token whose file is not readable any more
-	fileRereadPause = time.Second      // between two readings, when a token was refused or the file is not there
+	fileTokenLife   = 20 * time.Minute // maximum use of a token after the file has become unreadable
+	fileRereadPause = time.Second      // between two reads, if a token was refused or the file is missing
 )
 
-// CloudbaseFile returns the source of an app that runs in WeChat's cloud hosting with a token file, which the platform
-// renews: the file at path is read again every 30 seconds, and when WeChat has refused its token.
+// CloudbaseFile returns the source of an app that runs in WeChat's cloud hosting with a token
+// file, which the platform renews. The source reads the file at path every 30 seconds, and again
+// if WeChat refuses the token.
 // https://developers.weixin.qq.com/minigame/dev/wxcloud/guide/container/cloudcall.html.
 func CloudbaseFile(path string) TokenSource { return &fileTokens{path: path} }
 
@@ -42,11 +44,11 @@ func CloudbaseFile(path string) TokenSource { return &fileTokens{path: path} }
 type fileTokens struct {
 	path string
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	token   Token
-	readAt  time.Time // of the last good reading
+	readAt  time.Time // time of the last successful read
 	nextTry time.Time
-	failure *Error // of the last reading
+	failure *Error // error of the last read
 }
 
 // Token implements [TokenSource].
@@ -63,7 +65,8 @@ func (s *fileTokens) Token(context.Context) (Token, error) {
 	return s.token, nil
 }
 
-// read takes over what the file holds. While it holds nothing the last token stays. Called with mu held.
+// read stores the token of the file. If the file has no token, the last one stays. Called with
+// mu held.
 func (s *fileTokens) read(now time.Time) {
 	value, reason := readToken(s.path)
 	if reason != "" {
@@ -75,7 +78,7 @@ func (s *fileTokens) read(now time.Time) {
 	s.readAt, s.nextTry, s.failure = now, now.Add(fileRereadAfter), nil
 }
 
-// readToken returns the text of a token file, or what is wrong with it.
+// readToken returns the text of a token file, or the reason why there is none.
 func readToken(path string) (token, reason string) {
 	f, err := os.Open(path)
 	switch {
@@ -86,7 +89,8 @@ func readToken(path string) (token, reason string) {
 	case err != nil:
 		return "", "cannot be opened"
 	}
-	defer func() { _ = f.Close() }() // only read
+	defer func() { _ = f.Close() }() // the file is only read, so an error of Close has no effect
+	// The limit is one byte more, so that a file that is too long is detected.
 	text, err := io.ReadAll(io.LimitReader(f, maxTokenAnswer+1))
 	text = bytes.TrimSpace(text)
 	switch {
@@ -103,7 +107,8 @@ func readToken(path string) (token, reason string) {
 	}
 }
 
-// Reject implements [TokenSource]: the file may hold a newer token already.
+// Reject implements [TokenSource]. It makes the next call read the file, which may already hold
+// a newer token.
 func (s *fileTokens) Reject(_ context.Context, t Token, _ int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -13,16 +13,20 @@ import (
 	"cloudidq/internal/secret"
 )
 
-// RemoteToken returns a source that asks a central token server, which WeChat recommends where several programs use one
-// app: GET address, with the given header ("Name: value"; empty for none), answered by
+// RemoteToken returns a source that requests tokens from a central token server. WeChat
+// recommends such a server if several programs use one app. The source sends GET address with
+// the given header ("Name: value"; empty for none). The server answers
 //
 //	{"access_token":"…","expires_in":7200}
 //
-// expires_in is what is left of the token's life. The server alone decides when to fetch; a token that WeChat refuses is
-// asked for again: at once, then at longer and longer intervals up to 10 seconds. An error of it may come with an errcode of WeChat's, or as a status.
+// expires_in is the remaining lifetime of the token. The server alone decides when to fetch a
+// token from WeChat. If WeChat refuses a token, the source requests it again at once, and then
+// at increasing intervals up to 10 seconds. The server reports an error with an errcode of
+// WeChat's or with an HTTP status.
 // https://developers.weixin.qq.com/doc/oplatform/developers/dev/AccessToken.html.
 //
-// The error names what is wrong with address or header, without their values.
+// RemoteToken returns an error if address or header is invalid. The error does not contain their
+// values.
 func (c *Client) RemoteToken(appID, address string, header secret.Text) (TokenSource, error) {
 	to, err := url.Parse(address)
 	if err != nil || to.Host == "" || to.Scheme != "https" && to.Scheme != "http" {
@@ -33,7 +37,7 @@ func (c *Client) RemoteToken(appID, address string, header secret.Text) (TokenSo
 		return nil, err
 	}
 	var shared *sharedTokens
-	if !header.Empty() { // without one there is no key to seal a shared token with
+	if !header.Empty() { // without a header there is no secret to seal a shared token with
 		shared = newSharedTokens(c.tokens, "remote:"+appID+":"+address, header)
 	}
 	return &cachedTokens{
@@ -49,7 +53,8 @@ func (c *Client) RemoteToken(appID, address string, header secret.Text) (TokenSo
 	}, nil
 }
 
-// parseHeader reads "Name: value" into the header of a request, and returns the value by itself too.
+// parseHeader parses "Name: value" into the header of a request. It also returns the value
+// alone.
 func parseHeader(line secret.Text) (http.Header, secret.Text, error) {
 	header := http.Header{"User-Agent": {userAgent}}
 	if line.Empty() {

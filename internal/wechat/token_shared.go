@@ -7,31 +7,34 @@ import (
 	"cloudidq/internal/secret"
 )
 
-// TokenCache shares tokens between processes; store.Tokens is one. It sees sealed values only.
+// TokenCache shares tokens between processes; store.Tokens implements it. It sees only sealed
+// values.
 type TokenCache interface {
-	// Load returns what is cached under key, or nil, and how much longer it will be, by the clock of the cache; 0 = without end.
+	// Load returns the value under key, or nil, and its remaining time in the cache by the
+	// cache's clock; 0 means without expiry.
 	Load(ctx context.Context, key string) (value []byte, left time.Duration, err error)
-	// Swap puts value under key for ttl, 0 = for good, if what is there still is old (nil = nothing), and reports whether
-	// it did.
+	// Swap stores value under key for ttl if the cache still holds old (nil means no value), and
+	// reports whether it did. ttl 0 means no expiry.
 	Swap(ctx context.Context, key string, old, value []byte, ttl time.Duration) (bool, error)
-	// Lock makes the caller the only process that fetches the token of key, until unlock or ttl; ok is false if another
-	// process is.
+	// Lock makes the caller the only process that fetches the token of key, until it calls
+	// unlock or ttl passes. If another process holds the lock, ok is false.
 	Lock(ctx context.Context, key string, ttl time.Duration) (unlock func(), ok bool, err error)
 }
 
 const (
-	// fetchLock outlives every fetch, so that a lock that lapses belongs to a process that is gone.
+	// fetchLock is longer than every fetch, so a lock expires only if its process has died.
 	fetchLock = fetchTimeout + 5*time.Second
-	// fetchPoll is how often a process that waits for another one's fetch looks for its token.
+	// fetchPoll is the interval at which a process checks for a token that another process is
+	// fetching.
 	fetchPoll = 50 * time.Millisecond
 )
 
-// sharedTokens is the part of a token source that is the same in all processes: one of them fetches, the others take
-// what it has put into the cache.
+// sharedTokens is the part of a token source that all processes share: one process fetches, and
+// the others take the token from the cache.
 type sharedTokens struct{ value sealedValue }
 
-// newSharedTokens returns nil, which shares nothing, for a nil cache. The key names mode and app; the secret is one that
-// a fetch needs.
+// newSharedTokens returns the shared token at key, or nil if cache is nil. key names mode and
+// app. The secret is one that a fetch requires.
 func newSharedTokens(cache TokenCache, key string, from secret.Text) *sharedTokens {
 	if cache == nil {
 		return nil
@@ -39,11 +42,11 @@ func newSharedTokens(cache TokenCache, key string, from secret.Text) *sharedToke
 	return &sharedTokens{value: newSealedValue(cache, key, from)}
 }
 
-// fetchFunc fetches a token after another one, from which it goes on counting.
+// fetchFunc fetches a token. It continues the count of fetches in a row of before.
 type fetchFunc func(ctx context.Context, before held) (held, *Error)
 
-// obtain returns a token of another process if there is a good one, and else lets one process fetch. Without the cache's
-// server each process is on its own: a repeated fetch is better than no token.
+// obtain returns the token of another process if it is good; otherwise one process fetches. If
+// the cache fails, each process fetches for itself: a duplicate fetch is better than no token.
 func (s *sharedTokens) obtain(ctx context.Context, p pace, k known, fetch fetchFunc) (held, *Error) {
 	for {
 		_, there, err := s.load(ctx)
@@ -53,6 +56,7 @@ func (s *sharedTokens) obtain(ctx context.Context, p pace, k known, fetch fetchF
 		if there.good(p, k) {
 			return there, nil
 		}
+		// Only the process with the lock fetches. The others poll the cache.
 		unlock, ok, err := s.value.cache.Lock(ctx, s.value.key, fetchLock)
 		switch {
 		case err != nil:
@@ -69,7 +73,7 @@ func (s *sharedTokens) obtain(ctx context.Context, p pace, k known, fetch fetchF
 	}
 }
 
-// alone obtains a token without the others.
+// alone obtains a token without the cache.
 func alone(ctx context.Context, p pace, k known, fetch fetchFunc) (held, *Error) {
 	if k.good(p, k) {
 		return k.held, nil
@@ -77,12 +81,14 @@ func alone(ctx context.Context, p pace, k known, fetch fetchFunc) (held, *Error)
 	return fetch(ctx, k.held)
 }
 
-// refresh fetches under the lock, unless another process was faster, and puts the token into the cache.
+// refresh fetches while it holds the lock, and caches the token. If another process was faster,
+// it returns that token.
 func (s *sharedTokens) refresh(ctx context.Context, p pace, k known, fetch fetchFunc) (held, *Error) {
 	old, there, err := s.load(ctx)
 	if err == nil && there.good(p, k) {
 		return there, nil
 	}
+	// The cache has no token that can be opened, so continue from this process's token.
 	if there.token.Empty() {
 		there = k.held
 	}
@@ -94,8 +100,9 @@ func (s *sharedTokens) refresh(ctx context.Context, p pace, k known, fetch fetch
 	return got, nil
 }
 
-// cached is a token as it lies in the cache, before it is sealed. Its moments are those of the machine that wrote it, so
-// they are compared with each other alone: what is left of the token's life is left of the value's.
+// cached is a token as stored in the cache, before sealing. Its times come from the clock of the
+// machine that wrote it, so they are compared only with each other. The remaining lifetime of
+// the token is the remaining lifetime of the cached value.
 type cached struct {
 	Token   string    `json:"token"`
 	Fetched time.Time `json:"fetched"`
@@ -103,7 +110,7 @@ type cached struct {
 	Rows    rows      `json:"rows,omitzero"`
 }
 
-// load returns what is cached, sealed and opened.
+// load returns the cached token, both sealed and opened.
 func (s *sharedTokens) load(ctx context.Context) (sealed []byte, there held, err error) {
 	var opened cached
 	sealed, left, err := s.value.loadWithLife(ctx, &opened)
@@ -111,8 +118,8 @@ func (s *sharedTokens) load(ctx context.Context) (sealed []byte, there held, err
 	return sealed, held{token: secret.New(opened.Token), left: left, age: max(0, life-left), rows: opened.Rows}, err
 }
 
-// put caches a token that was fetched just now, if what is there still is old. If that fails the token serves this
-// process, and the next one fetches its own.
+// put caches a token that was just fetched if the cache still holds old. If that fails, only
+// this process uses the token, and the next process fetches its own.
 func (s *sharedTokens) put(ctx context.Context, old []byte, got held) {
 	life := min(max(got.left, minLife), maxLife)
 	now := time.Now()

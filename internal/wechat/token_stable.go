@@ -7,12 +7,13 @@ import (
 	"cloudidq/internal/secret"
 )
 
-// StableToken returns a source that fetches the app's token from POST /cgi-bin/stable_token, in its normal mode: the
-// endpoint gives the same token until 5 minutes before its end, so that any number of processes may ask.
+// StableToken returns a source that fetches the app's token from POST /cgi-bin/stable_token, in
+// its normal mode. The endpoint returns the same token until 5 minutes before its expiry, so any
+// number of processes may call it.
 // https://developers.weixin.qq.com/doc/service/api/base/api_getstableaccesstoken.
 //
-// Its errors are those of every source that fetches: of ClassRetry, ClassRate and ClassQuota, and otherwise of ClassApp.
-// The source stops with the client's Close.
+// As for every source that fetches, its errors have ClassRetry, ClassRate or ClassQuota, and
+// otherwise ClassApp. The client's Close stops the source.
 func (c *Client) StableToken(appID string, appSecret secret.Text) TokenSource {
 	return &cachedTokens{
 		param:  paramAccessToken,
@@ -36,9 +37,10 @@ func (c *Client) StableToken(appID string, appSecret secret.Text) TokenSource {
 	}
 }
 
-// LegacyToken returns a source that fetches the app's token from GET /cgi-bin/token. Every call there makes a new token
-// and leaves the one before 5 minutes more, so whoever fetches for the same app by himself breaks the others: without
-// a [Config.Tokens] that all processes share, use StableToken.
+// LegacyToken returns a source that fetches the app's token from GET /cgi-bin/token. Every call
+// creates a new token, and the previous one stays valid for only 5 minutes. A program that
+// fetches for the same app on its own therefore breaks the others. Use StableToken unless all
+// processes share a [Config.Tokens].
 // https://developers.weixin.qq.com/doc/oplatform/developers/dev/AccessToken.html.
 func (c *Client) LegacyToken(appID string, appSecret secret.Text) TokenSource {
 	return &cachedTokens{

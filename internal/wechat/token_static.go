@@ -9,8 +9,8 @@ import (
 // paramAccessToken is the name of the credential in the query of nearly all calls.
 const paramAccessToken = "access_token"
 
-// StaticToken returns a source of one token that somebody else keeps fresh, for trying out and for tests. It has no
-// other, so Reject does nothing.
+// StaticToken returns a source of one fixed token, for manual use and for tests. Something else
+// must keep the token valid. The source has no other token, so Reject does nothing.
 func StaticToken(value secret.Text) TokenSource {
 	return staticToken{Param: paramAccessToken, Value: value}
 }

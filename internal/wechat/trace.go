@@ -11,11 +11,11 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Attributes of spans that OpenTelemetry's conventions have no name for. None holds an id of a person or a cloudID, nor
-// does any URL stand in a span: its query holds the token and the openid.
+// Span attributes that OpenTelemetry's conventions do not define. None contains a user's id or a
+// cloudID. Spans also contain no URL, because its query holds the token and the openid.
 const (
 	attrAppID    = attribute.Key("cloudidq.appid")
-	attrCloudIDs = attribute.Key("cloudidq.cloudids") // how many
+	attrCloudIDs = attribute.Key("cloudidq.cloudids") // number of cloudIDs
 	attrOpen     = attribute.Key("cloudidq.cloudids.open")
 	attrAttempt  = attribute.Key("cloudidq.attempt")
 	attrClass    = attribute.Key("cloudidq.wechat.class")
@@ -24,8 +24,8 @@ const (
 	attrMode     = attribute.Key("cloudidq.token.mode")
 )
 
-// within is ctx with the one task that a request is made for as its parent. A request for several tasks belongs to none of
-// them: it has links only.
+// within returns ctx with the span of the task that the request is made for as parent. If a
+// request is made for several tasks, it has links to all of them and no parent among them.
 func within(ctx context.Context, origins []trace.SpanContext) context.Context {
 	if len(origins) == 1 {
 		return trace.ContextWithSpanContext(ctx, origins[0])
@@ -33,7 +33,8 @@ func within(ctx context.Context, origins []trace.SpanContext) context.Context {
 	return ctx
 }
 
-// startRequest begins the span of one request. The function that it returns ends it, with what came of it.
+// startRequest starts the span of one request. The returned function ends the span and records
+// the result.
 func (x *exchange) startRequest(ctx context.Context) (context.Context, func(failure *Error, sent bool)) {
 	if x.client.tracer == nil {
 		return ctx, func(*Error, bool) {}
@@ -60,7 +61,7 @@ func (x *exchange) startRequest(ctx context.Context) (context.Context, func(fail
 	}
 }
 
-// serverOf is the host of the API, without its port where that is the scheme's own.
+// serverOf returns the host of the API, and its port if the base URL names one.
 func serverOf(base *url.URL) []attribute.KeyValue {
 	attrs := []attribute.KeyValue{semconv.ServerAddress(base.Hostname())}
 	if port, err := strconv.Atoi(base.Port()); err == nil {
@@ -69,7 +70,8 @@ func serverOf(base *url.URL) []attribute.KeyValue {
 	return attrs
 }
 
-// endCall says how a call ended: by class and errcode, never by a text, which might repeat what was sent.
+// endCall records the result of a call: the class and errcode, but never a text, because it may
+// repeat submitted values.
 func endCall(span trace.Span, failure *Error) {
 	if failure == nil {
 		span.SetAttributes(attrClass.String(classOK), attrErrcode.Int(0))
@@ -83,7 +85,7 @@ func endCall(span trace.Span, failure *Error) {
 	span.SetStatus(otelcodes.Error, "")
 }
 
-// startFetch begins the span of a token fetch.
+// startFetch starts the span of a token fetch. The returned function ends it.
 func (c *Client) startFetch(ctx context.Context, appID, mode string) (context.Context, func(failure *Error)) {
 	if c.tracer == nil {
 		return ctx, func(*Error) {}

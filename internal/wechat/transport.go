@@ -13,14 +13,14 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Config is what a Client needs to know.
+// Config holds the settings of a Client.
 type Config struct {
-	BaseURL  string               // such as https://api.weixin.qq.com; http:// serves the side-car of cloud hosting
-	Timeout  time.Duration        // of one HTTP attempt; default 5s
-	MaxConns int                  // connections to the host at once; default 512
-	Tokens   TokenCache           // shares access tokens with other processes; nil = this one fetches its own
-	Metrics  *Metrics             // nil = nothing is counted
-	Tracers  trace.TracerProvider // nil = nothing is traced
+	BaseURL  string               // such as https://api.weixin.qq.com; http:// for the side-car of cloud hosting
+	Timeout  time.Duration        // timeout of one HTTP attempt; default 5s
+	MaxConns int                  // maximum number of connections to the host; default 512
+	Tokens   TokenCache           // shares access tokens with other processes; nil means that this process fetches its own
+	Metrics  *Metrics             // nil disables metrics
+	Tracers  trace.TracerProvider // nil disables tracing
 }
 
 const (
@@ -42,11 +42,11 @@ func (c Config) maxConns() int {
 	return c.MaxConns
 }
 
-// parse returns the base URL, or all that is wrong with the configuration. The URL is not repeated in the errors: who
-// writes a password into it should not find it in the log.
+// parse returns the base URL, or an error that lists every problem of the configuration. The
+// error does not repeat the URL, so that a password in it does not appear in the log.
 func (c Config) parse() (*url.URL, error) {
 	var faults []error
-	base, err := url.Parse(strings.TrimRight(c.BaseURL, "/") + "/") // without its slash JoinPath leaves the path relative
+	base, err := url.Parse(strings.TrimRight(c.BaseURL, "/") + "/") // without the slash JoinPath returns a relative path
 	switch {
 	case err != nil:
 		faults = append(faults, errors.New("base URL: not a URL"))
@@ -64,23 +64,23 @@ func (c Config) parse() (*url.URL, error) {
 	return base, errors.Join(faults...)
 }
 
-// newTransport returns a transport of our own, so that no setting of another package changes it.
+// newTransport returns a new transport, which other packages cannot modify.
 func newTransport(maxConns int) *http.Transport {
 	var protocols http.Protocols
-	protocols.SetHTTP1(true) // a connection per request in flight: one that hangs holds up no other
+	protocols.SetHTTP1(true) // HTTP/1 uses one connection per request, so a request that hangs blocks no other
 	return &http.Transport{
-		Proxy:       nil, // tokens go nowhere but to the host in the configuration
+		Proxy:       nil, // tokens must go only to the configured host
 		DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
 		TLSClientConfig: &tls.Config{
 			MinVersion:         tls.VersionTLS12,
-			ClientSessionCache: tls.NewLRUClientSessionCache(0), // spares a new connection most of its handshake
+			ClientSessionCache: tls.NewLRUClientSessionCache(0), // saves new connections most of the handshake
 		},
 		TLSHandshakeTimeout:    5 * time.Second,
 		MaxConnsPerHost:        maxConns,
 		MaxIdleConns:           maxConns,
 		MaxIdleConnsPerHost:    maxConns,
-		IdleConnTimeout:        30 * time.Second, // before the other side does it: usual front ends wait 60 s or longer
-		DisableCompression:     true,             // a small answer cannot unpack into a huge one
+		IdleConnTimeout:        30 * time.Second, // shorter than the other side's timeout: common front ends wait 60 s or longer
+		DisableCompression:     true,             // prevents a small answer from unpacking into a huge one
 		MaxResponseHeaderBytes: 64 << 10,
 		Protocols:              &protocols,
 	}

@@ -8,12 +8,13 @@ import (
 	"unicode/utf8"
 )
 
-// This file walks over JSON that [json.Valid] has approved. Unlike a decoder with struct tags it meets every value as it
-// stands, so that one value of a wrong type spoils its own entry only, a number is never a float, and a hundred entries
-// cost no reflection. On text that is not valid JSON it ends early; it never panics.
+// This file walks over JSON that [json.Valid] has accepted. Unlike a decoder with struct tags,
+// it returns every value in its original form. Therefore a value of a wrong type affects only
+// its own entry, numbers are never converted to floats, and a hundred entries need no
+// reflection. On invalid JSON the functions stop early; they never panic.
 
-// members yields the members of an object: keys without their quotes, values as they stand. Of anything but an object it
-// yields nothing.
+// members yields the members of an object: keys without their quotes, values in their original
+// form. If text is not an object, members yields nothing.
 func members(text []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(key, value []byte) bool) {
 		i := skipSpace(text, 0)
@@ -21,11 +22,11 @@ func members(text []byte) iter.Seq2[[]byte, []byte] {
 			return
 		}
 		for i < len(text) && text[i] != '}' {
-			start := skipSpace(text, i+1) // past the brace or the comma
+			start := skipSpace(text, i+1) // after the brace or the comma
 			end := skipValue(text, start)
 			key, ok := unquote(text[start:end])
 			if !ok {
-				return // the closing brace of an empty object, too
+				return // also reached at the closing brace of an empty object
 			}
 			colon := skipSpace(text, end)
 			start = skipSpace(text, min(colon+1, len(text)))
@@ -38,7 +39,8 @@ func members(text []byte) iter.Seq2[[]byte, []byte] {
 	}
 }
 
-// elements yields the elements of an array, as they stand. Of anything but an array it yields nothing.
+// elements yields the elements of an array in their original form. If text is not an array,
+// elements yields nothing.
 func elements(text []byte) iter.Seq[[]byte] {
 	return func(yield func(value []byte) bool) {
 		i := skipSpace(text, 0)
@@ -59,7 +61,7 @@ func elements(text []byte) iter.Seq[[]byte] {
 	}
 }
 
-// skipSpace returns the index of the first byte at or after i that is no white space.
+// skipSpace returns the index of the first byte at or after i that is not whitespace.
 func skipSpace(text []byte, i int) int {
 	for i < len(text) && (text[i] == ' ' || text[i] == '\t' || text[i] == '\n' || text[i] == '\r') {
 		i++
@@ -67,7 +69,7 @@ func skipSpace(text []byte, i int) int {
 	return i
 }
 
-// skipValue returns the index just past the value that begins at i; i itself if none does.
+// skipValue returns the index after the value that starts at i, or i if no value starts there.
 func skipValue(text []byte, i int) int {
 	depth := 0
 	for i < len(text) {
@@ -100,7 +102,7 @@ func skipValue(text []byte, i int) int {
 	return i
 }
 
-// skipString returns the index just past the string whose opening quote is at i.
+// skipString returns the index after the string whose opening quote is at i.
 func skipString(text []byte, i int) int {
 	for i++; i < len(text); i++ {
 		switch text[i] {
@@ -113,7 +115,7 @@ func skipString(text []byte, i int) int {
 	return len(text)
 }
 
-// skipScalar returns the index just past the number, true, false or null at i.
+// skipScalar returns the index after the number, true, false or null at i.
 func skipScalar(text []byte, i int) int {
 	for ; i < len(text); i++ {
 		switch text[i] {
@@ -124,7 +126,8 @@ func skipScalar(text []byte, i int) int {
 	return i
 }
 
-// unquote returns the text of a JSON string and whether value is one. Without escapes it copies nothing.
+// unquote returns the text of a JSON string and whether value is a string. If there are no
+// escapes, the result is a part of value and not a copy.
 func unquote(value []byte) ([]byte, bool) {
 	if len(value) < 2 || value[0] != '"' || value[len(value)-1] != '"' {
 		return nil, false
@@ -150,7 +153,8 @@ func unquote(value []byte) ([]byte, bool) {
 	return append(text, inner...), true
 }
 
-// unescape returns what a backslash and c stand for, if that is as simple as it is in nearly all answers.
+// unescape returns the character for a backslash and c. It handles the simple escapes that occur
+// in nearly all answers.
 func unescape(c byte) (byte, bool) {
 	switch c {
 	case '"', '\\', '/':
@@ -164,7 +168,7 @@ func unescape(c byte) (byte, bool) {
 	}
 }
 
-// unquoteSlowly knows surrogates and mends what is not UTF-8.
+// unquoteSlowly handles surrogates and replaces invalid UTF-8.
 func unquoteSlowly(value []byte) ([]byte, bool) {
 	var text string
 	if json.Unmarshal(value, &text) != nil {
@@ -173,7 +177,8 @@ func unquoteSlowly(value []byte) ([]byte, bool) {
 	return []byte(text), true
 }
 
-// integer returns the value of a JSON number without fraction and exponent, also if it stands in quotes.
+// integer returns the value of a JSON number without fraction and exponent. The number may be in
+// quotes.
 func integer(value []byte) (int, bool) {
 	if text, ok := unquote(value); ok {
 		value = text

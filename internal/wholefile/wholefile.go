@@ -1,4 +1,5 @@
-// Package wholefile writes files that are there as a whole or not at all.
+// Package wholefile writes files atomically: the target has either its old content or all of
+// the new content.
 package wholefile
 
 import (
@@ -18,19 +19,22 @@ type handle interface {
 	Close() error
 }
 
-// File is a file under a temporary name in the folder of its target. [File.Commit] gives it its name once all of it is
-// on the disk; [File.Discard] removes it. It is used by one goroutine at a time.
+// File is a file with a temporary name in the folder of its target. [File.Commit] syncs it
+// to the disk and renames it to the target. [File.Discard] removes it. A File is not safe
+// for concurrent use.
 type File struct {
 	file   handle
 	target string
-	broken error // the first error: what follows it changes nothing
+	broken error // the first error; later calls of Write and Commit return it
 	done   bool  // committed or discarded
 }
 
-// Create makes the temporary file for target, readable and writable for this user alone. What is at target stays as it
-// is until Commit. If it is a symbolic link, the file that it leads to is the target: somebody has chosen that place, and its
-// disk. Errors are those of [os.CreateTemp], or say that the link leads nowhere. The caller calls Discard, after a Commit as
-// well.
+// Create creates the temporary file for target, readable and writable only by the current user.
+// The file at target does not change until Commit. If target is a symbolic link, Create uses
+// the file that the link points to, because somebody has chosen that place and its disk.
+//
+// The error is one of [os.CreateTemp], or one of [filepath.EvalSymlinks] if the link is broken.
+// Always call [File.Discard] in the end, also after [File.Commit].
 func Create(target string) (*File, error) {
 	if info, err := os.Lstat(target); err == nil && info.Mode()&fs.ModeSymlink != 0 {
 		if target, err = filepath.EvalSymlinks(target); err != nil {
@@ -44,7 +48,7 @@ func Create(target string) (*File, error) {
 	return &File{file: file, target: target}, nil
 }
 
-// Write implements [io.Writer]. After an error the file cannot be committed.
+// Write implements [io.Writer]. After an error, the file cannot be committed.
 func (f *File) Write(text []byte) (int, error) {
 	if f.broken != nil {
 		return 0, f.broken
@@ -54,14 +58,15 @@ func (f *File) Write(text []byte) (int, error) {
 	return n, err
 }
 
-// errDone is for a file that has its name already, or is gone.
+// errDone is the error of Commit for a file that was committed or discarded already.
 var errDone = errors.New("the file has been committed or discarded")
 
-// Commit writes all of the file to the disk and gives it its name. It stops at the first error, of an earlier Write too:
-// then what is at the target stays as it is, and Discard removes the temporary file.
+// Commit syncs the file to the disk and renames it to the target. If an earlier Write has
+// failed, Commit returns its error. Commit stops at the first error. The target is then
+// unchanged, and Discard removes the temporary file.
 //
-// At last it writes the folder to the disk, so that the name outlives a loss of power. If only that fails the file is in
-// its place, and the error says so.
+// After the rename, Commit syncs the folder, so that the new name survives a power loss. If
+// only this step fails, the target has the new content, and the error says so.
 func (f *File) Commit() error {
 	if f.done {
 		return errDone
@@ -85,22 +90,24 @@ func (f *File) Commit() error {
 	return nil
 }
 
-// Discard removes a file that was not committed. It may be called more than once.
+// Discard removes the temporary file, unless the file was committed. It may be called more than
+// once.
 func (f *File) Discard() {
 	if f.done {
 		return
 	}
 	f.done = true
-	_ = f.file.Close() // nothing of it is kept
+	_ = f.file.Close() // the content is dropped, so the error does not matter
 	_ = os.Remove(f.file.Name())
 }
 
-// syncFolder writes the names in a folder to the disk. Some file systems cannot do that and say so with EINVAL or
-// ENOTSUP; they have no safer way (https://pubs.opengroup.org/onlinepubs/9799919799/functions/fsync.html).
+// syncFolder syncs the names in a folder to the disk. Some file systems do not support that,
+// and return EINVAL or ENOTSUP. They offer nothing safer, so syncFolder ignores these errors
+// (https://pubs.opengroup.org/onlinepubs/9799919799/functions/fsync.html).
 func syncFolder(path string) error {
 	folder, err := os.Open(path)
 	if errors.Is(err, fs.ErrPermission) {
-		return nil // a folder that may be written but not read
+		return nil // the folder is writable but not readable
 	}
 	if err != nil {
 		return err

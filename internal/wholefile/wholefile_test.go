@@ -9,7 +9,7 @@ import (
 
 var errDisk = errors.New("no space left on device")
 
-// failing is a file whose disk is full at one step.
+// failing is a file that fails at one step, as on a full disk.
 type failing struct {
 	handle
 	write, sync, close error
@@ -26,7 +26,7 @@ func (f *failing) Sync() error { return errors.Join(f.sync, f.handle.Sync()) }
 
 func (f *failing) Close() error { return errors.Join(f.handle.Close(), f.close) }
 
-// A file that was not safely written never takes the place of one that is there, and nothing of it stays.
+// A file that was not fully written and synced never replaces the target. Discard removes it.
 func TestCommit_OnlyWhatIsSafelyWrittenReplaces(t *testing.T) {
 	for name, breakIt := range map[string]func(*failing){
 		"Write": func(f *failing) { f.write = errDisk },
@@ -45,7 +45,7 @@ func TestCommit_OnlyWhatIsSafelyWrittenReplaces(t *testing.T) {
 			broken := &failing{handle: f.file}
 			breakIt(broken)
 			f.file = broken
-			_, _ = f.Write([]byte("half")) // a caller that does not look
+			_, _ = f.Write([]byte("half")) // a caller that ignores the error
 			if err := f.Commit(); !errors.Is(err, errDisk) {
 				t.Errorf("Commit() = %v, want the disk's error", err)
 			}
@@ -58,7 +58,7 @@ func TestCommit_OnlyWhatIsSafelyWrittenReplaces(t *testing.T) {
 	}
 }
 
-// A target that cannot be replaced stays, and the temporary file goes.
+// If the target cannot be replaced, it stays, and Discard removes the temporary file.
 func TestCommit_TargetIsAFolder(t *testing.T) {
 	target := filepath.Join(t.TempDir(), "out")
 	if err := os.MkdirAll(filepath.Join(target, "full"), 0o700); err != nil {
@@ -102,7 +102,7 @@ func TestCommit(t *testing.T) {
 	}
 }
 
-// is checks what a file holds, and that nothing else lies beside it.
+// is checks the content of a file, and that its folder has no other file.
 func is(t *testing.T, path, want string) {
 	t.Helper()
 	if text, err := os.ReadFile(path); err != nil || string(text) != want {
@@ -111,6 +111,7 @@ func is(t *testing.T, path, want string) {
 	alone(t, path)
 }
 
+// alone checks that the folder of a file has no other file.
 func alone(t *testing.T, path string) {
 	t.Helper()
 	names, err := os.ReadDir(filepath.Dir(path))
@@ -119,7 +120,8 @@ func alone(t *testing.T, path string) {
 	}
 }
 
-// A link stays, and the file that it leads to is replaced: records must not land on another disk than the one that was chosen.
+// If the target is a symbolic link, the link stays and the file that it points to is replaced.
+// Records must not land on another disk than the chosen one.
 func TestCreate_FollowsALink(t *testing.T) {
 	chosen, link := filepath.Join(t.TempDir(), "out.ndjson"), filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink(chosen, link); err != nil {

@@ -17,9 +17,9 @@ import (
 	"cloudidq/internal/secret"
 )
 
-// Config is what the console of a platform and cloudidq must agree on.
+// Config holds the settings that the platform's console and cloudidq must agree on.
 type Config struct {
-	AppID       string      // the platform's
+	AppID       string      // the platform's appid
 	VerifyToken secret.Text // 消息校验 Token
 	AESKey      secret.Text // 消息加解密 Key, EncodingAESKey: 43 characters
 }
@@ -32,10 +32,11 @@ type Codec struct {
 	iv    []byte
 }
 
-// keyChars is the length of an EncodingAESKey: 32 bytes in Base64 without the padding.
+// keyChars is the length of an EncodingAESKey: 32 bytes in Base64 without padding.
 const keyChars = 43
 
-// NewCodec returns the codec of a platform, or all that is wrong with its configuration.
+// NewCodec returns the codec of a platform, or an error that lists every problem of the
+// configuration.
 func NewCodec(cfg Config) (*Codec, error) {
 	var faults []error
 	if cfg.AppID == "" {
@@ -44,8 +45,8 @@ func NewCodec(cfg Config) (*Codec, error) {
 	if cfg.VerifyToken.Empty() {
 		faults = append(faults, errors.New("push: VerifyToken is missing"))
 	}
-	// The last of 43 characters holds 2 bits too many. WeChat's own code does not ask them to be zero, so neither does
-	// this one: base64's default is to let them pass.
+	// The last of the 43 characters has 2 unused bits. WeChat's own code does not require them
+	// to be zero, and neither does this code: base64 ignores them by default.
 	key, err := base64.StdEncoding.DecodeString(cfg.AESKey.Reveal() + "=")
 	if err != nil || len(cfg.AESKey.Reveal()) != keyChars {
 		faults = append(faults, fmt.Errorf("push: AESKey must be %d characters of Base64", keyChars))
@@ -60,7 +61,7 @@ func NewCodec(cfg Config) (*Codec, error) {
 	return &Codec{appID: cfg.AppID, token: cfg.VerifyToken, block: block, iv: key[:aes.BlockSize]}, nil
 }
 
-// signed reports whether the query holds the signature of what is encrypted.
+// signed reports whether the query holds the correct signature of the encrypted text.
 func (c *Codec) signed(query url.Values, encrypted string) bool {
 	given, err := hex.DecodeString(query.Get("msg_signature"))
 	if err != nil || encrypted == "" {
@@ -70,24 +71,27 @@ func (c *Codec) signed(query url.Values, encrypted string) bool {
 	return subtle.ConstantTimeCompare(given, want[:]) == 1
 }
 
-// sign is SHA-1 over the parts in the order of their bytes.
+// sign returns the SHA-1 of the parts in byte order.
 func sign(parts ...string) [sha1.Size]byte {
 	slices.Sort(parts)
 	return sha1.Sum([]byte(strings.Join(parts, ""))) // WeChat signs with SHA-1
 }
 
 const (
-	// padTo is the block that WeChat pads to, twice that of AES.
+	// padTo is the block size of WeChat's padding, twice the block size of AES.
 	padTo = 32
-	// Before the document lie 16 random bytes and its length, behind it the platform's appid.
+	// The document follows 16 random bytes and its length. The platform's appid follows the
+	// document.
 	randomLen = 16
 	lengthLen = 4
 )
 
-// errDecrypt is the one error of all that can be wrong inside of what is encrypted.
+// errDecrypt is the only error of decrypt, so that the error does not show what is wrong with
+// the encrypted text.
 var errDecrypt = fmt.Errorf("%w: it cannot be decrypted", ErrMalformed)
 
-// decrypt returns the document inside: AES-256 in CBC mode, whose IV is the key's first half, over
+// decrypt returns the document inside. The encryption is AES-256 in CBC mode, with the first 16
+// bytes of the key as IV, over
 //
 //	16 random bytes | length of the document, 4 bytes, big-endian | document | appid | padding
 func (c *Codec) decrypt(encrypted string) ([]byte, error) {
@@ -108,7 +112,7 @@ func (c *Codec) decrypt(encrypted string) ([]byte, error) {
 	return text[:length], nil
 }
 
-// unpad takes PKCS#7 padding off: 1 to 32 bytes, each of which is their number.
+// unpad removes PKCS#7 padding: 1 to 32 bytes that all hold their number.
 func unpad(text []byte) ([]byte, bool) {
 	n := int(text[len(text)-1])
 	if n < 1 || n > padTo || n > len(text) {

@@ -1,9 +1,11 @@
-// Package push opens what WeChat pushes to the events address of a third-party platform: tickets, and the news that a
-// merchant has authorised the platform or does no more.
+// Package push opens WeChat's pushes to the events address of a third-party platform. A push
+// brings a ticket, or says that a merchant has authorised the platform or has changed or
+// withdrawn the authorization.
 //
-// A push is an XML document, encrypted, and signed with a token that the platform's console and the configuration have
-// in common. [Codec.Open] believes nothing before the signature holds.
-// https://developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0/Before_Develop/Technical_Plan.html.
+// A push is an encrypted XML document. It is signed with a token that the platform's console and
+// the configuration share. [Codec.Open] trusts nothing before it has verified the signature.
+// The source is page oplatform/Third-party_Platforms/2.0/Before_Develop/Technical_Plan.html of
+// https://developers.weixin.qq.com/doc/.
 package push
 
 import (
@@ -19,19 +21,20 @@ import (
 	"cloudidq/tasks"
 )
 
-// Type is what a push is about.
+// Type is the type of a push.
 type Type uint8
 
 // The types of a push.
 const (
-	Other            Type = iota // nothing that concerns the exchange of cloudIDs
+	Other            Type = iota // does not concern the exchange of cloudIDs
 	Ticket                       // a new component_verify_ticket
 	Authorized                   // a merchant has authorised the platform
-	UpdateAuthorized             // a merchant has changed what is authorised, or authorised anew
-	Unauthorized                 // a merchant has withdrawn
+	UpdateAuthorized             // a merchant has changed or renewed the authorization
+	Unauthorized                 // a merchant has withdrawn the authorization
 )
 
-// String returns WeChat's word for the type (its InfoType); "other" for one that is not read here.
+// String returns WeChat's name of the type (its InfoType), or "other" for a type that this
+// package ignores.
 func (t Type) String() string {
 	for word, known := range types {
 		if known == t {
@@ -48,16 +51,16 @@ var types = map[string]Type{
 	"unauthorized":            Unauthorized,
 }
 
-// Event is a push that was opened.
+// Event is an opened push.
 type Event struct {
 	Type       Type
-	CreatedAt  time.Time   // by WeChat's clock, in whole seconds; orders the pushes about one matter
-	Ticket     secret.Text // of a Ticket
-	Authorizer string      // the merchant's appid, of the other types
-	Code       secret.Text // authorization code, of Authorized and UpdateAuthorized; works once
+	CreatedAt  time.Time   // by WeChat's clock, in whole seconds; orders the pushes about one subject
+	Ticket     secret.Text // set for Ticket
+	Authorizer string      // the merchant's appid, set for the other types
+	Code       secret.Text // authorization code, set for Authorized and UpdateAuthorized; works once
 }
 
-// Why a push is not believed. Nothing of it is repeated.
+// The reasons to reject a push. Their texts repeat nothing of the push.
 var (
 	ErrSignature = errors.New("the push is not signed with the platform's token")
 	ErrStale     = errors.New("the push is older, or newer, than 10 minutes")
@@ -65,21 +68,21 @@ var (
 )
 
 const (
-	// MaxBytes is the size of a push at most; a ticket's takes about 1 KiB.
+	// MaxBytes is the maximum size of a push. A push with a ticket takes about 1 KiB.
 	MaxBytes = 64 << 10
-	// maxAge keeps a push that somebody has recorded from being played to us again later. Within it, CreatedAt tells
-	// which one is newer.
+	// maxAge limits how long a recorded push can be replayed. Within maxAge, CreatedAt says
+	// which of two pushes is newer.
 	maxAge = 10 * time.Minute
 )
 
-// envelope is the outer document. The events of messages name the receiver ToUserName instead of AppId.
+// envelope is the outer document. Message events name the receiver ToUserName instead of AppId.
 type envelope struct {
 	AppID      string `xml:"AppId"`
 	ToUserName string `xml:"ToUserName"`
 	Encrypt    string `xml:"Encrypt"`
 }
 
-// notice is the document inside.
+// notice is the document inside the envelope.
 type notice struct {
 	AppID      string `xml:"AppId"`
 	CreateTime string `xml:"CreateTime"`
@@ -89,8 +92,9 @@ type notice struct {
 	Code       string `xml:"AuthorizationCode"`
 }
 
-// Open checks and reads a push: query and body of the request, at the time now. Its errors are [ErrSignature],
-// [ErrStale] and [ErrMalformed]; a decryption fault has always the same text, so that it tells a forger nothing.
+// Open verifies and parses a push: the query and body of the request, received at the time now.
+// Its errors are [ErrSignature], [ErrStale] and [ErrMalformed]. Every decryption error has the
+// same text, so that it gives a forger no information.
 func (c *Codec) Open(query url.Values, body []byte, now time.Time) (Event, error) {
 	if len(body) > MaxBytes {
 		return Event{}, fmt.Errorf("%w: more than %d bytes", ErrMalformed, MaxBytes)
@@ -102,6 +106,7 @@ func (c *Codec) Open(query url.Values, body []byte, now time.Time) (Event, error
 	if !c.signed(query, outer.Encrypt) {
 		return Event{}, ErrSignature
 	}
+	// The timestamp is part of the signature, so it can be trusted from here on.
 	if err := fresh(query.Get("timestamp"), now); err != nil {
 		return Event{}, err
 	}
@@ -112,7 +117,7 @@ func (c *Codec) Open(query url.Values, body []byte, now time.Time) (Event, error
 	return c.read(text)
 }
 
-// fresh holds the signed timestamp against the clock.
+// fresh compares the signed timestamp with the clock.
 func fresh(timestamp string, now time.Time) error {
 	seconds, err := strconv.ParseInt(timestamp, 10, 64)
 	if err != nil {
@@ -124,13 +129,13 @@ func fresh(timestamp string, now time.Time) error {
 	return nil
 }
 
-// read makes an event of the document inside.
+// read converts the document inside to an event.
 func (c *Codec) read(text []byte) (Event, error) {
 	var n notice
 	if err := readXML(text, &n); err != nil {
 		return Event{}, fmt.Errorf("%w: not the XML of an event", ErrMalformed)
 	}
-	if n.AppID != "" && n.AppID != c.appID { // absent from messages
+	if n.AppID != "" && n.AppID != c.appID { // messages have no AppId
 		return Event{}, fmt.Errorf("%w: it is for another platform", ErrMalformed)
 	}
 	seconds, err := strconv.ParseInt(strings.TrimSpace(n.CreateTime), 10, 64)
@@ -152,11 +157,11 @@ func (c *Codec) read(text []byte) (Event, error) {
 	return e, nil
 }
 
-// maxSeconds is the end of the year 9999, beyond which a time has no form in JSON.
+// maxSeconds is the end of the year 9999. time.Time.MarshalJSON rejects a later time.
 const maxSeconds = 253402300799
 
-// readXML reads one document <xml>…</xml> and nothing behind it. Directives, such as DOCTYPE with its entities, are
-// refused.
+// readXML parses one document <xml>…</xml>. A second document is an error, and so is a directive
+// before the document, such as a DOCTYPE with entities.
 func readXML(text []byte, to any) error {
 	d := xml.NewDecoder(strings.NewReader(string(text)))
 	start, err := root(d)
@@ -172,7 +177,8 @@ func readXML(text []byte, to any) error {
 	return nil
 }
 
-// root returns the next element's start, and an error for anything but blanks before it.
+// root returns the start of the next element. Anything before it except whitespace, comments and
+// processing instructions is an error.
 func root(d *xml.Decoder) (xml.StartElement, error) {
 	for {
 		token, err := d.Token()

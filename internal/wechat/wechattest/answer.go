@@ -7,7 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// Codes at the top of an answer (developers.weixin.qq.com/doc/oplatform/developers/errCode/errCode.html).
+// Codes at the first level of an answer
+// (developers.weixin.qq.com/doc/oplatform/developers/errCode/errCode.html).
 const (
 	codeBusy             = -1
 	codeInvalidToken     = 40001
@@ -55,8 +56,8 @@ const (
 	itemNoPhone = -601009
 )
 
-// text is WeChat's errmsg or errMsg for a code. Those of 40001, 40003, 40125 and -601007 were captured, that of -601006
-// is documented with its full stop.
+// text returns WeChat's errmsg or errMsg for a code. The texts of 40001, 40003, 40125 and
+// -601007 were captured. That of -601006 is documented with its full stop.
 func text(code int) string {
 	switch code {
 	case codeBusy, itemBusy:
@@ -99,7 +100,8 @@ func text(code int) string {
 	}
 }
 
-// textBeyond is text for the codes of an item, of third-party platforms, cloud hosting and quota/get.
+// textBeyond is text for the codes of an item, of third-party platforms, of cloud hosting and of
+// quota/get.
 func textBeyond(code int) string {
 	switch code {
 	case codeNotAuthorised:
@@ -143,7 +145,7 @@ func textBeyond(code int) string {
 //
 //	{"errcode":40003,"errmsg":"invalid openid rid: 68aeab00-21ea7900-3a442400"}
 //
-// The first group of a rid is the Unix time in hex, as in those that developers published.
+// The first group of a rid is the Unix time in hex, as in rids that developers have published.
 func (s *Simulator) appendError(b []byte, code int, now time.Time) []byte {
 	b = append(b, `{"errcode":`...)
 	b = strconv.AppendInt(b, int64(code), 10)
@@ -159,14 +161,15 @@ func (s *Simulator) appendError(b []byte, code int, now time.Time) []byte {
 	return append(b, `"}`...)
 }
 
-// The odd blanks of the entries below are WeChat's own, as three answers captured in 2023 have them; success has no rid.
+// The odd whitespace in the entries below is WeChat's own, as in three answers captured in 2023.
+// Success has no rid.
 const (
 	answerHead = `{"errcode":0,"errmsg":"ok","data_list":[`
 	answerTail = `]}`
 	entryHead  = `{"cloud_id":`
 )
 
-// appendDataEntry appends the entry of an item that brings data:
+// appendDataEntry appends the entry of an item with data:
 //
 //	{"cloud_id":"69_x","json":"{ \"cloudID\":\"69_x\", \"data\":{…} }"}
 func appendDataEntry(b []byte, id string, data []byte) []byte {
@@ -176,9 +179,11 @@ func appendDataEntry(b []byte, id string, data []byte) []byte {
 	return append(b, ` }"}`...)
 }
 
-// appendErrorEntry appends the entry of an item that failed, which the errcode at the top does not show:
+// appendErrorEntry appends the entry of an item that failed. The errcode at the first level does
+// not show the failure.
 //
-//	{"cloud_id":"73_y","json":"{ \"cloudID\":\"73_y\", \"errCode\":-601007, \"errMsg\":\"cloudID not belong to user.\" }"}
+//	{"cloud_id":"73_y","json":"{ \"cloudID\":\"73_y\", \"errCode\":-601007,
+//	\"errMsg\":\"cloudID not belong to user.\" }"}
 func appendErrorEntry(b []byte, id string, code int) []byte {
 	b = appendEntryHead(b, id)
 	b = append(b, `\", \"errCode\":`...)
@@ -188,14 +193,16 @@ func appendErrorEntry(b []byte, id string, code int) []byte {
 	return append(b, `\" }"}`...)
 }
 
-// appendEmptyEntry appends the entry of an item whose json is empty; wx-server-sdk guards against it (index.js:2154).
+// appendEmptyEntry appends the entry of an item with an empty json. wx-server-sdk handles this
+// case (index.js:2154).
 func appendEmptyEntry(b []byte, id string) []byte {
 	b = append(b, entryHead...)
 	b = append(b, quoted(id)...)
 	return append(b, `,"json":""}`...)
 }
 
-// appendEntryHead appends an entry up to the cloudID in its json, whose closing quote is left to the caller.
+// appendEntryHead appends an entry up to the cloudID in its json. The caller appends the closing
+// quote.
 func appendEntryHead(b []byte, id string) []byte {
 	b = append(b, entryHead...)
 	if plain(id) {
@@ -210,7 +217,7 @@ func appendEntryHead(b []byte, id string) []byte {
 	return appendEscaped(b, inner[1:len(inner)-1])
 }
 
-// plain reports whether s is the same inside of a JSON string.
+// plain reports whether s needs no escapes in a JSON string.
 func plain(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
@@ -222,12 +229,12 @@ func plain(s string) bool {
 
 // quoted returns s as a JSON string.
 func quoted(s string) []byte {
-	b, _ := json.Marshal(s) // a string always marshals
+	b, _ := json.Marshal(s) // a string can always be marshalled
 	return b
 }
 
-// appendEscaped appends JSON as it stands inside of a JSON string. JSON without blanks has no control characters, so
-// quotes and backslashes are all there is to escape.
+// appendEscaped appends JSON as the content of a JSON string. JSON without whitespace has no
+// control characters, so only quotes and backslashes need an escape.
 func appendEscaped(b, data []byte) []byte {
 	start := 0
 	for i, c := range data {

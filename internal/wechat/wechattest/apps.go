@@ -7,16 +7,16 @@ import (
 	"time"
 )
 
-// AppStats is what a simulator has seen of one app.
+// AppStats counts what a simulator has received for one app.
 type AppStats struct {
-	Requests    int64     `json:"requests"`    // of getopendata with a good credential
-	CloudIDs    int64     `json:"cloudids"`    // in the lists of those
+	Requests    int64     `json:"requests"`    // getopendata requests with a valid credential
+	CloudIDs    int64     `json:"cloudids"`    // cloudIDs in those requests
 	Answered    int64     `json:"answered"`    // items whose data was written completely
-	TokenCalls  int64     `json:"token_calls"` // of endpoints that give tokens, with a good secret
+	TokenCalls  int64     `json:"token_calls"` // calls of token endpoints with a valid secret
 	LastRequest time.Time `json:"last_request,omitzero"`
 }
 
-// AppStats returns the counters of one app as they are now.
+// AppStats returns the current counters of one app.
 func (s *Simulator) AppStats(appID string) AppStats {
 	a := s.apps.of(appID)
 	stats := AppStats{
@@ -34,19 +34,20 @@ type appCounters struct {
 	last                                     atomic.Int64 // Unix nanoseconds
 }
 
-// apps finds the counters and the faults of an app without a lock.
+// apps holds the counters and the faults of the apps. Reads need no lock.
 type apps struct {
 	counters sync.Map                             // appid to *appCounters
-	faults   atomic.Pointer[map[string]appFaults] // by appid, "" = all apps; replaced as a whole
-	mu       sync.Mutex                           // held by who replaces it
+	faults   atomic.Pointer[map[string]appFaults] // by appid, "" for all apps; replaced as a whole
+	mu       sync.Mutex                           // held while faults is replaced
 }
 
-// appFaults are faults that hold for a while.
+// appFaults are faults that apply for a limited time.
 type appFaults struct {
 	dice  dice
-	until time.Time // zero: until changed
+	until time.Time // zero means until changed
 }
 
+// of returns the counters of an app, which it creates at the first call.
 func (a *apps) of(appID string) *appCounters {
 	if c, ok := a.counters.Load(appID); ok {
 		return c.(*appCounters)
@@ -55,9 +56,10 @@ func (a *apps) of(appID string) *appCounters {
 	return c.(*appCounters)
 }
 
-// SetFaults lets other faults strike the requests of one app, "" for all apps, in the place of [Config.Faults]: for d,
-// or until changed if d is 0. nil gives an app back to Config.Faults. Faults of a cloudID are its property and cannot
-// be set: a second simulator would know other truths.
+// SetFaults replaces [Config.Faults] for the requests of one app, or of all apps if appID is "".
+// The new faults apply for d, or until the next change if d is 0. If faults is nil,
+// Config.Faults apply again. Faults of a cloudID are a property of the cloudID and cannot be
+// set: a second simulator with the same seed would know another truth.
 func (s *Simulator) SetFaults(appID string, faults Faults, d time.Duration) error {
 	if err := faults.validate(); err != nil {
 		return err
@@ -69,6 +71,7 @@ func (s *Simulator) SetFaults(appID string, faults Faults, d time.Duration) erro
 	}
 	s.apps.mu.Lock()
 	defer s.apps.mu.Unlock()
+	// Readers hold no lock, so the map is copied and replaced as a whole.
 	next := make(map[string]appFaults)
 	if old := s.apps.faults.Load(); old != nil {
 		for app, f := range *old {
@@ -87,7 +90,7 @@ func (s *Simulator) SetFaults(appID string, faults Faults, d time.Duration) erro
 	return nil
 }
 
-// diceFor returns the dice that decide about a request of an app now.
+// diceFor returns the dice for a request of an app at the time now.
 func (s *Simulator) diceFor(appID string, now time.Time) *dice {
 	set := s.apps.faults.Load()
 	if set == nil {

@@ -7,10 +7,11 @@ import (
 	"time"
 )
 
-// A cloudID is "73_" and the base64url form of 44 bytes: 23 bytes of facts, masked, and 21 bytes that authenticate
-// them under the seed. An openid is "o" and the base64url form of 20 bytes: user, masked, and 16 such bytes, which
-// also cover the app. Both have the shape of real ones: seven cloudIDs seen from 2019 to 2023 match
-// ^[0-9]{2}_[A-Za-z0-9_-]{59}$, with a prefix that grows over the years and says nothing.
+// A cloudID is "73_" and 44 bytes in base64url: 23 masked bytes of facts, and 21 bytes that
+// authenticate them under the seed. An openid is "o" and 20 bytes in base64url: the masked user,
+// and 16 bytes that authenticate user and app. Both have the form of real ids. Seven cloudIDs
+// seen from 2019 to 2023 match ^[0-9]{2}_[A-Za-z0-9_-]{59}$. Their prefix grows over the years
+// and has no known meaning.
 const (
 	cloudIDPrefix = "73_"
 	cloudIDLen    = 62
@@ -21,7 +22,8 @@ const (
 	openIDTagLen = 16
 )
 
-// Tap is what the front end hands over after one tap of a user. As JSON it is a line that `cloudidq backfill` reads.
+// Tap is what the front end sends after one tap of a user. In JSON it is a line that `cloudidq
+// backfill` reads.
 type Tap struct {
 	AppID      string    `json:"-"`
 	OpenID     string    `json:"openid"`
@@ -29,8 +31,8 @@ type Tap struct {
 	ObtainedAt time.Time `json:"obtained_at"` // UTC, in whole milliseconds
 }
 
-// CloudID returns the n-th cloudID of a user of an app, obtained at issuedAt. The same arguments bring the same
-// cloudID; user and n are from 0 to 2^32-1.
+// CloudID returns the n-th cloudID of a user of an app, obtained at issuedAt. The same arguments
+// return the same cloudID. user and n must be between 0 and 2^32-1.
 func (s *Simulator) CloudID(appID string, user, n int, issuedAt time.Time) Tap {
 	app := s.codec.appHash(appID)
 	f := facts{
@@ -48,7 +50,7 @@ func (s *Simulator) CloudID(appID string, user, n int, issuedAt time.Time) Tap {
 	}
 }
 
-// facts is what a cloudID says of itself.
+// facts is the information in a cloudID.
 type facts struct {
 	app      appHash
 	user     uint32
@@ -57,13 +59,13 @@ type facts struct {
 	kind     kind
 }
 
-// appHash stands for an appid inside of cloudIDs and openids.
+// appHash represents an appid in cloudIDs and openids.
 type appHash [8]byte
 
-// codec writes and reads cloudIDs, openids and tokens of one seed. It is immutable.
+// codec encodes and decodes cloudIDs, openids and tokens of one seed. It is immutable.
 type codec struct {
 	key    [16]byte
-	strict *base64.Encoding // refuses what is not the one spelling of its bytes
+	strict *base64.Encoding // accepts only the canonical encoding
 }
 
 func newCodec(seed uint64) codec {
@@ -74,7 +76,7 @@ func newCodec(seed uint64) codec {
 	return c
 }
 
-// hash labels keep the uses of one key apart.
+// Labels of sum. They separate the uses of the one key.
 const (
 	hashApp byte = iota + 1
 	hashCloudID
@@ -85,7 +87,7 @@ const (
 	hashTokenTail
 )
 
-// sum hashes data under the key; up to 38 bytes of it take one block of SHA-256.
+// sum hashes data under the key. Up to 38 bytes of data fit into one block of SHA-256.
 func (c *codec) sum(label byte, data []byte) [sha256.Size]byte {
 	var buf [128]byte
 	in := append(buf[:0], c.key[:]...)
@@ -99,7 +101,7 @@ func (c *codec) appHash(appID string) appHash {
 	return appHash(sum[:8])
 }
 
-// cloudID writes f.
+// cloudID encodes f.
 func (c *codec) cloudID(f facts) string {
 	var raw [factsLen + tagLen]byte
 	copy(raw[:8], f.app[:])
@@ -119,7 +121,7 @@ func (c *codec) cloudID(f facts) string {
 	return string(text[:])
 }
 
-// readCloudID is the inverse of cloudID. It reports false for what this seed did not write.
+// readCloudID decodes a cloudID. It returns false if the cloudID was not encoded with this seed.
 func (c *codec) readCloudID(id string) (facts, bool) {
 	if len(id) != cloudIDLen || id[:len(cloudIDPrefix)] != cloudIDPrefix {
 		return facts{}, false
@@ -147,7 +149,7 @@ func (c *codec) readCloudID(id string) (facts, bool) {
 	return f, f.kind < numKinds
 }
 
-// openID writes the openid of a user of an app.
+// openID returns the openid of a user of an app.
 func (c *codec) openID(app appHash, user uint32) string {
 	var raw [4 + openIDTagLen]byte
 	c.putOpenID(&raw, app, user)
@@ -159,7 +161,7 @@ func (c *codec) openID(app appHash, user uint32) string {
 	return string(text[:])
 }
 
-// readOpenID is the inverse of openID. It reports false for an openid of another app or another seed.
+// readOpenID decodes an openid. It returns false for an openid of another app or seed.
 func (c *codec) readOpenID(app appHash, openID string) (uint32, bool) {
 	if len(openID) != openIDLen || openID[0] != 'o' {
 		return 0, false
@@ -176,7 +178,7 @@ func (c *codec) readOpenID(app appHash, openID string) (uint32, bool) {
 	return user, raw == want
 }
 
-// putOpenID fills raw with user and tag, unmasked.
+// putOpenID writes user and tag to raw, unmasked.
 func (c *codec) putOpenID(raw *[4 + openIDTagLen]byte, app appHash, user uint32) {
 	var in [12]byte
 	copy(in[:], app[:])
@@ -186,7 +188,7 @@ func (c *codec) putOpenID(raw *[4 + openIDTagLen]byte, app appHash, user uint32)
 	copy(raw[4:], tag[:])
 }
 
-// mask hides facts, or shows them again: it adds a key stream that hangs on their tag.
+// mask masks or unmasks facts: it XORs them with a key stream derived from their tag.
 func (c *codec) mask(label byte, facts, tag []byte) {
 	stream := c.sum(label, tag)
 	for i := range facts {

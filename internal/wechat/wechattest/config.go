@@ -8,54 +8,60 @@ import (
 
 // Defaults of [Config].
 const (
-	// DefaultUsers is how many users the front end of /sim/cloudids has.
+	// DefaultUsers is the number of users that /sim/cloudids plays.
 	DefaultUsers = 1000
-	// DefaultLifetime is what WeChat documents for a cloudID
+	// DefaultLifetime is the lifetime that WeChat documents for a cloudID
 	// (developers.weixin.qq.com/miniprogram/dev/framework/open-ability/signature.html).
 	DefaultLifetime = 5 * time.Minute
-	// DefaultTokenTTL is what WeChat documents for an access token
+	// DefaultTokenTTL is the lifetime that WeChat documents for an access token
 	// (developers.weixin.qq.com/doc/service/api/base/api_getstableaccesstoken).
 	DefaultTokenTTL = 2 * time.Hour
 )
 
-// Config says which WeChat a [Simulator] plays. The zero value is a fast and faultless one.
+// Config defines the behavior of a [Simulator]. The zero value is fast and has no faults.
 type Config struct {
-	// Seed decides cloudIDs, openids, tokens, data and faults. Two simulators of one seed agree on all of them.
+	// Seed determines cloudIDs, openids, tokens, data and faults. Simulators with the same seed
+	// agree on all of them.
 	Seed uint64
-	// Users is how many users /sim/cloudids plays; 0 means DefaultUsers. CloudID takes any user.
+	// Users is the number of users that /sim/cloudids plays; 0 means DefaultUsers. CloudID
+	// accepts any user.
 	Users int
-	// Latency passes between the arrival of a request and its answer.
+	// Latency is the time between the arrival of a request and its answer.
 	Latency time.Duration
 	// Lifetime of a cloudID; 0 means DefaultLifetime.
 	Lifetime time.Duration
-	// Faults is how often what goes wrong; nil means never.
+	// Faults is the probability of each fault; nil means no faults.
 	Faults Faults
-	// MaxBatch is the longest cloudid_list that is not answered 40097; 0 means no limit. WeChat documents none.
+	// MaxBatch is the maximum length of a cloudid_list; a longer one gets 40097. 0 means no
+	// limit. WeChat documents none.
 	MaxBatch int
-	// Secret is the AppSecret that stable_token demands of every app; empty means that any will do.
+	// Secret is the AppSecret that stable_token and the legacy token endpoint require of every
+	// app; if it is empty, any secret is accepted.
 	Secret string
-	// TokenTTL is the life of an access token; 0 means DefaultTokenTTL.
+	// TokenTTL is the lifetime of an access token; 0 means DefaultTokenTTL.
 	TokenTTL time.Duration
-	// SidecarAppID makes the simulator the side-car of cloud hosting for this app: calls without a token are taken as the
-	// app's, or as those of the app in from_appid, and those with one are refused. Empty = no side-car.
+	// SidecarAppID makes the simulator the side-car of cloud hosting for this app. It accepts
+	// calls without a token as calls of the app, or of the app in from_appid, and refuses calls
+	// with a token. Empty means no side-car.
 	SidecarAppID string
-	// SidecarAfter is how long the side-car is still starting, and answers 41001.
+	// SidecarAfter is how long the side-car takes to start. Until then it answers 41001.
 	SidecarAfter time.Duration
-	// CloudbaseTTL is the life of a token of CloudbaseToken; 0 means DefaultCloudbaseTTL.
+	// CloudbaseTTL is the lifetime of a token of CloudbaseToken; 0 means DefaultCloudbaseTTL.
 	CloudbaseTTL time.Duration
-	// Components are the third-party platforms that exist.
+	// Components are the registered third-party platforms.
 	Components []Component
 	// DailyLimit is how many requests of an app are answered before 45009; 0 means no limit.
 	DailyLimit int64
-	// NoLedger saves the memory of about 60 bytes per cloudID in load runs. Sent and Entry then know nothing, no
-	// after_resolved is noticed, and transient faults hang on the count of requests instead of the times a cloudID was
-	// seen, so they are no longer the same in every run.
+	// NoLedger saves about 60 bytes of memory per cloudID in load runs. Sent and Entry then
+	// return zero values, and after_resolved is not counted. Transient faults then depend on the
+	// number of requests instead of the times a cloudID was seen, so they differ from run to
+	// run.
 	NoLedger bool
-	// Now is the clock; nil means time.Now. Latency passes in real time all the same.
+	// Now is the clock; nil means time.Now. Latency always passes in real time.
 	Now func() time.Time
 }
 
-// validate reports every fault of c at once.
+// validate returns an error that lists every fault of c.
 func (c Config) validate() error {
 	var faults []error
 	negative := func(name string, bad bool, value any) {
@@ -74,7 +80,7 @@ func (c Config) validate() error {
 	return errors.Join(append(faults, c.Faults.validate())...)
 }
 
-// withDefaults returns c with its zero values filled in.
+// withDefaults returns c with defaults for its zero values.
 func (c Config) withDefaults() Config {
 	if c.Users == 0 {
 		c.Users = DefaultUsers

@@ -79,7 +79,7 @@ func (s *Simulator) serveCloudbaseToken(w http.ResponseWriter, r *http.Request) 
 	writeJSON(w, map[string]string{"cloudbase_access_token": s.CloudbaseToken(appID)})
 }
 
-// isPost answers requests of another method and reports false for them.
+// isPost reports whether the method is POST. It answers every other request.
 func isPost(w http.ResponseWriter, r *http.Request) bool {
 	if r.Method == http.MethodPost {
 		return true

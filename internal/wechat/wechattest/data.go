@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// kind numbers the front-end calls that bring a cloudID; each has data of its own shape.
+// kind numbers the front-end calls that return a cloudID. Each kind has its own form of data.
 type kind uint8
 
 const (
@@ -18,22 +18,23 @@ const (
 	numKinds
 )
 
-// String returns the name that a record carries.
+// String returns the kind's name in a record.
 func (k kind) String() string {
 	return [numKinds]string{"werun", "phone", "group", "user", "chat_tool"}[k]
 }
 
-// kindOf lets the cloudIDs of a user take turns, each user starting with another kind.
+// kindOf cycles the cloudIDs of a user through the kinds. The first kind depends on the user.
 func kindOf(user uint64, n uint32) kind {
 	return kind((user%uint64(numKinds) + uint64(n)) % uint64(numKinds))
 }
 
-// stepDays is how many days of steps a werun cloudID brings; WeChat sends up to 31.
+// stepDays is the number of days in the data of a werun cloudID. WeChat sends up to 31.
 const stepDays = 5
 
-// appendData appends the open data behind a cloudID in WeChat's own spelling: without blanks, with escaped slashes in
-// URLs, the watermark last. The fields are those of npm miniprogram-api-typings@5.2.3 and of captured answers; the
-// nickname and the empty places of user are what WeChat has given everybody since November 2022.
+// appendData appends the open data of a cloudID in WeChat's format: without whitespace, with
+// escaped slashes in URLs, and with the watermark last. The fields are those of npm
+// miniprogram-api-typings@5.2.3 and of captured answers. Since November 2022 WeChat has returned
+// this nickname and these empty places for every user.
 func appendData(b []byte, f facts, seed uint64, watermark string) []byte {
 	noise := mix(seed ^ uint64(f.user)<<32 ^ uint64(f.n) ^ uint64(f.kind)<<60)
 	switch f.kind {
@@ -58,7 +59,8 @@ func appendData(b []byte, f facts, seed uint64, watermark string) []byte {
 		b = appendHex(b, noise)
 		b = append(b, `","group_openid":"oG`...)
 		b = appendHex(b, mix(noise))
-		// WeChat adds fields over time and its numbers may exceed 2^53: its own SDK reads them with JSONBigInt.
+		// WeChat adds fields over time, and its numbers may exceed 2^53: its own SDK reads them
+		// with JSONBigInt.
 		b = append(b, `","chat_type":3,"roomSeq":`...)
 		b = strconv.AppendUint(b, 1<<53+1+noise>>11&^1, 10)
 	default:
@@ -71,7 +73,8 @@ func appendData(b []byte, f facts, seed uint64, watermark string) []byte {
 	return append(b, `"}}`...)
 }
 
-// appendSteps appends the step list up to the day of obtained, each day at 00:00 Beijing.
+// appendSteps appends the step list up to the day of obtained. Each day starts at 00:00 in
+// Beijing.
 func appendSteps(b []byte, obtained int64, noise uint64) []byte {
 	const day, beijing = 24 * 3600, 8 * 3600
 	today := obtained - (obtained+beijing)%day
@@ -89,12 +92,12 @@ func appendSteps(b []byte, obtained int64, noise uint64) []byte {
 	return append(b, ']')
 }
 
-// appendHex appends v as 16 digits.
+// appendHex appends v as 16 hexadecimal digits.
 func appendHex(b []byte, v uint64) []byte {
 	var raw [8]byte
 	binary.BigEndian.PutUint64(raw[:], v)
 	return hex.AppendEncode(b, raw[:])
 }
 
-// foreignWatermark is the app that stands in the data of a cloudID with the watermark fault.
+// foreignWatermark is the appid in the data of a cloudID with the watermark fault.
 const foreignWatermark = "wxffffffffffffffff"

@@ -6,8 +6,9 @@ import (
 	"strconv"
 )
 
-// contentType is one of the forms an answer comes in. WeChat may send text/plain over JSON (npm wx-server-sdk@4.0.2,
-// index.js:2456), so data comes that way here and errors come as JSON: a client has to ignore the header.
+// contentType is the Content-Type of an answer. WeChat may send JSON as text/plain (npm
+// wx-server-sdk@4.0.2, index.js:2456). The simulator therefore sends data as text/plain and
+// errors as JSON, so a client must ignore the header.
 type contentType uint8
 
 const (
@@ -20,7 +21,7 @@ func (c contentType) String() string {
 	return [...]string{"text/plain", "application/json; charset=UTF-8", "text/html; charset=UTF-8"}[c]
 }
 
-// Pages that stand in the way of an answer.
+// HTML pages that replace an answer.
 const (
 	pageError = "<html>\r\n<head><title>500 Internal Server Error</title></head>\r\n<body>\r\n" +
 		"<center><h1>500 Internal Server Error</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
@@ -30,7 +31,7 @@ const (
 		`<body><p>系统繁忙，请稍后再试。</p></body></html>`
 )
 
-// deliver sends the answer of x, or what a fault leaves of it, and settles the ledger.
+// deliver sends the answer of x, or the part of it that a fault leaves, and updates the ledger.
 func (s *Simulator) deliver(w http.ResponseWriter, x *exchange) {
 	switch x.fault {
 	case faultReset:
@@ -45,7 +46,8 @@ func (s *Simulator) deliver(w http.ResponseWriter, x *exchange) {
 		_ = write(w, x.status, x.form, x.answer[:len(x.answer)/2])
 		return
 	}
-	// Settled before the client has the answer, so that whoever read it finds it in the ledger; taken back on failure.
+	// The ledger is updated before the answer is sent, so that a client which has read the
+	// answer finds it in the ledger. If sending fails, the update is reverted.
 	s.settle(x, 1, 0)
 	if err := write(w, x.status, x.form, x.answer); err != nil {
 		s.settle(x, -1, 1)
@@ -53,7 +55,8 @@ func (s *Simulator) deliver(w http.ResponseWriter, x *exchange) {
 	}
 }
 
-// settle adds to what became of the items of x whose data is in the answer.
+// settle adds to the ledger how many answers with data of x's items were written completely or
+// lost.
 func (s *Simulator) settle(x *exchange, answered, lost int32) {
 	if len(x.served) == 0 {
 		return
@@ -68,7 +71,7 @@ func (s *Simulator) settle(x *exchange, answered, lost int32) {
 	}
 }
 
-// write sends a whole answer and returns once the connection has taken it.
+// write sends a whole answer and returns after the connection has accepted it.
 func write(w http.ResponseWriter, status int, form contentType, answer []byte) error {
 	h := w.Header()
 	h["Content-Type"] = []string{form.String()}
@@ -83,12 +86,12 @@ func write(w http.ResponseWriter, status int, form contentType, answer []byte) e
 	return nil
 }
 
-// cut ends the connection without an answer: with a reset, or as if the peer had gone quietly. Where a connection
-// cannot be taken over, as in HTTP/2, the server ends the stream.
+// cut closes the connection without an answer: with a reset, or like a peer that closes
+// normally. If the connection cannot be hijacked, as in HTTP/2, the server aborts the stream.
 func cut(w http.ResponseWriter, reset bool) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		panic(http.ErrAbortHandler) // the documented way to end a request without an answer
+		panic(http.ErrAbortHandler) // the documented way to abort a request without an answer
 	}
 	if tcp, ok := conn.(interface{ SetLinger(sec int) error }); ok && reset {
 		_ = tcp.SetLinger(0)

@@ -1,13 +1,14 @@
 package wechattest
 
-// dice decides which fault strikes. A throw is a hash of the seed, the fault, the cloudID and how many times that was
-// seen, so it is the same in every run, whatever order the requests come in. It is immutable.
+// dice decides which faults strike. A throw is a hash of the seed, the fault, the cloudID and
+// the number of times the cloudID was seen. Therefore it is the same in every run, in whatever
+// order the requests arrive. A dice is immutable.
 type dice struct {
 	salt  [numFaults]uint64
-	below [numFaults]uint64 // a fault strikes if its throw of 53 bits is below
+	below [numFaults]uint64 // a fault strikes if its 53-bit throw is below this value
 }
 
-// newDice loads the dice for faults, whose names and values are known to be good.
+// newDice returns dice for faults, which must be valid.
 func newDice(seed uint64, faults Faults) dice {
 	var d dice
 	for i, info := range FaultNames() {
@@ -17,7 +18,8 @@ func newDice(seed uint64, faults Faults) dice {
 	return d
 }
 
-// strikes reports whether f strikes the cloudID of this hash when it is seen for the n-th time.
+// strikes reports whether f strikes the cloudID with the hash id when it is seen for the n-th
+// time.
 func (d *dice) strikes(f fault, id, n uint64) bool {
 	if d.below[f] == 0 {
 		return false
@@ -25,7 +27,7 @@ func (d *dice) strikes(f fault, id, n uint64) bool {
 	return mix((id^d.salt[f])+n*golden)>>11 < d.below[f]
 }
 
-// first returns the first fault of from to to (both included) that strikes, or noFault.
+// first returns the first fault between from and to (both included) that strikes, or noFault.
 func (d *dice) first(from, to fault, id, n uint64) fault {
 	for f := from; f <= to; f++ {
 		if d.strikes(f, id, n) {
@@ -38,7 +40,8 @@ func (d *dice) first(from, to fault, id, n uint64) fault {
 // golden is 2^64 divided by the golden ratio, the step of SplitMix64.
 const golden = 0x9e3779b97f4a7c15
 
-// mix is the finalizer of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+// mix is the finalizer of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number
+// generators, 2014).
 func mix(x uint64) uint64 {
 	x += golden
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
@@ -46,7 +49,8 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// hashString is FNV-1a with a finalizer: quick for the 62 bytes of a cloudID, and the same in every process.
+// hashString is FNV-1a with a finalizer. It is fast for the 62 bytes of a cloudID and returns
+// the same value in every process.
 func hashString(s string) uint64 {
 	h := uint64(14695981039346656037)
 	for i := range len(s) {

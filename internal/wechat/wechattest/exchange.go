@@ -6,23 +6,23 @@ import (
 	"time"
 )
 
-// exchange is one request to getopendata on its way through the simulator. Its memory is used again.
+// exchange is the state of one request to getopendata. Its memory is reused.
 type exchange struct {
 	now    time.Time
 	caller caller
-	app    *appCounters // of the caller; nil before it is known
+	app    *appCounters // of the caller; nil until the caller is known
 	body   []byte
 	items  []item
 
-	ids    []string // what items is made from
-	data   []byte   // of the item in hand
+	ids    []string // the cloudIDs of the request
+	data   []byte   // data of the item that is being composed
 	served []uint64 // hashes of the items whose data is in answer
 
 	answer []byte
 	status int
 	form   contentType
 	dice   *dice
-	fault  fault // of the request, or noFault
+	fault  fault // fault of the request, or noFault
 	slow   bool
 }
 
@@ -30,12 +30,12 @@ type exchange struct {
 type item struct {
 	id      string
 	hash    uint64
-	seen    uint64 // how many times before this one
+	seen    uint64 // how many times the cloudID was seen before
 	verdict verdict
 	late    bool // genuine, but arrived after its lifetime
 }
 
-// reset readies x for the next request and lets go of the last one's strings.
+// reset prepares x for the next request and drops the strings of the last one.
 func (x *exchange) reset() {
 	clear(x.ids)
 	clear(x.items)
@@ -60,7 +60,7 @@ func (s *Simulator) getOpenData(w http.ResponseWriter, r *http.Request) {
 	}
 	stayed := wait(r.Context(), latency)
 	s.markSidecar(w.Header())
-	s.stats.leave() // before the answer, so that a client which keeps to a limit is never counted above it
+	s.stats.leave() // before the answer, so that a client which respects a limit is never counted above it
 	if !stayed {
 		s.stats.gone.Add(1)
 		s.settle(x, 0, 1)
@@ -69,7 +69,7 @@ func (s *Simulator) getOpenData(w http.ResponseWriter, r *http.Request) {
 	s.deliver(w, x)
 }
 
-// process reads r, enters its arrival in the ledger and composes the answer.
+// process parses r, records its arrival in the ledger and composes the answer.
 func (s *Simulator) process(x *exchange, r *http.Request) {
 	if code := s.admit(x, r); code != 0 {
 		s.stats.refused.Add(1)
@@ -78,6 +78,7 @@ func (s *Simulator) process(x *exchange, r *http.Request) {
 	}
 	s.arrive(x)
 
+	// The faults of a request depend on its first cloudID.
 	first := x.items[0]
 	if x.dice.strikes(faultSlow, first.hash, first.seen) {
 		x.slow = true
@@ -116,8 +117,8 @@ func (s *Simulator) process(x *exchange, r *http.Request) {
 	}
 }
 
-// admit checks method, token, body and openid and fills in caller and ids. It returns the errcode of a request that
-// does not get past it, or 0.
+// admit checks method, credential, body and openid, and sets caller and ids. It returns the
+// errcode of an invalid request, or 0.
 func (s *Simulator) admit(x *exchange, r *http.Request) int {
 	if r.Method != http.MethodPost {
 		return codeNeedPost
@@ -139,7 +140,7 @@ func (s *Simulator) admit(x *exchange, r *http.Request) int {
 		x.status = http.StatusRequestEntityTooLarge
 		return codeDataFormat
 	case err != nil:
-		return codeDataFormat // the client broke off; it will not read this
+		return codeDataFormat // the client disconnected and will not read this
 	case len(x.body) == 0:
 		return codeEmptyPost
 	}
@@ -157,7 +158,7 @@ func (s *Simulator) admit(x *exchange, r *http.Request) int {
 	return 0
 }
 
-// arrive turns ids into items, enters them in the ledger and counts what a correct client never does.
+// arrive converts ids to items, records them in the ledger and counts violations.
 func (s *Simulator) arrive(x *exchange) {
 	count := uint64(s.stats.requests.Load())
 	mixed := false
@@ -193,7 +194,7 @@ func (s *Simulator) refuse(x *exchange, code int) {
 	x.answer, x.form = s.appendError(x.answer, code, x.now), formJSON
 }
 
-// compose writes the answer to a request that no fault has kept from being processed.
+// compose writes the answer to a request that no fault has stopped.
 func (s *Simulator) compose(x *exchange) {
 	if s.cfg.MaxBatch > 0 && len(x.items) > s.cfg.MaxBatch {
 		s.stats.refused.Add(1)
@@ -209,7 +210,7 @@ func (s *Simulator) compose(x *exchange) {
 	}
 	x.form = formText
 	x.answer = append(x.answer, answerHead...)
-	// Nothing promises the order of the request, so the answer begins anywhere.
+	// WeChat does not promise the order of the request, so the answer starts at any item.
 	start := int(x.items[0].hash>>32) % len(x.items)
 	for i := range x.items {
 		before := len(x.answer)
@@ -223,8 +224,9 @@ func (s *Simulator) compose(x *exchange) {
 	x.answer = append(x.answer, answerTail...)
 }
 
-// composeItem appends the entry of one item. It reports false if there is none.
+// composeItem appends the entry of one item. It returns false if the item has no entry.
 func (s *Simulator) composeItem(x *exchange, it *item) bool {
+	// Transient faults of the item precede the permanent ones of the cloudID.
 	f := x.dice.first(faultMissing, faultItemBusy, it.hash, it.seen)
 	if f == noFault {
 		f = it.verdict.fault

@@ -9,20 +9,21 @@ import (
 	"strings"
 )
 
-// Faults says how often each named fault strikes, from 0 (never) to 1 (always). The names are those of [FaultNames].
+// Faults maps fault names to their probability, from 0 (never) to 1 (always). The names are
+// those of [FaultNames].
 type Faults map[string]float64
 
 // FaultInfo describes one fault, for help texts.
 type FaultInfo struct {
 	Name string
-	// Per is what the fault strikes: a "request" or an "item" of it, drawn anew each time and so over when asked again,
-	// or a "cloudid", for good.
+	// Per is what the fault strikes. For a "request", or an "item" of it, the fault is drawn
+	// again each time, so a repetition can succeed. For a "cloudid" it is permanent.
 	Per string
 	// Help is one line without a full stop.
 	Help string
 }
 
-// fault numbers the named faults; the order is the one in which they are drawn and printed.
+// fault numbers the named faults, in the order in which they are drawn and printed.
 type fault uint8
 
 const (
@@ -54,7 +55,8 @@ const (
 	noFault = numFaults
 )
 
-// FaultNames lists every fault in the order in which it is drawn: what a request meets first comes first.
+// FaultNames lists every fault in the order in which they are drawn. Faults that a request meets
+// first come first.
 func FaultNames() []FaultInfo {
 	return []FaultInfo{
 		faultReset:        {"reset", "request", "the connection is reset without an answer, nothing is done"},
@@ -84,8 +86,8 @@ func FaultNames() []FaultInfo {
 	}
 }
 
-// ParseFaults reads "busy=0.1,missing=0.02". Blanks around names and numbers are allowed, the empty string is no
-// faults at all. Its error names every mistake at once.
+// ParseFaults parses a text such as "busy=0.1,missing=0.02". Whitespace around names and numbers
+// is allowed. The empty string means no faults. The error lists every mistake.
 func ParseFaults(spec string) (Faults, error) {
 	faults := Faults{}
 	if strings.TrimSpace(spec) == "" {
@@ -115,7 +117,7 @@ func ParseFaults(spec string) (Faults, error) {
 	return faults, nil
 }
 
-// validate reports every unknown name and every value outside of 0 to 1.
+// validate returns an error that lists every unknown name and every value outside of 0 to 1.
 func (f Faults) validate() error {
 	var wrong []error
 	known := f.known()
@@ -130,7 +132,7 @@ func (f Faults) validate() error {
 	return errors.Join(wrong...)
 }
 
-// String returns what [ParseFaults] reads back as f.
+// String returns f in the format of [ParseFaults].
 func (f Faults) String() string {
 	var b strings.Builder
 	for _, name := range f.known() {
@@ -146,7 +148,7 @@ func (f Faults) String() string {
 	return b.String()
 }
 
-// known returns all names in order.
+// known returns all fault names in order.
 func (Faults) known() []string {
 	var names []string
 	for _, info := range FaultNames() {

@@ -47,10 +47,11 @@ func (s *Simulator) legacyToken(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// RemoteHeader is what the token server of GET /sim/remote_token demands.
+// RemoteHeader is the header that the token server of GET /sim/remote_token requires.
 const RemoteHeader = "X-Token-Auth: let-me-in"
 
-// remoteToken answers GET /sim/remote_token?appid=A: a central token server, which keeps the token of stable_token.
+// remoteToken answers GET /sim/remote_token?appid=A. It is a central token server with the token
+// of stable_token.
 func (s *Simulator) remoteToken(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("X-Token-Auth") != "let-me-in" {
 		http.Error(w, "who are you?", http.StatusUnauthorized)
@@ -67,7 +68,7 @@ func (s *Simulator) remoteToken(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// granting answers a call that gives tokens with what grant returns, or with its errcode.
+// granting answers a call of a token endpoint with the result of grant, or with its errcode.
 func (s *Simulator) granting(w http.ResponseWriter, r *http.Request, grant func(now time.Time) ([]byte, int)) {
 	s.stats.tokenCalls.Add(1)
 	now := s.cfg.Now()
@@ -78,11 +79,12 @@ func (s *Simulator) granting(w http.ResponseWriter, r *http.Request, grant func(
 	if !wait(r.Context(), s.cfg.Latency) {
 		return
 	}
-	w.Header().Set("Content-Type", "application/json; encoding=utf-8") // WeChat's spelling
+	w.Header().Set("Content-Type", "application/json; encoding=utf-8") // WeChat's own spelling
 	_, _ = w.Write(answer)
 }
 
-// readAsk reads the JSON of a POST into ask and returns the errcode of one that is none.
+// readAsk parses the JSON body of a POST into ask. It returns the errcode of an invalid request,
+// or 0.
 func readAsk(r *http.Request, ask any) int {
 	if r.Method != http.MethodPost {
 		return codeNeedPost
@@ -97,7 +99,7 @@ func readAsk(r *http.Request, ask any) int {
 	return 0
 }
 
-// checkSecret returns the errcode of a request for an app's token that does not deserve one, or 0.
+// checkSecret returns the errcode of a token request with invalid parameters, or 0.
 func (s *Simulator) checkSecret(grantType, appID, secret string) int {
 	switch {
 	case grantType != "client_credential":
@@ -112,7 +114,8 @@ func (s *Simulator) checkSecret(grantType, appID, secret string) int {
 	return 0
 }
 
-// granted is a good answer: {"access_token":"…","expires_in":7200}, of whole seconds, rounded up.
+// granted returns a success answer: {"access_token":"…","expires_in":7200}. expires_in is in
+// whole seconds, rounded up.
 func granted(field, token string, life time.Duration) []byte {
 	answer := []byte(`{"` + field + `":"` + token + `","expires_in":`)
 	answer = strconv.AppendInt(answer, int64((life+time.Second-1)/time.Second), 10)

@@ -5,29 +5,30 @@ import (
 	"time"
 )
 
-// Names of a credential in the query of getopendata.
+// Names of the credential in the query of getopendata.
 const (
 	paramAccess    = "access_token"
 	paramCloudbase = "cloudbase_access_token"
 )
 
-// DefaultCloudbaseTTL is how long a token of cloud hosting lives
+// DefaultCloudbaseTTL is the lifetime of a cloud hosting token
 // (developers.weixin.qq.com/minigame/dev/wxcloud/guide/container/cloudcall.html).
 const DefaultCloudbaseTTL = 30 * time.Minute
 
-// headerSidecar is in every answer that came through the side-car of cloud hosting
+// headerSidecar is set in every answer that passed the side-car of cloud hosting
 // (developers.weixin.qq.com/miniprogram/dev/wxcloudrun/src/guide/weixin/open.html).
 const headerSidecar = "X-Openapi-Seqid"
 
-// CloudbaseToken returns a new token as cloud hosting writes it into its file. It goes by the name of
-// cloudbase_access_token; one before it stays good until its own end.
+// CloudbaseToken returns a new token as cloud hosting writes it to its token file. Clients send
+// it as cloudbase_access_token. Earlier tokens stay valid until their own expiry.
 func (s *Simulator) CloudbaseToken(appID string) string {
 	s.tokens.mu.Lock()
 	defer s.tokens.mu.Unlock()
 	return s.tokens.issue(holder{familyCloudbase, appID}, s.cfg.Now(), s.cfg.CloudbaseTTL).token
 }
 
-// credential returns the app that a call of getopendata is made for, or the errcode of one without leave.
+// credential returns the grant of a getopendata call, or the errcode if the call has no valid
+// credential.
 func (s *Simulator) credential(query string, now time.Time) (grant, int) {
 	param := paramAccess
 	token := queryValue(query, param)
@@ -50,11 +51,12 @@ func (s *Simulator) credential(query string, now time.Time) (grant, int) {
 	return g, 0
 }
 
-// throughSidecar adds the credential of the environment, or that of the app which it serves beside its own.
+// throughSidecar acts as the side-car: it adds the credential of the environment's app, or of
+// the app in from_appid.
 func (s *Simulator) throughSidecar(query, token string, now time.Time) (grant, int) {
 	switch {
 	case token != "":
-		return grant{}, codeTokenExpired // the platform takes no other than its own
+		return grant{}, codeTokenExpired // the platform accepts only its own token
 	case now.Before(s.started.Add(s.cfg.SidecarAfter)):
 		return grant{}, codeTokenMissing
 	}
@@ -65,7 +67,7 @@ func (s *Simulator) throughSidecar(query, token string, now time.Time) (grant, i
 	return grant{appID: appID, app: s.codec.appHash(appID)}, 0
 }
 
-// markSidecar tells the client that its call has passed the side-car.
+// markSidecar sets the header that says that a call has passed the side-car.
 func (s *Simulator) markSidecar(h http.Header) {
 	if s.cfg.SidecarAppID != "" {
 		h.Set(headerSidecar, "sim")

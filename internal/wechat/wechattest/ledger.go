@@ -5,18 +5,20 @@ import (
 	"time"
 )
 
-// Entry is what the ledger holds of one cloudID.
+// Entry is the ledger's entry for one cloudID.
 type Entry struct {
 	Sent        int       // requests that carried it
 	Answered    int       // answers with its data that were written completely
-	Lost        int       // answers with its data that were cut or cut short: faults lost and truncated, clients gone
-	First, Last time.Time // when it arrived for the first and the last time; zero if never
+	Lost        int       // answers with its data that were lost or truncated by a fault, or whose client disconnected
+	First, Last time.Time // first and last arrival; zero if it never arrived
 }
 
-// Sent returns how many requests carried cloudID, with whatever outcome. With [Config.NoLedger] it is 0.
+// Sent returns how many requests carried cloudID, whatever their outcome. With [Config.NoLedger]
+// it is always 0.
 func (s *Simulator) Sent(cloudID string) int { return s.Entry(cloudID).Sent }
 
-// Entry returns the ledger's entry of cloudID, the zero one for a cloudID that never came and with [Config.NoLedger].
+// Entry returns the ledger's entry for cloudID. It is zero if the cloudID never arrived, and
+// always with [Config.NoLedger].
 func (s *Simulator) Entry(cloudID string) Entry {
 	if s.ledger == nil {
 		return Entry{}
@@ -34,17 +36,19 @@ func (s *Simulator) Entry(cloudID string) Entry {
 	}
 }
 
-// ledger counts by the hash of the cloudID: no pointers, so the garbage collector does not look into it. Two of ten
-// million cloudIDs share a hash with a probability of 3 in a million.
+// ledger counts by the hash of the cloudID. It has no pointers, so the garbage collector does
+// not scan it. The probability that two of ten million cloudIDs share a hash is 3 in a million.
 type ledger struct {
 	shards [64]shard
 }
 
+// shard is a part of the ledger with its own lock, to reduce contention.
 type shard struct {
 	mu    sync.Mutex
 	lines map[uint64]line // guarded by mu
 }
 
+// line is the stored form of an [Entry].
 type line struct {
 	sent, answered, lost uint32
 	first, last          int64 // Unix nanoseconds
@@ -60,7 +64,7 @@ func newLedger() *ledger {
 
 func (l *ledger) shard(id uint64) *shard { return &l.shards[id%uint64(len(l.shards))] }
 
-// arrive enters an arrival and returns the line as it was before.
+// arrive records an arrival and returns the previous line.
 func (l *ledger) arrive(id uint64, now time.Time) line {
 	sh := l.shard(id)
 	sh.mu.Lock()
@@ -76,7 +80,7 @@ func (l *ledger) arrive(id uint64, now time.Time) line {
 	return before
 }
 
-// settle adds to the answered and the lost ones; a negative number takes back.
+// settle adds to answered and lost. Negative numbers revert an earlier call.
 func (l *ledger) settle(id uint64, answered, lost int32) {
 	sh := l.shard(id)
 	sh.mu.Lock()

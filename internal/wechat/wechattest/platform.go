@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Component is a third-party platform that the simulator knows.
+// Component is a third-party platform registered with the simulator.
 type Component struct {
 	AppID       string
 	Secret      string
@@ -15,26 +15,26 @@ type Component struct {
 	AESKey      string // 43 characters; encrypts the pushes
 }
 
-// ticketLife is how long a component_verify_ticket is good
+// ticketLife is the lifetime of a component_verify_ticket
 // (developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0/Before_Develop/creat_token.md).
 const ticketLife = 12 * time.Hour
 
-// platforms is WeChat's side of the third-party platforms.
+// platforms is WeChat's state of the third-party platforms.
 type platforms struct {
 	codec *codec
 
 	mu       sync.Mutex
-	byID     map[string]*platform // never changed after New
-	merchant map[string]string    // appid to the component it has authorised; guarded by mu
+	byID     map[string]*platform // never modified after New
+	merchant map[string]string    // appid to the component that it has authorised; guarded by mu
 }
 
-// platform is one of them. Guarded by platforms.mu.
+// platform is the state of one third-party platform. Guarded by platforms.mu.
 type platform struct {
 	Component
 	ticket   string
 	ticketAt time.Time
 	serial   uint32
-	codes    map[string]string // authorization code to appid; gone once used
+	codes    map[string]string // authorization code to appid; removed once used
 	refresh  map[string]string // appid to its refresh token
 }
 
@@ -48,7 +48,7 @@ func newPlatforms(c *codec, components []Component) *platforms {
 	return p
 }
 
-// next makes a secret of the platform that nobody can guess. p.mu is held.
+// next creates a secret of the platform that no one can guess. p.mu is held.
 func (p *platforms) next(of *platform, what string) string {
 	of.serial++
 	return what + "@@@" + p.codec.token(of.AppID, of.serial)
@@ -61,7 +61,7 @@ func (p *platforms) authorised(appID string) bool {
 	return p.merchant[appID] != ""
 }
 
-// Ticket makes a component's next component_verify_ticket. The one before stays good until its own end.
+// Ticket creates a component's next component_verify_ticket. Only the newest ticket is accepted.
 func (s *Simulator) Ticket(component string) (string, error) {
 	s.platforms.mu.Lock()
 	defer s.platforms.mu.Unlock()
@@ -73,8 +73,9 @@ func (s *Simulator) Ticket(component string) (string, error) {
 	return p.ticket, nil
 }
 
-// Authorize lets the merchant of an app authorise a component. The code works once, and brings the refresh token, which
-// is returned too for tests that configure it.
+// Authorize makes the merchant of an app authorise a component. The code works once and can be
+// exchanged for the refresh token. Authorize also returns the refresh token, for tests that
+// configure it.
 func (s *Simulator) Authorize(component, appID string) (code, refresh string, err error) {
 	s.platforms.mu.Lock()
 	defer s.platforms.mu.Unlock()
@@ -88,7 +89,8 @@ func (s *Simulator) Authorize(component, appID string) (code, refresh string, er
 	return code, refresh, nil
 }
 
-// Unauthorize lets the merchant withdraw: refresh token and access tokens are worth nothing any more.
+// Unauthorize makes the merchant of an app withdraw the authorization. Its refresh token and
+// access tokens become invalid.
 func (s *Simulator) Unauthorize(component, appID string) error {
 	s.platforms.mu.Lock()
 	defer s.platforms.mu.Unlock()
@@ -101,7 +103,7 @@ func (s *Simulator) Unauthorize(component, appID string) error {
 	return nil
 }
 
-// componentAsk is what the calls of a platform carry.
+// componentAsk is the body of a platform's calls.
 type componentAsk struct {
 	Component  string `json:"component_appid"`
 	Secret     string `json:"component_appsecret"`
@@ -175,6 +177,7 @@ func (s *Simulator) queryAuth(w http.ResponseWriter, r *http.Request) {
 			return nil, codeCodeExpired
 		}
 		inner := s.grantAuthorizer(appID, refresh, now)
+		// Replace the closing brace to append another member.
 		inner = append(inner[:len(inner)-1], `,"authorizer_appid":`...)
 		inner = append(inner, quoted(appID)...)
 		answer := append([]byte(`{"authorization_info":`), inner...)
@@ -182,7 +185,7 @@ func (s *Simulator) queryAuth(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// grantAuthorizer is a good answer with an app's access and refresh token.
+// grantAuthorizer returns a success answer with an app's access token and refresh token.
 func (s *Simulator) grantAuthorizer(appID, refresh string, now time.Time) []byte {
 	s.apps.of(appID).tokenCalls.Add(1)
 	token := s.tokens.fresh(holder{familyAuthorizer, appID}, now, s.cfg.TokenTTL)
@@ -191,7 +194,8 @@ func (s *Simulator) grantAuthorizer(appID, refresh string, now time.Time) []byte
 	return append(append(answer, quoted(refresh)...), '}')
 }
 
-// asComponent reads a call that a platform makes with its own token, which older pages call component_access_token.
+// asComponent parses a call that a platform makes with its own token. Older pages of WeChat's
+// documentation call the parameter component_access_token.
 func (s *Simulator) asComponent(r *http.Request, ask *componentAsk, now time.Time) (*platform, int) {
 	token := r.URL.Query().Get(paramAccess)
 	if token == "" {

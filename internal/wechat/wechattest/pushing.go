@@ -21,7 +21,7 @@ import (
 	"time"
 )
 
-// What [Simulator.Push] tells a platform; the words are WeChat's InfoType but for the ticket's.
+// Events for [Simulator.Push]. All except PushTicket have WeChat's InfoType as value.
 const (
 	PushTicket           = "ticket"
 	PushAuthorized       = "authorized"
@@ -29,8 +29,9 @@ const (
 	PushUnauthorized     = "unauthorized"
 )
 
-// Push lets something happen to a component, of an app where it is about one, and tells the platform at address as
-// WeChat does. It returns an error unless the answer is "success".
+// Push performs an event of a component, for an app if the event concerns one, and pushes it to
+// the platform at address as WeChat does. It returns an error unless the platform answers
+// "success".
 func (s *Simulator) Push(ctx context.Context, component, event, appID, address string) error {
 	inside, err := s.happen(component, event, appID)
 	if err != nil {
@@ -59,7 +60,7 @@ func (s *Simulator) Push(ctx context.Context, component, event, appID, address s
 	return nil
 }
 
-// happen does what an event says and returns the document that tells of it.
+// happen performs an event and returns the document that reports it.
 func (s *Simulator) happen(component, event, appID string) (string, error) {
 	created := strconv.FormatInt(s.cfg.Now().Unix(), 10)
 	head := "<xml><AppId><![CDATA[" + component + "]]></AppId><CreateTime>" + created + "</CreateTime>"
@@ -85,9 +86,10 @@ func (s *Simulator) happen(component, event, appID string) (string, error) {
 	}
 }
 
-// Seal encrypts and signs a document for a component, as
-// developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0/Before_Develop/Technical_Plan.html has it: AES-256 in
-// CBC mode over 16 random bytes, the document's length, the document and the component's appid.
+// Seal encrypts and signs a document for a component. The encryption is AES-256 in CBC mode over
+// 16 random bytes, the document's length, the document and the component's appid. The source is
+// page oplatform/Third-party_Platforms/2.0/Before_Develop/Technical_Plan.html of
+// developers.weixin.qq.com/doc.
 func (s *Simulator) Seal(component, document string) (url.Values, []byte, error) {
 	s.platforms.mu.Lock()
 	p := s.platforms.byID[component]
@@ -104,14 +106,16 @@ func (s *Simulator) Seal(component, document string) (url.Values, []byte, error)
 		return nil, nil, fmt.Errorf("the component's AESKey: %w", err)
 	}
 	text := make([]byte, 16)
-	_, _ = rand.Read(text) // it never fails
+	_, _ = rand.Read(text) // Read never returns an error
 	text = binary.BigEndian.AppendUint32(text, uint32(len(document)))
 	text = append(append(text, document...), component...)
+	// WeChat pads to 32 bytes, twice the block size of AES.
 	pad := 32 - len(text)%32
 	text = append(text, bytes.Repeat([]byte{byte(pad)}, pad)...)
 	cipher.NewCBCEncrypter(block, key[:aes.BlockSize]).CryptBlocks(text, text)
 	encrypted := base64.StdEncoding.EncodeToString(text)
 
+	// WeChat signs timestamp, nonce and encrypted text together with the token.
 	timestamp, nonce := strconv.FormatInt(s.cfg.Now().Unix(), 10), strconv.FormatInt(time.Now().UnixNano(), 36)
 	parts := []string{p.VerifyToken, timestamp, nonce, encrypted}
 	slices.Sort(parts)

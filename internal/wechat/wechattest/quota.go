@@ -6,10 +6,11 @@ import (
 	"strings"
 )
 
-// shownLimit is the quota of an app that has none.
+// shownLimit is the quota that an app without a limit reports.
 const shownLimit = 100_000
 
-// overQuota reports whether an app has used up its day. The simulator's day does not end.
+// overQuota reports whether an app has used up its quota of the day. In the simulator the day
+// never ends.
 func (s *Simulator) overQuota(app *appCounters) bool {
 	return s.cfg.DailyLimit > 0 && app.requests.Load() > s.cfg.DailyLimit
 }
@@ -25,6 +26,7 @@ func (s *Simulator) quotaGet(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(answer)
 }
 
+// quota returns the answer of quota/get, or an errcode.
 func (s *Simulator) quota(r *http.Request) ([]byte, int) {
 	g, code := s.tokens.check(r.URL.Query().Get(paramAccess), s.cfg.Now())
 	if code != 0 {
@@ -46,7 +48,7 @@ func (s *Simulator) quota(r *http.Request) ([]byte, int) {
 	if s.cfg.DailyLimit > 0 {
 		limit = s.cfg.DailyLimit
 	}
-	answer, _ := json.Marshal(map[string]any{ // numbers and texts always marshal
+	answer, _ := json.Marshal(map[string]any{ // numbers and strings can always be marshalled
 		"errcode": 0, "errmsg": "ok",
 		"quota":      map[string]int64{"daily_limit": limit, "used": min(used, limit), "remain": max(limit-used, 0)},
 		"rate_limit": map[string]int64{"call_count": 5000, "refresh_second": 60},

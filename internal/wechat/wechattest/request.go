@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// maxBody is the longest request body that is read; a longer one is answered with HTTP 413.
+// maxBody is the maximum size of a request body. A longer body gets HTTP 413.
 const maxBody = 1 << 20
 
 var errBodyTooLarge = errors.New("body too large")
@@ -18,7 +18,7 @@ var errBodyTooLarge = errors.New("body too large")
 func readBody(b []byte, r *http.Request) ([]byte, error) {
 	if n := r.ContentLength; n > maxBody {
 		return b, errBodyTooLarge
-	} else if n > 0 && int64(cap(b)) <= n { // one byte more, to meet the end of the body in the same loop
+	} else if n > 0 && int64(cap(b)) <= n { // one byte more, so that the same loop reads the end of the body
 		b = make([]byte, 0, n+1)
 	} else if cap(b) == 0 {
 		b = make([]byte, 0, 512)
@@ -40,7 +40,8 @@ func readBody(b []byte, r *http.Request) ([]byte, error) {
 	}
 }
 
-// parseList appends the cloudIDs of a request body to ids. It reports false for what is not JSON or has none.
+// parseList appends the cloudIDs of a request body to ids. It returns false if the body is not
+// JSON or has no cloudIDs.
 func parseList(body string, ids []string) ([]string, bool) {
 	if quick, ok := scanList(body, ids); ok {
 		return quick, true
@@ -54,7 +55,8 @@ func parseList(body string, ids []string) ([]string, bool) {
 	return append(ids, ask.List...), true
 }
 
-// scanList is parseList for bodies with nothing but a plain list, which is what clients send; it copies nothing.
+// scanList is parseList for bodies that hold only a plain list, as clients send. It copies
+// nothing.
 func scanList(body string, ids []string) ([]string, bool) {
 	var ok bool
 	for _, token := range [...]string{`{`, `"cloudid_list"`, `:`, `[`} {
@@ -62,6 +64,7 @@ func scanList(body string, ids []string) ([]string, bool) {
 			return ids, false
 		}
 	}
+	// Then comma-separated strings without escapes.
 	for more := true; more; {
 		if body, ok = skip(body, `"`); !ok {
 			return ids, false
@@ -81,10 +84,11 @@ func scanList(body string, ids []string) ([]string, bool) {
 	return ids, strings.TrimLeft(body, blanks) == ""
 }
 
-// blanks are JSON's.
+// blanks are the whitespace characters of JSON.
 const blanks = " \t\r\n"
 
-// skip cuts blanks and token from the front of s; without the token it returns s as it was.
+// skip removes leading whitespace and token from s. If token does not follow, it returns s
+// unchanged.
 func skip(s, token string) (string, bool) {
 	rest, found := strings.CutPrefix(strings.TrimLeft(s, blanks), token)
 	if !found {
@@ -93,7 +97,8 @@ func skip(s, token string) (string, bool) {
 	return rest, true
 }
 
-// queryValue returns the first value of key in a raw query, without a map of all of them.
+// queryValue returns the first value of key in a raw query, without building a map of all
+// values.
 func queryValue(query, key string) string {
 	for query != "" {
 		var pair string

@@ -33,6 +33,7 @@ func (s *Simulator) serveCloudIDs(w http.ResponseWriter, r *http.Request) {
 	out := bufio.NewWriterSize(w, 64<<10)
 	var line []byte
 	for i := start; i < start+n; i++ {
+		// Consecutive taps cycle through the users.
 		tap := s.CloudID(appID, int(i%users), int(i/users), s.cfg.Now().Add(-age))
 		line = append(line[:0], `{"cloud_id":"`...)
 		line = append(line, tap.CloudID...)
@@ -48,7 +49,7 @@ func (s *Simulator) serveCloudIDs(w http.ResponseWriter, r *http.Request) {
 	_ = out.Flush()
 }
 
-// advance reserves the next n taps of an app and returns the first of them.
+// advance reserves the next n taps of an app and returns the number of the first.
 func (s *Simulator) advance(appID string, n uint64) uint64 {
 	s.frontMu.Lock()
 	defer s.frontMu.Unlock()
@@ -82,7 +83,7 @@ func (s *Simulator) serveStats(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, s.Stats())
 }
 
-// question is what /sim/truth is asked, answered what it says.
+// question is a request to /sim/truth; answered is the answer.
 type question struct {
 	AppID   string `json:"appid"`
 	OpenID  string `json:"openid"`
@@ -94,7 +95,7 @@ type answered struct {
 	Truth
 }
 
-// check reports what is missing from q.
+// check returns an error if q is incomplete.
 func (q question) check() error {
 	return errors.Join(needed("appid", q.AppID), needed("cloud_id", q.CloudID))
 }
@@ -117,9 +118,11 @@ func (s *Simulator) serveTruth(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, answered{q, s.Truth(q.AppID, q.OpenID, q.CloudID)})
 }
 
-// serveTruths answers each line as it comes. A bad line is answered {"line":n,"error":…} and ends the answer.
+// serveTruths answers each line as it arrives. The answer to an invalid line is
+// {"line":n,"error":…}, and it is the last line.
 func (s *Simulator) serveTruths(w http.ResponseWriter, r *http.Request) {
-	// Without this the server would close the request body at the first byte of the answer; HTTP/2 needs none of it.
+	// Without full duplex, the server would close the request body at the first byte of the
+	// answer. HTTP/2 is always full duplex.
 	_ = http.NewResponseController(w).EnableFullDuplex()
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	out := bufio.NewWriterSize(w, 64<<10)
@@ -147,7 +150,7 @@ func (s *Simulator) serveTruths(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// isGet answers requests of another method and reports false for them.
+// isGet reports whether the method is GET. It answers every other request.
 func isGet(w http.ResponseWriter, r *http.Request) bool {
 	if r.Method == http.MethodGet {
 		return true
@@ -156,6 +159,7 @@ func isGet(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
+// needed returns an error if a required value is empty.
 func needed(name, value string) error {
 	if value == "" {
 		return fmt.Errorf("%s is missing", name)
@@ -163,7 +167,7 @@ func needed(name, value string) error {
 	return nil
 }
 
-// number reads a query value that is at least low; fallback stands for none.
+// number parses a query value of at least low. It returns fallback if there is none.
 func number(q url.Values, name string, fallback, low uint64) (uint64, error) {
 	if !q.Has(name) {
 		return fallback, nil
@@ -175,7 +179,7 @@ func number(q url.Values, name string, fallback, low uint64) (uint64, error) {
 	return v, nil
 }
 
-// duration reads a query value like 4m30s; none is 0.
+// duration parses a query value such as 4m30s. It returns 0 if there is none.
 func duration(q url.Values, name string) (time.Duration, error) {
 	if !q.Has(name) {
 		return 0, nil

@@ -1,42 +1,55 @@
-// Package wechattest is a WeChat that fits into one process: an [http.Handler] that answers POST /wxa/getopendata, the
-// endpoints that give tokens for it, cloud hosting's and third-party platforms' among them, and quota/get, as
-// api.weixin.qq.com does. It misbehaves in named ways on request and keeps a ledger of what it was asked. Tests, `cloudidq demo` and `cloudidq sim` are its callers. It knows nothing of the client it
-// tests: it imports no other package of the project.
+// Package wechattest simulates WeChat in one process. Its [http.Handler] answers like
+// api.weixin.qq.com: POST /wxa/getopendata, the token endpoints including those of cloud hosting
+// and third-party platforms, and quota/get. On request it misbehaves in named ways. It keeps a
+// ledger of the requests. Tests, `cloudidq demo` and `cloudidq sim` use it. The package knows
+// nothing of the client it tests: it imports no other package of the project.
 //
 // In a test:
 //
-//	sim, err := wechattest.New(wechattest.Config{Seed: 7, Faults: wechattest.Faults{"busy": 0.1, "missing": 0.05}})
+//	faults := wechattest.Faults{"busy": 0.1, "missing": 0.05}
+//	sim, err := wechattest.New(wechattest.Config{Seed: 7, Faults: faults})
 //	srv := httptest.NewServer(sim)
-//	tap := sim.CloudID("wx0000000000000001", 3, 0, time.Now()) // what the front end of user 3 got first
-//	… exchange tap.CloudID for tap.OpenID at srv.URL, with sim.StaticToken(tap.AppID) or a token from stable_token …
-//	want := sim.Truth(tap.AppID, tap.OpenID, tap.CloudID)     // what must end up in the record
+//	// The first cloudID that the front end of user 3 received:
+//	tap := sim.CloudID("wx0000000000000001", 3, 0, time.Now())
+//	… exchange tap.CloudID for tap.OpenID at srv.URL, with sim.StaticToken(tap.AppID) or with a
+//	token from stable_token …
+//	// The correct content of the record:
+//	want := sim.Truth(tap.AppID, tap.OpenID, tap.CloudID)
 //	if v := sim.Stats().Violations; v != (wechattest.Violations{}) { … }
 //
-// Everything that counts follows from [Config.Seed]: which cloudIDs exist, whose they are, the data behind them and,
-// request by request, which fault strikes. A cloudID describes itself, so a second process with the same seed,
-// lifetime and faults knows the same truths.
+// Everything that matters follows from [Config.Seed]: which cloudIDs exist, which users they
+// belong to, their data, and which fault strikes each request. A cloudID describes itself, so a
+// second process with the same seed, lifetime and faults knows the same truth.
 //
 // # Faults
 //
-// [FaultNames] lists them. Those of a request and those of an item are transient: they are drawn anew each time the
-// cloudID is seen, and a client that asks again gets through. Those of a cloudID are its property, and final.
+// [FaultNames] lists them. Faults of a request and of an item are transient: they are drawn
+// again each time the cloudID is seen, so a client that repeats the request gets through. Faults
+// of a cloudID are a property of the cloudID and final.
 //
 // # Helper routes
 //
-// As a process it is driven over HTTP, beside the routes of WeChat:
+// A simulator that runs as a process has these HTTP routes in addition to WeChat's:
 //
-//	GET  /sim/cloudids?appid=A&n=10    plays the front end: NDJSON lines {cloud_id, openid, obtained_at}. Consecutive
-//	                                   calls go on where the last one of that app ended; start=N sets the place,
-//	                                   users=N the number of users, age=4m takes them as obtained 4 minutes ago.
+//	GET  /sim/cloudids?appid=A&n=10    plays the front end: NDJSON lines
+//	                                   {cloud_id, openid, obtained_at}. A call continues after the
+//	                                   last call for that app. start=N sets the position, users=N
+//	                                   the number of users, and age=4m makes the cloudIDs obtained
+//	                                   4 minutes ago.
 //	GET  /sim/token?appid=A            {"access_token": …}, the token of StaticToken
 //	GET  /sim/truth?appid=A&openid=O&cloud_id=C
-//	POST /sim/truth                    NDJSON lines {appid, openid, cloud_id} → one line of truth each, in order
+//	                                   the truth about a cloudID, see Truth
+//	POST /sim/truth                    NDJSON lines {appid, openid, cloud_id}, answered by one
+//	                                   line of truth each, in order
 //	GET  /sim/stats                    the counters as JSON; with appid=A those of one app
-//	POST /sim/faults                   {"appid":A,"faults":{"quota":1},"for":"5s"}: other faults for an app, see SetFaults
-//	GET  /sim/remote_token?appid=A     a central token server, which demands RemoteHeader
-//	GET  /sim/cloudbase_token?appid=A  {"cloudbase_access_token": …}, as in the file of cloud hosting
+//	POST /sim/faults                   {"appid":A,"faults":{"quota":1},"for":"5s"} sets other
+//	                                   faults for an app, see SetFaults
+//	GET  /sim/remote_token?appid=A     a central token server, which requires RemoteHeader
+//	GET  /sim/cloudbase_token?appid=A  {"cloudbase_access_token": …}, as in the token file of
+//	                                   cloud hosting
 //	POST /sim/push?component=C&event=E&appid=A&url=U
-//	                                   pushes ticket, authorized, updateauthorized or unauthorized to a platform
+//	                                   pushes ticket, authorized, updateauthorized or
+//	                                   unauthorized to a platform
 //	POST /sim/authorize?component=C&appid=A
 //	                                   {authorization_code, refresh_token}, without a push
 package wechattest
@@ -52,7 +65,8 @@ import (
 	"time"
 )
 
-// Simulator is one WeChat. Make it with [New]; it is safe for concurrent use and owns no goroutine.
+// Simulator is one simulated WeChat. Create it with [New]. It is safe for concurrent use and
+// owns no goroutine.
 type Simulator struct {
 	cfg    Config
 	codec  codec
@@ -64,7 +78,7 @@ type Simulator struct {
 
 	platforms *platforms
 	started   time.Time
-	routes    map[string]http.HandlerFunc // all but getopendata
+	routes    map[string]http.HandlerFunc // all routes except getopendata
 
 	exchanges sync.Pool // of *exchange
 	rids      atomic.Uint64
@@ -73,8 +87,8 @@ type Simulator struct {
 	front   map[string]uint64 // appid to the next tap of /sim/cloudids; guarded by frontMu
 }
 
-// New checks cfg, fills in its defaults and returns a simulator that is ready to serve. Its error names every fault
-// of cfg at once.
+// New validates cfg, applies its defaults and returns a simulator that is ready to serve. The
+// error lists every fault of cfg.
 func New(cfg Config) (*Simulator, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("checking the simulator's config: %w", err)
@@ -99,7 +113,7 @@ func New(cfg Config) (*Simulator, error) {
 
 // ServeHTTP implements [http.Handler].
 func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/wxa/getopendata" { // the one that is in a hurry
+	if r.URL.Path == "/wxa/getopendata" { // the route whose speed matters
 		s.getOpenData(w, r)
 		return
 	}
@@ -110,7 +124,7 @@ func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	http.NotFound(w, r)
 }
 
-// slowRoutes are all but getopendata.
+// slowRoutes returns all routes except getopendata.
 func (s *Simulator) slowRoutes() map[string]http.HandlerFunc {
 	return map[string]http.HandlerFunc{
 		"/cgi-bin/stable_token":                   s.stableToken,
@@ -132,17 +146,19 @@ func (s *Simulator) slowRoutes() map[string]http.HandlerFunc {
 	}
 }
 
-// shutdownGrace is how long requests under way may take once Serve is told to stop.
+// shutdownGrace is how long requests in flight may take after the context of Serve has ended.
 const shutdownGrace = 5 * time.Second
 
-// Serve answers on ln until ctx ends, lets the requests under way finish for up to five seconds and returns nil. It
-// returns earlier, with the error, if ln breaks. It closes ln in any case.
+// Serve answers requests on ln until ctx ends. It then waits up to five seconds for the requests
+// in flight and returns nil. If ln fails, it returns the error at once. It closes ln in any
+// case.
 func (s *Simulator) Serve(ctx context.Context, ln net.Listener) error {
 	srv := &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		// No ReadTimeout: it would also end the context of a request that waits out a long latency.
+		// There is no ReadTimeout: it would also cancel the context of a request during a long
+		// latency.
 	}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()
@@ -152,10 +168,11 @@ func (s *Simulator) Serve(ctx context.Context, ln net.Listener) error {
 		return errors.Join(fmt.Errorf("serving the simulator: %w", err), srv.Close())
 	case <-ctx.Done():
 	}
+	// Let the requests in flight finish.
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 	defer cancel()
 	if err := srv.Shutdown(grace); err != nil {
-		_ = srv.Close() // the grace is over: cut what is left
+		_ = srv.Close() // the grace period is over: close the remaining connections
 	}
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serving the simulator: %w", err)
@@ -163,7 +180,7 @@ func (s *Simulator) Serve(ctx context.Context, ln net.Listener) error {
 	return nil
 }
 
-// wait lets d pass. It reports false if the client went away first.
+// wait waits for d. It returns false if the client disconnects first.
 func wait(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return ctx.Err() == nil

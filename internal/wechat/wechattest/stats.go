@@ -2,33 +2,36 @@ package wechattest
 
 import "sync/atomic"
 
-// Stats is what a simulator has seen and done since it was made.
+// Stats counts what a simulator has received and done since it was created.
 type Stats struct {
-	Requests    int64            `json:"requests"`     // of getopendata, also the refused ones
-	CloudIDs    int64            `json:"cloudids"`     // in the lists of those requests
+	Requests    int64            `json:"requests"`     // getopendata requests, including refused ones
+	CloudIDs    int64            `json:"cloudids"`     // cloudIDs in those requests
 	Answered    int64            `json:"answered"`     // items whose data was written completely
-	Refused     int64            `json:"refused"`      // requests refused for a reason of their own, no fault: 4xxxx
-	Gone        int64            `json:"gone"`         // requests whose client left before the answer was written
-	Faults      map[string]int64 `json:"faults"`       // how often each fault struck; those that never did are absent
-	TokenCalls  int64            `json:"token_calls"`  // of all endpoints that give tokens
-	TokenForced int64            `json:"token_forced"` // of those, successful ones with force_refresh
+	Refused     int64            `json:"refused"`      // requests refused with a 4xxxx code, not by a fault
+	Gone        int64            `json:"gone"`         // requests whose client disconnected before the answer was written
+	Faults      map[string]int64 `json:"faults"`       // how often each fault struck, without those that never did
+	TokenCalls  int64            `json:"token_calls"`  // calls of all token endpoints
+	TokenForced int64            `json:"token_forced"` // successful calls with force_refresh
 	MaxInFlight int64            `json:"max_in_flight"`
-	MaxBatch    int64            `json:"max_batch"` // the longest list
+	MaxBatch    int64            `json:"max_batch"` // the longest cloudid_list
 	Violations  Violations       `json:"violations"`
 }
 
-// Violations counts what a correct client never does. It is comparable, and zero if all is well.
+// Violations counts what a correct client never does. It is comparable. The zero value means no
+// violations.
 type Violations struct {
-	// MixedOpenIDs are requests with a genuine cloudID of their app that belongs to another user than their openid.
+	// MixedOpenIDs counts requests that contain a genuine cloudID of their app which belongs to
+	// another user than the openid.
 	MixedOpenIDs int64 `json:"mixed_openids"`
-	// AfterDeadline are genuine items that arrived after their lifetime.
+	// AfterDeadline counts genuine items that arrived after their lifetime.
 	AfterDeadline int64 `json:"after_deadline"`
-	// AfterResolved are items that came again although an answer with their data had been written completely. The
-	// client that asked twice at once, before either answer, is not blamed, nor one whose answer was lost.
+	// AfterResolved counts items that arrived after an answer with their data had been written
+	// completely. Concurrent requests before the first answer do not count, and neither do
+	// repetitions after a lost answer.
 	AfterResolved int64 `json:"after_resolved"`
 }
 
-// counters are the atomics behind Stats.
+// counters holds the atomics behind Stats.
 type counters struct {
 	requests, cloudIDs, answered, refused, gone atomic.Int64
 	tokenCalls, tokenForced                     atomic.Int64
@@ -37,7 +40,8 @@ type counters struct {
 	faults                                      [numFaults]atomic.Int64
 }
 
-// Stats returns the counters as they are now. While requests are under way they need not agree with each other.
+// Stats returns the current counters. While requests are in flight, the counters may not be
+// consistent with each other.
 func (s *Simulator) Stats() Stats {
 	c := &s.stats
 	faults := make(map[string]int64)
@@ -65,10 +69,10 @@ func (s *Simulator) Stats() Stats {
 	}
 }
 
-// struck counts a fault that was injected.
+// struck counts an injected fault.
 func (c *counters) struck(f fault) { c.faults[f].Add(1) }
 
-// enter counts a request that begins; leave ends it.
+// enter counts the start of a request; leave counts its end.
 func (c *counters) enter() {
 	c.requests.Add(1)
 	raise(&c.maxInFlight, c.inFlight.Add(1))
@@ -76,7 +80,7 @@ func (c *counters) enter() {
 
 func (c *counters) leave() { c.inFlight.Add(-1) }
 
-// raise lifts m to v if it is lower.
+// raise sets m to v if m is lower.
 func raise(m *atomic.Int64, v int64) {
 	for {
 		old := m.Load()

@@ -7,23 +7,26 @@ import (
 	"time"
 )
 
-// maxOverlap is how long an old token stays good beside its successor. stable_token replaces one that long before its
-// end (developers.weixin.qq.com/doc/service/api/base/api_getstableaccesstoken); the older endpoints replace one at every
-// call. Where tokens live shorter than the usual two hours, so does their overlap.
+// maxOverlap is how long an old token stays valid next to its successor. stable_token replaces a
+// token that long before its expiry
+// (developers.weixin.qq.com/doc/service/api/base/api_getstableaccesstoken). The older endpoints
+// replace a token at every call. If tokens live shorter than the usual two hours, the overlap is
+// shorter too.
 const maxOverlap = 5 * time.Minute
 
-// family is a kind of token. Tokens of one family do not touch those of another.
+// family is a kind of token. Tokens of one family do not affect those of another.
 type family uint8
 
 const (
-	familyStatic family = iota // and of stable_token
+	familyStatic family = iota // also the tokens of stable_token
 	familyLegacy
 	familyCloudbase
 	familyComponent
 	familyAuthorizer
 )
 
-// takenAs reports whether getopendata takes a token of this family under this name.
+// takenAs reports whether getopendata accepts a token of this family in the query parameter
+// param.
 func (f family) takenAs(param string) bool {
 	switch f {
 	case familyCloudbase:
@@ -35,20 +38,22 @@ func (f family) takenAs(param string) bool {
 	}
 }
 
-// StaticToken returns a token that getopendata always accepts for an app. It hangs on the seed and the appid alone.
+// StaticToken returns a token that getopendata always accepts for an app. It depends only on the
+// seed and the appid.
 func (s *Simulator) StaticToken(appID string) string { return s.codec.token(appID, 0) }
 
-// RevokeTokens makes every token that was given to an app worthless, as another program with force_refresh does. The
-// next call of an endpoint brings a new one. Static tokens stay good.
+// RevokeTokens invalidates every token that was issued to an app, as another program with
+// force_refresh does. The next call of an endpoint returns a new token. Static tokens stay
+// valid.
 func (s *Simulator) RevokeTokens(appID string) { s.tokens.revoke(appID) }
 
-// tokens knows who holds which access token.
+// tokens records which app holds which access token.
 type tokens struct {
 	codec        *codec
 	ttl, overlap time.Duration
 
 	mu     sync.RWMutex
-	grants map[string]grant  // by token, also ended ones; guarded by mu
+	grants map[string]grant  // by token, including expired ones; guarded by mu
 	latest map[holder]latest // guarded by mu
 }
 
@@ -59,11 +64,12 @@ type grant struct {
 	family  family
 	expires time.Time // zero for a static token
 	revoked bool
-	// replaced is when another token takes its place for good; zero if nothing but its own end does.
+	// replaced is when the token becomes invalid because another token has replaced it; zero if
+	// it is not replaced.
 	replaced time.Time
 }
 
-// holder is an app with one family of its tokens.
+// holder is an app and a family of its tokens.
 type holder struct {
 	family family
 	appID  string
@@ -86,7 +92,7 @@ func newTokens(c *codec, ttl time.Duration) *tokens {
 	}
 }
 
-// check returns what a token stands for, or the errcode of a request with such a token.
+// check returns the grant of a token, or the errcode of a request with that token.
 func (t *tokens) check(token string, now time.Time) (grant, int) {
 	if token == "" {
 		return grant{}, codeTokenMissing
@@ -113,8 +119,8 @@ func (t *tokens) check(token string, now time.Time) (grant, int) {
 	return g, 0
 }
 
-// stable returns the token that stable_token gives to an app now, and how long it lives: the same one as before unless
-// that is about to end or a new one is forced.
+// stable returns the app's current token as stable_token does, and its remaining lifetime. It
+// returns the previous token unless that is about to expire or force is set.
 func (t *tokens) stable(appID string, now time.Time, force bool) (string, time.Duration) {
 	if force {
 		t.revoke(appID)
@@ -128,7 +134,8 @@ func (t *tokens) stable(appID string, now time.Time, force bool) (string, time.D
 	return l.token, l.expires.Sub(now)
 }
 
-// fresh returns a new token, as the older endpoints do at every call; the one before stays good for the overlap.
+// fresh returns a new token, as the older endpoints do at every call. The previous token stays
+// valid for the overlap.
 func (t *tokens) fresh(h holder, now time.Time, ttl time.Duration) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -139,7 +146,7 @@ func (t *tokens) fresh(h holder, now time.Time, ttl time.Duration) string {
 	return t.issue(h, now, ttl).token
 }
 
-// issue makes a holder's next token. t.mu is held.
+// issue creates a holder's next token. t.mu is held.
 func (t *tokens) issue(h holder, now time.Time, ttl time.Duration) latest {
 	l := t.latest[h]
 	l.serial++
@@ -149,6 +156,7 @@ func (t *tokens) issue(h holder, now time.Time, ttl time.Duration) latest {
 	return l
 }
 
+// revoke invalidates all tokens issued to an app.
 func (t *tokens) revoke(appID string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -165,14 +173,15 @@ func (t *tokens) revoke(appID string) {
 	}
 }
 
-// A token is "80_" and the base64url form of 64 bytes that authenticate what follows under the seed, a serial number
-// (0 for the static token; its first byte is the family) and the appid. The length is about that of real ones.
+// A token is "80_" and, in base64url, 64 bytes that authenticate the rest under the seed, a
+// serial number and the appid. The serial number is 0 for the static token; its first byte is
+// the family. The length is about that of real tokens.
 const (
 	tokenPrefix = "80_"
 	tokenTagLen = 64
 )
 
-// token writes the token of an app and a serial number.
+// token encodes the token of an app and a serial number.
 func (c *codec) token(appID string, serial uint32) string {
 	facts := append(binary.BigEndian.AppendUint32(nil, serial), appID...)
 	front, back := c.sum(hashToken, facts), c.sum(hashTokenTail, facts)
@@ -180,7 +189,7 @@ func (c *codec) token(appID string, serial uint32) string {
 	return tokenPrefix + base64.RawURLEncoding.EncodeToString(raw)
 }
 
-// readToken is the inverse of token. It reports false for what this seed did not write.
+// readToken decodes a token. It returns false if the token was not encoded with this seed.
 func (c *codec) readToken(token string) (appID string, serial uint32, ok bool) {
 	if len(token) < len(tokenPrefix) {
 		return "", 0, false

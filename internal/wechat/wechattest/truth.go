@@ -5,26 +5,27 @@ import (
 	"time"
 )
 
-// The states that a record can end in.
+// The final statuses of a record.
 const (
 	StatusResolved = "resolved"
 	StatusFailed   = "failed"
 	StatusExpired  = "expired"
 )
 
-// Truth is what must end up in the record of a cloudID once transient faults are over.
+// Truth is the correct content of a cloudID's record once transient faults are over.
 type Truth struct {
 	Status string          `json:"status"`
-	Kind   string          `json:"kind,omitempty"` // of a resolved one
-	Data   json.RawMessage `json:"data,omitempty"` // of a resolved one: WeChat's JSON without blanks around tokens
-	Code   int             `json:"code,omitempty"` // errCode or errcode of a failed or expired one; 0 for a wrong watermark
-	// Deadline is when the lifetime of a genuine cloudID of this app ends. Whoever asks later gets -601006, so a
-	// record may also say expired where Status says something else.
+	Kind   string          `json:"kind,omitempty"` // if resolved
+	Data   json.RawMessage `json:"data,omitempty"` // if resolved: WeChat's JSON without whitespace around tokens
+	Code   int             `json:"code,omitempty"` // errCode or errcode if failed or expired; 0 for a wrong watermark
+	// Deadline is when the lifetime of a genuine cloudID of this app ends. A later request gets
+	// -601006, so a record may then say expired although Status differs.
 	Deadline time.Time `json:"deadline,omitzero"`
 }
 
-// Truth tells what must end up in the record of cloudID if it is exchanged for openID, or for none, under the token of
-// appID before its lifetime ends. A transient fault of probability 1 makes every truth unreachable.
+// Truth returns the correct content of the record of cloudID. It assumes an exchange for openID,
+// which may be empty, with a token of appID, before the cloudID's lifetime ends. A transient
+// fault with probability 1 makes every truth unreachable.
 func (s *Simulator) Truth(appID, openID, cloudID string) Truth {
 	c := caller{appID: appID, app: s.codec.appHash(appID), anyone: openID == ""}
 	if !c.anyone {
@@ -48,7 +49,7 @@ func (s *Simulator) Truth(appID, openID, cloudID string) Truth {
 	return t
 }
 
-// caller is who exchanges a cloudID.
+// caller identifies the app and user of an exchange.
 type caller struct {
 	appID  string
 	app    appHash
@@ -56,16 +57,17 @@ type caller struct {
 	anyone bool // the request has no openid
 }
 
-// verdict is what is true of a cloudID for one caller, the clock and transient faults aside.
+// verdict is the decision about a cloudID for one caller, without regard to the clock and to
+// transient faults.
 type verdict struct {
 	facts   facts
-	genuine bool  // of this seed and app, so facts hold
-	theirs  bool  // genuine, and the caller's own or of a caller without openid
+	genuine bool  // of this seed and app, so facts are valid
+	theirs  bool  // genuine, and it belongs to the caller or the caller has no openid
 	code    int   // 0 if there is data; codeInvalidArgs concerns the whole request
-	fault   fault // the permanent fault behind it, or noFault
+	fault   fault // the permanent fault that causes it, or noFault
 }
 
-// judge finds the verdict over id, whose hash is h.
+// judge returns the verdict for the cloudID id with hash h.
 func (s *Simulator) judge(c caller, id string, h uint64) verdict {
 	f, ok := s.codec.readCloudID(id)
 	if !ok {
@@ -90,7 +92,7 @@ func (s *Simulator) judge(c caller, id string, h uint64) verdict {
 	return v
 }
 
-// codeOf returns the item code of a permanent fault, 0 for those that bring data.
+// codeOf returns the item code of a permanent fault, or 0 for a fault that still returns data.
 func codeOf(f fault) int {
 	switch f {
 	case faultExpired:
