@@ -31,9 +31,11 @@ const (
 	apiKey     = "key-of-the-benchmark-and-no-other"
 )
 
-// BenchmarkAPI is how many single POSTs to /v1/resolutions an API process answers over 256 connections that stay open:
-// with the real producer, whose 202 comes after Redis (append-only file) has the task, and beside it, in turns of the same
-// run, the very same server over a producer that says yes at once. Client, server and Redis share the cores.
+// BenchmarkAPI measures how many POSTs to /v1/resolutions with one cloudID an API process
+// answers over 256 persistent connections. It compares two servers in alternating rounds of one
+// run. One has the real producer, which answers 202 after Redis (append-only file) has the task.
+// The other is the same server with a producer that accepts everything at once. Client, server
+// and Redis share the cores.
 func BenchmarkAPI(b *testing.B) {
 	requests := size(b, "BENCH_REQUESTS", 60_000)
 	rdb := redis.NewClient(&redis.Options{Addr: redistest.Start(b, "--appendonly", "yes").Addr})
@@ -42,7 +44,7 @@ func BenchmarkAPI(b *testing.B) {
 	defer queue.Close()
 	ways := []*way{{name: "no-queue", addr: serveAPI(b, rdb, yes{})}, {name: "redis", addr: serveAPI(b, rdb, queue)}}
 	for _, w := range ways {
-		w.run(b, apiWarm) // connections, pools, pages
+		w.run(b, apiWarm) // opens the connections and fills the pools
 	}
 	wantQueuedBeforeAnswered(b, rdb, ways[1])
 	for b.Loop() {
@@ -62,25 +64,25 @@ func BenchmarkAPI(b *testing.B) {
 	wantQueued(b, rdb, ways[1])
 }
 
-// yes is a producer without a queue.
+// yes is a producer that accepts everything without a queue.
 type yes struct{}
 
-// Resolve is the producer's.
+// Resolve implements the producer.
 func (yes) Resolve(_ context.Context, req tasks.Request) (tasks.Receipt, error) {
 	return tasks.Receipt{AcceptedAt: time.Now(), Enqueued: len(req.Items)}, nil
 }
 
-// WriteChunk is the producer's, too.
+// WriteChunk implements the producer.
 func (yes) WriteChunk(context.Context, tasks.Chunk) error { return nil }
 
-// Now is the producer's, too.
+// Now implements the producer.
 func (yes) Now(context.Context) (time.Time, error) { return time.Now(), nil }
 
 // High implements [httpapi.Load].
 func (yes) High(context.Context, string) bool  { return false }
 func (yes) Room(context.Context, string) error { return nil }
 
-// serveAPI starts an API as cloudidq api does, but for the producer.
+// serveAPI starts an API as `cloudidq api` does, except for the producer.
 func serveAPI(b *testing.B, rdb *redis.Client, producer interface {
 	Resolve(ctx context.Context, req tasks.Request) (tasks.Receipt, error)
 	WriteChunk(ctx context.Context, chunk tasks.Chunk) error
@@ -117,11 +119,11 @@ func serveAPI(b *testing.B, rdb *redis.Client, producer interface {
 	return server.Addr()
 }
 
-// way is one of the servers, and what it did.
+// way is one of the servers and its measurements.
 type way struct {
 	name, addr string
 	clients    []*apiClient
-	asked      atomic.Int64 // of all runs: what makes every cloudID another
+	asked      atomic.Int64 // requests of all runs; makes every cloudID unique
 	answered   atomic.Int64
 
 	timed     int
@@ -129,10 +131,11 @@ type way struct {
 	latencies []time.Duration
 }
 
-// rate is how many requests a second were answered.
+// rate returns the answered requests per second.
 func (w *way) rate() float64 { return float64(w.timed) / w.took.Seconds() }
 
-// run makes n requests over all connections, each of which sends the next one when the last is answered.
+// run makes n requests over all connections. Each connection sends the next request after the
+// answer to the last one.
 func (w *way) run(b *testing.B, n int) (took time.Duration) {
 	b.Helper()
 	for len(w.clients) < apiClients {
@@ -165,7 +168,7 @@ func (w *way) run(b *testing.B, n int) (took time.Duration) {
 	return took
 }
 
-// measure is a run that counts.
+// measure is run, and it records the results.
 func (w *way) measure(b *testing.B, n int) {
 	b.Helper()
 	w.took += w.run(b, n)
@@ -175,13 +178,13 @@ func (w *way) measure(b *testing.B, n int) {
 	}
 }
 
-// apiClient is one connection. It writes the bytes of a request and looks at those of the answer, since a real client
-// would take from the server what is to be measured.
+// apiClient is one connection. It writes prepared bytes and checks only the necessary parts of
+// the answer. A real client would use CPU time that the measured server needs.
 type apiClient struct {
 	conn      net.Conn
 	in        *bufio.Reader
 	request   []byte
-	number    []byte // within request
+	number    []byte // part of request
 	latencies []time.Duration
 }
 
@@ -203,7 +206,7 @@ func dialAPI(b *testing.B, addr string) *apiClient {
 	return &apiClient{conn: conn, in: bufio.NewReaderSize(conn, 4096), request: request, number: request[at : at+apiDigits]}
 }
 
-// resolve hands in cloudID n and takes the answer, which must be 202.
+// resolve sends cloudID n and reads the answer, which must be 202.
 func (c *apiClient) resolve(n int64) error {
 	text := strconv.AppendInt(make([]byte, 0, apiDigits), n, 10)
 	for i := range c.number {
@@ -221,6 +224,7 @@ func (c *apiClient) resolve(n int64) error {
 	if !bytes.HasPrefix(line, []byte("HTTP/1.1 202 ")) {
 		return fmt.Errorf("answer: %s", line)
 	}
+	// Read the header to find the length of the body, and skip the body.
 	length := -1
 	for {
 		line, err := c.in.ReadSlice('\n')
@@ -244,7 +248,8 @@ func (c *apiClient) resolve(n int64) error {
 	return err
 }
 
-// wantQueuedBeforeAnswered looks into the queue while requests are made: it has at least what has been answered.
+// wantQueuedBeforeAnswered checks during requests that the queue has at least as many cloudIDs
+// as were answered.
 func wantQueuedBeforeAnswered(b *testing.B, rdb *redis.Client, w *way) {
 	b.Helper()
 	stop, looked := make(chan struct{}), make(chan int)
@@ -271,7 +276,7 @@ func wantQueuedBeforeAnswered(b *testing.B, rdb *redis.Client, w *way) {
 	}
 }
 
-// wantQueued makes sure that the rate is one of cloudIDs that can be worked on.
+// wantQueued checks that the queue has every answered cloudID, in a task that can be parsed.
 func wantQueued(b *testing.B, rdb *redis.Client, w *way) {
 	b.Helper()
 	if there, want := cloudIDsQueued(b, rdb), w.answered.Load(); there != want {

@@ -16,9 +16,10 @@ import (
 	"cloudidq/tasks"
 )
 
-// BenchmarkBackfill lets the program itself read lines that are made while it reads them, through a pipe, into a Redis that
-// nobody takes them out of, and reports how many a second and how much memory it has needed at most. BENCH_LINES=10000000
-// shows that the memory does not grow with the file; Redis then holds 2.5 GB.
+// BenchmarkBackfill runs the cloudidq program and writes lines to its stdin while the program
+// reads them. No worker takes the tasks out of Redis. It reports lines per second and the peak
+// memory of the program. With BENCH_LINES=10000000 you can see that the memory does not grow
+// with the file; Redis then holds 2.5 GB.
 func BenchmarkBackfill(b *testing.B) {
 	n := size(b, "BENCH_LINES", 1_000_000)
 	dir := b.TempDir()
@@ -44,6 +45,7 @@ apps: [{appid: %s, token: {mode: static, access_token: "env:UNUSED"}}]
 	}
 	var peak float64
 	for b.Loop() {
+		// Each iteration starts with an empty Redis and a new process, whose stdin is a pipe.
 		if err := rdb.FlushAll(b.Context()).Err(); err != nil {
 			b.Fatal(err)
 		}
@@ -67,7 +69,7 @@ apps: [{appid: %s, token: {mode: static, access_token: "env:UNUSED"}}]
 			b.Fatalf("%v: %s", err, said.String())
 		}
 		if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-			peak = max(peak, float64(usage.Maxrss)/1024) // Linux counts in KiB
+			peak = max(peak, float64(usage.Maxrss)/1024) // Linux reports KiB
 		}
 		if waiting, err := tasks.Backlog(b.Context(), rdb, tasks.QueueBackfill); err != nil || waiting < n/tasks.MaxItems {
 			b.Fatalf("%d tasks wait, %v, want %d at least; %s", waiting, err, n/tasks.MaxItems, said.String())
@@ -78,14 +80,14 @@ apps: [{appid: %s, token: {mode: static, access_token: "env:UNUSED"}}]
 	b.ReportMetric(peak, "peak-MiB")
 }
 
-// writeLines writes n lines with cloudIDs of the usual length, each another, and closes the file.
+// writeLines writes n lines with different cloudIDs of the usual length, and closes the file.
 func writeLines(out *os.File, n int) error {
 	w := bufio.NewWriterSize(out, 64<<10)
 	line := []byte(`{"cloud_id":"73_fgJ4wyusvonf58qdAq2uaTrbS1IOTpU2yR9ohCpIKEwU2AMI0000000000","openid":"o2axXWPau4mHCKPO0000000000","obtained_at":"2026-11-22T08:00:00.000Z"}` + "\n")
 	cloudID := strings.Index(string(line), "0000000000")
 	openID := strings.LastIndex(string(line), "0000000000")
 	for i := range n {
-		number := fmt.Appendf(line[cloudID:cloudID], "%010d", i) // in its place
+		number := fmt.Appendf(line[cloudID:cloudID], "%010d", i) // overwrites the digits in line
 		copy(line[openID:], number)
 		if _, err := w.Write(line); err != nil {
 			return err

@@ -16,10 +16,10 @@ import (
 
 const (
 	simSeed = 11
-	simEnv  = "CLOUDIDQ_BENCH_SIM" // makes the test binary the simulator's process, listening at its value
+	simEnv  = "CLOUDIDQ_BENCH_SIM" // makes the test binary run the simulator, listening at this address
 )
 
-// TestMain lets the binary be run again as the simulator.
+// TestMain runs the simulator if simEnv is set, and the benchmarks otherwise.
 func TestMain(m *testing.M) {
 	if addr := os.Getenv(simEnv); addr != "" {
 		fmt.Fprintln(os.Stderr, serveSim(addr))
@@ -40,6 +40,7 @@ func serveSim(addr string) error {
 	return sim.Serve(context.Background(), ln)
 }
 
+// latencyEnv overrides the simulator's latency.
 const latencyEnv = "CLOUDIDQ_BENCH_LATENCY"
 
 func simLatency() time.Duration {
@@ -50,7 +51,7 @@ func simLatency() time.Duration {
 	return d
 }
 
-// simulator is a WeChat in a process of its own, so that its work is not taken for the worker's.
+// simulator is WeChat in its own process, so that its CPU time does not count as the worker's.
 type simulator struct{ url, token string }
 
 func startSimulator(b *testing.B, env ...string) *simulator {
@@ -88,7 +89,7 @@ func freeAddr(b *testing.B) string {
 	return ln.Addr().String()
 }
 
-// counter is a store that tells when so many records have ended.
+// counter is a store that closes done after a given number of records are final.
 type counter struct {
 	store.Results
 	left atomic.Int64
@@ -118,6 +119,7 @@ func (c *counter) Save(ctx context.Context, taskID string, records []store.Recor
 	return nil
 }
 
+// wait waits until all records are final.
 func (c *counter) wait(b *testing.B) {
 	b.Helper()
 	select {

@@ -29,7 +29,7 @@ const (
 	hookBatch   = 100
 )
 
-// endpoint is a receiver of webhooks that takes its time, and knows each result that has come.
+// endpoint is a webhook receiver that answers after 20 ms. It records each result that arrives.
 type endpoint struct {
 	server *httptest.Server
 
@@ -37,7 +37,7 @@ type endpoint struct {
 	posts int
 	seen  map[string]struct{} // cloudIDs
 	want  int
-	done  chan struct{} // closed once want have come
+	done  chan struct{} // closed after want results have arrived
 }
 
 func newEndpoint(b *testing.B, want int) *endpoint {
@@ -94,7 +94,7 @@ func hookAt(b *testing.B, name, url string, batchMax int) worker.Webhook {
 	return worker.Webhook{Name: name, Sender: sender, BatchMax: batchMax}
 }
 
-// wait returns how many requests it has taken until all results were there.
+// wait waits until all results have arrived, and returns the number of requests.
 func (e *endpoint) wait(b *testing.B) int {
 	b.Helper()
 	select {
@@ -109,12 +109,12 @@ func (e *endpoint) wait(b *testing.B) int {
 	return e.posts
 }
 
-// deliverBed is a worker's stores, sealed as by default.
+// deliverBed holds the stores of a worker, sealed as by default.
 type deliverBed struct {
 	*bed
 	results    store.Results
 	deliveries *store.Deliveries
-	postgres   *store.Postgres // nil: the results are in Redis
+	postgres   *store.Postgres // nil means that the results are in Redis
 }
 
 func newDeliverBed(b *testing.B, sim *simulator, postgres bool) *deliverBed {
@@ -141,7 +141,7 @@ func newDeliverBed(b *testing.B, sim *simulator, postgres bool) *deliverBed {
 	return &deliverBed{bd, p, deliveries, p}
 }
 
-// tend runs what the store needs besides the worker.
+// tend runs the background work that the store needs in addition to the worker.
 func (d *deliverBed) tend(ctx context.Context, w *worker.Worker) error {
 	if d.postgres == nil {
 		return nil
@@ -149,8 +149,8 @@ func (d *deliverBed) tend(ctx context.Context, w *worker.Worker) error {
 	return d.postgres.Run(ctx, slog.New(slog.DiscardHandler), w.Notify)
 }
 
-// worker returns one that resolves for an endpoint, and knows others, with the default settings and the largest batches of
-// cloudIDs.
+// worker returns a worker that resolves for the endpoint e and also knows others. It has the
+// default settings, with the largest batches of cloudIDs.
 func (d *deliverBed) worker(b *testing.B, e *endpoint, others ...worker.Webhook) *worker.Worker {
 	b.Helper()
 	w, err := worker.New(worker.Config{
@@ -171,8 +171,9 @@ func (d *deliverBed) worker(b *testing.B, e *endpoint, others ...worker.Webhook)
 	return w
 }
 
-// BenchmarkDeliver is the whole way of a result to an endpoint that answers after 20 ms: resolved, saved with its row of
-// the outbox, made part of a delivery, signed and sent, settled. The clock runs from the first task to the last result.
+// BenchmarkDeliver measures the complete path of a result to an endpoint that answers after 20
+// ms. A result is resolved, saved with its outbox row, made part of a delivery, signed, sent and
+// settled. The clock runs from the start of the worker to the last result.
 func BenchmarkDeliver(b *testing.B) {
 	n := size(b, "BENCH_RESULTS", 50_000)
 	sim := startSimulator(b)
@@ -184,7 +185,7 @@ func BenchmarkDeliver(b *testing.B) {
 				t, p := deliverAll(b, newDeliverBed(b, sim, name == "postgres"), n)
 				took, posts = took+t, posts+p
 			}
-			b.ReportMetric(0, "ns/op") // one drain is one run; the rate is the figure
+			b.ReportMetric(0, "ns/op") // one iteration is a whole drain, so the rate is the useful figure
 			b.ReportMetric(float64(b.N*n)/took.Seconds(), "results/s")
 			b.ReportMetric(float64(b.N*n)/float64(posts), "results/POST")
 		})

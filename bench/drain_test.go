@@ -1,6 +1,7 @@
-// Package bench measures whole drains of a queue, files and requests: cloudidq beside a plain asynq worker and beside a
-// bare loop over HTTP, all in one run and on the same cores, because only their ratios mean something. Redis is a
-// redis-server of its own; WeChat is the simulator in a process of its own, answering after 50 ms.
+// Package bench measures how fast cloudidq drains a queue, reads files and answers requests. It
+// compares cloudidq with a plain asynq worker and with a bare loop over HTTP. All of them run on
+// the same cores in one run, because only the ratios are meaningful. Each measurement has its
+// own redis-server. WeChat is the simulator in its own process, with a latency of 50 ms.
 //
 //	make bench
 package bench
@@ -32,7 +33,8 @@ const (
 	connections = 512
 )
 
-// size is a number of cloudIDs, which the environment may change for a quick look.
+// size returns the number of cloudIDs of a benchmark. The environment variable name may override
+// n, for a quick run.
 func size(tb testing.TB, name string, n int) int {
 	text := os.Getenv(name)
 	if text == "" {
@@ -45,7 +47,7 @@ func size(tb testing.TB, name string, n int) int {
 	return given
 }
 
-// bed is what one measurement runs on: a fresh Redis and the simulator's process.
+// bed is the environment of one measurement: a fresh Redis and the simulator's process.
 type bed struct {
 	rdb *redis.Client
 	sim *simulator
@@ -69,11 +71,11 @@ func (bd *bed) client(b *testing.B) *wechat.Client {
 	return client
 }
 
-// taps are n cloudIDs of n users, obtained now.
+// taps returns n cloudIDs of n users, obtained now.
 func taps(n int) []wechattest.Tap {
 	front, err := wechattest.New(wechattest.Config{Seed: simSeed, NoLedger: true})
 	if err != nil {
-		panic(err) // the configuration above is a constant
+		panic(err) // impossible: the configuration above is constant
 	}
 	now := time.Now()
 	all := make([]wechattest.Tap, n)
@@ -91,7 +93,8 @@ func items(all []wechattest.Tap) []tasks.Item {
 	return out
 }
 
-// drain lets cloudidq resolve what has been enqueued and returns how long the last record took.
+// drain makes cloudidq resolve all cloudIDs. It returns the time until the last record is saved.
+// change may modify the app.
 func drain(b *testing.B, bd *bed, all []wechattest.Tap, change func(*worker.App)) time.Duration {
 	b.Helper()
 	client := bd.client(b)
@@ -119,6 +122,7 @@ func drain(b *testing.B, bd *bed, all []wechattest.Tap, change func(*worker.App)
 		b.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(b.Context())
+	// The tasks are already in the queue, so the time is that of the worker alone.
 	ended := make(chan error, 1)
 	begun := time.Now()
 	go func() { ended <- w.Run(ctx) }()
@@ -132,7 +136,8 @@ func drain(b *testing.B, bd *bed, all []wechattest.Tap, change func(*worker.App)
 	return took
 }
 
-// check makes sure that the rate is one of right answers.
+// check verifies that all records are resolved, so that the measured rate counts correct answers
+// only.
 func (bd *bed) check(b *testing.B, all []wechattest.Tap) {
 	b.Helper()
 	results := store.NewRedis(bd.rdb, time.Hour)
@@ -154,7 +159,8 @@ func (bd *bed) check(b *testing.B, all []wechattest.Tap) {
 	}
 }
 
-// BenchmarkDrain runs the four in turn; x-plain and x-bare are the ratios to the first two of the same run.
+// BenchmarkDrain runs the four ways one after another. x-plain and x-bare are the ratios to the
+// first two ways in the same run.
 func BenchmarkDrain(b *testing.B) {
 	users, bulk := size(b, "BENCH_USERS", 40_000), size(b, "BENCH_BULK", 100_000)
 	sim := startSimulator(b)
@@ -183,9 +189,9 @@ const (
 	plain = "plain-asynq-worker"
 )
 
-// report prints the rate of one way, and its ratio to the peers that have run before it.
+// report prints the rate of one way, and its ratios to the peers that have already run.
 func report(b *testing.B, rates map[string]float64, name string) {
-	b.ReportMetric(0, "ns/op") // one drain is one run; the rate is the figure
+	b.ReportMetric(0, "ns/op") // one iteration is a whole drain, so the rate is the useful figure
 	b.ReportMetric(rates[name], "cloudIDs/s")
 	for _, peer := range []string{plain, bare} {
 		if rate, ran := rates[peer]; ran && name != bare && name != peer {

@@ -15,8 +15,8 @@ import (
 	"cloudidq/worker"
 )
 
-// BenchmarkIdleLatency is what one user waits in an idle system: from Resolve to the record that Wait returns, with the
-// default settings and a WeChat that answers after 1 ms.
+// BenchmarkIdleLatency measures how long one user waits in an idle system: from Resolve to the
+// record that Wait returns. It uses the default settings and a simulator with a latency of 1 ms.
 func BenchmarkIdleLatency(b *testing.B) {
 	bd := newBed(b, startSimulator(b, latencyEnv+"=1ms"))
 	client := bd.client(b)

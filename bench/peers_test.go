@@ -20,8 +20,8 @@ import (
 	"cloudidq/store"
 )
 
-// bareLoop is the upper bound: the same requests with net/http alone, no queue, no store, no parsing beyond reading
-// the answer's top level.
+// bareLoop is the upper bound: the same requests with net/http alone. It has no queue and no
+// store, and parses only the first level of the answer.
 func bareLoop(b *testing.B, bd *bed, all []wechattest.Tap) time.Duration {
 	b.Helper()
 	client := &http.Client{Transport: &http.Transport{
@@ -76,9 +76,9 @@ func bareCall(ctx context.Context, client *http.Client, sim *simulator, tap wech
 	return nil
 }
 
-// plainWorker is what one writes first with asynq: a task per cloudID, a request per task, the result written by the
-// handler. It has as many tasks at once as there are connections, and polls as fast as cloudidq, so that neither is
-// held against it.
+// plainWorker is a simple asynq worker: one task per cloudID, one request per task, and the
+// handler writes the result. For a fair comparison, it has as many concurrent tasks as
+// connections and polls as often as cloudidq.
 func plainWorker(b *testing.B, bd *bed, all []wechattest.Tap) time.Duration {
 	b.Helper()
 	const queue, taskType = "plain", "plain:resolve"

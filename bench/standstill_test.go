@@ -19,10 +19,10 @@ import (
 
 const (
 	watchFor = 20 * time.Second
-	others   = 20_000 // results for another endpoint
+	others   = 20_000 // number of results for another endpoint
 )
 
-// deadEndpoint takes nothing, until it is well.
+// deadEndpoint accepts no delivery until well is set.
 type deadEndpoint struct {
 	server   *httptest.Server
 	hangs    bool
@@ -55,8 +55,10 @@ func (e *deadEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// BenchmarkStandstill is what an endpoint costs that takes nothing, while deliveries wait for it: attempts and commands
-// of Redis a second, and what is left of another endpoint's rate; and how fast what waits goes out when it is well again.
+// BenchmarkStandstill measures the cost of an endpoint that accepts nothing while deliveries
+// wait for it. It reports the attempts and Redis commands per second, and the rate of another
+// endpoint meanwhile. It also reports how fast the waiting deliveries go out after the endpoint
+// has recovered.
 func BenchmarkStandstill(b *testing.B) {
 	n := size(b, "BENCH_WAITING", 5_000)
 	sim := startSimulator(b)
@@ -89,7 +91,8 @@ func BenchmarkStandstill(b *testing.B) {
 	}
 }
 
-// settle waits until the endpoint is shut and all but those that were tried are in line.
+// settle waits until the endpoint's circuit is open and all deliveries except those already
+// attempted are in the wait list.
 func (d *deliverBed) settle(b *testing.B, waiting int) {
 	b.Helper()
 	for limit := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
@@ -110,7 +113,7 @@ func (d *deliverBed) settle(b *testing.B, waiting int) {
 	}
 }
 
-// standstill measures while nothing moves, and then how another endpoint fares.
+// standstill measures while no delivery succeeds. It then measures the rate of another endpoint.
 func (d *deliverBed) standstill(b *testing.B, alive *endpoint, dead *deadEndpoint) {
 	b.Helper()
 	before, tried := d.commands(b), dead.attempts.Load()
@@ -128,8 +131,8 @@ func (d *deliverBed) standstill(b *testing.B, alive *endpoint, dead *deadEndpoin
 	b.ReportMetric(0, "ns/op")
 }
 
-// recovery measures from the first attempt at the endpoint that is well again to the last one but those that wait for
-// the next step of their schedule.
+// recovery measures from the first successful delivery after the endpoint has recovered to the
+// last one. It does not wait for deliveries that wait for the next step of their schedule.
 func (d *deliverBed) recovery(b *testing.B, dead *deadEndpoint, waiting int) {
 	b.Helper()
 	want := int64(waiting) - dead.attempts.Load()
@@ -153,7 +156,7 @@ func (d *deliverBed) recovery(b *testing.B, dead *deadEndpoint, waiting int) {
 	b.ReportMetric(float64(want)/time.Since(begun).Seconds(), "back-deliveries/s")
 }
 
-// save leaves n results for an endpoint, which a worker finds when it sweeps.
+// save stores n results for an endpoint. The worker finds them with its sweep.
 func (d *deliverBed) save(b *testing.B, endpoint string, n int) {
 	b.Helper()
 	now := store.At(time.Now())
@@ -171,7 +174,7 @@ func (d *deliverBed) save(b *testing.B, endpoint string, n int) {
 	}
 }
 
-// commands is how many Redis has executed, those inside of scripts among them.
+// commands returns how many commands Redis has executed, including those inside of scripts.
 func (d *deliverBed) commands(b *testing.B) (sum int64) {
 	b.Helper()
 	text, err := d.rdb.Info(b.Context(), "commandstats").Result()

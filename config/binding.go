@@ -8,7 +8,8 @@ import (
 	"cloudidq/tasks"
 )
 
-// Why a request may not name an endpoint. The texts go behind its name, or the field's.
+// The reasons why a request may not name an endpoint. The texts follow the endpoint's name or
+// the field's name.
 var (
 	errNoWebhook    = errors.New("is not among the webhooks of the configuration")
 	errOtherApps    = errors.New("is a webhook of other apps (webhooks[].appids)")
@@ -20,14 +21,18 @@ func (w *Webhook) Admits(appID string) bool {
 	return len(w.AppIDs) == 0 || slices.Contains(w.AppIDs, appID)
 }
 
-// MayName says why the results of an app may not go to the endpoint of a name; nil = they may, as they may to none. It is
-// the one rule for all that names an endpoint. A limited caller reaches some apps alone, and so sends nothing to endpoints
-// that take the results of every app, unless that is the app's own; it does not learn which names there are.
+// MayName returns the reason why results of an app may not go to the endpoint name, or nil if
+// they may. An empty name is always allowed. Everything that accepts an endpoint's name uses
+// this rule.
+//
+// A limited caller may access only some apps. It may name an endpoint for the results of every
+// app only if that endpoint is the app's own. Its error does not reveal which endpoints exist.
 func (c *Config) MayName(appID, name string, limited bool) error {
 	if name == "" {
 		return nil
 	}
 	hook, found := c.Webhook(name)
+	// bound means that the endpoint lists the app itself.
 	bound := found && slices.Contains(hook.AppIDs, appID)
 	switch {
 	case bound || found && hook.Admits(appID) && (!limited || name == c.ownWebhook(appID)):
@@ -41,8 +46,9 @@ func (c *Config) MayName(appID, name string, limited bool) error {
 	}
 }
 
-// ownWebhook is where results of an app go that name no endpoint; empty = nowhere, or not to be said without the worker,
-// which knows whose merchant an app is.
+// ownWebhook returns the default endpoint for the results of an app. It returns "" if there is
+// none. It also returns "" if the platforms have different endpoints, because only the worker
+// knows which platform an app belongs to.
 func (c *Config) ownWebhook(appID string) string {
 	if app, listed := c.App(appID); listed {
 		return app.Webhook
@@ -59,7 +65,7 @@ func (c *Config) ownWebhook(appID string) string {
 	return own
 }
 
-// checkBinding holds the apps of an endpoint against those that are served.
+// checkBinding checks the appids of an endpoint, which must be apps that are served.
 func (c *Config) checkBinding(r *report, at string, appIDs []string) {
 	first := map[string]int{}
 	for i, id := range appIDs {
@@ -78,7 +84,8 @@ func (c *Config) checkBinding(r *report, at string, appIDs []string) {
 	}
 }
 
-// checkOwnWebhook holds the endpoint of apps against those that there are; wrong says why one that there is does not do.
+// checkOwnWebhook checks that name is an existing webhook. wrong returns the reason why an
+// existing one is not suitable, or "".
 func (c *Config) checkOwnWebhook(r *report, path, name string, wrong func(*Webhook) string) {
 	if name == "" {
 		return

@@ -9,10 +9,11 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// decoder writes a YAML tree into the configuration. It goes by hand through what go-yaml's own decoder does, since
-// that one stops at the first fault and quotes the source in its errors.
+// decoder writes a YAML tree into the configuration. It replaces go-yaml's own decoder, which
+// stops at the first fault and quotes the source in its errors.
 type decoder struct{ *report }
 
+// decode writes a YAML tree into the configuration and reports every fault.
 func decode(r *report, root ast.Node, config reflect.Value) {
 	decoder{r}.section(root, "", config)
 }
@@ -29,7 +30,7 @@ func (d decoder) value(node ast.Node, path string, dst reflect.Value) {
 	}
 }
 
-// section writes a mapping into a struct. A key without anything below it leaves the defaults.
+// section writes a mapping into a struct. If a key has no content, the defaults remain.
 func (d decoder) section(node ast.Node, path string, dst reflect.Value) {
 	if isNull(node) {
 		return
@@ -60,7 +61,7 @@ func (d decoder) section(node ast.Node, path string, dst reflect.Value) {
 	}
 }
 
-// fieldOf finds the field of a key.
+// fieldOf returns the field of a key.
 func fieldOf(section reflect.Value, name string) (reflect.Value, bool) {
 	for _, f := range reflect.VisibleFields(section.Type()) {
 		if k, ok := key(f); ok && k == name {
@@ -70,7 +71,7 @@ func fieldOf(section reflect.Value, name string) (reflect.Value, bool) {
 	return reflect.Value{}, false
 }
 
-// list writes a sequence into a slice; every element starts from its defaults.
+// list writes a sequence into a slice. Every element starts with its defaults.
 func (d decoder) list(node ast.Node, path string, dst reflect.Value) {
 	if isNull(node) {
 		return
@@ -93,7 +94,8 @@ func (d decoder) list(node ast.Node, path string, dst reflect.Value) {
 	}
 }
 
-// scalar writes a single value. It is strict about types: 007 in the place of a text would lose its zeros.
+// scalar writes a single value. It is strict about types: without quotes, 007 would lose its
+// zeros as a text.
 func (d decoder) scalar(node ast.Node, path string, dst reflect.Value) {
 	if isNull(node) {
 		d.refuse(path, "has no value")
@@ -128,7 +130,7 @@ func (d decoder) scalar(node ast.Node, path string, dst reflect.Value) {
 	}
 }
 
-// unknown refuses a key: most likely a typing error.
+// unknown reports an unknown key, which is most likely a typing error.
 func (d decoder) unknown(line int, path, name string, section reflect.Type) {
 	at := d.shown(path, name)
 	if name == "<<" {
@@ -146,8 +148,8 @@ func (d decoder) unknown(line int, path, name string, section reflect.Type) {
 
 var plainKey = regexp.MustCompile(`^[A-Za-z0-9_.<-]{1,24}$`)
 
-// shown is the path of a key as a message may show it. What does not look like a key is left out: it might be a secret
-// in the wrong place.
+// shown returns the path of a key for a message. It omits a name that does not look like a key,
+// because it might be a secret in the wrong place.
 func (decoder) shown(path, name string) string {
 	if plainKey.MatchString(name) {
 		return join(path, name)

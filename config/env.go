@@ -9,12 +9,12 @@ import (
 
 const envPrefix = "CLOUDIDQ_"
 
-// envName is the variable that sets the value at path. No variable sets one in a list.
+// envName returns the variable that sets the value at path. Values in a list have no variable.
 func envName(path string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(path, ".", "_"))
 }
 
-// overlay writes the variables over the values of a section. An empty variable is as good as none.
+// overlay sets the values of a section from their variables. An empty variable counts as unset.
 func overlay(r *report, section reflect.Value, path string) {
 	for _, f := range reflect.VisibleFields(section.Type()) {
 		name, ok := key(f)
@@ -32,15 +32,16 @@ func overlay(r *report, section reflect.Value, path string) {
 	}
 }
 
-// hasVariable reports whether a variable sets a field, or the fields within. A list has none.
+// hasVariable reports whether a variable can set a field, or the fields inside. A list has no
+// variable.
 func hasVariable(f reflect.StructField) bool { return f.Type.Kind() != reflect.Slice }
 
-// overlayScalar writes the text of a variable into a field of any type.
+// overlayScalar parses the text of a variable into a field of any type.
 func overlayScalar(r *report, field reflect.Value, path, text string) {
 	switch {
 	case field.Type() == secretType:
 		s, err := parseSecret(text)
-		if err != nil { // it does not show what it is
+		if err != nil { // the error does not quote the text
 			r.refuse(path, "%v", err)
 		}
 		field.Set(reflect.ValueOf(s))

@@ -8,16 +8,16 @@ import (
 	"strings"
 )
 
-// Fault is one thing that is wrong with the configuration. Its text never holds a secret.
+// Fault is one problem of the configuration. Its text never contains a secret.
 type Fault struct {
-	File     string // the file; empty without one
-	Line     int    // the line in it, from 1; 0 if none is to blame
-	Variable string // the environment variable that set the value, instead of File and Line
-	Path     string // the setting, as in apps[0].token.secret; empty for the file as a whole
+	File     string // the file; empty if there is none
+	Line     int    // line in the file, starting at 1; 0 if the fault belongs to no line
+	Variable string // environment variable that set the value, instead of File and Line
+	Path     string // the setting, such as apps[0].token.secret; empty for the file as a whole
 	Message  string
 }
 
-// String writes "file:line: path: message" or "VARIABLE: path: message".
+// String returns "file:line: path: message" or "VARIABLE: path: message".
 func (f Fault) String() string {
 	var parts []string
 	switch {
@@ -34,11 +34,11 @@ func (f Fault) String() string {
 	return strings.Join(append(parts, f.Message), ": ")
 }
 
-// Faults is the error of [Load], [Config.Validate] and [Config.ResolveSecrets]: all that is wrong, by line, what the
-// environment brought last.
+// Faults is the error of [Load], [Config.Validate] and [Config.ResolveSecrets]. It lists every
+// problem, sorted by line. Faults of environment variables come last.
 type Faults []Fault
 
-// Error writes one fault a line.
+// Error returns one fault per line.
 func (f Faults) Error() string {
 	lines := make([]string, len(f))
 	for i, fault := range f {
@@ -47,25 +47,28 @@ func (f Faults) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// origin is where the values of a configuration came from. The zero value is that of one made in code.
+// origin records where the values of a configuration came from. The zero value is for a
+// configuration created in code.
 type origin struct {
 	file   string
 	lines  map[string]int              // path → line
 	vars   map[string]bool             // variables that set a value
-	lookup func(string) (string, bool) // the environment, for the secrets
+	lookup func(string) (string, bool) // the environment, for resolving secrets
 }
 
 // report collects the faults of one pass.
 type report struct {
 	origin
 	faults Faults
-	broken map[string]bool // paths whose value could not be read or was refused; nothing more is said of what is below
+	// Paths whose value could not be read or was refused. Faults below them are not reported.
+	broken map[string]bool
 }
 
 func newReport(o origin) *report { return &report{origin: o, broken: map[string]bool{}} }
 
-// refuse adds a fault about the value at path, at most one per path and none below a refused one. A path that the
-// file does not have is placed at its nearest parent.
+// refuse adds a fault about the value at path. It adds at most one fault per path, and none
+// below a refused path. If the file does not contain the path, the fault gets the line of the
+// nearest parent.
 func (r *report) refuse(path, format string, args ...any) {
 	if r.isBroken(path) {
 		return
@@ -85,6 +88,7 @@ func (r *report) at(line int, path, format string, args ...any) {
 	r.faults = append(r.faults, Fault{File: r.file, Line: line, Path: path, Message: fmt.Sprintf(format, args...)})
 }
 
+// isBroken reports whether path, or a part above it, has already been refused.
 func (r *report) isBroken(path string) bool {
 	for ; path != ""; path = parent(path) {
 		if r.broken[path] {
@@ -94,6 +98,7 @@ func (r *report) isBroken(path string) bool {
 	return r.broken[""]
 }
 
+// line returns the line of path or of its nearest parent. It is 0 if there is no file.
 func (r *report) line(path string) int {
 	if r.file == "" {
 		return 0
@@ -106,11 +111,12 @@ func (r *report) line(path string) int {
 	return 1
 }
 
-// err returns the faults by line, or nil.
+// err returns the faults sorted by line, or nil.
 func (r *report) err() error {
 	if len(r.faults) == 0 {
 		return nil
 	}
+	// Faults without a line come last.
 	line := func(f Fault) int {
 		if f.Line == 0 {
 			return math.MaxInt

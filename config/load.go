@@ -19,19 +19,20 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// Bounds of a file. goccy/go-yaml v1.19.2 needs time and memory that grow with the square of the nesting and of the
-// keys of one mapping: a hundred thousand open brackets take minutes. A file with 3000 apps stays within.
+// Limits of a file. The time and memory of goccy/go-yaml v1.19.2 grow with the square of the
+// nesting and of the number of keys in one mapping: a hundred thousand open brackets take
+// minutes. A file with 3000 apps is within the limits.
 const (
 	maxFileBytes = 1 << 20
 	maxTokens    = 100_000
 	maxNesting   = 32
 )
 
-// Load reads the file at path and lays the environment over it, which lookup gives ([os.LookupEnv]; nil for none). It
-// resolves no secret. Its error is [Faults].
+// Load reads the file at path and applies the environment variables that lookup returns
+// ([os.LookupEnv]; nil for none). It does not resolve secrets. Its error is [Faults].
 //
-// The variable of a setting outside a list is CLOUDIDQ_ and its path in upper case: CLOUDIDQ_WORKER_CONCURRENCY. An
-// empty variable counts as unset.
+// Every setting outside a list has a variable: CLOUDIDQ_ and the path in upper case, such as
+// CLOUDIDQ_WORKER_CONCURRENCY. An empty variable counts as unset.
 func Load(path string, lookup func(string) (string, bool)) (*Config, error) {
 	c, r := load(path, lookup)
 	if err := r.err(); err != nil {
@@ -40,7 +41,8 @@ func Load(path string, lookup func(string) (string, bool)) (*Config, error) {
 	return c, nil
 }
 
-// load is Load with the faults still in their report. The configuration is nil if there was nothing to read it from.
+// load is Load, but it returns the faults in their report. The configuration is nil if the file
+// could not be read or parsed.
 func load(path string, lookup func(string) (string, bool)) (*Config, *report) {
 	if lookup == nil {
 		lookup = func(string) (string, bool) { return "", false }
@@ -58,6 +60,7 @@ func load(path string, lookup func(string) (string, bool)) (*Config, *report) {
 	if !ok {
 		return nil, r
 	}
+	// The order matters: defaults, then the file, then the environment.
 	c := Default()
 	decode(r, root, reflect.ValueOf(c).Elem())
 	overlay(r, reflect.ValueOf(c).Elem(), "")
@@ -73,7 +76,7 @@ func read(r *report, path string) ([]byte, bool) {
 		r.at(0, "", "opening the configuration file: %v", cause(err))
 		return nil, false
 	}
-	defer func() { _ = f.Close() }() // only read
+	defer func() { _ = f.Close() }() // the file is only read, so an error of Close has no effect
 	text, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
 	switch {
 	case err != nil:
@@ -88,7 +91,7 @@ func read(r *report, path string) ([]byte, bool) {
 	return nil, false
 }
 
-// cause is an error of the file system without the path, which the fault names already.
+// cause returns a file system error without the path, because the fault already names the path.
 func cause(err error) error {
 	var pathErr *fs.PathError
 	if errors.As(err, &pathErr) {
@@ -97,7 +100,7 @@ func cause(err error) error {
 	return err
 }
 
-// invalidAt is the offset of the first byte that is not UTF-8.
+// invalidAt returns the offset of the first byte that is not valid UTF-8.
 func invalidAt(text []byte) int {
 	at := 0
 	for at < len(text) {
@@ -110,15 +113,15 @@ func invalidAt(text []byte) int {
 	return at
 }
 
-// parse returns the body of the one document, nil if it is empty.
+// parse returns the body of the only document, or nil if the file is empty.
 func parse(r *report, text []byte) (ast.Node, bool) {
-	// go-yaml v1.19.2 counts a line too many after a block scalar with CRLF.
+	// After a block scalar with CRLF, go-yaml v1.19.2 counts one line too many.
 	tokens := lexer.Tokenize(strings.ReplaceAll(string(text), "\r\n", "\n"))
 	if line, why := excess(tokens); why != "" {
 		r.at(line, "", "%s", why)
 		return nil, false
 	}
-	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey()) // decode reports them, all of them
+	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey()) // decode reports duplicates, all of them
 	if err != nil {
 		line, message := syntaxFault(err)
 		r.at(line, "", "not valid YAML: %s", message)
@@ -134,8 +137,9 @@ func parse(r *report, text []byte) (ast.Node, bool) {
 	return file.Docs[0].Body, true
 }
 
-// excess refuses what would keep the parser busy for minutes.
+// excess reports what exceeds the limits and would keep the parser busy for minutes.
 func excess(tokens token.Tokens) (line int, why string) {
+	// flow counts open brackets and braces, inline counts "- " and "? " on one line.
 	flow, inline, inlineAt := 0, 0, 0
 	for i, tk := range tokens {
 		line = tk.Position.Line
@@ -160,11 +164,12 @@ func excess(tokens token.Tokens) (line int, why string) {
 	return 0, ""
 }
 
-// quoted finds what the parser's messages quote from the file: it might be a secret.
+// quoted matches the text that parser messages quote from the file, because it might be a
+// secret.
 var quoted = regexp.MustCompile(`"[^"]{2,}"`)
 
-// syntaxFault takes line and message from an error of the parser. Its Error text would show the lines around it, and
-// with them secrets.
+// syntaxFault returns line and message of a parser error. It does not use the error's Error
+// text, which shows the surrounding lines and their secrets.
 func syntaxFault(err error) (int, string) {
 	var fault yaml.Error
 	if !errors.As(err, &fault) {
@@ -180,6 +185,7 @@ func syntaxFault(err error) (int, string) {
 	return 0, message
 }
 
+// docLine returns the line where a document starts, or 0 if it is unknown.
 func docLine(doc *ast.DocumentNode) int {
 	switch {
 	case doc.Start != nil:

@@ -8,7 +8,7 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// lineOf is where a node begins, 0 if it does not say.
+// lineOf returns the line where a node starts, or 0 if it is unknown.
 func lineOf(node ast.Node) int {
 	if tk := node.GetToken(); tk != nil && tk.Position != nil {
 		return tk.Position.Line
@@ -24,6 +24,7 @@ func isNull(node ast.Node) bool {
 	return null
 }
 
+// textOf returns the text of a node and whether the node is a text.
 func textOf(node ast.Node) (string, bool) {
 	switch n := node.(type) {
 	case *ast.StringNode:
@@ -37,8 +38,9 @@ func textOf(node ast.Node) (string, bool) {
 	}
 }
 
-// splitText puts together what go-yaml takes for a mapping and YAML for a text: env:NAME, without a blank after its
-// colon, in a list within braces, such as {secrets: [env:NAME]}.
+// splitText returns a text that go-yaml parses as a mapping, contrary to YAML. It happens to
+// env:NAME, without whitespace after the colon, in a list within braces, such as {secrets:
+// [env:NAME]}.
 func splitText(mapping ast.MapNode) (string, bool) {
 	entries := mapping.MapRange()
 	if !entries.Next() {
@@ -51,6 +53,7 @@ func splitText(mapping ast.MapNode) (string, bool) {
 	name, colon, rest := entry.Key.GetToken(), entry.GetToken(), entry.Value.GetToken()
 	if name.Type != token.StringType || rest.Type != token.StringType && rest.Type != token.IntegerType {
 		return "", false
+		// The colon must directly follow the name, and the rest must directly follow the colon.
 	}
 	if colon.Position.Offset != name.Position.Offset+utf8.RuneCountInString(name.Value) || rest.Position.Offset != colon.Position.Offset+1 {
 		return "", false
@@ -58,7 +61,8 @@ func splitText(mapping ast.MapNode) (string, bool) {
 	return name.Value + ":" + rest.Value, true
 }
 
-// wholeOf reads a decimal number; 0x10, 1_000 and 007 mean different things to different readers and are refused.
+// wholeOf parses a decimal number. It rejects 0x10, 1_000 and 007, because YAML readers
+// interpret them differently.
 func wholeOf(node ast.Node) (int, bool) {
 	number, ok := node.(*ast.IntegerNode)
 	if !ok {
@@ -68,7 +72,7 @@ func wholeOf(node ast.Node) (int, bool) {
 	return n, err == nil && strconv.Itoa(n) == number.Token.Value
 }
 
-// describe names the kind of a node, never its value.
+// describe returns the kind of a node, never its value.
 func describe(node ast.Node) string {
 	switch node.(type) {
 	case ast.MapNode:
@@ -93,6 +97,7 @@ func describe(node ast.Node) string {
 	}
 }
 
+// quotesHint returns a hint for a value that needs quotes to be a text, or "".
 func quotesHint(node ast.Node) string {
 	switch node.(type) {
 	case *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode, *ast.BoolNode:

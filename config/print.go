@@ -11,12 +11,13 @@ import (
 //go:embed example.yaml
 var example string
 
-// Example returns an example file with comments. It can be loaded.
+// Example returns a commented example file, which Load accepts.
 func Example() []byte { return []byte(example) }
 
-// YAML returns the effective configuration: the file, the environment and the defaults in one. Secrets,
-// passwords in URLs and the values of their queries are [redacted]; references (env:NAME, file:PATH) are not secret. With the redacted values put
-// back it is a file that Load takes.
+// YAML returns the effective configuration: file, environment and defaults combined. Secrets,
+// passwords in URLs and the query values of URLs appear as [redacted]. References (env:NAME,
+// file:PATH) are not secret and appear as they are. If you restore the redacted values, Load
+// accepts the file.
 func (c *Config) YAML() ([]byte, error) {
 	text, err := yaml.MarshalWithOptions(c, yaml.IndentSequence(true),
 		yaml.CustomMarshaler(func(d time.Duration) ([]byte, error) { return []byte(short(d)), nil }))

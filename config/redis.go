@@ -21,19 +21,20 @@ import (
 	"cloudidq/internal/secret"
 )
 
-// ErrEmbedded is the error of [Redis.Open] for the URL "embedded": that server lives in a process of its own choice of
-// port, and nobody else can reach it.
+// ErrEmbedded is the error of [Redis.Open] for the URL "embedded". That server runs inside of
+// the serving process on a port of its own choice, so no other process can reach it.
 var ErrEmbedded = errors.New("redis.url is embedded: the process has to start it")
 
 const embedded = "embedded"
 
-// Embedded reports whether the server lives in the process that serves.
+// Embedded reports whether the server runs inside of the serving process.
 func (r Redis) Embedded() bool {
 	return r.URL == embedded || strings.HasPrefix(string(r.URL), embedded+"://")
 }
 
-// EmbeddedAt is the host:port at which the embedded server listens, for one whose URL is embedded://HOST:PORT, where other
-// processes of this machine reach it with the same URL. It is 127.0.0.1:0, a free port, for "embedded" alone.
+// EmbeddedAt returns the host:port at which the embedded server listens. For the URL
+// embedded://HOST:PORT it is HOST:PORT, and other processes of this machine can use the same
+// URL. For "embedded" it is 127.0.0.1:0, a free port.
 func (r Redis) EmbeddedAt() string {
 	if a, err := parseRedisURL(string(r.URL)); err == nil && a.scheme == embedded {
 		return a.hosts[0]
@@ -41,12 +42,13 @@ func (r Redis) EmbeddedAt() string {
 	return "127.0.0.1:0"
 }
 
-// Open makes a client; it connects with the first command, and the caller closes it. maxRetries is how often a command
-// is sent again after a fault of the network: 0 is the default of go-redis (3), -1 never, which the asynq servers need,
-// because a repeated dequeue orphans tasks. Contexts end commands.
+// Open returns a client. The client connects with its first command, and the caller closes it.
+// maxRetries is how often a command is repeated after a network error: 0 means go-redis's
+// default (3), -1 means never. The asynq servers need -1, because a repeated dequeue orphans
+// tasks. A canceled context ends its command.
 //
-// The client sends no CLIENT SETINFO and asks for no maintenance notifications, which older servers and proxies answer
-// with errors.
+// The client does not send CLIENT SETINFO and does not request maintenance notifications,
+// because older servers and proxies answer them with errors.
 func (r Redis) Open(maxRetries int) (redis.UniversalClient, error) {
 	if r.URL == embedded {
 		return nil, ErrEmbedded
@@ -63,8 +65,9 @@ func (r Redis) Open(maxRetries int) (redis.UniversalClient, error) {
 		MasterName:            a.master,
 		MaxRetries:            maxRetries,
 		ContextTimeoutEnabled: true,
-		// A connection for each of the 64 tasks of a default worker, on small machines too. More tasks share them:
-		// a connection is held for one round trip.
+		// One connection for each of the 64 tasks of a default worker, even on small machines.
+		// More tasks can share these connections, because each round trip holds one only
+		// briefly.
 		PoolSize:        max(64, 10*runtime.GOMAXPROCS(0)),
 		DisableIdentity: true,
 		MaintNotificationsConfig: &maintnotifications.Config{
@@ -76,8 +79,9 @@ func (r Redis) Open(maxRetries int) (redis.UniversalClient, error) {
 		return redis.NewFailoverClient(options.Failover()), nil
 	case "redis-cluster":
 		if maxRetries < 0 {
-			// go-redis counts a repeat after a fault of the network as a redirect (v9.23.0 osscluster.go:1507-1595).
-			// Without any, a MOVED is an error once; it reloads the slots, so that the next command goes right.
+			// go-redis counts a repetition after a network error as a redirect (v9.23.0
+			// osscluster.go:1507-1595). Without redirects, a MOVED fails one command. It also
+			// reloads the slots, so the next command goes to the right node.
 			options.MaxRedirects = -1
 		}
 		return redis.NewClusterClient(options.Cluster()), nil
@@ -88,11 +92,12 @@ func (r Redis) Open(maxRetries int) (redis.UniversalClient, error) {
 	return redis.NewClient(options.Simple()), nil
 }
 
-// RedisURL is the address of a Redis. It may hold a password, which is left out wherever it is printed; string(u) is
-// the whole of it.
+// RedisURL is the address of a Redis. It may contain a password, which is omitted when it is
+// printed. string(u) returns the complete address.
 type RedisURL string
 
-// String is the address with the password redacted; all of it, if it is not valid.
+// String returns the address with its password redacted. If the address is invalid, all of it is
+// redacted.
 func (u RedisURL) String() string {
 	if u == "" || u == embedded {
 		return string(u)
@@ -104,6 +109,7 @@ func (u RedisURL) String() string {
 	if at < 0 {
 		return string(u)
 	}
+	// The last @ ends the password, which may contain others.
 	scheme, rest, _ := strings.Cut(string(u)[:at], "://")
 	user, _, _ := strings.Cut(rest, ":")
 	return scheme + "://" + user + ":" + secret.Redacted + string(u)[at:]
@@ -118,7 +124,7 @@ func (u RedisURL) LogValue() slog.Value { return slog.StringValue(u.String()) }
 // MarshalJSON implements [json.Marshaler].
 func (u RedisURL) MarshalJSON() ([]byte, error) { return json.Marshal(u.String()) }
 
-// MarshalYAML is what goccy/go-yaml asks (its InterfaceMarshaler).
+// MarshalYAML implements goccy/go-yaml's InterfaceMarshaler.
 func (u RedisURL) MarshalYAML() (any, error) { return u.String(), nil }
 
 // redisAddress is a parsed [RedisURL].
@@ -126,7 +132,7 @@ type redisAddress struct {
 	scheme         string
 	user, password string
 	hosts          []string // host:port
-	master         string   // sentinel only
+	master         string   // for sentinels only
 	db             int
 }
 
@@ -138,8 +144,9 @@ var (
 	masterName = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 )
 
-// parseRedisURL reads every form but "embedded". net/url does not read lists of hosts, and its errors quote the
-// password; those of this function do not quote anything.
+// parseRedisURL parses every form except "embedded". It does not use net/url, which does not
+// support lists of hosts and whose errors quote the password. The errors of this function quote
+// nothing.
 func parseRedisURL(text string) (redisAddress, error) {
 	scheme, rest, ok := strings.Cut(text, "://")
 	port, known := redisPorts[scheme]
@@ -180,6 +187,7 @@ func (a *redisAddress) onThisMachine() bool {
 	return isLoopback(host)
 }
 
+// parseUser parses "user:password" with percent-encoding. The user may be empty.
 func parseUser(text string) (user, password string, err error) {
 	user, password, ok := strings.Cut(text, ":")
 	if !ok || password == "" {
@@ -193,6 +201,7 @@ func parseUser(text string) (user, password string, err error) {
 	return user, password, nil
 }
 
+// parseHost parses a host with an optional port and returns host:port.
 func parseHost(text, defaultPort string) (string, error) {
 	host, port := text, defaultPort
 	if bare, ok := strings.CutSuffix(text, "]"); ok && strings.HasPrefix(bare, "[") {
@@ -212,7 +221,8 @@ func parseHost(text, defaultPort string) (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
-// parsePath reads what follows the hosts: the master's name with sentinels, the number of the database.
+// parsePath parses the text after the hosts: the master's name for sentinels, and the database
+// number.
 func (a *redisAddress) parsePath(path string) error {
 	db := path
 	switch a.scheme {

@@ -9,6 +9,7 @@ import (
 //go:embed schema.json
 var schema []byte
 
-// Schema returns the JSON Schema (draft 2020-12) of the file, for editors. It tells the form, the bounds of numbers
-// and the words; what only [Load] can check (bounds of durations, unique appids, the forms of URLs) it leaves to it.
+// Schema returns the JSON Schema (draft 2020-12) of the file, for editors. The schema covers the
+// structure, the limits of numbers and the accepted words. Only [Load] checks the limits of
+// durations, the uniqueness of appids and the form of URLs.
 func Schema() []byte { return slices.Clone(schema) }

@@ -17,26 +17,28 @@ import (
 
 const maxSecretBytes = 64 << 10
 
-// Secret is a setting that must not be printed. In the file it is env:NAME, file:PATH, or the secret itself. Printed,
-// it is the reference, which tells nothing, or [redacted].
+// Secret is a setting that must not be printed. In the file it is env:NAME, file:PATH, or the
+// secret itself. When printed, a reference appears as it is, because it reveals nothing. A
+// literal appears as [redacted].
 type Secret struct {
 	ref  string      // env:NAME or file:PATH; empty for a literal
 	text secret.Text // empty until resolved
 }
 
-// NewSecret makes a literal, for a configuration that is made in code.
+// NewSecret returns a literal secret, for a configuration created in code.
 func NewSecret(value string) Secret { return Secret{text: secret.New(value)} }
 
-// Text is the secret itself. That of a reference is empty before [Config.ResolveSecrets].
+// Text returns the secret itself. For a reference it is empty until [Config.ResolveSecrets] has
+// run.
 func (s Secret) Text() secret.Text { return s.text }
 
 // IsZero reports whether the setting is missing.
 func (s Secret) IsZero() bool { return s.ref == "" && s.text.Empty() }
 
-// Equal reports whether two settings are the same reference and the same secret.
+// Equal reports whether two settings have the same reference and the same secret.
 func (s Secret) Equal(other Secret) bool { return s.ref == other.ref && s.text.Equal(other.text) }
 
-// String is the reference, or [redacted].
+// String returns the reference, [redacted] for a literal, or "" if the setting is missing.
 func (s Secret) String() string {
 	switch {
 	case s.ref != "":
@@ -57,14 +59,14 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 // MarshalJSON implements [json.Marshaler].
 func (s Secret) MarshalJSON() ([]byte, error) { return json.Marshal(s.String()) }
 
-// MarshalYAML is what goccy/go-yaml asks (its InterfaceMarshaler).
+// MarshalYAML implements goccy/go-yaml's InterfaceMarshaler.
 func (s Secret) MarshalYAML() (any, error) { return s.String(), nil }
 
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// parseSecret reads a setting. Its error does not quote it.
+// parseSecret parses a setting. Its error does not quote the text.
 func parseSecret(text string) (Secret, error) {
-	text = strings.TrimRight(text, "\r\n") // the end of a block scalar
+	text = strings.TrimRight(text, "\r\n") // a block scalar ends with a line break
 	name, isEnv := strings.CutPrefix(text, "env:")
 	path, isFile := strings.CutPrefix(text, "file:")
 	switch {
@@ -81,12 +83,12 @@ func parseSecret(text string) (Secret, error) {
 	}
 }
 
-// Check looks at secrets that have been fetched, for what only their users can tell: whether they are a keyset, or a key
-// to sign with. It calls refuse with the path of a setting that is wrong.
+// Check checks resolved secrets for problems that only their users can find, such as an invalid
+// keyset or signing key. It calls refuse with the path and the problem of each setting.
 type Check func(c *Config, refuse func(path string, err error))
 
-// LoadSecrets is [Load] and [Config.ResolveSecrets] in one, for what wants both: its [Faults] are those of the settings, of
-// the secrets, and what the checks refuse, all at once.
+// LoadSecrets combines [Load] and [Config.ResolveSecrets]. Its [Faults] list the problems of the
+// settings, of the secrets and of the checks together.
 func LoadSecrets(path string, lookup func(string) (string, bool), checks ...Check) (*Config, error) {
 	c, r := load(path, lookup)
 	if c != nil {
@@ -101,22 +103,25 @@ func LoadSecrets(path string, lookup func(string) (string, bool), checks ...Chec
 	return c, nil
 }
 
-// Refuse is the [Faults] of one setting that is wrong in a way which only its user can tell.
+// Refuse returns the [Faults] for one setting, with a problem that only the user of the setting
+// can find.
 func (c *Config) Refuse(path string, err error) error {
 	r := newReport(c.origin)
 	r.refuse(path, "%v", err)
 	return r.err()
 }
 
-// ResolveSecrets fetches the secrets that the configuration refers to: env:NAME from the environment that Load was
-// given, file:PATH from the disk, a relative path from the folder of the configuration file. It can be called again
-// to read changed ones. Its error is [Faults], with every secret that is not to be had.
+// ResolveSecrets fetches the secrets that the configuration refers to. env:NAME comes from the
+// environment that Load was given. file:PATH comes from the disk; a relative path starts at the
+// folder of the configuration file. You can call ResolveSecrets again to read changed secrets.
+// Its error is [Faults], with every secret that is unavailable or invalid.
 func (c *Config) ResolveSecrets() error {
 	r := newReport(c.origin)
 	c.resolveSecrets(r)
 	return r.err()
 }
 
+// resolveSecrets resolves every secret of the configuration and reports the faults.
 func (c *Config) resolveSecrets(r *report) {
 	c.resolveStore(r)
 	for i := range c.Apps {
@@ -142,7 +147,7 @@ func (c *Config) resolveSecrets(r *report) {
 	}
 }
 
-// ResolveStore is ResolveSecrets for the store alone: what commands need that read results.
+// ResolveStore is ResolveSecrets for the store only, for commands that read results.
 func (c *Config) ResolveStore() error {
 	r := newReport(c.origin)
 	c.resolveStore(r)
@@ -154,7 +159,7 @@ func (c *Config) resolveStore(r *report) {
 	c.resolve(r, "store.keyset", &c.Store.Keyset, notRedacted)
 }
 
-// notRedacted takes everything but what stands for a secret in the output of config print.
+// notRedacted accepts every text except the placeholder that config print writes for a secret.
 func notRedacted(value string) error {
 	if value == secret.Redacted {
 		return errRedacted
@@ -162,6 +167,8 @@ func notRedacted(value string) error {
 	return nil
 }
 
+// resolve fetches the secret s, validates it with check and stores it. A fault is reported at
+// path.
 func (c *Config) resolve(r *report, path string, s *Secret, check func(string) error) {
 	if s.IsZero() {
 		return
@@ -177,6 +184,7 @@ func (c *Config) resolve(r *report, path string, s *Secret, check func(string) e
 	s.text = secret.New(value)
 }
 
+// fetch returns the text of a secret: of the variable, of the file, or the literal.
 func (s Secret) fetch(o origin) (string, error) {
 	if name, ok := strings.CutPrefix(s.ref, "env:"); ok {
 		value, set := "", false
@@ -204,13 +212,13 @@ func (s Secret) fetch(o origin) (string, error) {
 	return s.text.Reveal(), nil
 }
 
-// readSecret returns the text of a file without the line end that editors leave.
+// readSecret returns the text of a file without trailing line breaks, which editors add.
 func readSecret(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}
-	defer func() { _ = f.Close() }() // only read
+	defer func() { _ = f.Close() }() // the file is only read, so an error of Close has no effect
 	text, err := io.ReadAll(io.LimitReader(f, maxSecretBytes+1))
 	if err != nil {
 		return "", err
@@ -227,7 +235,8 @@ func readSecret(path string) (string, error) {
 
 var errRedacted = errors.New("is what config print writes in the place of a secret; put the secret back")
 
-// plausible refuses what cannot be a secret of WeChat. Its error does not quote it.
+// plausible rejects a text that cannot be a secret of WeChat's. Its error does not quote the
+// text.
 func plausible(value string) error {
 	switch {
 	case value == secret.Redacted:

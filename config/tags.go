@@ -14,16 +14,16 @@ var (
 	urlType      = reflect.TypeFor[URL]()
 )
 
-// isSection reports whether t is a struct of settings, not a scalar.
+// isSection reports whether t is a struct of settings and not a scalar.
 func isSection(t reflect.Type) bool { return t.Kind() == reflect.Struct && t != secretType }
 
-// key is the YAML key of a field; a field without one is none of the file's.
+// key returns the YAML key of a field. A field without a key is not part of the file.
 func key(f reflect.StructField) (string, bool) {
 	name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 	return name, name != ""
 }
 
-// keys are the YAML keys of a section, in the order of the file.
+// keys returns the YAML keys of a section, in the order of the file.
 func keys(t reflect.Type) []string {
 	var names []string
 	for _, f := range reflect.VisibleFields(t) {
@@ -34,7 +34,7 @@ func keys(t reflect.Type) []string {
 	return names
 }
 
-// words are what a field with the tag oneof takes.
+// words returns the accepted values of a field with the tag oneof.
 func words(f reflect.StructField) []string {
 	if f.Tag.Get("oneof") == "" {
 		return nil
@@ -42,7 +42,7 @@ func words(f reflect.StructField) []string {
 	return strings.Split(f.Tag.Get("oneof"), ",")
 }
 
-// join writes the path of a key.
+// join returns the path of a key inside of path.
 func join(path, key string) string {
 	if path == "" {
 		return key
@@ -50,10 +50,11 @@ func join(path, key string) string {
 	return path + "." + key
 }
 
-// parent cuts the last key or index off a path; the parent of a first key is "".
+// parent removes the last key or index from a path. The parent of a top-level key is "".
 func parent(path string) string { return path[:max(strings.LastIndexAny(path, ".["), 0)] }
 
-// setDefaults fills a section with the values of its default tags. Lists stay empty.
+// setDefaults sets the fields of a section to the values of their default tags. Lists remain
+// empty.
 func setDefaults(section reflect.Value) {
 	for _, f := range reflect.VisibleFields(section.Type()) {
 		if _, ok := key(f); !ok {
@@ -68,7 +69,7 @@ func setDefaults(section reflect.Value) {
 	}
 }
 
-// setScalar writes the text of a tag into a field of its type.
+// setScalar parses the text of a tag into a field.
 func setScalar(v reflect.Value, text string) {
 	if v.Kind() == reflect.String {
 		v.SetString(text)
@@ -77,7 +78,7 @@ func setScalar(v reflect.Value, text string) {
 	}
 }
 
-// number reads a whole number or a duration from a tag.
+// number parses a whole number or a duration from a tag.
 func number(t reflect.Type, text string) int64 {
 	if t == durationType {
 		d, err := time.ParseDuration(text)
@@ -93,7 +94,7 @@ func number(t reflect.Type, text string) int64 {
 	return int64(n)
 }
 
-// written is a whole number or a duration as the file has it.
+// written formats a whole number or a duration as in the file.
 func written(t reflect.Type, n int64) string {
 	if t == durationType {
 		return short(time.Duration(n))
@@ -101,7 +102,8 @@ func written(t reflect.Type, n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// short writes a duration without the zero units that [time.Duration.String] ends with: 24h, not 24h0m0s.
+// short formats a duration without the zero units that [time.Duration.String] appends: 24h
+// instead of 24h0m0s.
 func short(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// checkAPITLS is what can be told without the secrets.
+// checkAPITLS performs the checks that do not need the secrets.
 func checkAPITLS(r *report, t APITLS) {
 	switch {
 	case t.Cert.IsZero() && !t.Key.IsZero():
@@ -20,14 +20,16 @@ func checkAPITLS(r *report, t APITLS) {
 	}
 }
 
-// ReadAPITLS fetches api.tls anew, as [Config.ResolveSecrets] does, and leaves the configuration alone. It may be called
-// at any time and from several goroutines.
+// ReadAPITLS fetches the secrets of api.tls again, as [Config.ResolveSecrets] does, but does not
+// modify the configuration. It is safe for concurrent use.
 func (c *Config) ReadAPITLS() (APITLS, error) {
 	r, t := newReport(c.origin), c.API.TLS
 	c.resolveAPITLS(r, &t)
 	return t, r.err()
 }
 
+// resolveAPITLS fetches the secrets of api.tls into t, and checks that certificate and key
+// match.
 func (c *Config) resolveAPITLS(r *report, t *APITLS) {
 	c.resolve(r, "api.tls.cert", &t.Cert, certificates)
 	c.resolve(r, "api.tls.key", &t.Key, privateKey)
@@ -40,7 +42,8 @@ func (c *Config) resolveAPITLS(r *report, t *APITLS) {
 	}
 }
 
-// certificates refuses what holds none, or one that cannot be read. Its error does not quote it.
+// certificates rejects a text without a certificate, or with one that cannot be parsed. Its
+// error does not quote the text.
 func certificates(text string) error {
 	if err := notRedacted(text); err != nil {
 		return err
@@ -61,7 +64,8 @@ func certificates(text string) error {
 	return nil
 }
 
-// privateKey refuses what holds none. Its error does not quote it.
+// privateKey rejects a text without an unencrypted private key. Its error does not quote the
+// text.
 func privateKey(text string) error {
 	if err := notRedacted(text); err != nil {
 		return err

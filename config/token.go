@@ -11,15 +11,15 @@ import (
 	"unicode"
 )
 
-// tokenField is one field of a [Token] and the modes it belongs to.
+// tokenField is one field of a [Token] with the modes that it belongs to.
 type tokenField struct {
 	key, what string
 	modes     []string
 	optional  bool
-	is        func(Token) bool // set
+	is        func(Token) bool // reports whether the field is set
 }
 
-// tokenFields is the one table of them, which validation and schema share.
+// tokenFields lists the fields. Validation and schema share this table.
 var tokenFields = [...]tokenField{
 	{key: "secret", what: "the AppSecret", modes: []string{ModeStable, ModeLegacy},
 		is: func(t Token) bool { return !t.Secret.IsZero() }},
@@ -39,18 +39,19 @@ var tokenFields = [...]tokenField{
 		is: func(t Token) bool { return t.Path != "" }},
 }
 
-// tokenModes are the words that token.mode takes.
+// tokenModes returns the accepted values of token.mode.
 func tokenModes() []string {
 	mode, _ := reflect.TypeFor[Token]().FieldByName("Mode")
 	return words(mode)
 }
 
-// checkToken holds the fields of a token against its mode. Of an unknown mode nothing is known.
+// checkToken checks the fields of a token against its mode. It cannot check an unknown mode.
 func checkToken(r *report, at string, t Token, components []Component) {
 	if !slices.Contains(tokenModes(), t.Mode) {
 		return
 	}
 	for _, field := range tokenFields {
+		// A field must be set exactly if it belongs to the mode, unless it is optional.
 		belongs, set := slices.Contains(field.modes, t.Mode), field.is(t)
 		switch {
 		case belongs && !set && !field.optional:
@@ -78,7 +79,7 @@ func wrongTokenServer(text string) bool {
 	return err != nil || u.Hostname() == "" || u.User != nil || u.Fragment != "" || u.Scheme != "https" && u.Scheme != "http"
 }
 
-// checkComponent demands what every platform needs.
+// checkComponent checks that a platform has its required fields.
 func checkComponent(r *report, at string, c Component) {
 	for _, field := range []struct {
 		key   string
@@ -90,7 +91,7 @@ func checkComponent(r *report, at string, c Component) {
 	}
 }
 
-// headerLine refuses what is no line of an HTTP header. Its error does not quote it.
+// headerLine rejects a text that is not an HTTP header line. Its error does not quote the text.
 func headerLine(line string) error {
 	name, value, ok := strings.Cut(line, ":")
 	if !ok || name == "" || strings.ContainsAny(name, " \t") || strings.TrimSpace(value) == "" ||
@@ -102,7 +103,7 @@ func headerLine(line string) error {
 
 var encodingAESKey = regexp.MustCompile(`^[A-Za-z0-9+/]{43}$`)
 
-// pushKey refuses what is no EncodingAESKey. Its error does not quote it.
+// pushKey rejects a text that is not an EncodingAESKey. Its error does not quote the text.
 func pushKey(key string) error {
 	if !encodingAESKey.MatchString(key) {
 		return errors.New("must be the 43 letters and digits that the platform's console shows")

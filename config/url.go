@@ -11,11 +11,11 @@ import (
 	"cloudidq/internal/secret"
 )
 
-// URL is an address that may hold a secret: a password, or a token in its query. Printed, it is redacted; string(u) is the
-// whole of it.
+// URL is an address that may contain a secret: a password, or a token in its query. When
+// printed, it is redacted. string(u) returns the complete address.
 type URL string
 
-// String is the address with user, password and the values of its query redacted.
+// String returns the address with user, password and query values redacted.
 func (u URL) String() string { return secret.URL(string(u)) }
 
 // Format implements [fmt.Formatter], so that no verb and no flag prints a secret.
@@ -27,12 +27,12 @@ func (u URL) LogValue() slog.Value { return slog.StringValue(u.String()) }
 // MarshalJSON implements [json.Marshaler].
 func (u URL) MarshalJSON() ([]byte, error) { return json.Marshal(u.String()) }
 
-// MarshalYAML is what goccy/go-yaml asks (its InterfaceMarshaler).
+// MarshalYAML implements goccy/go-yaml's InterfaceMarshaler.
 func (u URL) MarshalYAML() (any, error) { return u.String(), nil }
 
 var errRedactedURL = errors.New("holds what config print writes in the place of a value; put the value back")
 
-// resolveURL refuses an address that was printed and not completed again.
+// resolveURL rejects an address that still contains the placeholder of a redacted value.
 func resolveURL(r *report, path string, u URL) {
 	if strings.Contains(string(u), secret.Redacted) {
 		r.refuse(path, "%v", errRedactedURL)

@@ -13,15 +13,18 @@ import (
 	"cloudidq/tasks"
 )
 
-// Validate checks the configuration as [Load] does, for one that is made in code. Its error is [Faults].
+// Validate performs the checks of [Load] on a configuration created in code. Its error is
+// [Faults].
 func (c *Config) Validate() error {
 	r := newReport(c.origin)
 	c.check(r)
 	return r.err()
 }
 
-// check adds every fault of the values: first what the tags say, then what only code can.
+// check reports every fault of the values: first the rules in the tags, then the rules that need
+// code.
 func (c *Config) check(r *report) {
+	// Later rules skip values that an earlier rule has refused.
 	checkTags(r, reflect.ValueOf(c).Elem(), "")
 	if c.Redis.URL != embedded {
 		if _, err := parseRedisURL(string(c.Redis.URL)); err != nil {
@@ -69,7 +72,7 @@ func (c *Config) check(r *report) {
 	}
 }
 
-// checkAppIDs holds the appids of a list against their form, and against each other.
+// checkAppIDs checks the form and the uniqueness of the appids in a list.
 func checkAppIDs[T any](r *report, list string, all []T, idOf func(T) string) {
 	first := map[string]int{}
 	for i, one := range all {
@@ -83,7 +86,7 @@ func checkAppIDs[T any](r *report, list string, all []T, idOf func(T) string) {
 	}
 }
 
-// checkTags goes through a section and holds its scalars against their tags.
+// checkTags checks the scalars of a section and its subsections against their tags.
 func checkTags(r *report, section reflect.Value, path string) {
 	for _, f := range reflect.VisibleFields(section.Type()) {
 		name, ok := key(f)
@@ -107,6 +110,7 @@ func checkTags(r *report, section reflect.Value, path string) {
 	}
 }
 
+// checkWord checks a value against the tag oneof.
 func checkWord(r *report, path string, f reflect.StructField, word string) {
 	taken := alternatives(words(f))
 	switch {
@@ -118,6 +122,7 @@ func checkWord(r *report, path string, f reflect.StructField, word string) {
 	}
 }
 
+// checkBounds checks a value against the tags min and max.
 func checkBounds(r *report, path string, f reflect.StructField, value int64) {
 	least, most := number(f.Type, f.Tag.Get("min")), number(f.Type, f.Tag.Get("max"))
 	if value < least || value > most {
@@ -126,6 +131,7 @@ func checkBounds(r *report, path string, f reflect.StructField, value int64) {
 	}
 }
 
+// why returns the reason for a field's limits from the tag why, as an addition to a message.
 func why(f reflect.StructField) string {
 	if reason := f.Tag.Get("why"); reason != "" {
 		return ": " + reason
@@ -133,7 +139,8 @@ func why(f reflect.StructField) string {
 	return ""
 }
 
-// wrongBaseURL says what is wrong with the address of the API. It quotes no more of it than scheme and host.
+// wrongBaseURL returns the problem with WeChat's base URL, or "". It quotes at most the scheme
+// and host.
 func wrongBaseURL(text string) string {
 	u, err := url.Parse(text)
 	switch {
@@ -149,7 +156,7 @@ func wrongBaseURL(text string) string {
 	}
 }
 
-// wrongAddress says what is wrong with an address to listen on.
+// wrongAddress returns the problem with an address to listen on, or "".
 func wrongAddress(address string) string {
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -161,7 +168,8 @@ func wrongAddress(address string) string {
 	return ""
 }
 
-// wrongListen says what is wrong with the address of the API. Without keys whoever reaches it may use it.
+// wrongListen returns the problem with the API's address, or "". Without keys the address must
+// be a loopback address, because everyone who reaches it may use the API.
 func wrongListen(address string, keys bool) string {
 	if reason := wrongAddress(address); reason != "" {
 		return reason
@@ -182,7 +190,8 @@ func isLoopback(host string) bool {
 
 func checkAppID(r *report, path, id string) { checkName(r, path, id, tasks.AppIDProblem) }
 
-// checkName holds a name against the rule that producers, the API and WeChat's pushes are held to.
+// checkName checks a name with the rule that also applies to producers, the API and WeChat's
+// pushes.
 func checkName(r *report, path, name string, problemOf func(string) string) {
 	if name == "" {
 		r.refuse(path, "missing")

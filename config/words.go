@@ -7,7 +7,8 @@ import (
 	"cloudidq/internal/secret"
 )
 
-// show quotes a value for a message, shortened, and without a credential that was written in the wrong place.
+// show quotes a value for a message. It shortens long values and redacts credentials in URLs,
+// which may be in the wrong place.
 func show(text string) string {
 	const most = 40
 	text = secret.URLsIn(text)
@@ -17,7 +18,8 @@ func show(text string) string {
 	return strconv.Quote(text)
 }
 
-// nearest finds the key that differs from name by at most two letters, and less than half of it.
+// nearest returns the key with the smallest distance to name. The distance must be at most two
+// letters and less than half of name's length.
 func nearest(name string, keys []string) (string, bool) {
 	best, least := "", min(3, (len(name)+1)/2)
 	for _, k := range keys {
@@ -28,7 +30,7 @@ func nearest(name string, keys []string) (string, bool) {
 	return best, best != ""
 }
 
-// distance is the number of single-letter edits between two words (Levenshtein).
+// distance returns the number of single-letter edits between two words (Levenshtein).
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
@@ -49,7 +51,7 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// alternatives lists the words that are taken.
+// alternatives joins the accepted words with commas and "or".
 func alternatives(words []string) string {
 	last := len(words) - 1
 	if last == 0 {

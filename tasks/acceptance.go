@@ -6,18 +6,19 @@ import (
 	"time"
 )
 
-// acceptance says when something is accepted: by Redis's clock, not by this machine's. It asks Redis when a call needs
-// to know and the last answer is 30 s old. The calls that come meanwhile wait for that answer, each as long as its context
-// allows; all others cost Redis nothing.
+// acceptance returns acceptance times by Redis's clock instead of this machine's clock. It asks
+// Redis for the time when a call needs it and the last answer is at least 30 s old. Calls that
+// arrive during the request wait for its answer, each until its context ends. All other calls
+// cost Redis nothing.
 type acceptance struct {
-	clock *Clock // nil = this machine's is right
+	clock *Clock // nil means that this machine's clock is used
 
 	mu     sync.Mutex
-	next   time.Time     // when to ask again; guarded by mu
-	asking chan struct{} // closed once Redis has answered; nil = nobody asks. Guarded by mu
+	next   time.Time     // when the next request to Redis is due; guarded by mu
+	asking chan struct{} // closed when the request to Redis is done; nil if none is in flight. Guarded by mu
 }
 
-// now is the moment of acceptance, in whole milliseconds. Its error is ctx's.
+// now returns the current time by Redis's clock, in whole milliseconds. Its error is ctx's.
 func (a *acceptance) now(ctx context.Context, cs *commits) (time.Time, error) {
 	if answered := a.ask(cs); answered != nil {
 		select {
@@ -29,7 +30,8 @@ func (a *acceptance) now(ctx context.Context, cs *commits) (time.Time, error) {
 	return a.clock.Now().UTC().Truncate(time.Millisecond), nil
 }
 
-// ask has Redis asked if that is due. It returns what to wait for; nil = nothing.
+// ask starts a request to Redis if one is due. It returns a channel to wait on, or nil if the
+// caller need not wait.
 func (a *acceptance) ask(cs *commits) <-chan struct{} {
 	if a.clock == nil {
 		return nil
@@ -46,7 +48,7 @@ func (a *acceptance) ask(cs *commits) <-chan struct{} {
 	return a.asking
 }
 
-// measure asks Redis, and lets go on who waits for it.
+// measure reads Redis's clock once and releases the calls that wait for it.
 func (a *acceptance) measure() {
 	wait := clockEvery
 	if err := a.clock.Measure(context.Background()); err != nil {

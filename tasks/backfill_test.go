@@ -14,16 +14,17 @@ import (
 	"cloudidq/tasks"
 )
 
+// A chunk becomes one task with the chunk's id, and a second write of the chunk has no effect.
 func TestWriteChunk(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	c := tasks.NewClient(rdb, tasks.Options{})
 	defer c.Close()
 	chunk := tasks.Chunk{
 		Backfill: "bf_x", Number: 7, AppID: "wx1", Webhook: "orders",
-		// One that is repeated stays where it is: the lines of a backfill are counted.
+		// A repeated item stays in the chunk, because every line of a backfill is counted.
 		Items: []tasks.Item{{CloudID: "73_1", OpenID: "o1"}, {CloudID: "73_2"}, {CloudID: "73_1", OpenID: "o1"}},
 	}
-	for range 2 { // the second write is harmless
+	for range 2 { // the second write has no effect
 		if err := c.WriteChunk(t.Context(), chunk); err != nil {
 			t.Fatal(err)
 		}

@@ -7,10 +7,12 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Backlog returns how many tasks wait in a queue: for a worker, for their moment, or for their next try, as those of a
-// paused app do. What workers are trying is not among them: worker.concurrency bounds that. It asks for nothing else,
-// unlike asynq's Inspector, which also measures memory (asynq v0.26.0 internal/rdb/inspect.go): so it may be asked every
-// second.
+// Backlog returns the number of tasks of a queue that are pending, scheduled or waiting for a
+// retry. Tasks of a paused app are in retry, so they count. Active tasks do not count:
+// worker.concurrency bounds them.
+//
+// Backlog reads three counts and nothing else, so you can call it every second. asynq's
+// Inspector also measures memory (asynq v0.26.0 internal/rdb/inspect.go).
 func Backlog(ctx context.Context, rdb redis.Cmdable, queue string) (int, error) {
 	prefix := "asynq:{" + queue + "}:"
 	var counts [3]*redis.IntCmd

@@ -12,8 +12,8 @@ import (
 	"cloudidq/tasks"
 )
 
-// All that waits counts: for a worker, for its moment, and for its next try. The keys are asynq's own: the asynq of go.mod
-// writes them here.
+// Backlog counts pending, scheduled and retried tasks. The asynq version of go.mod writes the
+// keys, so the test fails if asynq changes its key layout.
 func TestBacklog(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	client := asynq.NewClientFromRedisClient(rdb)

@@ -12,8 +12,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// enqueueTimeout bounds one write to Redis. It does not depend on the callers' contexts, because a write of the group
-// commit serves many of them.
+// enqueueTimeout bounds one write to Redis. It is independent of the callers' contexts, because
+// one write of the group commit serves several callers.
 const enqueueTimeout = 10 * time.Second
 
 // enqueuer is the part of [asynq.Client] that a Client uses.
@@ -21,33 +21,35 @@ type enqueuer interface {
 	EnqueueContext(ctx context.Context, task *asynq.Task, opts ...asynq.Option) (*asynq.TaskInfo, error)
 }
 
-// Client puts cloudIDs into the queue. It is safe for concurrent use and starts no goroutine until it is used.
+// Client enqueues cloudIDs. It is safe for concurrent use and starts no goroutine before its
+// first use.
 //
-// There are two ways in. [Client.Resolve] is for the calls of a server: calls that arrive together share one task and
-// one Redis round trip, and each is answered only after Redis has it. [Client.ResolveAll] is for bulk: it writes full
-// tasks at once.
+// [Client.Resolve] is for the calls of a server. Calls that arrive together share one task and
+// one Redis round trip, and each call returns only after Redis has the task. [Client.ResolveAll]
+// is for bulk: it writes full tasks at once.
 type Client struct {
 	queue  enqueuer
 	linger time.Duration
-	tracer trace.Tracer // nil = no spans
+	tracer trace.Tracer // nil disables spans
 
 	accepted acceptance
-	commits  commits // the group commits that are still open, see commit.go
+	commits  commits // group commits that are still open, see commit.go
 }
 
-// Options are the settings of a Client; the zero value is fine.
+// Options are the settings of a Client. The zero value is ready to use.
 type Options struct {
-	// CommitLinger is how long a call of Resolve waits for others to share its task. Zero means 2 ms, a negative value
-	// means not at all.
+	// CommitLinger is how long a call of Resolve waits for other calls to share its task. Zero
+	// means 2 ms. A negative value disables the wait.
 	CommitLinger time.Duration
-	// Tracers makes a span of every call; nil = none. In either case the span of the caller's context goes along with the
-	// task, so that the worker's can be told to belong to it.
+	// Tracers creates a span for every call; nil disables spans. In both cases the task carries
+	// the span of the caller's context, so that the worker can connect its spans to it.
 	Tracers trace.TracerProvider
 }
 
 const defaultCommitLinger = 2 * time.Millisecond
 
-// NewClient returns a client over rdb, which stays the caller's to close, after Close of the client.
+// NewClient returns a client that uses rdb. The caller closes rdb, after it has closed the
+// client.
 func NewClient(rdb redis.UniversalClient, opts Options) *Client {
 	c := newClient(asynq.NewClientFromRedisClient(rdb), opts)
 	c.accepted.clock = NewClock(rdb)
@@ -65,27 +67,29 @@ func newClient(queue enqueuer, opts Options) *Client {
 	return c
 }
 
-// Request asks for the open data of cloudIDs of one app.
+// Request lists cloudIDs of one app to be resolved.
 type Request struct {
 	AppID    string
 	Items    []Item
 	Queue    string // empty means QueueEvents
 	Webhook  string // endpoint for the results; empty means the app's default
-	Backfill string // id of the backfill the items belong to, if any
+	Backfill string // id of the backfill that the items belong to, if any
 }
 
-// Receipt is the answer to an accepted request.
+// Receipt describes an accepted request.
 type Receipt struct {
-	// AcceptedAt is the moment of acceptance by Redis's clock, as [Client.Now] has it.
+	// AcceptedAt is the time of acceptance by Redis's clock, see [Client.Now].
 	AcceptedAt time.Time
-	// Enqueued is how many items Redis has. Short of all of them only beside an error of ResolveAll.
+	// Enqueued is the number of items that Redis has. It is less than the number of requested
+	// items only if ResolveAll returns an error.
 	Enqueued int
 }
 
 // Resolve enqueues up to [MaxItems] cloudIDs, all or none, and returns once Redis has them.
 //
-// A bad request gets an [*InvalidError] and nothing is enqueued. If ctx ends first, its error is returned and the
-// cloudIDs may or may not have been enqueued; asking again is harmless. After Close the error is [ErrClosed].
+// If the request is invalid, Resolve enqueues nothing and returns an [*InvalidError]. If ctx
+// ends first, Resolve returns ctx's error, and the cloudIDs may or may not have been enqueued;
+// you can safely repeat the call. After Close, Resolve returns [ErrClosed].
 func (c *Client) Resolve(ctx context.Context, req Request) (Receipt, error) {
 	now, err := c.Now(ctx)
 	if err != nil {
@@ -110,9 +114,10 @@ func (c *Client) Resolve(ctx context.Context, req Request) (Receipt, error) {
 	return Receipt{AcceptedAt: p.AcceptedAt, Enqueued: len(p.Items)}, nil
 }
 
-// ResolveAll enqueues any number of cloudIDs as full tasks, in order. All of them are checked before the first is
-// written: a bad one gets an [*InvalidError] and nothing is enqueued. If Redis fails midway the receipt says how many
-// of the items are in; the rest, req.Items[receipt.Enqueued:], can be asked for again.
+// ResolveAll enqueues any number of cloudIDs as full tasks, in order. It validates all items
+// before it writes the first task. If an item is invalid, it enqueues nothing and returns an
+// [*InvalidError]. If Redis fails midway, the receipt says how many items have been enqueued,
+// and you can request the rest, req.Items[receipt.Enqueued:], again.
 func (c *Client) ResolveAll(ctx context.Context, req Request) (Receipt, error) {
 	now, err := c.Now(ctx)
 	if err != nil {
@@ -131,7 +136,7 @@ func (c *Client) ResolveAll(ctx context.Context, req Request) (Receipt, error) {
 	return receipt, err
 }
 
-// writeAll writes full tasks. It returns how many, and the id of the last one.
+// writeAll writes full tasks. It returns the number of tasks and the id of the last one.
 func (c *Client) writeAll(ctx context.Context, p ResolvePayload, queue string) (receipt Receipt, written int, taskID string, err error) {
 	headers := headersOf(spansOf(ctx))
 	receipt = Receipt{AcceptedAt: p.AcceptedAt}
@@ -148,16 +153,19 @@ func (c *Client) writeAll(ctx context.Context, p ResolvePayload, queue string) (
 	return receipt, written, taskID, nil
 }
 
-// Now is the present moment by Redis's clock, which says when cloudIDs are accepted: a lifetime that begins on one machine
-// and ends on another runs by the clock they share. Redis is asked for it before the first write and once in 30 seconds of
-// use. Where it does not answer, what it said last holds, and before that this machine's clock; less than a second between
-// the two counts as none. The error is ctx's.
+// Now returns the current time by Redis's clock, which is the clock for acceptance times. A
+// lifetime may begin on one machine and end on another, so it must be measured by a clock that
+// both share. The client reads Redis's clock before the first write, and again when a call needs
+// it and the last reading is 30 seconds old. If Redis does not answer, the last measurement
+// applies, or this machine's clock if there is none. A difference of less than a second counts
+// as zero. The error is ctx's.
 func (c *Client) Now(ctx context.Context) (time.Time, error) { return c.accepted.now(ctx, &c.commits) }
 
-// Close writes what still waits for company, waits for every write, and fails later calls with [ErrClosed].
+// Close writes the open group commits of Resolve and waits for their writes. Later calls of Resolve
+// fail with [ErrClosed]. Close does not wait for calls of ResolveAll and WriteChunk in progress.
 func (c *Client) Close() { c.commits.close(c) }
 
-// payload turns the request into a payload whose items know when their lifetime began.
+// payload converts the request to a payload and sets ObtainedAt of every item that has none.
 func (r Request) payload(now time.Time) (ResolvePayload, string, error) {
 	queue := r.Queue
 	if queue == "" {
@@ -180,11 +188,13 @@ func (r Request) payload(now time.Time) (ResolvePayload, string, error) {
 	}, queue, nil
 }
 
-// validateAll is validate without the bound on the number of items.
+// validateAll is validate without the limit on the number of items.
 func validateAll(p ResolvePayload, now time.Time) error {
 	if len(p.Items) <= MaxItems {
 		return p.validate(now)
 	}
+	// The fields of the request are validated with the first item only. The other items follow
+	// one by one.
 	head := p
 	head.Items = p.Items[:1]
 	v := validator{}
@@ -197,8 +207,8 @@ func validateAll(p ResolvePayload, now time.Time) error {
 	return v.err()
 }
 
-// unique drops repeated items. One cloudID with two openids is refused: which of the two it belongs to cannot be told,
-// and a task keeps one outcome per cloudID.
+// unique drops repeated items. It rejects a cloudID that occurs with two openids: nothing says
+// which openid is right, and a task has one outcome per cloudID.
 func unique(items []Item) ([]Item, error) {
 	seen := make(map[string]int, len(items))
 	kept := items[:0:0]
@@ -216,8 +226,9 @@ func unique(items []Item) ([]Item, error) {
 	return kept, v.err()
 }
 
-// nextChunk returns the longest head of items that fits into one task: at most MaxItems, no cloudID twice. A repeated
-// one opens the next task and is settled there by the record of the first.
+// nextChunk returns the longest prefix of items that fits into one task: at most MaxItems items,
+// and no cloudID twice. A repeated cloudID starts the next task, which finds the record of the
+// first task.
 func nextChunk(items []Item) []Item {
 	seen := make(map[string]struct{}, min(len(items), MaxItems))
 	for i := range items {
@@ -229,7 +240,7 @@ func nextChunk(items []Item) []Item {
 	return items
 }
 
-// write puts one task into Redis, under an id that is the caller's alone.
+// write enqueues one task. No other caller may use the same id.
 func (c *Client) write(ctx context.Context, p ResolvePayload, queue, id string, headers map[string]string) error {
 	task, err := newResolveTask(p, queue, id, headers)
 	if err != nil {
@@ -238,8 +249,8 @@ func (c *Client) write(ctx context.Context, p ResolvePayload, queue, id string, 
 	ctx, cancel := context.WithTimeout(ctx, enqueueTimeout)
 	defer cancel()
 	_, err = c.queue.EnqueueContext(ctx, task)
-	// go-redis repeats a command whose answer was lost. The id is ours alone, so a conflict means that an earlier write
-	// has arrived.
+	// go-redis repeats a command if its answer is lost. No other caller uses this id, so a
+	// conflict means that an earlier write of this task has arrived.
 	if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) {
 		return err
 	}

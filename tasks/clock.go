@@ -12,29 +12,34 @@ import (
 
 const (
 	clockEvery = 30 * time.Second
-	clockAgain = time.Second     // after a measurement that has failed
-	clockFor   = 2 * time.Second // to ask; a longer way says too little about the moment at its middle
-	// clockNear is what clocks that are kept in step may differ by: it is taken for none.
+	clockAgain = time.Second // pause after a failed measurement
+	// Timeout of a measurement. A longer round trip says too little about the time at its
+	// middle.
+	clockFor = 2 * time.Second
+	// clockNear is the difference that synchronized clocks may have. A smaller difference counts
+	// as zero.
 	clockNear = time.Second
 )
 
-// asker is the part of a Redis client that says what time it is there.
+// asker is the part of a Redis client that returns the server's time.
 type asker interface {
 	Time(ctx context.Context) *redis.TimeCmd
 }
 
-// Clock knows how far Redis's clock is ahead of this machine's, so that moments which several machines write and compare are
-// moments of one clock, the one that all share. A nil one knows of no difference.
+// Clock measures how far Redis's clock is ahead of this machine's clock. Several machines write
+// and compare times, so all of them use Redis's clock. A nil Clock assumes no difference.
 type Clock struct {
 	rdb   asker
-	now   func() time.Time // this machine's
+	now   func() time.Time // this machine's clock
 	ahead atomic.Int64
 }
 
-// NewClock returns a clock that has not been measured yet: see Measure and Run. rdb stays the caller's to close.
+// NewClock returns a clock that has not been measured yet, see Measure and Run. The caller
+// closes rdb.
 func NewClock(rdb redis.Cmdable) *Clock { return &Clock{rdb: rdb, now: time.Now} }
 
-// Ahead is how far Redis's clock is ahead of this machine's, as of the last measurement; 0 if it is within a second.
+// Ahead returns how far Redis's clock is ahead of this machine's clock, as of the last
+// measurement. It is 0 if the difference is less than a second.
 func (c *Clock) Ahead() time.Duration {
 	if c == nil {
 		return 0
@@ -42,7 +47,7 @@ func (c *Clock) Ahead() time.Duration {
 	return time.Duration(c.ahead.Load())
 }
 
-// Now is the moment by Redis's clock, as of the last measurement.
+// Now returns the current time by Redis's clock, as of the last measurement.
 func (c *Clock) Now() time.Time {
 	if c == nil {
 		return time.Now()
@@ -50,8 +55,9 @@ func (c *Clock) Now() time.Time {
 	return c.now().Add(c.Ahead())
 }
 
-// Measure asks Redis once for its clock, and takes the answer for the moment at the middle of the way there and back. Where
-// Redis does not answer, or takes more than two seconds, what was measured last holds.
+// Measure reads Redis's clock once. It assumes that Redis read its clock halfway through the
+// round trip. If Redis does not answer, or takes more than two seconds, Measure returns an error
+// and the last measurement remains valid.
 func (c *Clock) Measure(ctx context.Context) error {
 	if c == nil {
 		return nil
@@ -84,7 +90,7 @@ func (c *Clock) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			_ = c.Measure(ctx) // what was measured last holds
+			_ = c.Measure(ctx) // on an error the last measurement remains valid
 		}
 	}
 }

@@ -15,13 +15,13 @@ import (
 	"cloudidq/internal/redistest"
 )
 
-// wrong is by how much clocks are wrong here.
+// wrong is how far the clocks in these tests are wrong.
 const wrong = 10 * time.Minute
 
-// fakeClock is a Redis that says what time it is there.
+// fakeClock is a Redis server with its own clock.
 type fakeClock struct {
 	ahead time.Duration
-	delay time.Duration // of the way there, and of the way back
+	delay time.Duration // one-way delay of request and answer
 	fail  error
 	asked atomic.Int64
 }
@@ -47,7 +47,8 @@ func clientBy(clock *fakeClock, linger time.Duration) (*Client, *fakeQueue) {
 	return c, q
 }
 
-// N requests cost one look at Redis's clock in 30 seconds, and the first of them are stamped by it already.
+// Any number of calls read Redis's clock once in 30 seconds, and even the first calls use its
+// time.
 func TestResolve_AsksForTheClockOnceInHalfAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clock := &fakeClock{ahead: wrong, delay: 20 * time.Millisecond}
@@ -86,8 +87,8 @@ func TestResolve_AsksForTheClockOnceInHalfAMinute(t *testing.T) {
 	})
 }
 
-// What was measured last holds while Redis does not say its time; before the first answer this machine's clock does, and
-// Redis is asked again a second later.
+// If Redis does not answer, the last measurement applies, or this machine's clock if there is
+// none. The client asks Redis again a second later.
 func TestClientNow_RedisDoesNotSay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clock := &fakeClock{ahead: wrong, fail: errors.New("connection refused")}
@@ -122,7 +123,7 @@ func TestClientNow_RedisDoesNotSay(t *testing.T) {
 	})
 }
 
-// A clock that is less than a second off is right.
+// A difference of less than a second counts as zero.
 func TestClientNow_NearIsNone(t *testing.T) {
 	for ahead, want := range map[time.Duration]time.Duration{
 		999 * time.Millisecond: 0, -999 * time.Millisecond: 0, time.Second: time.Second, -time.Second: -time.Second,
@@ -137,7 +138,8 @@ func TestClientNow_NearIsNone(t *testing.T) {
 	}
 }
 
-// Who waits for Redis's clock goes when its context ends, and Close leaves nothing running.
+// A call that waits for Redis's clock returns when its context ends, and Close leaves no
+// goroutine running.
 func TestResolve_ClockHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, q := clientBy(&fakeClock{delay: time.Hour}, -1)
@@ -156,7 +158,8 @@ func TestResolve_ClockHangs(t *testing.T) {
 	})
 }
 
-// A cloudID is accepted by Redis's clock, however it comes in and however wrong the clock of the accepting machine is.
+// Every way to enqueue sets the acceptance time by Redis's clock, even if the producer's clock
+// is wrong.
 func TestClient_AcceptsByRedisClock(t *testing.T) {
 	for name, off := range map[string]time.Duration{"Ahead": wrong, "Behind": -wrong} {
 		t.Run(name, func(t *testing.T) {
@@ -175,7 +178,7 @@ func TestClient_AcceptsByRedisClock(t *testing.T) {
 					t.Fatal(err)
 				}
 				after, p := redisTime(t, rdb), taken(t, rdb)
-				// The measurement is a second off at most, or it is none.
+				// The measurement is off by at most a second; otherwise it is discarded.
 				if p.AcceptedAt.Before(before.Add(-2*time.Second)) || p.AcceptedAt.After(after.Add(2*time.Second)) {
 					t.Errorf("%s: accepted at %s, want between %s and %s", way, p.AcceptedAt, before, after)
 				}
@@ -184,8 +187,8 @@ func TestClient_AcceptsByRedisClock(t *testing.T) {
 	}
 }
 
-// obtained_at is compared with Redis's clock, too: a machine whose clock is behind refuses nothing that is right, and one whose
-// clock is ahead takes nothing from the future.
+// obtained_at is also compared with Redis's clock. A machine whose clock is behind rejects no
+// valid time, and a machine whose clock is ahead accepts no time in the future.
 func TestResolve_ObtainedAt_ByRedisClock(t *testing.T) {
 	for name, tt := range map[string]struct{ off, obtained time.Duration }{
 		"Behind": {-wrong, 0}, "Behind_Future": {-wrong, wrong / 2}, "Ahead": {wrong, 0}, "Ahead_Future": {wrong, wrong / 2},
@@ -205,8 +208,9 @@ func TestResolve_ObtainedAt_ByRedisClock(t *testing.T) {
 	}
 }
 
-// Whoever reads a payload judges no moment by its own clock: a foreign producer's cloudIDs get an end also by a worker that is
-// behind, and by one that is right where the front end's clock is wrong.
+// ParseResolve compares no time with the reader's clock. Therefore a worker whose clock is
+// behind can read every payload, and so can a worker with a correct clock if the front end's
+// clock is wrong.
 func TestParseResolve_NoMomentIsJudged(t *testing.T) {
 	for name, accepted := range map[string]string{"Accepted": `"accepted_at":"2026-11-22T08:00:00Z",`, "SaysNothing": ""} {
 		_, err := ParseResolve([]byte(`{"v":1,"appid":"wx1",` + accepted + `"items":[{"cloud_id":"73_1","obtained_at":"2999-01-01T00:00:00Z"}]}`))
@@ -216,13 +220,14 @@ func TestParseResolve_NoMomentIsJudged(t *testing.T) {
 	}
 }
 
-// clientOff is a client on a machine whose clock is off. It has compared its clock with Redis's.
+// clientOff returns a client on a machine whose clock is wrong. The client has already measured
+// Redis's clock.
 func clientOff(t *testing.T, rdb *redis.Client, off time.Duration) *Client {
 	t.Helper()
 	c := NewClient(rdb, Options{CommitLinger: -1})
 	t.Cleanup(c.Close)
 	c.accepted.clock.now = func() time.Time { return time.Now().Add(off) }
-	for c.accepted.clock.Ahead() == 0 { // an answer that takes two seconds says nothing
+	for c.accepted.clock.Ahead() == 0 { // a measurement that takes two seconds is discarded
 		if _, err := c.Now(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -239,12 +244,12 @@ func redisTime(t *testing.T, rdb *redis.Client) time.Time {
 	return now
 }
 
-// taken is the payload of the one task that waits, which it deletes.
+// taken returns the payload of the only pending task, and deletes the task.
 func taken(t *testing.T, rdb *redis.Client) ResolvePayload {
 	t.Helper()
 	queues := asynq.NewInspectorFromRedisClient(rdb)
 	for _, queue := range []string{QueueEvents, QueueBackfill} {
-		infos, _ := queues.ListPendingTasks(queue) // a queue that has had no task is an error
+		infos, _ := queues.ListPendingTasks(queue) // an error if the queue never had a task
 		if len(infos) != 1 {
 			continue
 		}

@@ -10,20 +10,20 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// ErrClosed is returned by calls after [Client.Close].
+// ErrClosed is returned by calls of [Client.Resolve] after [Client.Close].
 var ErrClosed = errors.New("the client is closed")
 
-// commitKey is what calls must have in common to share a task.
+// commitKey holds the values that calls must have in common to share a task.
 type commitKey struct{ appID, queue, webhook, backfill string }
 
 // commit is a task that is being filled by concurrent calls.
 type commit struct {
 	payload ResolvePayload
 	ids     map[string]struct{} // of payload.Items
-	calls   []trace.SpanContext // of those that are traced
+	calls   []trace.SpanContext // spans of the traced calls
 	timer   *time.Timer
-	done    chan struct{} // closed when Redis has answered
-	taskID  string        // set before done is closed, as is err
+	done    chan struct{} // closed after Redis has answered
+	taskID  string        // taskID and err are set before done is closed
 	err     error
 }
 
@@ -32,11 +32,12 @@ type commits struct {
 	mu      sync.Mutex
 	open    map[commitKey]*commit // guarded by mu
 	closed  bool                  // guarded by mu
-	writing sync.WaitGroup        // Add only under mu and before closed
+	writing sync.WaitGroup        // Add only while mu is held and closed is false
 }
 
-// join puts p into the open commit of its key, or opens one, and waits until Redis has it. A call's items never
-// spread over two tasks, so that each call succeeds or fails as a whole. It returns the id of the task.
+// join adds p to the open commit of its key, or opens a commit, and waits until Redis has it. It
+// returns the id of the task. The items of one call never spread over two tasks, so each call
+// succeeds or fails as a whole.
 func (cs *commits) join(ctx context.Context, c *Client, key commitKey, p ResolvePayload) (taskID string, err error) {
 	cm, err := cs.enter(c, key, p, spansOf(ctx))
 	if err != nil {
@@ -50,7 +51,7 @@ func (cs *commits) join(ctx context.Context, c *Client, key commitKey, p Resolve
 	}
 }
 
-// spansOf is the span that a call is made in, if it is traced.
+// spansOf returns the span of ctx, or nil if the call is not traced.
 func spansOf(ctx context.Context) []trace.SpanContext {
 	if span := trace.SpanContextFromContext(ctx); span.IsValid() {
 		return []trace.SpanContext{span}
@@ -58,6 +59,7 @@ func spansOf(ctx context.Context) []trace.SpanContext {
 	return nil
 }
 
+// enter adds p to a commit with space for it, and sends every commit that is full.
 func (cs *commits) enter(c *Client, key commitKey, p ResolvePayload, span []trace.SpanContext) (*commit, error) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -80,8 +82,9 @@ func (cs *commits) enter(c *Client, key commitKey, p ResolvePayload, span []trac
 	return cm, nil
 }
 
-// takes reports whether items fit in: a task has at most MaxItems and no cloudID twice, so that two calls for one
-// cloudID, perhaps under different openids, are settled one after the other.
+// takes reports whether items fit into the commit. A task has at most MaxItems items and no
+// cloudID twice. If two calls have the same cloudID, perhaps with different openids, two tasks
+// resolve it one after the other.
 func (cm *commit) takes(items []Item) bool {
 	if len(cm.payload.Items)+len(items) > MaxItems {
 		return false
@@ -94,6 +97,7 @@ func (cm *commit) takes(items []Item) bool {
 	return true
 }
 
+// add appends items to the commit.
 func (cm *commit) add(items []Item) {
 	cm.payload.Items = append(cm.payload.Items, items...)
 	for i := range items {
@@ -101,7 +105,7 @@ func (cm *commit) add(items []Item) {
 	}
 }
 
-// begin opens an empty commit for calls like p. Called with mu held.
+// begin opens an empty commit for calls with the key of p. Called with mu held.
 func (cs *commits) begin(c *Client, key commitKey, p ResolvePayload) *commit {
 	p.Items = nil
 	cm := &commit{payload: p, ids: make(map[string]struct{}), done: make(chan struct{})}
@@ -117,7 +121,8 @@ func (cs *commits) begin(c *Client, key commitKey, p ResolvePayload) *commit {
 	return cm
 }
 
-// run runs f in the background, and close waits for it. After close it does nothing and returns false.
+// run runs f in the background; close waits for f. After close, run does nothing and returns
+// false.
 func (cs *commits) run(f func()) bool {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -131,7 +136,7 @@ func (cs *commits) run(f func()) bool {
 // send closes cm to further calls and writes it in the background, once. Called with mu held.
 func (cs *commits) send(c *Client, key commitKey, cm *commit) {
 	if cs.open[key] != cm {
-		return // sent already: it was full before its timer fired
+		return // sent already: the commit was full before its timer fired
 	}
 	delete(cs.open, key)
 	cm.timer.Stop()
@@ -142,7 +147,8 @@ func (cs *commits) send(c *Client, key commitKey, cm *commit) {
 	})
 }
 
-// close sends what is open and waits for every write, and for Redis's clock if it is being asked.
+// close sends the open commits. It waits for every write, and for a request for Redis's clock if
+// one is in flight.
 func (cs *commits) close(c *Client) {
 	cs.mu.Lock()
 	cs.closed = true

@@ -12,7 +12,7 @@ import (
 	"github.com/hibiken/asynq"
 )
 
-// fakeQueue takes tasks after a delay, as Redis would, and fails those that fail says.
+// fakeQueue accepts tasks after a delay, as Redis would, and returns the error of fail.
 type fakeQueue struct {
 	delay time.Duration
 	fail  func(ResolvePayload) error
@@ -42,6 +42,7 @@ func one(app string, n int) Request {
 	return Request{AppID: app, Items: []Item{{CloudID: fmt.Sprintf("73_%04d", n), OpenID: fmt.Sprintf("o%d", n)}}}
 }
 
+// Concurrent calls share one task, and all of them succeed.
 func TestResolve_ConcurrentCallsShareATask(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := &fakeQueue{delay: time.Millisecond}
@@ -61,6 +62,7 @@ func TestResolve_ConcurrentCallsShareATask(t *testing.T) {
 	})
 }
 
+// A call returns only after the write has finished.
 func TestResolve_AnsweredOnlyAfterTheWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := &fakeQueue{delay: 30 * time.Millisecond}
@@ -75,6 +77,7 @@ func TestResolve_AnsweredOnlyAfterTheWrite(t *testing.T) {
 	})
 }
 
+// A full task is written at once, without waiting for the linger.
 func TestResolve_FullTaskLeavesAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := &fakeQueue{}
@@ -90,6 +93,7 @@ func TestResolve_FullTaskLeavesAtOnce(t *testing.T) {
 	})
 }
 
+// A failed write fails the calls that share its task, and no other call.
 func TestResolve_FailedWriteFailsExactlyItsCallers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broken := errors.New("connection refused")
@@ -117,6 +121,7 @@ func TestResolve_FailedWriteFailsExactlyItsCallers(t *testing.T) {
 	})
 }
 
+// The items of one call never spread over two tasks.
 func TestResolve_ACallIsNeverSplit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := &fakeQueue{}
@@ -136,6 +141,7 @@ func TestResolve_ACallIsNeverSplit(t *testing.T) {
 	})
 }
 
+// Two calls with the same cloudID get two tasks.
 func TestResolve_SameCloudIDOfTwoCalls_TwoTasks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := &fakeQueue{}
@@ -156,6 +162,7 @@ func TestResolve_SameCloudIDOfTwoCalls_TwoTasks(t *testing.T) {
 	})
 }
 
+// A canceled call returns alone; the other calls of its task succeed.
 func TestResolve_CancelledCallerLeavesAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := &fakeQueue{delay: time.Second}
@@ -178,6 +185,7 @@ func TestResolve_CancelledCallerLeavesAlone(t *testing.T) {
 	})
 }
 
+// Close writes the open commits.
 func TestClose_WritesWhatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := &fakeQueue{delay: time.Millisecond}
@@ -200,6 +208,7 @@ func TestClose_WritesWhatWaits(t *testing.T) {
 	})
 }
 
+// A conflict with the client's own task id counts as success.
 func TestWrite_ConflictOfOurOwnIDIsSuccess(t *testing.T) {
 	q := &fakeQueue{fail: func(ResolvePayload) error { return fmt.Errorf("x: %w", asynq.ErrTaskIDConflict) }}
 	c := newClient(q, Options{CommitLinger: -1})

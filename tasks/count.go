@@ -11,12 +11,14 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// queuesKey is the set in which asynq keeps the names of queues (asynq v0.26.0 internal/base/base.go:25). A producer adds a
-// name once in its life, so a set that was lost stays so: asynq's Inspector and asynqmon then know no queue, while tasks
-// come and go as ever.
+// queuesKey is the set in which asynq stores the names of the queues (asynq v0.26.0
+// internal/base/base.go:25). An asynq client adds a name only once in its lifetime, so a lost
+// set does not come back. asynq's Inspector and asynqmon then show no queue, although the tasks
+// are processed as usual.
 const queuesKey = "asynq:queues"
 
-// Announce puts the names of queues into asynq's set, where a name may be already.
+// Announce adds the names of queues to asynq's set. Names that are already in the set are no
+// error.
 func Announce(ctx context.Context, rdb redis.Cmdable, queues ...string) error {
 	names := make([]any, len(queues))
 	for i, queue := range queues {
@@ -28,8 +30,9 @@ func Announce(ctx context.Context, rdb redis.Cmdable, queues ...string) error {
 	return nil
 }
 
-// Count describes a queue as asynq's Inspector does, whether asynq's set names it or not, but for its memory, its groups
-// and the numbers of the day. A queue that is not there is empty.
+// Count describes a queue as asynq's Inspector does, except for memory, groups and the daily
+// numbers. It does not need the queue's name in asynq's set. A queue that does not exist is
+// empty.
 func Count(ctx context.Context, rdb redis.Cmdable, queue string) (*asynq.QueueInfo, error) {
 	prefix := "asynq:{" + queue + "}:"
 	info := &asynq.QueueInfo{Queue: queue, Timestamp: time.Now()}
@@ -37,6 +40,7 @@ func Count(ctx context.Context, rdb redis.Cmdable, queue string) (*asynq.QueueIn
 	var totals [2]*redis.StringCmd
 	var paused *redis.IntCmd
 	var oldest *redis.StringCmd
+	// These are the keys that asynq's Inspector reads.
 	_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		counts = [...]*redis.IntCmd{
 			p.LLen(ctx, prefix+"pending"), p.LLen(ctx, prefix+"active"), p.ZCard(ctx, prefix+"scheduled"),
@@ -50,7 +54,9 @@ func Count(ctx context.Context, rdb redis.Cmdable, queue string) (*asynq.QueueIn
 		return nil, fmt.Errorf("counting queue %s: %w", queue, err)
 	}
 	for i, n := range []*int{&info.Pending, &info.Active, &info.Scheduled, &info.Retry, &info.Archived, &info.Completed} {
-		if counts[i].Err() != nil { // a nil answer may stand before it
+		// The pipeline returns its first error, which may be a harmless redis.Nil of another
+		// command.
+		if counts[i].Err() != nil {
 			return nil, fmt.Errorf("counting queue %s: %w", queue, counts[i].Err())
 		}
 		*n = int(counts[i].Val())
@@ -59,6 +65,7 @@ func Count(ctx context.Context, rdb redis.Cmdable, queue string) (*asynq.QueueIn
 	info.ProcessedTotal, _ = strconv.Atoi(totals[0].Val())
 	info.FailedTotal, _ = strconv.Atoi(totals[1].Val())
 	info.Paused = paused.Val() == 1
+	// The latency of a queue is the age of its oldest pending task.
 	if id := oldest.Val(); id != "" {
 		since, err := rdb.HGet(ctx, prefix+"t:"+id, "pending_since").Int64()
 		if err == nil {

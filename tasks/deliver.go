@@ -8,16 +8,17 @@ import (
 	"github.com/hibiken/asynq"
 )
 
-// TypeDeliver is the asynq type of a task that brings results to a webhook endpoint. Workers alone enqueue it.
+// TypeDeliver is the asynq type of a task that delivers results to a webhook endpoint. Only
+// workers enqueue it.
 const TypeDeliver = "webhook:deliver"
 
-// deliverPayload holds nothing but the id: what is delivered lies sealed in the outbox.
+// deliverPayload holds only the id of the delivery. The outbox has the sealed content.
 type deliverPayload struct {
 	Delivery string `json:"delivery"`
 }
 
-// NewDeliverTask makes the task of a delivery. Its id is the delivery's, so that there is one at most
-// ([asynq.ErrTaskIDConflict]).
+// NewDeliverTask returns the task of a delivery. The task's id is the delivery's id, so there is
+// at most one task per delivery ([asynq.ErrTaskIDConflict]).
 func NewDeliverTask(deliveryID string) (*asynq.Task, error) {
 	body, err := json.Marshal(deliverPayload{Delivery: deliveryID})
 	if err != nil {

@@ -14,7 +14,8 @@ import (
 	"cloudidq/tasks"
 )
 
-// A back end has received a cloudID from its mini program and hands it over. The call returns once Redis has it.
+// A back end has received a cloudID from its mini program and enqueues it. The call returns once
+// Redis has the cloudID.
 func ExampleClient_Resolve() {
 	rdb, stop := startRedis()
 	defer stop()
@@ -26,7 +27,7 @@ func ExampleClient_Resolve() {
 		Items: []tasks.Item{{
 			CloudID:    "73_fgJ4wyusvonf58qdAq2uaTrbS1IOTpU2yR9ohCpIKEwU2AMIIaHASIWCK9U",
 			OpenID:     "o2axXWPau4mHCKPOKVLg8InKOTP0",
-			ObtainedAt: time.Now(), // better: when the front end got it
+			ObtainedAt: time.Now(), // better: the time at which the front end received it
 			Reference:  "order 4711",
 		}},
 	})
@@ -38,7 +39,8 @@ func ExampleClient_Resolve() {
 	// enqueued: 1
 }
 
-// Any number of cloudIDs, as full tasks into the queue that leaves the events their workers.
+// ResolveAll enqueues any number of cloudIDs as full tasks. This example uses queue backfill,
+// which never delays events.
 func ExampleClient_ResolveAll() {
 	rdb, stop := startRedis()
 	defer stop()
@@ -51,7 +53,8 @@ func ExampleClient_ResolveAll() {
 	}
 	receipt, err := client.ResolveAll(context.Background(), req)
 	if err != nil {
-		// Those before receipt.Enqueued are in; ask again for req.Items[receipt.Enqueued:].
+		// The items before receipt.Enqueued are enqueued. You can request
+		// req.Items[receipt.Enqueued:] again.
 		log.Fatal(err)
 	}
 	info, err := asynq.NewInspectorFromRedisClient(rdb).GetQueueInfo(tasks.QueueBackfill)
@@ -65,7 +68,8 @@ func ExampleClient_ResolveAll() {
 	// tasks: 3
 }
 
-// All that is wrong with a request is told at once, without a value of it, and nothing of it is enqueued.
+// An InvalidError lists every problem of a request, without any submitted value. Nothing of the
+// request is enqueued.
 func ExampleInvalidError() {
 	rdb, stop := startRedis()
 	defer stop()
@@ -77,7 +81,7 @@ func ExampleInvalidError() {
 		Items: []tasks.Item{
 			{CloudID: "73_good"},
 			{CloudID: ""},
-			{CloudID: "73_late", ObtainedAt: time.UnixMilli(1_795_390)}, // seconds where milliseconds belong
+			{CloudID: "73_late", ObtainedAt: time.UnixMilli(1_795_390)}, // seconds instead of milliseconds
 		},
 	})
 	if invalid, ok := errors.AsType[*tasks.InvalidError](err); ok {
@@ -90,7 +94,8 @@ func ExampleInvalidError() {
 	// items[2].obtained_at is before the year 2000 (seconds and milliseconds mixed up?)
 }
 
-// startRedis starts a Redis inside the process. A producer connects to the one that its workers use.
+// startRedis starts a Redis inside the process. A real producer connects to the Redis of its
+// workers.
 func startRedis() (rdb *redis.Client, stop func()) {
 	mini, err := miniredis.Run()
 	if err != nil {

@@ -2,23 +2,25 @@ package tasks
 
 import "fmt"
 
-// NamePattern is the form of an appid and of the name of a webhook endpoint: 1 to 64 letters, digits, "-" and "_". What
-// has it needs no escape in JSON, in a URL, in a key of Redis, in a log or in a label of a metric, and cannot be taken
-// for a part of any of them.
+// NamePattern is the form of an appid and of the name of a webhook endpoint: 1 to 64 letters,
+// digits, "-" and "_". Such a name needs no escapes in JSON, in a URL, in a Redis key, in a log
+// or in a metric label. It also cannot be mistaken for their syntax.
 //
-// An appid of WeChat is "wx" and 16 hexadecimal digits wherever WeChat's documents show one, such as
-// https://developers.weixin.qq.com/miniprogram/dev/OpenApiDoc/mp-access-token/getStableAccessToken.html. WeChat promises
-// no form, so none is asked for but this one. It has no dot, no colon and no slash; the rule for both kinds of name is one.
+// Wherever WeChat's documents show an appid, it is "wx" and 16 hexadecimal digits, for example in
+// developers.weixin.qq.com/miniprogram/dev/OpenApiDoc/mp-access-token/getStableAccessToken.html.
+// WeChat promises no form, so cloudidq requires only this pattern. It allows no dot, colon or
+// slash. Both kinds of names follow the same rule.
 const NamePattern = `^[A-Za-z0-9_-]{1,64}$`
 
 // ValidAppID reports whether an appid has the form of [NamePattern].
 func ValidAppID(appID string) bool { return AppIDProblem(appID) == "" }
 
-// AppIDProblem says what is wrong with an appid, or nothing: "is empty", "must be 1 to 64 letters, digits, - or _".
+// AppIDProblem returns the problem with an appid, such as "is empty" or "must be 1 to 64
+// letters, digits, - or _". It returns "" for a valid appid.
 func AppIDProblem(appID string) string { return nameProblem(appID, MaxAppIDBytes) }
 
-// NameProblem is [AppIDProblem] for the name of a webhook endpoint. It says of an empty name that it is empty; where none is
-// needed, do not ask.
+// NameProblem is [AppIDProblem] for the name of a webhook endpoint. It rejects an empty name. If
+// a name is optional, do not call it for an empty one.
 func NameProblem(name string) string { return nameProblem(name, MaxNameBytes) }
 
 func nameProblem(name string, maxBytes int) string {
@@ -32,7 +34,8 @@ func nameProblem(name string, maxBytes int) string {
 	}
 }
 
-// plain reports whether text has nothing but ASCII letters, digits, "-" and "_". This runs for every payload.
+// plain reports whether text consists of ASCII letters, digits, "-" and "_". It runs for every
+// payload.
 func plain(text string) bool {
 	for i := range len(text) {
 		switch c := text[i]; {

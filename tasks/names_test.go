@@ -12,7 +12,7 @@ import (
 	"cloudidq/tasks"
 )
 
-// One rule for appids and names of webhooks: what has the form needs no escape wherever it is written.
+// Appids and names of webhooks follow one rule, and a valid name needs no escape anywhere.
 func TestNames_NeedNoEscape(t *testing.T) {
 	for name, ok := range map[string]bool{
 		"wx0000000000000001": true, "wxcomponent00000001": true, "wxe1f7b34c90a2d503": true, "orders": true, "a-b_C9": true,

@@ -15,21 +15,22 @@ import (
 // PayloadVersion is the version of [ResolvePayload] that this package writes and reads.
 const PayloadVersion = 1
 
-// ResolvePayload is the payload of a cloudid:resolve task: up to [MaxItems] cloudIDs of one app, of any number of
-// users. It is JSON; docs/resolve.schema.json is its schema.
+// ResolvePayload is the payload of a cloudid:resolve task: up to [MaxItems] cloudIDs of one app,
+// of any number of users. It is encoded as JSON; docs/resolve.schema.json is its schema.
 type ResolvePayload struct {
 	Version    int       `json:"v"`
 	AppID      string    `json:"appid"`
 	Items      []Item    `json:"items"`
-	AcceptedAt time.Time `json:"accepted_at,omitzero"` // when the producer's call came in
-	Webhook    string    `json:"webhook,omitempty"`    // endpoint for the results; empty = the app's default
+	AcceptedAt time.Time `json:"accepted_at,omitzero"` // when the producer's call was accepted
+	Webhook    string    `json:"webhook,omitempty"`    // endpoint for the results; empty means the app's default
 	Backfill   string    `json:"backfill,omitempty"`   // id of the backfill that the items belong to
-	// Erased is how many items have been taken out, since their person was erased. A payload that has lost all of them is a
-	// task that does nothing.
+	// Erased is the number of items that were removed because their user was erased. A task
+	// whose items were all removed does nothing.
 	Erased int `json:"erased,omitempty"`
 }
 
-// TakeOut takes items out and returns them. The payload tells how many are gone.
+// TakeOut removes the items for which the function returns true, and returns them. It adds their
+// number to Erased.
 func (p *ResolvePayload) TakeOut(which func(Item) bool) (out []Item) {
 	stay := make([]Item, 0, len(p.Items))
 	for _, it := range p.Items {
@@ -46,23 +47,25 @@ func (p *ResolvePayload) TakeOut(which func(Item) bool) (out []Item) {
 // Item is one cloudID to be resolved.
 type Item struct {
 	CloudID string `json:"cloud_id"`
-	// OpenID is the user the cloudID belongs to. WeChat requires it for sensitive data.
+	// OpenID is the user that the cloudID belongs to. WeChat requires it for sensitive data.
 	OpenID string `json:"openid,omitempty"`
-	// ObtainedAt is when the front end received the cloudID; its lifetime of 5 minutes runs from here. Zero means the
-	// moment of acceptance.
+	// ObtainedAt is when the front end received the cloudID. The lifetime of 5 minutes starts at
+	// this time. Zero means the time of acceptance.
 	ObtainedAt time.Time `json:"obtained_at,omitzero"`
-	// Reference is the producer's own key for the item; it comes back in the record.
+	// Reference is the producer's own key for the item. The record repeats it.
 	Reference string `json:"reference,omitempty"`
 }
 
 // ErrUnreadable is the error of [ParseResolve] for a payload that no retry can make readable.
 var ErrUnreadable = errors.New("payload cannot be read")
 
-// ErrNewer is the error of [ParseResolve] for a payload of a version after [PayloadVersion]: a newer worker reads it.
+// ErrNewer is the error of [ParseResolve] for a payload with a version after [PayloadVersion]. A
+// newer worker can read it.
 var ErrNewer = errors.New("payload is of a newer version")
 
-// NewResolveTask makes the task of a valid payload. It sets the version and the options every resolve task has; the
-// task's id is new, so that a repeated write of the same task is told from a second one ([asynq.ErrTaskIDConflict]).
+// NewResolveTask returns the task of a valid payload. It sets the version and the options that
+// every resolve task has. The task gets a new id, which distinguishes a repeated write of the task
+// from a second task ([asynq.ErrTaskIDConflict]).
 func NewResolveTask(p ResolvePayload, queue string) (*asynq.Task, error) {
 	return newResolveTask(p, queue, uuid.NewString(), nil)
 }
@@ -84,15 +87,17 @@ func newResolveTask(p ResolvePayload, queue, id string, headers map[string]strin
 	), nil
 }
 
-// ParseResolve reads the payload of a cloudid:resolve task, whoever wrote it. Its error wraps [ErrUnreadable] or
-// [ErrNewer] and holds no submitted value. No moment is judged by the reader's clock: whoever uses obtained_at bounds it by
-// the moment of acceptance.
+// ParseResolve parses the payload of a cloudid:resolve task of any producer. Its error wraps
+// [ErrUnreadable] or [ErrNewer] and contains no submitted value. ParseResolve does not compare
+// times with the reader's clock. Code that uses obtained_at must limit it to the time of
+// acceptance.
 func ParseResolve(payload []byte) (ResolvePayload, error) {
 	var p ResolvePayload
 	dec := json.NewDecoder(bytes.NewReader(payload))
+	// A decoder instead of json.Unmarshal, so that trailing data gets its own error text.
 	err := dec.Decode(&p)
 	if err != nil {
-		p.Version = versionOf(payload)
+		p.Version = versionOf(payload) // a newer version may have changed the types of other fields
 	}
 	if p.Version > PayloadVersion {
 		return ResolvePayload{}, fmt.Errorf("%w: v is %d, this version reads %d", ErrNewer, p.Version, PayloadVersion)
@@ -112,7 +117,8 @@ func ParseResolve(payload []byte) (ResolvePayload, error) {
 	return p, nil
 }
 
-// versionOf is the version of a payload, whose other fields a newer one may have changed; 0 if it has none.
+// versionOf returns the version of a payload, even if its other fields cannot be decoded. It
+// returns 0 if there is none.
 func versionOf(payload []byte) int {
 	var head struct {
 		Version int `json:"v"`
@@ -123,7 +129,7 @@ func versionOf(payload []byte) int {
 	return head.Version
 }
 
-// jsonFault says what is wrong with a JSON text without quoting from it.
+// jsonFault describes a JSON error without quoting the text.
 func jsonFault(err error) string {
 	var syntax *json.SyntaxError
 	var wrong *json.UnmarshalTypeError

@@ -22,6 +22,7 @@ func payload(items ...tasks.Item) tasks.ResolvePayload {
 	return tasks.ResolvePayload{Version: tasks.PayloadVersion, AppID: "wx0000000000000001", Items: items}
 }
 
+// Validate reports every fault at once.
 func TestValidate_NamesEveryFault(t *testing.T) {
 	p := payload(
 		tasks.Item{},
@@ -103,7 +104,7 @@ func TestParseResolve_Unreadable(t *testing.T) {
 	}
 }
 
-// A newer producer may have changed every other field.
+// A payload of a newer version may have changed every other field.
 func TestParseResolve_Newer(t *testing.T) {
 	for _, body := range []string{`{"v":2,"appid":"wx1","items":[{"cloud_id":"x"}]}`, `{"appid":["13812345678"],"v":3}`} {
 		if _, err := tasks.ParseResolve([]byte(body)); !errors.Is(err, tasks.ErrNewer) || strings.Contains(err.Error(), "138") {
@@ -164,7 +165,7 @@ func TestClient_OnRedis(t *testing.T) {
 
 	many := tasks.Request{AppID: "wx1", Queue: tasks.QueueBackfill}
 	for i := range 250 {
-		many.Items = append(many.Items, tasks.Item{CloudID: fmt.Sprintf("73_%d", i%249)}) // one repeated, in another chunk
+		many.Items = append(many.Items, tasks.Item{CloudID: fmt.Sprintf("73_%d", i%249)}) // one repeated cloudID, in another chunk
 	}
 	receipt, err := c.ResolveAll(t.Context(), many)
 	if err != nil || receipt.Enqueued != 250 {
@@ -194,6 +195,7 @@ func TestClient_OnRedis(t *testing.T) {
 	}
 }
 
+// If one item is invalid, the whole request is rejected and nothing is enqueued.
 func TestClient_RefusesWholeRequests(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	c := tasks.NewClient(rdb, tasks.Options{})

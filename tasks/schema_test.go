@@ -20,7 +20,7 @@ import (
 	"cloudidq/tasks"
 )
 
-// schemaDoc is docs/resolve.schema.json, as a tree.
+// schemaDoc returns docs/resolve.schema.json as a tree.
 func schemaDoc(t *testing.T) any {
 	t.Helper()
 	text, err := os.ReadFile("../docs/resolve.schema.json")
@@ -34,11 +34,11 @@ func schemaDoc(t *testing.T) any {
 	return doc
 }
 
-// schema is docs/resolve.schema.json as a validator of its own reads it.
+// schema returns docs/resolve.schema.json, compiled by an independent validator.
 func schema(t *testing.T) *jsonschema.Schema {
 	t.Helper()
 	compiler := jsonschema.NewCompiler()
-	compiler.AssertFormat() // date-time
+	compiler.AssertFormat() // for date-time
 	if err := compiler.AddResource("resolve.schema.json", schemaDoc(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +49,7 @@ func schema(t *testing.T) *jsonschema.Schema {
 	return compiled
 }
 
-// validate holds a payload against the schema.
+// validate checks a payload against the schema.
 func validate(s *jsonschema.Schema, payload []byte) error {
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(payload))
 	if err != nil {
@@ -58,6 +58,7 @@ func validate(s *jsonschema.Schema, payload []byte) error {
 	return s.Validate(doc)
 }
 
+// The schema accepts every payload that a producer of this package can write.
 func TestSchema_TakesEveryPayloadThatIsWritten(t *testing.T) {
 	s := schema(t)
 	text := func(least, most int) *rapid.Generator[string] {
@@ -65,7 +66,7 @@ func TestSchema_TakesEveryPayloadThatIsWritten(t *testing.T) {
 	}
 	name, optional := rapid.StringMatching(tasks.NamePattern), rapid.StringMatching(`^[A-Za-z0-9_-]{0,64}$`)
 	moment := rapid.Custom(func(t *rapid.T) time.Time {
-		ms := rapid.Int64Range(946684800000, time.Now().UnixMilli()).Draw(t, "ms") // from the year 2000
+		ms := rapid.Int64Range(946684800000, time.Now().UnixMilli()).Draw(t, "ms") // since the year 2000
 		return rapid.SampledFrom([]time.Time{{}, time.UnixMilli(ms), time.UnixMilli(ms).UTC()}).Draw(t, "time")
 	})
 	item := rapid.Custom(func(t *rapid.T) tasks.Item {
@@ -94,6 +95,7 @@ func TestSchema_TakesEveryPayloadThatIsWritten(t *testing.T) {
 	})
 }
 
+// The limits in the schema equal the constants of this package.
 func TestSchema_BoundsAreThoseOfTheCode(t *testing.T) {
 	doc := schemaDoc(t)
 	got := map[string]string{}
@@ -132,6 +134,7 @@ func TestSchema_BoundsAreThoseOfTheCode(t *testing.T) {
 	}
 }
 
+// The schema describes every member of the payload.
 func TestSchema_NamesEveryMember(t *testing.T) {
 	full := tasks.ResolvePayload{
 		AppID: "wx1", AcceptedAt: time.Now(), Webhook: "w", Backfill: "b", Erased: 1,
@@ -157,6 +160,7 @@ func TestSchema_NamesEveryMember(t *testing.T) {
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
+// The schema and ParseResolve accept and reject the same payloads.
 func TestSchema_AgreesWithParseResolve(t *testing.T) {
 	s := schema(t)
 	for name, tc := range map[string]struct {
@@ -211,12 +215,12 @@ func TestSchema_AgreesWithParseResolve(t *testing.T) {
 	}
 }
 
-// item is a payload of one cloudID.
+// item returns a payload with one cloudID.
 func item(cloudID string) string {
 	return `{"v":1,"appid":"wx1","items":[{"cloud_id":"` + cloudID + `"}]}`
 }
 
-// items is a payload of n cloudIDs.
+// items returns a payload with n cloudIDs.
 func items(n int) string {
 	list := make([]string, n)
 	for i := range list {

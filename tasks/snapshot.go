@@ -10,37 +10,40 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Snapshot is how a queue stands.
+// Snapshot is the state of a queue.
 type Snapshot struct {
 	Queue     string
 	Pending   int // tasks that wait for a worker
-	Active    int // in a worker's hands
-	Scheduled int // that begin later
-	Retry     int // that come back later
+	Active    int // tasks that a worker has claimed
+	Scheduled int // tasks that start later
+	Retry     int // tasks that are retried later
 	Archived  int
-	// Waiting are the apps whose tasks were looked at, each with its oldest cloudID.
+	// Waiting has the oldest cloudID of each app whose tasks are in the sample that Look reads.
 	Waiting []Waiting
 }
 
-// Waiting is the oldest cloudID of an app that was seen to wait.
+// Waiting is the oldest cloudID of an app in the sample.
 type Waiting struct {
 	AppID string
 	Since time.Time // when it was obtained
 }
 
-// How many tasks Look looks at: of those that wait, whose order is that of their age, the oldest; of the others, which have
-// another order or none, so many that what matters is hardly missed. It never walks a queue.
+// Look reads a bounded number of tasks and never a whole queue. Pending tasks are ordered by
+// age, so Look reads the oldest. Other tasks have another order or none, so Look reads enough of
+// them to rarely miss an important one.
 const (
 	lookPending = 8
 	lookActive  = 32
 	lookDelayed = 32
 )
 
-// Look takes a snapshot of a queue in two round trips, whatever its length. cloudIDs past their lifetime count as ended,
-// unless a task holds no others: a task that comes back for some still names them all.
+// Look takes a snapshot of a queue in two round trips, whatever the queue's length. A requeued task
+// still names all of its cloudIDs, including final ones. Look therefore ignores cloudIDs past their
+// lifetime, unless a task holds no others.
 //
-// It reads asynq's own keys, which its Inspector would read along with the memory of every task (asynq v0.26.0
-// internal/rdb/inspect.go); a test holds the layout against the version in go.mod. A queue that is not there is empty.
+// Look reads asynq's own keys. asynq's Inspector would read the same keys and the memory of
+// every task (asynq v0.26.0 internal/rdb/inspect.go). A test compares the key layout with the
+// asynq version in go.mod. A queue that does not exist is empty.
 func Look(ctx context.Context, rdb redis.Cmdable, queue string, lifetime time.Duration) (Snapshot, error) {
 	prefix := "asynq:{" + queue + "}:"
 	s := Snapshot{Queue: queue}
@@ -60,6 +63,7 @@ func Look(ctx context.Context, rdb redis.Cmdable, queue string, lifetime time.Du
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("looking at queue %s: %w", queue, err)
 	}
+	// The counts are exact. The apps come from a sample of the tasks.
 	for i, n := range []*int{&s.Pending, &s.Active, &s.Scheduled, &s.Retry, &s.Archived} {
 		*n = int(counts[i].Val())
 	}
@@ -73,7 +77,7 @@ func Look(ctx context.Context, rdb redis.Cmdable, queue string, lifetime time.Du
 	return s, nil
 }
 
-// LookAll is Look for every queue.
+// LookAll returns a snapshot of every queue.
 func LookAll(ctx context.Context, rdb redis.Cmdable, lifetime time.Duration) ([]Snapshot, error) {
 	var all []Snapshot
 	for _, queue := range []string{QueueEvents, QueueBackfill, QueueWebhooks} {
@@ -86,13 +90,14 @@ func LookAll(ctx context.Context, rdb redis.Cmdable, lifetime time.Duration) ([]
 	return all, nil
 }
 
-// waiting reads tasks. One that is gone meanwhile is left out, and so is one that is none of ours.
+// waiting reads tasks. It skips tasks that no longer exist and tasks of other types.
 func waiting(
 	ctx context.Context, rdb redis.Cmdable, prefix string, ids []string, lifetime time.Duration,
 ) ([]Waiting, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
+	// One more round trip reads the messages of all sampled tasks.
 	messages := make([]*redis.StringCmd, len(ids))
 	_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, id := range ids {
@@ -104,7 +109,7 @@ func waiting(
 		return nil, err
 	}
 	var found []Waiting
-	at := make(map[string]int) // in found, by app
+	at := make(map[string]int) // index in found, by app
 	now := time.Now()
 	for _, message := range messages {
 		p, err := ParseResolve(payloadOf([]byte(message.Val())))
@@ -124,7 +129,8 @@ func waiting(
 	return found, nil
 }
 
-// oldest is when the oldest cloudID was obtained that is within its lifetime, or the youngest if none is.
+// oldest returns when the oldest cloudID within its lifetime was obtained. If none is, it
+// returns the newest time of all.
 func (p *ResolvePayload) oldest(now time.Time, lifetime time.Duration) time.Time {
 	var oldest, youngest time.Time
 	for _, it := range p.Items {
@@ -132,7 +138,7 @@ func (p *ResolvePayload) oldest(now time.Time, lifetime time.Duration) time.Time
 		if obtained.IsZero() || !p.AcceptedAt.IsZero() && obtained.After(p.AcceptedAt) {
 			obtained = p.AcceptedAt
 		}
-		if obtained.IsZero() || obtained.After(now) { // a producer that says nothing of time, or whose clock is ahead
+		if obtained.IsZero() || obtained.After(now) { // the producer sets no time, or its clock is ahead
 			obtained = now
 		}
 		if obtained.After(youngest) {
@@ -148,10 +154,11 @@ func (p *ResolvePayload) oldest(now time.Time, lifetime time.Duration) time.Time
 	return oldest
 }
 
-// fieldPayload is the payload's field in asynq's TaskMessage (asynq v0.26.0 internal/proto/asynq.proto).
+// fieldPayload is the number of the payload's field in asynq's TaskMessage (asynq v0.26.0
+// internal/proto/asynq.proto).
 const fieldPayload protowire.Number = 2
 
-// payloadOf is the payload of a task as asynq stores it; nil if there is none.
+// payloadOf returns the payload of a task as asynq stores it, or nil if there is none.
 func payloadOf(message []byte) []byte {
 	for len(message) > 0 {
 		number, wire, n := protowire.ConsumeTag(message)

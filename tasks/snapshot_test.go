@@ -16,7 +16,7 @@ import (
 	"cloudidq/tasks"
 )
 
-// put enqueues one task whose cloudIDs were obtained so long ago.
+// put enqueues one task whose cloudIDs have the given ages.
 func put(t *testing.T, rdb redis.UniversalClient, queue, appID string, ages []time.Duration, options ...asynq.Option) {
 	t.Helper()
 	p := tasks.ResolvePayload{AppID: appID, AcceptedAt: time.Now()}
@@ -32,7 +32,7 @@ func put(t *testing.T, rdb redis.UniversalClient, queue, appID string, ages []ti
 	}
 }
 
-// look takes a snapshot and turns moments into ages in whole seconds.
+// look takes a snapshot and converts times to ages in whole seconds.
 func look(t *testing.T, rdb redis.UniversalClient, queue string) (tasks.Snapshot, map[string]int) {
 	t.Helper()
 	s, err := tasks.Look(t.Context(), rdb, queue, 5*time.Minute)
@@ -46,7 +46,8 @@ func look(t *testing.T, rdb redis.UniversalClient, queue string) (tasks.Snapshot
 	return s, ages
 }
 
-// The keys and messages are asynq's own: the asynq of go.mod writes them here, a worker's included.
+// Look reads tasks in every state. The asynq version of go.mod writes the keys and messages,
+// also those of a worker.
 func TestLook_EveryState(t *testing.T) {
 	begun := time.Now()
 	rdb := redistest.Start(t).Client(t)
@@ -81,14 +82,14 @@ func TestLook_EveryState(t *testing.T) {
 	for range 3 {
 		<-handled
 	}
-	server.Stop() // fetches no more
+	server.Stop() // the server fetches no more tasks
 	put(t, rdb, tasks.QueueEvents, "wxA", []time.Duration{time.Second, 20 * time.Second, 3 * time.Second})
 	put(t, rdb, tasks.QueueEvents, "wxA", []time.Duration{10 * time.Second})
 	put(t, rdb, tasks.QueueEvents, "wxLater", []time.Duration{2 * time.Second}, asynq.ProcessIn(time.Hour))
 
 	var s tasks.Snapshot
 	var ages map[string]int
-	for until := time.Now().Add(2 * time.Minute); ; time.Sleep(5 * time.Millisecond) { // for the ends to be written
+	for until := time.Now().Add(2 * time.Minute); ; time.Sleep(5 * time.Millisecond) { // until the final statuses are written
 		if s, ages = look(t, rdb, tasks.QueueEvents); s.Active == 1 || time.Now().After(until) {
 			break
 		}
@@ -110,7 +111,8 @@ func TestLook_EveryState(t *testing.T) {
 	server.Shutdown()
 }
 
-// A task names what has ended in it, too; where nothing else is in it, it has not been looked after.
+// A task still names its cloudIDs that are already final, and Look ignores them. If a task has
+// only overdue cloudIDs, no worker has handled it yet, so Look reports it.
 func TestLook_EndedOnesDoNotCount(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	put(t, rdb, tasks.QueueBackfill, "wxMixed", []time.Duration{time.Hour, 2 * time.Minute, time.Second})
@@ -120,7 +122,7 @@ func TestLook_EndedOnesDoNotCount(t *testing.T) {
 	}
 }
 
-// A long queue costs no more than a short one.
+// Look reads no more from a long queue than from a short one.
 func TestLook_NeverWalks(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	put(t, rdb, tasks.QueueEvents, "wxOldest", []time.Duration{time.Minute})
@@ -133,7 +135,7 @@ func TestLook_NeverWalks(t *testing.T) {
 	}
 }
 
-// Foreign tasks and messages are counted and not read.
+// Look counts tasks of other types and unreadable messages, but does not read them.
 func TestLook_ForeignTasks(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	client := asynq.NewClientFromRedisClient(rdb)

@@ -13,22 +13,26 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Attributes of spans that OpenTelemetry's conventions have no name for. None holds an id of a person or a cloudID.
+// Span attributes that OpenTelemetry's conventions do not define. None contains a user's id or a
+// cloudID.
 const (
 	AttrAppID    = attribute.Key("cloudidq.appid")
-	AttrCloudIDs = attribute.Key("cloudidq.cloudids") // how many
+	AttrCloudIDs = attribute.Key("cloudidq.cloudids") // number of cloudIDs
 	AttrTaskType = attribute.Key("cloudidq.task.type")
 )
 
-// headerParent is the header of a task that stems from one call: traceparent, as W3C Trace Context has it
-// (https://www.w3.org/TR/trace-context/), which is also what a foreign producer may set. tracestate stays behind: whoever
-// began the trace may have written anything into it, and the queue keeps headers unsealed.
+// headerParent is the header of a task that belongs to one call: traceparent, as defined by W3C
+// Trace Context (https://www.w3.org/TR/trace-context/). An external producer may set it too.
+// tracestate is not propagated, because whoever started the trace may have written anything into
+// it and the queue stores headers unsealed.
 const headerParent = "traceparent"
 
-// headerLinks is the header of a task that several calls share: the traceparents of all of them, comma separated.
+// headerLinks is the header of a task that several calls share. It holds the traceparents of all
+// calls, separated by commas.
 const headerLinks = "cloudidq-traceparents"
 
-// headersOf is the trace context of the calls that share a task, as its headers; nil if none of them is traced.
+// headersOf returns the trace context of the calls that share a task as headers, or nil if none
+// of the calls is traced.
 func headersOf(calls []trace.SpanContext) map[string]string {
 	if len(calls) == 0 {
 		return nil
@@ -41,7 +45,7 @@ func headersOf(calls []trace.SpanContext) map[string]string {
 	return headers
 }
 
-// linksOf is headersOf for calls none of which is to be the parent.
+// linksOf is headersOf for calls that must not become the task's parent.
 func linksOf(calls []trace.SpanContext) map[string]string {
 	if len(calls) == 0 {
 		return nil
@@ -55,13 +59,15 @@ func linksOf(calls []trace.SpanContext) map[string]string {
 	return map[string]string{headerLinks: strings.Join(parents, ",")}
 }
 
+// inject writes the span into headers, without its tracestate.
 func inject(span trace.SpanContext, into propagation.MapCarrier) {
 	span = span.WithTraceState(trace.TraceState{})
 	propagation.TraceContext{}.Inject(trace.ContextWithSpanContext(context.Background(), span), into)
 }
 
-// Origin returns where a task comes from: ctx with the span of the call that has enqueued it, or, of several, the spans to
-// link to. What is not well-formed is left out.
+// Origin returns the trace context of a task. If one call enqueued the task, the returned
+// context has the span of that call. If several calls share the task, Origin returns links to
+// their spans. It ignores malformed values.
 func Origin(ctx context.Context, task *asynq.Task) (_ context.Context, links []trace.Link) {
 	headers := task.Headers()
 	if len(headers) == 0 {
@@ -82,13 +88,14 @@ func Origin(ctx context.Context, task *asynq.Task) (_ context.Context, links []t
 	return ctx, links
 }
 
-// ParseTraceparent reads the traceparent of W3C Trace Context. The result is not valid if the text is none.
+// ParseTraceparent parses a traceparent of W3C Trace Context. If the text is malformed, the
+// result is not valid.
 func ParseTraceparent(text string) trace.SpanContext {
 	ctx := propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier{headerParent: text})
 	return trace.SpanContextFromContext(ctx)
 }
 
-// Traceparent is the span of a context as W3C Trace Context writes it; empty if there is none.
+// Traceparent returns the span of ctx in the form of W3C Trace Context, or "" if there is none.
 func Traceparent(ctx context.Context) string {
 	span := trace.SpanContextFromContext(ctx)
 	if !span.IsValid() {
@@ -99,11 +106,11 @@ func Traceparent(ctx context.Context) string {
 	return carrier[headerParent]
 }
 
-// sending is the span of a call that enqueues; nil = it is not traced.
+// sending is the span of a call that enqueues. If span is nil, the call is not traced.
 type sending struct{ span trace.Span }
 
-// startSend begins the span of a call for n cloudIDs, if the client traces. The context that it returns goes on with it,
-// or with what the caller has begun.
+// startSend starts the span of a call for n cloudIDs if the client traces. It returns a context
+// with the new span, or ctx unchanged.
 func (c *Client) startSend(ctx context.Context, appID, queue string, n int) (context.Context, sending) {
 	if c.tracer == nil {
 		return ctx, sending{}
@@ -115,7 +122,8 @@ func (c *Client) startSend(ctx context.Context, appID, queue string, n int) (con
 	return ctx, sending{span}
 }
 
-// end ends the span. The id is that of the one task that was written; several are counted.
+// end ends the span. If the call wrote one task, the span gets the task's id. If it wrote
+// several, it gets their number.
 func (s sending) end(taskID string, tasks int, err error) {
 	if s.span == nil {
 		return
@@ -126,13 +134,14 @@ func (s sending) end(taskID string, tasks int, err error) {
 	case tasks > 1:
 		s.span.SetAttributes(semconv.MessagingBatchMessageCount(tasks))
 	}
-	if err != nil { // its text is of Redis, and stays in the caller's hands
+	if err != nil { // the text of the error comes from Redis, so only the caller gets it
 		s.span.SetAttributes(semconv.ErrorTypeKey.String(errorType(err)))
 		s.span.SetStatus(codes.Error, "")
 	}
 	s.span.End()
 }
 
+// errorType returns the value of attribute error.type for an error.
 func errorType(err error) string {
 	switch {
 	case errors.Is(err, context.Canceled):

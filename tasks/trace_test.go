@@ -13,7 +13,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// tracing returns tracers and what they have recorded.
+// tracing returns a tracer provider and the recorder of its spans.
 func tracing(t *testing.T) (trace.TracerProvider, *tracetest.SpanRecorder) {
 	t.Helper()
 	spans := tracetest.NewSpanRecorder()
@@ -22,7 +22,7 @@ func tracing(t *testing.T) (trace.TracerProvider, *tracetest.SpanRecorder) {
 	return provider, spans
 }
 
-// tasksQueue keeps the tasks that it takes.
+// tasksQueue stores the tasks that it accepts.
 type tasksQueue struct {
 	tasks []*asynq.Task
 	err   error
@@ -40,6 +40,7 @@ func planted(n int) (items []Item) {
 	return items
 }
 
+// A task of one call has the span of that call as parent.
 func TestTrace_OneCallIsTheTasksParent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		provider, spans := tracing(t)
@@ -82,6 +83,7 @@ func attributes(span sdktrace.ReadOnlySpan) string {
 	return strings.Join(all, " ")
 }
 
+// A task that several calls share has links to the spans of all of them.
 func TestTrace_CallsThatShareATaskAreLinked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		provider, spans := tracing(t)
@@ -114,7 +116,8 @@ func TestTrace_CallsThatShareATaskAreLinked(t *testing.T) {
 	})
 }
 
-// Without a tracer of its own a client hands on what its caller has begun, and without that it adds nothing.
+// Without Tracers a client passes on the caller's span. If the caller has no span, the task has
+// no trace headers.
 func TestTrace_WithoutTracers(t *testing.T) {
 	q := &tasksQueue{}
 	c := newClient(q, Options{CommitLinger: -1})
@@ -138,6 +141,7 @@ func TestTrace_WithoutTracers(t *testing.T) {
 	}
 }
 
+// ResolveAll makes one span, however many tasks it writes.
 func TestTrace_ResolveAllIsOneSpan(t *testing.T) {
 	provider, spans := tracing(t)
 	q := &tasksQueue{}
@@ -159,7 +163,8 @@ func TestTrace_ResolveAllIsOneSpan(t *testing.T) {
 	}
 }
 
-// A file is no parent of its hundred thousand tasks.
+// The span of a backfill is only linked to its tasks. As their parent it would have a hundred
+// thousand children.
 func TestTrace_AChunkIsLinked(t *testing.T) {
 	provider, _ := tracing(t)
 	q := &tasksQueue{}
@@ -175,6 +180,7 @@ func TestTrace_AChunkIsLinked(t *testing.T) {
 	}
 }
 
+// Origin ignores malformed trace headers.
 func TestOrigin_WhatIsNotWellFormedIsLeftOut(t *testing.T) {
 	const good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	for name, tc := range map[string]struct {

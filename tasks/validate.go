@@ -8,25 +8,28 @@ import (
 	"unicode/utf8"
 )
 
-// longAgo is before every possible cloudID. A time before it is a mix-up of seconds and milliseconds.
+// longAgo is before every possible cloudID. An earlier time means that the producer confused
+// seconds and milliseconds.
 var longAgo = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// maxFaultsShown bounds the text of an [InvalidError]: a call of 100 cloudIDs can have hundreds of faults.
+// maxFaultsShown bounds the text of an [InvalidError]. A call of 100 cloudIDs can have hundreds
+// of faults.
 const maxFaultsShown = 20
 
-// InvalidError tells all that is wrong with what a producer handed in. It names fields, positions and bounds and
-// never holds a submitted value, since those are other people's data.
+// InvalidError lists everything that is wrong with a producer's input. It names fields,
+// positions and limits. It never contains a submitted value, because submitted values are other
+// people's data.
 type InvalidError struct {
 	Faults []Fault
 }
 
-// Fault is one thing that is wrong.
+// Fault is one problem.
 type Fault struct {
 	Field   string // "appid", "items[3].cloud_id"
 	Problem string // "is empty", "has 600 bytes, at most 512 are allowed"
 }
 
-// Error lists the faults.
+// Error lists the faults, the first 20 in full.
 func (e *InvalidError) Error() string {
 	var b strings.Builder
 	for i, f := range e.Faults {
@@ -42,17 +45,19 @@ func (e *InvalidError) Error() string {
 	return b.String()
 }
 
-// Validate checks the payload against the bounds of this package, as at the moment of acceptance or now, whichever is later:
-// obtained_at must not be in its future. Its error is an [*InvalidError] with every fault.
+// Validate checks the payload against the limits of this package. obtained_at must not be in the
+// future; the reference is the current time or the time of acceptance, whichever is later. Its
+// error is an [*InvalidError] with every fault.
 func (p *ResolvePayload) Validate() error {
 	now := time.Now()
-	if p.AcceptedAt.After(now) { // by Redis's clock if a Client has written it, and ours is behind then
+	if p.AcceptedAt.After(now) { // a Client sets it by Redis's clock, and this machine's clock may be behind
 		now = p.AcceptedAt
 	}
 	return p.validate(now)
 }
 
-// validate is Validate as at a moment. The zero one has no future.
+// validate is Validate with now as the reference. If now is zero, obtained_at may be any time
+// after the year 2000.
 func (p *ResolvePayload) validate(now time.Time) error {
 	var v validator
 	v.problem("appid", AppIDProblem(p.AppID))
@@ -70,14 +75,15 @@ func (p *ResolvePayload) validate(now time.Time) error {
 	return v.err()
 }
 
-// Validate checks one item against the bounds of this package, as at a moment: obtained_at must not be in its future.
-// Its error is an [*InvalidError] with every fault.
+// Validate checks one item against the limits of this package. obtained_at must not be after
+// now, except for [MaxClockSkew]. Its error is an [*InvalidError] with every fault.
 func (it *Item) Validate(now time.Time) error {
 	var v validator
 	v.fields(it, now)
 	return v.err()
 }
 
+// validator collects faults.
 type validator struct{ faults []Fault }
 
 func (v *validator) err() error {
@@ -91,8 +97,10 @@ func (v *validator) add(field, problem string) {
 	v.faults = append(v.faults, Fault{Field: field, Problem: problem})
 }
 
+// item checks the i-th item of a payload.
 func (v *validator) item(i int, it *Item, now time.Time) {
-	// The place is only built for a fault: this runs for every cloudID.
+	// The position is formatted only if there is a fault, because this code runs for every
+	// cloudID.
 	before := len(v.faults)
 	v.fields(it, now)
 	for j := before; j < len(v.faults); j++ {
@@ -113,7 +121,7 @@ func (v *validator) text(field, s string, minBytes, maxBytes int) {
 	v.problem(field, textProblem(s, minBytes, maxBytes))
 }
 
-// name is for a field that may be empty.
+// name checks a field that may be empty.
 func (v *validator) name(field, s string) {
 	if s != "" {
 		v.problem(field, NameProblem(s))
@@ -126,8 +134,8 @@ func (v *validator) problem(field, problem string) {
 	}
 }
 
-// textProblem says what is wrong with s, or nothing. WeChat documents no form for cloudIDs and openids, so nothing is
-// asked of them but a length and that they can be printed.
+// textProblem returns the problem with s, or "". WeChat documents no format for cloudIDs and
+// openids, so only their length and printability are checked.
 func textProblem(s string, minBytes, maxBytes int) string {
 	if len(s) < minBytes {
 		return "is empty"
@@ -143,6 +151,7 @@ func textProblem(s string, minBytes, maxBytes int) string {
 	return ""
 }
 
+// unprintable returns the problem with a text that is not plain ASCII, or "".
 func unprintable(s string) string {
 	if !utf8.ValidString(s) {
 		return "is not UTF-8"
@@ -155,6 +164,7 @@ func unprintable(s string) string {
 	return ""
 }
 
+// timeProblem returns the problem with obtained_at, or "". A zero now allows any future time.
 func timeProblem(t, now time.Time) string {
 	switch {
 	case t.IsZero():

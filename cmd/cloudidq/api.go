@@ -14,6 +14,7 @@ import (
 	"cloudidq/worker"
 )
 
+// newAPI returns the command that runs the API.
 func newAPI(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "api --config FILE",
@@ -28,6 +29,7 @@ func newAPI(s streams) *cobra.Command {
 	return cmd
 }
 
+// runAPI runs the API until ctx ends.
 func runAPI(ctx context.Context, svc *service, cfg *config.Config) error {
 	f, err := openFooting(ctx, svc, cfg)
 	if err != nil {
@@ -36,7 +38,7 @@ func runAPI(ctx context.Context, svc *service, cfg *config.Config) error {
 	defer f.close()
 	linger := cfg.API.CommitLinger
 	if linger == 0 {
-		linger = -1 // not at all, for the client
+		linger = -1 // for the client, a negative value disables the linger
 	}
 	producer := tasks.NewClient(f.rdb, tasks.Options{CommitLinger: linger, Tracers: svc.tel.Tracers})
 	defer producer.Close()
@@ -50,6 +52,7 @@ func runAPI(ctx context.Context, svc *service, cfg *config.Config) error {
 	return group.Wait()
 }
 
+// newAPIServer connects the API server with its dependencies.
 func newAPIServer(svc *service, cfg *config.Config, f *footing, producer *tasks.Client) (*httpapi.Server, error) {
 	platforms, err := pushTargets(cfg, f.access, f.rdb)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"cloudidq/worker"
 )
 
-// apiKeys are the keys of the configuration.
+// apiKeys returns the API keys of the configuration.
 func apiKeys(cfg *config.Config) []httpapi.Key {
 	keys := make([]httpapi.Key, 0, len(cfg.API.Keys))
 	for _, key := range cfg.API.Keys {
@@ -30,7 +30,7 @@ func apiKeys(cfg *config.Config) []httpapi.Key {
 	return keys
 }
 
-// apiTLS reads the certificate of the configuration; nil without one.
+// apiTLS returns a function that reads the configured certificate, or nil if there is none.
 func apiTLS(cfg *config.Config) func() (httpapi.TLS, error) {
 	if cfg.API.TLS.Cert.IsZero() {
 		return nil
@@ -41,7 +41,7 @@ func apiTLS(cfg *config.Config) func() (httpapi.TLS, error) {
 	}
 }
 
-// newEnder makes what ends the cloudIDs of tasks that are deleted at /monitoring/.
+// newEnder creates the part that finalizes the cloudIDs of tasks deleted at /monitoring/.
 func newEnder(svc *service, cfg *config.Config, f *footing) *worker.Ender {
 	return worker.NewEnder(worker.EnderParts{
 		Queue: f.rdb, Results: f.records, Backfills: f.store.backfills, Webhooks: f.webhooks,
@@ -50,12 +50,13 @@ func newEnder(svc *service, cfg *config.Config, f *footing) *worker.Ender {
 	})
 }
 
-// apiWebhooks is what the API does with endpoints.
+// apiWebhooks implements [httpapi.Webhooks].
 type apiWebhooks struct {
 	*worker.Replayer
 	hooks map[string]worker.Webhook
 }
 
+// newAPIWebhooks returns the API's access to the given webhooks.
 func newAPIWebhooks(rdb redis.UniversalClient, d *store.Deliveries, hooks []worker.Webhook) *apiWebhooks {
 	w := &apiWebhooks{
 		Replayer: worker.NewReplayer(d, asynq.NewClientFromRedisClient(rdb), asynq.NewInspectorFromRedisClient(rdb)),
@@ -74,6 +75,7 @@ func (w *apiWebhooks) Test(ctx context.Context, name string) (store.Attempt, boo
 		return store.Attempt{}, false
 	}
 	now := store.At(time.Now())
+	// The test message has its own type, so a receiver can recognize it.
 	body, _ := json.Marshal(map[string]any{"type": "webhook.test", "timestamp": now, "data": map[string]string{"webhook": name}})
 	attempt := hook.Sender.Send(ctx, "msg_test_"+rand.Text(), body)
 	return store.Attempt{

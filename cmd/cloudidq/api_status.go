@@ -14,7 +14,7 @@ import (
 	"cloudidq/tasks"
 )
 
-// newStatus wires what the status page is made of.
+// newStatus creates the collector of the status page with its sources.
 func newStatus(cfg *config.Config, rdb redis.UniversalClient, from results) *status.Collector {
 	shown := status.Config{Lifetime: cfg.CloudIDLifetime}
 	for _, app := range cfg.Apps {
@@ -39,11 +39,11 @@ func newStatus(cfg *config.Config, rdb redis.UniversalClient, from results) *sta
 }
 
 const (
-	backfillsLooked = 50 // of the newest ones
+	backfillsLooked = 50 // number of newest backfills that are checked
 	backfillsShown  = time.Hour
 )
 
-// shownBackfills are those under way, and those that ended within the hour.
+// shownBackfills returns the unfinished backfills and those that finished within the last hour.
 func shownBackfills(ctx context.Context, backfills *store.Backfills) ([]status.BackfillStatus, error) {
 	latest, err := backfills.Latest(ctx, backfillsLooked)
 	if err != nil {
@@ -62,7 +62,7 @@ func shownBackfills(ctx context.Context, backfills *store.Backfills) ([]status.B
 	return shown, nil
 }
 
-// explain says what an errcode means, and what is to be done about it.
+// explain returns the meaning of an errcode and its remedy.
 func explain(errcode int) (text, remedy string) {
 	known, _ := wechat.LookupCode(errcode)
 	return known.Text, known.Remedy

@@ -21,7 +21,8 @@ import (
 	"cloudidq/internal/redistest"
 )
 
-// writeCertificate puts a certificate of 127.0.0.1 and its key into tls.crt and tls.key of a folder.
+// writeCertificate writes a certificate for 127.0.0.1 and its key to tls.crt and tls.key in a
+// folder.
 func writeCertificate(t *testing.T, folder string, serial int64, ends time.Time) *x509.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -49,7 +50,7 @@ func writeCertificate(t *testing.T, folder string, serial int64, ends time.Time)
 	return cert
 }
 
-// tlsConfig is a configuration with these settings of the API.
+// tlsConfig writes a configuration with the given settings of the API.
 func tlsConfig(t *testing.T, redisAddr, api string) string {
 	t.Helper()
 	return writeConfig(t, fmt.Sprintf("redis: {url: 'redis://%s/0'}\nstore: {encryption: 'off'}\n"+
@@ -83,7 +84,7 @@ func TestAPI_TLS(t *testing.T) {
 	}
 }
 
-// What the API reads at a handshake is what the files hold then.
+// The API uses the certificate that the files hold at the time of the handshake.
 func TestAPITLS_ReadsTheFilesAnew(t *testing.T) {
 	t.Parallel()
 	path := tlsConfig(t, "127.0.0.1:1", "tls: {cert: file:tls.crt, key: file:tls.key}")
@@ -116,7 +117,7 @@ func TestAPITLS_ReadsTheFilesAnew(t *testing.T) {
 	}
 }
 
-// config check tells what is wrong with a certificate, and does not show it.
+// config check reports what is wrong with a certificate, without showing its content.
 func TestConfigCheck_TLS(t *testing.T) {
 	t.Parallel()
 	path := tlsConfig(t, "127.0.0.1:1", "listen: '0.0.0.0:8443', tls: {cert: file:tls.crt, key: file:tls.key}")

@@ -16,6 +16,7 @@ import (
 	"cloudidq/store"
 )
 
+// newApps returns the command group apps.
 func newApps(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "apps",
@@ -28,14 +29,15 @@ func newApps(s streams) *cobra.Command {
 	return cmd
 }
 
-// appState is what `apps list` tells of one app.
+// appState is the output of `apps list` for one app.
 type appState struct {
 	AppID  string       `json:"appid"`
-	State  string       `json:"state"` // running, paused, or probing: its pause has ended, a request finds out
+	State  string       `json:"state"` // running, paused, or probing: the pause is over and one request tests the app
 	Pause  *store.Pause `json:"pause,omitempty"`
 	Remedy string       `json:"remedy,omitempty"`
 }
 
+// newAppsList returns the command apps list.
 func newAppsList(s streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -68,7 +70,8 @@ func newAppsList(s streams) *cobra.Command {
 	return cmd
 }
 
-// appStates lists the apps of the configuration, and behind them apps that are paused and not in it.
+// appStates lists the apps of the configuration, followed by paused apps that are not in the
+// configuration.
 func appStates(apps []config.App, paused []store.Pause, now time.Time) []appState {
 	byApp := make(map[string]*store.Pause, len(paused))
 	for i := range paused {
@@ -79,6 +82,7 @@ func appStates(apps []config.App, paused []store.Pause, now time.Time) []appStat
 		states = append(states, appStateOf(app.AppID, byApp[app.AppID], now))
 		delete(byApp, app.AppID)
 	}
+	// The remaining pauses belong to apps outside of the configuration, such as merchants' apps.
 	for _, p := range paused {
 		if byApp[p.AppID] != nil {
 			states = append(states, appStateOf(p.AppID, &p, now))
@@ -87,11 +91,13 @@ func appStates(apps []config.App, paused []store.Pause, now time.Time) []appStat
 	return states
 }
 
+// appStateOf returns the state of one app. p is nil if the app is not paused.
 func appStateOf(appID string, p *store.Pause, now time.Time) appState {
 	if p == nil {
 		return appState{AppID: appID, State: "running"}
 	}
 	state := appState{AppID: appID, State: "paused", Pause: p}
+	// The pause is stored until a request has tested the app.
 	if !p.Until.After(now) {
 		state.State = "probing"
 	}
@@ -130,6 +136,7 @@ func printAppsTable(out io.Writer, states []appState) error {
 	return err
 }
 
+// newAppsResume returns the command apps resume.
 func newAppsResume(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "resume --config FILE APPID…",
@@ -155,7 +162,8 @@ func newAppsResume(s streams) *cobra.Command {
 	return cmd
 }
 
-// checkAppIDs refuses what cannot be an appid, by its place among the arguments.
+// checkAppIDs rejects invalid appids. Its error names them by their position among the
+// arguments.
 func checkAppIDs(args []string) error {
 	var faults []error
 	for i, appID := range args {
@@ -164,7 +172,8 @@ func checkAppIDs(args []string) error {
 	return usage(faults...)
 }
 
-// resume takes any appid: merchants of a third-party platform are in no configuration.
+// resume accepts any appid, because merchants of a third-party platform are not in the
+// configuration.
 func resume(ctx context.Context, s streams, cfg *config.Config, pauses *store.Pauses, appIDs []string) error {
 	for _, appID := range appIDs {
 		there, err := pauses.Lift(ctx, appID)

@@ -17,6 +17,7 @@ import (
 	"cloudidq/tasks"
 )
 
+// backfillFlags holds the flags of the command backfill.
 type backfillFlags struct {
 	config  *string
 	appID   string
@@ -28,6 +29,7 @@ type backfillFlags struct {
 	rawCSV  bool
 }
 
+// newBackfill returns the command backfill.
 func newBackfill(s streams) *cobra.Command {
 	var f backfillFlags
 	cmd := &cobra.Command{
@@ -77,7 +79,7 @@ func newBackfill(s streams) *cobra.Command {
 	return cmd
 }
 
-// check tells all that is wrong with the flags, and opens the input.
+// check returns an error with every problem of the flags, and opens the input.
 func (f *backfillFlags) check(cfg *config.Config, s streams, path string) (*input, error) {
 	faults := []error{wrongApp(cfg, f.appID), wrongWebhook(cfg, f.appID, f.webhook)}
 	if f.format != "" && !slices.Contains(lines.Formats, lines.Format(f.format)) {
@@ -100,9 +102,11 @@ func (f *backfillFlags) check(cfg *config.Config, s streams, path string) (*inpu
 	return in, nil
 }
 
+// run loads the input. With --wait it also waits for the results and reports them.
 func (f *backfillFlags) run(
 	ctx context.Context, s streams, cfg *config.Config, rdb redis.UniversalClient, results results, in *input, out *output,
 ) error {
+	// Print the id first, so that an interrupted load can be resumed.
 	at, err := f.open(ctx, cfg, results.backfills)
 	if err != nil {
 		return err
@@ -112,7 +116,7 @@ func (f *backfillFlags) run(
 	defer producer.Close()
 	loader := &backfill.Loader{
 		Store: results.backfills, Producer: producer,
-		Pressure: newQueueLoad(rdb, cfg.API.MaxPending, slog.New(slog.DiscardHandler)), // said in other words here
+		Pressure: newQueueLoad(rdb, cfg.API.MaxPending, slog.New(slog.DiscardHandler)), // loadProgress reports it
 	}
 	progress := newLoadProgress(s.err, in, at.Backfill)
 	of, err := loader.Load(ctx, at, lines.New(in, lines.Format(at.Backfill.Format)), backfill.Options{
@@ -133,7 +137,7 @@ func (f *backfillFlags) run(
 	return errors.Join(faults...)
 }
 
-// open makes the backfill, or finds the one to go on with.
+// open creates the backfill, or loads the one to resume.
 func (f *backfillFlags) open(ctx context.Context, cfg *config.Config, backfills *store.Backfills) (store.Loading, error) {
 	as := store.Backfill{AppID: f.appID, Webhook: f.webhook, Format: f.format}
 	if f.resume == "" {
@@ -161,13 +165,15 @@ func (f *backfillFlags) open(ctx context.Context, cfg *config.Config, backfills 
 	return backfills.Resume(ctx, f.resume)
 }
 
-// brokenOff says what is in, and how to go on.
+// brokenOff returns the error of an interrupted backfill, with the number of loaded lines and
+// the command to resume it.
 func (f *backfillFlags) brokenOff(ctx context.Context, backfills *store.Backfills, of store.Backfill, err error) error {
+	// The message says how to continue, unless the backfill cannot be continued.
 	header, isHeader := errors.AsType[*lines.HeaderError](err)
 	changed, isChanged := errors.AsType[*backfill.ChangedError](err)
 	switch {
 	case isHeader && of.Lines == 0:
-		_, _ = backfills.Cancel(context.WithoutCancel(ctx), of.ID) // else an empty one stays open until its time is over
+		_, _ = backfills.Cancel(context.WithoutCancel(ctx), of.ID) // otherwise the empty backfill stays open until it expires
 		return usageError{header}
 	case isChanged:
 		return fmt.Errorf("%w; nothing more was enqueued", changed)
@@ -179,7 +185,7 @@ func (f *backfillFlags) brokenOff(ctx context.Context, backfills *store.Backfill
 	return fmt.Errorf("%w; lines that are in: %d; go on with --resume %s", err, of.Lines, of.ID)
 }
 
-// rejected is the error of a file that had bad lines.
+// rejected returns an error if the file had bad lines.
 func rejected(of store.Backfill) error {
 	if of.Rejected == 0 {
 		return nil

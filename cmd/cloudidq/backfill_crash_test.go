@@ -24,8 +24,9 @@ import (
 	"cloudidq/tasks"
 )
 
-// backfillLines is how many lines are loaded where processes are killed. CLOUDIDQ_TEST_BACKFILL_LINES=200000 is the size
-// that is promised; under the race detector it takes some minutes.
+// backfillLines returns the number of lines for tests that kill processes.
+// CLOUDIDQ_TEST_BACKFILL_LINES=200000 is the promised size; with the race detector it takes some
+// minutes.
 func backfillLines(t *testing.T, n int) int {
 	t.Helper()
 	if text := os.Getenv("CLOUDIDQ_TEST_BACKFILL_LINES"); text != "" {
@@ -37,8 +38,9 @@ func backfillLines(t *testing.T, n int) int {
 	return n
 }
 
-// backfillCrashes are moments in the middle of a load, in an order of the dice: before a window is begun, between two of
-// its tasks, and around its commit. A window has so many tasks.
+// backfillCrashes returns crash points in the middle of a load, in random order: before a window
+// begins, between two of its tasks, and around its commit. tasksOfWindow is the number of tasks
+// in a window.
 func (s *site) backfillCrashes(t *testing.T, dice *rand.Rand, tasksOfWindow int) []crashPoint {
 	t.Helper()
 	const task = "asynq:{backfill}:t:bf_"
@@ -54,7 +56,8 @@ func (s *site) backfillCrashes(t *testing.T, dice *rand.Rand, tasksOfWindow int)
 	return crashes
 }
 
-// script is how processes call a script of the store, which Redis knows from here on: so the first call is carried out, too.
+// script returns the command that calls a script of the store. It loads the script into Redis,
+// so that the first call executes it too.
 func (s *site) script(t *testing.T, parts ...string) string {
 	t.Helper()
 	var lua strings.Builder
@@ -72,7 +75,7 @@ func (s *site) script(t *testing.T, parts ...string) string {
 	return sha
 }
 
-// backfills are those of the site.
+// backfills returns the backfill store of the site.
 func (s *site) backfills(t *testing.T) *store.Backfills {
 	t.Helper()
 	sealing, err := store.ParseKeyset(keyset().Reveal())
@@ -82,7 +85,8 @@ func (s *site) backfills(t *testing.T) *store.Backfills {
 	return store.NewBackfills(s.redis.Client(t), 24*time.Hour, store.Sealed(sealing))
 }
 
-// The command line is killed five times in the middle of a load, and gone on with: each line is in once.
+// The command line is killed five times in the middle of a load and then resumed. Each line is
+// enqueued exactly once.
 func TestBackfill_CommandLineKilled(t *testing.T) {
 	t.Parallel()
 	n := backfillLines(t, 12_000)
@@ -122,8 +126,9 @@ func TestBackfill_CommandLineKilled(t *testing.T) {
 	}
 }
 
-// The API is killed five times in the middle of a load, while a client sends a body again and again under one key, and a
-// worker works: each line is in once, and each ends once.
+// The API is killed five times in the middle of a load. Meanwhile a client repeats the same body
+// with the same idempotency key, and a worker runs. Each line is loaded once and becomes final
+// once.
 func TestBackfill_APIKilled(t *testing.T) {
 	t.Parallel()
 	n := backfillLines(t, 4000)
@@ -141,7 +146,8 @@ func TestBackfill_APIKilled(t *testing.T) {
 	s.configure(t, "api: {listen: '127.0.0.1:0'}")
 	backfills := s.backfills(t)
 	id := store.BackfillIDOf("key\x00nobody\x00nightly")
-	// send sends the body by parts, each once the one before is in, so that a load has ten windows at least.
+	// send writes the body in parts. It writes each part after the previous part is loaded, so a
+	// load has at least ten windows.
 	send := func(to *process) int {
 		return upload(t.Context(), s.apiURL, func(body io.Writer) error {
 			for i := range parts {
@@ -199,7 +205,8 @@ func TestBackfill_APIKilled(t *testing.T) {
 	s.checkPrivate(t, taps)
 }
 
-// upload sends a body that is written while it is sent, and returns the status, or 0 if there is no answer.
+// upload sends a body that write produces during the request. It returns the status, or 0 if
+// there is no answer.
 func upload(ctx context.Context, url string, write func(io.Writer) error) int {
 	r, w := io.Pipe()
 	var writer sync.WaitGroup
@@ -221,8 +228,8 @@ func upload(ctx context.Context, url string, write func(io.Writer) error) int {
 	return resp.StatusCode
 }
 
-// A worker dies in the middle of a backfill that somebody waits for: every line ends, each is counted once, and the records
-// come in the order of the lines.
+// A worker dies in the middle of a backfill while a client waits for it. Every line becomes
+// final and is counted once, and the records have the order of the lines.
 func TestBackfill_WorkerKilled(t *testing.T) {
 	t.Parallel()
 	const n = 1500
@@ -283,7 +290,8 @@ func TestBackfill_WorkerKilled(t *testing.T) {
 	s.checkPrivate(t, taps)
 }
 
-// SIGTERM while stdin brings nothing: the command says how to go on, and what came is in.
+// On SIGTERM while stdin is idle, the command prints how to resume, and the lines read so far
+// are loaded.
 func TestBackfill_SIGTERM(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 34})
@@ -317,7 +325,8 @@ func TestBackfill_SIGTERM(t *testing.T) {
 	}
 }
 
-// All is well: exit 0, the records as CSV, to stdout or to a file that was there before.
+// If everything is resolved, backfill --wait exits with 0 and writes the records as CSV, to
+// stdout or over an existing file.
 func TestBackfill_Waits(t *testing.T) {
 	t.Parallel()
 	const n = 150
@@ -350,7 +359,7 @@ func TestBackfill_Waits(t *testing.T) {
 	}
 }
 
-// sumsUp reports whether a summary says that so many are resolved.
+// sumsUp reports whether a summary shows the given number of resolved cloudIDs.
 func sumsUp(table string, resolved int) bool {
 	return regexp.MustCompile(fmt.Sprintf(`│ resolved │ +%d │`, resolved)).MatchString(table)
 }

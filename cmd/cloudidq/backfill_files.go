@@ -16,10 +16,10 @@ import (
 	"cloudidq/store"
 )
 
-// stdio is how a command line names stdin and stdout.
+// stdio is the file name for stdin and stdout on the command line.
 const stdio = "-"
 
-// formatOf is what a file's name says of its format.
+// formatOf returns the format that a file's name implies.
 func formatOf(path string) lines.Format {
 	if strings.EqualFold(filepath.Ext(path), ".csv") {
 		return lines.CSV
@@ -27,17 +27,17 @@ func formatOf(path string) lines.Format {
 	return lines.NDJSON
 }
 
-// input is the file that a backfill is read from. It counts what was read.
+// input is the file that a backfill is read from. It counts the bytes read.
 type input struct {
 	in   io.Reader
-	file *os.File    // nil: stdin
-	was  fs.FileInfo // when it was opened; nil: not a regular file
+	file *os.File    // nil means stdin
+	was  fs.FileInfo // state at opening; nil means not a regular file
 	read atomic.Int64
 
-	unblock func() // makes a Read that waits return; nil = there is no way
+	unblock func() // makes a blocked Read return; nil means that this is impossible
 }
 
-// openInput opens a file. Its error is one of usage.
+// openInput opens a file. Its error is a usage error.
 func openInput(path string, stdin io.Reader) (*input, error) {
 	if path == stdio {
 		return &input{in: stdin}, nil
@@ -60,7 +60,7 @@ func openInput(path string, stdin io.Reader) (*input, error) {
 	return in, nil
 }
 
-// cause is an error without the name of the file, which the user knows.
+// cause returns a file error without the file name, which the user knows.
 func cause(err error) error {
 	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		return path.Err
@@ -75,7 +75,7 @@ func (in *input) Read(into []byte) (int, error) {
 	return n, err
 }
 
-// size is how many bytes there are to be read; 0 = nobody knows.
+// size returns the size of the input in bytes, or 0 if it is unknown.
 func (in *input) size() int64 {
 	if in.was == nil {
 		return 0
@@ -83,7 +83,7 @@ func (in *input) size() int64 {
 	return in.was.Size()
 }
 
-// unchanged reports an error if a file has been written to since it was opened.
+// unchanged returns an error if the file was modified after it was opened.
 func (in *input) unchanged() error {
 	if in.was == nil {
 		return nil
@@ -104,14 +104,15 @@ func (in *input) close() {
 	}
 }
 
-// output is where records go. A file is there as a whole or not at all. nil is no output.
+// output is the destination of the records. A file appears only when it is complete. A nil
+// output discards everything.
 type output struct {
 	*backfill.Writer
 	path string
-	file *wholefile.File // nil: stdout
+	file *wholefile.File // nil means stdout
 }
 
-// createOutput makes the file that --out names, before anything is done. Its error is one of usage.
+// createOutput creates the file of --out before any other work. Its error is a usage error.
 func (f *backfillFlags) createOutput(stdout io.Writer, in *input) (*output, error) {
 	path := f.out
 	switch path {
@@ -121,6 +122,7 @@ func (f *backfillFlags) createOutput(stdout io.Writer, in *input) (*output, erro
 		return &output{Writer: backfill.NewWriter(stdout, lines.NDJSON)}, nil
 	}
 	info, err := os.Stat(path)
+	// Writing to the input would destroy it.
 	if err == nil && in.was != nil && os.SameFile(info, in.was) {
 		return nil, usagef("--out is the file that is read")
 	}
@@ -138,7 +140,7 @@ func (f *backfillFlags) createOutput(stdout io.Writer, in *input) (*output, erro
 	return &output{writer, path, file}, nil
 }
 
-// keep gives the file its name, once all of it is on the disk.
+// keep moves the file to its final name after all data is on the disk.
 func (o *output) keep() error {
 	if o.file == nil {
 		return nil
@@ -156,7 +158,7 @@ func (o *output) discard() {
 	}
 }
 
-// write is Write for what may not be there.
+// write is Write for an output that may be nil.
 func (o *output) write(records []store.Record) error {
 	if o == nil {
 		return nil

@@ -15,27 +15,27 @@ import (
 )
 
 const (
-	// sayEvery is how often progress is said where there is no terminal.
+	// sayEvery is the interval of progress lines if there is no terminal.
 	sayEvery = 2 * time.Second
-	// maxSaid bounds how many bad lines are told of on stderr.
+	// maxSaid limits the number of bad lines reported on stderr.
 	maxSaid = 100
 )
 
-// isTerminal reports whether somebody watches.
+// isTerminal reports whether out is a terminal.
 func isTerminal(out io.Writer) bool {
 	f, ok := out.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// meter shows how far something is: as a bar on a terminal, else as a line now and then.
+// meter shows progress: as a bar on a terminal, otherwise as a line at intervals.
 type meter struct {
 	out   io.Writer
-	bar   *progressbar.ProgressBar // nil: no terminal
+	bar   *progressbar.ProgressBar // nil means no terminal
 	begun time.Time
 	said  time.Time
 }
 
-// newMeter shows progress towards a total, which is -1 where nobody knows it.
+// newMeter returns a meter for progress towards total, which is -1 if unknown.
 func newMeter(out io.Writer, what string, total int64) *meter {
 	m := &meter{out: out, begun: time.Now(), said: time.Now()}
 	if isTerminal(out) {
@@ -47,17 +47,17 @@ func newMeter(out io.Writer, what string, total int64) *meter {
 			progressbar.OptionSetPredictTime(true),
 			progressbar.OptionSetElapsedTime(true),
 			progressbar.OptionClearOnFinish(),
-			progressbar.OptionSetTheme(progressbar.ThemeASCII), // ThemeUnicode wants a font of its own
+			progressbar.OptionSetTheme(progressbar.ThemeASCII), // ThemeUnicode needs a special font
 		)
 	}
 	return m
 }
 
-// show says how far it is: in a few words beside the bar, or in a line.
+// show displays the progress: words next to the bar, or line if there is no bar.
 func (m *meter) show(done int64, words, line string) {
 	if m.bar != nil {
 		m.bar.Describe(words)
-		_ = m.bar.Set64(done) // a bar that cannot be drawn is no reason to stop
+		_ = m.bar.Set64(done) // a drawing error must not stop the command
 		return
 	}
 	if time.Since(m.said) >= sayEvery {
@@ -80,28 +80,30 @@ func (m *meter) finish() {
 	}
 }
 
-// perSecond is a rate since the meter began.
+// perSecond returns the average rate of n since the meter started.
 func (m *meter) perSecond(n int) float64 {
 	return float64(n) / max(time.Since(m.begun).Seconds(), 0.001)
 }
 
-// left says how long it will take, as far as that can be told.
+// left estimates the remaining time. It returns "" if no estimate is possible or a bar shows
+// one.
 func (m *meter) left(done, total float64) string {
 	took := time.Since(m.begun)
 	if m.bar != nil || done <= 0 || total <= done || took < time.Second {
-		return "" // a bar says so itself
+		return "" // a bar shows its own estimate
 	}
 	return fmt.Sprintf(", %s left", time.Duration(float64(took)*(total-done)/done).Round(time.Second))
 }
 
-// loadProgress tells how a file comes in.
+// loadProgress reports the progress of loading a file.
 type loadProgress struct {
 	*meter
 	in       *input
-	from     store.Backfill // where it began
-	rejected int            // since then
+	from     store.Backfill // state of the backfill at the start
+	rejected int            // number of rejected lines since the start
 }
 
+// newLoadProgress returns the progress of a load that starts, or continues, at from.
 func newLoadProgress(out io.Writer, in *input, from store.Backfill) *loadProgress {
 	total := in.size()
 	if total == 0 {
@@ -114,6 +116,7 @@ func newLoadProgress(out io.Writer, in *input, from store.Backfill) *loadProgres
 	return p
 }
 
+// lines reports the progress of a load.
 func (p *loadProgress) lines(of store.Backfill) {
 	read, rate := p.in.read.Load(), p.perSecond(of.Lines-p.from.Lines)
 	p.show(read, fmt.Sprintf("lines %d, bad %d, %.0f/s", of.Lines, of.Rejected, rate),
@@ -121,6 +124,7 @@ func (p *loadProgress) lines(of store.Backfill) {
 			p.left(float64(read), float64(p.in.size()))))
 }
 
+// reject reports a bad line.
 func (p *loadProgress) reject(r store.Reject) {
 	p.rejected++
 	switch {
@@ -131,6 +135,7 @@ func (p *loadProgress) reject(r store.Reject) {
 	}
 }
 
+// full reports why the loader waits.
 func (p *loadProgress) full(why error) {
 	if errors.Is(why, backfill.ErrPaused) {
 		p.say("the app is paused; waiting for the end of its pause")
@@ -139,22 +144,25 @@ func (p *loadProgress) full(why error) {
 	p.say("the queue is full; waiting for room")
 }
 
+// finish prints the totals of a load.
 func (p *loadProgress) finish(of store.Backfill) {
 	p.meter.finish()
 	fmt.Fprintf(p.out, "lines: %d, accepted: %d, rejected: %d\n", of.Lines, of.Accepted, of.Rejected)
 }
 
-// endProgress tells how the cloudIDs of a backfill end.
+// endProgress reports how many cloudIDs of a backfill are final.
 type endProgress struct {
 	*meter
-	from   int // how many had ended when it began
+	from   int // number of final cloudIDs at the start
 	isAway bool
 }
 
+// newEndProgress returns the progress of a backfill that is being resolved.
 func newEndProgress(out io.Writer, of store.Backfill) *endProgress {
 	return &endProgress{meter: newMeter(out, "resolving", int64(max(1, of.Accepted))), from: of.Accepted - of.Pending}
 }
 
+// ends reports how many cloudIDs are final.
 func (p *endProgress) ends(of store.Backfill) {
 	p.isAway = false
 	done := of.Accepted - of.Pending
@@ -164,6 +172,7 @@ func (p *endProgress) ends(of store.Backfill) {
 			of.Expired, rate, p.left(float64(done-p.from), float64(of.Accepted-p.from))))
 }
 
+// away reports once that Redis does not answer.
 func (p *endProgress) away() {
 	if !p.isAway {
 		p.isAway = true

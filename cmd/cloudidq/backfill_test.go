@@ -20,7 +20,8 @@ import (
 	"cloudidq/tasks"
 )
 
-// backfillFile writes a file of n lines, each tenth of which is bad, and returns its path and the references of the others.
+// backfillFile writes a file of n lines. Each tenth line is bad. It returns its path and the
+// references of the good lines.
 func backfillFile(t *testing.T, n int) (path string, good []string) {
 	t.Helper()
 	var b strings.Builder
@@ -44,7 +45,7 @@ func writeFile(t *testing.T, name, text string) string {
 	return path
 }
 
-// queuedLines are the references of all items in queue backfill, sorted.
+// queuedLines returns the references of all items in queue backfill, sorted.
 func queuedLines(t *testing.T, rdb redis.UniversalClient) []string {
 	t.Helper()
 	var all []string
@@ -71,7 +72,7 @@ func queuedLines(t *testing.T, rdb redis.UniversalClient) []string {
 
 var saidID = regexp.MustCompile(`(?m)^id=(bf_[a-z2-7]{26})$`)
 
-// idOf is the id that a command has said.
+// idOf returns the backfill id that a command has printed.
 func idOf(stderr string) string {
 	if found := saidID.FindStringSubmatch(stderr); found != nil {
 		return found[1]
@@ -98,7 +99,7 @@ func TestBackfill_CommandLine(t *testing.T) {
 	if diff := cmp.Diff(want, queuedLines(t, rdb)); diff != "" {
 		t.Errorf("lines that are queued (-want +got):\n%s", diff)
 	}
-	// The same file again: it is all in. Another one is not what it was.
+	// All lines of the same file are already loaded. A changed file is rejected.
 	status, _, stderr = run("--resume", id, path)
 	if status != exitFailed || idOf(stderr) != id || !strings.Contains(stderr, "going on; lines that are in and are checked first: 1000\n") {
 		t.Errorf("resumed: exit %d, %s", status, stderr)
@@ -123,7 +124,7 @@ func TestBackfill_CommandLine(t *testing.T) {
 	if status, _, stderr = run(csv); status != exitDone || !strings.Contains(stderr, "lines: 2, accepted: 1, rejected: 0\n") {
 		t.Errorf("a CSV file: exit %d, %s", status, stderr)
 	}
-	// Nothing can be read in Redis but the payloads of tasks.
+	// Redis has no readable ids except in the payloads of tasks.
 	for _, key := range rdb.Keys(t.Context(), "cloudidq:*").Val() {
 		if strings.Contains(key, "planted") || rdb.TTL(t.Context(), key).Val() <= 0 {
 			t.Errorf("%s holds an id, or has no end", key)
@@ -190,7 +191,7 @@ func TestBackfill_WrongUse(t *testing.T) {
 	}
 }
 
-// A file that is written to while it is read stays open, and the same one goes on.
+// input.unchanged reports a file that was modified after it was opened.
 func TestInput_Changes(t *testing.T) {
 	path := writeFile(t, "taps", "0123456789")
 	in, err := openInput(path, nil)

@@ -13,10 +13,10 @@ import (
 	"cloudidq/store"
 )
 
-// waitEvery is how often a backfill is looked at while it is waited for.
+// waitEvery is the interval at which awaitBackfill reads the state of the backfill.
 const waitEvery = 200 * time.Millisecond
 
-// awaitBackfill waits until all of a backfill has ended.
+// awaitBackfill waits until all cloudIDs of a backfill are final.
 func awaitBackfill(ctx context.Context, s streams, backfills *store.Backfills, of store.Backfill) (store.Backfill, error) {
 	progress := newEndProgress(s.err, of)
 	defer progress.finish()
@@ -42,7 +42,8 @@ func awaitBackfill(ctx context.Context, s streams, backfills *store.Backfills, o
 	return of, nil
 }
 
-// report writes the records and prints how all have ended. Its error says that not all are resolved.
+// report writes the records and prints the summary. It returns an error if not all cloudIDs are
+// resolved.
 func report(ctx context.Context, s streams, results results, of store.Backfill, out *output) error {
 	if out != nil {
 		if err := backfill.Results(ctx, results.backfills, results, &of, out.write); err != nil {
@@ -53,7 +54,7 @@ func report(ctx context.Context, s streams, results results, of store.Backfill, 
 		}
 	}
 	to := s.out
-	if out != nil && out.path == "" { // the records are on stdout
+	if out != nil && out.path == "" { // stdout has the records
 		to = s.err
 	}
 	if _, err := fmt.Fprintln(to, summary(of)); err != nil {
@@ -65,6 +66,7 @@ func report(ctx context.Context, s streams, results results, of store.Backfill, 
 	return nil
 }
 
+// summary returns the final numbers of a backfill as a table.
 func summary(of store.Backfill) string {
 	percent := func(n, of int) string { return fmt.Sprintf("%.1f %%", 100*float64(n)/float64(max(1, of))) }
 	t := table.NewWriter()

@@ -97,7 +97,7 @@ webhooks: [{name: ofB, url: "https://example.com", secrets: [x], appids: [wxB]}]
 	}
 }
 
-// Bad input is refused before anything is enqueued, all faults at once.
+// Invalid input is rejected before anything is enqueued, with all faults at once.
 func TestEnqueue_BadInput_NothingEnqueued(t *testing.T) {
 	srv := redistest.Start(t)
 	good := goodConfig(t, srv.Addr)
@@ -158,7 +158,8 @@ apps: [{appid: wx1, token: {mode: static, access_token: t}}]
 	}
 }
 
-// A wait that ends does not print the failure of a former ask.
+// If enqueue --wait times out, it does not print the failure of an earlier request for the same
+// cloudID.
 func TestEnqueue_WaitEnds_FormerFailureIsNotPrinted(t *testing.T) {
 	srv := redistest.Start(t)
 	long := store.At(time.Now().Add(-time.Minute))
@@ -192,7 +193,8 @@ func TestEnqueueThenResult(t *testing.T) {
 	}
 }
 
-// A record whose task has vanished is not shown as pending until its time is over: who asks for it gets its end.
+// If the task of a pending record no longer exists, a lookup after the lifetime makes the record
+// final.
 func TestResult_TaskIsGone(t *testing.T) {
 	srv := redistest.Start(t)
 	good := goodConfig(t, srv.Addr)
@@ -255,7 +257,8 @@ func TestConfigCommands(t *testing.T) {
 	}
 }
 
-// What only the program can tell of a secret is found by the check too, with its line, beside all else.
+// config check also finds problems of secrets that only the program can detect, with their
+// lines, along with all others.
 func TestConfigCheck_Secrets(t *testing.T) {
 	path := writeConfig(t, `store:
   driver: postgres
@@ -293,7 +296,7 @@ webhooks:
 	}
 }
 
-// Every command explains itself with an example.
+// The help of every command has an example.
 func TestHelp_HasAnExample(t *testing.T) {
 	var explain func(cmd *cobra.Command)
 	explain = func(cmd *cobra.Command) {

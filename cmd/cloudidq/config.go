@@ -8,6 +8,7 @@ import (
 	"cloudidq/config"
 )
 
+// newConfig returns the command group config.
 func newConfig(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "config",
@@ -20,6 +21,7 @@ func newConfig(s streams) *cobra.Command {
 	return cmd
 }
 
+// newConfigCheck returns the command config check. It also resolves the secrets.
 func newConfigCheck(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "check --config FILE",
@@ -39,6 +41,7 @@ func newConfigCheck(s streams) *cobra.Command {
 	return cmd
 }
 
+// newConfigPrint returns the command config print.
 func newConfigPrint(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "print --config FILE",
@@ -57,6 +60,7 @@ func newConfigPrint(s streams) *cobra.Command {
 	return cmd
 }
 
+// newConfigSchema returns the command config schema.
 func newConfigSchema(s streams) *cobra.Command {
 	return &cobra.Command{
 		Use:     "schema",
@@ -69,6 +73,7 @@ func newConfigSchema(s streams) *cobra.Command {
 	}
 }
 
+// newConfigExample returns the command config example.
 func newConfigExample(s streams) *cobra.Command {
 	return &cobra.Command{
 		Use:     "example",

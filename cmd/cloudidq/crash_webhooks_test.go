@@ -12,10 +12,10 @@ import (
 	"cloudidq/store"
 )
 
-// appendedStep is where Redis has taken what PostgreSQL still has.
+// appendedStep is the step after Redis has stored results that PostgreSQL still has.
 const appendedStep = "InRedisAndStillInPostgres"
 
-// outboxes counts the ends that wait in PostgreSQL, and the lists of those that wait in Redis.
+// outboxes counts the unrelayed results in PostgreSQL, and the outbox lists in Redis.
 func (s *site) outboxes(t *testing.T) (owed, lists int) {
 	t.Helper()
 	lists = len(s.redis.Client(t).Keys(t.Context(), "cloudidq:{*}:o:orders").Val())
@@ -33,12 +33,13 @@ func (s *site) outboxes(t *testing.T) (owed, lists int) {
 	return owed, lists
 }
 
-// A worker that dies between any two steps from the save to the acknowledgement leaves one delivery, under one id.
+// If a worker dies between any two steps from the save to the acknowledgement, there is one
+// delivery with one id.
 func TestWebhooks_CrashAtEachStep(t *testing.T) {
 	t.Parallel()
 	for step, mark := range map[string]string{
 		"InPostgresAndNotInRedis": "}:x\r",
-		appendedStep:              "-- Puts ends into the outbox", // the script's text, which a new Redis is sent once
+		appendedStep:              "-- Puts ends into the outbox", // the script's source, which is sent to a new Redis once
 		"SavedAndNotCut":          ":o:orders",
 		"CutAndNotEnqueued":       "asynq:{webhooks}:t:msg_",
 		"EnqueuedAndNotSent":      "cloudidq:endpoint:orders\r\n",
@@ -56,7 +57,7 @@ func TestWebhooks_CrashAtEachStep(t *testing.T) {
 			at := crashPoint{mark: mark, arrives: step == appendedStep}
 			r := newReceiver(t, func(_ int, rw http.ResponseWriter) {
 				if mark == "" && wire.trip() {
-					rw.WriteHeader(http.StatusServiceUnavailable) // nobody hears it
+					rw.WriteHeader(http.StatusServiceUnavailable) // the sender is dead and does not receive this
 				}
 			})
 			r.listen()
@@ -82,13 +83,14 @@ func TestWebhooks_CrashAtEachStep(t *testing.T) {
 	}
 }
 
-// So it is for a delivery that waits in line for its endpoint, when it gets there and when it leaves.
+// The same holds for a delivery in the wait list of its endpoint, when it is parked and when it
+// is unparked.
 func TestWebhooks_CrashInLine(t *testing.T) {
 	t.Parallel()
 	const line = "\r\n$29\r\ncloudidq:endpoint:orders:line\r\n"
 	for step, tt := range map[string]struct {
 		mark  string
-		comes bool // the delivery, into the line
+		comes bool // the delivery is parked
 	}{
 		"NotYetInLine":           {"zadd" + line, true},
 		"CalledUpAndStillInLine": {"zrem" + line, false},
@@ -137,7 +139,7 @@ func TestWebhooks_CrashInLine(t *testing.T) {
 	}
 }
 
-// inDeliveries counts the results that are part of a delivery.
+// inDeliveries counts the results that belong to a delivery.
 func (s *site) inDeliveries(t *testing.T) (n int) {
 	t.Helper()
 	for _, d := range s.listed(t) {

@@ -18,6 +18,7 @@ import (
 	"cloudidq/worker"
 )
 
+// newDeliveries returns the command group deliveries.
 func newDeliveries(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "deliveries",
@@ -31,6 +32,7 @@ func newDeliveries(s streams) *cobra.Command {
 	return cmd
 }
 
+// newDeliveriesList returns the command deliveries list.
 func newDeliveriesList(s streams) *cobra.Command {
 	var filter store.Filter
 	var state string
@@ -88,7 +90,8 @@ func newDeliveriesList(s streams) *cobra.Command {
 	return cmd
 }
 
-// withDeliveries is withRedis for deliveries. What is in them stays sealed: no keyset is needed.
+// withDeliveries is withRedis for deliveries. Their content stays sealed, so no keyset is
+// needed.
 func withDeliveries(
 	cmd *cobra.Command, s streams, path string, use func(redis.UniversalClient, *store.Deliveries) error,
 ) error {
@@ -99,7 +102,7 @@ func withDeliveries(
 	return useDeliveries(cmd, s, cfg, use)
 }
 
-// useDeliveries is withDeliveries for a configuration that has been read.
+// useDeliveries is withDeliveries for a configuration that is already loaded.
 func useDeliveries(
 	cmd *cobra.Command, s streams, cfg *config.Config, use func(redis.UniversalClient, *store.Deliveries) error,
 ) error {
@@ -134,6 +137,7 @@ func printDeliveriesTable(s streams, all []store.Delivery) error {
 	return err
 }
 
+// newDeliveriesShow returns the command deliveries show.
 func newDeliveriesShow(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "show --config FILE ID…",
@@ -161,6 +165,7 @@ func newDeliveriesShow(s streams) *cobra.Command {
 	return cmd
 }
 
+// newDeliveriesReplay returns the command deliveries replay.
 func newDeliveriesReplay(s streams) *cobra.Command {
 	var endpoint string
 	cmd := &cobra.Command{
@@ -205,7 +210,7 @@ func newDeliveriesReplay(s streams) *cobra.Command {
 	return cmd
 }
 
-// replay lets a delivery begin anew, unless its endpoint takes nothing of its app any more.
+// replay restarts a delivery, unless its endpoint no longer accepts results of the app.
 func replay(ctx context.Context, cfg *config.Config, d *store.Deliveries, replayer *worker.Replayer, id string) error {
 	row, err := d.Get(ctx, id)
 	if err != nil {

@@ -26,6 +26,7 @@ const (
 	maxDemoIDs = 1_000_000
 )
 
+// newDemo returns the command demo.
 func newDemo(s streams) *cobra.Command {
 	cfg := demo.Config{Seed: 1}
 	var (
@@ -60,6 +61,7 @@ func newDemo(s streams) *cobra.Command {
 	return cmd
 }
 
+// checkDemo returns a usage error with every problem of the flags. It sets cfg.Faults.
 func checkDemo(cfg *demo.Config, faults string) error {
 	var wrong []error
 	if cfg.IDs < 1 || cfg.IDs > maxDemoIDs {
@@ -82,8 +84,9 @@ func checkDemo(cfg *demo.Config, faults string) error {
 	return nil
 }
 
+// runDemo runs the demo with a progress bar, and prints the report.
 func runDemo(ctx context.Context, s streams, cfg demo.Config, asJSON, serve bool) error {
-	newLogger(io.Discard, config.Log{Level: "error"}) // go-redis would speak up at the end of the embedded Redis
+	newLogger(io.Discard, config.Log{Level: "error"}) // go-redis would log errors when the embedded Redis stops
 	cfg.Log = slog.New(slog.DiscardHandler)
 	bar := newBar(s.err, cfg.IDs)
 	cfg.Progress = bar.show
@@ -108,7 +111,7 @@ func runDemo(ctx context.Context, s streams, cfg demo.Config, asJSON, serve bool
 	return report(r)
 }
 
-// tellAddresses says where to look.
+// tellAddresses prints the addresses of the demo.
 func tellAddresses(out io.Writer, at demo.Addresses) {
 	fmt.Fprintf(out, "API        %s/openapi.yaml\n", at.API)
 	fmt.Fprintf(out, "status     %s/\n", at.API)
@@ -117,6 +120,7 @@ func tellAddresses(out io.Writer, at demo.Addresses) {
 	fmt.Fprintf(out, "Users go on to tap for an hour. Ctrl-C ends it all.\n")
 }
 
+// tellReport prints the report. It returns an error if a record is wrong.
 func tellReport(out io.Writer, cfg demo.Config, r demo.Report, asJSON bool) error {
 	var err error
 	if asJSON {
@@ -166,7 +170,7 @@ func printReport(out io.Writer, cfg demo.Config, r demo.Report) error {
 	return err
 }
 
-// bar is a progress bar on a terminal, and nothing elsewhere.
+// bar is a progress bar on a terminal. Elsewhere it shows nothing.
 type bar struct{ bar *progressbar.ProgressBar }
 
 func newBar(out io.Writer, total int) bar {
@@ -182,13 +186,13 @@ func newBar(out io.Writer, total int) bar {
 		progressbar.OptionShowIts(),
 		progressbar.OptionSetItsString("cloudIDs"),
 		progressbar.OptionClearOnFinish(),
-		progressbar.OptionSetTheme(progressbar.ThemeASCII), // ThemeUnicode wants a font of its own
+		progressbar.OptionSetTheme(progressbar.ThemeASCII), // ThemeUnicode needs a special font
 	)}
 }
 
 func (b bar) show(done, _ int) {
 	if b.bar != nil {
-		_ = b.bar.Set(done) // a bar that cannot be drawn is no reason to stop
+		_ = b.bar.Set(done) // a drawing error must not stop the demo
 	}
 }
 

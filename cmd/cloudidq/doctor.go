@@ -18,6 +18,7 @@ import (
 	"cloudidq/store"
 )
 
+// newDoctor returns the command doctor.
 func newDoctor(s streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -51,9 +52,9 @@ func newDoctor(s streams) *cobra.Command {
 	return cmd
 }
 
-// examine makes all checks. Redis need not be there: that is one of the findings.
+// examine runs all checks. If Redis is down, that is one of the findings and not an error.
 func examine(ctx context.Context, cfg *config.Config) ([]doctor.Finding, error) {
-	newLogger(io.Discard, config.Log{Level: "error"}) // go-redis would report what the findings tell
+	newLogger(io.Discard, config.Log{Level: "error"}) // go-redis would log what the findings report
 	rdb, err := cfg.Redis.Open(neverRepeat)
 	if errors.Is(err, config.ErrEmbedded) {
 		return nil, cfg.Refuse("redis.url", errors.New("is embedded: there is nothing to be checked; this command needs the URL of a server"))
@@ -83,7 +84,7 @@ func examine(ctx context.Context, cfg *config.Config) ([]doctor.Finding, error) 
 	return withoutCredentials(doctor.Run(ctx, checks)), nil
 }
 
-// withoutCredentials redacts what a library may have quoted of an address in its error.
+// withoutCredentials redacts credentials of URLs that a library's error may have quoted.
 func withoutCredentials(findings []doctor.Finding) []doctor.Finding {
 	for i := range findings {
 		findings[i].Message = secret.URLsIn(findings[i].Message)
@@ -91,6 +92,7 @@ func withoutCredentials(findings []doctor.Finding) []doctor.Finding {
 	return findings
 }
 
+// printFindings prints the findings as one JSON object or as one line each.
 func printFindings(out io.Writer, findings []doctor.Finding, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(out).Encode(map[string]any{"ok": !doctor.Failed(findings), "findings": findings})
@@ -101,7 +103,7 @@ func printFindings(out io.Writer, findings []doctor.Finding, asJSON bool) error 
 		if f.Remedy != "" {
 			text += "; to do: " + f.Remedy
 		}
-		// One line each: what a server says may hold more.
+		// One line per finding: the text of a server may contain line breaks.
 		if _, err := fmt.Fprintf(w, "%s\t%s\t%s\n", f.Level, f.Check, strings.Join(strings.Fields(text), " ")); err != nil {
 			return err
 		}
@@ -109,7 +111,7 @@ func printFindings(out io.Writer, findings []doctor.Finding, asJSON bool) error 
 	return w.Flush()
 }
 
-// serverChecks are those of what holds queues and results.
+// serverChecks returns the checks of the servers that hold queues and results, and of the API.
 func serverChecks(cfg *config.Config, rdb redis.UniversalClient) []doctor.Check {
 	checks := []doctor.Check{
 		doctor.Redis(func(ctx context.Context) ([]store.RedisState, error) { return inspectRedis(ctx, rdb) }),
@@ -128,6 +130,7 @@ func serverChecks(cfg *config.Config, rdb redis.UniversalClient) []doctor.Check 
 	return checks
 }
 
+// appChecks returns the checks of the platforms and apps.
 func appChecks(cfg *config.Config, access *wechatAccess, rdb redis.UniversalClient) ([]doctor.Check, error) {
 	var checks []doctor.Check
 	for _, component := range cfg.Components {

@@ -19,9 +19,10 @@ import (
 	"cloudidq/worker"
 )
 
-// inspectQueues describes the queues of the configuration. One that asynq cannot describe does not hide the others.
+// inspectQueues describes the queues of the configuration. If asynq cannot describe a queue, the
+// other queues are still described.
 func inspectQueues(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient) ([]doctor.QueueState, error) {
-	if err := rdb.Ping(ctx).Err(); err != nil { // the inspector takes no context
+	if err := rdb.Ping(ctx).Err(); err != nil { // the inspector accepts no context
 		return nil, err
 	}
 	inspector := asynq.NewInspectorFromRedisClient(rdb)
@@ -44,6 +45,7 @@ func inspectQueues(ctx context.Context, cfg *config.Config, rdb redis.UniversalC
 	return states, nil
 }
 
+// inspectQueue describes one queue. known says whether asynq's set of queues contains its name.
 func inspectQueue(
 	ctx context.Context, rdb redis.UniversalClient, servers []*asynq.ServerInfo, name string, known bool,
 ) doctor.QueueState {
@@ -57,7 +59,8 @@ func inspectQueue(
 	var err error
 	if known {
 		info, err = asynq.NewInspectorFromRedisClient(rdb).GetQueueInfo(name)
-	} else { // nothing has ever been put into it, or its name was lost
+	} else {
+		// The queue has never had a task, or its name was lost.
 		info, err = tasks.Count(ctx, rdb, name)
 	}
 	if err != nil {
@@ -69,7 +72,7 @@ func inspectQueue(
 	return state
 }
 
-// inspectSealing looks at some of the records, wherever they are.
+// inspectSealing checks a sample of the records in the configured store.
 func inspectSealing(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient) (store.Sealing, error) {
 	if cfg.Store.Driver != config.DriverRedis {
 		state, err := store.InspectPostgres(ctx, cfg.Store.DSN.Text().Reveal())
@@ -87,7 +90,7 @@ func inspectSealing(ctx context.Context, cfg *config.Config, rdb redis.Universal
 	return all, err
 }
 
-// inspectRedis asks the server, or every master of a cluster, for its state.
+// inspectRedis returns the state of the server, or of every master of a cluster.
 func inspectRedis(ctx context.Context, rdb redis.UniversalClient) ([]store.RedisState, error) {
 	var mu sync.Mutex
 	var states []store.RedisState
@@ -105,7 +108,8 @@ func inspectRedis(ctx context.Context, rdb redis.UniversalClient) ([]store.Redis
 	return states, nil
 }
 
-// eachServer visits the server, or the masters of a cluster at once, each with its address.
+// eachServer calls visit for the server, or concurrently for every master of a cluster, with the
+// address of the master.
 func eachServer(
 	ctx context.Context, rdb redis.UniversalClient, visit func(ctx context.Context, addr string, server redis.Cmdable) error,
 ) error {
@@ -118,7 +122,7 @@ func eachServer(
 	})
 }
 
-// apiCheck judges keys and certificate of the API, which may run elsewhere.
+// apiCheck checks the keys and the certificate of the API, which may run on another machine.
 func apiCheck(cfg *config.Config) doctor.Check {
 	keys := make([]doctor.APIKey, 0, len(cfg.API.Keys))
 	for _, key := range cfg.API.Keys {
@@ -126,15 +130,16 @@ func apiCheck(cfg *config.Config) doctor.Check {
 	}
 	var end time.Time
 	if block, _ := pem.Decode([]byte(cfg.API.TLS.Cert.Text().Reveal())); block != nil {
-		if cert, err := x509.ParseCertificate(block.Bytes); err == nil { // else ResolveSecrets has refused it
+		if cert, err := x509.ParseCertificate(block.Bytes); err == nil { // else already rejected by ResolveSecrets
 			end = cert.NotAfter
 		}
 	}
 	return doctor.API(keys, end)
 }
 
+// webhookCheck checks a webhook by connecting to it, and reports the state of its endpoint.
 func webhookCheck(hook worker.Webhook, deliveries *store.Deliveries) doctor.Check {
-	sender := hook.Sender.(*webhook.Sender) // openWebhooks made it
+	sender := hook.Sender.(*webhook.Sender) // openWebhooks created it
 	return doctor.Webhook(hook.Name, sender.Connect, func(ctx context.Context) (store.EndpointState, error) {
 		return deliveries.Endpoint(ctx, hook.Name)
 	})

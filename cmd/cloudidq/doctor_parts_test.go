@@ -8,7 +8,7 @@ import (
 	"cloudidq/internal/redistest"
 )
 
-// A cluster of one node is named by its address, a server alone is not.
+// inspectRedis returns the address of a cluster's node, but no address for a single server.
 func TestInspectRedis_ClusterAndServer(t *testing.T) {
 	node := redistest.Start(t, "--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1")
 	if err := node.Client(t).ClusterAddSlotsRange(t.Context(), 0, 16383).Err(); err != nil {

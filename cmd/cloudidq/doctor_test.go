@@ -12,15 +12,15 @@ import (
 	"cloudidq/internal/wechat/wechattest"
 )
 
-// Everything that can be wrong is named with its remedy, at once.
+// doctor reports every problem with its remedy, all at once.
 func TestDoctor_NamesEveryTroubleWithItsRemedy(t *testing.T) {
 	t.Parallel()
 	careless := redistest.Start(t, "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
 	s := newSiteOn(t, careless, wechattest.Config{Seed: 31, Faults: wechattest.Faults{"unauthorized": 1}})
-	s.env = append(s.env, "SECRET_A=planted-wrong-secret") // the last one counts
+	s.env = append(s.env, "SECRET_A=planted-wrong-secret") // overrides the earlier value
 	s.configure(t, fmt.Sprintf("webhooks: [{name: orders, url: 'http://127.0.0.1:1/planted', secrets: [%s], allow_cidrs: [127.0.0.0/8]}]\n"+
 		"api: {keys: [{name: shop, secret: planted-key-that-has-ended, scopes: [read], not_after: 2020-12-31}]}\n", hookSecret))
-	// appB has a token and lacks the permission.
+	// appB has a token but lacks the permission.
 	s.env = append(s.env, "TOKEN_B="+s.twin(t).StaticToken(appB))
 	s.write(t, strings.Replace(s.text(t), "{appid: "+appB+`, token: {mode: stable, secret: "env:SECRET_A"}`,
 		"{appid: "+appB+`, token: {mode: static, access_token: "env:TOKEN_B"}`, 1))

@@ -16,7 +16,7 @@ import (
 	"cloudidq/tasks"
 )
 
-// A user's set-up: a Redis, a WeChat, two workers, and enqueue --wait from the shell.
+// A typical setup: a Redis, a WeChat, two workers, and enqueue --wait from the shell.
 func TestEnqueueWait_PrintsTheRecords(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 5, Faults: wechattest.Faults{"busy": 0.2, "missing": 0.1, "foreign": 0.2}})
@@ -88,7 +88,7 @@ func firstResolved(t *testing.T, twin *wechattest.Simulator, taps []wechattest.T
 	return ""
 }
 
-// checkPrivate looks for everything that must not be in what the processes said.
+// checkPrivate checks that the output of the processes contains nothing private.
 func (s *site) checkPrivate(t *testing.T, taps []wechattest.Tap, others ...*process) {
 	t.Helper()
 	var all strings.Builder
@@ -100,7 +100,7 @@ func (s *site) checkPrivate(t *testing.T, taps []wechattest.Tap, others ...*proc
 		t.Fatal("the processes said nothing: nothing is proved")
 	}
 	said += s.queueErrors(t)
-	// 80_ and @@@ are of the simulator's tokens and tickets.
+	// 80_ and @@@ occur in the simulator's tokens and tickets.
 	planted := append([]string{tokA, "access_token=", "phoneNumber", "stepInfoList", "80_", "@@@", "let-me-in"}, s.planted...)
 	for _, tap := range taps {
 		planted = append(planted, tap.CloudID, tap.OpenID)
@@ -112,7 +112,7 @@ func (s *site) checkPrivate(t *testing.T, taps []wechattest.Tap, others ...*proc
 	}
 }
 
-// queueErrors are the errors that asynq keeps and the dashboard shows.
+// queueErrors returns the errors that asynq stores and the dashboard shows.
 func (s *site) queueErrors(t *testing.T) string {
 	t.Helper()
 	inspector := asynq.NewInspectorFromRedisClient(s.redis.Client(t))
@@ -133,10 +133,12 @@ func (s *site) queueErrors(t *testing.T) string {
 	return all.String()
 }
 
-// acknowledged is what holds the command by which a worker says that a task of a queue is done.
+// acknowledged returns the mark of the command with which a worker acknowledges a task of a
+// queue.
 func acknowledged(queue string) string { return "asynq:{" + queue + "}:processed\r" }
 
-// A worker is killed in the middle of its work; the next one brings everything to its right end.
+// A worker is killed while it works. The next worker brings every cloudID to the correct final
+// status.
 func TestKill9_EveryCloudIDEndsRight(t *testing.T) {
 	t.Parallel()
 	const n = 2000
@@ -170,13 +172,15 @@ func TestKill9_EveryCloudIDEndsRight(t *testing.T) {
 	if v.MixedOpenIDs != 0 || v.AfterDeadline != 0 {
 		t.Errorf("the simulator saw %+v", v)
 	}
-	// What was answered but not yet stored when the worker died is asked for again: a repeat, never a hole.
+	// The next worker sends cloudIDs again whose answer was not yet stored when the first one
+	// died. None is lost.
 	if most := int64(64 * 20); v.AfterResolved > most {
 		t.Errorf("%d cloudIDs were asked for again, want at most what was in flight", v.AfterResolved)
 	}
 }
 
-// SIGTERM while WeChat hangs: the process is gone in time, and its work is back in the queue.
+// On SIGTERM while WeChat does not answer, the process exits in time and its tasks are back in
+// the queue.
 func TestSIGTERM_GivesItsWorkBack(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 7})
@@ -186,7 +190,7 @@ func TestSIGTERM_GivesItsWorkBack(t *testing.T) {
 	taps := s.enqueueMany(t, twin, 300, 300)
 	w := s.worker(t)
 	waitFor(t, "requests under way", func() bool { return wechat.holds() > 0 })
-	w.term(t) // before WeChat has answered anything
+	w.term(t) // before WeChat has answered any request
 	if n := s.stats(t).Requests; n != 0 {
 		t.Errorf("WeChat has answered %d requests", n)
 	}
@@ -212,7 +216,7 @@ func TestSIGTERM_GivesItsWorkBack(t *testing.T) {
 	checkTruth(t, twin, taps, records)
 }
 
-// SIGTERM while WeChat answers: what is in hand is finished, not given back.
+// On SIGTERM while WeChat answers, the worker finishes its tasks and does not requeue them.
 func TestSIGTERM_FinishesWhatIsInHand(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 8})
@@ -237,7 +241,8 @@ func TestSIGTERM_FinishesWhatIsInHand(t *testing.T) {
 	checkTruth(t, twin, taps, records)
 }
 
-// Nothing is sent after the lifetime: what waited too long ends expired without a request.
+// Nothing is sent after the lifetime: a cloudID that waited too long becomes expired without a
+// request.
 func TestOutlived_EndsExpiredWithoutARequest(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 9})
@@ -269,7 +274,7 @@ func TestOutlived_EndsExpiredWithoutARequest(t *testing.T) {
 	})
 }
 
-// What no worker can read is archived with a reason and not tried again.
+// A task that no worker can read is archived with a reason and is not retried.
 func TestUnreadablePayload_Archived(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 10})
@@ -293,7 +298,7 @@ func TestUnreadablePayload_Archived(t *testing.T) {
 	})
 }
 
-// Redis goes away in the middle of the work and comes back with what its append-only file holds.
+// Redis stops during the work and restarts with the content of its append-only file.
 func TestRedisRestart_EveryCloudIDEndsRight(t *testing.T) {
 	t.Parallel()
 	const n = 2000

@@ -14,6 +14,7 @@ import (
 	"cloudidq/tasks"
 )
 
+// enqueueFlags holds the flags of the command enqueue.
 type enqueueFlags struct {
 	config     *string
 	appID      string
@@ -25,6 +26,7 @@ type enqueueFlags struct {
 	wait       time.Duration
 }
 
+// newEnqueue returns the command enqueue.
 func newEnqueue(s streams) *cobra.Command {
 	var f enqueueFlags
 	cmd := &cobra.Command{
@@ -60,6 +62,7 @@ func newEnqueue(s streams) *cobra.Command {
 		}
 		return withResults(cmd.Context(), s, cfg, func(rdb redis.UniversalClient, results results) error {
 			ids := cloudIDsOf(req.Items)
+			// Earlier final statuses of the same cloudIDs must not end the wait.
 			before, err := store.EndsSoFar(cmd.Context(), results, req.AppID, ids)
 			if err != nil {
 				return fmt.Errorf("nothing was enqueued: %w", err)
@@ -73,7 +76,7 @@ func newEnqueue(s streams) *cobra.Command {
 	return cmd
 }
 
-// request is what the flags and the cloudIDs ask for, with all that is wrong with them in one error.
+// request converts the flags and cloudIDs to a request. Its error lists every problem with them.
 func (f *enqueueFlags) request(cfg *config.Config, cloudIDs []string) (tasks.Request, error) {
 	faults := []error{wrongApp(cfg, f.appID), wrongWebhook(cfg, f.appID, f.webhook)}
 	var obtained time.Time
@@ -102,19 +105,20 @@ func (f *enqueueFlags) request(cfg *config.Config, cloudIDs []string) (tasks.Req
 	return req, usage(faults...)
 }
 
-// checkItems refuses what the queue would, whatever app it is of.
+// checkItems rejects items that the queue would reject, for any app.
 func checkItems(items []tasks.Item) error {
 	p := tasks.ResolvePayload{AppID: "any", Items: items}
 	return p.Validate()
 }
 
+// enqueue sends the request to the queue and reports the number of enqueued cloudIDs.
 func enqueue(ctx context.Context, s streams, cfg *config.Config, rdb redis.UniversalClient, req tasks.Request) error {
 	tel, err := openTelemetry(ctx, s, cfg, true)
 	if err != nil {
 		return err
 	}
 	defer tel.Shutdown()
-	client := tasks.NewClient(rdb, tasks.Options{CommitLinger: -1, Tracers: tel.Tracers}) // one call, no company to wait for
+	client := tasks.NewClient(rdb, tasks.Options{CommitLinger: -1, Tracers: tel.Tracers}) // a single call has no others to wait for
 	defer client.Close()
 	receipt, err := client.Resolve(ctx, req)
 	if err != nil {
@@ -124,6 +128,9 @@ func enqueue(ctx context.Context, s streams, cfg *config.Config, rdb redis.Unive
 	return nil
 }
 
+// awaitRecords waits for the final records and prints them. It returns an error if the wait
+// times out or a record is not resolved. before holds the earlier final statuses, which do not
+// count.
 func awaitRecords(
 	ctx context.Context, s streams, results store.Results, appID string, ids []string, before store.FormerEnds, wait time.Duration,
 ) error {
@@ -139,6 +146,7 @@ func awaitRecords(
 	case err != nil:
 		return err
 	}
+	// The exit status is 1 if not every cloudID is resolved.
 	unresolved := 0
 	for _, rec := range records {
 		if rec.Status != store.Resolved {
@@ -151,7 +159,7 @@ func awaitRecords(
 	return nil
 }
 
-// cloudIDsOf lists each cloudID once: the same one given twice has one record.
+// cloudIDsOf lists each cloudID once, because a repeated cloudID has one record.
 func cloudIDsOf(items []tasks.Item) []string {
 	seen := make(map[string]bool, len(items))
 	var ids []string

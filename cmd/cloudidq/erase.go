@@ -13,6 +13,7 @@ import (
 	"cloudidq/worker"
 )
 
+// newErase returns the command erase.
 func newErase(s streams) *cobra.Command {
 	var appID, openID string
 	var former bool
@@ -40,11 +41,12 @@ func newErase(s streams) *cobra.Command {
 			return err
 		}
 		return withResults(cmd.Context(), s, cfg, func(rdb redis.UniversalClient, results results) error {
+			// The eraser removes the records, and the user's cloudIDs from the queued tasks.
 			erased, err := worker.NewEraser(results.Results, rdb).Erase(cmd.Context(), appID, openID)
 			if err != nil {
 				return err
 			}
-			newLogger(s.err, cfg.Log).Info("a person was erased", "appid", appID, "records", erased) // the audit line
+			newLogger(s.err, cfg.Log).Info("a person was erased", "appid", appID, "records", erased) // the audit entry
 			if err := json.NewEncoder(s.out).Encode(map[string]int{"erased": erased}); err != nil {
 				return fmt.Errorf("writing the result: %w", err)
 			}
@@ -54,7 +56,7 @@ func newErase(s streams) *cobra.Command {
 	return cmd
 }
 
-// checkSubject refuses what can be nobody's.
+// checkSubject rejects an appid and openid that cannot belong to a user.
 func checkSubject(cfg *config.Config, appID, openID string, former bool) error {
 	faults := []error{wrongApp(cfg, appID)}
 	if former && appID != "" {

@@ -18,8 +18,8 @@ import (
 	"cloudidq/tasks"
 )
 
-// While two workers are at it, Redis holds nothing legible outside the tasks' payloads: no data, no token, no secret, no
-// id.
+// While two workers run, Redis holds nothing readable outside of the tasks' payloads: no data,
+// token, secret or id.
 func TestStores_HoldNothingLegible(t *testing.T) {
 	t.Parallel()
 	t.Run("Redis", func(t *testing.T) { holdsNothingLegible(t, "") })
@@ -29,13 +29,13 @@ func TestStores_HoldNothingLegible(t *testing.T) {
 func holdsNothingLegible(t *testing.T, dsn string) {
 	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 13, Faults: wechattest.Faults{"foreign": 0.2}})
-	wechat := s.newGate(t, 400) // each is for three cloudIDs at most
+	wechat := s.newGate(t, 400) // each request is for at most three cloudIDs
 	twin := s.twin(t)
-	// The receiver is away: what is to be delivered stays.
+	// The receiver is down, so the results stay in the outbox.
 	s.appSettings, s.dsn = ", webhook: orders", dsn
 	s.configure(t, newReceiver(t, nil).settings(""))
 	alone := failingTap(t, twin)
-	s.enqueue(t, []wechattest.Tap{alone}) // its task is archived
+	s.enqueue(t, []wechattest.Tap{alone}) // its task will be archived
 	s.worker(t)
 	s.worker(t)
 	inspector := asynq.NewInspectorFromRedisClient(s.redis.Client(t))
@@ -70,7 +70,8 @@ func holdsNothingLegible(t *testing.T, dsn string) {
 	}
 }
 
-// holdsNone reports that a text holds none of many others, in one pass over it.
+// holdsNone reports whether a text contains none of many other texts. It needs one pass over the
+// text.
 func holdsNone(text string, others []string) bool {
 	pairs := make([]string, 0, 2*len(others))
 	for _, other := range others {
@@ -79,7 +80,7 @@ func holdsNone(text string, others []string) bool {
 	return strings.NewReplacer(pairs...).Replace(text) == text
 }
 
-// stableToken is the first token that the simulator gives for appA.
+// stableToken returns the first token that the simulator issues for appA.
 func stableToken(t *testing.T, twin *wechattest.Simulator) string {
 	t.Helper()
 	w := httptest.NewRecorder()
@@ -92,7 +93,7 @@ func stableToken(t *testing.T, twin *wechattest.Simulator) string {
 	return answer["access_token"].(string)
 }
 
-// failingTap is a cloudID that WeChat will say no to.
+// failingTap returns a cloudID that WeChat rejects.
 func failingTap(t *testing.T, twin *wechattest.Simulator) wechattest.Tap {
 	t.Helper()
 	for user := range 1000 {
@@ -105,14 +106,15 @@ func failingTap(t *testing.T, twin *wechattest.Simulator) wechattest.Tap {
 	return wechattest.Tap{}
 }
 
-// dump is all of Redis but the tasks that wait and asynq's list of those in hand, whose payloads are the producers' own.
+// dump returns the content of Redis without pending tasks and asynq's list of active tasks,
+// whose payloads are the producers'.
 func (s *site) dump(t *testing.T) string { return s.dumpOf(t, false) }
 
-// dumpOf is dump, or really all.
+// dumpOf returns the content of Redis, including the tasks if waiting is set.
 func (s *site) dumpOf(t *testing.T, waiting bool) string {
 	t.Helper()
 	rdb := s.redis.Client(t)
-	if err := rdb.ConfigSet(t.Context(), "rdbcompression", "no").Err(); err != nil { // DUMP compresses as well
+	if err := rdb.ConfigSet(t.Context(), "rdbcompression", "no").Err(); err != nil { // DUMP also compresses
 		t.Fatal(err)
 	}
 	var keys []string
@@ -131,7 +133,7 @@ func (s *site) dumpOf(t *testing.T, waiting bool) string {
 		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, redis.Nil) { // some have gone meanwhile
+	if err != nil && !errors.Is(err, redis.Nil) { // some keys have been deleted meanwhile
 		t.Fatal(err)
 	}
 	var all strings.Builder
@@ -146,7 +148,7 @@ func (s *site) dumpOf(t *testing.T, waiting bool) string {
 	return all.String()
 }
 
-// dumpPostgres is all of our tables, with bytes as they are.
+// dumpPostgres returns the content of cloudidq's tables, with bytes as they are.
 func dumpPostgres(t *testing.T, dsn string) string {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), dsn)
@@ -172,8 +174,8 @@ func dumpPostgres(t *testing.T, dsn string) string {
 	return all.String()
 }
 
-// One person has records, results that wait for delivery, and cloudIDs in the queues, when no worker is there. After his
-// erasure nothing of it is anywhere, and the others of the same tasks have all of theirs.
+// A user has records, undelivered results and queued cloudIDs, and no worker runs. After the
+// user's erasure no trace of them exists, and the other users of the same tasks keep everything.
 func TestErase_NoWorker_NothingOfThePersonIsAnywhere(t *testing.T) {
 	t.Parallel()
 	t.Run("Redis", func(t *testing.T) { eraseWithoutAWorker(t, "") })
@@ -185,7 +187,7 @@ func eraseWithoutAWorker(t *testing.T, dsn string) {
 	s := newSite(t, wechattest.Config{Seed: 15})
 	twin := s.twin(t)
 	s.appSettings, s.dsn = ", webhook: orders", dsn
-	s.configure(t, newReceiver(t, nil).settings("")) // it is away
+	s.configure(t, newReceiver(t, nil).settings("")) // the receiver is down
 	var stored, mine, others []wechattest.Tap
 	for i := range 5 {
 		stored = append(stored, twin.CloudID(appA, 1, i, time.Now()))
@@ -196,7 +198,7 @@ func eraseWithoutAWorker(t *testing.T, dsn string) {
 	s.enqueue(t, stored)
 	waitFor(t, "the records", func() bool { _, ended := s.records(t, stored); return ended == len(stored) })
 	w.term(t)
-	s.enqueue(t, mine) // a task of his own
+	s.enqueue(t, mine) // a task with cloudIDs of this user only
 	s.enqueueTogether(t, append(mine[:2:2], others...))
 	if dump := s.dumpOf(t, true); !strings.Contains(dump, mine[0].CloudID) || !strings.Contains(dump, mine[0].OpenID) {
 		t.Fatal("nothing of the person is there: nothing is proved")
@@ -219,7 +221,7 @@ func eraseWithoutAWorker(t *testing.T, dsn string) {
 	}
 	s.worker(t)
 	waitFor(t, "the others", func() bool { _, ended := s.records(t, others); return ended == len(others) })
-	s.enqueue(t, mine) // asked for again, they stay erased
+	s.enqueue(t, mine) // if they are requested again, they stay erased
 	waitFor(t, "the queue to be empty", func() bool {
 		info, err := asynq.NewInspectorFromRedisClient(s.redis.Client(t)).GetQueueInfo(tasks.QueueEvents)
 		return err == nil && info.Size == 0
@@ -232,7 +234,7 @@ func eraseWithoutAWorker(t *testing.T, dsn string) {
 	}
 }
 
-// enqueueTogether makes one task of cloudIDs of several persons.
+// enqueueTogether enqueues one task with cloudIDs of several users.
 func (s *site) enqueueTogether(t *testing.T, taps []wechattest.Tap) {
 	t.Helper()
 	p := tasks.ResolvePayload{AppID: appA, AcceptedAt: time.Now()}
@@ -248,7 +250,8 @@ func (s *site) enqueueTogether(t *testing.T, taps []wechattest.Tap) {
 	}
 }
 
-// One person is erased while some of his cloudIDs are stored, some are being asked for and some are in the queue.
+// A user is erased while some of the user's cloudIDs are stored, some are in flight and some are
+// queued.
 func TestErase_OnePersonEverywhere(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 14})
@@ -287,7 +290,8 @@ func TestErase_OnePersonEverywhere(t *testing.T) {
 		t.Errorf("result = %d %s, want nothing", status, again.out.String())
 	}
 	wechat.open()
-	// Asked for again, the erased stay erased; the others are as they were; a new cloudID of the person is served.
+	// If they are requested again, erased cloudIDs stay erased. Other records are unchanged, and
+	// a new cloudID is resolved.
 	fresh := tapsOf(1, 10, 1)
 	s.enqueue(t, append(stored[:2:2], fresh...))
 	waitFor(t, "the new one", func() bool { _, ended := s.records(t, fresh); return ended == 1 })

@@ -11,18 +11,20 @@ import (
 	"cloudidq/worker"
 )
 
-// footing is what an API and a worker both stand on.
+// footing holds the dependencies that API and worker share.
 type footing struct {
-	rdb      redis.UniversalClient
-	access   *wechatAccess
-	store    results
-	records  store.Results // of the store, with its calls counted and traced; what is overdue ends where it is looked up
+	rdb    redis.UniversalClient
+	access *wechatAccess
+	store  results
+	// The store with metrics and traces. A lookup of an overdue cloudID makes it final.
+	records  store.Results
 	webhooks []worker.Webhook
 
-	undo []func() // what close does, last first
+	undo []func() // cleanup functions, called by close in reverse order
 }
 
-// openFooting opens all of it, or nothing. The caller closes it, behind what stands on it.
+// openFooting opens all dependencies, or none if one fails. The caller closes them, after
+// everything that uses them has stopped.
 func openFooting(ctx context.Context, svc *service, cfg *config.Config) (*footing, error) {
 	f := &footing{}
 	if err := f.open(ctx, svc, cfg); err != nil {
@@ -33,6 +35,7 @@ func openFooting(ctx context.Context, svc *service, cfg *config.Config) (*footin
 }
 
 func (f *footing) open(ctx context.Context, svc *service, cfg *config.Config) (err error) {
+	// Each step adds its cleanup to undo, so close works after a partial failure.
 	if f.rdb, err = openRedis(ctx, cfg, repeatCommands); err != nil {
 		return err
 	}

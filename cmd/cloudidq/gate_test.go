@@ -9,18 +9,20 @@ import (
 	"testing"
 )
 
-// gate stands between the workers and the simulator, and holds the requests for open data until the test lets them go: so
-// what is to happen while WeChat has not answered does, on a machine of any speed.
+// gate is a proxy between the workers and the simulator. It holds the requests for open data
+// until the test releases them. With a gate a test can act while WeChat has not answered, on a
+// machine of any speed.
 type gate struct {
 	*httptest.Server
 
 	mu     sync.Mutex
-	lets   int           // more requests that pass; guarded by mu
-	held   int           // that came and did not pass at once, in all; guarded by mu
-	opened chan struct{} // closed when all pass
+	lets   int           // number of further requests that pass; guarded by mu
+	held   int           // total number of requests that were held; guarded by mu
+	opened chan struct{} // closed when all requests may pass
 }
 
-// newGate puts a gate, which lets so many requests pass, in front of the site's simulator. The configuration is written anew.
+// newGate puts a gate in front of the site's simulator and rewrites the configuration. The first
+// lets requests pass.
 func (s *site) newGate(t *testing.T, lets int) *gate {
 	t.Helper()
 	to, err := url.Parse(s.url)
@@ -48,7 +50,7 @@ func (s *site) newGate(t *testing.T, lets int) *gate {
 	return g
 }
 
-// passes returns when a request may go on, or false when its client has left.
+// passes waits until a request may pass. It returns false if the client disconnects first.
 func (g *gate) passes(r *http.Request) bool {
 	g.mu.Lock()
 	g.lets--
@@ -66,19 +68,19 @@ func (g *gate) passes(r *http.Request) bool {
 	}
 }
 
-// holds counts the requests that have been held.
+// holds returns how many requests have been held.
 func (g *gate) holds() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.held
 }
 
-// hold lets nothing more pass.
+// hold makes the gate hold all further requests.
 func (g *gate) hold() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.lets = 0
 }
 
-// open lets everything pass, also what is held.
+// open lets all requests pass, including those on hold.
 func (g *gate) open() { close(g.opened) }

@@ -16,9 +16,10 @@ import (
 	"cloudidq/config"
 )
 
-// healthTimeout is less than what Docker and Kubernetes wait by default.
+// healthTimeout is shorter than the default timeouts of Docker and Kubernetes.
 const healthTimeout = 2 * time.Second
 
+// newHealthcheck returns the command healthcheck.
 func newHealthcheck(s streams) *cobra.Command {
 	var ready bool
 	cmd := &cobra.Command{
@@ -49,7 +50,7 @@ func newHealthcheck(s streams) *cobra.Command {
 	return cmd
 }
 
-// healthAddress is where a listener of this machine can be reached.
+// healthAddress returns the address at which a listener of this machine can be reached.
 func healthAddress(listen string) (string, error) {
 	if listen == config.OpsOff {
 		return "", errors.New("is off: there is nobody to ask")
@@ -61,13 +62,14 @@ func healthAddress(listen string) (string, error) {
 	if port == "0" {
 		return "", errors.New("has port 0: which port the process took is not known here")
 	}
+	// A listener on all addresses can be reached through localhost.
 	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
 		host = "localhost"
 	}
 	return net.JoinHostPort(host, port), nil
 }
 
-// askHealth returns nil for 200, and what the process says of itself otherwise.
+// askHealth returns nil for status 200, and otherwise an error with the answer of the process.
 func askHealth(ctx context.Context, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
@@ -75,7 +77,7 @@ func askHealth(ctx context.Context, url string) error {
 	if err != nil {
 		return fmt.Errorf("asking for the health: %w", err)
 	}
-	transport := &http.Transport{Proxy: nil, DisableKeepAlives: true} // nobody else is asked
+	transport := &http.Transport{Proxy: nil, DisableKeepAlives: true} // no proxy: ask the process itself
 	response, err := transport.RoundTrip(request)
 	if err != nil {
 		return fmt.Errorf("asking for the health: %w", err)
@@ -86,6 +88,7 @@ func askHealth(ctx context.Context, url string) error {
 	case err != nil:
 		return fmt.Errorf("asking for the health: %w", err)
 	case response.StatusCode != http.StatusOK:
+		// The answer has one problem per line. Print it as one line.
 		said := strings.Join(strings.Fields(strings.ReplaceAll(string(text), "\n", ", ")), " ")
 		return errors.New("not well: " + strings.TrimSuffix(said, ","))
 	default:

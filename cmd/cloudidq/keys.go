@@ -15,9 +15,10 @@ import (
 	"cloudidq/internal/secret"
 )
 
-// maxKeysetBytes is what config takes from the file of a secret: some 250 keys.
+// maxKeysetBytes is the size limit that config has for a secret's file. It fits about 250 keys.
 const maxKeysetBytes = 64 << 10
 
+// newKeys returns the command group keys.
 func newKeys(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "keys",
@@ -37,7 +38,7 @@ func newKeys(s streams) *cobra.Command {
 			"  (umask 077 && cloudidq keys rotate keyset.json > next.json) && mv next.json keyset.json\n" +
 			"  (umask 077 && cloudidq keys prune keyset.json > next.json) && mv next.json keyset.json",
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 { // not quoted: it might be the keyset
+			if len(args) > 0 { // not quoted, because the argument might be the keyset
 				return usagef("keys has the commands new, rotate and prune; see cloudidq keys --help")
 			}
 			return nil
@@ -48,6 +49,7 @@ func newKeys(s streams) *cobra.Command {
 	return cmd
 }
 
+// newKeysNew returns the command keys new.
 func newKeysNew(s streams) *cobra.Command {
 	return &cobra.Command{
 		Use:     "new",
@@ -64,6 +66,7 @@ func newKeysNew(s streams) *cobra.Command {
 	}
 }
 
+// newKeysRotate returns the command keys rotate.
 func newKeysRotate(s streams) *cobra.Command {
 	return &cobra.Command{
 		Use:   "rotate [FILE|-]",
@@ -86,6 +89,7 @@ func newKeysRotate(s streams) *cobra.Command {
 	}
 }
 
+// newKeysPrune returns the command keys prune.
 func newKeysPrune(s streams) *cobra.Command {
 	return &cobra.Command{
 		Use:   "prune [FILE|-]",
@@ -113,8 +117,9 @@ func newKeysPrune(s streams) *cobra.Command {
 	}
 }
 
-// readKeyset returns the keyset of the file named, or of stdin. Its errors are of usage, and name the file by no word:
-// whoever passes the keyset itself instead must not find it in a log.
+// readKeyset returns the keyset of the named file, or of stdin. Its errors are usage errors and
+// do not contain the file name: if someone passes the keyset itself as an argument, it must not
+// appear in a log.
 func readKeyset(s streams, args []string) (secret.Text, error) {
 	in, place := s.in, "stdin"
 	if len(args) > 0 && args[0] != "-" {
@@ -122,7 +127,7 @@ func readKeyset(s streams, args []string) (secret.Text, error) {
 		if err != nil {
 			return secret.Text{}, usagef("opening the file of the keyset: %w", pathCause(err))
 		}
-		defer func() { _ = f.Close() }() // only read
+		defer func() { _ = f.Close() }() // the file is only read, so an error of Close has no effect
 		in, place = f, "the file"
 	}
 	text, err := io.ReadAll(io.LimitReader(in, maxKeysetBytes+1))
@@ -134,6 +139,7 @@ func readKeyset(s streams, args []string) (secret.Text, error) {
 	case len(bytes.TrimSpace(text)) == 0:
 		return secret.Text{}, usagef("%s has no keyset, it is empty; a shell empties the file behind > before anything reads it", place)
 	}
+	// Check the keyset here, so that an invalid one is a usage error.
 	doc := secret.New(string(text))
 	if _, err := seal.ParseKeyset(doc); err != nil {
 		return secret.Text{}, usageError{err}
@@ -141,7 +147,7 @@ func readKeyset(s streams, args []string) (secret.Text, error) {
 	return doc, nil
 }
 
-// pathCause is what happened, without the path.
+// pathCause returns the cause of a file error without the path.
 func pathCause(err error) error {
 	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 		return pathErr.Err
@@ -149,8 +155,9 @@ func pathCause(err error) error {
 	return err
 }
 
-// printKeyset is the one place that reveals a keyset. A file is on the disk before the command ends well: what follows it
-// in the shell replaces the only copy of the keys.
+// printKeyset is the only place that reveals a keyset. It syncs a file to the disk before the
+// command exits with success, because the next shell command may replace the only copy of the
+// keys.
 func printKeyset(s streams, doc secret.Text) error {
 	if f, ok := s.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		fmt.Fprintf(s.err, "this keyset is a secret, and the terminal keeps it: clear it, or redirect into a file of mode 0600\n")
@@ -164,7 +171,7 @@ func printKeyset(s streams, doc secret.Text) error {
 	return nil
 }
 
-// syncOut writes a regular file to the disk. Anything else, such as a pipe, has no disk.
+// syncOut syncs a regular file to the disk. Other outputs, such as pipes, need no sync.
 func syncOut(out io.Writer) error {
 	f, ok := out.(interface {
 		Sync() error

@@ -31,7 +31,7 @@ func keysTo(t *testing.T, stdout io.Writer, stdin string, args ...string) (statu
 	return status, err.String()
 }
 
-// goodKeys runs a command that must succeed, and returns what it prints.
+// goodKeys runs a command that must succeed, and returns its output.
 func goodKeys(t *testing.T, stdin string, args ...string) (doc string, keyset *seal.Keyset) {
 	t.Helper()
 	status, stdout, stderr := keys(t, stdin, args...)
@@ -45,7 +45,7 @@ func goodKeys(t *testing.T, stdin string, args ...string) (doc string, keyset *s
 	return stdout, keyset
 }
 
-// The rotation that the help tells of, from stdin and from files.
+// The rotation that the help describes works from stdin and from files.
 func TestKeys_NewRotatePrune(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "keyset.json")
 	for name, source := range map[string]func(doc string) (stdin string, args []string){
@@ -135,12 +135,12 @@ func TestKeys_WrongUse_ExitTwoAndQuotesNothing(t *testing.T) {
 	}
 }
 
-// brokenPipe is where nothing can be written.
+// brokenPipe is a writer that always fails.
 type brokenPipe struct{}
 
 func (brokenPipe) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
 
-// Whoever writes the keyset to a full disk must not go on with half of one.
+// If the keyset cannot be written, for example to a full disk, the command fails.
 func TestKeys_CannotWrite_ExitOne(t *testing.T) {
 	doc, _ := goodKeys(t, "", "new")
 	for _, command := range []string{"new", "rotate", "prune"} {
@@ -152,7 +152,7 @@ func TestKeys_CannotWrite_ExitOne(t *testing.T) {
 }
 
 func TestKeys_OnATerminal_Warns(t *testing.T) {
-	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0) // the master of a pseudo terminal is a terminal itself
+	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0) // the master of a pseudo terminal is also a terminal
 	if err != nil {
 		t.Skipf("no pseudo terminal: %v", err)
 	}
@@ -190,13 +190,13 @@ func TestKeysHelp_TellsTheRotation(t *testing.T) {
 	}
 }
 
-// unsafe is a regular file that cannot be written to its disk, which is not known until it is asked.
+// unsafe is a regular file whose Sync fails. Only a call of Sync reveals the problem.
 type unsafe struct{ *os.File }
 
 func (unsafe) Sync() error { return errors.New("no space left on device") }
 
-// `… > next.json && mv next.json keyset.json` replaces the only copy of the keys, so a command whose output is not safely
-// on the disk does not end well.
+// `… > next.json && mv next.json keyset.json` replaces the only copy of the keys. Therefore a
+// command fails if its output is not safely on the disk.
 func TestKeys_OutputThatIsNotOnTheDisk(t *testing.T) {
 	file, err := os.Create(filepath.Join(t.TempDir(), "next.json"))
 	if err != nil {

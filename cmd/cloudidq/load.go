@@ -13,31 +13,32 @@ import (
 	"cloudidq/tasks"
 )
 
-// queueLoad measures the queues.
+// queueLoad measures the queues. It implements [httpapi.Load].
 type queueLoad struct {
 	rdb    redis.UniversalClient
 	pauses *store.Pauses
-	most   int // tasks that may wait
+	most   int // maximum number of waiting tasks
 	log    *slog.Logger
 
 	mu   sync.Mutex
 	seen map[string]backlog // by queue; guarded by mu
 }
 
+// backlog is the result of the last measurement of a queue.
 type backlog struct {
 	at   time.Time
 	high bool
 }
 
-// loadEvery is how long an answer of High serves.
+// loadEvery is how long High reuses a measurement.
 const loadEvery = time.Second
 
 func newQueueLoad(rdb redis.UniversalClient, most int, log *slog.Logger) *queueLoad {
 	return &queueLoad{rdb: rdb, pauses: store.NewPauses(rdb), most: most, log: log, seen: make(map[string]backlog)}
 }
 
-// High implements [httpapi.Load]. Each queue is measured at most once a second. While Redis does not answer nothing is
-// high: the request itself will find out.
+// High implements [httpapi.Load]. It measures each queue at most once a second. If Redis does
+// not answer, it returns false, and the request itself will fail.
 func (l *queueLoad) High(ctx context.Context, queue string) bool {
 	l.mu.Lock()
 	last := l.seen[queue]
@@ -45,12 +46,13 @@ func (l *queueLoad) High(ctx context.Context, queue string) bool {
 		l.mu.Unlock()
 		return last.high
 	}
-	l.seen[queue] = backlog{time.Now(), last.high} // one caller measures, the others take what was
+	l.seen[queue] = backlog{time.Now(), last.high} // this caller measures, concurrent callers use the last result
 	l.mu.Unlock()
 	return l.measure(ctx, queue)
 }
 
-// Room implements [httpapi.Load]. It measures each time: in a second a backfill may bring in more tasks than may wait.
+// Room implements [httpapi.Load]. It measures at every call, because within a second a backfill
+// may enqueue more tasks than the limit.
 func (l *queueLoad) Room(ctx context.Context, appID string) error {
 	pause, _, err := l.pauses.Get(ctx, appID)
 	switch {
@@ -62,6 +64,7 @@ func (l *queueLoad) Room(ctx context.Context, appID string) error {
 	return nil
 }
 
+// measure measures a queue and logs a warning when the queue becomes full.
 func (l *queueLoad) measure(ctx context.Context, queue string) bool {
 	n, err := tasks.Backlog(ctx, l.rdb, queue)
 	high := err == nil && n >= l.most

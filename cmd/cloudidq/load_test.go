@@ -20,8 +20,8 @@ import (
 
 const loadApp = "wx0000000000000001"
 
-// loadFile loads n lines into a queue that is full with five tasks. It returns how many tasks are in the queue when the
-// loader first has to wait, and why it waits.
+// loadFile loads n lines into a queue that is full with five tasks. It returns the number of
+// tasks in the queue when the loader first has to wait, and why it waits.
 func loadFile(t *testing.T, rdb *redis.Client, n int) (tasksIn int64, why error) {
 	t.Helper()
 	producer := tasks.NewClient(rdb, tasks.Options{})
@@ -47,8 +47,8 @@ func loadFile(t *testing.T, rdb *redis.Client, n int) (tasksIn int64, why error)
 	return rdb.LLen(t.Context(), "asynq:{backfill}:pending").Val(), why
 }
 
-// What comes back later counts, as the tasks of a paused app do: they are hardly ever among the pending ones. And the lines
-// of a paused app wait in their file.
+// The backlog includes retried tasks, such as those of a paused app, which are hardly ever
+// pending. The loader of a paused app waits and leaves the lines in the file.
 func TestQueueLoad_CountsAllThatWaits(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	if in, why := loadFile(t, rdb, 300); why != nil || in != 3 {
@@ -74,7 +74,7 @@ func TestQueueLoad_CountsAllThatWaits(t *testing.T) {
 	}
 }
 
-// However fast a backfill comes in, no more than a window of it is past what may wait.
+// However fast a backfill loads, it exceeds the limit by at most one window.
 func TestQueueLoad_ABackfillIsMeasuredByTheWindow(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	const window = 41 // tasks

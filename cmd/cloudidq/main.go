@@ -1,5 +1,6 @@
-// Command cloudidq exchanges WeChat cloudIDs for their open data in the background: producers enqueue, workers ask
-// WeChat in batches, results wait in a store. See README.md.
+// Command cloudidq exchanges WeChat cloudIDs for their open data in the background. Producers
+// enqueue cloudIDs, workers send them to WeChat in batches, and a store holds the results. See
+// README.md.
 package main
 
 import (
@@ -16,10 +17,10 @@ import (
 	"cloudidq/tasks"
 )
 
-// Exit statuses. Results go to stdout, everything else to stderr.
+// Exit statuses. Results go to stdout, and everything else goes to stderr.
 const (
-	exitDone   = 0 // it ran and did what was asked
-	exitFailed = 1 // it ran and failed
+	exitDone   = 0 // the command succeeded
+	exitFailed = 1 // the command ran and failed
 	exitUsage  = 2 // wrong arguments or configuration; nothing was done
 )
 
@@ -30,7 +31,7 @@ func main() {
 	os.Exit(code)
 }
 
-// streams is what the program knows of the process around it.
+// streams holds the input, the outputs and the environment of the process.
 type streams struct {
 	in        io.Reader
 	out       io.Writer
@@ -38,7 +39,8 @@ type streams struct {
 	lookupEnv func(string) (string, bool)
 }
 
-// run is the whole program without the process: it returns the exit status.
+// run runs the program with the given arguments and returns the exit status. It does not access
+// the process itself.
 func run(ctx context.Context, args []string, s streams) int {
 	root := newRoot(s)
 	root.SetArgs(args)
@@ -47,14 +49,14 @@ func run(ctx context.Context, args []string, s streams) int {
 		return exitDone
 	}
 	if faults, ok := errors.AsType[config.Faults](err); ok {
-		fmt.Fprintf(s.err, "%s\n", secret.URLsIn(faults.Error())) // one a line, each beginning with its place
+		fmt.Fprintf(s.err, "%s\n", secret.URLsIn(faults.Error())) // one fault per line, each starting with its position
 	} else {
-		fmt.Fprintf(s.err, "cloudidq: %s\n", secret.URLsIn(err.Error())) // whoever has made it may have quoted an address
+		fmt.Fprintf(s.err, "cloudidq: %s\n", secret.URLsIn(err.Error())) // the error may quote a URL with credentials
 	}
 	return exitStatus(err)
 }
 
-// usageError is an error of the command line.
+// usageError is an error in the arguments or the environment. It leads to exit status 2.
 type usageError struct{ err error }
 
 func (e usageError) Error() string { return e.err.Error() }
@@ -62,6 +64,7 @@ func (e usageError) Unwrap() error { return e.err }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
+// exitStatus returns the exit status for an error.
 func exitStatus(err error) int {
 	if _, ok := errors.AsType[usageError](err); ok {
 		return exitUsage

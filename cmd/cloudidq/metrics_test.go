@@ -32,17 +32,17 @@ import (
 
 var update = flag.Bool("update", false, "write docs/metrics.md anew")
 
-// series is a metric as the documentation has it.
+// series is a metric as docs/metrics.md describes it.
 type series struct{ name, kind, labels, help string }
 
-// recorder is a registry that remembers what is registered, and of which type.
+// recorder is a registry that records the registered metrics and their types.
 type recorder struct {
 	*prometheus.Registry
 	t   *testing.T
 	all map[string]series
 }
 
-// describes takes the text of a descriptor apart; there is no other way to read one.
+// describes parses the text of a descriptor, which has no other accessors.
 var describes = regexp.MustCompile(`^Desc\{fqName: "(.*?)", help: "(.*?)", unit: "", constLabels: \{\}, variableLabels: \{(.*)\}\}$`)
 
 // Register implements [prometheus.Registerer].
@@ -79,7 +79,7 @@ func (r *recorder) MustRegister(all ...prometheus.Collector) {
 	}
 }
 
-// drain collects what f sends.
+// drain returns a channel with everything that f sends.
 func drain[T any](f func(chan<- T)) chan T {
 	ch := make(chan T, 10_000)
 	f(ch)
@@ -87,7 +87,7 @@ func drain[T any](f func(chan<- T)) chan T {
 	return ch
 }
 
-// kindsOf are the types of what a collector shows, by descriptor.
+// kindsOf returns the types of a collector's metrics, by descriptor.
 func kindsOf(c prometheus.Collector) map[string]string {
 	kinds := map[string]string{}
 	for m := range drain(c.Collect) {
@@ -107,7 +107,7 @@ func kindsOf(c prometheus.Collector) map[string]string {
 	return kinds
 }
 
-// registered is everything of ours that a process with all parts registers.
+// registered returns all of cloudidq's metrics in a process with all parts.
 func registered(t *testing.T) (map[string]series, *prometheus.Registry) {
 	t.Helper()
 	rdb := redistest.Start(t).Client(t)
@@ -146,8 +146,8 @@ func registered(t *testing.T) (map[string]series, *prometheus.Registry) {
 	return r.all, r.Registry
 }
 
-// docs/metrics.md names every series of ours, with type, labels and meaning, and no other one: dashboards and alerts are
-// held against it.
+// docs/metrics.md lists exactly cloudidq's series, with type, labels and meaning. Other tests
+// compare dashboards and alerts with it.
 func TestMetrics_AreDocumented(t *testing.T) {
 	t.Parallel()
 	const path = "../../docs/metrics.md"
@@ -181,7 +181,8 @@ func TestMetrics_AreDocumented(t *testing.T) {
 	lintMetrics(t, registry)
 }
 
-// lintMetrics holds our names against Prometheus's rules. asynq's are given.
+// lintMetrics checks cloudidq's names against Prometheus's rules. It cannot change asynq's
+// names.
 func lintMetrics(t *testing.T, registry *prometheus.Registry) {
 	t.Helper()
 	families, err := registry.Gather()
@@ -199,7 +200,7 @@ func lintMetrics(t *testing.T, registry *prometheus.Registry) {
 	}
 }
 
-// buildInfo is the one series that the registry of telemetry has by itself.
+// buildInfo returns the one series that telemetry registers itself.
 func buildInfo(t *testing.T) series {
 	t.Helper()
 	tel, err := telemetry.New(t.Context(), telemetry.Config{
@@ -226,7 +227,8 @@ func buildInfo(t *testing.T) series {
 	return series{}
 }
 
-// A queue whose numbers asynq cannot tell takes no other with it, and is told of.
+// If asynq cannot describe a queue, the collector reports the error and still shows the other
+// queues.
 func TestQueueCollector_ABrokenQueue(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Start(t).Client(t)
@@ -240,7 +242,7 @@ func TestQueueCollector_ABrokenQueue(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if queue == tasks.QueueBackfill { // its id stays in the list of pending ones
+		if queue == tasks.QueueBackfill { // its id stays in the pending list
 			if err := rdb.Del(t.Context(), "asynq:{backfill}:t:"+info.ID).Err(); err != nil {
 				t.Fatal(err)
 			}
@@ -292,7 +294,7 @@ func TestQueueCollector_ABrokenQueue(t *testing.T) {
 
 var seriesName = regexp.MustCompile(`\b(?:cloudidq|asynq)_[a-z_]+[a-z]`)
 
-// Dashboards and alerts ask for series that there are.
+// Dashboards and alerts use only existing series.
 func TestMetrics_WhatIsDeployedAsksForWhatThereIs(t *testing.T) {
 	t.Parallel()
 	all, _ := registered(t)

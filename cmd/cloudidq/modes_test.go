@@ -27,16 +27,16 @@ const (
 	component = "wxcomponent00000001"
 )
 
-// Every way of calling resolves 300 cloudIDs with two workers that are processes of their own, and none of them asks
-// for more tokens than two in a token's life.
+// In every token mode, two workers in separate processes resolve 300 cloudIDs. They request at
+// most the allowed number of tokens per token lifetime.
 func TestModes_ResolveWithTwoWorkers(t *testing.T) {
 	t.Parallel()
 	tokenFile := filepath.Join(t.TempDir(), "cloudbase_access_token")
 	for mode, tt := range map[string]struct {
-		token   string   // of the app in the configuration
+		token   string   // token of the app in the configuration
 		sim     []string // flags of the simulator
 		prepare func(*testing.T, *site)
-		calls   int64 // tokens asked for, at most
+		calls   int64 // maximum number of token requests
 	}{
 		"stable": {token: "{mode: stable, secret: env:SECRET_A}", calls: 2},
 		"legacy": {token: "{mode: legacy, secret: env:SECRET_A}", calls: 2},
@@ -55,7 +55,7 @@ func TestModes_ResolveWithTwoWorkers(t *testing.T) {
 				t.Fatal(err)
 			}
 		}},
-		// The platform's own token and the app's.
+		// Two calls for the platform's own token, and two for the app's.
 		"component": {token: "{mode: component, component: " + component + ", refresh_token: env:REFRESH_A}",
 			sim: []string{"--component", component}, calls: 4, prepare: func(t *testing.T, s *site) {
 				var answer map[string]string
@@ -77,8 +77,9 @@ func TestModes_ResolveWithTwoWorkers(t *testing.T) {
 	}
 }
 
-// wantModeWorks lets two workers resolve the cloudIDs of appA and holds everything against the simulator.
-// The first worker has a third of them alone, the second another one while the first stands still, and both have the last.
+// wantModeWorks makes two workers resolve the cloudIDs of appA and compares everything with the
+// simulator. The first worker resolves a third of them alone. The second worker resolves another
+// third while the first is stopped. Both resolve the rest.
 func (s *site) wantModeWorks(t *testing.T, tokenCalls int64) {
 	t.Helper()
 	twin := s.twin(t)
@@ -132,13 +133,13 @@ func (s *site) wantModeWorks(t *testing.T, tokenCalls int64) {
 	s.checkPrivate(t, taps)
 }
 
-// A merchant who authorises the platform is served, though no configuration names him, and no more once he has
-// withdrawn.
+// A merchant who authorises the platform is served without being in the configuration. After the
+// merchant has withdrawn the authorization, the app is no longer served.
 func TestComponent_EventsStartAndStopAnApp(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 9}, "--component", component)
 	s.configureApp(t, "{mode: component, component: "+component+"}")
-	s.write(t, strings.Replace(s.text(t), "appid: "+appA, "appid: "+appB, 1)) // appA is nobody the configuration knows
+	s.write(t, strings.Replace(s.text(t), "appid: "+appA, "appid: "+appB, 1)) // appA is not in the configuration
 	s.api(t)
 	s.worker(t)
 	s.worker(t)
@@ -173,7 +174,8 @@ func TestComponent_EventsStartAndStopAnApp(t *testing.T) {
 	s.checkPrivate(t, append(early, late...))
 }
 
-// Half of all calls are answered 40001, though the token is good, for 5 seconds and until 500 calls have been refused.
+// For 5 seconds, and until 500 calls have been refused, half of all calls get 40001 although the
+// token is valid.
 func TestTokenStorm_NoStormOfFetches(t *testing.T) {
 	s := newSite(t, wechattest.Config{Seed: 10, Latency: 5 * time.Millisecond})
 	twin := s.twin(t)
@@ -184,7 +186,7 @@ func TestTokenStorm_NoStormOfFetches(t *testing.T) {
 	var taps []wechattest.Tap
 	for n := 0; time.Since(begun) < 5*time.Second || s.stats(t).Faults["token"] < 500; n++ {
 		taps = append(taps, s.enqueueMore(t, twin, 100, 1000*n)...)
-		time.Sleep(50 * time.Millisecond) // the load, not a wait
+		time.Sleep(50 * time.Millisecond) // paces the load, it is not a wait
 	}
 	s.post(t, "/sim/faults", `{"faults":{}}`, nil)
 	stormed := time.Since(begun)
@@ -196,7 +198,7 @@ func TestTokenStorm_NoStormOfFetches(t *testing.T) {
 	})
 	checkTruth(t, twin, taps, records)
 	stats := s.stats(t)
-	// A machine that needs longer for so many refusals has a longer storm, with a fetch each ten seconds.
+	// On a slow machine the storm lasts longer, with one fetch per ten seconds.
 	if most := 10 + int64(stormed/(10*time.Second)); stats.TokenCalls > most {
 		t.Errorf("%d token calls after %d refusals in %v, want at most %d", stats.TokenCalls, stats.Faults["token"], stormed, most)
 	}
@@ -204,18 +206,20 @@ func TestTokenStorm_NoStormOfFetches(t *testing.T) {
 	s.checkPrivate(t, taps)
 }
 
-// One app runs into its daily quota while two workers are busy with two. Its calls end with those that are under way, all
-// of its tasks are put back, and nobody calls for it any more; the other one gets all it asks for, as before.
+// One of two busy apps reaches its daily quota while two workers run. Only its calls in flight
+// complete, all of its tasks are requeued, and no worker calls WeChat for it. The other app is
+// served as before.
 func TestQuota_StopsOneAppAndLeavesTheOtherAlone(t *testing.T) {
 	t.Parallel()
-	const n, tasksOf = 400, 20 // cloudIDs of each app in a load, and of each task
+	const n, tasksOf = 400, 20 // cloudIDs of each app per load, and of each task
 	s := newSite(t, wechattest.Config{Seed: 12, Latency: 20 * time.Millisecond})
 	twin := s.twin(t)
 	s.worker(t)
 	s.worker(t)
 	stats := func(app string) (a wechattest.AppStats) { s.get(t, "/sim/stats?appid="+app, &a); return a }
 	user := 0
-	// load offers both apps the same, task by task in turn, and returns when the other one has all of its ends.
+	// load enqueues the same number of cloudIDs for both apps, in alternating tasks. It returns
+	// when all of the other app's cloudIDs are final.
 	load := func() {
 		t.Helper()
 		taps := map[string][]wechattest.Tap{}
@@ -240,7 +244,7 @@ func TestQuota_StopsOneAppAndLeavesTheOtherAlone(t *testing.T) {
 			return err == nil && waiting == want
 		}
 	}
-	load() // both are in full swing
+	load() // both apps are busy
 	waitFor(t, "the queue to be empty", func() bool {
 		info, err := asynq.NewInspectorFromRedisClient(s.redis.Client(t)).GetQueueInfo(tasks.QueueEvents)
 		return err == nil && info.Size == 0
@@ -286,7 +290,7 @@ func TestAppsQuota(t *testing.T) {
 	}
 }
 
-// api starts an API process and keeps its address.
+// api starts an API process and stores its address.
 func (s *site) api(t *testing.T) *process {
 	t.Helper()
 	p := s.start(t, "api", "--config", s.config)
@@ -301,7 +305,7 @@ func (s *site) api(t *testing.T) *process {
 	return p
 }
 
-// push lets the simulator push an event to the API, which must take it.
+// push makes the simulator push an event to the API, which must accept it.
 func (s *site) push(t *testing.T, event, appID string) {
 	t.Helper()
 	query := url.Values{"component": {component}, "event": {event}, "appid": {appID},
@@ -309,7 +313,7 @@ func (s *site) push(t *testing.T, event, appID string) {
 	s.post(t, "/sim/push?"+query.Encode(), "", nil)
 }
 
-// configureApp writes a configuration with appA alone, and the component that a mode may need.
+// configureApp writes a configuration with only appA, and the component that a mode may need.
 func (s *site) configureApp(t *testing.T, token string) {
 	t.Helper()
 	key := sha256.Sum256([]byte("aes-" + component))
@@ -354,7 +358,7 @@ func (s *site) post(t *testing.T, path, body string, answer any) {
 	s.call(t, "POST", path, body, answer)
 }
 
-// call asks the simulator, which must answer 200.
+// call sends a request to the simulator, which must answer 200.
 func (s *site) call(t *testing.T, method, path, body string, answer any) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, s.url+path, strings.NewReader(body))

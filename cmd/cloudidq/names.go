@@ -8,7 +8,8 @@ import (
 	"cloudidq/tasks"
 )
 
-// wrongApp says what is wrong with --appid, where an app of the configuration is needed; nil if nothing is.
+// wrongApp returns the problem with --appid if the command needs an app of the configuration, or
+// nil.
 func wrongApp(cfg *config.Config, appID string) error {
 	switch {
 	case appID == "":
@@ -22,10 +23,11 @@ func wrongApp(cfg *config.Config, appID string) error {
 	}
 }
 
-// wrongAppID says what is wrong with the form of an appid; nil if nothing is.
+// wrongAppID returns the problem with the form of an appid, or nil.
 func wrongAppID(where, appID string) error { return problemError(where, tasks.AppIDProblem(appID)) }
 
-// wrongWebhook says what is wrong with --webhook for results of an app; it may be empty. nil if nothing is.
+// wrongWebhook returns the problem with --webhook for results of an app, or nil. name may be
+// empty.
 func wrongWebhook(cfg *config.Config, appID, name string) error {
 	if name == "" {
 		return nil
@@ -39,9 +41,10 @@ func wrongWebhook(cfg *config.Config, appID, name string) error {
 	return nil
 }
 
-// wrongName says what is wrong with the form of a webhook's name; nil if nothing is.
+// wrongName returns the problem with the form of a webhook's name, or nil.
 func wrongName(where, name string) error { return problemError(where, tasks.NameProblem(name)) }
 
+// problemError converts a problem to an error, and "" to nil.
 func problemError(where, problem string) error {
 	if problem == "" {
 		return nil
@@ -49,7 +52,7 @@ func problemError(where, problem string) error {
 	return fmt.Errorf("%s %s", where, problem)
 }
 
-// usage makes one [usageError] of all that is wrong; nil if nothing is.
+// usage joins the errors into one [usageError]. It returns nil if all of them are nil.
 func usage(faults ...error) error {
 	if err := errors.Join(faults...); err != nil {
 		return usageError{err}

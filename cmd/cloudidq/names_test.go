@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// With a third-party platform any appid may be served, but none that is not one: it is refused before Redis is asked.
+// With a third-party platform any valid appid may be served. Every command rejects an invalid
+// appid before it accesses Redis.
 func TestNames_OneRuleForEveryCommand(t *testing.T) {
 	cfg := writeConfig(t, `redis: {url: "redis://127.0.0.1:1/0"}
 store: {encryption: "off"}
@@ -34,7 +35,7 @@ components: [{appid: wxc, secret: env:NOT_SET, verify_token: env:NOT_SET, aes_ke
 	}
 }
 
-// What a command says of its failure holds no credential of an address that somebody has quoted in an error.
+// The error output of a command contains no credential of a URL that an error may quote.
 func TestRun_ShowsNoCredential(t *testing.T) {
 	status, out, err := invoke(t, "worker", "--config", "postgres://u:planted@db/c?x=planted")
 	if status == exitDone || strings.Contains(out+err, "planted") {
@@ -42,7 +43,7 @@ func TestRun_ShowsNoCredential(t *testing.T) {
 	}
 }
 
-// --raw-csv means something where CSV is written, and is refused elsewhere.
+// --raw-csv is rejected unless the output is CSV.
 func TestBackfill_RawCSVGoesWithCSV(t *testing.T) {
 	good := goodConfig(t, "127.0.0.1:1")
 	for _, more := range [][]string{nil, {"--out", "-"}, {"--out", "x.ndjson"}} {

@@ -14,20 +14,21 @@ import (
 )
 
 const (
-	// repeatCommands is how often go-redis repeats a command whose answer did not come. All of ours are harmless twice.
+	// repeatCommands is how often go-redis repeats a command whose answer is lost. All commands
+	// of cloudidq can be repeated safely.
 	repeatCommands = 3
-	// neverRepeat is for the asynq servers: a dequeue that is repeated leaves the first task behind.
+	// neverRepeat is for the asynq servers: a repeated dequeue leaves the first task orphaned.
 	neverRepeat = -1
 
 	pingTimeout = 5 * time.Second
 )
 
-// loadWithSecrets reads the configuration, and every secret that it names.
+// loadWithSecrets loads the configuration and all its secrets.
 func loadWithSecrets(path string, s streams) (*config.Config, error) {
 	return config.LoadSecrets(path, s.lookupEnv, checkStore, checkWebhooks)
 }
 
-// checkStore refuses what is no DSN, and what is no keyset.
+// checkStore rejects an invalid DSN and an invalid keyset.
 func checkStore(cfg *config.Config, refuse func(string, error)) {
 	if dsn := cfg.Store.DSN.Text(); !dsn.Empty() {
 		if err := store.CheckDSN(dsn.Reveal()); err != nil {
@@ -41,6 +42,7 @@ func checkStore(cfg *config.Config, refuse func(string, error)) {
 	}
 }
 
+// keysetOf returns the keyset of the configuration.
 func keysetOf(cfg *config.Config) (*store.Keyset, error) {
 	keyset, err := store.ParseKeyset(cfg.Store.Keyset.Text().Reveal())
 	if err != nil {
@@ -49,7 +51,8 @@ func keysetOf(cfg *config.Config) (*store.Keyset, error) {
 	return keyset, nil
 }
 
-// withRedis runs one command of an operator or a producer: it makes the logger and a client of Redis, and closes that.
+// withRedis runs a command of an operator or a producer. It creates the logger and a Redis
+// client, which it closes afterwards.
 func withRedis(ctx context.Context, s streams, cfg *config.Config, use func(redis.UniversalClient) error) error {
 	newLogger(s.err, cfg.Log)
 	rdb, err := openRedis(ctx, cfg, repeatCommands)
@@ -60,7 +63,7 @@ func withRedis(ctx context.Context, s streams, cfg *config.Config, use func(redi
 	return use(rdb)
 }
 
-// withResults is withRedis for what reads or erases results.
+// withResults is withRedis for a command that reads or erases results.
 func withResults(
 	ctx context.Context, s streams, cfg *config.Config, use func(redis.UniversalClient, results) error,
 ) error {
@@ -78,21 +81,23 @@ func withResults(
 	})
 }
 
-// clockOf tells the time by a Redis.
+// clockOf returns a function that reads Redis's clock.
 func clockOf(rdb redis.Cmdable) func(context.Context) (time.Time, error) {
 	return func(ctx context.Context) (time.Time, error) { return rdb.Time(ctx).Result() }
 }
 
-// results is the store of the configuration, what it has to deliver, and the backfills whose they are.
+// results combines the configured store with its deliveries, its backfills and the set of open
+// tasks.
 type results struct {
 	store.Results
 	deliveries *store.Deliveries
 	backfills  *store.Backfills
 	open       *store.OpenTasks
-	postgres   *store.Postgres // nil: they are in Redis
+	postgres   *store.Postgres // nil means that the results are in Redis
 }
 
-// openResults opens the store, over rdb where that is where it is. The caller closes it, and rdb.
+// openResults opens the configured store. It uses rdb for everything that is in Redis. The
+// caller closes the results and rdb.
 func openResults(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient) (results, error) {
 	sealed, err := sealing(cfg)
 	if err != nil {
@@ -117,6 +122,7 @@ func openResults(ctx context.Context, cfg *config.Config, rdb redis.UniversalCli
 	return r, nil
 }
 
+// sealing returns the store option for the configured encryption.
 func sealing(cfg *config.Config) (store.Option, error) {
 	if cfg.Store.Encryption == config.EncryptionOff {
 		return store.Sealed(nil), nil
@@ -128,15 +134,15 @@ func sealing(cfg *config.Config) (store.Option, error) {
 	return store.Sealed(keyset), nil
 }
 
-// Close closes what openResults has opened.
+// Close closes the resources of openResults. It does not close the Redis client.
 func (r results) Close() {
 	if r.postgres != nil {
 		r.postgres.Close()
 	}
 }
 
-// run does what the store does not do by itself until ctx ends: it deletes what has expired, and hands over what is to be
-// delivered.
+// run does the background work of the store until ctx ends: it deletes expired records and
+// relays results to the deliveries. Only PostgreSQL needs it.
 func (r results) run(ctx context.Context, log *slog.Logger, handed store.Handed) error {
 	if r.postgres == nil {
 		return nil
@@ -144,7 +150,8 @@ func (r results) run(ctx context.Context, log *slog.Logger, handed store.Handed)
 	return r.postgres.Run(ctx, log, handed)
 }
 
-// handOver is nil where a save hands over by itself.
+// handOver returns the function that relays results to the deliveries, or nil if Save relays
+// them itself.
 func (r results) handOver() func(context.Context, store.Handed) error {
 	if r.postgres == nil {
 		return nil
@@ -152,7 +159,7 @@ func (r results) handOver() func(context.Context, store.Handed) error {
 	return r.postgres.HandOver
 }
 
-// openRedis returns a client that has reached its Redis. The caller closes it.
+// openRedis returns a client that has successfully reached its Redis. The caller closes it.
 func openRedis(ctx context.Context, cfg *config.Config, maxRetries int) (redis.UniversalClient, error) {
 	rdb, err := cfg.Redis.Open(maxRetries)
 	if errors.Is(err, config.ErrEmbedded) {

@@ -14,7 +14,7 @@ import (
 	"cloudidq/internal/wechat/wechattest"
 )
 
-// opsAddr is where a process serves health and metrics.
+// opsAddr returns the address at which a process serves health and metrics.
 func (p *process) opsAddr(t *testing.T) string {
 	t.Helper()
 	var addr string
@@ -30,7 +30,7 @@ func (p *process) opsAddr(t *testing.T) string {
 	return addr
 }
 
-// ask gets a path of an address: 0 if nobody answers.
+// ask requests a path from an address. It returns 0 if there is no answer.
 func ask(t *testing.T, addr, path string) (status int, text string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -51,7 +51,7 @@ func ask(t *testing.T, addr, path string) (status int, text string) {
 	return response.StatusCode, string(body)
 }
 
-// From the outside a stop begins with /readyz, while the process still finishes what it has in hand.
+// When a process begins to stop, /readyz reports it first, while the process finishes its tasks.
 func TestOps_ReadyUntilTheStopBegins(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 31})
@@ -116,7 +116,7 @@ func TestOps_NotReadyWithoutRedis(t *testing.T) {
 	waitFor(t, "200", func() bool { status, _ := ask(t, addr, "/readyz"); return status == http.StatusOK })
 }
 
-// A process whose port is taken says which setting to change, before it takes a task.
+// If its ops port is in use, a process reports which setting to change and processes no task.
 func TestOps_PortTaken(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 33})

@@ -19,15 +19,15 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// collector is an OTLP receiver: what an operator's is, over HTTP with protobuf.
+// collector is an OTLP receiver like an operator's, over HTTP with protobuf.
 type collector struct {
 	*httptest.Server
 	t *testing.T
 
 	mu      sync.Mutex
 	spans   map[string]*tracepb.Span // by span id
-	names   map[string]int           // metrics, and how often each has come
-	text    strings.Builder          // everything, as text
+	names   map[string]int           // number of times each metric has arrived
+	text    strings.Builder          // everything received, as text
 	service map[string]bool          // names of services
 }
 
@@ -42,7 +42,7 @@ func newCollector(t *testing.T) *collector {
 	return c
 }
 
-// env lets a process send everything here, soon.
+// env returns the variables that make a process export everything to c without delay.
 func (c *collector) env() []string {
 	return []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + c.URL, "OTEL_BSP_SCHEDULE_DELAY=50", "OTEL_METRIC_EXPORT_INTERVAL=500"}
 }
@@ -95,35 +95,35 @@ func (c *collector) metrics(body []byte) {
 	}
 }
 
-// all is everything that has come, as text.
+// all returns everything received, as text.
 func (c *collector) all() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.text.String()
 }
 
-// services are the names of those that have sent traces.
+// services returns the names of the services that have sent traces.
 func (c *collector) services() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Sorted(maps.Keys(c.service))
 }
 
-// has reports whether a metric has come.
+// has reports whether a metric has arrived.
 func (c *collector) has(metric string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.names[metric] > 0
 }
 
-// span returns the span of an id, nil if it has not come.
+// span returns the span with an id, or nil if it has not arrived.
 func (c *collector) span(id string) *tracepb.Span {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.spans[id]
 }
 
-// named are the spans of a name.
+// named returns the spans with a name.
 func (c *collector) named(name string) (spans []*tracepb.Span) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -135,7 +135,7 @@ func (c *collector) named(name string) (spans []*tracepb.Span) {
 	return spans
 }
 
-// attribute is one of a span, as text; empty if it has none of that key.
+// attribute returns an attribute of a span as text, or "" if the span does not have it.
 func attribute(span *tracepb.Span, key string) string {
 	for _, a := range span.GetAttributes() {
 		if a.GetKey() != key {

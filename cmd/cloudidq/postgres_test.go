@@ -9,8 +9,8 @@ import (
 	"cloudidq/internal/wechat/wechattest"
 )
 
-// With driver postgres two workers that start at once make the schema and resolve; result and erase find the records
-// there, and Redis has none.
+// With driver postgres, two workers that start at the same time create the schema and resolve.
+// result and erase find the records in PostgreSQL, and Redis has none.
 func TestPostgres_WorkersResolve_ResultAndErase(t *testing.T) {
 	t.Parallel()
 	const n = 500
@@ -26,7 +26,7 @@ func TestPostgres_WorkersResolve_ResultAndErase(t *testing.T) {
 	checkTruth(t, twin, taps, records)
 	if keys := s.redis.Client(t).Keys(t.Context(), "cloudidq:{*").Val(); len(keys) > 0 {
 		for _, key := range keys {
-			if len(key) == 42 { // as store/keys.go has it
+			if len(key) == 42 { // the length of a record's key, see store/keys.go
 				t.Errorf("Redis holds the record %s", key)
 			}
 		}

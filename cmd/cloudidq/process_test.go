@@ -31,7 +31,8 @@ import (
 	"cloudidq/tasks"
 )
 
-// runAsMain makes the test binary the program itself, so that tests run real processes, race detector included.
+// runAsMain makes the test binary run the program itself, so that tests use real processes with
+// the race detector.
 const runAsMain = "CLOUDIDQ_TEST_RUN_MAIN"
 
 func TestMain(m *testing.M) {
@@ -46,17 +47,18 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(pgtest.Main(m))
 }
 
-// atOnce is how many tests run at once. Most of them wait: for a lease to end, for a pause, for a receiver.
+// atOnce is the number of tests that run in parallel. Most tests wait: for a lease to expire, a
+// pause to end or a receiver.
 const atOnce = "12"
 
 const (
 	appA  = "wx00000000000000aa"
 	appB  = "wx00000000000000bb"
 	tokA  = "planted-AppSecret-of-app-A"
-	longs = 4 * time.Minute // for what is waited for, on a machine that is very busy
+	longs = 4 * time.Minute // timeout of a wait, long enough for a very busy machine
 )
 
-// keyset is what all processes of the tests seal results under.
+// keyset returns the keyset that all processes of the tests use.
 var keyset = sync.OnceValue(func() secret.Text {
 	text, err := seal.New()
 	if err != nil {
@@ -65,7 +67,7 @@ var keyset = sync.OnceValue(func() secret.Text {
 	return text
 })
 
-// process is a cloudidq of its own.
+// process is a running cloudidq.
 type process struct {
 	cmd    *exec.Cmd
 	out    bytes.Buffer
@@ -83,9 +85,9 @@ func (s *site) start(t *testing.T, args ...string) *process {
 func (s *site) startReading(t *testing.T, stdin *os.File, args ...string) *process {
 	t.Helper()
 	p := &process{cmd: exec.CommandContext(context.Background(), os.Args[0], args...), exited: make(chan struct{})}
-	// Without the option the race detector lets a process linger for a second after its end.
+	// Without this option the race detector delays the exit of a process by a second.
 	p.cmd.Env = append(os.Environ(), runAsMain+"=1", "SECRET_A="+tokA, "KEYSET_A="+keyset().Reveal(), "GORACE=atexit_sleep_ms=0",
-		"CLOUDIDQ_OPS_LISTEN=127.0.0.1:0") // several processes of one machine
+		"CLOUDIDQ_OPS_LISTEN=127.0.0.1:0") // several processes run on one machine
 	p.cmd.Env = append(p.cmd.Env, s.env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.err
 	if stdin != nil {
@@ -104,7 +106,7 @@ func (p *process) kill() {
 	<-p.exited
 }
 
-// term asks the process to stop and returns when it has.
+// term sends SIGTERM and waits until the process has exited.
 func (p *process) term(t *testing.T) {
 	t.Helper()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -117,7 +119,7 @@ func (p *process) term(t *testing.T) {
 	}
 }
 
-// status waits for the end and returns the exit status.
+// status waits for the exit and returns the exit status.
 func (p *process) status(t *testing.T) int {
 	t.Helper()
 	select {
@@ -128,7 +130,7 @@ func (p *process) status(t *testing.T) int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// lockedBuffer is what a process has said so far.
+// lockedBuffer collects the output of a process.
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -146,29 +148,30 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// site is a Redis, a simulator process and a configuration file for workers and producers.
+// site is the environment of a test: a Redis, a simulator process and a configuration file for
+// workers and producers.
 type site struct {
 	redis  *redistest.Server
-	sim    wechattest.Config // of the process; a second simulator made of it knows the same truths
-	flags  []string          // more of them for the simulator
+	sim    wechattest.Config // of the process; a second simulator with it knows the same truth
+	flags  []string          // additional flags of the simulator
 	wechat *process
 	addr   string // of the simulator
 	url    string
 	apiURL string
 	config string
-	dsn    string // of the results; empty: they are in Redis
+	dsn    string // DSN of the results; empty means that they are in Redis
 	env    []string
 
-	appSettings string // more settings of app A
-	redisAddr   string // for the configuration, if not that of redis
-	wechatURL   string // for the configuration, if not that of the simulator
+	appSettings string // additional settings of app A
+	redisAddr   string // for the configuration, if different from the address of redis
+	wechatURL   string // for the configuration, if different from the simulator's
 
-	opened  store.Results // of the test itself
-	said    []*process    // whose output must hold nothing private
-	planted []string      // what it must not hold, besides what always is private
+	opened  store.Results // the test's own results store
+	said    []*process    // processes whose output must contain nothing private
+	planted []string      // additional texts that the output must not contain
 }
 
-// newSite starts Redis and the simulator, with more flags if need be.
+// newSite starts Redis and the simulator, with the given additional flags.
 func newSite(t *testing.T, sim wechattest.Config, flags ...string) *site {
 	t.Helper()
 	return newSiteOn(t, redistest.Start(t), sim, flags...)
@@ -198,7 +201,7 @@ func (s *site) startSim(t *testing.T) {
 	})
 }
 
-// configure writes the configuration file, with more settings if need be.
+// configure writes the configuration file, with the given additional settings.
 func (s *site) configure(t *testing.T, more string) {
 	t.Helper()
 	driver := ""
@@ -226,7 +229,7 @@ func (s *site) worker(t *testing.T) *process {
 	return p
 }
 
-// twin is a simulator in this process that knows what the other one knows.
+// twin returns a simulator in this process that knows the same truth as the simulator process.
 func (s *site) twin(t *testing.T) *wechattest.Simulator {
 	t.Helper()
 	twin, err := wechattest.New(s.sim)
@@ -254,7 +257,7 @@ func (s *site) stats(t *testing.T) wechattest.Stats {
 	return stats
 }
 
-// enqueueMany puts n cloudIDs of as many users as there are into the queue.
+// enqueueMany enqueues n cloudIDs of the given number of users.
 func (s *site) enqueueMany(t *testing.T, twin *wechattest.Simulator, n, users int) []wechattest.Tap {
 	t.Helper()
 	taps := make([]wechattest.Tap, n)
@@ -266,7 +269,7 @@ func (s *site) enqueueMany(t *testing.T, twin *wechattest.Simulator, n, users in
 	return taps
 }
 
-// enqueueMore puts one cloudID each of n users into the queue, the first of whom is given.
+// enqueueMore enqueues one cloudID for each of n users. first is the number of the first user.
 func (s *site) enqueueMore(t *testing.T, twin *wechattest.Simulator, n, first int) []wechattest.Tap {
 	t.Helper()
 	taps := make([]wechattest.Tap, n)
@@ -277,7 +280,7 @@ func (s *site) enqueueMore(t *testing.T, twin *wechattest.Simulator, n, first in
 	return taps
 }
 
-// enqueue puts cloudIDs of one app into the queue.
+// enqueue enqueues cloudIDs of one app.
 func (s *site) enqueue(t *testing.T, taps []wechattest.Tap) {
 	t.Helper()
 	client := tasks.NewClient(s.redis.Client(t), tasks.Options{})
@@ -291,7 +294,7 @@ func (s *site) enqueue(t *testing.T, taps []wechattest.Tap) {
 	}
 }
 
-// results is the store that the processes use. It is opened once.
+// results returns the store that the processes use. It opens the store once.
 func (s *site) results(t *testing.T) store.Results {
 	t.Helper()
 	if s.opened != nil {
@@ -314,7 +317,7 @@ func (s *site) results(t *testing.T) store.Results {
 	return p
 }
 
-// records looks all taps up and counts those that have ended.
+// records looks up all taps and counts the final records.
 func (s *site) records(t *testing.T, taps []wechattest.Tap) (records []store.Record, ended int) {
 	t.Helper()
 	results := s.results(t)
@@ -323,7 +326,7 @@ func (s *site) records(t *testing.T, taps []wechattest.Tap) (records []store.Rec
 		for _, tap := range taps[at:min(at+1000, len(taps))] {
 			ids = append(ids, tap.CloudID)
 		}
-		waitFor(t, "the store to answer", func() bool { // PostgreSQL ends what takes long, as on a busy machine
+		waitFor(t, "the store to answer", func() bool { // PostgreSQL cancels slow queries, as on a busy machine
 			found, err := results.Lookup(t.Context(), taps[0].AppID, ids)
 			if err == nil {
 				records = append(records, found...)
@@ -339,7 +342,7 @@ func (s *site) records(t *testing.T, taps []wechattest.Tap) (records []store.Rec
 	return records, ended
 }
 
-// checkTruth holds records against what the simulator knows, to the byte.
+// checkTruth compares records with the simulator's truth, byte for byte.
 func checkTruth(t *testing.T, twin *wechattest.Simulator, taps []wechattest.Tap, records []store.Record) {
 	t.Helper()
 	wrong := 0
@@ -369,7 +372,8 @@ func waitFor(t *testing.T, what string, done func() bool) {
 		if done() {
 			return
 		}
-		// Looking takes a fifth of a processor at most: what is waited for needs it more.
+		// Checking uses at most a fifth of a processor, because the processes under test need it
+		// more.
 		select {
 		case <-time.After(max(20*time.Millisecond, 4*time.Since(begun))):
 		case <-ctx.Done():
@@ -378,7 +382,7 @@ func waitFor(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// endLeases lets the time pass that a dead worker's tasks are still its own, half a minute.
+// endLeases expires the leases that a dead worker holds for half a minute.
 func (s *site) endLeases(t *testing.T) {
 	t.Helper()
 	rdb := s.redis.Client(t)

@@ -15,8 +15,8 @@ import (
 	"cloudidq/worker"
 )
 
-// pushTarget is a third-party platform as its events change it: what they say is kept, and the app starts or stops in
-// every worker.
+// pushTarget is the receiver of a third-party platform's events. It stores what the events say,
+// and starts or stops the app in every worker.
 type pushTarget struct {
 	*push.Codec
 	*wechat.Platform
@@ -39,7 +39,8 @@ func (t pushTarget) Unauthorize(ctx context.Context, appID string, created time.
 	return t.follow(ctx, appID)
 }
 
-// follow starts or stops the app as what is kept says, which is not the event's word where a newer one has come.
+// follow starts or stops the app according to the stored authorization. If a newer event has
+// arrived, the stored authorization differs from the current event.
 func (t pushTarget) follow(ctx context.Context, appID string) error {
 	authorised, err := t.Authorized(ctx, appID)
 	if err != nil {
@@ -51,6 +52,7 @@ func (t pushTarget) follow(ctx context.Context, appID string) error {
 	return worker.StopApp(ctx, t.pauses, appID)
 }
 
+// pushTargets returns the receivers of the platforms' events, by the appid of the platform.
 func pushTargets(cfg *config.Config, access *wechatAccess, rdb redis.UniversalClient) (map[string]httpapi.Platform, error) {
 	targets := make(map[string]httpapi.Platform, len(cfg.Components))
 	for _, component := range cfg.Components {

@@ -16,7 +16,7 @@ import (
 	"cloudidq/store"
 )
 
-// appQuota is what `apps quota` tells of one app.
+// appQuota is the output of `apps quota` for one app.
 type appQuota struct {
 	AppID          string `json:"appid"`
 	DailyLimit     int64  `json:"daily_limit"`
@@ -28,6 +28,7 @@ type appQuota struct {
 	Remedy         string `json:"remedy,omitempty"`
 }
 
+// newAppsQuota returns the command apps quota.
 func newAppsQuota(s streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -72,7 +73,8 @@ func newAppsQuota(s streams) *cobra.Command {
 	return cmd
 }
 
-// appsNamed are the apps of the configuration with these appids, all for none.
+// appsNamed returns the indexes of the apps with these appids, or of all apps if there are no
+// appids.
 func appsNamed(cfg *config.Config, appIDs []string) ([]int, error) {
 	var at []int
 	var faults []error
@@ -98,7 +100,10 @@ func appsNamed(cfg *config.Config, appIDs []string) ([]int, error) {
 	return at, nil
 }
 
+// askQuotas requests the quota of each app at these indexes. failed is the number of apps whose
+// quota is unavailable.
 func askQuotas(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient, at []int) (quotas []appQuota, failed int, err error) {
+	// The tokens are shared with the workers, so this command normally fetches none.
 	access, err := openWeChat(cfg, store.NewTokens(rdb), nil)
 	if err != nil {
 		return nil, 0, err
@@ -124,7 +129,7 @@ func askQuotas(ctx context.Context, cfg *config.Config, rdb redis.UniversalClien
 	return quotas, failed, nil
 }
 
-// describe is an error of WeChat with its text, and what to do about it.
+// describe returns the text of an error, and the remedy if it is one of WeChat's.
 func describe(err error) (text, remedy string) {
 	failure, ok := errors.AsType[*wechat.Error](err)
 	if !ok {

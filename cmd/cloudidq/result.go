@@ -14,6 +14,7 @@ import (
 	"cloudidq/tasks"
 )
 
+// newResult returns the command result.
 func newResult(s streams) *cobra.Command {
 	var appID string
 	cmd := &cobra.Command{
@@ -44,7 +45,7 @@ func newResult(s streams) *cobra.Command {
 	return cmd
 }
 
-// checkResult refuses what could not have been enqueued.
+// checkResult rejects cloudIDs that could not have been enqueued.
 func checkResult(cfg *config.Config, appID string, ids []string) error {
 	faults := []error{wrongApp(cfg, appID)}
 	items := make([]tasks.Item, len(ids))
@@ -57,6 +58,7 @@ func checkResult(cfg *config.Config, appID string, ids []string) error {
 	return usage(faults...)
 }
 
+// printFound prints the known records. It returns an error if a cloudID is unknown.
 func printFound(out io.Writer, records []store.Record) error {
 	unknown := 0
 	for _, rec := range records {
@@ -73,7 +75,7 @@ func printFound(out io.Writer, records []store.Record) error {
 	return nil
 }
 
-// printRecords writes the known ones, a line each.
+// printRecords writes the known records, one per line.
 func printRecords(out io.Writer, records []store.Record) error {
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)

@@ -14,6 +14,7 @@ import (
 	"cloudidq/internal/telemetry"
 )
 
+// newRoot returns the root command with all commands.
 func newRoot(s streams) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "cloudidq",
@@ -33,6 +34,7 @@ func newRoot(s streams) *cobra.Command {
 	root.SetIn(s.in)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
+	// Unknown and invalid flags are usage errors too.
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%w; see %s --help", err, cmd.CommandPath())
 	})
@@ -45,7 +47,7 @@ func newRoot(s streams) *cobra.Command {
 	return root
 }
 
-// mendHelp makes a topic that does not exist an error of usage: cobra's own help says nothing of it.
+// mendHelp makes an unknown help topic a usage error. cobra's own help does not report it.
 func mendHelp(root *cobra.Command) {
 	root.InitDefaultHelpCmd()
 	help, _, err := root.Find([]string{"help"})
@@ -61,7 +63,8 @@ func mendHelp(root *cobra.Command) {
 	}
 }
 
-// mendCompletion gives cobra's completion commands their examples, and makes wrong arguments errors of usage.
+// mendCompletion adds examples to cobra's completion commands and makes wrong arguments usage
+// errors.
 func mendCompletion(root *cobra.Command) {
 	root.InitDefaultCompletionCmd()
 	completion, _, err := root.Find([]string{"completion"})
@@ -86,7 +89,7 @@ func mendCompletion(root *cobra.Command) {
 	}
 }
 
-// takes makes cobra's check of positional arguments an error of usage.
+// takes converts the errors of cobra's check of positional arguments to usage errors.
 func takes(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
@@ -96,24 +99,26 @@ func takes(check cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
-// configFlag gives a command its --config.
+// configFlag adds the flag --config to a command.
 func configFlag(cmd *cobra.Command, s streams) *string {
 	path, _ := s.lookupEnv("CLOUDIDQ_CONFIG")
 	return cmd.Flags().String("config", path, "configuration `file` (or CLOUDIDQ_CONFIG)")
 }
 
-// newLogger returns the logger of a command that runs once and hands go-redis one, which would write to stderr in a form
-// of its own.
+// newLogger returns the logger of a command that runs once. It also sets go-redis's logger,
+// which would otherwise write to stderr in its own format.
 func newLogger(out io.Writer, cfg config.Log) *slog.Logger {
 	log := telemetry.NewLogger(out, cfg.Level, cfg.Format)
 	redis.SetLogger(redisLog{log})
 	return log
 }
 
-// redisLog is slog behind go-redis's logger. Its messages are about connections; commands and values are not in them.
+// redisLog adapts slog to go-redis's logger. go-redis logs about connections; its messages
+// contain no commands or values.
 type redisLog struct{ log *slog.Logger }
 
-// Printf implements the logging interface of go-redis. The caller reports the error that follows, so this is detail.
+// Printf implements the logging interface of go-redis. It logs at level debug, because the
+// caller reports the resulting error.
 func (l redisLog) Printf(_ context.Context, format string, v ...any) {
 	l.log.Debug(fmt.Sprintf(format, v...), "from", "go-redis")
 }

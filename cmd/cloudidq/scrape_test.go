@@ -21,7 +21,7 @@ import (
 	"cloudidq/internal/wechat/wechattest"
 )
 
-// selector is a series as an expression of an alert or a panel asks for it.
+// selector is a series with labels, as used in the expression of an alert or a panel.
 type selector struct{ name, labels string }
 
 var (
@@ -30,7 +30,7 @@ var (
 	template = regexp.MustCompile(`label_values\([^)]*\)`)
 )
 
-// expressions are all that the alerts and the dashboard ask.
+// expressions returns all expressions of the alerts and the dashboard.
 func expressions(t *testing.T) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -79,7 +79,8 @@ func deployed(t *testing.T, file string) []byte {
 	return text
 }
 
-// A process that has met a little of everything shows each series that an alert or a panel asks for, with its labels.
+// After a run with various outcomes, a process exports each series that an alert or a panel
+// uses, with its labels.
 func TestScrape_HasWhatAlertsAndPanelsAskFor(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 43, Faults: wechattest.Faults{"busy": 0.2, "foreign": 0.1, "expired": 0.1}})
@@ -103,7 +104,7 @@ func TestScrape_HasWhatAlertsAndPanelsAskFor(t *testing.T) {
 	asked := expressions(t)
 	var text string
 	var lacks []string
-	for deadline := time.Now().Add(longs); ; time.Sleep(time.Second) { // the quotas are asked for after a minute
+	for deadline := time.Now().Add(longs); ; time.Sleep(time.Second) { // the quotas are requested after a minute
 		_, text = ask(t, ops, "/metrics")
 		if lacks = missingSeries(t, text, asked); len(lacks) == 0 || time.Now().After(deadline) {
 			break
@@ -115,7 +116,7 @@ func TestScrape_HasWhatAlertsAndPanelsAskFor(t *testing.T) {
 	checkMetricsWithPromtool(t, text)
 }
 
-// missingSeries says what of the expressions is not in a scrape.
+// missingSeries returns the series of the expressions that a scrape lacks.
 func missingSeries(t *testing.T, text string, asked map[string]string) []string {
 	t.Helper()
 	parser := expfmt.NewTextParser(model.UTF8Validation)
@@ -135,7 +136,7 @@ func missingSeries(t *testing.T, text string, asked map[string]string) []string 
 	return lacks
 }
 
-// perTarget are the labels that Prometheus adds to everything it scrapes.
+// perTarget lists the labels that Prometheus adds to every scraped series.
 var perTarget = []string{"job", "instance"}
 
 func (s selector) missingIn(families map[string]*dto.MetricFamily) string {
@@ -161,7 +162,7 @@ func (s selector) missingIn(families map[string]*dto.MetricFamily) string {
 	return ""
 }
 
-// checkMetricsWithPromtool lets Prometheus' own tool read a scrape, where it is installed.
+// checkMetricsWithPromtool checks a scrape with Prometheus's own tool, if it is installed.
 func checkMetricsWithPromtool(t *testing.T, text string) {
 	t.Helper()
 	promtool, err := exec.LookPath("promtool")
@@ -175,7 +176,7 @@ func checkMetricsWithPromtool(t *testing.T, text string) {
 	check.Stdout, check.Stderr = &said, &said
 	err = check.Run()
 	for line := range strings.Lines(said.String()) {
-		if !strings.HasPrefix(line, "asynq_") && !strings.HasPrefix(line, "go_") { // their names are not ours to choose
+		if !strings.HasPrefix(line, "asynq_") && !strings.HasPrefix(line, "go_") { // cloudidq does not choose their names
 			t.Errorf("promtool check metrics (%v): %s", err, line)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"cloudidq/internal/embedded"
 )
 
+// newServe returns the command serve.
 func newServe(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve --config FILE",
@@ -35,18 +36,20 @@ func newServe(s streams) *cobra.Command {
 	return cmd
 }
 
+// runServe runs API and worker until ctx ends or one of them fails.
 func runServe(ctx context.Context, svc *service, cfg *config.Config) error {
 	if cfg.Redis.Embedded() {
 		svc.log.Warn("redis.url is embedded: all that is accepted and stored is gone when this process ends", "redis", cfg.Redis.URL)
 	}
-	// When one of them ends, so does the other.
+	// If one part stops, the other stops too.
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return runAPI(ctx, svc, cfg) })
 	g.Go(func() error { return runWorker(ctx, svc, cfg) })
 	return g.Wait()
 }
 
-// withEmbedded starts the Redis of a configuration that wants an embedded one, and stops it behind all that use it.
+// withEmbedded starts the embedded Redis if the configuration wants one, and stops it after
+// everything that uses it.
 func withEmbedded(ctx context.Context, cfg *config.Config, run func(context.Context) error) error {
 	if !cfg.Redis.Embedded() {
 		return run(ctx)
@@ -56,7 +59,8 @@ func withEmbedded(ctx context.Context, cfg *config.Config, run func(context.Cont
 		return err
 	}
 	defer mini.Close()
-	cfg.Redis.URL = config.RedisURL("embedded://" + mini.Addr()) // from here on it can be opened
+	cfg.Redis.URL = config.RedisURL("embedded://" + mini.Addr()) // other code can now open it
+	// The embedded Redis must run until all parts have stopped.
 	aging, stop := context.WithCancel(context.WithoutCancel(ctx))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { mini.Run(aging); return nil })

@@ -10,7 +10,8 @@ import (
 	"cloudidq/internal/wechat/wechattest"
 )
 
-// A Redis inside serve, at an address: the other commands work with the same configuration, and it ends with serve.
+// serve runs a Redis at a fixed address. Other commands can use the same configuration, and the
+// Redis stops with serve.
 func TestServe_Embedded(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 41})

@@ -26,19 +26,19 @@ const (
 	partWorker = "worker"
 )
 
-// service is what a process that stays up has besides its parts: one log, one registry of metrics, one tracer and one
-// ops listener, whichever parts run in it.
+// service holds what every process that stays up has, whichever parts run in it: one log, one
+// registry of metrics, one tracer provider and one ops listener.
 type service struct {
 	tel *telemetry.Telemetry
 	log *slog.Logger
-	ops *ops.Server // nil = ops.listen is off
+	ops *ops.Server // nil means that ops.listen is off
 
-	// The metrics of what more than one part may use; a part registers its own.
+	// Metrics that several parts may use. Other metrics are registered by their part.
 	wechat *wechat.Metrics
 	store  *store.Metrics
 }
 
-// servesAs is what a command does that stays up as one part of a process.
+// servesAs returns the RunE function of a command that stays up as one part of a process.
 func servesAs(
 	part string, s streams, path *string, run func(context.Context, *service, *config.Config) error,
 ) func(*cobra.Command, []string) error {
@@ -53,8 +53,9 @@ func servesAs(
 	}
 }
 
-// withService runs the parts of a process. When its context ends, /readyz says so first; then the parts stop; then the
-// ops listener, so that the stop can be watched; what was logged, counted and traced goes out last.
+// withService runs the parts of a process. When ctx ends, /readyz reports it first. Then the
+// parts stop, and then the ops listener, so that you can watch the shutdown. Logs, metrics and
+// traces are flushed last.
 func withService(
 	ctx context.Context, s streams, cfg *config.Config, parts []string, run func(context.Context, *service) error,
 ) error {
@@ -80,6 +81,7 @@ func withService(
 	if err != nil {
 		return err
 	}
+	// The ops listener stops after the parts, so it has its own context.
 	listening, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	group, ctx := errgroup.WithContext(ctx)
@@ -91,14 +93,15 @@ func withService(
 		case <-svc.ops.Ready():
 			return run(ctx, svc)
 		case <-ctx.Done():
-			return nil // a port that is taken is told before anything is begun
+			return nil // report a port in use before any part starts
 		}
 	})
 	return group.Wait()
 }
 
-// opsHosts are the Host headers that the ops listener answers: on a loopback address those of loopback, elsewhere any, since
-// a scraper comes by the name of a service and a probe by an address.
+// opsHosts returns which Host headers the ops listener accepts. On a loopback address these are
+// loopback hosts. On any other address the result is nil, which accepts every host: a scraper
+// may use the name of a service, and a probe may use an address.
 func opsHosts(listen string) func(host string) bool {
 	if httpapi.LoopbackHost(listen) {
 		return httpapi.LoopbackHost
@@ -106,8 +109,8 @@ func opsHosts(listen string) func(host string) bool {
 	return nil
 }
 
-// openTelemetry makes the telemetry of this process, which is one that runs once or one that stays up. The caller shuts it
-// down.
+// openTelemetry creates the telemetry of the process. once says whether the process runs once
+// or stays up. The caller shuts the telemetry down.
 func openTelemetry(ctx context.Context, s streams, cfg *config.Config, once bool) (*telemetry.Telemetry, error) {
 	tel, err := telemetry.New(ctx, telemetry.Config{
 		Out: s.err, Level: cfg.Log.Level, Format: cfg.Log.Format, Version: version, Commit: commit(), Once: once,
@@ -119,7 +122,7 @@ func openTelemetry(ctx context.Context, s streams, cfg *config.Config, once bool
 	return tel, nil
 }
 
-// appIDs are the apps and platforms of the configuration.
+// appIDs returns the appids of all apps and platforms of the configuration.
 func appIDs(cfg *config.Config) []string {
 	var ids []string
 	for _, app := range cfg.Apps {
@@ -131,12 +134,12 @@ func appIDs(cfg *config.Config) []string {
 	return ids
 }
 
-// watchQueues shows what lies in the queues, over a client of its own: a scrape takes no connection from the work, and no
-// command of it is repeated.
+// watchQueues registers the metrics of the queues. It uses its own Redis client, so that a
+// scrape takes no connection from the workers and its commands are not repeated.
 func watchQueues(cfg *config.Config, r prometheus.Registerer) (stop func(), err error) {
 	rdb, err := cfg.Redis.Open(neverRepeat)
 	if errors.Is(err, config.ErrEmbedded) {
-		return func() {}, nil // the parts say what that means
+		return func() {}, nil // the parts report this error
 	}
 	if err != nil {
 		return nil, err
@@ -149,7 +152,7 @@ func watchQueues(cfg *config.Config, r prometheus.Registerer) (stop func(), err 
 	return queues.Close, nil
 }
 
-// follow says that a part is up once ready is closed.
+// follow marks a part as up after ready is closed.
 func (s *service) follow(ctx context.Context, part string, ready <-chan struct{}, checks ...ops.Check) error {
 	select {
 	case <-ready:
@@ -161,7 +164,7 @@ func (s *service) follow(ctx context.Context, part string, ready <-chan struct{}
 	return nil
 }
 
-// checks are what every part needs.
+// checks returns the readiness checks that every part needs.
 func checks(rdb redis.UniversalClient, r results) []ops.Check {
 	writable := store.NewWritable(rdb, tasks.QueueEvents, tasks.QueueBackfill, tasks.QueueWebhooks)
 	all := []ops.Check{{Name: "redis", Ask: shown(writable.Ask)}}
@@ -171,7 +174,7 @@ func checks(rdb redis.UniversalClient, r results) []ops.Check {
 	return all
 }
 
-// shown lets /readyz say that a server is up and takes no writes.
+// shown makes /readyz report that a server is up but refuses writes.
 func shown(ask func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		err := ask(ctx)

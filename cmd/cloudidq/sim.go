@@ -16,6 +16,7 @@ import (
 	"cloudidq/internal/wechat/wechattest"
 )
 
+// newSim returns the command sim.
 func newSim(s streams) *cobra.Command {
 	var (
 		listen     string
@@ -65,7 +66,7 @@ func newSim(s streams) *cobra.Command {
 	return cmd
 }
 
-// checkSim tells all that is wrong with the flags, by their names.
+// checkSim returns an error with every problem of the flags, by their names.
 func checkSim(cfg *wechattest.Config, listen, faults string) error {
 	var wrong []error
 	if _, port, err := net.SplitHostPort(listen); err != nil || !isPort(port) {
@@ -97,7 +98,8 @@ func isPort(text string) bool {
 	return err == nil
 }
 
-// simComponent is a third-party platform whose secrets follow from its appid, as --help says.
+// simComponent returns a third-party platform whose secrets are derived from its appid, as
+// --help describes.
 func simComponent(appID string) wechattest.Component {
 	key := sha256.Sum256([]byte("aes-" + appID))
 	return wechattest.Component{
@@ -106,6 +108,7 @@ func simComponent(appID string) wechattest.Component {
 	}
 }
 
+// serveSim serves the simulator until ctx ends, and prints its totals.
 func serveSim(ctx context.Context, s streams, sim *wechattest.Simulator, listen string) error {
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", listen)
 	if err != nil {
@@ -120,7 +123,7 @@ func serveSim(ctx context.Context, s streams, sim *wechattest.Simulator, listen 
 	return err
 }
 
-// faultsHelp lists the faults for --help.
+// faultsHelp returns the list of faults for --help.
 func faultsHelp() string {
 	var b strings.Builder
 	b.WriteString("Faults (those of a request or an item are over when asked again):\n")

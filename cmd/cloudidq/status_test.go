@@ -14,7 +14,7 @@ import (
 
 const statusKey = "planted-key-of-the-status-page"
 
-// page loads an address as a browser does that has the key.
+// page loads a URL like a browser that has the key.
 func page(t *testing.T, url string) (code int, body string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
@@ -34,7 +34,8 @@ func page(t *testing.T, url string) (code int, body string) {
 	return resp.StatusCode, string(text)
 }
 
-// An API process shows what two workers do that it shares a Redis with, and nothing of whom they do it for.
+// An API process shows the activity of two workers that use the same Redis, without any user's
+// data.
 func TestStatus_ShowsWhatAllProcessesDo(t *testing.T) {
 	t.Parallel()
 	const n = 400
@@ -65,7 +66,7 @@ func TestStatus_ShowsWhatAllProcessesDo(t *testing.T) {
 	if requests := s.stats(t).Requests; now.Total.Requests != requests {
 		t.Errorf("%d requests are told of, WeChat has seen %d", now.Total.Requests, requests)
 	}
-	// What WeChat refused is archived, and shown there without a value.
+	// A task that WeChat refused is archived, and the pages show it without its values.
 	var shown strings.Builder
 	for _, path := range []string{
 		"/", "/?lang=zh", "/monitoring/", "/monitoring/api/queues", "/monitoring/api/queues/events/archived_tasks", "/monitoring/api/queues/events/retry_tasks",
@@ -87,7 +88,7 @@ func TestStatus_ShowsWhatAllProcessesDo(t *testing.T) {
 	s.checkPrivate(t, taps)
 }
 
-// demo --serve says where to look, and ends with SIGINT.
+// demo --serve prints its addresses and stops on SIGINT.
 func TestDemo_Serve(t *testing.T) {
 	t.Parallel()
 	s := &site{}
@@ -98,7 +99,7 @@ func TestDemo_Serve(t *testing.T) {
 		if len(fields) != 2 {
 			t.Fatalf("stderr = %s", p.err.String())
 		}
-		waitFor(t, fields[1], func() bool { // a busy machine lets a time-out go by, which is answered with 503
+		waitFor(t, fields[1], func() bool { // on a busy machine a timeout may lead to 503
 			code, body := page(t, fields[1])
 			if code != http.StatusOK && code != http.StatusServiceUnavailable {
 				t.Errorf("%s = %d %s", line, code, body)

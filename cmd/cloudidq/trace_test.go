@@ -37,7 +37,7 @@ func (s *site) hand(t *testing.T, taps []wechattest.Tap, header ...string) int {
 	return s.handIn(t, "/v1/resolutions", "application/json", string(text), header...)
 }
 
-// handIn posts to the API and returns the status.
+// handIn posts a body to the API and returns the status.
 func (s *site) handIn(t *testing.T, path, kind, body string, header ...string) int {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.apiURL+path, strings.NewReader(body))
@@ -57,7 +57,8 @@ func (s *site) handIn(t *testing.T, path, kind, body string, header ...string) i
 	return resp.StatusCode
 }
 
-// traced is a site whose processes send to a collector, with an API, an endpoint for results and these settings of api.
+// traced returns a site whose processes export to a collector. It has an API with the given
+// settings and an endpoint for results.
 func traced(t *testing.T, sim wechattest.Config, dsn, api string) (*site, *collector, *receiver) {
 	t.Helper()
 	c := newCollector(t)
@@ -75,8 +76,9 @@ func traced(t *testing.T, sim wechattest.Config, dsn, api string) (*site, *colle
 	return s, c, r
 }
 
-// One cloudID, from the request of a client that traces to the request that tells its back end: one tree, over two
-// processes, the queue, the outbox and the queue again.
+// The path of one cloudID is one trace: from the request of a tracing client to the webhook
+// request to its back end. The trace covers two processes, the queue, the outbox and the queue
+// again.
 func TestTrace_FromPostToWebhook(t *testing.T) {
 	t.Parallel()
 	t.Run("Redis", func(t *testing.T) { fromPostToWebhook(t, "") })
@@ -99,7 +101,7 @@ func fromPostToWebhook(t *testing.T, dsn string) {
 	}
 	waitFor(t, "the span of the webhook", func() bool { return c.span(told[2]) != nil })
 
-	// Upwards from the receiver, each with what it says of itself.
+	// From the receiver upwards, each span with its attributes.
 	path := []struct {
 		name, kind string
 		says       map[string]string
@@ -140,7 +142,7 @@ func fromPostToWebhook(t *testing.T, dsn string) {
 	if sent, taken := attribute(c.span(ids["send cloudid:resolve"]), "messaging.message.id"), attribute(c.span(process), "messaging.message.id"); sent == "" || sent != taken {
 		t.Errorf("task %q was sent and %q taken", sent, taken)
 	}
-	// What the try did on the way: the request is both below it and linked to it.
+	// The request of the attempt is below the attempt's span and also linked to it.
 	request := c.named("POST /wxa/getopendata")
 	if len(request) != 1 || hex.EncodeToString(request[0].GetParentSpanId()) != process || len(request[0].GetLinks()) != 1 ||
 		hex.EncodeToString(request[0].GetLinks()[0].GetSpanId()) != process {
@@ -162,7 +164,7 @@ func fromPostToWebhook(t *testing.T, dsn string) {
 	if got := c.services(); !slices.Equal(got, []string{"cloudidq"}) {
 		t.Errorf("services %q", got)
 	}
-	// The log names the trace.
+	// The log contains the ids of trace and span.
 	if said := worker.err.String(); !strings.Contains(said, `"trace_id":"`+client[3:35]+`","span_id":"`+process+`"`) {
 		t.Errorf("the log of the try does not name its span")
 	}
@@ -171,7 +173,8 @@ func fromPostToWebhook(t *testing.T, dsn string) {
 	})
 }
 
-// Calls that share a task, and tasks that share a request, are linked, since none of them is the parent.
+// Calls that share a task are linked to it, and tasks that share a request are linked to the
+// request, because none of them is the parent.
 func TestTrace_WhatIsSharedIsLinked(t *testing.T) {
 	t.Parallel()
 	s, c, _ := traced(t, wechattest.Config{Seed: 42}, "", ", commit_linger: 300ms")
@@ -184,7 +187,7 @@ func TestTrace_WhatIsSharedIsLinked(t *testing.T) {
 		calls.Go(func() { s.hand(t, []wechattest.Tap{twin.CloudID(appB, user, 1, time.Now())}) })
 	}
 	calls.Wait()
-	// A second task of the same app, for the request that lingers: of a producer that does not trace.
+	// A second task of the same app joins the lingering request. Its producer does not trace.
 	s.enqueue(t, []wechattest.Tap{twin.CloudID(appB, 100, 1, time.Now())})
 	waitFor(t, "the spans", func() bool {
 		return len(c.named("send cloudid:resolve")) == 8 && len(c.named("process cloudid:resolve")) >= 2 && len(c.named("POST /wxa/getopendata")) > 0
@@ -226,7 +229,7 @@ func TestTrace_WhatIsSharedIsLinked(t *testing.T) {
 	}
 }
 
-// Nothing that a run with all kinds of trouble logs, counts, traces or shows holds a value of anybody.
+// After a run with all kinds of trouble, no log, metric, trace or page contains a private value.
 func TestTelemetry_HoldsNothingPrivate(t *testing.T) {
 	t.Parallel()
 	s, c, r := traced(t, wechattest.Config{Seed: 43, Faults: wechattest.Faults{
@@ -248,7 +251,7 @@ func TestTelemetry_HoldsNothingPrivate(t *testing.T) {
 			t.Fatalf("POST = %d", status)
 		}
 	}
-	// Requests with ids in their paths, bad ones, and an unreadable task.
+	// Send requests with ids in their paths and bad requests, and enqueue an unreadable task.
 	for _, path := range []string{"/v1/resolutions/" + appA + "/" + taps[0].CloudID, "/v1/subjects/" + appA + "/" + taps[0].OpenID,
 		"/planted-path?token=planted-token"} {
 		ask(t, strings.TrimPrefix(s.apiURL, "http://"), path)
@@ -297,11 +300,11 @@ func TestTelemetry_HoldsNothingPrivate(t *testing.T) {
 	}
 }
 
-// simToken is what the simulator's tokens begin with. The ids of spans, which are bytes in OTLP, may hold the first three of
-// it by chance, and are too short for all.
+// simToken matches the simulator's tokens. Span ids are bytes in OTLP. They may contain the
+// first three characters by chance, but they are too short for the whole match.
 var simToken = regexp.MustCompile(`80_[A-Za-z0-9_-]{16}`)
 
-// enqueueTask puts a payload into the queue as a foreign producer may.
+// enqueueTask enqueues a payload as an external producer might.
 func (s *site) enqueueTask(t *testing.T, payload string) {
 	t.Helper()
 	client := asynq.NewClientFromRedisClient(s.redis.Client(t))
@@ -311,14 +314,14 @@ func (s *site) enqueueTask(t *testing.T, payload string) {
 	}
 }
 
-// answers sets what is answered from here on.
+// answers sets the answer to all further requests.
 func (r *receiver) answers(answer func(int, http.ResponseWriter)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.answer = answer
 }
 
-// traceparents are the traces that the receiver was told, in order.
+// traceparents returns the traceparents of the received requests, in order.
 func (r *receiver) traceparents() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -8,24 +8,25 @@ import (
 	"time"
 )
 
-// crashPoint is the moment in which a process dies: it sends a command that holds the mark, after so many others that do.
+// crashPoint defines when a process dies: when it sends a command that contains the mark, after
+// skip other such commands.
 type crashPoint struct {
-	mark    string // empty: the test calls trip itself
+	mark    string // empty means that the test calls trip itself
 	skip    int
-	arrives bool // the command is carried out, and nobody hears the answer; else it does not arrive
+	arrives bool // if set, Redis executes the command but the answer is lost; else the command does not arrive
 }
 
-// tripwire stands between a process and its Redis. The process dies, as by SIGKILL, at a crashPoint, however fast or slow
-// the machine is.
+// tripwire is a proxy between a process and its Redis. The process dies at a crashPoint as if by
+// SIGKILL, on a machine of any speed.
 type tripwire struct {
 	addr string
 
 	mu      sync.Mutex
-	at      crashPoint      // guarded by mu, as all below
-	left    int             // commands that may still pass
-	victim  <-chan *process // nil: it is not armed
+	at      crashPoint      // guarded by mu, as all fields below
+	left    int             // number of commands that may still pass
+	victim  <-chan *process // nil means not armed
 	tripped chan struct{}
-	deaths  int // so far; what a connection from before one still brings is nobody's any more
+	deaths  int // number of deaths so far; data of older connections is dropped
 }
 
 func newTripwire(t *testing.T, redis string) *tripwire {
@@ -66,7 +67,8 @@ func (w *tripwire) serve(client net.Conn, redis string) {
 	back.Wait()
 }
 
-// copyUntil copies until one side ends, or pass says no to what came, which it is given with the end of what came before.
+// copyUntil copies until one side ends or pass returns false. pass receives the new data and the
+// end of the previous data.
 func copyUntil(to, from net.Conn, pass func(before, now []byte) bool) {
 	const longestMark = 256
 	buffer, before := make([]byte, 64<<10), []byte(nil)
@@ -83,8 +85,8 @@ func copyUntil(to, from net.Conn, pass func(before, now []byte) bool) {
 	}
 }
 
-// lets reports whether what a process sends may go on to Redis, over a connection from after so many deaths. It kills the
-// process when it comes to its crashPoint.
+// lets reports whether data of a process may go on to Redis. deaths is the number of deaths when
+// the connection was opened. If the process reaches its crashPoint, lets kills it.
 func (w *tripwire) lets(deaths int, before, now []byte) bool {
 	w.mu.Lock()
 	if deaths < w.deaths {
@@ -96,14 +98,14 @@ func (w *tripwire) lets(deaths int, before, now []byte) bool {
 		w.mu.Unlock()
 		return true
 	}
-	seen := append(before[max(0, len(before)-len(mark)+1):len(before):len(before)], now...) // a mark may come in two parts
+	seen := append(before[max(0, len(before)-len(mark)+1):len(before):len(before)], now...) // a mark may be split over two reads
 	w.left -= bytes.Count(seen, mark)
 	comes, arrives := w.left < 0, w.at.arrives
 	w.mu.Unlock()
 	return !comes || !w.trip() || arrives
 }
 
-// trip kills the process, once for each arm.
+// trip kills the process, once for each call of arm.
 func (w *tripwire) trip() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -117,14 +119,15 @@ func (w *tripwire) trip() bool {
 	return true
 }
 
-// arm has a process that runs die at a point.
+// arm makes a running process die at a crashPoint.
 func (w *tripwire) arm(at crashPoint, victim *process) {
 	running := make(chan *process, 1)
 	running <- victim
 	w.armFor(at, running)
 }
 
-// armFor is arm for a process that will come: nothing of it passes unseen.
+// armFor is arm for a process that will start later. Nothing that the process sends passes
+// unchecked.
 func (w *tripwire) armFor(at crashPoint, victim <-chan *process) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -8,13 +8,14 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Set by those who build (-ldflags "-X main.version=… -X main.revision=…"). The revision is for builds outside of a
-// checkout, such as an image's; elsewhere the Go command knows it.
+// Set at build time (-ldflags "-X main.version=… -X main.revision=…"). revision is for builds
+// outside of a checkout, such as an image's. In a checkout the Go command records the revision.
 var (
 	version  = "dev"
 	revision = ""
 )
 
+// newVersion returns the command version.
 func newVersion(s streams) *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
@@ -28,6 +29,7 @@ func newVersion(s streams) *cobra.Command {
 	}
 }
 
+// commit returns the abbreviated commit of the build, with "+" if the checkout was modified.
 func commit() string {
 	if revision != "" {
 		return revision
@@ -36,6 +38,7 @@ func commit() string {
 	if !ok {
 		return "unknown"
 	}
+	// The Go command has stored the state of the checkout.
 	hash, dirty := "unknown", ""
 	for _, s := range info.Settings {
 		switch {

@@ -11,8 +11,8 @@ import (
 	"cloudidq/worker"
 )
 
-// openWebhooks makes the endpoints of the configuration. svc is nil in a command that runs once. The worker sends; close
-// ends idle connections.
+// openWebhooks creates the webhooks of the configuration. Pass a nil svc in a command that runs
+// once. The worker uses the senders; closeAll closes their idle connections.
 func openWebhooks(cfg *config.Config, svc *service) (hooks []worker.Webhook, closeAll func(), err error) {
 	var senders []*webhook.Sender
 	closeAll = func() {
@@ -41,12 +41,13 @@ func openWebhooks(cfg *config.Config, svc *service) (hooks []worker.Webhook, clo
 	return hooks, closeAll, nil
 }
 
-// checkWebhooks refuses secrets that are no keys, and a certificate that does not go with its key.
+// checkWebhooks rejects secrets that are not valid keys, and certificates that do not match
+// their key.
 func checkWebhooks(cfg *config.Config, refuse func(string, error)) {
 	for i, hook := range cfg.Webhooks {
 		for k, text := range hook.Secrets {
 			if text.Text().Empty() {
-				continue // not to be had, and said so already
+				continue // missing, which is already reported
 			}
 			if _, err := webhook.ParseKey(text.Text()); err != nil {
 				refuse(fmt.Sprintf("webhooks[%d].secrets[%d]", i, k), err)
@@ -61,6 +62,7 @@ func checkWebhooks(cfg *config.Config, refuse func(string, error)) {
 	}
 }
 
+// clientCertOf parses the client certificate of a webhook. Its error does not quote it.
 func clientCertOf(hook config.Webhook) (tls.Certificate, error) {
 	pair, err := tls.X509KeyPair([]byte(hook.ClientCert.Text().Reveal()), []byte(hook.ClientKey.Text().Reveal()))
 	if err != nil {
@@ -69,7 +71,8 @@ func clientCertOf(hook config.Webhook) (tls.Certificate, error) {
 	return pair, nil
 }
 
-// endpointOf turns settings into parts. Its error begins with the setting.
+// endpointOf converts the settings of a webhook to an endpoint. Its error starts with the name
+// of the setting.
 func endpointOf(cfg *config.Config, hook config.Webhook) (webhook.Endpoint, error) {
 	endpoint := webhook.Endpoint{
 		Name: hook.Name, URL: string(hook.URL), MaxInFlight: cfg.Worker.Concurrency, UserAgent: "cloudidq/" + version,

@@ -21,7 +21,7 @@ import (
 	"cloudidq/tasks"
 )
 
-// listed are the deliveries as an operator sees them.
+// listed returns the deliveries as an operator sees them.
 func (s *site) listed(t *testing.T, args ...string) []store.Delivery {
 	t.Helper()
 	list := s.start(t, append([]string{"deliveries", "list", "--config", s.config, "--json", "--limit", "0"}, args...)...)
@@ -60,8 +60,8 @@ func (s *site) unsettled(t *testing.T) int {
 	return n
 }
 
-// hurry lets deliveries that wait for their next attempt be tried now, as the dashboard's button does. The schedule is
-// hours long.
+// hurry starts the next attempt of waiting deliveries at once, as the dashboard's button does.
+// The schedule takes hours.
 func (s *site) hurry(t *testing.T) {
 	t.Helper()
 	_, err := asynq.NewInspectorFromRedisClient(s.redis.Client(t)).RunAllRetryTasks(tasks.QueueWebhooks)
@@ -70,7 +70,8 @@ func (s *site) hurry(t *testing.T) {
 	}
 }
 
-// tryAgain ends the time for which an endpoint that has not answered is left alone: half a minute and more.
+// tryAgain closes the circuit of an endpoint that did not answer. Otherwise it stays open for
+// half a minute or more.
 func (s *site) tryAgain(t *testing.T) {
 	t.Helper()
 	deliveries := store.NewDeliveries(s.redis.Client(t))
@@ -83,11 +84,11 @@ func (s *site) tryAgain(t *testing.T) {
 	}
 }
 
-// The receiver is away for a while, then refuses twice, then takes everything: one id and the same bytes for each
-// delivery, which the receiver holds against each other.
+// The receiver is down for a while, then refuses twice, and then accepts everything. Each
+// delivery has one id and always the same bytes; the receiver compares them.
 func TestWebhooks_ReceiverIsDown(t *testing.T) {
 	t.Parallel()
-	var down time.Duration                                   // at least
+	var down time.Duration                                   // minimum duration
 	if text := os.Getenv("CLOUDIDQ_TEST_DOWN"); text != "" { // such as 60s
 		down, _ = time.ParseDuration(text)
 	}
@@ -130,7 +131,8 @@ func TestWebhooks_ReceiverIsDown(t *testing.T) {
 	s.checkPrivate(t, taps)
 }
 
-// An endpoint that is gone is asked no more, keeps what it has missed, and gets it when an operator says so.
+// A disabled endpoint gets no more requests. Its deliveries are held and go out when an operator
+// replays them.
 func TestWebhooks_GoneAndReplayed(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 14})
@@ -176,7 +178,8 @@ func TestWebhooks_GoneAndReplayed(t *testing.T) {
 	}
 }
 
-// Nothing of a person who is erased reaches the receiver any more; the others' results do.
+// After the erasure of a user, no result of that user reaches the receiver. The results of other
+// users do.
 func TestWebhooks_ErasedWhileItWaits(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 15})
@@ -213,8 +216,8 @@ func TestWebhooks_ErasedWhileItWaits(t *testing.T) {
 	}
 }
 
-// An endpoint inside the network is refused, by whatever name and whatever proxy, with a word that says why, as any other
-// endpoint that cannot be reached.
+// An endpoint inside the network is refused, whatever its name and proxy. The attempt has a
+// class and a text that explains it, as for any other unreachable endpoint.
 func TestWebhooks_Egress(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 16})
@@ -277,7 +280,7 @@ func TestWebhooks_Egress(t *testing.T) {
 		show.status(t)
 		got := deliveriesOf(t, show.out.String())
 		attempts := got[0].Attempts
-		for len(attempts) > 1 && attempts[0].Class == "timeout" { // on a very busy machine
+		for len(attempts) > 1 && attempts[0].Class == "timeout" { // possible on a very busy machine
 			attempts = attempts[1:]
 		}
 		if len(got) != 1 || len(attempts) == 0 || attempts[0].Class != classes[d.Endpoint] || attempts[0].Error == "" {

@@ -22,17 +22,18 @@ import (
 
 var hookSecret = "whsec_" + base64.StdEncoding.EncodeToString([]byte("planted-webhook-secret-0123456789"))
 
-// receiver is an endpoint that checks what it gets as its operator would: with the official library.
+// receiver is an endpoint that verifies requests with the official library, as an operator's
+// endpoint would.
 type receiver struct {
 	t      *testing.T
 	addr   string
 	verify *standardwebhooks.Webhook
-	answer func(n int, w http.ResponseWriter) // n counts requests from 1; may be nil
+	answer func(n int, w http.ResponseWriter) // n is the number of the request, from 1; may be nil
 
 	mu       sync.Mutex
 	requests int
 	bodies   map[string]string         // by webhook-id
-	results  map[string][]store.Record // by cloudID, of the requests that were answered with 200
+	results  map[string][]store.Record // by cloudID, from the requests that got 200
 	ids      map[string]map[string]bool
 	traces   []string // the traceparents of all requests
 }
@@ -62,7 +63,7 @@ func (r *receiver) listen() {
 	r.t.Cleanup(func() { _ = server.Close() })
 }
 
-// settings are those of the configuration for this endpoint.
+// settings returns the configuration of this endpoint.
 func (r *receiver) settings(more string) string {
 	return fmt.Sprintf("webhooks:\n  - {name: orders, url: 'http://%s/hook', secrets: [%s], allow_cidrs: [127.0.0.0/8]%s}\n",
 		r.addr, hookSecret, more)
@@ -135,14 +136,15 @@ func (r *receiver) arrived() int {
 	return len(r.results)
 }
 
-// asked counts the requests, and the deliveries that they were for.
+// asked counts the requests and their deliveries.
 func (r *receiver) asked() (requests, deliveries int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.requests, len(r.bodies)
 }
 
-// checkAgainst holds what has arrived against the truth, each result in deliveries of one id.
+// checkAgainst compares the received results with the truth. All deliveries of a result must
+// have the same id.
 func (r *receiver) checkAgainst(twin *wechattest.Simulator, taps []wechattest.Tap) {
 	r.t.Helper()
 	r.mu.Lock()

@@ -11,14 +11,14 @@ import (
 	"cloudidq/worker"
 )
 
-// wechatAccess is the client of WeChat and all that knows how to get credentials for it.
+// wechatAccess is the client of WeChat and the sources of its credentials.
 type wechatAccess struct {
 	client    *wechat.Client
 	platforms map[string]*wechat.Platform // by the component's appid
 }
 
-// openWeChat makes the client, and the platforms of the configuration. svc is nil in a command that runs once. The caller
-// closes the client.
+// openWeChat creates the client and the platforms of the configuration. Pass a nil svc in a
+// command that runs once. The caller closes the client.
 func openWeChat(cfg *config.Config, tokens *store.Tokens, svc *service) (*wechatAccess, error) {
 	settings := wechat.Config{
 		BaseURL: string(cfg.WeChat.BaseURL), Timeout: cfg.WeChat.Timeout, MaxConns: connections(cfg), Tokens: tokens,
@@ -42,7 +42,7 @@ func openWeChat(cfg *config.Config, tokens *store.Tokens, svc *service) (*wechat
 	return access, nil
 }
 
-// tokenSource is how an app of the configuration gets its tokens.
+// tokenSource returns the token source of an app of the configuration.
 func (a *wechatAccess) tokenSource(app config.App) (wechat.TokenSource, error) {
 	switch token := app.Token; token.Mode {
 	case config.ModeStable:
@@ -69,7 +69,7 @@ func (a *wechatAccess) tokenSource(app config.App) (wechat.TokenSource, error) {
 	return nil, fmt.Errorf("token mode %q of %s has no source", app.Token.Mode, app.AppID)
 }
 
-// apps are those of the configuration, as the worker takes them.
+// apps returns the apps of the configuration in the worker's form.
 func (a *wechatAccess) apps(cfg *config.Config) ([]worker.App, error) {
 	apps := make([]worker.App, len(cfg.Apps))
 	for i, app := range cfg.Apps {
@@ -82,6 +82,7 @@ func (a *wechatAccess) apps(cfg *config.Config) ([]worker.App, error) {
 	return apps, nil
 }
 
+// workerApp returns an app in the worker's form.
 func workerApp(appID string, tokens wechat.TokenSource, calls config.Calls) worker.App {
 	return worker.App{
 		AppID: appID, Tokens: tokens, GroupByApp: calls.GroupBy == config.GroupByApp,
@@ -90,13 +91,14 @@ func workerApp(appID string, tokens wechat.TokenSource, calls config.Calls) work
 	}
 }
 
-// authorizers finds the merchants' apps that have authorised a platform, in the order of the configuration.
+// authorizers finds merchants' apps that have authorised a platform. It queries the platforms in
+// the order of the configuration.
 type authorizers struct {
 	access     *wechatAccess
 	components []config.Component
 }
 
-// Find asks each platform; there are few of them, and thousands of merchants.
+// Find asks each platform, because there are few platforms but thousands of merchants.
 func (a authorizers) Find(ctx context.Context, appID string) (worker.App, bool, error) {
 	for _, component := range a.components {
 		platform := a.access.platforms[component.AppID]
@@ -111,8 +113,8 @@ func (a authorizers) Find(ctx context.Context, appID string) (worker.App, bool, 
 	return worker.App{}, false, nil
 }
 
-// outletOf names where an app's results go by default, whether the configuration lists it or a platform serves it; empty =
-// nowhere, or nobody knows the app.
+// outletOf returns the default endpoint for an app's results, for an app of the configuration or
+// of a platform's merchant. It returns "" if there is no default endpoint or the app is unknown.
 func outletOf(ctx context.Context, cfg *config.Config, access *wechatAccess, appID string) (string, error) {
 	for _, app := range cfg.Apps {
 		if app.AppID == appID {
@@ -123,10 +125,11 @@ func outletOf(ctx context.Context, cfg *config.Config, access *wechatAccess, app
 	return app.Webhook, err
 }
 
-// maxConnections bounds what one process opens towards WeChat, however many apps it serves.
+// maxConnections limits the connections of one process to WeChat, however many apps it serves.
 const maxConnections = 4096
 
-// connections is room for every request that may be in flight. Nobody knows how many merchants a platform has.
+// connections returns the number of connections for all requests that may be in flight. With a
+// platform, the number of apps is unknown, so it returns the maximum.
 func connections(cfg *config.Config) int {
 	if len(cfg.Components) > 0 {
 		return maxConnections

@@ -13,6 +13,7 @@ import (
 	"cloudidq/worker"
 )
 
+// newWorker returns the command worker.
 func newWorker(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "worker --config FILE",
@@ -26,7 +27,9 @@ func newWorker(s streams) *cobra.Command {
 	return cmd
 }
 
+// runWorker runs the worker until ctx ends.
 func runWorker(ctx context.Context, svc *service, cfg *config.Config) error {
+	// The asynq servers have their own client, which repeats no command.
 	queue, err := openRedis(ctx, cfg, neverRepeat)
 	if err != nil {
 		return err
@@ -42,10 +45,11 @@ func runWorker(ctx context.Context, svc *service, cfg *config.Config) error {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
+	// The store's background work continues until the worker has saved its last records.
 	tending, stopTending := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopTending()
 	group.Go(func() error {
-		defer stopTending() // behind the worker's last save
+		defer stopTending() // after the worker's last save
 		return w.Run(ctx)
 	})
 	group.Go(func() error { return f.store.run(tending, svc.log, w.Notify) })
@@ -53,6 +57,7 @@ func runWorker(ctx context.Context, svc *service, cfg *config.Config) error {
 	return group.Wait()
 }
 
+// newTaskWorker connects the worker with its dependencies. queue must never repeat commands.
 func newTaskWorker(svc *service, cfg *config.Config, f *footing, queue redis.UniversalClient) (*worker.Worker, error) {
 	apps, err := f.access.apps(cfg)
 	if err != nil {
