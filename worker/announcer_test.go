@@ -38,6 +38,9 @@ func TestQueues_TheirNamesAreLost(t *testing.T) {
 	defer c.Close()
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(c)
+	await(t, "the collector's first numbers", func() bool { // a scrape does not wait long for Redis
+		return shown(t, registry, "asynq_queue_size") == "backfill=2"
+	})
 	wantShown(t, registry, map[string]string{"asynq_queue_size": "backfill=2", "asynq_tasks_enqueued_total": "backfill pending=2"})
 	info, err := tasks.Count(t.Context(), rdb, tasks.QueueBackfill)
 	if err != nil || info.Pending != 2 || info.Size != 2 || info.Latency <= 0 {

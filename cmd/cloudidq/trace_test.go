@@ -177,28 +177,47 @@ func fromPostToWebhook(t *testing.T, dsn string) {
 // request, because none of them is the parent.
 func TestTrace_WhatIsSharedIsLinked(t *testing.T) {
 	t.Parallel()
-	s, c, _ := traced(t, wechattest.Config{Seed: 42}, "", ", commit_linger: 300ms")
+	s, c, _ := traced(t, wechattest.Config{Seed: 42}, "", ", commit_linger: 1s")
 	config := strings.Replace(s.text(t), "group_by: app", "group_by: app, batch_linger: 1s", 1)
 	s.write(t, config)
-	s.worker(t)
 	twin := s.twin(t)
 	var calls sync.WaitGroup
 	for user := range 8 {
 		calls.Go(func() { s.hand(t, []wechattest.Tap{twin.CloudID(appB, user, 1, time.Now())}) })
 	}
 	calls.Wait()
-	// A second task of the same app joins the lingering request. Its producer does not trace.
-	s.enqueue(t, []wechattest.Tap{twin.CloudID(appB, 100, 1, time.Now())})
+	// Tasks of the same app that arrive together share a request. On a busy machine the first two
+	// may be further apart than the batch lingers, so more follow. Their producer does not trace.
+	s.worker(t)
+	mostLinks := func() (most int) {
+		for _, span := range c.named("POST /wxa/getopendata") {
+			most = max(most, len(span.GetLinks()))
+		}
+		return most
+	}
+	user := 100
+	waitFor(t, "two tasks to share a request", func() bool {
+		if mostLinks() >= 2 {
+			return true
+		}
+		for range 2 {
+			s.enqueue(t, []wechattest.Tap{twin.CloudID(appB, user, 1, time.Now())})
+			user++
+		}
+		return false
+	})
 	waitFor(t, "the spans", func() bool {
-		return len(c.named("send cloudid:resolve")) == 8 && len(c.named("process cloudid:resolve")) >= 2 && len(c.named("POST /wxa/getopendata")) > 0
+		links := 0
+		for _, span := range c.named("process cloudid:resolve") {
+			links += len(span.GetLinks())
+		}
+		return len(c.named("send cloudid:resolve")) == 8 && links >= 2 // of the calls that share a task
 	})
 	sends := map[string]bool{}
 	for _, span := range c.named("send cloudid:resolve") {
 		sends[hex.EncodeToString(span.GetSpanId())] = true
 	}
-	linked, tries := 0, map[string]bool{}
 	for _, span := range c.named("process cloudid:resolve") {
-		tries[hex.EncodeToString(span.GetSpanId())] = true
 		if len(span.GetLinks()) > 0 && len(span.GetParentSpanId()) > 0 {
 			t.Error("a task of several calls has one of them as its parent")
 		}
@@ -206,26 +225,26 @@ func TestTrace_WhatIsSharedIsLinked(t *testing.T) {
 			if !sends[hex.EncodeToString(link.GetSpanId())] {
 				t.Error("a try is linked to what is no call")
 			}
-			linked++
 		}
 	}
-	if linked < 2 {
-		t.Errorf("%d calls are linked, want those that have shared a task", linked)
-	}
-	most := 0
+	waitFor(t, "the attempts that the requests are linked to", func() bool { // they end after their requests
+		attempts := map[string]bool{}
+		for _, span := range c.named("process cloudid:resolve") {
+			attempts[hex.EncodeToString(span.GetSpanId())] = true
+		}
+		for _, span := range c.named("POST /wxa/getopendata") {
+			for _, link := range span.GetLinks() {
+				if !attempts[hex.EncodeToString(link.GetSpanId())] {
+					return false
+				}
+			}
+		}
+		return true
+	})
 	for _, span := range c.named("POST /wxa/getopendata") {
 		if len(span.GetLinks()) > 1 && len(span.GetParentSpanId()) > 0 {
 			t.Error("a request for several tasks has one of them as its parent")
 		}
-		for _, link := range span.GetLinks() {
-			if !tries[hex.EncodeToString(link.GetSpanId())] {
-				t.Error("a request is linked to what is no try")
-			}
-		}
-		most = max(most, len(span.GetLinks()))
-	}
-	if most < 2 {
-		t.Errorf("at most %d tasks share a request, want two", most)
 	}
 }
 
