@@ -31,6 +31,8 @@ func (d *deliverer) ProcessTask(ctx context.Context, task *asynq.Task) error {
 	begun := time.Now()
 	id, err := tasks.ParseDeliver(task.Payload())
 	if err != nil {
+		taskID, _ := asynq.GetTaskID(ctx)
+		d.log.Error("archived a task whose payload cannot be read", "task_id", taskID, "error", err)
 		return archived(err.Error())
 	}
 	delivery, err := d.deliveries.Load(ctx, id)

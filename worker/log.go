@@ -16,8 +16,8 @@ func (l asynqLog) Debug(args ...any) { l.log.Debug(fmt.Sprint(args...), "from", 
 func (l asynqLog) Info(args ...any) { l.log.Debug(fmt.Sprint(args...), "from", "asynq") }
 
 // Warn logs at debug level, because asynq warns of every task that it archives at the handler's
-// request. logTry, or logAttempt for a delivery, has reported those, unless their payload could
-// not be read.
+// request. The handlers have reported those: in logTry, logAttempt, or where a payload cannot be
+// read.
 func (l asynqLog) Warn(args ...any) { l.log.Debug(fmt.Sprint(args...), "from", "asynq") }
 
 func (l asynqLog) Error(args ...any) { l.log.Error(fmt.Sprint(args...), "from", "asynq") }

@@ -132,6 +132,7 @@ func (h *resolver) unreadable(ctx context.Context, taskID string, why error) err
 		pause(ctx, troublePause)
 		return &againError{reason: "the store does not answer", failure: true}
 	}
+	h.log.Error("archived a task whose payload cannot be read", "task_id", taskID, "error", why)
 	return archived(why.Error())
 }
 

@@ -284,7 +284,7 @@ func TestUnreadablePayload_Archived(t *testing.T) {
 	if _, err := asynq.NewClientFromRedisClient(rdb).Enqueue(task, asynq.Queue(tasks.QueueEvents)); err != nil {
 		t.Fatal(err)
 	}
-	s.worker(t)
+	w := s.worker(t)
 	inspector := asynq.NewInspectorFromRedisClient(rdb)
 	waitFor(t, "the archive", func() bool {
 		list, err := inspector.ListArchivedTasks(tasks.QueueEvents)
@@ -296,6 +296,9 @@ func TestUnreadablePayload_Archived(t *testing.T) {
 		}
 		return list[0].Retried == 0
 	})
+	if said := w.err.String(); !strings.Contains(said, "archived a task whose payload cannot be read") || strings.Contains(said, planted) {
+		t.Errorf("the log says %s", said)
+	}
 }
 
 // Redis stops during the work and restarts with the content of its append-only file.
