@@ -41,8 +41,10 @@ func (b *Backfills) Stalled(ctx context.Context, since time.Time, done map[strin
 	for id, row := range rows {
 		of := parseBackfill(id, row.Val())
 		switch {
-		// A backfill whose retention is over has no fields and needs no second read either.
-		case len(row.Val()) == 0 || of.Finished():
+		// A backfill whose retention is over has no fields and needs no second read either. A
+		// canceled one may still receive a window that was begun before, so it must have been
+		// finished for a while.
+		case len(row.Val()) == 0 || of.Finished() && of.UpdatedAt.Before(since):
 			done[id] = true
 		case of.Pending > 0 && of.UpdatedAt.Before(since):
 			stalled = append(stalled, of)

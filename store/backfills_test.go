@@ -254,12 +254,19 @@ func TestBackfill_Cancel(t *testing.T) {
 	}
 	b.report(0, store.Ends{Failed: 10})
 	b.want(store.BackfillCanceled, true, 10, 10, 0, 0, 0, 10, 0)
+	done := map[string]bool{}
+	if found, err := b.Stalled(t.Context(), time.Now().Add(-time.Hour), done); len(found) != 0 || err != nil {
+		t.Errorf("Stalled = %v, %v, want none: it is finished", found, err)
+	}
 	// The tasks of the begun window are enqueued, so it can still be committed. Nothing else
 	// can.
 	if err := b.Commit(t.Context(), &l, w); err != nil {
 		t.Errorf("Commit = %v", err)
 	}
 	b.want(store.BackfillCanceled, false, 15, 15, 0, 5, 0, 10, 0)
+	if found, err := b.Stalled(t.Context(), time.Now().Add(time.Hour), done); len(found) != 1 || err != nil {
+		t.Errorf("Stalled = %v, %v, want the backfill: lines came after it was finished", found, err)
+	}
 	if _, _, err := b.Begin(t.Context(), &l, window(&l, 0, 1)); !errors.Is(err, store.ErrBackfillCanceled) {
 		t.Errorf("Begin = %v, want ErrBackfillCanceled", err)
 	}
@@ -268,6 +275,9 @@ func TestBackfill_Cancel(t *testing.T) {
 	}
 	b.report(1, store.Ends{Failed: 5})
 	b.want(store.BackfillCanceled, true, 15, 15, 0, 0, 0, 15, 0)
+	if found, err := b.Stalled(t.Context(), time.Now().Add(time.Hour), done); len(found) != 0 || !done[b.id] || err != nil {
+		t.Errorf("Stalled = %v, %v, done %t, want it done", found, err, done[b.id])
+	}
 
 	// Cancel leaves a finished backfill as it is.
 	b.id = store.NewBackfillID()
