@@ -39,7 +39,7 @@ func TestWebhooks_CrashAtEachStep(t *testing.T) {
 	t.Parallel()
 	for step, mark := range map[string]string{
 		"InPostgresAndNotInRedis": "}:x\r",
-		appendedStep:              "-- Puts ends into the outbox", // the script's source, which is sent to a new Redis once
+		appendedStep:              "local came, n = KEYS[1], #KEYS - 1", // of the script's source, which is sent to a new Redis once
 		"SavedAndNotCut":          ":o:orders",
 		"CutAndNotEnqueued":       "asynq:{webhooks}:t:msg_",
 		"EnqueuedAndNotSent":      "cloudidq:endpoint:orders\r\n",
