@@ -76,7 +76,11 @@ func (c codec) encode(records []Record, owner string, persons []string) ([][]byt
 
 // writeJSON replaces the content of b with the JSON of rec. It returns an error if the JSON
 // could not be read back.
-func writeJSON(b *bytes.Buffer, rec *Record) error {
+func writeJSON(b *bytes.Buffer, rec *Record) error { return encodeRecord(b, rec, rec) }
+
+// encodeRecord replaces the content of b with the JSON of rec in the given form, which is rec or
+// its [storedRecord].
+func encodeRecord(b *bytes.Buffer, rec *Record, form any) error {
 	switch {
 	case rankOf(rec.Status) == 0:
 		return errStatus
@@ -86,7 +90,7 @@ func writeJSON(b *bytes.Buffer, rec *Record) error {
 	b.Reset()
 	enc := json.NewEncoder(b)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(rec); err != nil {
+	if err := enc.Encode(form); err != nil {
 		return errJSON
 	}
 	b.Truncate(b.Len() - 1) // the newline that Encode ends with
