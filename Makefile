@@ -31,13 +31,13 @@ test: deps ## run all tests, with the race detector and in random order
 	CLOUDIDQ_TEST_GOFLAGS="$(TESTFLAGS)" $(GO) test $(TESTFLAGS) -shuffle=on -vet=off -p 4 -timeout 30m $(LONGEST) ./...
 
 test-long: deps ## what takes minutes: files of 200,000 lines, an outage of a minute, many more random calls
-	CLOUDIDQ_TEST_BACKFILL_LINES=200000 CLOUDIDQ_TEST_DOWN=60s $(GO) test -race -count=1 -timeout 60m \
+	CLOUDIDQ_TEST_BACKFILL_LINES=200000 CLOUDIDQ_TEST_DOWN=60s $(GO) test $(TESTFLAGS) -count=1 -timeout 60m \
 		-run '^(TestBackfill_CommandLineKilled|TestWebhooks_ReceiverIsDown)$$' ./cmd/cloudidq
-	$(GO) test -race -count=1 -timeout 60m -run 'Contract/AnyCalls|AnyCalls|EveryEndInOneDelivery|Backfill_Property' ./store -rapid.checks=$(CHECKS)
+	$(GO) test $(TESTFLAGS) -count=1 -timeout 60m -run 'Contract/AnyCalls|AnyCalls|EveryEndInOneDelivery|Backfill_Property' ./store -rapid.checks=$(CHECKS)
 
 test-browser: deps ## look at the pages in a headless Chromium, which it installs
 	@.ci/deps chromium
-	$(GO) test -race -run '^Test(Browser|Page)' ./internal/httpapi ./internal/browsertest
+	$(GO) test $(TESTFLAGS) -run '^Test(Browser|Page)' ./internal/httpapi ./internal/browsertest
 
 test-readme: ## type the README line by line, in a fresh copy
 	$(GO) test -count=1 -run '^TestReadme' -v ./docs
