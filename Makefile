@@ -21,10 +21,10 @@ help: ## list the targets
 build: ## build bin/cloudidq, static unless CGO_ENABLED=1
 	CGO_ENABLED=$(or $(CGO_ENABLED),0) $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/cloudidq ./cmd/cloudidq
 
-# What compiles and links faster, as nobody debugs these binaries. The tests build the programs of the documents with the
-# same flags, so that nothing is compiled twice.
+# Without debug information the tests compile and link faster. The tests of the documents build programs with the same
+# flags, so that nothing is compiled twice.
 TESTFLAGS := -race -trimpath -gcflags=all=-dwarf=false -ldflags=-w
-# Tests of processes wait more than they compute, so four packages run at a time, also on two cores, and the longest first.
+# Tests of processes mostly wait, so four packages run at a time even on two cores. The slowest packages start first.
 LONGEST   := ./cmd/cloudidq ./worker ./docs ./internal/httpapi ./store
 
 test: deps ## run all tests, with the race detector and in random order

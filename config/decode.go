@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
-	"time"
 
 	"github.com/goccy/go-yaml/ast"
 )
@@ -103,14 +102,8 @@ func (d decoder) scalar(node ast.Node, path string, dst reflect.Value) {
 	}
 	text, isText := textOf(node)
 	switch {
-	case dst.Type() == durationType:
-		if !isText {
-			d.refuse(path, "must be a duration with its unit, such as 500ms or 5s, is %s", describe(node))
-		} else if v, err := time.ParseDuration(text); err != nil {
-			d.refuse(path, "must be a duration with its unit, such as 500ms or 5s, is %s", show(text))
-		} else {
-			dst.SetInt(int64(v))
-		}
+	case dst.Type() == durationType && !isText:
+		d.refuse(path, "must be a duration with its unit, such as 500ms or 5s, is %s", describe(node))
 	case dst.Kind() == reflect.Int:
 		if n, ok := wholeOf(node); ok {
 			dst.SetInt(int64(n))
@@ -119,14 +112,8 @@ func (d decoder) scalar(node ast.Node, path string, dst reflect.Value) {
 		}
 	case !isText:
 		d.refuse(path, "must be a text, is %s%s", describe(node), quotesHint(node))
-	case dst.Type() == secretType:
-		s, err := parseSecret(text)
-		if err != nil {
-			d.refuse(path, "%v", err)
-		}
-		dst.Set(reflect.ValueOf(s))
 	default:
-		dst.SetString(text)
+		setText(d.report, dst, path, text)
 	}
 }
 

@@ -26,7 +26,7 @@ func overlay(r *report, section reflect.Value, path string) {
 		default:
 			if text, _ := r.lookup(envName(at)); text != "" {
 				r.vars[envName(at)] = true
-				overlayScalar(r, field, at, text)
+				setText(r, field, at, text)
 			}
 		}
 	}
@@ -36,8 +36,8 @@ func overlay(r *report, section reflect.Value, path string) {
 // variable.
 func hasVariable(f reflect.StructField) bool { return f.Type.Kind() != reflect.Slice }
 
-// overlayScalar parses the text of a variable into a field of any type.
-func overlayScalar(r *report, field reflect.Value, path, text string) {
+// setText parses a text, of a variable or of the file, into a field of any type.
+func setText(r *report, field reflect.Value, path, text string) {
 	switch {
 	case field.Type() == secretType:
 		s, err := parseSecret(text)

@@ -28,7 +28,7 @@ type Loading struct {
 type Begun struct {
 	To      int       // how many lines are committed with the window
 	Digest  string    // digest of those lines
-	Checked time.Time // the time as of which its lines were checked
+	Checked time.Time // when its lines were checked
 	chunks  string
 }
 
@@ -37,7 +37,7 @@ type Begun struct {
 type Window struct {
 	To      int       // number of its last line
 	Digest  string    // digest of all lines up to To, without whitespace
-	Checked time.Time // the time as of which its lines were checked
+	Checked time.Time // when its lines were checked
 	// Chunks are the cloudIDs of each task, in the order of the lines.
 	Chunks   [][]string
 	Accepted int // accepted lines of the window

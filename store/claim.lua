@@ -30,10 +30,10 @@ local function store(i)
   call('SET', KEYS[i], '0' .. owner .. till .. ARGV[2 * i + 3], 'PX', ttl)
 end
 
--- Claims record i, which does not exist. Most users are new. So it adds the record to the hash
--- of the user first; if that hash is new, it need not look up an erasure. Returns the answer
--- for the record.
-local function come(i)
+-- Claims record i, which does not exist. It first adds the record to the hash of its user. If
+-- that hash is new, as for most users, there is no erasure to look up. Returns the answer for
+-- the record.
+local function claimNew(i)
   local person, key = KEYS[n + i], KEYS[i]
   if own(person, key) or not forgotten(person, key, ARGV[2 * i + 4]) then
     store(i)
@@ -56,7 +56,7 @@ for first = 1, n, 1000 do -- safely below the limit of unpack
     end
 
     if not rank then
-      answer[i] = come(i)
+      answer[i] = claimNew(i)
     elseif rank == '3' then
       answer[i] = 2
     elseif rank == '2' then

@@ -78,8 +78,8 @@ func (c codec) encode(records []Record, owner string, persons []string) ([][]byt
 // could not be read back.
 func writeJSON(b *bytes.Buffer, rec *Record) error { return encodeRecord(b, rec, rec) }
 
-// encodeRecord replaces the content of b with the JSON of rec in the given form, which is rec or
-// its [storedRecord].
+// encodeRecord replaces the content of b with the JSON of rec in the given form, which is rec
+// itself or its stored form.
 func encodeRecord(b *bytes.Buffer, rec *Record, form any) error {
 	switch {
 	case rankOf(rec.Status) == 0:

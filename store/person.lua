@@ -25,7 +25,7 @@ local function remember(person, field, keep)
       end
     end
   end
-  local new = n == 1 -- a hash that was just made, which has no TTL yet
+  local new = n == 1 -- the hash has this field only, and no TTL yet
   if new or call('PTTL', person) < tonumber(keep) then
     call('PEXPIRE', person, keep)
   end
