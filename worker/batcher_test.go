@@ -352,7 +352,7 @@ func TestBatcher_CloseInterruptsWhatIsUnderWay(t *testing.T) {
 	})
 }
 
-// Whatever is added in whatever order, every cloudID that is not withdrawn gets exactly one
+// In any order of additions, every cloudID that is not withdrawn gets exactly one
 // answer, its own. No request holds two users or more than BatchMax cloudIDs, and no more than
 // MaxInFlight requests run at the same time.
 func TestBatcher_Rules(t *testing.T) {

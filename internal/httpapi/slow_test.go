@@ -40,7 +40,7 @@ const (
 	idleHead = "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
 )
 
-// Slow clients, each of which sends a byte from time to time, are disconnected one by one. There
+// Slow clients that send a byte from time to time are disconnected one by one. There
 // are more of them than the server allows connections, and a client that comes later is still
 // served.
 func TestRun_SlowClients_AreCut(t *testing.T) {
