@@ -31,7 +31,7 @@ func Keys(appID string, cloudIDs ...string) []string {
 }
 
 // PersonKey returns the key of a person whose records are not sealed.
-func PersonKey(appID, openID string) string { return codec{}.personKey(appID, openID) }
+func PersonKey(appID, openID string) string { return codec{}.personKeys(appID, openID)[0] }
 
 // Hashes stand for an app, a cloudID and a person in an unsealed PostgreSQL.
 func Hashes(appID, cloudID, openID string) (app, cloud, person []byte) {

@@ -78,6 +78,9 @@ import (
 // that it carries. Nothing of another user's record remains, so the user of a record and the data
 // in it always match.
 //
+// A user's erasure replaces every record of the user with a tombstone. So a save does not look
+// for one if task T still holds the record for the same user.
+//
 // A task that gives back its claim on a record of rank 1 must not stay its owner. It would take
 // the failure of an earlier request for its own.
 const (
@@ -169,14 +172,8 @@ func rankOf(s Status) byte {
 // personPart distinguishes a user's key from a record's key.
 const personPart = "p:"
 
-// personKey returns the key of the hash that lists a user's records.
-func (c codec) personKey(appID, openID string) string {
-	hash := c.personHash(appID, openID)
-	return appPrefix(appID) + personPart + base64.RawURLEncoding.EncodeToString(hash[:])
-}
-
 // personKeys returns the keys of all hashes that may list a user's records. The first is the
-// key from [codec.personKey].
+// one that new records use.
 func (c codec) personKeys(appID, openID string) []string {
 	hashes := c.personHashes(appID, openID)
 	keys := make([]string, len(hashes))

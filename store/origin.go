@@ -14,24 +14,41 @@ type Origin struct {
 	Thin     bool   `json:"thin,omitempty"`
 }
 
-// stored is the stored form of a record: its JSON has the origin.
+// stored is the stored form of a record: its JSON has the origin too. Its times are text, which
+// shadows the times of the record: encoding/json checks and copies once more what
+// [Time.MarshalJSON] returns, which is half the work for a record.
 type stored struct {
 	*Record
-	Origin *Origin `json:"origin,omitempty"`
+	AcceptedAt string  `json:"accepted_at,omitempty"`
+	FinishedAt string  `json:"finished_at,omitempty"`
+	Origin     *Origin `json:"origin,omitempty"`
 }
 
 // storedJSON replaces the content of b with the JSON of a record, including the origin while
 // the record is pending. Older versions ignore the origin.
 func storedJSON(b *bytes.Buffer, rec *Record) error {
-	if rec.Status != Pending || rec.Origin == nil {
-		return writeJSON(b, rec)
+	accepted, err := rec.AcceptedAt.text()
+	if err != nil {
+		return errJSON
 	}
-	return encodeRecord(b, rec, stored{rec, rec.Origin})
+	finished, err := rec.FinishedAt.text()
+	if err != nil {
+		return errJSON
+	}
+	form := stored{Record: rec, AcceptedAt: accepted, FinishedAt: finished}
+	if rec.Status == Pending {
+		form.Origin = rec.Origin
+	}
+	return encodeRecord(b, rec, &form)
 }
 
 // readStored reads JSON that storedJSON has written.
 func readStored(text []byte, rec *Record) error {
-	into := stored{Record: rec}
+	var into struct {
+		*Record
+		Origin *Origin `json:"origin"`
+	}
+	into.Record = rec
 	if err := json.Unmarshal(text, &into); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	_ "embed" // the script
+	"encoding/base64"
 	"fmt"
 	"strings"
 	"time"
@@ -16,13 +17,16 @@ var eraseLua string
 // claimed.
 const personMargin = 10 * time.Minute
 
-// personKeys returns the key of each record's user. The record's own key stands for no user.
+// personKeys returns the key of each record's user. The record's own key stands for no user. All
+// records are of one app, so their keys give the prefix of the users' keys.
 func (r *Redis) personKeys(records []Record, recordKeys []string) []string {
 	persons := make([]string, len(records))
 	for i := range records {
-		persons[i] = recordKeys[i]
+		key := recordKeys[i]
+		persons[i] = key
 		if rec := &records[i]; rec.OpenID != "" {
-			persons[i] = r.codec.personKey(rec.AppID, rec.OpenID)
+			hash := r.codec.personHash(rec.AppID, rec.OpenID)
+			persons[i] = key[:keyLen-cloudLen] + personPart + base64.RawURLEncoding.EncodeToString(hash[:])
 		}
 	}
 	return persons

@@ -54,12 +54,15 @@ for i = 1, n do
     rank, holder, held = match(old, header)
   end
   local mark = rank and sub(old, 31)
+  -- This task's claim on a record of the same user answers whether the user was erased: the claim
+  -- looked, and an erasure since then has replaced the record with a tombstone.
+  local claimed = rank and holder == owner and held ~= free
 
   written[i] = 0
   if rank == '2' or rank == '3' then
     -- the first resolved record stays; so does a tombstone
-  elseif forgotten(person, key, ARGV[4 * i + 2]) then
-    if rank and holder == owner and held ~= free then
+  elseif not (claimed and same(mark, person, key)) and forgotten(person, key, ARGV[4 * i + 2]) then
+    if claimed then
       call('SETRANGE', key, 1, nobody .. free) -- another user's record: release the claim on it
     end
   elseif not rank then
@@ -82,7 +85,7 @@ for i = 1, n do
       write(i, sub(old, 1, 30) .. sub(new, 31), mark)
       written[i] = 1
     end
-  elseif holder == owner and held ~= free then
+  elseif claimed then
     call('SETRANGE', key, 1, nobody .. free) -- leaves the TTL alone
   end
 end

@@ -135,7 +135,8 @@ type Results interface {
 	// A final record obeys the package's rules. A pending record, from an attempt without an
 	// outcome, is written only if no record exists, or if the existing one is pending and
 	// belongs to the task or to the same user. If a user was erased after a record was
-	// accepted, Save writes nothing of that record. Save atomically puts each final record that
+	// accepted, Save writes nothing of that record. AcceptedAt must not be earlier than the one
+	// with which the task has claimed the cloudID. Save atomically puts each final record that
 	// it writes into the outbox of the record's Outlet, once per outcome.
 	Save(ctx context.Context, taskID string, records []Record) error
 	// Lookup returns one record per cloudID, in order. An unknown or erased cloudID has an
@@ -166,8 +167,27 @@ func At(t time.Time) Time {
 // MarshalJSON implements [json.Marshaler]. It returns an error for a year outside 0 to 9999:
 // time.Time's own UnmarshalJSON, which reads the text back, accepts only years of four digits.
 func (t Time) MarshalJSON() ([]byte, error) {
-	if year := t.UTC().Year(); year < 0 || year > 9999 {
-		return nil, errors.New("a time's year is not within 0 to 9999")
+	if !t.hasFourDigitYear() {
+		return nil, errYear
 	}
 	return t.UTC().AppendFormat(make([]byte, 0, len(timeLayout)+2), `"`+timeLayout+`"`), nil
+}
+
+var errYear = errors.New("a time's year is not within 0 to 9999")
+
+func (t Time) hasFourDigitYear() bool {
+	year := t.UTC().Year()
+	return year >= 0 && year <= 9999
+}
+
+// text returns t as MarshalJSON writes it, without the quotes. The text of a zero t is empty.
+func (t Time) text() (string, error) {
+	switch {
+	case t.IsZero():
+		return "", nil
+	case !t.hasFourDigitYear():
+		return "", errYear
+	default:
+		return t.UTC().Format(timeLayout), nil
+	}
 }

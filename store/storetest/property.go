@@ -28,7 +28,7 @@ func RunOutbox(t *testing.T, results store.Results, take Take) {
 // answer with the model's. take is nil for a store that delivers nothing.
 func anyCalls(t *testing.T, results store.Results, take Take) {
 	rapid.Check(t, func(rt *rapid.T) {
-		m := &machine{tb: t, results: results, take: take, model: newModel()}
+		m := &machine{tb: t, results: results, take: take, model: newModel(), accepted: map[acceptance]store.Time{}}
 		for i := range m.apps { // new apps for each run, because all runs share the store
 			m.apps[i] = "wx" + rand.Text()
 		}
@@ -52,7 +52,12 @@ type machine struct {
 	model   model
 	apps    [2]string
 	calls   int // makes every record unique
+
+	// A task accepts a cloudID once, so all its records of the cloudID have one AcceptedAt.
+	accepted map[acceptance]store.Time
 }
+
+type acceptance struct{ task, app, id string }
 
 var (
 	anyTask   = rapid.SampledFrom([]string{taskA, taskB, "task-c"})
@@ -69,7 +74,7 @@ func (m *machine) claim(rt *rapid.T) {
 	}
 	var want []store.ClaimResult
 	for _, id := range anyIDs.Draw(rt, "ids") {
-		rec := m.record(rt, c.AppID, id, store.Pending)
+		rec := m.record(rt, task, c.AppID, id, store.Pending)
 		c.Records = append(c.Records, rec)
 		want = append(want, m.model.claim(task, hold, rec))
 	}
@@ -85,7 +90,7 @@ func (m *machine) save(rt *rapid.T) {
 			break
 		}
 		for _, id := range anyIDs.Draw(rt, "ids") {
-			rec := m.record(rt, app, id, anyStatus.Draw(rt, "status"))
+			rec := m.record(rt, task, app, id, anyStatus.Draw(rt, "status"))
 			if m.take != nil && rapid.Bool().Draw(rt, "delivered") {
 				rec.Deliver = store.Outlet{Endpoint: outlet}
 			}
@@ -140,12 +145,10 @@ func (m *machine) erase(rt *rapid.T) {
 }
 
 // record returns a record that differs from those of all other calls.
-func (m *machine) record(rt *rapid.T, app, id string, status store.Status) store.Record {
+func (m *machine) record(rt *rapid.T, task, app, id string, status store.Status) store.Record {
 	m.calls++
-	r := store.Record{AppID: app, OpenID: anyPerson.Draw(rt, "openid"), CloudID: id, Status: status, Attempts: m.calls, AcceptedAt: accepted}
-	if rapid.IntRange(0, 3).Draw(rt, "later") == 0 { // accepted later than any erasure
-		r.AcceptedAt = store.At(time.Now().Add(time.Hour))
-	}
+	r := store.Record{AppID: app, OpenID: anyPerson.Draw(rt, "openid"), CloudID: id, Status: status, Attempts: m.calls}
+	r.AcceptedAt = m.acceptedAt(rt, acceptance{task, app, id})
 	if status.Final() {
 		r.FinishedAt = finished
 		r.Error = &store.Error{Code: m.calls, Message: "no"}
@@ -154,6 +157,19 @@ func (m *machine) record(rt *rapid.T, app, id string, status store.Status) store
 		r.Error, r.Data = nil, json.RawMessage(fmt.Sprintf(`{"n":%d}`, m.calls))
 	}
 	return r
+}
+
+// acceptedAt draws whether the task accepted the cloudID before or after any erasure.
+func (m *machine) acceptedAt(rt *rapid.T, a acceptance) store.Time {
+	at, drawn := m.accepted[a]
+	if !drawn {
+		at = accepted
+		if rapid.IntRange(0, 3).Draw(rt, "later") == 0 {
+			at = store.At(time.Now().Add(time.Hour))
+		}
+		m.accepted[a] = at
+	}
+	return at
 }
 
 func (m *machine) compare(rt *rapid.T, what string, err error, want, got any) {
