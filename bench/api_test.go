@@ -18,6 +18,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
+	"cloudidq/internal/backfill"
+	"cloudidq/internal/coord"
 	"cloudidq/internal/httpapi"
 	"cloudidq/internal/redistest"
 	"cloudidq/internal/secret"
@@ -95,8 +97,8 @@ func serveAPI(b *testing.B, rdb *redis.Client, producer interface {
 			httpapi.NewKey("bench", secret.New(apiKey), []httpapi.Scope{httpapi.ScopeResolve}, []string{appID}),
 		},
 	}, httpapi.Parts{
-		Producer: producer, Results: store.NewRedis(rdb, time.Hour), Backfills: store.NewBackfills(rdb, time.Hour),
-		Load: yes{}, Requests: store.NewRequests(rdb), Serves: func(id string) bool { return id == appID },
+		Producer: producer, Results: store.NewRedis(rdb, time.Hour), Backfills: backfill.NewStore(rdb, time.Hour, nil),
+		Load: yes{}, Requests: coord.NewRequests(rdb), Serves: func(id string) bool { return id == appID },
 		Log: slog.New(slog.DiscardHandler), Metrics: httpapi.NewMetrics(prometheus.NewRegistry()),
 	})
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"cloudidq/internal/coord"
 	"cloudidq/internal/pgtest"
 	"cloudidq/internal/seal"
 	"cloudidq/internal/secret"
@@ -162,7 +163,7 @@ func (d *deliverBed) worker(b *testing.B, e *endpoint, others ...worker.Webhook)
 		Shares:      map[string]int{tasks.QueueEvents: 6, tasks.QueueBackfill: 1, tasks.QueueWebhooks: 3},
 		Concurrency: 64, Fetchers: 2, ShutdownTimeout: 20 * time.Second,
 	}, worker.Parts{
-		Queue: d.rdb, Results: d.results, Deliveries: d.deliveries, WeChat: d.client(b), Pauses: store.NewPauses(d.rdb),
+		Queue: d.rdb, Results: d.results, Deliveries: d.deliveries, WeChat: d.client(b), Pauses: coord.NewPauses(d.rdb),
 		Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

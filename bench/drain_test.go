@@ -18,6 +18,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"cloudidq/internal/coord"
 	"cloudidq/internal/redistest"
 	"cloudidq/internal/secret"
 	"cloudidq/internal/wechat"
@@ -111,7 +112,7 @@ func drain(b *testing.B, bd *bed, all []wechattest.Tap, change func(*worker.App)
 		Shares:      map[string]int{tasks.QueueEvents: 6, tasks.QueueBackfill: 1},
 		Concurrency: 64, Fetchers: 2, ShutdownTimeout: 20 * time.Second,
 	}, worker.Parts{
-		Queue: bd.rdb, Results: counted, WeChat: client, Pauses: store.NewPauses(bd.rdb), Log: slog.New(slog.DiscardHandler),
+		Queue: bd.rdb, Results: counted, WeChat: client, Pauses: coord.NewPauses(bd.rdb), Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"cloudidq/internal/coord"
 	"cloudidq/internal/secret"
 	"cloudidq/internal/wechat"
 	"cloudidq/internal/wechat/wechattest"
@@ -29,7 +30,7 @@ func BenchmarkIdleLatency(b *testing.B) {
 		Lifetime: 5 * time.Minute, Shares: map[string]int{tasks.QueueEvents: 6, tasks.QueueBackfill: 1},
 		Concurrency: 64, Fetchers: 2, ShutdownTimeout: 20 * time.Second,
 	}, worker.Parts{
-		Queue: bd.rdb, Results: results, WeChat: client, Pauses: store.NewPauses(bd.rdb), Log: slog.New(slog.DiscardHandler),
+		Queue: bd.rdb, Results: results, WeChat: client, Pauses: coord.NewPauses(bd.rdb), Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -17,6 +17,7 @@ import (
 
 	"cloudidq/internal/pgtest"
 	"cloudidq/internal/redistest"
+	"cloudidq/internal/seal/sealtest"
 	"cloudidq/store"
 )
 
@@ -66,7 +67,7 @@ func BenchmarkRedis_ClaimSave(b *testing.B) {
 func BenchmarkRedis_ClaimSaveParallel(b *testing.B) {
 	for _, n := range batchSizes {
 		b.Run(fmt.Sprint("batch=", n), func(b *testing.B) {
-			keyset, _, _ := keysets(b)
+			keyset, _, _ := sealtest.Keysets(b)
 			results := store.NewRedis(redistest.Start(b).Client(b), time.Hour, store.Sealed(keyset))
 			var serial atomic.Int64
 			b.ReportAllocs()
@@ -165,7 +166,7 @@ func BenchmarkDecode(b *testing.B) {
 
 // BenchmarkRedis_SaveSealed is one round trip for 100 outcomes, under a keyset.
 func BenchmarkRedis_SaveSealed(b *testing.B) {
-	keyset, _, _ := keysets(b)
+	keyset, _, _ := sealtest.Keysets(b)
 	results := store.NewRedis(redistest.Start(b).Client(b), time.Hour, store.Sealed(keyset))
 	var serial atomic.Int64
 	b.ReportAllocs()
@@ -218,7 +219,7 @@ func BenchmarkPostgres_ClaimSave(b *testing.B) {
 // benchPostgres is a store under a keyset on a server of its own, as durable as one in production.
 func benchPostgres(b *testing.B) *store.Postgres {
 	b.Helper()
-	keyset, _, _ := keysets(b)
+	keyset, _, _ := sealtest.Keysets(b)
 	srv := pgtest.Start(b, "fsync=on", "synchronous_commit=on", "full_page_writes=on")
 	return openPostgres(b, srv.Database(b), time.Hour, store.Sealed(keyset))
 }
@@ -291,7 +292,7 @@ func benchSaveAndRelay(b *testing.B, n int) {
 // benchOutbox is a durable store with an outbox.
 func benchOutbox(b *testing.B) (*store.Postgres, string, *redis.Client) {
 	b.Helper()
-	keyset, _, _ := keysets(b)
+	keyset, _, _ := sealtest.Keysets(b)
 	dsn := pgtest.Start(b, "fsync=on", "synchronous_commit=on", "full_page_writes=on").Database(b)
 	rdb := redistest.Start(b).Client(b)
 	deliveries := store.NewDeliveries(rdb, store.Sealed(keyset))

@@ -62,15 +62,6 @@ func (d *Deliveries) Append(ctx context.Context, n int64, rec Record, saved time
 	}})
 }
 
-// SetClock gives an activity another clock.
-func (a *Activity) SetClock(now func() time.Time) { a.now = now }
-
-// Flush writes what has been counted.
-func (a *Activity) Flush(ctx context.Context) error { return a.flush(ctx) }
-
-// Count counts a duration.
-func (l *Latencies) Count(d time.Duration) { l.count(d) }
-
 // Looked says that nothing was found in the outboxes of apps, each followed by its moment in the index.
 func (d *Deliveries) Looked(ctx context.Context, appsAndMoments ...string) error {
 	var apps []*indexed

@@ -71,7 +71,7 @@ func (rec *Record) mark() string {
 	return base64.RawURLEncoding.EncodeToString(sum[:9])
 }
 
-// String returns a text that parseEnds reads. It is empty if no cloudID had failed or expired.
+// String returns a text that ParseFormerEnds reads. It is empty if no cloudID had failed or expired.
 func (e FormerEnds) String() string {
 	if e.unknown {
 		return endsUnknown
@@ -79,8 +79,8 @@ func (e FormerEnds) String() string {
 	return strings.Join(e.marks, ",")
 }
 
-// parseEnds reads a text from String.
-func parseEnds(text string) FormerEnds {
+// ParseFormerEnds reads a text from String.
+func ParseFormerEnds(text string) FormerEnds {
 	switch text {
 	case "":
 		return FormerEnds{}

@@ -7,13 +7,14 @@ import (
 
 	"cloudidq/internal/pgtest"
 	"cloudidq/internal/redistest"
+	"cloudidq/internal/seal/sealtest"
 	"cloudidq/store"
 )
 
 // What was saved before there was a keyset lies legible until its time is over: it is counted, and nothing else is.
 func TestInspectSealing(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
-	keyset, _, _ := keysets(t)
+	keyset, _, _ := sealtest.Keysets(t)
 	sealed := store.NewRedis(rdb, time.Hour, store.Sealed(keyset))
 	fillUnsealed(t, store.NewRedis(rdb, time.Hour), sealed)
 	// A list whose key is as long as a record's.
@@ -28,7 +29,7 @@ func TestInspectSealing(t *testing.T) {
 
 func TestInspectPostgres_Unsealed(t *testing.T) {
 	dsn := pgtest.Database(t)
-	keyset, _, _ := keysets(t)
+	keyset, _, _ := sealtest.Keysets(t)
 	fillUnsealed(t, openPostgres(t, dsn, time.Hour), openPostgres(t, dsn, time.Hour, store.Sealed(keyset)))
 	if got, err := store.InspectPostgres(t.Context(), dsn); err != nil || got.Sealing != (store.Sealing{Seen: 5, Unsealed: 2}) {
 		t.Errorf("InspectPostgres = %+v, %v, want 2 of 5 records unsealed", got, err)

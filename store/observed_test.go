@@ -13,6 +13,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
+	"cloudidq/internal/coord"
 	"cloudidq/internal/redistest"
 	"cloudidq/store"
 )
@@ -128,7 +129,7 @@ func TestObserved_SpansOnlyWithinATrace(t *testing.T) {
 
 func TestLeases_OneHolder(t *testing.T) {
 	srv := redistest.Start(t)
-	leases, ctx := store.NewLeases(srv.Client(t)), t.Context()
+	leases, ctx := coord.NewLeases(srv.Client(t)), t.Context()
 	hold := func(name, holder string, ttl time.Duration) bool {
 		t.Helper()
 		held, err := leases.Hold(ctx, name, holder, ttl)

@@ -6,13 +6,14 @@ import (
 	"time"
 
 	"cloudidq/internal/redistest"
+	"cloudidq/internal/seal/sealtest"
 	"cloudidq/store"
 )
 
 // Open tasks are sealed in Redis, are listed once they are due, and can be forgotten.
 func TestOpenTasks(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
-	keyset, _, _ := keysets(t)
+	keyset, _, _ := sealtest.Keysets(t)
 	open := store.NewOpenTasks(rdb, store.Sealed(keyset))
 	now := time.Now()
 	for id, due := range map[string]time.Time{"first": now, "second": now.Add(time.Minute)} {

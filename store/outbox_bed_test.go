@@ -11,6 +11,7 @@ import (
 
 	"cloudidq/internal/pgtest"
 	"cloudidq/internal/redistest"
+	"cloudidq/internal/seal/sealtest"
 	"cloudidq/store"
 )
 
@@ -28,7 +29,7 @@ func eachStore(t *testing.T, test func(*testing.T, *outboxBed)) {
 	t.Helper()
 	t.Run("Redis", func(t *testing.T) { test(t, newOutboxBed(t)) })
 	t.Run("Postgres", func(t *testing.T) {
-		keyset, _, _ := keysets(t)
+		keyset, _, _ := sealtest.Keysets(t)
 		rdb := redistest.Start(t).Client(t)
 		deliveries := store.NewDeliveries(rdb, store.Sealed(keyset))
 		test(t, &outboxBed{
@@ -42,7 +43,7 @@ func eachStore(t *testing.T, test func(*testing.T, *outboxBed)) {
 func newOutboxBed(t *testing.T) *outboxBed {
 	t.Helper()
 	rdb := redistest.Start(t).Client(t)
-	keyset, _, _ := keysets(t)
+	keyset, _, _ := sealtest.Keysets(t)
 	return &outboxBed{
 		T: t, rdb: rdb, results: store.NewRedis(rdb, time.Hour, store.Sealed(keyset)),
 		deliveries: store.NewDeliveries(rdb, store.Sealed(keyset)),

@@ -13,13 +13,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"cloudidq/internal/pgtest"
+	"cloudidq/internal/seal/sealtest"
 	"cloudidq/store"
 )
 
 // A sealed database contains no id and no data in plain text, hexadecimal or base64.
 func TestPostgresSealed_NothingLegible(t *testing.T) {
 	dsn := pgtest.Database(t)
-	keyset, _, _ := keysets(t)
+	keyset, _, _ := sealtest.Keysets(t)
 	sealed := openPostgres(t, dsn, time.Hour, store.Sealed(keyset))
 	rec := sealedRecord()
 	rec.AppID = "wxPLANTED"
@@ -78,7 +79,7 @@ func dumpPostgres(t *testing.T, dsn string) string {
 // erasures still work.
 func TestPostgresSealed_Rotation(t *testing.T) {
 	dsn := pgtest.Database(t)
-	first, rotated, pruned := keysets(t)
+	first, rotated, pruned := sealtest.Keysets(t)
 	with := func(k *store.Keyset) *store.Postgres { return openPostgres(t, dsn, time.Hour, store.Sealed(k)) }
 	old, recent := sealedRecord(), sealedRecord()
 	recent.CloudID = "73_NEW"

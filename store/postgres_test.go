@@ -16,6 +16,7 @@ import (
 
 	"cloudidq/internal/pgtest"
 	"cloudidq/internal/redistest"
+	"cloudidq/internal/seal/sealtest"
 	"cloudidq/store"
 	"cloudidq/store/storetest"
 )
@@ -73,7 +74,7 @@ func TestPostgres_Contract(t *testing.T) {
 func TestPostgresSealed_Contract(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
-	keyset, _, _ := keysets(t)
+	keyset, _, _ := sealtest.Keysets(t)
 	storetest.Run(t, func(t *testing.T, ttl time.Duration) store.Results {
 		return openPostgres(t, dsn, ttl, store.Sealed(keyset))
 	})
@@ -206,7 +207,7 @@ func TestPostgres_BodyNobodyCanRead_CountsAsMissing(t *testing.T) {
 func TestPostgres_OneRoundTripPerCall(t *testing.T) {
 	dsn := pgtest.Database(t)
 	proxy := newProxy(t, dsn)
-	keyset, _, _ := keysets(t)
+	keyset, _, _ := sealtest.Keysets(t)
 	deliveries := store.NewDeliveries(redistest.Start(t).Client(t), store.Sealed(keyset))
 	p := openPostgres(t, proxy.dsn+"&pool_max_conns=1", time.Hour, store.Sealed(keyset), store.WithOutbox(deliveries))
 	var many, ofThree []store.Record

@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"cloudidq/internal/redistest"
+	"cloudidq/internal/seal/sealtest"
 	"cloudidq/store"
 )
 
@@ -76,7 +77,7 @@ func delivered(records []store.Record) []store.Record {
 
 func TestRedis_OneRoundTripPerCall(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
-	keyset, _, _ := keysets(t)
+	keyset, _, _ := sealtest.Keysets(t)
 	results := store.NewRedis(rdb, time.Hour, store.Sealed(keyset))
 	var many, ofThree []store.Record
 	var ids []string

@@ -6,13 +6,14 @@ import (
 
 	"cloudidq/internal/pgtest"
 	"cloudidq/internal/redistest"
+	"cloudidq/internal/seal/sealtest"
 	"cloudidq/store"
 )
 
 // What was saved before there was a keyset is found by an erasure with one, and what waits for delivery as well; so is what
 // was saved before and after a rotation.
 func TestErase_SavedBeforeThereWasAKeyset_Found(t *testing.T) {
-	keyset, rotated, pruned := keysets(t)
+	keyset, rotated, pruned := sealtest.Keysets(t)
 	dsn := pgtest.Database(t)
 	for name, open := range map[string]func(*store.Deliveries, ...store.Option) store.Results{
 		"Redis": nil,

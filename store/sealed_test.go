@@ -11,42 +11,15 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"cloudidq/internal/redistest"
-	"cloudidq/internal/seal"
-	"cloudidq/internal/secret"
+	"cloudidq/internal/seal/sealtest"
 	"cloudidq/store"
 	"cloudidq/store/storetest"
 )
 
-// keysets are a new one, and what its rotation and then its pruning make of it.
-func keysets(t testing.TB) (first, rotated, pruned *store.Keyset) {
-	t.Helper()
-	one, err := seal.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	two, err := seal.Rotate(one)
-	if err != nil {
-		t.Fatal(err)
-	}
-	three, _, err := seal.Prune(two)
-	if err != nil {
-		t.Fatal(err)
-	}
-	parsed := make([]*store.Keyset, 0, 3)
-	for _, text := range []secret.Text{one, two, three} {
-		keyset, err := store.ParseKeyset(text.Reveal())
-		if err != nil {
-			t.Fatal(err)
-		}
-		parsed = append(parsed, keyset)
-	}
-	return parsed[0], parsed[1], parsed[2]
-}
-
 func TestRedisSealed_Contract(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Start(t).Client(t)
-	keyset, _, _ := keysets(t)
+	keyset, _, _ := sealtest.Keysets(t)
 	storetest.Run(t, func(_ *testing.T, ttl time.Duration) store.Results {
 		return store.NewRedis(rdb, ttl, store.Sealed(keyset))
 	})
@@ -62,7 +35,7 @@ func sealedRecord() store.Record {
 
 func TestRedisSealed_NothingLegible(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
-	keyset, _, _ := keysets(t)
+	keyset, _, _ := sealtest.Keysets(t)
 	sealed := store.NewRedis(rdb, time.Hour, store.Sealed(keyset))
 	rec := sealedRecord()
 	if _, err := sealed.Claim(t.Context(), store.Claim{AppID: "wx1", TaskID: "t", For: time.Hour,
@@ -97,7 +70,7 @@ func dumpOf(t *testing.T, rdb *redis.Client) string {
 
 func TestRedisSealed_Rotation(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
-	first, rotated, pruned := keysets(t)
+	first, rotated, pruned := sealtest.Keysets(t)
 	with := func(k *store.Keyset) *store.Redis { return store.NewRedis(rdb, time.Hour, store.Sealed(k)) }
 	old := sealedRecord()
 	if err := with(first).Save(t.Context(), "t", []store.Record{old}); err != nil {
@@ -132,7 +105,7 @@ func TestRedisSealed_Rotation(t *testing.T) {
 
 func TestRedisSealed_ReadsWhatLiesThereUnsealed(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
-	keyset, _, _ := keysets(t)
+	keyset, _, _ := sealtest.Keysets(t)
 	rec := sealedRecord()
 	if err := store.NewRedis(rdb, time.Hour).Save(t.Context(), "t", []store.Record{rec}); err != nil {
 		t.Fatal(err)
@@ -145,7 +118,7 @@ func TestRedisSealed_ReadsWhatLiesThereUnsealed(t *testing.T) {
 
 func TestRedisSealed_AValueMovedElsewhere_IsNoRecord(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
-	keyset, _, _ := keysets(t)
+	keyset, _, _ := sealtest.Keysets(t)
 	sealed := store.NewRedis(rdb, time.Hour, store.Sealed(keyset))
 	rec := sealedRecord()
 	if err := sealed.Save(t.Context(), "t", []store.Record{rec}); err != nil {

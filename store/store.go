@@ -191,3 +191,11 @@ func (t Time) text() (string, error) {
 		return t.UTC().Format(timeLayout), nil
 	}
 }
+
+// milli returns t in Unix milliseconds, or 0 for the zero Time.
+func milli(t Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}

@@ -5,13 +5,14 @@ import (
 	"log/slog"
 	"time"
 
+	"cloudidq/internal/activity"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
 )
 
-// activity counts what the status page shows; [store.Activity] implements it. Ended and Sent do
+// recorder counts what the status page shows; [activity.Recorder] implements it. Ended and Sent do
 // not block.
-type activity interface {
+type recorder interface {
 	// Ended is called for each cloudID whose final record was saved. took is the time since its
 	// acceptance.
 	Ended(appID string, status store.Status, took time.Duration)
@@ -22,15 +23,15 @@ type activity interface {
 	Run(ctx context.Context, log *slog.Logger)
 }
 
-// untold discards activity reports.
-type untold struct{}
+// noActivity discards activity reports.
+type noActivity struct{}
 
-func (untold) Ended(string, store.Status, time.Duration) {}
-func (untold) Sent(string, int, int)                     {}
-func (untold) Run(context.Context, *slog.Logger)         {}
+func (noActivity) Ended(string, store.Status, time.Duration) {}
+func (noActivity) Sent(string, int, int)                     {}
+func (noActivity) Run(context.Context, *slog.Logger)         {}
 
-// tellEnds reports the final records among records, which were saved.
-func tellEnds(a activity, records []store.Record) {
+// reportFinished reports the final records among records, which were saved.
+func reportFinished(a recorder, records []store.Record) {
 	for i := range records {
 		if rec := &records[i]; rec.Status.Final() {
 			a.Ended(rec.AppID, rec.Status, rec.FinishedAt.Sub(rec.AcceptedAt.Time))
@@ -38,9 +39,9 @@ func tellEnds(a activity, records []store.Record) {
 	}
 }
 
-// tellSent reports a call of WeChat, from its outcomes. Only open cloudIDs are repeated within
+// reportSent reports a call of WeChat, from its outcomes. Only open cloudIDs are repeated within
 // a call. So the cloudID that was sent most often was in every request.
-func tellSent(a activity, appID string, outcomes []wechat.Outcome) {
+func reportSent(a recorder, appID string, outcomes []wechat.Outcome) {
 	requests, cloudIDs := 0, 0
 	for i := range outcomes {
 		requests = max(requests, outcomes[i].Attempts)
@@ -51,4 +52,4 @@ func tellSent(a activity, appID string, outcomes []wechat.Outcome) {
 	}
 }
 
-var _ activity = (*store.Activity)(nil)
+var _ recorder = (*activity.Recorder)(nil)

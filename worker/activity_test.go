@@ -14,7 +14,7 @@ import (
 
 // notedActivity records the reports that it receives.
 type notedActivity struct {
-	untold
+	noActivity
 	mu   sync.Mutex
 	told []string
 }
@@ -68,8 +68,8 @@ func TestTry_TellsItsEndsOnce(t *testing.T) {
 // over its cloudIDs.
 func TestTellSent_CountsRequests(t *testing.T) {
 	noted := &notedActivity{}
-	tellSent(noted, "wx1", []wechat.Outcome{{Attempts: 1}, {Attempts: 3}, {Attempts: 0}})
-	tellSent(noted, "wx1", []wechat.Outcome{{Attempts: 0}}) // nothing was sent
+	reportSent(noted, "wx1", []wechat.Outcome{{Attempts: 1}, {Attempts: 3}, {Attempts: 0}})
+	reportSent(noted, "wx1", []wechat.Outcome{{Attempts: 0}}) // nothing was sent
 	if want := []string{"wx1 sent 4 in 3"}; !slices.Equal(noted.told, want) {
 		t.Errorf("told = %q, want %q", noted.told, want)
 	}

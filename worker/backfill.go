@@ -5,14 +5,15 @@ import (
 	"sync"
 	"time"
 
+	"cloudidq/internal/backfill"
 	"cloudidq/store"
 	"cloudidq/tasks"
 )
 
-// backfills is the part of [store.Backfills] that the worker uses.
+// backfills is the part of [backfill.Store] that the worker uses.
 type backfills interface {
 	// Report sets the total of finished cloudIDs of a chunk. It may be repeated.
-	Report(ctx context.Context, id string, chunk int, ends store.Ends) error
+	Report(ctx context.Context, id string, chunk int, ends backfill.Counts) error
 	// ReportLost counts as failed all cloudIDs of a chunk without a final status.
 	ReportLost(ctx context.Context, id string, chunk int) error
 	// Canceled reports whether a backfill was canceled, so that no request is made for it any
@@ -129,7 +130,7 @@ func (r *resolution) tally(ctx context.Context, err error) error {
 	if r.part == nil || len(r.unsaved) > 0 || ctx.Err() != nil {
 		return err
 	}
-	ends := store.Ends{Failed: r.payload.Erased} // erased cloudIDs count as failed
+	ends := backfill.Counts{Failed: r.payload.Erased} // erased cloudIDs count as failed
 	for i := range r.items {
 		switch it := &r.items[i]; it.ended {
 		case store.Resolved:
@@ -141,7 +142,7 @@ func (r *resolution) tally(ctx context.Context, err error) error {
 		case store.Pending, "":
 		}
 	}
-	if ends == (store.Ends{}) {
+	if ends == (backfill.Counts{}) {
 		return err
 	}
 	if told := r.h.bulk.backfills.Report(ctx, r.part.id, r.part.chunk, ends); told != nil {

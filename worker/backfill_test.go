@@ -11,6 +11,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"cloudidq/internal/backfill"
 	"cloudidq/internal/redistest"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
@@ -27,7 +28,7 @@ type backfillBed struct {
 
 // flakyBackfills fail while away is set.
 type flakyBackfills struct {
-	*store.Backfills
+	*backfill.Store
 	away    atomic.Bool
 	asked   atomic.Int64 // calls of Canceled
 	reports atomic.Int64 // calls of Report
@@ -35,19 +36,19 @@ type flakyBackfills struct {
 
 var errAway = errors.New("connection refused")
 
-func (f *flakyBackfills) Report(ctx context.Context, id string, chunk int, ends store.Ends) error {
+func (f *flakyBackfills) Report(ctx context.Context, id string, chunk int, ends backfill.Counts) error {
 	f.reports.Add(1)
 	if f.away.Load() {
 		return errAway
 	}
-	return f.Backfills.Report(ctx, id, chunk, ends)
+	return f.Store.Report(ctx, id, chunk, ends)
 }
 
 func (f *flakyBackfills) ReportLost(ctx context.Context, id string, chunk int) error {
 	if f.away.Load() {
 		return errAway
 	}
-	return f.Backfills.ReportLost(ctx, id, chunk)
+	return f.Store.ReportLost(ctx, id, chunk)
 }
 
 func (f *flakyBackfills) Canceled(ctx context.Context, id string) (bool, error) {
@@ -55,27 +56,27 @@ func (f *flakyBackfills) Canceled(ctx context.Context, id string) (bool, error) 
 	if f.away.Load() {
 		return false, errAway
 	}
-	return f.Backfills.Canceled(ctx, id)
+	return f.Store.Canceled(ctx, id)
 }
 
 // newBackfillBed loads n lines, and one more line that repeats the first.
 func newBackfillBed(t *testing.T, f *fakeWeChat, n int) *backfillBed {
 	t.Helper()
-	b := &backfillBed{resolverBed: newResolverBed(t, f), id: store.NewBackfillID()}
+	b := &backfillBed{resolverBed: newResolverBed(t, f), id: backfill.NewID()}
 	rdb := redistest.Start(t).Client(t)
-	b.store = &flakyBackfills{Backfills: store.NewBackfills(rdb, time.Hour)}
+	b.store = &flakyBackfills{Store: backfill.NewStore(rdb, time.Hour, nil)}
 	b.bulk = newBulk(b.store)
 	b.p = payloadOf(n, time.Now())
 	b.p.Items = append(b.p.Items, b.p.Items[0])
 	b.p.Backfill = b.id
-	loadChunk(t, b.store.Backfills, b.id, b.p)
+	loadChunk(t, b.store.Store, b.id, b.p)
 	return b
 }
 
 // loadChunk creates a backfill of one chunk.
-func loadChunk(t *testing.T, backfills *store.Backfills, id string, p tasks.ResolvePayload) {
+func loadChunk(t *testing.T, backfills *backfill.Store, id string, p tasks.ResolvePayload) {
 	t.Helper()
-	l, err := backfills.Create(t.Context(), store.Backfill{ID: id, AppID: p.AppID, Format: "ndjson"})
+	l, err := backfills.Create(t.Context(), backfill.Backfill{ID: id, AppID: p.AppID, Format: "ndjson"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +84,7 @@ func loadChunk(t *testing.T, backfills *store.Backfills, id string, p tasks.Reso
 	for i, it := range p.Items {
 		ids[i] = it.CloudID
 	}
-	w := &store.Window{To: len(ids), Digest: "d", Checked: time.Now(), Chunks: [][]string{ids}, Accepted: len(ids)}
+	w := &backfill.Window{To: len(ids), Digest: "d", Checked: time.Now(), Chunks: [][]string{ids}, Accepted: len(ids)}
 	_, _, err = backfills.Begin(t.Context(), &l, w)
 	if err := errors.Join(err, backfills.Commit(t.Context(), &l, w), backfills.Complete(t.Context(), &l)); err != nil {
 		t.Fatal(err)

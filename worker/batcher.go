@@ -26,7 +26,7 @@ type openData interface {
 type batcher struct {
 	wechat   openData
 	rates    rates           // nil = no app has a rate
-	activity activity        // called without mu
+	activity recorder        // called without mu
 	tell     func(pauseNews) // called without mu; does not block
 	count    *metrics        // nil = nothing is counted
 	traced   bool            // requests carry the spans of the attempts that they belong to
@@ -73,7 +73,7 @@ type batch struct {
 func newBatcher(client openData, apps []App) *batcher {
 	ctx, cancel := context.WithCancel(context.Background())
 	b := &batcher{
-		wechat: client, activity: untold{}, tell: func(pauseNews) {}, begun: time.Now(), runCtx: ctx, cancel: cancel,
+		wechat: client, activity: noActivity{}, tell: func(pauseNews) {}, begun: time.Now(), runCtx: ctx, cancel: cancel,
 		lanes: make(map[string]*lane, len(apps)), local: make(map[*lane]struct{}),
 	}
 	for _, app := range apps {

@@ -12,6 +12,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"cloudidq/internal/coord"
 	"cloudidq/internal/redistest"
 	"cloudidq/internal/secret"
 	"cloudidq/internal/wechat"
@@ -76,7 +77,7 @@ func twoAppWorker(t *testing.T, srv *redistest.Server, w *slowApps) *Worker {
 		Apps: apps, Lifetime: 5 * time.Minute, Concurrency: 64, Fetchers: 2, ShutdownTimeout: 5 * time.Second,
 		Shares: map[string]int{tasks.QueueEvents: 6, tasks.QueueBackfill: 1, tasks.QueueWebhooks: 3},
 	}, Parts{
-		Queue: queue, Results: store.NewRedis(rdb, time.Hour), WeChat: w, Pauses: store.NewPauses(rdb), Log: slog.New(slog.DiscardHandler),
+		Queue: queue, Results: store.NewRedis(rdb, time.Hour), WeChat: w, Pauses: coord.NewPauses(rdb), Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -38,7 +38,7 @@ type EnderParts struct {
 // NewEnder returns an ender. It makes no request by itself.
 func NewEnder(parts EnderParts) *Ender {
 	h := &resolver{
-		lifetime: parts.Lifetime, results: parts.Results, bulk: newBulk(parts.Backfills), activity: untold{}, log: parts.Log,
+		lifetime: parts.Lifetime, results: parts.Results, bulk: newBulk(parts.Backfills), activity: noActivity{}, log: parts.Log,
 	}
 	if parts.Endpoint != nil {
 		h.outlets = outletsOf(parts.Webhooks, func(string) string { return "" })

@@ -10,6 +10,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"cloudidq/internal/backfill"
 	"cloudidq/internal/redistest"
 	"cloudidq/store"
 	"cloudidq/tasks"
@@ -24,7 +25,7 @@ type endsBed struct {
 	inspector  *asynq.Inspector
 	results    store.Results
 	deliveries *store.Deliveries
-	backfills  *store.Backfills
+	backfills  *backfill.Store
 }
 
 func newEndsBed(t *testing.T) *endsBed {
@@ -34,10 +35,10 @@ func newEndsBed(t *testing.T) *endsBed {
 	b := &endsBed{
 		redactor: newRedactor(rdb, log), rdb: rdb, client: asynq.NewClientFromRedisClient(rdb),
 		inspector: asynq.NewInspectorFromRedisClient(rdb), results: store.NewRedis(rdb, time.Hour),
-		deliveries: store.NewDeliveries(rdb), backfills: store.NewBackfills(rdb, time.Hour),
+		deliveries: store.NewDeliveries(rdb), backfills: backfill.NewStore(rdb, time.Hour, nil),
 	}
 	b.ends = &resolver{
-		lifetime: 5 * time.Minute, results: b.results, bulk: newBulk(b.backfills), activity: untold{}, log: log,
+		lifetime: 5 * time.Minute, results: b.results, bulk: newBulk(b.backfills), activity: noActivity{}, log: log,
 		outlets: outletsOf(nil, func(string) string { return "orders" }),
 	}
 	return b
@@ -113,7 +114,7 @@ func (b *endsBed) later(queue string) {
 // after that the task is redacted.
 func TestRedactor_ArchivedByHand_EndsWithItsLifetime(t *testing.T) {
 	b := newEndsBed(t)
-	id := store.NewBackfillID()
+	id := backfill.NewID()
 	p := payloadOf(3, time.Now())
 	p.Backfill = id
 	loadChunk(t, b.backfills, id, p)
@@ -189,7 +190,7 @@ func TestEraser_ArchivedTask_KeepsWhatIsOpenOfOthers(t *testing.T) {
 // newer version is left to a newer worker for newerFor.
 func TestRedactor_Unreadable(t *testing.T) {
 	b := newEndsBed(t)
-	id := store.NewBackfillID()
+	id := backfill.NewID()
 	p := payloadOf(2, time.Now())
 	loadChunk(t, b.backfills, id, p)
 	for name, payload := range map[string]string{tasks.ChunkTaskID(id, 0): "73_unreadable", "newer": `{"v":9,"planted":"73_"}`} {

@@ -260,7 +260,7 @@ func TestEraser_TaskInHand_LosesThePersonWhenItComesBack(t *testing.T) {
 	defer batches.close()
 	h := &resolver{
 		apps: &directory{batcher: batches}, lifetime: 5 * time.Minute, results: b.results, batcher: batches, shares: &shares{},
-		activity: untold{}, log: slog.New(slog.DiscardHandler), redact: redact,
+		activity: noActivity{}, log: slog.New(slog.DiscardHandler), redact: redact,
 	}
 	b.serve(1, func(ctx context.Context, task *asynq.Task) error {
 		if _, err := eraser.Erase(ctx, testApp, planted); err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"cloudidq/internal/coord"
 	"cloudidq/internal/redistest"
 	"cloudidq/internal/secret"
 	"cloudidq/internal/wechat"
@@ -92,7 +93,7 @@ func TestForeignProducer_EveryOption(t *testing.T) {
 		Apps: []App{app(func(a *App) { a.Tokens = wechat.StaticToken(secret.New("t")) })}, Lifetime: 5 * time.Minute,
 		Concurrency: 32, Fetchers: 2, ShutdownTimeout: 5 * time.Second,
 	}, Parts{
-		Queue: rdb, Results: results, WeChat: m, Pauses: store.NewPauses(rdb), Log: slog.New(slog.DiscardHandler),
+		Queue: rdb, Results: results, WeChat: m, Pauses: coord.NewPauses(rdb), Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"cloudidq/internal/coord"
 	"cloudidq/internal/redistest"
 	"cloudidq/internal/secret"
 	"cloudidq/internal/wechat"
@@ -66,7 +67,7 @@ type world struct {
 	rdb     *redis.Client
 	wechat  *oneAppInTrouble
 	results *store.Redis
-	pauses  *store.Pauses
+	pauses  *coord.Pauses
 	users   int // number of users that have tapped so far
 }
 
@@ -82,7 +83,7 @@ func newWorld(t *testing.T, timeout time.Duration) *world {
 	t.Cleanup(server.Close)
 	srv := redistest.Start(t)
 	w := &world{rdb: srv.Client(t), wechat: api}
-	w.results, w.pauses = store.NewRedis(w.rdb, time.Hour), store.NewPauses(w.rdb)
+	w.results, w.pauses = store.NewRedis(w.rdb, time.Hour), coord.NewPauses(w.rdb)
 	for range 2 {
 		w.start(t, srv, server.URL, timeout)
 	}
@@ -108,7 +109,7 @@ func (w *world) start(t *testing.T, srv *redistest.Server, url string, timeout t
 		Apps: apps, Lifetime: 5 * time.Minute, Shares: map[string]int{tasks.QueueEvents: 6, tasks.QueueBackfill: 1},
 		Concurrency: 16, Fetchers: 2, ShutdownTimeout: time.Second,
 	}, worker.Parts{
-		Queue: rdb, Results: store.NewRedis(rdb, time.Hour), WeChat: client, Pauses: store.NewPauses(rdb),
+		Queue: rdb, Results: store.NewRedis(rdb, time.Hour), WeChat: client, Pauses: coord.NewPauses(rdb),
 		Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"cloudidq/internal/coord"
 	"cloudidq/internal/webhook"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
@@ -339,7 +340,7 @@ func TestMetrics_LabelsAreBounded(t *testing.T) {
 		m.ended(appID, []end{{status: store.Failed, class: wechat.ClassCall, code: 100_000 + i}})
 		m.retried(appID, layerCall, 1)
 		m.paced(appID, time.Second)
-		m.pauseBegun(store.Pause{AppID: appID, Code: 100_000 + i, Reason: fmt.Sprint("reason", i)})
+		m.pauseBegun(coord.Pause{AppID: appID, Code: 100_000 + i, Reason: fmt.Sprint("reason", i)})
 		m.attempted(name, webhook.Attempt{Class: webhook.Refused})
 		m.settled(&store.Delivery{Endpoint: name}, store.DeliveryHeld)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"cloudidq/internal/coord"
 	"cloudidq/internal/secret"
 	"cloudidq/internal/webhook"
 	"cloudidq/store"
@@ -80,7 +81,7 @@ func deliveryWorker(tb testing.TB, rdb *redis.Client, hooks ...Webhook) *Worker 
 		Shares: map[string]int{tasks.QueueEvents: 6, tasks.QueueBackfill: 1, tasks.QueueWebhooks: 3},
 	}, Parts{
 		Queue: rdb, Results: store.NewRedis(rdb, time.Hour), Deliveries: store.NewDeliveries(rdb), WeChat: instant{},
-		Pauses: store.NewPauses(rdb), Log: slog.New(slog.DiscardHandler),
+		Pauses: coord.NewPauses(rdb), Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		tb.Fatal(err)

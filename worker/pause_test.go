@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"cloudidq/internal/coord"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
 	"cloudidq/tasks"
@@ -18,12 +19,12 @@ import (
 // memoryPauses holds the pauses that all processes of a synctest bubble share.
 type memoryPauses struct {
 	mu    sync.Mutex
-	byApp map[string]store.Pause
+	byApp map[string]coord.Pause
 }
 
-func newMemoryPauses() *memoryPauses { return &memoryPauses{byApp: map[string]store.Pause{}} }
+func newMemoryPauses() *memoryPauses { return &memoryPauses{byApp: map[string]coord.Pause{}} }
 
-func (p *memoryPauses) List(context.Context) (list []store.Pause, err error) {
+func (p *memoryPauses) List(context.Context) (list []coord.Pause, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, pause := range p.byApp {
@@ -32,14 +33,14 @@ func (p *memoryPauses) List(context.Context) (list []store.Pause, err error) {
 	return list, nil
 }
 
-func (p *memoryPauses) Set(_ context.Context, appID string, code int, reason string, until func(int) time.Time) (store.Pause, error) {
+func (p *memoryPauses) Set(_ context.Context, appID string, code int, reason string, until func(int) time.Time) (coord.Pause, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	old, ok := p.byApp[appID]
 	if ok && old.Until.After(time.Now()) {
 		return old, nil
 	}
-	next := store.Pause{AppID: appID, Code: code, Reason: reason, Times: old.Times + 1, Until: store.At(until(old.Times + 1))}
+	next := coord.Pause{AppID: appID, Code: code, Reason: reason, Times: old.Times + 1, Until: store.At(until(old.Times + 1))}
 	p.byApp[appID] = next
 	return next, nil
 }

@@ -5,13 +5,14 @@ import (
 	"log/slog"
 	"time"
 
+	"cloudidq/internal/coord"
 	"cloudidq/store"
 )
 
-// pauses is the part of [store.Pauses] that the worker uses.
+// pauses is the part of [coord.Pauses] that the worker uses.
 type pauses interface {
-	List(ctx context.Context) ([]store.Pause, error)
-	Set(ctx context.Context, appID string, code int, reason string, until func(times int) time.Time) (store.Pause, error)
+	List(ctx context.Context) ([]coord.Pause, error)
+	Set(ctx context.Context, appID string, code int, reason string, until func(times int) time.Time) (coord.Pause, error)
 	Probe(ctx context.Context, appID string, lease time.Duration) (bool, error)
 	Lift(ctx context.Context, appID string) (bool, error)
 }
@@ -107,7 +108,7 @@ func (p *pauser) take(ctx context.Context, n pauseNews) error {
 }
 
 // hold blocks an app for a pause in Redis.
-func (p *pauser) hold(pause store.Pause) {
+func (p *pauser) hold(pause coord.Pause) {
 	p.held[pause.AppID] = true
 	p.batcher.setHalt(pause.AppID, &halt{until: pause.Until.Time, err: haltError(classNamed(pause.Reason), pause.Code)}, false)
 }
@@ -145,7 +146,7 @@ func (p *pauser) sync(ctx context.Context) error {
 
 // follow applies one pause: the app is blocked while the pause runs, and then allowed to probe
 // if this process gets permission.
-func (p *pauser) follow(ctx context.Context, pause store.Pause, now time.Time) error {
+func (p *pauser) follow(ctx context.Context, pause coord.Pause, now time.Time) error {
 	if !p.batcher.has(pause.AppID) {
 		return nil
 	}

@@ -15,7 +15,7 @@ type quotas interface {
 	Quota(ctx context.Context, tokens wechat.TokenSource) (wechat.Quota, error)
 }
 
-// leases is the part of [store.Leases] that the worker uses.
+// leases is the part of [coord.Leases] that the worker uses.
 type leases interface {
 	Hold(ctx context.Context, name, holder string, ttl time.Duration) (bool, error)
 	Release(ctx context.Context, name, holder string) error

@@ -57,7 +57,7 @@ func TestRedactor_FitsTheLayoutOfAsynq(t *testing.T) {
 	}
 	for range 2 { // a second pass changes nothing
 		r := newRedactor(rdb, slog.New(slog.DiscardHandler))
-		r.ends = &resolver{lifetime: time.Minute, results: store.NewRedis(rdb, time.Hour), activity: untold{}, log: r.log}
+		r.ends = &resolver{lifetime: time.Minute, results: store.NewRedis(rdb, time.Hour), activity: noActivity{}, log: r.log}
 		if err := r.redactQueue(t.Context(), queue); err != nil {
 			t.Fatal(err)
 		}

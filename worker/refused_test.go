@@ -15,6 +15,9 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"cloudidq/internal/activity"
+	"cloudidq/internal/backfill"
+	"cloudidq/internal/coord"
 	"cloudidq/internal/redistest"
 	"cloudidq/internal/secret"
 	"cloudidq/internal/wechat"
@@ -198,8 +201,8 @@ func wholeWorker(t *testing.T, srv *redistest.Server, f *fakeWeChat) {
 		Shares: map[string]int{tasks.QueueEvents: 6, tasks.QueueBackfill: 1, tasks.QueueWebhooks: 3},
 	}, Parts{
 		Queue: queue, Results: store.NewRedis(rdb, time.Hour), Deliveries: store.NewDeliveries(rdb), WeChat: f,
-		Backfills: store.NewBackfills(rdb, time.Hour), Pauses: store.NewPauses(rdb), Rates: store.NewRates(rdb),
-		Activity: store.NewActivity(rdb), Log: slog.New(slog.DiscardHandler),
+		Backfills: backfill.NewStore(rdb, time.Hour, nil), Pauses: coord.NewPauses(rdb), Rates: coord.NewRates(rdb),
+		Activity: activity.NewRecorder(rdb), Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -49,7 +49,7 @@ type resolver struct {
 	outlets  outlets // nil = nothing is delivered
 	outbox   *outbox // nil = other processes make the deliveries
 	redact   *redactor
-	activity activity
+	activity recorder
 	bulk     *bulk     // nil = backfills are not counted
 	open     openTasks // nil = what attempts leave open is not recorded
 
@@ -252,7 +252,7 @@ func (r *resolution) save(ctx context.Context) error {
 		return r.storeTrouble(ctx, err)
 	}
 	// Report only what the store has accepted.
-	tellEnds(r.h.activity, r.unsaved)
+	reportFinished(r.h.activity, r.unsaved)
 	r.unsaved = r.unsaved[:0]
 	r.h.metrics.ended(r.payload.AppID, r.ends)
 	r.ends = r.ends[:0]

@@ -35,7 +35,7 @@ func newResolverBed(t *testing.T, f *fakeWeChat) *resolverBed {
 	return &resolverBed{
 		resolver: &resolver{
 			apps: &directory{batcher: b}, lifetime: 5 * time.Minute, results: results, batcher: b, shares: &shares{},
-			activity: untold{}, log: slog.New(slog.DiscardHandler),
+			activity: noActivity{}, log: slog.New(slog.DiscardHandler),
 		},
 		wechat: f, results: results,
 	}

@@ -10,7 +10,7 @@ import (
 	"cloudidq/internal/wechat"
 )
 
-// rates is the part of [store.Rates] that the batcher uses.
+// rates is the part of [coord.Rates] that the batcher uses.
 type rates interface {
 	Take(ctx context.Context, appID string, perMinute int) (wait time.Duration, err error)
 }
@@ -66,7 +66,7 @@ func (b *batcher) send(l *lane, openID string, entries []entry) (passed int) {
 func (b *batcher) exchange(l *lane, req wechat.Request) []wechat.Outcome {
 	outcomes, err := l.breaker.Execute(func() ([]wechat.Outcome, error) {
 		outcomes := b.wechat.GetOpenData(b.runCtx, l.app.Tokens, req)
-		tellSent(b.activity, l.app.AppID, outcomes)
+		reportSent(b.activity, l.app.AppID, outcomes)
 		return outcomes, noAnswer(outcomes)
 	})
 	if outcomes == nil { // the breaker is open, and err is the breaker's

@@ -8,6 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"cloudidq/internal/backfill"
 	"cloudidq/store"
 	"cloudidq/tasks"
 )
@@ -19,11 +20,11 @@ type openTasks interface {
 	Forget(ctx context.Context, taskIDs ...string) error
 }
 
-// stalled is the part of [store.Backfills] that finds backfills without progress and
+// stalled is the part of [backfill.Store] that finds backfills without progress and
 // their open chunks.
 type stalled interface {
-	Stalled(ctx context.Context, since time.Time, done map[string]bool) ([]store.Backfill, error)
-	OpenChunks(ctx context.Context, of *store.Backfill, from, most int) (open []store.OpenChunk, more bool, err error)
+	Stalled(ctx context.Context, since time.Time, done map[string]bool) ([]backfill.Backfill, error)
+	OpenChunks(ctx context.Context, of *backfill.Backfill, from, most int) (open []backfill.OpenChunk, more bool, err error)
 }
 
 const (
@@ -152,9 +153,9 @@ func (v *vanished) endStalled(ctx context.Context, now time.Time) error {
 }
 
 // endChunks finishes the open chunks of a backfill whose task is gone.
-func (v *vanished) endChunks(ctx context.Context, of *store.Backfill) error {
+func (v *vanished) endChunks(ctx context.Context, of *backfill.Backfill) error {
 	for from, more := 0, true; more; from += vanishedPage {
-		var open []store.OpenChunk
+		var open []backfill.OpenChunk
 		var err error
 		if open, more, err = v.stalled.OpenChunks(ctx, of, from, vanishedPage); err != nil {
 			return err
@@ -184,7 +185,7 @@ func (v *vanished) endChunks(ctx context.Context, of *store.Backfill) error {
 // are lost with the task, so endChunk uses the creation time of the backfill. The cloudIDs are
 // older than their chunk, and the backfill has received nothing for longer than their lifetime.
 // So all of them have outlived it.
-func (v *vanished) endChunk(ctx context.Context, of *store.Backfill, taskID string, cloudIDs []string) error {
+func (v *vanished) endChunk(ctx context.Context, of *backfill.Backfill, taskID string, cloudIDs []string) error {
 	p := tasks.ResolvePayload{AppID: of.AppID, AcceptedAt: of.CreatedAt.Time, Webhook: of.Webhook, Backfill: of.ID}
 	for _, id := range cloudIDs {
 		p.Items = append(p.Items, tasks.Item{CloudID: id, ObtainedAt: of.CreatedAt.Time})

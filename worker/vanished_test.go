@@ -9,6 +9,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"cloudidq/internal/backfill"
 	"cloudidq/internal/redistest"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
@@ -72,7 +73,7 @@ func TestVanished_BetweenTwoTries(t *testing.T) {
 // counted, even if no attempt was ever made. A chunk whose task exists is left to that task.
 func TestVanished_ChunksOfABackfill(t *testing.T) {
 	b := newEndsBed(t)
-	gone, there := store.NewBackfillID(), store.NewBackfillID()
+	gone, there := backfill.NewID(), backfill.NewID()
 	p := payloadOf(3, time.Now())
 	loadChunk(t, b.backfills, gone, p)
 	other := payloadOf(2, time.Now())
@@ -83,7 +84,7 @@ func TestVanished_ChunksOfABackfill(t *testing.T) {
 	v := newVanished(b.ends, Parts{Queue: b.rdb, Backfills: b.backfills, Results: b.results, Log: b.log})
 	v.lifetime = 5 * time.Minute
 
-	counts := func(id string) store.Backfill {
+	counts := func(id string) backfill.Backfill {
 		t.Helper()
 		of, err := b.backfills.Get(t.Context(), id)
 		if err != nil {

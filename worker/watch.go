@@ -4,8 +4,8 @@ import (
 	"context"
 	"time"
 
+	"cloudidq/internal/coord"
 	"cloudidq/internal/wechat"
-	"cloudidq/store"
 )
 
 // watchEvery is how often the state of each endpoint is read, with two Redis commands.
@@ -44,13 +44,13 @@ func (w *endpointWatch) run(ctx context.Context) {
 // pauseLabels are the labels of a pause in the metrics.
 type pauseLabels struct{ app, class, code string }
 
-func (m *metrics) labelsOf(p store.Pause) pauseLabels {
+func (m *metrics) labelsOf(p coord.Pause) pauseLabels {
 	return pauseLabels{m.apps.Of(p.AppID), classNamed(p.Reason).String(), wechat.CodeLabel(p.Code)}
 }
 
 // showPauses sets the gauge of the paused apps and deletes the series in shown that no longer
 // apply. It returns what is shown now.
-func (m *metrics) showPauses(list []store.Pause, shown map[pauseLabels]float64) map[pauseLabels]float64 {
+func (m *metrics) showPauses(list []coord.Pause, shown map[pauseLabels]float64) map[pauseLabels]float64 {
 	if m == nil {
 		return nil
 	}
@@ -72,7 +72,7 @@ func (m *metrics) showPauses(list []store.Pause, shown map[pauseLabels]float64) 
 }
 
 // pauseBegun counts a pause that this process has begun.
-func (m *metrics) pauseBegun(p store.Pause) {
+func (m *metrics) pauseBegun(p coord.Pause) {
 	if m != nil {
 		l := m.labelsOf(p)
 		m.pauses.WithLabelValues(l.app, l.class, l.code).Inc()

@@ -77,7 +77,7 @@ type Parts struct {
 	Open openTasks
 	// Activity receives counts of requests and finished cloudIDs. nil = nothing is counted. The
 	// worker's Run calls its Run.
-	Activity activity
+	Activity recorder
 	Log      *slog.Logger
 
 	// Metrics is the registry for the worker's metrics. nil = they are not registered. Only one
@@ -114,7 +114,7 @@ type Worker struct {
 	clock   *tasks.Clock
 	redact  *redactor
 	outbox  *outbox // nil = nothing is delivered
-	tells   activity
+	tells   recorder
 	shares  *shares
 	log     *slog.Logger
 	ready   chan struct{}
@@ -130,7 +130,7 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 	}
 	parts.Queue = braked{parts.Queue}
 	if parts.Activity == nil {
-		parts.Activity = untold{}
+		parts.Activity = noActivity{}
 	}
 	m := newMetrics(parts.Metrics, &cfg)
 	b := newBatcher(parts.WeChat, cfg.Apps)

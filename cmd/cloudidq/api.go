@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"cloudidq/config"
+	"cloudidq/internal/coord"
 	"cloudidq/internal/httpapi"
 	"cloudidq/internal/monitoring"
-	"cloudidq/store"
 	"cloudidq/tasks"
 	"cloudidq/worker"
 )
@@ -70,7 +70,7 @@ func newAPIServer(svc *service, cfg *config.Config, f *footing, producer *tasks.
 		Backfills:  f.store.backfills,
 		Webhooks:   newAPIWebhooks(f.rdb, f.store.deliveries, f.webhooks),
 		Load:       newQueueLoad(f.rdb, cfg.API.MaxPending, svc.log),
-		Requests:   store.NewRequests(f.rdb),
+		Requests:   coord.NewRequests(f.rdb),
 		Serves:     cfg.Serves,
 		MayName:    cfg.MayName,
 		Platforms:  platforms,

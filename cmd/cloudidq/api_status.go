@@ -8,9 +8,11 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"cloudidq/config"
+	"cloudidq/internal/activity"
+	"cloudidq/internal/backfill"
+	"cloudidq/internal/coord"
 	"cloudidq/internal/status"
 	"cloudidq/internal/wechat"
-	"cloudidq/store"
 	"cloudidq/tasks"
 )
 
@@ -30,7 +32,7 @@ func newStatus(cfg *config.Config, rdb redis.UniversalClient, from results) *sta
 		shown.Webhooks = append(shown.Webhooks, at)
 	}
 	return status.New(shown, status.Sources{
-		Activity: store.NewRecent(rdb), Pauses: store.NewPauses(rdb), Deliveries: from.deliveries, Explain: explain,
+		Activity: activity.NewReader(rdb), Pauses: coord.NewPauses(rdb), Deliveries: from.deliveries, Explain: explain,
 		Backfills: func(ctx context.Context) ([]status.BackfillStatus, error) { return shownBackfills(ctx, from.backfills) },
 		Queues: func(ctx context.Context) ([]tasks.Snapshot, error) {
 			return tasks.LookAll(ctx, rdb, cfg.CloudIDLifetime)
@@ -44,7 +46,7 @@ const (
 )
 
 // shownBackfills returns the unfinished backfills and those that finished within the last hour.
-func shownBackfills(ctx context.Context, backfills *store.Backfills) ([]status.BackfillStatus, error) {
+func shownBackfills(ctx context.Context, backfills *backfill.Store) ([]status.BackfillStatus, error) {
 	latest, err := backfills.Latest(ctx, backfillsLooked)
 	if err != nil {
 		return nil, err

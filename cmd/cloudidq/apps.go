@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"cloudidq/config"
+	"cloudidq/internal/coord"
 	"cloudidq/internal/wechat"
-	"cloudidq/store"
 )
 
 // newApps returns the command group apps.
@@ -33,7 +33,7 @@ func newApps(s streams) *cobra.Command {
 type appState struct {
 	AppID  string       `json:"appid"`
 	State  string       `json:"state"` // running, paused, or probing: the pause is over and one request tests the app
-	Pause  *store.Pause `json:"pause,omitempty"`
+	Pause  *coord.Pause `json:"pause,omitempty"`
 	Remedy string       `json:"remedy,omitempty"`
 }
 
@@ -56,7 +56,7 @@ func newAppsList(s streams) *cobra.Command {
 			return err
 		}
 		return withRedis(cmd.Context(), s, cfg, func(rdb redis.UniversalClient) error {
-			paused, err := store.NewPauses(rdb).List(cmd.Context())
+			paused, err := coord.NewPauses(rdb).List(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -72,8 +72,8 @@ func newAppsList(s streams) *cobra.Command {
 
 // appStates lists the apps of the configuration, followed by paused apps that are not in the
 // configuration.
-func appStates(apps []config.App, paused []store.Pause, now time.Time) []appState {
-	byApp := make(map[string]*store.Pause, len(paused))
+func appStates(apps []config.App, paused []coord.Pause, now time.Time) []appState {
+	byApp := make(map[string]*coord.Pause, len(paused))
 	for i := range paused {
 		byApp[paused[i].AppID] = &paused[i]
 	}
@@ -92,7 +92,7 @@ func appStates(apps []config.App, paused []store.Pause, now time.Time) []appStat
 }
 
 // appStateOf returns the state of one app. p is nil if the app is not paused.
-func appStateOf(appID string, p *store.Pause, now time.Time) appState {
+func appStateOf(appID string, p *coord.Pause, now time.Time) appState {
 	if p == nil {
 		return appState{AppID: appID, State: "running"}
 	}
@@ -156,7 +156,7 @@ func newAppsResume(s streams) *cobra.Command {
 			return err
 		}
 		return withRedis(cmd.Context(), s, cfg, func(rdb redis.UniversalClient) error {
-			return resume(cmd.Context(), s, cfg, store.NewPauses(rdb), args)
+			return resume(cmd.Context(), s, cfg, coord.NewPauses(rdb), args)
 		})
 	}
 	return cmd
@@ -174,7 +174,7 @@ func checkAppIDs(args []string) error {
 
 // resume accepts any appid, because merchants of a third-party platform are not in the
 // configuration.
-func resume(ctx context.Context, s streams, cfg *config.Config, pauses *store.Pauses, appIDs []string) error {
+func resume(ctx context.Context, s streams, cfg *config.Config, pauses *coord.Pauses, appIDs []string) error {
 	for _, appID := range appIDs {
 		there, err := pauses.Lift(ctx, appID)
 		if err != nil {

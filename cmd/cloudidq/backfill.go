@@ -13,7 +13,6 @@ import (
 	"cloudidq/config"
 	"cloudidq/internal/backfill"
 	"cloudidq/internal/lines"
-	"cloudidq/store"
 	"cloudidq/tasks"
 )
 
@@ -138,36 +137,36 @@ func (f *backfillFlags) run(
 }
 
 // open creates the backfill, or loads the one to resume.
-func (f *backfillFlags) open(ctx context.Context, cfg *config.Config, backfills *store.Backfills) (store.Loading, error) {
-	as := store.Backfill{AppID: f.appID, Webhook: f.webhook, Format: f.format}
+func (f *backfillFlags) open(ctx context.Context, cfg *config.Config, backfills *backfill.Store) (backfill.Loading, error) {
+	as := backfill.Backfill{AppID: f.appID, Webhook: f.webhook, Format: f.format}
 	if f.resume == "" {
-		as.ID = store.NewBackfillID()
+		as.ID = backfill.NewID()
 		return backfills.Create(ctx, as)
 	}
 	was, err := backfills.Get(ctx, f.resume)
 	switch {
-	case errors.Is(err, store.ErrNoBackfill):
-		return store.Loading{}, usagef("--resume: there is no such backfill, or its time is over (store.result_ttl and a day)")
+	case errors.Is(err, backfill.ErrNotFound):
+		return backfill.Loading{}, usagef("--resume: there is no such backfill, or its time is over (store.result_ttl and a day)")
 	case err != nil:
-		return store.Loading{}, err
+		return backfill.Loading{}, err
 	case was.AppID != f.appID:
-		return store.Loading{}, usagef("--resume: the backfill is of another app than --appid")
+		return backfill.Loading{}, usagef("--resume: the backfill is of another app than --appid")
 	case f.format != "" && was.Format != f.format:
-		return store.Loading{}, usagef("--resume: the backfill is of format %s", was.Format)
+		return backfill.Loading{}, usagef("--resume: the backfill is of format %s", was.Format)
 	case f.webhook != "" && was.Webhook != f.webhook:
-		return store.Loading{}, usagef("--resume: the backfill is for another webhook")
-	case was.State == store.BackfillCanceled:
-		return store.Loading{}, usagef("--resume: the backfill has been canceled")
+		return backfill.Loading{}, usagef("--resume: the backfill is for another webhook")
+	case was.State == backfill.Canceled:
+		return backfill.Loading{}, usagef("--resume: the backfill has been canceled")
 	}
 	if err := cfg.MayName(was.AppID, was.Webhook, false); err != nil {
-		return store.Loading{}, usagef("--resume: the backfill's webhook %w", err)
+		return backfill.Loading{}, usagef("--resume: the backfill's webhook %w", err)
 	}
 	return backfills.Resume(ctx, f.resume)
 }
 
 // brokenOff returns the error of an interrupted backfill, with the number of loaded lines and
 // the command to resume it.
-func (f *backfillFlags) brokenOff(ctx context.Context, backfills *store.Backfills, of store.Backfill, err error) error {
+func (f *backfillFlags) brokenOff(ctx context.Context, backfills *backfill.Store, of backfill.Backfill, err error) error {
 	// The message says how to continue, unless the backfill cannot be continued.
 	header, isHeader := errors.AsType[*lines.HeaderError](err)
 	changed, isChanged := errors.AsType[*backfill.ChangedError](err)
@@ -179,14 +178,14 @@ func (f *backfillFlags) brokenOff(ctx context.Context, backfills *store.Backfill
 		return fmt.Errorf("%w; nothing more was enqueued", changed)
 	case errors.Is(err, context.Canceled):
 		err = errors.New("stopped")
-	case errors.Is(err, store.ErrBackfillCanceled), errors.Is(err, store.ErrBackfillComplete), errors.Is(err, store.ErrNoBackfill):
+	case errors.Is(err, backfill.ErrCanceled), errors.Is(err, backfill.ErrComplete), errors.Is(err, backfill.ErrNotFound):
 		return err
 	}
 	return fmt.Errorf("%w; lines that are in: %d; go on with --resume %s", err, of.Lines, of.ID)
 }
 
 // rejected returns an error if the file had bad lines.
-func rejected(of store.Backfill) error {
+func rejected(of backfill.Backfill) error {
 	if of.Rejected == 0 {
 		return nil
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"cloudidq/internal/backfill"
 	"cloudidq/internal/wechat/wechattest"
 	"cloudidq/store"
 	"cloudidq/tasks"
@@ -76,13 +77,13 @@ func (s *site) script(t *testing.T, parts ...string) string {
 }
 
 // backfills returns the backfill store of the site.
-func (s *site) backfills(t *testing.T) *store.Backfills {
+func (s *site) backfills(t *testing.T) *backfill.Store {
 	t.Helper()
 	sealing, err := store.ParseKeyset(keyset().Reveal())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return store.NewBackfills(s.redis.Client(t), 24*time.Hour, store.Sealed(sealing))
+	return backfill.NewStore(s.redis.Client(t), 24*time.Hour, sealing)
 }
 
 // The command line is killed five times in the middle of a load and then resumed. Each line is
@@ -106,7 +107,7 @@ func TestBackfill_CommandLineKilled(t *testing.T) {
 			victim <- p
 			wire.wait(t, p)
 			now, err := backfills.Get(t.Context(), idOf(p.err.String()))
-			if err != nil || now.State != store.BackfillOpen || now.Lines == n {
+			if err != nil || now.State != backfill.Open || now.Lines == n {
 				t.Fatalf("seed %d: killed at %+v: %+v, %v, want it in the middle of the load; it said: %s", seed, at, now, err, p.err.String())
 			}
 			id = now.ID
@@ -120,7 +121,7 @@ func TestBackfill_CommandLineKilled(t *testing.T) {
 			t.Errorf("seed %d: lines that are queued (-want +got):\n%s", seed, diff)
 		}
 		now, err := backfills.Get(t.Context(), id)
-		if err != nil || now.Lines != n || now.Accepted != len(want) || now.Rejected != n-len(want) || now.State != store.BackfillComplete {
+		if err != nil || now.Lines != n || now.Accepted != len(want) || now.Rejected != n-len(want) || now.State != backfill.Complete {
 			t.Errorf("seed %d: %+v, %v", seed, now, err)
 		}
 	}
@@ -145,7 +146,7 @@ func TestBackfill_APIKilled(t *testing.T) {
 	s.redisAddr = wire.addr
 	s.configure(t, "api: {listen: '127.0.0.1:0'}")
 	backfills := s.backfills(t)
-	id := store.BackfillIDOf("key\x00nobody\x00nightly")
+	id := backfill.IDOf("key\x00nobody\x00nightly")
 	// send writes the body in parts. It writes each part after the previous part is loaded, so a
 	// load has at least ten windows.
 	send := func(to *process) int {
@@ -174,14 +175,14 @@ func TestBackfill_APIKilled(t *testing.T) {
 			t.Fatalf("killed at %+v, the API answers %d", at, status)
 		}
 		wire.wait(t, p)
-		if now, err := backfills.Get(t.Context(), id); err != nil || now.State != store.BackfillOpen || now.Lines == n {
+		if now, err := backfills.Get(t.Context(), id); err != nil || now.State != backfill.Open || now.Lines == n {
 			t.Fatalf("killed at %+v: %+v, %v, want it in the middle of the load", at, now, err)
 		}
 	}
 	if status := send(s.api(t)); status != http.StatusAccepted {
 		t.Fatalf("the API answers %d", status)
 	}
-	var now store.Backfill
+	var now backfill.Backfill
 	waitFor(t, "all ends", func() bool {
 		var err error
 		now, err = backfills.Get(t.Context(), id)

@@ -11,7 +11,6 @@ import (
 	"golang.org/x/term"
 
 	"cloudidq/internal/backfill"
-	"cloudidq/store"
 )
 
 const (
@@ -99,12 +98,12 @@ func (m *meter) left(done, total float64) string {
 type loadProgress struct {
 	*meter
 	in       *input
-	from     store.Backfill // state of the backfill at the start
-	rejected int            // number of rejected lines since the start
+	from     backfill.Backfill // state of the backfill at the start
+	rejected int               // number of rejected lines since the start
 }
 
 // newLoadProgress returns the progress of a load that starts, or continues, at from.
-func newLoadProgress(out io.Writer, in *input, from store.Backfill) *loadProgress {
+func newLoadProgress(out io.Writer, in *input, from backfill.Backfill) *loadProgress {
 	total := in.size()
 	if total == 0 {
 		total = -1
@@ -117,7 +116,7 @@ func newLoadProgress(out io.Writer, in *input, from store.Backfill) *loadProgres
 }
 
 // lines reports the progress of a load.
-func (p *loadProgress) lines(of store.Backfill) {
+func (p *loadProgress) lines(of backfill.Backfill) {
 	read, rate := p.in.read.Load(), p.perSecond(of.Lines-p.from.Lines)
 	p.show(read, fmt.Sprintf("lines %d, bad %d, %.0f/s", of.Lines, of.Rejected, rate),
 		fmt.Sprintf("lines: %d, accepted: %d, rejected: %d, %.0f lines/s%s", of.Lines, of.Accepted, of.Rejected, rate,
@@ -125,13 +124,13 @@ func (p *loadProgress) lines(of store.Backfill) {
 }
 
 // reject reports a bad line.
-func (p *loadProgress) reject(r store.Reject) {
+func (p *loadProgress) reject(r backfill.Reject) {
 	p.rejected++
 	switch {
 	case p.rejected <= maxSaid:
 		p.say("line %d: %s", r.Line, r.Error)
 	case p.rejected == maxSaid+1:
-		p.say("more lines are bad; GET /v1/backfills/%s/rejects has the first %d", p.from.ID, store.MaxRejects)
+		p.say("more lines are bad; GET /v1/backfills/%s/rejects has the first %d", p.from.ID, backfill.MaxRejects)
 	}
 }
 
@@ -145,7 +144,7 @@ func (p *loadProgress) full(why error) {
 }
 
 // finish prints the totals of a load.
-func (p *loadProgress) finish(of store.Backfill) {
+func (p *loadProgress) finish(of backfill.Backfill) {
 	p.meter.finish()
 	fmt.Fprintf(p.out, "lines: %d, accepted: %d, rejected: %d\n", of.Lines, of.Accepted, of.Rejected)
 }
@@ -158,12 +157,12 @@ type endProgress struct {
 }
 
 // newEndProgress returns the progress of a backfill that is being resolved.
-func newEndProgress(out io.Writer, of store.Backfill) *endProgress {
+func newEndProgress(out io.Writer, of backfill.Backfill) *endProgress {
 	return &endProgress{meter: newMeter(out, "resolving", int64(max(1, of.Accepted))), from: of.Accepted - of.Pending}
 }
 
 // ends reports how many cloudIDs are final.
-func (p *endProgress) ends(of store.Backfill) {
+func (p *endProgress) ends(of backfill.Backfill) {
 	p.isAway = false
 	done := of.Accepted - of.Pending
 	rate := p.perSecond(done - p.from)

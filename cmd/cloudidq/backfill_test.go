@@ -15,8 +15,8 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"cloudidq/internal/backfill"
 	"cloudidq/internal/redistest"
-	"cloudidq/store"
 	"cloudidq/tasks"
 )
 
@@ -137,18 +137,18 @@ func TestBackfill_WrongUse(t *testing.T) {
 	rdb := srv.Client(t)
 	good := goodConfig(t, srv.Addr)
 	path := writeFile(t, "taps.ndjson", `{"cloud_id":"73_planted"}`)
-	backfills := store.NewBackfills(rdb, time.Hour)
-	open, canceled, unnamed := store.NewBackfillID(), store.NewBackfillID(), store.NewBackfillID()
+	backfills := backfill.NewStore(rdb, time.Hour, nil)
+	open, canceled, unnamed := backfill.NewID(), backfill.NewID(), backfill.NewID()
 	for id, webhook := range map[string]string{open: "", canceled: "", unnamed: "w"} {
-		if _, err := backfills.Create(t.Context(), store.Backfill{ID: id, AppID: appA, Webhook: webhook, Format: "csv"}); err != nil {
+		if _, err := backfills.Create(t.Context(), backfill.Backfill{ID: id, AppID: appA, Webhook: webhook, Format: "csv"}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if _, err := backfills.Cancel(t.Context(), canceled); err != nil {
 		t.Fatal(err)
 	}
-	other := store.NewBackfillID()
-	if _, err := backfills.Create(t.Context(), store.Backfill{ID: other, AppID: "wx9", Format: "ndjson"}); err != nil {
+	other := backfill.NewID()
+	if _, err := backfills.Create(t.Context(), backfill.Backfill{ID: other, AppID: "wx9", Format: "ndjson"}); err != nil {
 		t.Fatal(err)
 	}
 	ofA := []string{"backfill", "--config", good, "--appid", appA}

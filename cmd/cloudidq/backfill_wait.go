@@ -10,14 +10,13 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 
 	"cloudidq/internal/backfill"
-	"cloudidq/store"
 )
 
 // waitEvery is the interval at which awaitBackfill reads the state of the backfill.
 const waitEvery = 200 * time.Millisecond
 
 // awaitBackfill waits until all cloudIDs of a backfill are final.
-func awaitBackfill(ctx context.Context, s streams, backfills *store.Backfills, of store.Backfill) (store.Backfill, error) {
+func awaitBackfill(ctx context.Context, s streams, backfills *backfill.Store, of backfill.Backfill) (backfill.Backfill, error) {
 	progress := newEndProgress(s.err, of)
 	defer progress.finish()
 	tick := time.NewTicker(waitEvery)
@@ -30,7 +29,7 @@ func awaitBackfill(ctx context.Context, s streams, backfills *store.Backfills, o
 		}
 		now, err := backfills.Get(ctx, of.ID)
 		if err != nil {
-			if errors.Is(err, store.ErrNoBackfill) {
+			if errors.Is(err, backfill.ErrNotFound) {
 				return of, err
 			}
 			progress.away()
@@ -44,7 +43,7 @@ func awaitBackfill(ctx context.Context, s streams, backfills *store.Backfills, o
 
 // report writes the records and prints the summary. It returns an error if not all cloudIDs are
 // resolved.
-func report(ctx context.Context, s streams, results results, of store.Backfill, out *output) error {
+func report(ctx context.Context, s streams, results results, of backfill.Backfill, out *output) error {
 	if out != nil {
 		if err := backfill.Results(ctx, results.backfills, results, &of, out.write); err != nil {
 			return err
@@ -67,7 +66,7 @@ func report(ctx context.Context, s streams, results results, of store.Backfill, 
 }
 
 // summary returns the final numbers of a backfill as a table.
-func summary(of store.Backfill) string {
+func summary(of backfill.Backfill) string {
 	percent := func(n, of int) string { return fmt.Sprintf("%.1f %%", 100*float64(n)/float64(max(1, of))) }
 	t := table.NewWriter()
 	t.SetStyle(table.StyleRounded)

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cloudidq/config"
+	"cloudidq/internal/coord"
 	"cloudidq/internal/redistest"
 	"cloudidq/store"
 )
@@ -324,7 +325,7 @@ func TestHelp_HasAnExample(t *testing.T) {
 func TestApps_ListAndResume(t *testing.T) {
 	srv := redistest.Start(t)
 	good := goodConfig(t, srv.Addr)
-	pauses := store.NewPauses(srv.Client(t))
+	pauses := coord.NewPauses(srv.Client(t))
 	if status, stdout, _ := invoke(t, "apps", "list", "--config", good); status != exitDone || !strings.Contains(stdout, "running") {
 		t.Errorf("list: exit %d, %s", status, stdout)
 	}
@@ -335,7 +336,7 @@ func TestApps_ListAndResume(t *testing.T) {
 	status, stdout, _ := invoke(t, "apps", "list", "--config", good, "--json")
 	var state struct {
 		AppID, State string
-		Pause        store.Pause
+		Pause        coord.Pause
 	}
 	if err := json.Unmarshal([]byte(stdout), &state); err != nil || status != exitDone {
 		t.Fatalf("list --json: exit %d, %q: %v", status, stdout, err)

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cloudidq/config"
+	"cloudidq/internal/coord"
 	"cloudidq/internal/doctor"
 	"cloudidq/internal/secret"
 	"cloudidq/store"
@@ -63,7 +64,7 @@ func examine(ctx context.Context, cfg *config.Config) ([]doctor.Finding, error) 
 		return nil, err
 	}
 	defer func() { _ = rdb.Close() }()
-	access, err := openWeChat(cfg, store.NewTokens(rdb), nil)
+	access, err := openWeChat(cfg, coord.NewTokens(rdb), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +137,7 @@ func appChecks(cfg *config.Config, access *wechatAccess, rdb redis.UniversalClie
 	for _, component := range cfg.Components {
 		checks = append(checks, doctor.Component(component.AppID, access.platforms[component.AppID]))
 	}
-	pauses := store.NewPauses(rdb)
+	pauses := coord.NewPauses(rdb)
 	for _, app := range cfg.Apps {
 		tokens, err := access.tokenSource(app)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"cloudidq/config"
+	"cloudidq/internal/coord"
 	"cloudidq/store"
 	"cloudidq/worker"
 )
@@ -40,7 +41,7 @@ func (f *footing) open(ctx context.Context, svc *service, cfg *config.Config) (e
 		return err
 	}
 	f.undo = append(f.undo, func() { _ = f.rdb.Close() })
-	if f.access, err = openWeChat(cfg, store.NewTokens(f.rdb), svc); err != nil {
+	if f.access, err = openWeChat(cfg, coord.NewTokens(f.rdb), svc); err != nil {
 		return err
 	}
 	f.undo = append(f.undo, f.access.client.Close)

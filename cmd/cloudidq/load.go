@@ -9,14 +9,14 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"cloudidq/internal/backfill"
-	"cloudidq/store"
+	"cloudidq/internal/coord"
 	"cloudidq/tasks"
 )
 
 // queueLoad measures the queues. It implements [httpapi.Load].
 type queueLoad struct {
 	rdb    redis.UniversalClient
-	pauses *store.Pauses
+	pauses *coord.Pauses
 	most   int // maximum number of waiting tasks
 	log    *slog.Logger
 
@@ -34,7 +34,7 @@ type backlog struct {
 const loadEvery = time.Second
 
 func newQueueLoad(rdb redis.UniversalClient, most int, log *slog.Logger) *queueLoad {
-	return &queueLoad{rdb: rdb, pauses: store.NewPauses(rdb), most: most, log: log, seen: make(map[string]backlog)}
+	return &queueLoad{rdb: rdb, pauses: coord.NewPauses(rdb), most: most, log: log, seen: make(map[string]backlog)}
 }
 
 // High implements [httpapi.Load]. It measures each queue at most once a second. If Redis does

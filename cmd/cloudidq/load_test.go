@@ -12,9 +12,9 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"cloudidq/internal/backfill"
+	"cloudidq/internal/coord"
 	"cloudidq/internal/lines"
 	"cloudidq/internal/redistest"
-	"cloudidq/store"
 	"cloudidq/tasks"
 )
 
@@ -26,9 +26,9 @@ func loadFile(t *testing.T, rdb *redis.Client, n int) (tasksIn int64, why error)
 	t.Helper()
 	producer := tasks.NewClient(rdb, tasks.Options{})
 	defer producer.Close()
-	backfills := store.NewBackfills(rdb, time.Hour)
+	backfills := backfill.NewStore(rdb, time.Hour, nil)
 	loader := &backfill.Loader{Store: backfills, Producer: producer, Pressure: newQueueLoad(rdb, 5, slog.New(slog.DiscardHandler))}
-	at, err := backfills.Create(t.Context(), store.Backfill{ID: store.NewBackfillID(), AppID: loadApp, Format: string(lines.NDJSON)})
+	at, err := backfills.Create(t.Context(), backfill.Backfill{ID: backfill.NewID(), AppID: loadApp, Format: string(lines.NDJSON)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func TestQueueLoad_CountsAllThatWaits(t *testing.T) {
 		t.Errorf("waits for %v with %d tasks in, want for room with none", why, in)
 	}
 	rdb.Del(t.Context(), "asynq:{backfill}:retry")
-	_, err := store.NewPauses(rdb).Set(t.Context(), loadApp, 45009, "quota", func(int) time.Time { return time.Now().Add(time.Hour) })
+	_, err := coord.NewPauses(rdb).Set(t.Context(), loadApp, 45009, "quota", func(int) time.Time { return time.Now().Add(time.Hour) })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
 
+	"cloudidq/internal/coord"
 	"cloudidq/internal/httpapi"
 	"cloudidq/internal/redistest"
 	"cloudidq/internal/secret"
@@ -137,8 +138,8 @@ func registered(t *testing.T) (map[string]series, *prometheus.Registry) {
 		Lifetime: time.Minute, Concurrency: 1, Fetchers: 1, ShutdownTimeout: time.Second,
 	}, worker.Parts{
 		Queue: rdb, Results: store.Observed(store.NewRedis(rdb, time.Hour), stores, nil), WeChat: client,
-		Deliveries: store.ObserveDeliveries(store.NewDeliveries(rdb), stores, nil), Pauses: store.NewPauses(rdb),
-		Log: slog.New(slog.DiscardHandler), Metrics: r, Quotas: client, Leases: store.NewLeases(rdb),
+		Deliveries: store.ObserveDeliveries(store.NewDeliveries(rdb), stores, nil), Pauses: coord.NewPauses(rdb),
+		Log: slog.New(slog.DiscardHandler), Metrics: r, Quotas: client, Leases: coord.NewLeases(rdb),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"cloudidq/config"
+	"cloudidq/internal/backfill"
 	"cloudidq/store"
 )
 
@@ -91,7 +92,7 @@ func clockOf(rdb redis.Cmdable) func(context.Context) (time.Time, error) {
 type results struct {
 	store.Results
 	deliveries *store.Deliveries
-	backfills  *store.Backfills
+	backfills  *backfill.Store
 	open       *store.OpenTasks
 	postgres   *store.Postgres // nil means that the results are in Redis
 }
@@ -99,12 +100,13 @@ type results struct {
 // openResults opens the configured store. It uses rdb for everything that is in Redis. The
 // caller closes the results and rdb.
 func openResults(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient) (results, error) {
-	sealed, err := sealing(cfg)
+	keyset, err := sealing(cfg)
 	if err != nil {
 		return results{}, err
 	}
+	sealed := store.Sealed(keyset)
 	r := results{
-		deliveries: store.NewDeliveries(rdb, sealed), backfills: store.NewBackfills(rdb, cfg.Store.ResultTTL, sealed),
+		deliveries: store.NewDeliveries(rdb, sealed), backfills: backfill.NewStore(rdb, cfg.Store.ResultTTL, keyset),
 		open: store.NewOpenTasks(rdb, sealed),
 	}
 	if cfg.Store.Driver == config.DriverRedis {
@@ -122,16 +124,16 @@ func openResults(ctx context.Context, cfg *config.Config, rdb redis.UniversalCli
 	return r, nil
 }
 
-// sealing returns the store option for the configured encryption.
-func sealing(cfg *config.Config) (store.Option, error) {
+// sealing returns the keyset that seals records and cloudIDs, or nil if encryption is off.
+func sealing(cfg *config.Config) (*store.Keyset, error) {
 	if cfg.Store.Encryption == config.EncryptionOff {
-		return store.Sealed(nil), nil
+		return nil, nil
 	}
 	keyset, err := keysetOf(cfg)
 	if err != nil {
 		return nil, cfg.Refuse("store.keyset", err)
 	}
-	return store.Sealed(keyset), nil
+	return keyset, nil
 }
 
 // Close closes the resources of openResults. It does not close the Redis client.

@@ -7,11 +7,11 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"cloudidq/config"
+	"cloudidq/internal/coord"
 	"cloudidq/internal/httpapi"
 	"cloudidq/internal/secret"
 	"cloudidq/internal/wechat"
 	"cloudidq/internal/wechat/push"
-	"cloudidq/store"
 	"cloudidq/worker"
 )
 
@@ -20,7 +20,7 @@ import (
 type pushTarget struct {
 	*push.Codec
 	*wechat.Platform
-	pauses *store.Pauses
+	pauses *coord.Pauses
 }
 
 // Authorize implements [httpapi.Platform].
@@ -62,7 +62,7 @@ func pushTargets(cfg *config.Config, access *wechatAccess, rdb redis.UniversalCl
 		if err != nil {
 			return nil, err
 		}
-		targets[component.AppID] = pushTarget{codec, access.platforms[component.AppID], store.NewPauses(rdb)}
+		targets[component.AppID] = pushTarget{codec, access.platforms[component.AppID], coord.NewPauses(rdb)}
 	}
 	return targets, nil
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"cloudidq/config"
+	"cloudidq/internal/coord"
 	"cloudidq/internal/wechat"
-	"cloudidq/store"
 )
 
 // appQuota is the output of `apps quota` for one app.
@@ -104,7 +104,7 @@ func appsNamed(cfg *config.Config, appIDs []string) ([]int, error) {
 // quota is unavailable.
 func askQuotas(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient, at []int) (quotas []appQuota, failed int, err error) {
 	// The tokens are shared with the workers, so this command normally fetches none.
-	access, err := openWeChat(cfg, store.NewTokens(rdb), nil)
+	access, err := openWeChat(cfg, coord.NewTokens(rdb), nil)
 	if err != nil {
 		return nil, 0, err
 	}

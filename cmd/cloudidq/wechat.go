@@ -5,9 +5,9 @@ import (
 	"fmt"
 
 	"cloudidq/config"
+	"cloudidq/internal/coord"
 	"cloudidq/internal/secret"
 	"cloudidq/internal/wechat"
-	"cloudidq/store"
 	"cloudidq/worker"
 )
 
@@ -19,7 +19,7 @@ type wechatAccess struct {
 
 // openWeChat creates the client and the platforms of the configuration. Pass a nil svc in a
 // command that runs once. The caller closes the client.
-func openWeChat(cfg *config.Config, tokens *store.Tokens, svc *service) (*wechatAccess, error) {
+func openWeChat(cfg *config.Config, tokens *coord.Tokens, svc *service) (*wechatAccess, error) {
 	settings := wechat.Config{
 		BaseURL: string(cfg.WeChat.BaseURL), Timeout: cfg.WeChat.Timeout, MaxConns: connections(cfg), Tokens: tokens,
 	}

@@ -8,6 +8,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"cloudidq/config"
+	"cloudidq/internal/activity"
+	"cloudidq/internal/coord"
 	"cloudidq/store"
 	"cloudidq/tasks"
 	"cloudidq/worker"
@@ -71,14 +73,14 @@ func newTaskWorker(svc *service, cfg *config.Config, f *footing, queue redis.Uni
 		Backfills:  f.store.backfills,
 		Open:       f.store.open,
 		WeChat:     f.access.client,
-		Pauses:     store.NewPauses(f.rdb),
-		Rates:      store.NewRates(f.rdb),
-		Activity:   store.NewActivity(f.rdb),
+		Pauses:     coord.NewPauses(f.rdb),
+		Rates:      coord.NewRates(f.rdb),
+		Activity:   activity.NewRecorder(f.rdb),
 		Log:        svc.log,
 		Metrics:    svc.tel.Registry,
 		Tracers:    svc.tel.Tracers,
 		Quotas:     f.access.client,
-		Leases:     store.NewLeases(f.rdb),
+		Leases:     coord.NewLeases(f.rdb),
 	}
 	if len(cfg.Components) > 0 {
 		parts.Authorizers = authorizers{f.access, cfg.Components}

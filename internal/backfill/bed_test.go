@@ -17,7 +17,6 @@ import (
 	"cloudidq/internal/backfill"
 	"cloudidq/internal/lines"
 	"cloudidq/internal/redistest"
-	"cloudidq/store"
 	"cloudidq/tasks"
 )
 
@@ -28,7 +27,7 @@ type bed struct {
 	*testing.T
 	redis     *redistest.Server
 	rdb       *redis.Client
-	backfills *store.Backfills
+	backfills *backfill.Store
 	loader    *backfill.Loader
 	full      atomic.Bool
 	paused    atomic.Bool
@@ -40,7 +39,7 @@ func newBed(t *testing.T, redisArgs ...string) *bed {
 	t.Helper()
 	b := &bed{T: t, redis: redistest.Start(t, redisArgs...)}
 	b.rdb = b.redis.Client(t)
-	b.backfills = store.NewBackfills(b.rdb, time.Hour)
+	b.backfills = backfill.NewStore(b.rdb, time.Hour, nil)
 	b.loader = b.over(b.rdb)
 	return b
 }
@@ -63,20 +62,20 @@ func (b *bed) over(rdb *redis.Client) *backfill.Loader {
 	b.Helper()
 	producer := tasks.NewClient(rdb, tasks.Options{})
 	b.Cleanup(producer.Close)
-	l := backfill.Loader{Store: store.NewBackfills(rdb, time.Hour), Producer: producer, Pressure: b}
+	l := backfill.Loader{Store: backfill.NewStore(rdb, time.Hour, nil), Producer: producer, Pressure: b}
 	return l.Small(windowOfTests)
 }
 
-func (b *bed) create(format lines.Format) store.Loading {
+func (b *bed) create(format lines.Format) backfill.Loading {
 	b.Helper()
-	at, err := b.backfills.Create(b.Context(), store.Backfill{ID: store.NewBackfillID(), AppID: "wxA", Webhook: "orders", Format: string(format)})
+	at, err := b.backfills.Create(b.Context(), backfill.Backfill{ID: backfill.NewID(), AppID: "wxA", Webhook: "orders", Format: string(format)})
 	if err != nil {
 		b.Fatal(err)
 	}
 	return at
 }
 
-func (b *bed) resume(id string) store.Loading {
+func (b *bed) resume(id string) backfill.Loading {
 	b.Helper()
 	at, err := b.backfills.Resume(b.Context(), id)
 	if err != nil {
@@ -85,7 +84,7 @@ func (b *bed) resume(id string) store.Loading {
 	return at
 }
 
-func (b *bed) load(at store.Loading, text string, options backfill.Options) (store.Backfill, error) {
+func (b *bed) load(at backfill.Loading, text string, options backfill.Options) (backfill.Backfill, error) {
 	b.Helper()
 	return b.loader.Load(b.Context(), at, lines.New(strings.NewReader(text), lines.Format(at.Backfill.Format)), options)
 }

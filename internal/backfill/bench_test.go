@@ -13,7 +13,6 @@ import (
 	"cloudidq/internal/lines"
 	"cloudidq/internal/redistest"
 	"cloudidq/internal/seal"
-	"cloudidq/store"
 	"cloudidq/tasks"
 )
 
@@ -50,10 +49,10 @@ func BenchmarkLoad(b *testing.B) {
 	rdb := redistest.Start(b).Client(b)
 	producer := tasks.NewClient(rdb, tasks.Options{})
 	defer producer.Close()
-	backfills := store.NewBackfills(rdb, time.Hour, store.Sealed(keyset))
+	backfills := backfill.NewStore(rdb, time.Hour, keyset)
 	loader := &backfill.Loader{Store: backfills, Producer: producer, Pressure: never{}}
 	for b.Loop() {
-		at, err := backfills.Create(b.Context(), store.Backfill{ID: store.NewBackfillID(), AppID: "wx1", Format: "ndjson"})
+		at, err := backfills.Create(b.Context(), backfill.Backfill{ID: backfill.NewID(), AppID: "wx1", Format: "ndjson"})
 		if err != nil {
 			b.Fatal(err)
 		}

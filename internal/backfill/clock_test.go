@@ -9,7 +9,6 @@ import (
 
 	"cloudidq/internal/backfill"
 	"cloudidq/internal/lines"
-	"cloudidq/store"
 	"cloudidq/tasks"
 )
 
@@ -29,7 +28,7 @@ func TestLoad_ClockIsBehind(t *testing.T) {
 	b := newBed(t)
 	producer := tasks.NewClient(tenAhead{b.rdb}, tasks.Options{})
 	t.Cleanup(producer.Close)
-	b.loader = (&backfill.Loader{Store: store.NewBackfills(b.rdb, time.Hour), Producer: producer, Pressure: b}).Small(windowOfTests)
+	b.loader = (&backfill.Loader{Store: backfill.NewStore(b.rdb, time.Hour, nil), Producer: producer, Pressure: b}).Small(windowOfTests)
 	right := time.Now().Add(10 * time.Minute).UTC()
 	text := `{"cloud_id":"73_1","obtained_at":"` + right.Format(time.RFC3339) + `"}` + "\n"
 	if got, err := b.load(b.create(lines.NDJSON), text, backfill.Options{}); err != nil || got.Accepted != 1 {

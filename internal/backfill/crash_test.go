@@ -16,7 +16,6 @@ import (
 
 	"cloudidq/internal/backfill"
 	"cloudidq/internal/lines"
-	"cloudidq/store"
 	"cloudidq/tasks"
 )
 
@@ -28,7 +27,7 @@ type dying struct {
 	answer bool         // the first failed command is executed
 }
 
-var errDead = fmt.Errorf("dead: %w", store.ErrBackfillTaken)
+var errDead = fmt.Errorf("dead: %w", backfill.ErrTaken)
 
 func (d *dying) run(send func() error) error {
 	switch left := d.left.Add(-1); {
@@ -72,7 +71,7 @@ func TestLoad_DiesAtEveryCommand(t *testing.T) {
 				_, err := b.over(rdb).Load(t.Context(), at, lines.New(strings.NewReader(text), lines.NDJSON), backfill.Options{})
 				_ = rdb.Close()
 				survived := err == nil
-				if !survived && !errors.Is(err, store.ErrBackfillTaken) {
+				if !survived && !errors.Is(err, backfill.ErrTaken) {
 					t.Fatalf("death %d: Load = %v", n, err)
 				}
 
@@ -134,7 +133,7 @@ func (b *bed) work(id string, ran map[string]int) {
 		if !ok || of != id {
 			b.Fatalf("task %s", task)
 		}
-		if err := b.backfills.Report(b.Context(), id, chunk, store.Ends{Resolved: len(p.Items)}); err != nil {
+		if err := b.backfills.Report(b.Context(), id, chunk, backfill.Counts{Resolved: len(p.Items)}); err != nil {
 			b.Fatal(err)
 		}
 		if err := inspector.DeleteTask(tasks.QueueBackfill, task); err != nil {
@@ -183,7 +182,7 @@ func TestLoad_RedisRestarts(t *testing.T) {
 	b := newBed(t, "--appendonly", "yes", "--appendfsync", "always")
 	text, good := file(60)
 	restarted := make(chan struct{})
-	got, err := b.load(b.create(lines.NDJSON), text, backfill.Options{Progress: func(bf store.Backfill) {
+	got, err := b.load(b.create(lines.NDJSON), text, backfill.Options{Progress: func(bf backfill.Backfill) {
 		if bf.Lines == 20 {
 			b.redis.Kill()
 			time.AfterFunc(200*time.Millisecond, func() { b.redis.Restart(); close(restarted) })
@@ -208,7 +207,7 @@ func TestLoad_TwoAtOnce(t *testing.T) {
 	begun := make(chan struct{})
 	go func() {
 		first := true
-		_, err := b.loader.Load(t.Context(), at, lines.New(strings.NewReader(text), lines.NDJSON), backfill.Options{Progress: func(store.Backfill) {
+		_, err := b.loader.Load(t.Context(), at, lines.New(strings.NewReader(text), lines.NDJSON), backfill.Options{Progress: func(backfill.Backfill) {
 			if first {
 				first = false
 				close(begun)
@@ -221,7 +220,7 @@ func TestLoad_TwoAtOnce(t *testing.T) {
 	if err != nil || got.Accepted != len(good) {
 		t.Errorf("Load of the second = %+v, %v", got, err)
 	}
-	if err := <-ended; !errors.Is(err, store.ErrBackfillTaken) {
+	if err := <-ended; !errors.Is(err, backfill.ErrTaken) {
 		t.Errorf("Load of the first = %v, want ErrBackfillTaken", err)
 	}
 	if diff := cmp.Diff(good, references(b.queued())); diff != "" {
@@ -263,7 +262,7 @@ func TestLoad_ChangedInput(t *testing.T) {
 			hook := &dying{}
 			hook.left.Store(1 << 40)
 			rdb.AddHook(hook)
-			_, err := b.over(rdb).Load(t.Context(), at, lines.New(strings.NewReader(text), lines.NDJSON), backfill.Options{Progress: func(bf store.Backfill) {
+			_, err := b.over(rdb).Load(t.Context(), at, lines.New(strings.NewReader(text), lines.NDJSON), backfill.Options{Progress: func(bf backfill.Backfill) {
 				if bf.Lines == 30 {
 					hook.left.Store(1)
 					if tc.begun {
@@ -271,7 +270,7 @@ func TestLoad_ChangedInput(t *testing.T) {
 					}
 				}
 			}})
-			if !errors.Is(err, store.ErrBackfillTaken) {
+			if !errors.Is(err, backfill.ErrTaken) {
 				t.Fatalf("Load = %v", err)
 			}
 			if resumed := b.resume(at.Backfill.ID); tc.begun != (resumed.Begun != nil) || resumed.Backfill.Lines != 30 {

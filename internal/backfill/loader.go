@@ -4,7 +4,7 @@
 //
 // A load processes a file in windows of a few thousand lines. For each window, it takes three
 // steps: it begins the window in the store, writes the tasks, and commits the window
-// (store/backfills.go). A crash between two steps leaves a begun window. The next load reads
+// (store.go). A crash between two steps leaves a begun window. The next load reads
 // the file from its start, and compares running digests to check that the lines are the same.
 // Then it repeats the begun window under the same task ids.
 //
@@ -24,7 +24,6 @@ import (
 	"time"
 
 	"cloudidq/internal/lines"
-	"cloudidq/store"
 	"cloudidq/tasks"
 )
 
@@ -43,7 +42,7 @@ type pressure interface {
 
 // Loader loads lines into backfills. It is safe for concurrent use for different backfills.
 type Loader struct {
-	Store    *store.Backfills
+	Store    *Store
 	Producer producer
 	Pressure pressure
 
@@ -59,9 +58,9 @@ type Source interface {
 // goroutine. The zero value has no callbacks and no time limit.
 type Options struct {
 	// Progress is called with the current backfill after each committed window.
-	Progress func(store.Backfill)
+	Progress func(Backfill)
 	// Reject is called for each rejected line, after its window was committed.
-	Reject func(store.Reject)
+	Reject func(Reject)
 	// Full is called when Load begins to wait for room, with the reason: [ErrFull] or [ErrPaused].
 	Full func(why error)
 	// AtEnd is called at the end of the input, before the backfill is completed. If it returns
@@ -129,7 +128,7 @@ const (
 //
 // The error is that of ctx, an [*InputError], a [*ChangedError], a [*lines.HeaderError],
 // [ErrFull], [ErrPaused], one of the ErrBackfill errors of package store, or an error of Redis.
-func (l *Loader) Load(ctx context.Context, loading store.Loading, source Source, options Options) (store.Backfill, error) {
+func (l *Loader) Load(ctx context.Context, loading Loading, source Source, options Options) (Backfill, error) {
 	in := startReading(source)
 	defer in.stop(options.Unblock)
 	r := &run{
@@ -143,7 +142,7 @@ func (l *Loader) Load(ctx context.Context, loading store.Loading, source Source,
 type run struct {
 	*Loader
 	options Options
-	at      store.Loading
+	at      Loading
 	in      *reading
 
 	digest hash.Hash // of all lines that were read
@@ -193,8 +192,8 @@ func (r *run) take(ctx context.Context, batch []lines.Line) error {
 			}
 			continue
 		}
-		if r.at.Backfill.State == store.BackfillComplete {
-			return fmt.Errorf("%w with %d lines, and the input has more", store.ErrBackfillComplete, r.at.Backfill.Lines)
+		if r.at.Backfill.State == Complete {
+			return fmt.Errorf("%w with %d lines, and the input has more", ErrComplete, r.at.Backfill.Lines)
 		}
 		r.lines = append(r.lines, *line)
 		if r.full() {

@@ -13,7 +13,6 @@ import (
 
 	"cloudidq/internal/backfill"
 	"cloudidq/internal/lines"
-	"cloudidq/store"
 	"cloudidq/tasks"
 )
 
@@ -23,18 +22,18 @@ func TestLoad_EveryGoodLineOnce(t *testing.T) {
 	text, good := file(45)
 	at := b.create(lines.NDJSON)
 	var progress []int
-	var rejects []store.Reject
+	var rejects []backfill.Reject
 	got, err := b.load(at, text, backfill.Options{
-		Progress: func(bf store.Backfill) { progress = append(progress, bf.Lines) },
-		Reject:   func(r store.Reject) { rejects = append(rejects, r) },
+		Progress: func(bf backfill.Backfill) { progress = append(progress, bf.Lines) },
+		Reject:   func(r backfill.Reject) { rejects = append(rejects, r) },
 	})
-	if err != nil || got.Lines != 45 || got.Accepted != len(good) || got.Rejected != 6 || got.Pending != len(good) || got.State != store.BackfillComplete {
+	if err != nil || got.Lines != 45 || got.Accepted != len(good) || got.Rejected != 6 || got.Pending != len(good) || got.State != backfill.Complete {
 		t.Errorf("Load = %+v, %v, want %d accepted", got, err, len(good))
 	}
 	if diff := cmp.Diff([]int{10, 20, 30, 40, 45}, progress); diff != "" {
 		t.Errorf("progress (-want +got):\n%s", diff)
 	}
-	if len(rejects) != 6 || rejects[1] != (store.Reject{Line: 11, Error: "cloud_id must be a string"}) {
+	if len(rejects) != 6 || rejects[1] != (backfill.Reject{Line: 11, Error: "cloud_id must be a string"}) {
 		t.Errorf("rejects = %v", rejects)
 	}
 	queued := b.queued()
@@ -56,7 +55,7 @@ func TestLoad_EveryGoodLineOnce(t *testing.T) {
 	if err != nil || again.Accepted != got.Accepted || len(b.queued()) != len(queued) {
 		t.Errorf("Load again = %+v, %v", again, err)
 	}
-	if _, err := b.load(b.resume(got.ID), text+"\n", backfill.Options{}); !errors.Is(err, store.ErrBackfillComplete) {
+	if _, err := b.load(b.resume(got.ID), text+"\n", backfill.Options{}); !errors.Is(err, backfill.ErrComplete) {
 		t.Errorf("Load of more lines = %v, want ErrBackfillComplete", err)
 	}
 }
@@ -95,7 +94,7 @@ func TestLoad_CSV(t *testing.T) {
 		t.Errorf("lines that are queued (-want +got):\n%s", diff)
 	}
 	got, err = b.load(b.create(lines.CSV), "73_1,o1\n", backfill.Options{})
-	if _, ok := errors.AsType[*lines.HeaderError](err); !ok || got.State != store.BackfillOpen {
+	if _, ok := errors.AsType[*lines.HeaderError](err); !ok || got.State != backfill.Open {
 		t.Errorf("Load without a header = %+v, %v, want a HeaderError", got, err)
 	}
 }
@@ -121,11 +120,11 @@ func TestLoad_BadValues(t *testing.T) {
 	text := `{}` + "\n" + `{"cloud_id":"` + strings.Repeat("planted", 80) + `"}` + "\n" +
 		`{"cloud_id":"","openid":"plan\u0007ted","reference":"` + strings.Repeat("r", 257) + `","obtained_at":"1970-01-20T00:00:00Z"}` + "\n" +
 		`{"cloud_id":"x","obtained_at":"` + future + `"}` + "\n"
-	var rejects []store.Reject
-	if got, err := b.load(b.create(lines.NDJSON), text, backfill.Options{Reject: func(r store.Reject) { rejects = append(rejects, r) }}); err != nil || got.Rejected != 4 {
+	var rejects []backfill.Reject
+	if got, err := b.load(b.create(lines.NDJSON), text, backfill.Options{Reject: func(r backfill.Reject) { rejects = append(rejects, r) }}); err != nil || got.Rejected != 4 {
 		t.Errorf("Load = %+v, %v", got, err)
 	}
-	want := []store.Reject{
+	want := []backfill.Reject{
 		{Line: 1, Error: "cloud_id is empty"},
 		{Line: 2, Error: "cloud_id has 560 bytes, at most 512 are allowed"},
 		{Line: 3, Error: "cloud_id is empty; openid has a character at byte 4 that cannot be printed; reference has 257 bytes, at most 256 are allowed; " +
@@ -148,12 +147,12 @@ func TestLoad_BrokenInput(t *testing.T) {
 		got, err := b.loader.Load(t.Context(), at, lines.New(broken(text[:cut], gone), lines.NDJSON), backfill.Options{})
 		input, ok := errors.AsType[*backfill.InputError](err)
 		whole := strings.Count(text[:cut], "\n")
-		if !ok || !errors.Is(err, gone) || input.Lines != whole || got.Lines != whole || got.State != store.BackfillOpen {
+		if !ok || !errors.Is(err, gone) || input.Lines != whole || got.Lines != whole || got.State != backfill.Open {
 			t.Errorf("Load of %d bytes = %+v, %v, want the %d lines that were whole", cut, got, err, whole)
 		}
 		at = b.resume(at.Backfill.ID)
 	}
-	if got, err := b.load(at, text, backfill.Options{}); err != nil || got.Accepted != len(good) || got.State != store.BackfillComplete {
+	if got, err := b.load(at, text, backfill.Options{}); err != nil || got.Accepted != len(good) || got.State != backfill.Complete {
 		t.Errorf("Load = %+v, %v", got, err)
 	}
 	if diff := cmp.Diff(good, references(b.queued())); diff != "" {
@@ -170,7 +169,7 @@ func TestLoad_SlowInput(t *testing.T) {
 	lineIn := make(chan int, 10)
 	go func() {
 		_, err := b.loader.Load(t.Context(), at, lines.New(in, lines.NDJSON), backfill.Options{
-			Progress: func(bf store.Backfill) { lineIn <- bf.Lines },
+			Progress: func(bf backfill.Backfill) { lineIn <- bf.Lines },
 		})
 		ended <- err
 	}()
@@ -208,7 +207,7 @@ func TestLoad_FullQueue(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	stopped := lines.New(strings.NewReader(text), lines.NDJSON)
-	got, err = b.loader.Load(ctx, b.create(lines.NDJSON), stopped, backfill.Options{Progress: func(store.Backfill) { b.full.Store(true) }, Full: func(error) { cancel() }})
+	got, err = b.loader.Load(ctx, b.create(lines.NDJSON), stopped, backfill.Options{Progress: func(backfill.Backfill) { b.full.Store(true) }, Full: func(error) { cancel() }})
 	if !errors.Is(err, context.Canceled) || got.Lines != 10 {
 		t.Errorf("Load = %+v, %v, want what was in before the queue was full", got, err)
 	}
@@ -243,7 +242,7 @@ func TestLoad_Stops(t *testing.T) {
 	go func() { _, _ = io.WriteString(out, `{"cloud_id":"73_1"}`+"\n"+`{"clo`); cancel() }()
 	unblocked := false
 	got, err := b.loader.Load(ctx, at, lines.New(in, lines.NDJSON), backfill.Options{Unblock: func() { unblocked = in.Close() == nil }})
-	if !errors.Is(err, context.Canceled) || got.Lines > 1 || got.State != store.BackfillOpen || !unblocked {
+	if !errors.Is(err, context.Canceled) || got.Lines > 1 || got.State != backfill.Open || !unblocked {
 		t.Errorf("Load = %+v, %v, want the one line", got, err)
 	}
 	if got, err = b.load(b.resume(got.ID), `{"cloud_id":"73_1"}`+"\n"+`{"cloud_id":"73_2"}`, backfill.Options{}); err != nil || got.Accepted != 2 {
@@ -256,7 +255,7 @@ func TestLoad_AtEnd(t *testing.T) {
 	b := newBed(t)
 	changed := errors.New("the file has been written to")
 	got, err := b.load(b.create(lines.NDJSON), `{"cloud_id":"73_1"}`, backfill.Options{AtEnd: func() error { return changed }})
-	if !errors.Is(err, changed) || got.Lines != 1 || got.State != store.BackfillOpen {
+	if !errors.Is(err, changed) || got.Lines != 1 || got.State != backfill.Open {
 		t.Errorf("Load = %+v, %v, want it open", got, err)
 	}
 }
@@ -266,14 +265,14 @@ func TestLoad_Canceled(t *testing.T) {
 	b := newBed(t)
 	text, _ := file(35)
 	at := b.create(lines.NDJSON)
-	got, err := b.load(at, text, backfill.Options{Progress: func(bf store.Backfill) {
+	got, err := b.load(at, text, backfill.Options{Progress: func(bf backfill.Backfill) {
 		if bf.Lines == 20 {
 			if _, err := b.backfills.Cancel(t.Context(), bf.ID); err != nil {
 				t.Error(err)
 			}
 		}
 	}})
-	if !errors.Is(err, store.ErrBackfillCanceled) || got.Lines != 20 {
+	if !errors.Is(err, backfill.ErrCanceled) || got.Lines != 20 {
 		t.Errorf("Load = %+v, %v, want ErrBackfillCanceled", got, err)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 
 	"cloudidq/internal/lines"
-	"cloudidq/store"
 )
 
 // reading is a goroutine that reads the source ahead of the goroutine that writes.
@@ -76,13 +75,13 @@ func (in *reading) stop(unblock func()) {
 // checks compares the input with the lines that are loaded already. The store has marks, which
 // are digests at certain lines. checks reads marksAtOnce of them at a time.
 type checks struct {
-	store *store.Backfills
+	store *Store
 	id    string
 
-	marks []store.Mark // the next marks to compare
-	next  int          // position of the first mark after those
-	since int          // the lines up to this one are unchanged
-	done  bool         // all marks have been read from the store
+	marks []Mark // the next marks to compare
+	next  int    // position of the first mark after those
+	since int    // the lines up to this one are unchanged
+	done  bool   // all marks have been read from the store
 }
 
 const marksAtOnce = 1000

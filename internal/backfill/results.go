@@ -21,7 +21,7 @@ const chunksAtOnce = 1000 / tasks.MaxItems
 // to a thousand at a time. A line has no record if its record is pending or does not exist, for
 // example after an erasure. Results returns the first error of yield or of a store.
 func Results(
-	ctx context.Context, backfills *store.Backfills, results store.Results, of *store.Backfill, yield func([]store.Record) error,
+	ctx context.Context, backfills *Store, results store.Results, of *Backfill, yield func([]store.Record) error,
 ) error {
 	for from, more := 0, true; more; from += chunksAtOnce {
 		var ids []string

@@ -9,7 +9,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"cloudidq/internal/lines"
-	"cloudidq/store"
 	"cloudidq/tasks"
 )
 
@@ -73,7 +72,7 @@ func (r *run) write(ctx context.Context) error {
 		return r.Store.Commit(ctx, &r.at, w)
 	})
 	// The window that an earlier load began had other lines.
-	if errors.Is(err, store.ErrBackfillDiffers) && r.at.Begun != nil && r.at.Begun.Digest != w.Digest {
+	if errors.Is(err, ErrDiffers) && r.at.Begun != nil && r.at.Begun.Digest != w.Digest {
 		err = &ChangedError{From: r.at.Backfill.Lines + 1, To: r.at.Begun.To}
 	}
 	if err != nil {
@@ -112,9 +111,9 @@ func (r *run) persist(ctx context.Context, step func(context.Context) error) err
 // final reports whether a repetition would return the same error.
 func final(err error) bool {
 	_, invalid := errors.AsType[*tasks.InvalidError](err)
-	return invalid || errors.Is(err, store.ErrNoBackfill) || errors.Is(err, store.ErrBackfillTaken) ||
-		errors.Is(err, store.ErrBackfillCanceled) || errors.Is(err, store.ErrBackfillComplete) ||
-		errors.Is(err, store.ErrBackfillDiffers)
+	return invalid || errors.Is(err, ErrNotFound) || errors.Is(err, ErrTaken) ||
+		errors.Is(err, ErrCanceled) || errors.Is(err, ErrComplete) ||
+		errors.Is(err, ErrDiffers)
 }
 
 // enqueue writes the tasks of a window. It skips chunks in which all cloudIDs have a final status.
@@ -135,8 +134,8 @@ func (r *run) enqueue(ctx context.Context, chunks [][]tasks.Item, ended []bool) 
 // cut validates the lines of the window, and splits the valid ones into chunks. The same lines
 // always give the same chunks: a window that an earlier load began is validated as of the time
 // it was begun, and a new window as of now.
-func (r *run) cut(now time.Time) (*store.Window, [][]tasks.Item) {
-	w := &store.Window{To: r.read, Digest: r.sum(), Checked: now}
+func (r *run) cut(now time.Time) (*Window, [][]tasks.Item) {
+	w := &Window{To: r.read, Digest: r.sum(), Checked: now}
 	if r.at.Begun != nil {
 		w.Checked = r.at.Begun.Checked
 	}
@@ -149,7 +148,7 @@ func (r *run) cut(now time.Time) (*store.Window, [][]tasks.Item) {
 		case line.Blank:
 		case reason != "":
 			w.Rejected++
-			w.Rejects = append(w.Rejects, store.Reject{Line: line.Number, Error: reason})
+			w.Rejects = append(w.Rejects, Reject{Line: line.Number, Error: reason})
 		default:
 			w.Accepted++
 			items = append(items, line.Item)

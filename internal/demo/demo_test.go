@@ -14,10 +14,10 @@ import (
 
 	"go.uber.org/goleak"
 
+	"cloudidq/internal/backfill"
 	"cloudidq/internal/demo"
 	"cloudidq/internal/status"
 	"cloudidq/internal/wechat/wechattest"
-	"cloudidq/store"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -91,7 +91,7 @@ func look(ctx context.Context, at demo.Addresses) error {
 	if err := scrape(ctx, at.Metrics, tick.C); err != nil {
 		return err
 	}
-	if err := backfill(ctx, origin, tick.C); err != nil {
+	if err := submitBackfill(ctx, origin, tick.C); err != nil {
 		return err
 	}
 	for {
@@ -134,8 +134,8 @@ func scrape(ctx context.Context, url string, tick <-chan time.Time) error {
 	}
 }
 
-// backfill hands a line in and waits until it has ended.
-func backfill(ctx context.Context, origin string, tick <-chan time.Time) error {
+// submitBackfill hands a line in and waits until it has ended.
+func submitBackfill(ctx context.Context, origin string, tick <-chan time.Time) error {
 	const appID = "wx0000000000000001"
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, origin+"/v1/backfills?appid="+appID, strings.NewReader(`{"cloud_id":"73_x","openid":"o1"}`))
 	if err != nil {
@@ -154,7 +154,7 @@ func backfill(ctx context.Context, origin string, tick <-chan time.Time) error {
 		if err != nil {
 			return err
 		}
-		var of store.Backfill
+		var of backfill.Backfill
 		if err := json.Unmarshal(body, &of); err != nil {
 			return err
 		}

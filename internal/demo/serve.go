@@ -8,6 +8,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
+	"cloudidq/internal/activity"
+	"cloudidq/internal/coord"
 	"cloudidq/internal/httpapi"
 	"cloudidq/internal/monitoring"
 	"cloudidq/internal/ops"
@@ -114,7 +116,7 @@ func (s *stage) newAPI(producer *tasks.Client) (*httpapi.Server, error) {
 	return httpapi.New(httpapi.Config{Listen: "127.0.0.1:0"}, httpapi.Parts{
 		Producer: producer, Results: worker.NewEraser(s.results, s.rdb), Deliveries: s.deliveries, Backfills: s.backfills,
 		Webhooks: hooks, Load: never{},
-		Requests: store.NewRequests(s.rdb), Serves: func(id string) bool { return serves[id] },
+		Requests: coord.NewRequests(s.rdb), Serves: func(id string) bool { return serves[id] },
 		MayName: mayName, Log: s.cfg.Log, Metrics: httpapi.NewMetrics(s.metrics),
 		Monitoring: pages, Status: status.New(
 			status.Config{
@@ -122,7 +124,7 @@ func (s *stage) newAPI(producer *tasks.Client) (*httpapi.Server, error) {
 				Webhooks: []status.Webhook{{Name: hookName, Apps: s.cfg.apps()}},
 			},
 			status.Sources{
-				Activity: store.NewRecent(s.rdb), Pauses: store.NewPauses(s.rdb), Deliveries: s.deliveries,
+				Activity: activity.NewReader(s.rdb), Pauses: coord.NewPauses(s.rdb), Deliveries: s.deliveries,
 				Queues: func(ctx context.Context) ([]tasks.Snapshot, error) {
 					return tasks.LookAll(ctx, s.rdb, wechattest.DefaultLifetime)
 				},

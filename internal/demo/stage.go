@@ -11,6 +11,9 @@ import (
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
+	"cloudidq/internal/activity"
+	"cloudidq/internal/backfill"
+	"cloudidq/internal/coord"
 	"cloudidq/internal/embedded"
 	"cloudidq/internal/secret"
 	"cloudidq/internal/wechat"
@@ -31,7 +34,7 @@ type stage struct {
 	client     *wechat.Client
 	results    *store.Redis
 	deliveries *store.Deliveries
-	backfills  *store.Backfills
+	backfills  *backfill.Store
 	worker     *worker.Worker
 	hooks      []worker.Webhook
 }
@@ -70,11 +73,11 @@ func (s *stage) open(ctx context.Context) (err error) {
 		return err
 	}
 	s.results, s.deliveries = store.NewRedis(s.rdb, time.Hour), store.NewDeliveries(s.rdb)
-	s.backfills = store.NewBackfills(s.rdb, time.Hour)
+	s.backfills = backfill.NewStore(s.rdb, time.Hour, nil)
 	stores := store.NewMetrics(s.metrics)
 	s.worker, err = worker.New(s.workerConfig(), worker.Parts{
 		Queue: s.rdb, Results: store.Observed(s.results, stores, nil), Deliveries: store.ObserveDeliveries(s.deliveries, stores, nil),
-		WeChat: s.client, Pauses: store.NewPauses(s.rdb), Activity: store.NewActivity(s.rdb), Log: s.cfg.Log, Metrics: s.metrics,
+		WeChat: s.client, Pauses: coord.NewPauses(s.rdb), Activity: activity.NewRecorder(s.rdb), Log: s.cfg.Log, Metrics: s.metrics,
 		Backfills: s.backfills,
 	})
 	return err

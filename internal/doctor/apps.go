@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"cloudidq/internal/coord"
 	"cloudidq/internal/wechat"
-	"cloudidq/store"
 )
 
 // api is the part of [wechat.Client] that the checks use.
@@ -32,7 +32,7 @@ const scarce = 0.1
 
 // WeChat checks one app: its access token, whether it may call /wxa/getopendata, its quota, and
 // whether it is paused.
-func WeChat(client api, app App, pauses func(context.Context) ([]store.Pause, error)) Check {
+func WeChat(client api, app App, pauses func(context.Context) ([]coord.Pause, error)) Check {
 	return Check{Name: "app " + app.AppID, Run: func(ctx context.Context) []Finding {
 		found := judgePauses(ctx, app.AppID, pauses)
 		if _, err := app.Tokens.Token(ctx); err != nil {
@@ -100,7 +100,7 @@ func judgeQuota(ctx context.Context, client api, tokens wechat.TokenSource) Find
 }
 
 // judgePauses returns a warning if the app is paused.
-func judgePauses(ctx context.Context, appID string, pauses func(context.Context) ([]store.Pause, error)) []Finding {
+func judgePauses(ctx context.Context, appID string, pauses func(context.Context) ([]coord.Pause, error)) []Finding {
 	list, err := pauses(ctx)
 	if err != nil {
 		return nil // the check of Redis reports the error

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"cloudidq/internal/coord"
 	"cloudidq/internal/doctor"
 	"cloudidq/internal/secret"
 	"cloudidq/internal/webhook"
@@ -136,7 +137,7 @@ func TestWeChat(t *testing.T) {
 	for name, tt := range map[string]struct {
 		api    fakeAPI
 		tokens wechat.TokenSource
-		pauses []store.Pause
+		pauses []coord.Pause
 		want   string
 	}{
 		"Sound": {api: fakeAPI{answer: invalid, quota: plenty}, want: "ok app wx1: token by static, may call /wxa/getopendata, 3 of 1000 calls of the day used"},
@@ -157,10 +158,10 @@ func TestWeChat(t *testing.T) {
 		"Scarce": {api: fakeAPI{answer: invalid, quota: wechat.Quota{DailyLimit: 1000, Used: 950, Remain: 50}},
 			want: "ok app wx1: token by static, may call /wxa/getopendata\nwarn app wx1: 50 of 1000 calls of the day are left"},
 		"Paused": {api: fakeAPI{answer: invalid, quota: plenty},
-			pauses: []store.Pause{{AppID: "wx2", Code: 1, Until: soon()}, {AppID: "wx1", Code: 45009, Until: soon()}},
+			pauses: []coord.Pause{{AppID: "wx2", Code: 1, Until: soon()}, {AppID: "wx1", Code: 45009, Until: soon()}},
 			want: "warn app wx1: is paused until " + soon().Local().Format(time.DateTime) + ": errcode 45009 reach max api daily quota limit\n" +
 				"ok app wx1: token by static, may call /wxa/getopendata, 3 of 1000 calls of the day used"},
-		"PauseIsOver": {api: fakeAPI{answer: invalid, quota: plenty}, pauses: []store.Pause{{AppID: "wx1", Code: 45009, Until: store.At(time.Now().Add(-time.Hour))}},
+		"PauseIsOver": {api: fakeAPI{answer: invalid, quota: plenty}, pauses: []coord.Pause{{AppID: "wx1", Code: 45009, Until: store.At(time.Now().Add(-time.Hour))}},
 			want: "ok app wx1: token by static, may call /wxa/getopendata, 3 of 1000 calls of the day used"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -169,7 +170,7 @@ func TestWeChat(t *testing.T) {
 				tokens = static
 			}
 			check := doctor.WeChat(tt.api, doctor.App{AppID: "wx1", Mode: "static", Tokens: tokens},
-				func(context.Context) ([]store.Pause, error) { return tt.pauses, nil })
+				func(context.Context) ([]coord.Pause, error) { return tt.pauses, nil })
 			if diff := cmp.Diff(tt.want, levels(t, check)); diff != "" {
 				t.Errorf("findings (-want +got):\n%s", diff)
 			}

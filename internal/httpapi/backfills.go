@@ -17,7 +17,7 @@ import (
 // with small bodies use huma. The others are plain handlers, because huma would hold their
 // bodies in memory as a whole.
 type backfills struct {
-	store   *store.Backfills
+	store   *backfill.Store
 	results store.Results
 	loader  *backfill.Loader
 	load    Load
@@ -82,7 +82,7 @@ type backfillInput struct {
 	ID string `path:"id"`
 }
 
-type backfillOutput struct{ Body store.Backfill }
+type backfillOutput struct{ Body backfill.Backfill }
 
 // get responds with the counts of one backfill.
 func (h *backfills) get(ctx context.Context, in *backfillInput) (*backfillOutput, error) {
@@ -112,16 +112,16 @@ func (h *backfills) cancel(ctx context.Context, in *backfillInput) (*backfillOut
 
 // find returns a backfill whose app the caller may use. It returns the same 404 for a backfill
 // of another app as for an unknown id, so that a caller cannot probe for ids.
-func (h *backfills) find(ctx context.Context, id string, scope Scope) (store.Backfill, error) {
+func (h *backfills) find(ctx context.Context, id string, scope Scope) (backfill.Backfill, error) {
 	if !caller(ctx).has(scope) {
-		return store.Backfill{}, permit(ctx, scope, "")
+		return backfill.Backfill{}, permit(ctx, scope, "")
 	}
 	of, err := h.store.Get(ctx, id)
 	if err == nil && !caller(ctx).reaches(scope, of.AppID) {
-		err = store.ErrNoBackfill
+		err = backfill.ErrNotFound
 	}
 	if err != nil {
-		return store.Backfill{}, backfillProblem(err)
+		return backfill.Backfill{}, backfillProblem(err)
 	}
 	return of, nil
 }
@@ -129,9 +129,9 @@ func (h *backfills) find(ctx context.Context, id string, scope Scope) (store.Bac
 // backfillProblem returns the problem for an error of the store.
 func backfillProblem(err error) *problem {
 	switch {
-	case errors.Is(err, store.ErrNoBackfill):
+	case errors.Is(err, backfill.ErrNotFound):
 		return newProblem(http.StatusNotFound, "there is no such backfill, or its time is over")
-	case errors.Is(err, store.ErrBackfillTaken), errors.Is(err, store.ErrBackfillDiffers), errors.Is(err, store.ErrBackfillCanceled):
+	case errors.Is(err, backfill.ErrTaken), errors.Is(err, backfill.ErrDiffers), errors.Is(err, backfill.ErrCanceled):
 		return newProblem(http.StatusConflict, plain(err))
 	default:
 		return storeAway()
@@ -140,7 +140,7 @@ func backfillProblem(err error) *problem {
 
 // plain returns the text of the store's own error, without the text wrapped around it.
 func plain(err error) string {
-	for _, known := range []error{store.ErrBackfillTaken, store.ErrBackfillDiffers, store.ErrBackfillCanceled} {
+	for _, known := range []error{backfill.ErrTaken, backfill.ErrDiffers, backfill.ErrCanceled} {
 		if errors.Is(err, known) {
 			return known.Error()
 		}

@@ -10,7 +10,6 @@ import (
 
 	"cloudidq/internal/backfill"
 	"cloudidq/internal/lines"
-	"cloudidq/store"
 )
 
 // take loads the body into the backfill until the body ends. The server's read timeout covers
@@ -18,7 +17,7 @@ import (
 //
 // take ignores the cancellation of the request's context. If the client disconnects, the read
 // returns an error, and take still enqueues the lines received so far.
-func (h *backfills) take(w http.ResponseWriter, r *http.Request, at store.Loading, place *upstream) (store.Backfill, error) {
+func (h *backfills) take(w http.ResponseWriter, r *http.Request, at backfill.Loading, place *upstream) (backfill.Backfill, error) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 	defer cancel()
 	defer context.AfterFunc(h.stopping, cancel)()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"cloudidq/internal/backfill"
 	"cloudidq/store"
 	"cloudidq/tasks"
 )
@@ -42,7 +43,7 @@ func describeBackfills(api huma.API) {
 		},
 	}
 	id := &huma.Param{Name: "id", In: "path", Required: true, Schema: text}
-	backfill := schemas.Schema(reflect.TypeFor[store.Backfill](), true, "")
+	backfillSchema := schemas.Schema(reflect.TypeFor[backfill.Backfill](), true, "")
 
 	// Follow a backfill.
 	events := streamed(api, "followBackfill", http.MethodGet, "/v1/backfills/{id}/events", ScopeRead, 404)
@@ -50,7 +51,7 @@ func describeBackfills(api huma.API) {
 	events.Description = "Needs scope read. Events progress and, at the end, done; the data of each is the backfill, as GET of it has it. " +
 		"A client that comes back with Last-Event-ID is told what has changed since; 204 says that it has been told the end."
 	events.Parameters = []*huma.Param{id, {Name: "Last-Event-ID", In: "header", Schema: text, Description: "id of the last event that the client has"}}
-	events.Responses["200"] = &huma.Response{Description: "events", Content: map[string]*huma.MediaType{"text/event-stream": {Schema: backfill}}}
+	events.Responses["200"] = &huma.Response{Description: "events", Content: map[string]*huma.MediaType{"text/event-stream": {Schema: backfillSchema}}}
 	events.Responses["204"] = &huma.Response{Description: "the client has been told the end"}
 
 	// Download the results.
@@ -67,9 +68,9 @@ func describeBackfills(api huma.API) {
 
 	// Download the rejected lines.
 	rejects := streamed(api, "getBackfillRejects", http.MethodGet, "/v1/backfills/{id}/rejects", ScopeRead, 404)
-	rejects.Summary = "The lines of a backfill that were rejected, and why; the first " + strconv.Itoa(store.MaxRejects)
+	rejects.Summary = "The lines of a backfill that were rejected, and why; the first " + strconv.Itoa(backfill.MaxRejects)
 	rejects.Parameters = []*huma.Param{id}
-	reject := schemas.Schema(reflect.TypeFor[store.Reject](), true, "")
+	reject := schemas.Schema(reflect.TypeFor[backfill.Reject](), true, "")
 	rejects.Responses["200"] = &huma.Response{Description: "a reject a line", Content: map[string]*huma.MediaType{ndjsonType: {Schema: reject}}}
 
 	for _, op := range []*huma.Operation{post, events, results, rejects} {

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"time"
 
-	"cloudidq/store"
+	"cloudidq/internal/backfill"
 )
 
 // retryEvents is the delay after which a disconnected client reconnects, in milliseconds.
@@ -43,7 +43,7 @@ func (h *backfills) events(w http.ResponseWriter, r *http.Request) {
 
 // follow sends every change of the counts. It returns when the backfill has finished or no
 // longer exists, the client disconnects, or the server stops.
-func (h *backfills) follow(s *stream, r *http.Request, of store.Backfill, last string) {
+func (h *backfills) follow(s *stream, r *http.Request, of backfill.Backfill, last string) {
 	look := time.NewTicker(h.pace.look)
 	defer look.Stop()
 	for {
@@ -64,7 +64,7 @@ func (h *backfills) follow(s *stream, r *http.Request, of store.Backfill, last s
 			return
 		}
 		now, err := h.store.Get(r.Context(), of.ID)
-		if errors.Is(err, store.ErrNoBackfill) {
+		if errors.Is(err, backfill.ErrNotFound) {
 			return
 		}
 		if err == nil { // on an error, keep the old counts until the next tick
@@ -75,7 +75,7 @@ func (h *backfills) follow(s *stream, r *http.Request, of store.Backfill, last s
 
 // eventID returns the id for the counts of a backfill. The final event has an id of its own,
 // because it also goes to clients that already have the counts.
-func eventID(of store.Backfill) string {
+func eventID(of backfill.Backfill) string {
 	id := strconv.FormatInt(of.Revision, 10)
 	if of.Finished() {
 		id += "-done"
@@ -116,7 +116,7 @@ func (s *stream) printf(format string, args ...any) error {
 }
 
 // event sends the counts as a progress event, or as a done event if the backfill has finished.
-func (s *stream) event(id string, of store.Backfill) error {
+func (s *stream) event(id string, of backfill.Backfill) error {
 	name := "progress"
 	if of.Finished() {
 		name = "done"

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"cloudidq/internal/backfill"
 	"cloudidq/internal/httpapi"
-	"cloudidq/store"
 )
 
 // event is one server-sent event. If comment is set, it is a comment line instead.
@@ -59,7 +59,7 @@ func (b *bed) follow(ctx context.Context, url, lastID string) chan event {
 }
 
 // next returns the next event, and the backfill in its data.
-func next(t *testing.T, events chan event) (event, store.Backfill) {
+func next(t *testing.T, events chan event) (event, backfill.Backfill) {
 	t.Helper()
 	select {
 	case e, ok := <-events:
@@ -67,12 +67,12 @@ func next(t *testing.T, events chan event) (event, store.Backfill) {
 			t.Fatal("the stream has ended")
 		}
 		if e.data == "" {
-			return e, store.Backfill{}
+			return e, backfill.Backfill{}
 		}
-		return e, parse[store.Backfill](t, e.data)
+		return e, parse[backfill.Backfill](t, e.data)
 	case <-time.After(2 * time.Minute):
 		t.Fatal("no event comes")
-		return event{}, store.Backfill{}
+		return event{}, backfill.Backfill{}
 	}
 }
 
@@ -91,12 +91,12 @@ func TestBackfill_Events(t *testing.T) {
 	if beat, _ := next(t, events); beat.comment == "" {
 		t.Errorf("a sign of life = %+v", beat)
 	}
-	report := func(ends store.Ends) {
+	report := func(ends backfill.Counts) {
 		if err := b.backfills.Report(t.Context(), in.ID, 0, ends); err != nil {
 			t.Fatal(err)
 		}
 	}
-	report(store.Ends{Resolved: 1})
+	report(backfill.Counts{Resolved: 1})
 	second, of := next(t, events)
 	for second.comment != "" {
 		second, of = next(t, events)
@@ -113,7 +113,7 @@ func TestBackfill_Events(t *testing.T) {
 		t.Errorf("one who does not was told %+v", e)
 	}
 	cancel()
-	report(store.Ends{Resolved: 1, Failed: 1, Expired: 1})
+	report(backfill.Counts{Resolved: 1, Failed: 1, Expired: 1})
 	last, of := next(t, events)
 	for last.comment != "" {
 		last, of = next(t, events)

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"cloudidq/internal/backfill"
 	"cloudidq/internal/httpapi"
-	"cloudidq/store"
 	"cloudidq/tasks"
 )
 
@@ -41,7 +41,7 @@ func (b *bed) begin(key, part string, lines int) (*io.PipeWriter, string, chan r
 	if _, err := io.WriteString(w, part); err != nil {
 		b.Fatal(err)
 	}
-	id := store.BackfillIDOf("key\x00nobody\x00" + key)
+	id := backfill.IDOf("key\x00nobody\x00" + key)
 	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		if of, err := b.backfills.Get(b.Context(), id); err == nil && of.Lines >= lines {
 			return w, id, answered
@@ -62,7 +62,7 @@ func TestBackfill_LostConnection(t *testing.T) {
 		all := bulk(400)
 		cut := strings.Index(all, "line 00151") // within line 151
 		body, id, answered := b.begin("k", all[:cut], 150)
-		if of := b.counts(id); of.State != store.BackfillOpen || of.Lines != 150 || of.Accepted != 150 || of.Pending != 150 {
+		if of := b.counts(id); of.State != backfill.Open || of.Lines != 150 || of.Accepted != 150 || of.Pending != 150 {
 			t.Errorf("counts in the middle = %+v", of)
 		}
 		_ = body.CloseWithError(errors.New("the client has died"))

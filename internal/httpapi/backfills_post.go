@@ -13,7 +13,6 @@ import (
 
 	"cloudidq/internal/backfill"
 	"cloudidq/internal/lines"
-	"cloudidq/store"
 	"cloudidq/tasks"
 )
 
@@ -27,8 +26,8 @@ type backfillAccepted struct {
 
 // upload holds the parameters of a request that submits a backfill.
 type upload struct {
-	as     store.Backfill // the backfill to create, or to continue under the same Idempotency-Key
-	resume string         // id of the backfill to continue; empty = none
+	as     backfill.Backfill // the backfill to create, or to continue under the same Idempotency-Key
+	resume string            // id of the backfill to continue; empty = none
 }
 
 const backfillsPath = "/v1/backfills/"
@@ -55,7 +54,7 @@ func (h *backfills) post(w http.ResponseWriter, r *http.Request) {
 	// Set the header for problems too, because the backfill exists from here on.
 	w.Header().Set("Location", backfillsPath+at.Backfill.ID)
 	// If all lines of the backfill were loaded before, this request enqueues nothing.
-	replayed := at.Backfill.State == store.BackfillComplete
+	replayed := at.Backfill.State == backfill.Complete
 	of, err := h.take(w, r, at, place)
 	// The server's write deadline started with the request. Start it again for the response.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(h.pace.write))
@@ -94,7 +93,7 @@ func (h *backfills) mayUpload(r *http.Request) (upload, error) {
 		}
 	}
 	u := upload{resume: query.Get("resume")}
-	u.as = store.Backfill{AppID: query.Get("appid"), Webhook: query.Get("webhook"), Format: string(lines.NDJSON)}
+	u.as = backfill.Backfill{AppID: query.Get("appid"), Webhook: query.Get("webhook"), Format: string(lines.NDJSON)}
 	named, err := h.mayName(r.Context(), u.as.AppID, u.as.Webhook)
 	if err != nil {
 		return upload{}, err
@@ -108,9 +107,9 @@ func (h *backfills) mayUpload(r *http.Request) (upload, error) {
 	case key != "" && u.resume != "":
 		faults = append(faults, fault{"query.resume", "does not go with an Idempotency-Key, which goes on by itself"})
 	case key != "":
-		u.as.ID = store.BackfillIDOf("key\x00" + caller(r.Context()).Name + "\x00" + key)
+		u.as.ID = backfill.IDOf("key\x00" + caller(r.Context()).Name + "\x00" + key)
 	default:
-		u.as.ID = store.NewBackfillID()
+		u.as.ID = backfill.NewID()
 	}
 	if len(faults) > 0 {
 		return upload{}, newProblem(http.StatusUnprocessableEntity, "nothing was enqueued", faults...)
@@ -160,34 +159,34 @@ func mediaProblem(header http.Header) error {
 }
 
 // open creates the backfill, or continues an existing one.
-func (h *backfills) open(ctx context.Context, u upload) (store.Loading, error) {
+func (h *backfills) open(ctx context.Context, u upload) (backfill.Loading, error) {
 	// Continue a backfill by its id. The parameters must match.
 	if u.resume != "" {
 		was, err := h.find(ctx, u.resume, ScopeResolve)
 		if err != nil {
-			return store.Loading{}, err
+			return backfill.Loading{}, err
 		}
 		switch {
 		case was.AppID != u.as.AppID:
-			return store.Loading{}, backfillProblem(store.ErrNoBackfill)
-		case was.State == store.BackfillCanceled:
-			return store.Loading{}, backfillProblem(store.ErrBackfillCanceled)
+			return backfill.Loading{}, backfillProblem(backfill.ErrNotFound)
+		case was.State == backfill.Canceled:
+			return backfill.Loading{}, backfillProblem(backfill.ErrCanceled)
 		case was.Format != u.as.Format:
-			return store.Loading{}, newProblem(http.StatusUnprocessableEntity, "nothing was enqueued",
+			return backfill.Loading{}, newProblem(http.StatusUnprocessableEntity, "nothing was enqueued",
 				fault{"query.resume", "is a backfill of another format; the command line goes on with it"})
 		case u.as.Webhook != "" && was.Webhook != u.as.Webhook:
-			return store.Loading{}, newProblem(http.StatusUnprocessableEntity, "nothing was enqueued",
+			return backfill.Loading{}, newProblem(http.StatusUnprocessableEntity, "nothing was enqueued",
 				fault{"query.webhook", "is not that of the backfill"})
 		}
 		// Another key may have created the backfill, and the caller's key may not be allowed to
 		// name its endpoint.
 		if err := h.names.webhook(ctx, was.AppID, was.Webhook); err != nil {
-			return store.Loading{}, newProblem(http.StatusForbidden, "nothing was enqueued",
+			return backfill.Loading{}, newProblem(http.StatusForbidden, "nothing was enqueued",
 				fault{"query.resume", "is a backfill whose webhook " + err.Error()})
 		}
 		at, err := h.store.Resume(ctx, u.resume)
 		if err != nil {
-			return store.Loading{}, backfillProblem(err)
+			return backfill.Loading{}, backfillProblem(err)
 		}
 		return at, nil
 	}
@@ -195,12 +194,12 @@ func (h *backfills) open(ctx context.Context, u upload) (store.Loading, error) {
 	at, err := h.store.Create(ctx, u.as)
 	switch is := &at.Backfill; {
 	case err != nil:
-		return store.Loading{}, backfillProblem(err)
+		return backfill.Loading{}, backfillProblem(err)
 	case is.AppID != u.as.AppID || is.Webhook != u.as.Webhook || is.Format != u.as.Format:
-		return store.Loading{}, newProblem(http.StatusUnprocessableEntity, "nothing was enqueued",
+		return backfill.Loading{}, newProblem(http.StatusUnprocessableEntity, "nothing was enqueued",
 			fault{"header.Idempotency-Key", "has come with another request before"})
-	case is.State == store.BackfillCanceled:
-		return store.Loading{}, backfillProblem(store.ErrBackfillCanceled)
+	case is.State == backfill.Canceled:
+		return backfill.Loading{}, backfillProblem(backfill.ErrCanceled)
 	}
 	return at, nil
 }
@@ -210,7 +209,7 @@ var errTurnedOut = errors.New("the body comes too slowly, and another has its pl
 
 // uploadProblem returns the problem for a body that was not loaded completely. Its detail says
 // how many lines were loaded and how to continue.
-func uploadProblem(of store.Backfill, err error, stopping bool) *problem {
+func uploadProblem(of backfill.Backfill, err error, stopping bool) *problem {
 	// Most problems tell the client how to continue.
 	goOn := fmt.Sprintf("; lines that are in: %d; send the body again, from its start, under the same Idempotency-Key or with resume=%s", of.Lines, of.ID)
 	changed, isChanged := errors.AsType[*backfill.ChangedError](err)
@@ -222,7 +221,7 @@ func uploadProblem(of store.Backfill, err error, stopping bool) *problem {
 		return newProblem(http.StatusUnprocessableEntity, changed.Error()+"; nothing more was enqueued")
 	case isInvalid:
 		return newProblem(http.StatusUnprocessableEntity, invalid.Error())
-	case errors.Is(err, store.ErrBackfillComplete):
+	case errors.Is(err, backfill.ErrComplete):
 		return newProblem(http.StatusUnprocessableEntity, fmt.Sprintf(
 			"the backfill is complete with %d lines, and the body has more; nothing more was enqueued", of.Lines))
 	case stopping:
@@ -247,7 +246,7 @@ func uploadProblem(of store.Backfill, err error, stopping bool) *problem {
 }
 
 // logUpload logs the outcome of an upload.
-func (h *backfills) logUpload(ctx context.Context, of store.Backfill, err error) {
+func (h *backfills) logUpload(ctx context.Context, of backfill.Backfill, err error) {
 	attrs := []any{
 		"backfill", of.ID, "appid", of.AppID, "state", string(of.State), "lines", of.Lines, "accepted", of.Accepted, "rejected", of.Rejected,
 		"key", caller(ctx).Name,

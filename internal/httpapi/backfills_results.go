@@ -78,7 +78,7 @@ func formatOf(query url.Values) (format lines.Format, raw bool, err error) {
 // rejectsAtOnce is the number of rejects that one call reads from the store.
 const rejectsAtOnce = 1000
 
-// rejects streams the first 10,000 rejected lines of a backfill ([store.MaxRejects]).
+// rejects streams the first 10,000 rejected lines of a backfill ([backfill.MaxRejects]).
 func (h *backfills) rejects(w http.ResponseWriter, r *http.Request) {
 	of, err := h.find(r.Context(), r.PathValue("id"), ScopeRead)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"cloudidq/internal/backfill"
 	"cloudidq/store"
 	"cloudidq/tasks"
 )
@@ -48,13 +49,13 @@ func (b *bed) wantQueued(n int) {
 	}
 }
 
-func (b *bed) counts(id string) store.Backfill {
+func (b *bed) counts(id string) backfill.Backfill {
 	b.Helper()
 	got := b.call("GET", "/v1/backfills/"+id, "", "Authorization", "Bearer "+admin)
 	if got.status != 200 {
 		b.Fatalf("answer = %d %s", got.status, got.body)
 	}
-	return parse[store.Backfill](b.T, got.body)
+	return parse[backfill.Backfill](b.T, got.body)
 }
 
 func TestBackfill_ComesIn(t *testing.T) {
@@ -73,7 +74,7 @@ func TestBackfill_ComesIn(t *testing.T) {
 		}
 	}
 	of := b.counts(in.ID)
-	if of.State != store.BackfillComplete || of.Lines != 253 || of.Accepted != 250 || of.Pending != 250 || of.Rejected != 2 || of.AppID != "wxA" || of.ID != in.ID {
+	if of.State != backfill.Complete || of.Lines != 253 || of.Accepted != 250 || of.Pending != 250 || of.Rejected != 2 || of.AppID != "wxA" || of.ID != in.ID {
 		t.Errorf("counts = %+v", of)
 	}
 	rejects := b.call("GET", in.URL+"/rejects", "")
@@ -126,7 +127,7 @@ func TestBackfill_BadRequests(t *testing.T) {
 	b.full.Store(false)
 	for _, call := range [][2]string{
 		{"GET", "/v1/backfills/planted"}, {"DELETE", "/v1/backfills/planted"}, {"GET", "/v1/backfills/planted/events"},
-		{"GET", "/v1/backfills/planted/results"}, {"GET", "/v1/backfills/" + store.NewBackfillID() + "/rejects"},
+		{"GET", "/v1/backfills/planted/results"}, {"GET", "/v1/backfills/" + backfill.NewID() + "/rejects"},
 	} {
 		wantProblem(t, b.call(call[0], call[1], ""), 404)
 	}
@@ -276,7 +277,7 @@ func TestBackfill_Cancel(t *testing.T) {
 	in := parse[acceptedBody](t, b.call("POST", "/v1/backfills?appid=wxA", bulk(5)).body)
 	for range 2 {
 		got := b.call("DELETE", in.URL, "")
-		if of := parse[store.Backfill](t, got.body); got.status != 200 || of.State != store.BackfillCanceled || of.Pending != 5 {
+		if of := parse[backfill.Backfill](t, got.body); got.status != 200 || of.State != backfill.Canceled || of.Pending != 5 {
 			t.Errorf("answer = %d %s", got.status, got.body)
 		}
 	}

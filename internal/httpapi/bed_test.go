@@ -16,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"cloudidq/internal/backfill"
+	"cloudidq/internal/coord"
 	"cloudidq/internal/httpapi"
 	"cloudidq/internal/monitoring"
 	"cloudidq/internal/redistest"
@@ -42,7 +43,7 @@ type bed struct {
 	rdb        *redis.Client
 	results    *store.Redis
 	lookups    atomic.Int64 // number of look-ups until the store fails; 0 = never
-	backfills  *store.Backfills
+	backfills  *backfill.Store
 	stop       func() // stops the server and waits for it
 	deliveries *store.Deliveries
 	full       atomic.Bool
@@ -160,7 +161,7 @@ func startBed(t *testing.T, apps []string, cfg httpapi.Config, change func(*http
 	b := &bed{T: t, redis: redistest.Start(t), log: &lockedBuffer{}, webhooks: &fakeWebhooks{}}
 	b.rdb = b.redis.Client(t)
 	b.results, b.deliveries = store.NewRedis(b.rdb, time.Hour), store.NewDeliveries(b.rdb)
-	b.backfills = store.NewBackfills(b.rdb, time.Hour)
+	b.backfills = backfill.NewStore(b.rdb, time.Hour, nil)
 	b.producer = tasks.NewClient(b.rdb, tasks.Options{})
 	pages, err := monitoring.New(b.rdb, worker.NewEnder(worker.EnderParts{
 		Queue: b.rdb, Results: b.results, Backfills: b.backfills, Lifetime: 5 * time.Minute, Log: slog.New(slog.DiscardHandler),
@@ -172,7 +173,7 @@ func startBed(t *testing.T, apps []string, cfg httpapi.Config, change func(*http
 	cfg.Listen = "127.0.0.1:0"
 	server, err := httpapi.New(cfg, httpapi.Parts{
 		Producer: b, Results: b, Backfills: b.backfills, Deliveries: b.deliveries, Webhooks: b.webhooks, Load: b,
-		Requests: store.NewRequests(b.rdb), Log: slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Requests: coord.NewRequests(b.rdb), Log: slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Status: b.status(apps), Monitoring: pages,
 		Platforms: map[string]httpapi.Platform{"wxc": &platform{event: push.Event{Type: push.Ticket, CreatedAt: time.Unix(1, 0)}}},
 		Serves:    func(appID string) bool { return appID == "wxA" || appID == "wxB" },

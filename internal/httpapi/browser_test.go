@@ -12,7 +12,9 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"cloudidq/internal/activity"
 	"cloudidq/internal/browsertest"
+	"cloudidq/internal/coord"
 	"cloudidq/internal/status"
 	"cloudidq/store"
 	"cloudidq/tasks"
@@ -45,15 +47,15 @@ func (b *bed) history() {
 		{"wx5a98aa3e1d2b7c01", 52, 0.4, 0.02, 2.9, 14, 6}, {"wx0d17c4f2b9e8a602", 23, 0.25, 0.02, 2.6, 13, 5},
 		{"wxe1f7b34c90a2d503", 9, 0.12, 0.5, 2.2, 15, 8}, {"wx77c2d90e6fb41a04", 3.5, 0.02, 0.01, 1.8, 13, 4}, {"wxb8346fa1c05de705", 0.6, 0.01, 0, 1.4, 12, 3},
 	}
-	const slots = int64(store.ActivityWindow / store.ActivitySlot)
+	const slots = int64(activity.Window / activity.Slot)
 	for ago := int64(-6); ago < slots+6; ago++ { // the margin covers the time that the screenshots take
 		tide := 1 + 0.35*math.Sin(float64(ago)/26) + 0.1*math.Sin(float64(ago)/5)
-		tallies := make(map[string]store.Tally)
+		tallies := make(map[string]activity.Tally)
 		for i, app := range apps {
 			if i == 2 && ago < 5 { // this app is paused
 				continue
 			}
-			t := store.Tally{Resolved: poisson(app.rate * tide), Failed: poisson(app.failed * tide), Expired: poisson(app.expired * tide)}
+			t := activity.Tally{Resolved: poisson(app.rate * tide), Failed: poisson(app.failed * tide), Expired: poisson(app.expired * tide)}
 			if ended := t.Ended(); ended > 0 {
 				t.Requests, t.Sent = int64(math.Ceil(float64(ended)/app.perRequest)), ended+poisson(0.06*app.rate)
 				for range ended {
@@ -66,10 +68,10 @@ func (b *bed) history() {
 			}
 			tallies[app.id] = t
 		}
-		b.tell(time.Duration(ago)*store.ActivitySlot, "w1", tallies)
-		b.tell(time.Duration(ago)*store.ActivitySlot, "w2", nil)
+		b.tell(time.Duration(ago)*activity.Slot, "w1", tallies)
+		b.tell(time.Duration(ago)*activity.Slot, "w2", nil)
 	}
-	if _, err := store.NewPauses(b.rdb).Set(b.Context(), "wxe1f7b34c90a2d503", 45011, "rate", func(int) time.Time {
+	if _, err := coord.NewPauses(b.rdb).Set(b.Context(), "wxe1f7b34c90a2d503", 45011, "rate", func(int) time.Time {
 		return time.Now().Add(37 * time.Second)
 	}); err != nil {
 		b.Fatal(err)
@@ -195,9 +197,9 @@ func statusPageLives(t *testing.T, browser *browsertest.Browser) {
 	page.WaitFor(`document.querySelector(".verdict").textContent.includes("No worker is running")`)
 	page.Eval(`window.stays = true`)
 	for ahead := range 24 { // the worker stays alive, in case the page updates late
-		b.tell(time.Duration(-ahead)*store.ActivitySlot, "w1", nil)
+		b.tell(time.Duration(-ahead)*activity.Slot, "w1", nil)
 	}
-	b.tell(10*time.Second, "w1", map[string]store.Tally{"wxA": {Resolved: 4711, Requests: 2000, Sent: 4711, Took: store.Latencies{0, 4711}}})
+	b.tell(10*time.Second, "w1", map[string]activity.Tally{"wxA": {Resolved: 4711, Requests: 2000, Sent: 4711, Took: activity.Latencies{0, 4711}}})
 	page.WaitFor(`document.querySelector(".verdict").textContent.includes("Everything is running")`)
 	page.WaitFor(`document.querySelector("table.apps").textContent.includes("4,711") && window.stays`)
 	page.WantNoErrors()

@@ -12,6 +12,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"cloudidq/internal/backfill"
 	"cloudidq/internal/httpapi"
 	"cloudidq/internal/secret"
 	"cloudidq/store"
@@ -238,7 +239,7 @@ func queuedOf(t *testing.T, b *bed, queue, id string, n int, options ...asynq.Op
 // many cloudIDs were affected.
 func TestMonitoring_DeletedTasks_EndTheirCloudIDs(t *testing.T) {
 	b := newBed(t, allKeys()...)
-	of, err := b.backfills.Create(t.Context(), store.Backfill{ID: store.NewBackfillID(), AppID: "wxA", Format: "ndjson"})
+	of, err := b.backfills.Create(t.Context(), backfill.Backfill{ID: backfill.NewID(), AppID: "wxA", Format: "ndjson"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +249,7 @@ func TestMonitoring_DeletedTasks_EndTheirCloudIDs(t *testing.T) {
 		all = append(all, queuedOf(t, b, queue, id, n, options...)...)
 	}
 	queued(tasks.QueueBackfill, chunk, 3)
-	window := &store.Window{To: 3, Digest: "d", Checked: time.Now(), Chunks: [][]string{all}, Accepted: 3}
+	window := &backfill.Window{To: 3, Digest: "d", Checked: time.Now(), Chunks: [][]string{all}, Accepted: 3}
 	if _, _, err := b.backfills.Begin(t.Context(), &of, window); err != nil {
 		t.Fatal(err)
 	}

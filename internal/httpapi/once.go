@@ -10,14 +10,15 @@ import (
 	"strings"
 	"time"
 
+	"cloudidq/internal/coord"
 	"cloudidq/store"
 )
 
-// claims is the part of [store.Requests] that the API uses.
+// claims is the part of [coord.Requests] that the API uses.
 type claims interface {
 	// Claim claims a key for a request. If another request has the key, Claim returns the state
 	// of that request.
-	Claim(ctx context.Context, key, fingerprint string) (store.RequestState, error)
+	Claim(ctx context.Context, key, fingerprint string) (coord.RequestState, error)
 	// Finish records that the request was carried out, and the earlier results of its cloudIDs.
 	Finish(ctx context.Context, key, fingerprint string, accepted time.Time, before store.FormerEnds) error
 	// Release frees the key, because the request had no effect.

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"cloudidq/store"
+	"cloudidq/internal/coord"
 	"cloudidq/tasks"
 )
 
@@ -30,7 +30,7 @@ func TestIdempotencyKey(t *testing.T) {
 		t.Errorf("another client's key: %d %s", got.status, got.body)
 	}
 	// A request in progress: its repetition gets 409.
-	requests := store.NewRequests(b.rdb)
+	requests := coord.NewRequests(b.rdb)
 	for _, key := range b.rdb.Keys(t.Context(), "cloudidq:request:*").Val() {
 		value := b.rdb.Get(t.Context(), key).Val()
 		b.rdb.Set(t.Context(), key, strings.Fields(value)[0]+" 0", time.Minute)

@@ -22,6 +22,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"cloudidq/internal/backfill"
 	"cloudidq/internal/status"
 	"cloudidq/store"
 )
@@ -44,7 +45,7 @@ type Parts struct {
 	Producer   producer
 	Results    store.Results
 	Deliveries deliveryRows
-	Backfills  *store.Backfills
+	Backfills  *backfill.Store
 	Webhooks   Webhooks
 	Load       Load
 	Requests   claims

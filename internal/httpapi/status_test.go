@@ -10,9 +10,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"cloudidq/internal/activity"
+	"cloudidq/internal/coord"
 	"cloudidq/internal/status"
 	"cloudidq/internal/wechat"
-	"cloudidq/store"
 	"cloudidq/tasks"
 )
 
@@ -22,7 +23,7 @@ func (b *bed) status(apps []string) *status.Collector {
 		Apps: apps, Lifetime: 5 * time.Minute,
 		Webhooks: []status.Webhook{{Name: "orders", Apps: []string{"wxA"}}, {Name: "stock"}},
 	}, status.Sources{
-		Activity: store.NewRecent(b.rdb), Pauses: store.NewPauses(b.rdb), Deliveries: b.deliveries,
+		Activity: activity.NewReader(b.rdb), Pauses: coord.NewPauses(b.rdb), Deliveries: b.deliveries,
 		Queues:    func(ctx context.Context) ([]tasks.Snapshot, error) { return tasks.LookAll(ctx, b.rdb, 5*time.Minute) },
 		Backfills: func(context.Context) ([]status.BackfillStatus, error) { return b.underWay, nil },
 		Explain: func(code int) (text, remedy string) {
@@ -33,13 +34,13 @@ func (b *bed) status(apps []string) *status.Collector {
 }
 
 // tell records activity as a worker would have done the given time ago.
-func (b *bed) tell(ago time.Duration, worker string, apps map[string]store.Tally) {
+func (b *bed) tell(ago time.Duration, worker string, apps map[string]activity.Tally) {
 	b.Helper()
 	text, err := json.Marshal(apps)
 	if err != nil {
 		b.Fatal(err)
 	}
-	slot := time.Now().Add(-ago).Unix() / int64(store.ActivitySlot.Seconds())
+	slot := time.Now().Add(-ago).Unix() / int64(activity.Slot.Seconds())
 	if err := b.rdb.HSet(b.Context(), fmt.Sprintf("cloudidq:activity:%d", slot), worker, text).Err(); err != nil {
 		b.Fatal(err)
 	}
@@ -49,11 +50,11 @@ func (b *bed) tell(ago time.Duration, worker string, apps map[string]store.Tally
 func (b *bed) busy() {
 	b.Helper()
 	b.tell(0, "w1", nil)
-	b.tell(20*time.Second, "w1", map[string]store.Tally{
-		"wxA": {Resolved: 90, Failed: 6, Expired: 4, Requests: 40, Sent: 110, Took: append(make(store.Latencies, 10), 100)},
+	b.tell(20*time.Second, "w1", map[string]activity.Tally{
+		"wxA": {Resolved: 90, Failed: 6, Expired: 4, Requests: 40, Sent: 110, Took: append(make(activity.Latencies, 10), 100)},
 	})
-	b.tell(25*time.Second, "w2", map[string]store.Tally{"wxB": {Resolved: 10, Requests: 10, Sent: 10, Took: append(make(store.Latencies, 20), 10)}})
-	if _, err := store.NewPauses(b.rdb).Set(b.Context(), "wxB", 48001, "app", func(int) time.Time { return time.Now().Add(time.Minute) }); err != nil {
+	b.tell(25*time.Second, "w2", map[string]activity.Tally{"wxB": {Resolved: 10, Requests: 10, Sent: 10, Took: append(make(activity.Latencies, 20), 10)}})
+	if _, err := coord.NewPauses(b.rdb).Set(b.Context(), "wxB", 48001, "app", func(int) time.Time { return time.Now().Add(time.Minute) }); err != nil {
 		b.Fatal(err)
 	}
 	if err := b.deliveries.Disable(b.Context(), "stock", "it answered 410", time.Now().Add(-time.Hour)); err != nil {
@@ -234,7 +235,7 @@ func TestPage_Backfills(t *testing.T) {
 // Names from outside are escaped as text, not inserted as HTML.
 func TestPage_ForeignNamesAreText(t *testing.T) {
 	b := newBed(t)
-	b.tell(20*time.Second, "w1", map[string]store.Tally{`<script>alert("1")</script>`: {Resolved: 1}})
+	b.tell(20*time.Second, "w1", map[string]activity.Tally{`<script>alert("1")</script>`: {Resolved: 1}})
 	refused := b.call("GET", "/?appid="+`%22%3E%3Cscript%3Ealert(2)%3C/script%3E`, "")
 	if wantProblem(t, refused, 422); strings.Contains(refused.body, "script") {
 		t.Errorf("the problem repeats what was submitted: %s", refused.body)

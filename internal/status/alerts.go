@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"cloudidq/store"
+	"cloudidq/internal/activity"
 )
 
 // Condition says how healthy the system is.
@@ -98,7 +98,7 @@ func (c Condition) rank() int { return slices.Index([]Condition{OK, Attention, T
 // lately returns how many cloudIDs failed or expired in the last minute, and how many got any
 // final status.
 func (a *AppStatus) lately() (lost, ended int64) {
-	steps := int(time.Minute / store.SeriesStep)
+	steps := int(time.Minute / activity.SeriesStep)
 	sum := func(points []int64) (n int64) {
 		for _, p := range points[max(0, len(points)-steps):] {
 			n += p

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"cloudidq/internal/activity"
+	"cloudidq/internal/coord"
 	"cloudidq/store"
 	"cloudidq/tasks"
 )
@@ -12,10 +14,10 @@ import (
 // Sources holds what a [Collector] reads. The caller closes them.
 type Sources struct {
 	Activity interface {
-		Read(ctx context.Context, now time.Time) (store.RecentActivity, error)
+		Read(ctx context.Context, now time.Time) (activity.Recent, error)
 	}
 	Pauses interface {
-		List(ctx context.Context) ([]store.Pause, error)
+		List(ctx context.Context) ([]coord.Pause, error)
 	}
 	Deliveries interface {
 		Endpoint(ctx context.Context, name string) (store.EndpointState, error)
@@ -63,9 +65,9 @@ type Collector struct {
 // seen is the result of one read of the sources. It is immutable.
 type seen struct {
 	at        time.Time
-	window    store.RecentActivity
+	window    activity.Recent
 	queues    []tasks.Snapshot
-	pauses    []store.Pause
+	pauses    []coord.Pause
 	endpoints map[string]store.EndpointState
 	backlogs  []store.Backlog
 	more      bool

@@ -1,7 +1,7 @@
 // Package status shows how cloudidq performs, as JSON and as a page. It covers finished cloudIDs
 // and their latency, waiting cloudIDs, pauses and their reasons, and webhooks that fail.
 //
-// [Collector] reads from Redis what all processes have recorded there (mainly [store.Activity]).
+// [Collector] reads from Redis what all processes have recorded there (mainly [activity.Recorder]).
 // It reads at most once per second, regardless of the number of viewers. [Collector.For] returns
 // the part that a caller may see. [Page] renders it as HTML. Nothing here identifies a user: no
 // cloudID, no openid, no data.

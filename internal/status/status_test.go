@@ -13,6 +13,8 @@ import (
 	"golang.org/x/text/language"
 	"pgregory.net/rapid"
 
+	"cloudidq/internal/activity"
+	"cloudidq/internal/coord"
 	"cloudidq/internal/status"
 	"cloudidq/store"
 	"cloudidq/tasks"
@@ -20,8 +22,8 @@ import (
 
 // world is a set of fake sources.
 type world struct {
-	window    store.RecentActivity
-	pauses    []store.Pause
+	window    activity.Recent
+	pauses    []coord.Pause
 	endpoints map[string]store.EndpointState
 	backlogs  []store.Backlog
 	queues    []tasks.Snapshot
@@ -29,11 +31,11 @@ type world struct {
 	asked     atomic.Int64
 }
 
-func (w *world) Read(context.Context, time.Time) (store.RecentActivity, error) {
+func (w *world) Read(context.Context, time.Time) (activity.Recent, error) {
 	w.asked.Add(1)
 	return w.window, w.err
 }
-func (w *world) List(context.Context) ([]store.Pause, error) { return w.pauses, nil }
+func (w *world) List(context.Context) ([]coord.Pause, error) { return w.pauses, nil }
 func (w *world) Endpoint(_ context.Context, name string) (store.EndpointState, error) {
 	return w.endpoints[name], nil
 }
@@ -43,15 +45,15 @@ func (w *world) Backlogs(context.Context, int) ([]store.Backlog, bool, error) {
 
 // fine returns sources without any problem.
 func fine() *world {
-	return &world{window: store.RecentActivity{Workers: 1, Apps: map[string]*store.Series{"wxA": lately(100, 0, 0)}}}
+	return &world{window: activity.Recent{Workers: 1, Apps: map[string]*activity.Series{"wxA": lately(100, 0, 0)}}}
 }
 
 // lately returns a series whose counts are all in the last step.
-func lately(resolved, failed, expired int64) *store.Series {
-	s := &store.Series{Resolved: make([]int64, store.SeriesPoints), Failed: make([]int64, store.SeriesPoints), Expired: make([]int64, store.SeriesPoints)}
-	last := store.SeriesPoints - 1
+func lately(resolved, failed, expired int64) *activity.Series {
+	s := &activity.Series{Resolved: make([]int64, activity.SeriesPoints), Failed: make([]int64, activity.SeriesPoints), Expired: make([]int64, activity.SeriesPoints)}
+	last := activity.SeriesPoints - 1
 	s.Resolved[last], s.Failed[last], s.Expired[last] = resolved, failed, expired
-	s.Total = store.Tally{Resolved: resolved, Failed: failed, Expired: expired}
+	s.Total = activity.Tally{Resolved: resolved, Failed: failed, Expired: expired}
 	s.Lately = s.Total
 	return s
 }
@@ -93,7 +95,7 @@ func TestAlerts(t *testing.T) {
 		"OneOfOneLost": {func(w *world) { w.window.Apps["wxA"] = lately(0, 1, 0) }, []status.Alert{}},
 		"AllAtOnce": {
 			func(w *world) {
-				w.window.Workers, w.pauses = 0, []store.Pause{{AppID: "wxA", Reason: "odd"}}
+				w.window.Workers, w.pauses = 0, []coord.Pause{{AppID: "wxA", Reason: "odd"}}
 				w.endpoints = map[string]store.EndpointState{"orders": {FirstFailure: store.At(time.Now())}}
 			},
 			[]status.Alert{
@@ -199,7 +201,7 @@ func TestNumbers(t *testing.T) {
 // A sparkline stays within its box for any values.
 func TestSpark_StaysInItsBox(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		points := rapid.SliceOfN(rapid.Int64Range(0, 1<<40), store.SeriesPoints, store.SeriesPoints).Draw(t, "points")
+		points := rapid.SliceOfN(rapid.Int64Range(0, 1<<40), activity.SeriesPoints, activity.SeriesPoints).Draw(t, "points")
 		for _, place := range strings.FieldsFunc(strings.TrimSuffix(status.Spark(points), "V20Z"), func(r rune) bool { return r == 'M' || r == 'L' }) {
 			var x, y int
 			if n, err := fmt.Sscanf(place, "%d %d", &x, &y); n != 2 || err != nil || x < 0 || x > 118 || y < 0 || y > 20 {
@@ -207,7 +209,7 @@ func TestSpark_StaysInItsBox(t *testing.T) {
 			}
 		}
 	})
-	if got := status.Spark(make([]int64, store.SeriesPoints)); got != "M0 20L0 20L118 20V20Z" {
+	if got := status.Spark(make([]int64, activity.SeriesPoints)); got != "M0 20L0 20L118 20V20Z" {
 		t.Errorf("nothing = %q, want a line on the ground", got)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"cloudidq/internal/activity"
 	"cloudidq/store"
 )
 
@@ -36,7 +37,7 @@ func (c *Collector) For(ctx context.Context, v Viewer) (*Status, error) {
 	// Copy what v may see.
 	s := &Status{
 		At: store.At(seen.at), Workers: seen.window.Workers, More: seen.more,
-		Lifetime: c.cfg.Lifetime.Milliseconds(), Window: store.ActivityWindow.Milliseconds(), Step: store.SeriesStep.Milliseconds(),
+		Lifetime: c.cfg.Lifetime.Milliseconds(), Window: activity.Window.Milliseconds(), Step: activity.SeriesStep.Milliseconds(),
 		Pauses: c.pauses(seen, &v), Webhooks: c.webhooks(seen, &v), Queues: []QueueStatus{}, Backfills: []BackfillStatus{},
 	}
 	c.addApps(s, seen, &v)
@@ -93,7 +94,7 @@ func (c *Collector) addApps(s *Status, seen *seen, v *Viewer) {
 			app(appID)
 		}
 	}
-	total := store.Series{Resolved: make([]int64, store.SeriesPoints), Failed: make([]int64, store.SeriesPoints), Expired: make([]int64, store.SeriesPoints)}
+	total := activity.Series{Resolved: make([]int64, activity.SeriesPoints), Failed: make([]int64, activity.SeriesPoints), Expired: make([]int64, activity.SeriesPoints)}
 	for appID, series := range seen.window.Apps {
 		if v.sees(appID) {
 			app(appID).fill(series)
@@ -143,11 +144,11 @@ func rank(paused bool) int {
 
 // newSeries returns a series with all counts 0.
 func newSeries() EndSeries {
-	return EndSeries{make([]int64, store.SeriesPoints), make([]int64, store.SeriesPoints), make([]int64, store.SeriesPoints)}
+	return EndSeries{make([]int64, activity.SeriesPoints), make([]int64, activity.SeriesPoints), make([]int64, activity.SeriesPoints)}
 }
 
 // fill copies the activity of an app from the store's series.
-func (a *AppStatus) fill(s *store.Series) {
+func (a *AppStatus) fill(s *activity.Series) {
 	t := &s.Total
 	a.Resolved, a.Failed, a.Expired, a.Requests, a.Sent = t.Resolved, t.Failed, t.Expired, t.Requests, t.Sent
 	a.PerSecond = round(float64(s.Lately.Ended())/time.Minute.Seconds(), 100)
@@ -164,13 +165,13 @@ func round(x float64, scale int64) float64 {
 }
 
 // quantile returns a quantile of the latencies in milliseconds. It returns 0 if there are none.
-func quantile(took store.Latencies, q float64) float64 {
+func quantile(took activity.Latencies, q float64) float64 {
 	d, _ := took.Quantile(q)
 	return round(float64(d.Microseconds())/1000, 10)
 }
 
 // addSeries adds s to sum.
-func addSeries(sum, s *store.Series) {
+func addSeries(sum, s *activity.Series) {
 	sum.Total.Add(&s.Total)
 	sum.Lately.Add(&s.Lately)
 	for i := range s.Resolved {

@@ -7,7 +7,7 @@ import (
 	"cloudidq/internal/secret"
 )
 
-// TokenCache shares tokens between processes; store.Tokens implements it. It sees only sealed
+// TokenCache shares tokens between processes; coord.Tokens implements it. It sees only sealed
 // values.
 type TokenCache interface {
 	// Load returns the value under key, or nil, and its remaining time in the cache by the

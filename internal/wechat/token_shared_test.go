@@ -15,13 +15,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"cloudidq/internal/coord"
 	"cloudidq/internal/redistest"
 	"cloudidq/internal/secret"
 	"cloudidq/internal/wechat"
-	"cloudidq/store"
 )
 
-var _ wechat.TokenCache = (*store.Tokens)(nil)
+var _ wechat.TokenCache = (*coord.Tokens)(nil)
 
 // memoryTokens is a cache for synctest bubbles.
 type memoryTokens struct {
@@ -218,7 +218,7 @@ func TestSharedTokens_OnRedis_Sealed(t *testing.T) {
 	defer server.Close()
 	srv := redistest.Start(t)
 	token := func(secretOfApp string) string {
-		client, err := wechat.New(wechat.Config{BaseURL: server.URL, Tokens: store.NewTokens(srv.Client(t))})
+		client, err := wechat.New(wechat.Config{BaseURL: server.URL, Tokens: coord.NewTokens(srv.Client(t))})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-package store
+package backfill
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 // Stalled returns the backfills with pending lines that have not changed since the given time.
 // done holds the backfills that earlier calls found finished. Stalled updates done and does not
 // read those again.
-func (b *Backfills) Stalled(ctx context.Context, since time.Time, done map[string]bool) ([]Backfill, error) {
+func (b *Store) Stalled(ctx context.Context, since time.Time, done map[string]bool) ([]Backfill, error) {
 	ids, err := b.rdb.ZRange(ctx, backfillPrefix+"all", 0, -1).Result()
 	if err != nil {
 		return nil, fmt.Errorf("listing backfills: %w", err)
@@ -31,7 +31,7 @@ func (b *Backfills) Stalled(ctx context.Context, since time.Time, done map[strin
 	if err != nil {
 		return nil, fmt.Errorf("listing backfills: %w", err)
 	}
-	// Backfills that left the list need no entry any more.
+	// Store that left the list need no entry any more.
 	for id := range done {
 		if !there[id] {
 			delete(done, id)
@@ -62,7 +62,7 @@ type OpenChunk struct {
 // OpenChunks returns the open chunks among up to most chunks, starting at chunk number from.
 // more reports whether further chunks follow. A chunk that is not committed is not open,
 // because its task may not exist yet.
-func (b *Backfills) OpenChunks(ctx context.Context, of *Backfill, from, most int) (open []OpenChunk, more bool, err error) {
+func (b *Store) OpenChunks(ctx context.Context, of *Backfill, from, most int) (open []OpenChunk, more bool, err error) {
 	to := min(from+most, of.chunks)
 	rows := make([]*redis.SliceCmd, 0, most)
 	_, err = b.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {

@@ -1,4 +1,4 @@
-package store_test
+package backfill_test
 
 import (
 	"errors"
@@ -6,7 +6,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"cloudidq/store"
+	"cloudidq/internal/backfill"
 )
 
 // For any sequence of calls, the counts add up, none falls, and in the end each line is counted
@@ -14,14 +14,14 @@ import (
 func TestBackfill_Property(t *testing.T) {
 	b := newBackfillBed(t)
 	rapid.Check(t, func(rt *rapid.T) {
-		b.id = store.NewBackfillID()
-		m := &backfillMachine{backfillBed: b, loading: []store.Loading{b.create()}}
+		b.id = backfill.NewID()
+		m := &backfillMachine{backfillBed: b, loading: []backfill.Loading{b.create()}}
 		rt.Repeat(map[string]func(*rapid.T){
 			"": m.check, "begin": m.beginOne, "commit": m.commit, "crash": m.crash, "zombie": m.zombie,
 			"report": m.reportOne, "cancel": m.cancel,
 		})
 		for chunk, n := range m.sizes {
-			b.report(chunk, store.Ends{Resolved: n})
+			b.report(chunk, backfill.Counts{Resolved: n})
 		}
 		m.check(rt)
 		if m.seen.Pending != 0 {
@@ -33,10 +33,10 @@ func TestBackfill_Property(t *testing.T) {
 // backfillMachine runs random operations on one backfill.
 type backfillMachine struct {
 	*backfillBed
-	loading []store.Loading // one per client; the last may write
-	sizes   []int           // sizes of the begun chunks
-	begun   *store.Window
-	seen    store.Backfill
+	loading []backfill.Loading // one per client; the last may write
+	sizes   []int              // sizes of the begun chunks
+	begun   *backfill.Window
+	seen    backfill.Backfill
 }
 
 // check verifies that the counts add up and never fall.
@@ -52,20 +52,20 @@ func (m *backfillMachine) check(rt *rapid.T) {
 	if now.Accepted < seen.Accepted || now.Resolved < seen.Resolved || now.Failed < seen.Failed || now.Expired < seen.Expired || now.Revision < seen.Revision {
 		rt.Fatalf("a count has fallen: %+v after %+v", now, seen)
 	}
-	if now.Finished() != (now.State != store.BackfillOpen && now.Pending == 0) {
+	if now.Finished() != (now.State != backfill.Open && now.Pending == 0) {
 		rt.Fatalf("finished: %+v", now)
 	}
 	m.seen = now
 }
 
-func (m *backfillMachine) last() *store.Loading { return &m.loading[len(m.loading)-1] }
+func (m *backfillMachine) last() *backfill.Loading { return &m.loading[len(m.loading)-1] }
 
 func (m *backfillMachine) beginOne(rt *rapid.T) {
 	if m.begun == nil {
 		m.begun = window(m.last(), rapid.IntRange(0, 2).Draw(rt, "rejected"), rapid.SliceOfN(rapid.IntRange(1, 5), 1, 3).Draw(rt, "chunks")...)
 	}
 	switch _, _, err := m.Begin(m.Context(), m.last(), m.begun); {
-	case errors.Is(err, store.ErrBackfillCanceled) && m.seen.State == store.BackfillCanceled:
+	case errors.Is(err, backfill.ErrCanceled) && m.seen.State == backfill.Canceled:
 	case err != nil:
 		rt.Fatal(err)
 	case len(m.sizes) == m.last().First():
@@ -106,7 +106,7 @@ func (m *backfillMachine) zombie(rt *rapid.T) {
 		rt.Skip()
 	}
 	at := m.loading[rapid.IntRange(0, len(m.loading)-2).Draw(rt, "who")]
-	if _, _, err := m.Begin(m.Context(), &at, window(&at, 0, 1)); !errors.Is(err, store.ErrBackfillTaken) {
+	if _, _, err := m.Begin(m.Context(), &at, window(&at, 0, 1)); !errors.Is(err, backfill.ErrTaken) {
 		rt.Fatalf("Begin of a client that was taken over = %v", err)
 	}
 }
@@ -117,7 +117,7 @@ func (m *backfillMachine) reportOne(rt *rapid.T) {
 	}
 	chunk := rapid.IntRange(0, len(m.sizes)-1).Draw(rt, "chunk")
 	n := m.sizes[chunk]
-	ends := store.Ends{Resolved: rapid.IntRange(0, n).Draw(rt, "resolved")}
+	ends := backfill.Counts{Resolved: rapid.IntRange(0, n).Draw(rt, "resolved")}
 	ends.Failed = rapid.IntRange(0, n-ends.Resolved).Draw(rt, "failed")
 	ends.Expired = rapid.IntRange(0, n-ends.Resolved-ends.Failed).Draw(rt, "expired")
 	m.report(chunk, ends)

@@ -1,4 +1,4 @@
-package store
+package coord
 
 import (
 	"context"
@@ -36,7 +36,7 @@ func (l *Leases) Hold(ctx context.Context, name, holder string, ttl time.Duratio
 
 // Release releases the lease if holder has it. Otherwise it does nothing.
 func (l *Leases) Release(ctx context.Context, name, holder string) error {
-	if err := tokenUnlock.Run(ctx, l.rdb, []string{leaseKey(name)}, holder).Err(); err != nil {
+	if err := deleteIfEqual.Run(ctx, l.rdb, []string{leaseKey(name)}, holder).Err(); err != nil {
 		return fmt.Errorf("releasing a lease: %w", err)
 	}
 	return nil

@@ -1,4 +1,4 @@
-package store_test
+package coord_test
 
 import (
 	"sync"
@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"cloudidq/internal/coord"
 	"cloudidq/internal/redistest"
 	"cloudidq/store"
 )
@@ -17,7 +18,7 @@ func in(d time.Duration) func(int) time.Time {
 
 // A pause that still runs is not replaced by a later Set.
 func TestPauses_FirstHoldsWhileItRuns(t *testing.T) {
-	p := store.NewPauses(redistest.Start(t).Client(t))
+	p := coord.NewPauses(redistest.Start(t).Client(t))
 	first, err := p.Set(t.Context(), "wx1", 45009, "quota", in(time.Minute))
 	if err != nil || first.Times != 1 || first.Code != 45009 || first.Reason != "quota" {
 		t.Fatalf("Set() = %+v, %v", first, err)
@@ -34,7 +35,7 @@ func TestPauses_FirstHoldsWhileItRuns(t *testing.T) {
 
 // Pauses in a row are counted, and a row ends with Lift.
 func TestPauses_CountsThoseInARow(t *testing.T) {
-	p := store.NewPauses(redistest.Start(t).Client(t))
+	p := coord.NewPauses(redistest.Start(t).Client(t))
 	var since store.Time
 	for times := 1; times <= 3; times++ {
 		got, err := p.Set(t.Context(), "wx1", 45009, "quota", func(n int) time.Time {
@@ -67,7 +68,7 @@ func TestPauses_CountsThoseInARow(t *testing.T) {
 // Of several processes, only one may probe a pause that is over.
 func TestPauses_OneProbe(t *testing.T) {
 	srv := redistest.Start(t)
-	p := store.NewPauses(srv.Client(t))
+	p := coord.NewPauses(srv.Client(t))
 	if won, err := p.Probe(t.Context(), "wx1", time.Minute); won || err != nil {
 		t.Errorf("Probe() of an app that is not paused = %t, %v", won, err)
 	}
@@ -86,7 +87,7 @@ func TestPauses_OneProbe(t *testing.T) {
 	var won atomic.Int32
 	var wg sync.WaitGroup
 	for range 20 {
-		process := store.NewPauses(srv.Client(t))
+		process := coord.NewPauses(srv.Client(t))
 		wg.Go(func() {
 			if ok, err := process.Probe(t.Context(), "wx1", time.Minute); err != nil {
 				t.Error(err)
@@ -104,7 +105,7 @@ func TestPauses_OneProbe(t *testing.T) {
 // A field of another format counts as no pause.
 func TestPauses_ForeignFieldIsNone(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
-	p := store.NewPauses(rdb)
+	p := coord.NewPauses(rdb)
 	rdb.HSet(t.Context(), "cloudidq:pauses", "wx1", "what is this")
 	if list, err := p.List(t.Context()); err != nil || len(list) != 0 {
 		t.Errorf("List() = %+v, %v, want none", list, err)
@@ -119,7 +120,7 @@ func TestRates_NoWindowOverTheLimit(t *testing.T) {
 	t.Parallel()
 	srv := redistest.Start(t)
 	const perMinute = 600
-	processes := []*store.Rates{store.NewRates(srv.Client(t)), store.NewRates(srv.Client(t))}
+	processes := []*coord.Rates{coord.NewRates(srv.Client(t)), coord.NewRates(srv.Client(t))}
 	// A burst of a tenth, then nine tenths spread over the minute: nine per second.
 	const burst, more = 60, 18
 	begun, taken, told := time.Now(), 0, time.Duration(0)

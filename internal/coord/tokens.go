@@ -1,4 +1,4 @@
-package store
+package coord
 
 import (
 	"context"
@@ -21,12 +21,8 @@ type Tokens struct{ rdb redis.Cmdable }
 //go:embed token_swap.lua
 var tokenSwapLua string
 
-//go:embed token_unlock.lua
-var tokenUnlockLua string
-
 var (
-	tokenSwap   = redis.NewScript(tokenSwapLua)
-	tokenUnlock = redis.NewScript(tokenUnlockLua)
+	tokenSwap = redis.NewScript(tokenSwapLua)
 )
 
 // unlockTimeout bounds the unlock, which runs even if the context of the fetch is canceled.
@@ -96,6 +92,6 @@ func (t *Tokens) Lock(ctx context.Context, key string, ttl time.Duration) (unloc
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockTimeout)
 		defer cancel()
 		// If the unlock fails, the lock expires after its ttl.
-		_ = tokenUnlock.Run(ctx, t.rdb, []string{lock}, mine).Err()
+		_ = deleteIfEqual.Run(ctx, t.rdb, []string{lock}, mine).Err()
 	}, true, nil
 }

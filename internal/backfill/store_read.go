@@ -1,4 +1,4 @@
-package store
+package backfill
 
 import (
 	"context"
@@ -11,11 +11,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Ends counts the cloudIDs of a chunk by final status. A repeated cloudID counts each time.
-type Ends struct{ Resolved, Failed, Expired int }
+// Counts counts the cloudIDs of a chunk by final status. A repeated cloudID counts each time.
+type Counts struct{ Resolved, Failed, Expired int }
 
 // Latest returns up to most backfills, the newest first.
-func (b *Backfills) Latest(ctx context.Context, most int) ([]Backfill, error) {
+func (b *Store) Latest(ctx context.Context, most int) ([]Backfill, error) {
 	ids, err := b.rdb.ZRevRange(ctx, backfillPrefix+"all", 0, int64(most)-1).Result()
 	if err != nil {
 		return nil, fmt.Errorf("listing backfills: %w", err)
@@ -41,18 +41,18 @@ func (b *Backfills) Latest(ctx context.Context, most int) ([]Backfill, error) {
 // Report records how many cloudIDs of a chunk have a final status. The counts are totals, not
 // the difference to an earlier report, so Report may be repeated. It ignores a chunk that does
 // not exist.
-func (b *Backfills) Report(ctx context.Context, id string, chunk int, ends Ends) error {
+func (b *Store) Report(ctx context.Context, id string, chunk int, ends Counts) error {
 	return b.reportEnds(ctx, id, chunk, ends, 0)
 }
 
 // ReportLost counts all cloudIDs of a chunk that have no final status yet as failed. Use it for
 // a task whose payload cannot be read.
-func (b *Backfills) ReportLost(ctx context.Context, id string, chunk int) error {
-	return b.reportEnds(ctx, id, chunk, Ends{}, 1)
+func (b *Store) ReportLost(ctx context.Context, id string, chunk int) error {
+	return b.reportEnds(ctx, id, chunk, Counts{}, 1)
 }
 
 // reportEnds records the counts of a chunk. With rest 1 all cloudIDs that remain have failed.
-func (b *Backfills) reportEnds(ctx context.Context, id string, chunk int, ends Ends, rest int) error {
+func (b *Store) reportEnds(ctx context.Context, id string, chunk int, ends Counts, rest int) error {
 	if !backfillID.MatchString(id) {
 		return nil // an external producer may write any name into a task
 	}
@@ -65,7 +65,7 @@ func (b *Backfills) reportEnds(ctx context.Context, id string, chunk int, ends E
 
 // Canceled reports whether a backfill is canceled, so that its cloudIDs must not be requested
 // any more. It is false for an unknown backfill.
-func (b *Backfills) Canceled(ctx context.Context, id string) (bool, error) {
+func (b *Store) Canceled(ctx context.Context, id string) (bool, error) {
 	if !backfillID.MatchString(id) {
 		return false, nil
 	}
@@ -73,11 +73,11 @@ func (b *Backfills) Canceled(ctx context.Context, id string) (bool, error) {
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return false, fmt.Errorf("looking up a backfill: %w", err)
 	}
-	return BackfillState(state) == BackfillCanceled, nil
+	return State(state) == Canceled, nil
 }
 
 // Rejects returns up to most rejects in line order, starting at position from.
-func (b *Backfills) Rejects(ctx context.Context, id string, from, most int) ([]Reject, error) {
+func (b *Store) Rejects(ctx context.Context, id string, from, most int) ([]Reject, error) {
 	texts, err := b.list(ctx, id, "rejects", from, most)
 	if err != nil {
 		return nil, err
@@ -98,7 +98,7 @@ type Mark struct {
 }
 
 // Marks returns up to most marks, the oldest first, starting at position from.
-func (b *Backfills) Marks(ctx context.Context, id string, from, most int) ([]Mark, error) {
+func (b *Store) Marks(ctx context.Context, id string, from, most int) ([]Mark, error) {
 	texts, err := b.list(ctx, id, "marks", from, most)
 	if err != nil {
 		return nil, err
@@ -115,9 +115,9 @@ func (b *Backfills) Marks(ctx context.Context, id string, from, most int) ([]Mar
 }
 
 // list returns up to most elements of a list of a backfill, starting at position from.
-func (b *Backfills) list(ctx context.Context, id, name string, from, most int) ([]string, error) {
+func (b *Store) list(ctx context.Context, id, name string, from, most int) ([]string, error) {
 	if !backfillID.MatchString(id) {
-		return nil, ErrNoBackfill
+		return nil, ErrNotFound
 	}
 	texts, err := b.rdb.LRange(ctx, backfillPrefix+id+":"+name, int64(from), int64(from+most)-1).Result()
 	if err != nil {
@@ -128,7 +128,7 @@ func (b *Backfills) list(ctx context.Context, id, name string, from, most int) (
 
 // CloudIDs returns the cloudIDs of up to most chunks in line order, starting at chunk number from.
 // more reports whether further chunks follow. It omits a chunk whose retention is over.
-func (b *Backfills) CloudIDs(ctx context.Context, of *Backfill, from, most int) (ids []string, more bool, err error) {
+func (b *Store) CloudIDs(ctx context.Context, of *Backfill, from, most int) (ids []string, more bool, err error) {
 	// Read all chunks in one round trip.
 	to := min(from+most, of.chunks)
 	stored := make([]*redis.StringCmd, 0, most)

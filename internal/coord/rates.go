@@ -1,7 +1,9 @@
-package store
+package coord
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"time"
 
@@ -20,7 +22,7 @@ func NewRates(rdb redis.Cmdable) *Rates { return &Rates{limiter: redis_rate.NewL
 // now, else how long to wait before the next call of Take. No window of 60 seconds, wherever it
 // begins, has more than perMinute requests.
 func (r *Rates) Take(ctx context.Context, appID string, perMinute int) (time.Duration, error) {
-	got, err := r.limiter.Allow(ctx, appPrefix(appID)+"rate", gcra(perMinute))
+	got, err := r.limiter.Allow(ctx, rateKey(appID), gcra(perMinute))
 	if err != nil {
 		return 0, fmt.Errorf("asking for a request of the minute: %w", err)
 	}
@@ -28,6 +30,12 @@ func (r *Rates) Take(ctx context.Context, appID string, perMinute int) (time.Dur
 		return 0, nil
 	}
 	return got.RetryAfter, nil
+}
+
+// rateKey returns the Redis key of an app's limit. It has the hash tag of the app's records.
+func rateKey(appID string) string {
+	sum := sha256.Sum256([]byte(appID))
+	return "cloudidq:{" + hex.EncodeToString(sum[:4]) + "}:rate"
 }
 
 // gcra splits the limit into a burst of a tenth and a steady rate of the rest. The split is

@@ -1,4 +1,4 @@
-package store
+package coord
 
 import (
 	"context"
@@ -9,19 +9,21 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"cloudidq/store"
 )
 
 // Pause says why no request is sent for an app, and until when. It holds for every process.
 type Pause struct {
-	AppID  string `json:"appid"`
-	Code   int    `json:"code"`   // WeChat's errcode
-	Reason string `json:"reason"` // the class of the code: rate, quota, app
-	Times  int    `json:"times"`  // pauses in a row; 1 is the first
-	Since  Time   `json:"since"`  // start of the first pause in the row
-	Until  Time   `json:"until"`
+	AppID  string     `json:"appid"`
+	Code   int        `json:"code"`   // WeChat's errcode
+	Reason string     `json:"reason"` // the class of the code: rate, quota, app
+	Times  int        `json:"times"`  // pauses in a row; 1 is the first
+	Since  store.Time `json:"since"`  // start of the first pause in the row
+	Until  store.Time `json:"until"`
 	// ProbeUntil is set while one process may send a single request to find out whether the
 	// cause is over.
-	ProbeUntil Time `json:"probe_until,omitzero"`
+	ProbeUntil store.Time `json:"probe_until,omitzero"`
 }
 
 // Pauses stores the paused apps in Redis, in one hash with a field per app. A process reads all
@@ -80,11 +82,11 @@ func (p *Pauses) Set(ctx context.Context, appID string, code int, reason string,
 			return nil
 		}
 		// A pause that follows one that is over but not lifted continues the row.
-		next := Pause{AppID: appID, Code: code, Reason: reason, Times: 1, Since: At(now)}
+		next := Pause{AppID: appID, Code: code, Reason: reason, Times: 1, Since: store.At(now)}
 		if old != nil {
 			next.Times, next.Since = old.Times+1, old.Since
 		}
-		next.Until = At(until(next.Times))
+		next.Until = store.At(until(next.Times))
 		return &next
 	})
 }
@@ -98,7 +100,7 @@ func (p *Pauses) Probe(ctx context.Context, appID string, lease time.Duration) (
 			return nil
 		}
 		next := *old
-		next.ProbeUntil = At(now.Add(lease))
+		next.ProbeUntil = store.At(now.Add(lease))
 		return &next
 	})
 	return won && err == nil, err
@@ -153,7 +155,7 @@ func (p *Pause) text() string {
 }
 
 // milli returns t in Unix milliseconds, or 0 for the zero Time.
-func milli(t Time) int64 {
+func milli(t store.Time) int64 {
 	if t.IsZero() {
 		return 0
 	}
@@ -167,9 +169,9 @@ func parsePause(appID, text string) (Pause, bool) {
 	if _, err := fmt.Sscanf(text, "%d %d %d %d %d %s", &until, &probe, &since, &p.Times, &p.Code, &p.Reason); err != nil {
 		return Pause{}, false
 	}
-	p.Until, p.Since = At(time.UnixMilli(until)), At(time.UnixMilli(since))
+	p.Until, p.Since = store.At(time.UnixMilli(until)), store.At(time.UnixMilli(since))
 	if probe > 0 {
-		p.ProbeUntil = At(time.UnixMilli(probe))
+		p.ProbeUntil = store.At(time.UnixMilli(probe))
 	}
 	return p, true
 }

@@ -1,16 +1,16 @@
-package store_test
+package coord_test
 
 import (
 	"testing"
 	"time"
 
+	"cloudidq/internal/coord"
 	"cloudidq/internal/redistest"
-	"cloudidq/store"
 )
 
 // Swap stores a value only if the caller's old value is still the cached one.
 func TestTokens_SwapOnlyWhatWasRead(t *testing.T) {
-	tokens, ctx := store.NewTokens(redistest.Start(t).Client(t)), t.Context()
+	tokens, ctx := coord.NewTokens(redistest.Start(t).Client(t)), t.Context()
 	if value, _, err := tokens.Load(ctx, "k"); value != nil || err != nil {
 		t.Fatalf("Load() of nothing = %q, %v", value, err)
 	}
@@ -37,7 +37,7 @@ func TestTokens_SwapOnlyWhatWasRead(t *testing.T) {
 // Only one process holds the lock of a key, and only its holder releases it.
 func TestTokens_LockOfOne(t *testing.T) {
 	srv := redistest.Start(t)
-	one, two, ctx := store.NewTokens(srv.Client(t)), store.NewTokens(srv.Client(t)), t.Context()
+	one, two, ctx := coord.NewTokens(srv.Client(t)), coord.NewTokens(srv.Client(t)), t.Context()
 	unlock, ok, err := one.Lock(ctx, "k", time.Minute)
 	if !ok || err != nil {
 		t.Fatalf("Lock() = %t, %v", ok, err)

@@ -1,4 +1,4 @@
-package store
+package activity
 
 import (
 	"context"
@@ -16,11 +16,11 @@ const (
 	// SeriesStep is the length of one point of a [Series].
 	SeriesStep = 15 * time.Second
 	// SeriesPoints is the number of points of a [Series].
-	SeriesPoints = int(ActivityWindow / SeriesStep)
+	SeriesPoints = int(Window / SeriesStep)
 
-	windowSlots  = int64(ActivityWindow / ActivitySlot)
-	slotsPerStep = int64(SeriesStep / ActivitySlot)
-	latelySlots  = int64(time.Minute / ActivitySlot)
+	windowSlots  = int64(Window / Slot)
+	slotsPerStep = int64(SeriesStep / Slot)
+	latelySlots  = int64(time.Minute / Slot)
 
 	// activityLate is how long after its end a slot counts as complete. Processes write once a
 	// second.
@@ -32,8 +32,8 @@ const (
 	activityPage = 30
 )
 
-// RecentActivity is the work of all processes in the last ActivityWindow.
-type RecentActivity struct {
+// Recent is the work of all processes in the last Window.
+type Recent struct {
 	Until   time.Time          // end of the window, some seconds ago: later slots are incomplete
 	Apps    map[string]*Series // apps that had work, by appid
 	Workers int                // processes that are alive
@@ -47,18 +47,18 @@ type Series struct {
 	Resolved, Failed, Expired []int64
 }
 
-// Recent reads what [Activity] writes. It caches slots that can no longer change, so a call
+// Reader reads what [Recorder] writes. It caches slots that can no longer change, so a call
 // reads only the slots of the last seconds from Redis. It is safe for concurrent use.
-type Recent struct {
+type Reader struct {
 	rdb redis.Cmdable
 
 	mu      sync.Mutex
 	settled map[int64]map[string]Tally // by slot and app; guarded by mu
 }
 
-// NewRecent returns a reader of rdb. The caller closes rdb.
-func NewRecent(rdb redis.Cmdable) *Recent {
-	return &Recent{rdb: rdb, settled: make(map[int64]map[string]Tally)}
+// NewReader returns a reader of rdb. The caller closes rdb.
+func NewReader(rdb redis.Cmdable) *Reader {
+	return &Reader{rdb: rdb, settled: make(map[int64]map[string]Tally)}
 }
 
 // slotRead is the content of one slot.
@@ -69,7 +69,7 @@ type slotRead struct {
 }
 
 // Read returns the window that ends a few seconds before now.
-func (r *Recent) Read(ctx context.Context, now time.Time) (RecentActivity, error) {
+func (r *Reader) Read(ctx context.Context, now time.Time) (Recent, error) {
 	end := slotOf(now.Add(-activityLate)) // the first incomplete slot
 	first, newest := end-windowSlots, slotOf(now)
 	r.mu.Lock()
@@ -84,9 +84,9 @@ func (r *Recent) Read(ctx context.Context, now time.Time) (RecentActivity, error
 	}
 	fresh, err := r.fetch(ctx, missing)
 	if err != nil {
-		return RecentActivity{}, fmt.Errorf("reading the activity: %w", err)
+		return Recent{}, fmt.Errorf("reading the activity: %w", err)
 	}
-	w := RecentActivity{Until: time.Unix(end*int64(ActivitySlot.Seconds()), 0).UTC(), Apps: make(map[string]*Series)}
+	w := Recent{Until: time.Unix(end*int64(Slot.Seconds()), 0).UTC(), Apps: make(map[string]*Series)}
 	// A process is alive if it wrote one of the last two complete slots or a newer one.
 	alive := make(map[string]struct{})
 	for slot := end - 2; slot <= newest; slot++ {
@@ -108,7 +108,7 @@ func (r *Recent) Read(ctx context.Context, now time.Time) (RecentActivity, error
 }
 
 // fetch reads slots, activityPage of them per round trip.
-func (r *Recent) fetch(ctx context.Context, slots []int64) (map[int64]slotRead, error) {
+func (r *Reader) fetch(ctx context.Context, slots []int64) (map[int64]slotRead, error) {
 	read := make(map[int64]slotRead, len(slots))
 	for len(slots) > 0 {
 		page := slots[:min(activityPage, len(slots))]
@@ -150,7 +150,7 @@ func parseSlot(fields map[string]string) slotRead {
 }
 
 // add adds the n-th slot of the window.
-func (w *RecentActivity) add(apps map[string]Tally, n int64) {
+func (w *Recent) add(apps map[string]Tally, n int64) {
 	for appID, tally := range apps {
 		s := w.Apps[appID]
 		if s == nil {

@@ -1,4 +1,4 @@
-package store
+package backfill
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"cloudidq/internal/seal"
+	"cloudidq/store"
 )
 
 // Loading is the right to add lines to a backfill. It ends when another client opens the
@@ -57,18 +58,18 @@ func (w *Window) layout() string {
 // Create creates a backfill with the ID, AppID, Webhook and Format of as. If a backfill of this
 // ID exists, Create continues it. If that one has another app, webhook or format, Create
 // returns it and leaves it as it is. Compare the returned Backfill with as.
-func (b *Backfills) Create(ctx context.Context, as Backfill) (Loading, error) {
+func (b *Store) Create(ctx context.Context, as Backfill) (Loading, error) {
 	return b.load(ctx, as, 1)
 }
 
-// Resume continues a backfill, or returns ErrNoBackfill if it does not exist.
-func (b *Backfills) Resume(ctx context.Context, id string) (Loading, error) {
+// Resume continues a backfill, or returns ErrNotFound if it does not exist.
+func (b *Store) Resume(ctx context.Context, id string) (Loading, error) {
 	return b.load(ctx, Backfill{ID: id}, 0)
 }
 
 // load opens a backfill for a new writer. With create 1 it creates the backfill if it does not
 // exist.
-func (b *Backfills) load(ctx context.Context, as Backfill, create int) (Loading, error) {
+func (b *Store) load(ctx context.Context, as Backfill, create int) (Loading, error) {
 	l := Loading{writer: rand.Text()}
 	answer, err := b.run(ctx, b.open, as.ID, l.writer, create, as.AppID, as.Webhook, as.Format)
 	if err == nil {
@@ -117,9 +118,9 @@ func (l *Loading) Digest() string { return l.digest }
 // Begin stores which lines come next, before their tasks are enqueued. For each chunk, ended
 // reports whether all its cloudIDs already have a final status, as after a crash. The tasks of
 // such chunks need not be enqueued again. Begin may be repeated. If the window is committed
-// already, committed is true. The errors include [ErrNoBackfill], [ErrBackfillTaken],
-// [ErrBackfillCanceled], [ErrBackfillComplete] and [ErrBackfillDiffers].
-func (b *Backfills) Begin(ctx context.Context, l *Loading, w *Window) (ended []bool, committed bool, err error) {
+// already, committed is true. The errors include [ErrNotFound], [ErrTaken],
+// [ErrCanceled], [ErrComplete] and [ErrDiffers].
+func (b *Store) Begin(ctx context.Context, l *Loading, w *Window) (ended []bool, committed bool, err error) {
 	// The cloudIDs are stored with the chunk, so that its results can be listed in the order of
 	// the lines.
 	args := make([]any, 0, 6+len(w.Chunks))
@@ -155,7 +156,7 @@ func (b *Backfills) Begin(ctx context.Context, l *Loading, w *Window) (ended []b
 
 // Commit counts the lines of a begun window once its tasks are enqueued, and updates l. It may
 // be repeated.
-func (b *Backfills) Commit(ctx context.Context, l *Loading, w *Window) error {
+func (b *Store) Commit(ctx context.Context, l *Loading, w *Window) error {
 	args := make([]any, 0, 7+len(w.Rejects))
 	args = append(args, l.writer, l.Backfill.Lines, w.To, w.Digest, w.Accepted, w.Rejected, MaxRejects)
 	for _, reject := range w.Rejects {
@@ -176,7 +177,7 @@ func (b *Backfills) Commit(ctx context.Context, l *Loading, w *Window) error {
 }
 
 // Complete records that all lines are committed, and updates l. It may be repeated.
-func (b *Backfills) Complete(ctx context.Context, l *Loading) error {
+func (b *Store) Complete(ctx context.Context, l *Loading) error {
 	answer, err := b.run(ctx, b.complete, l.Backfill.ID, l.writer, l.Backfill.Lines)
 	if err == nil {
 		err = l.advance(answer)
@@ -199,30 +200,30 @@ func (l *Loading) advance(answer []any) error {
 
 // sealIDs returns the stored form of a chunk's cloudIDs. No cloudID contains a line break,
 // because cloudIDs are printable.
-func (b *Backfills) sealIDs(appID, id string, chunk int, cloudIDs []string) ([]byte, error) {
+func (b *Store) sealIDs(appID, id string, chunk int, cloudIDs []string) ([]byte, error) {
 	text := []byte(strings.Join(cloudIDs, "\n"))
-	if b.codec.keyset == nil {
+	if b.keyset == nil {
 		return text, nil
 	}
-	sealed, err := b.codec.keyset.Seal(nil, text, chunkAD(appID, id, chunk))
+	sealed, err := b.keyset.Seal(nil, text, chunkAD(appID, id, chunk))
 	if err != nil {
-		return nil, errSeal
+		return nil, errors.New("cloudIDs cannot be sealed")
 	}
 	return sealed, nil
 }
 
 // openIDs parses the form that sealIDs returns. Sealed text begins with a byte that no cloudID
 // begins with (https://developers.google.com/tink/wire-format).
-func (b *Backfills) openIDs(appID, id string, chunk int, stored string) ([]string, error) {
+func (b *Store) openIDs(appID, id string, chunk int, stored string) ([]string, error) {
 	if stored == "" || stored[0] >= ' ' {
 		return strings.Split(stored, "\n"), nil
 	}
-	if b.codec.keyset == nil {
-		return nil, ErrUnreadable
+	if b.keyset == nil {
+		return nil, store.ErrUnreadable
 	}
-	text, err := b.codec.keyset.Open(nil, []byte(stored), chunkAD(appID, id, chunk))
+	text, err := b.keyset.Open(nil, []byte(stored), chunkAD(appID, id, chunk))
 	if err != nil {
-		return nil, ErrUnreadable
+		return nil, store.ErrUnreadable
 	}
 	return strings.Split(string(text), "\n"), nil
 }

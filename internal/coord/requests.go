@@ -1,4 +1,4 @@
-package store
+package coord
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"cloudidq/store"
 )
 
 const (
@@ -24,15 +26,15 @@ func NewRequests(rdb redis.Cmdable) *Requests { return &Requests{rdb: rdb} }
 
 // RequestState is what is known about a key.
 type RequestState struct {
-	Claimed     bool       // by this call
-	Fingerprint string     // of the request that holds the key
-	Accepted    time.Time  // when that request took effect; zero = still running
-	Before      FormerEnds // final statuses that its cloudIDs had before it
+	Claimed     bool             // by this call
+	Fingerprint string           // of the request that holds the key
+	Accepted    time.Time        // when that request took effect; zero = still running
+	Before      store.FormerEnds // final statuses that its cloudIDs had before it
 }
 
 // requestKey returns the Redis key of a request. The value is a string. While the request runs,
 // it is "fingerprint 0". Afterwards it is the fingerprint, the Unix milliseconds of the effect
-// and, if there were any, the former ends ([FormerEnds]), separated by spaces.
+// and, if there were any, the former ends ([store.FormerEnds]), separated by spaces.
 func requestKey(key string) string { return "cloudidq:request:" + key }
 
 // Claim claims a key for the request with this fingerprint. If another request holds the key,
@@ -66,14 +68,14 @@ func parseRequest(value string) RequestState {
 	at, ends, _ := strings.Cut(effect, " ")
 	state := RequestState{Fingerprint: fingerprint}
 	if ms, err := strconv.ParseInt(at, 10, 64); err == nil && ms > 0 {
-		state.Accepted, state.Before = time.UnixMilli(ms), parseEnds(ends)
+		state.Accepted, state.Before = time.UnixMilli(ms), store.ParseFormerEnds(ends)
 	}
 	return state
 }
 
 // Finish records that the request took effect, and which final statuses its cloudIDs had
 // before.
-func (r *Requests) Finish(ctx context.Context, key, fingerprint string, accepted time.Time, before FormerEnds) error {
+func (r *Requests) Finish(ctx context.Context, key, fingerprint string, accepted time.Time, before store.FormerEnds) error {
 	value := fingerprint + " " + strconv.FormatInt(accepted.UnixMilli(), 10)
 	if ends := before.String(); ends != "" {
 		value += " " + ends
@@ -84,17 +86,10 @@ func (r *Requests) Finish(ctx context.Context, key, fingerprint string, accepted
 	return nil
 }
 
-// releaseScript deletes a claim that the caller still holds.
-var releaseScript = redis.NewScript(`
-if redis.call("GET", KEYS[1]) == ARGV[1] then
-	return redis.call("DEL", KEYS[1])
-end
-return 0`)
-
 // Release releases a key whose request took no effect. It leaves a finished request, and
 // another request's claim, as they are.
 func (r *Requests) Release(ctx context.Context, key, fingerprint string) error {
-	if err := releaseScript.Run(ctx, r.rdb, []string{requestKey(key)}, fingerprint+" 0").Err(); err != nil {
+	if err := deleteIfEqual.Run(ctx, r.rdb, []string{requestKey(key)}, fingerprint+" 0").Err(); err != nil {
 		return fmt.Errorf("releasing a request: %w", err)
 	}
 	return nil

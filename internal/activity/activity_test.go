@@ -1,4 +1,4 @@
-package store_test
+package activity_test
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"cloudidq/internal/activity"
 	"cloudidq/internal/redistest"
 	"cloudidq/store"
 )
@@ -26,14 +27,14 @@ func (c *clock) now() time.Time       { return c.at }
 func (c *clock) pass(d time.Duration) { c.at = c.at.Add(d) }
 
 // activityOf returns an Activity of its own process that uses c.
-func activityOf(t *testing.T, srv *redistest.Server, c *clock) *store.Activity {
+func activityOf(t *testing.T, srv *redistest.Server, c *clock) *activity.Recorder {
 	t.Helper()
-	a := store.NewActivity(srv.Client(t))
+	a := activity.NewRecorder(srv.Client(t))
 	a.SetClock(c.now)
 	return a
 }
 
-func flush(t *testing.T, all ...*store.Activity) {
+func flush(t *testing.T, all ...*activity.Recorder) {
 	t.Helper()
 	for _, a := range all {
 		if err := a.Flush(t.Context()); err != nil {
@@ -42,7 +43,7 @@ func flush(t *testing.T, all ...*store.Activity) {
 	}
 }
 
-func read(t *testing.T, r *store.Recent, c *clock) store.RecentActivity {
+func read(t *testing.T, r *activity.Reader, c *clock) activity.Recent {
 	t.Helper()
 	w, err := r.Read(t.Context(), c.now())
 	if err != nil {
@@ -55,7 +56,7 @@ func read(t *testing.T, r *store.Recent, c *clock) store.RecentActivity {
 func TestActivity_ProcessesAddUp(t *testing.T) {
 	srv, c := redistest.Start(t), newClock()
 	one, two := activityOf(t, srv, c), activityOf(t, srv, c)
-	recent := store.NewRecent(srv.Client(t))
+	recent := activity.NewReader(srv.Client(t))
 	for range 3 {
 		one.Ended("wxA", store.Resolved, 100*time.Millisecond)
 	}
@@ -70,7 +71,7 @@ func TestActivity_ProcessesAddUp(t *testing.T) {
 	if w := read(t, recent, c); len(w.Apps) != 0 || w.Workers != 2 {
 		t.Errorf("of an open slot: %d apps and %d workers, want 0 and 2", len(w.Apps), w.Workers)
 	}
-	c.pass(store.ActivitySlot + 2*time.Second)
+	c.pass(activity.Slot + 2*time.Second)
 	w := read(t, recent, c)
 	a, b := w.Apps["wxA"], w.Apps["wxB"]
 	if a == nil || b == nil || len(w.Apps) != 2 {
@@ -78,7 +79,7 @@ func TestActivity_ProcessesAddUp(t *testing.T) {
 	}
 	took := a.Total.Took
 	a.Total.Took = nil
-	if diff := cmp.Diff(store.Tally{Resolved: 4, Failed: 1, Requests: 3, Sent: 7}, a.Total); diff != "" {
+	if diff := cmp.Diff(activity.Tally{Resolved: 4, Failed: 1, Requests: 3, Sent: 7}, a.Total); diff != "" {
 		t.Errorf("tally (-want +got):\n%s", diff)
 	}
 	if p50, ok := took.Quantile(0.5); !ok || p50 < 80*time.Millisecond || p50 > 120*time.Millisecond {
@@ -87,8 +88,8 @@ func TestActivity_ProcessesAddUp(t *testing.T) {
 	if b.Total.Expired != 1 || b.Total.Ended() != 1 || a.Lately.Resolved != 4 {
 		t.Errorf("wxB = %+v, lately wxA = %+v", b.Total, a.Lately)
 	}
-	last := store.SeriesPoints - 1
-	if a.Resolved[last] != 4 || a.Failed[last] != 1 || b.Expired[last] != 1 || len(a.Resolved) != store.SeriesPoints {
+	last := activity.SeriesPoints - 1
+	if a.Resolved[last] != 4 || a.Failed[last] != 1 || b.Expired[last] != 1 || len(a.Resolved) != activity.SeriesPoints {
 		t.Errorf("series = %v %v %v", a.Resolved, a.Failed, b.Expired)
 	}
 }
@@ -98,8 +99,8 @@ func TestActivity_ProcessesAddUp(t *testing.T) {
 func TestRecent_TheWindowMoves(t *testing.T) {
 	srv, c := redistest.Start(t), newClock()
 	a := activityOf(t, srv, c)
-	often := store.NewRecent(srv.Client(t))
-	ended := func(r *store.Recent) (total, lately int64) {
+	often := activity.NewReader(srv.Client(t))
+	ended := func(r *activity.Reader) (total, lately int64) {
 		if s := read(t, r, c).Apps["wxA"]; s != nil {
 			return s.Total.Resolved, s.Lately.Resolved
 		}
@@ -114,12 +115,12 @@ func TestRecent_TheWindowMoves(t *testing.T) {
 		if total, lately := ended(often); lately != int64(minute+1) || total != int64(sum(max(0, minute-14), minute)) {
 			t.Fatalf("in minute %d: %d in all and %d lately, want %d and %d", minute, total, lately, sum(max(0, minute-14), minute), minute+1)
 		}
-		if seldom := store.NewRecent(srv.Client(t)); cmp.Diff(read(t, often, c), read(t, seldom, c)) != "" {
+		if seldom := activity.NewReader(srv.Client(t)); cmp.Diff(read(t, often, c), read(t, seldom, c)) != "" {
 			t.Fatalf("in minute %d one who looks for the first time sees something else", minute)
 		}
 		c.pass(50 * time.Second)
 	}
-	c.pass(store.ActivityWindow)
+	c.pass(activity.Window)
 	if w := read(t, often, c); len(w.Apps) != 0 || w.Workers != 0 {
 		t.Errorf("after a quarter of an hour: %v, %d workers", w.Apps, w.Workers)
 	}
@@ -137,7 +138,7 @@ func sum(from, to int) (n int) {
 func TestRecent_ReadsWhatIsNew(t *testing.T) {
 	srv, c := redistest.Start(t), newClock()
 	rdb := srv.Client(t)
-	recent := store.NewRecent(rdb)
+	recent := activity.NewReader(rdb)
 	read(t, recent, c)
 	before := calls(t, srv, "hgetall")
 	read(t, recent, c)
@@ -205,7 +206,7 @@ func TestActivity_RedisAway_NothingIsLost(t *testing.T) {
 	cancel()
 	a.Run(ctx, slog.New(slog.DiscardHandler)) // ctx is canceled: writes once more and returns
 	c.pass(10 * time.Second)
-	s := read(t, store.NewRecent(srv.Client(t)), c).Apps["wxA"]
+	s := read(t, activity.NewReader(srv.Client(t)), c).Apps["wxA"]
 	if s == nil || s.Total.Resolved != 1 || s.Total.Failed != 1 {
 		t.Fatalf("told = %+v, want both ends", s)
 	}
@@ -230,20 +231,20 @@ func TestRecent_ForeignValues(t *testing.T) {
 		}
 	}
 	c.pass(10 * time.Second)
-	if s := read(t, store.NewRecent(rdb), c).Apps["wxA"]; s == nil || s.Total.Resolved != 1 {
+	if s := read(t, activity.NewReader(rdb), c).Apps["wxA"]; s == nil || s.Total.Resolved != 1 {
 		t.Errorf("wxA = %+v", s)
 	}
 }
 
 // A quantile is exact to one step of the bounds, even if counts of several processes are added.
 func TestLatencies_Quantile(t *testing.T) {
-	if _, ok := (store.Latencies{}).Quantile(0.5); ok {
+	if _, ok := (activity.Latencies{}).Quantile(0.5); ok {
 		t.Error("there is a median of nothing")
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		took := rapid.SliceOfN(rapid.Int64Range(2, 300_000), 1, 200).Draw(t, "milliseconds")
 		q := rapid.SampledFrom([]float64{0.5, 0.9, 0.99, 1}).Draw(t, "q")
-		var tallies [2]store.Tally
+		var tallies [2]activity.Tally
 		for i, ms := range took {
 			tallies[i%2].Took.Count(time.Duration(ms) * time.Millisecond)
 		}
@@ -259,7 +260,7 @@ func TestLatencies_Quantile(t *testing.T) {
 }
 
 func BenchmarkActivity(b *testing.B) {
-	a := store.NewActivity(nil)
+	a := activity.NewRecorder(nil)
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			a.Ended("wx0000000000000001", store.Resolved, 120*time.Millisecond)

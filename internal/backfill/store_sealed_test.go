@@ -1,4 +1,4 @@
-package store_test
+package backfill_test
 
 import (
 	"errors"
@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"cloudidq/internal/backfill"
+	"cloudidq/internal/seal/sealtest"
 	"cloudidq/store"
 )
 
@@ -17,7 +19,7 @@ func TestBackfill_NothingLegible(t *testing.T) {
 	l := b.create()
 	b.load(&l, window(&l, 1, 100, 1))
 	b.begin(&l, window(&l, 0, 3))
-	b.report(0, store.Ends{Resolved: 1})
+	b.report(0, backfill.Counts{Resolved: 1})
 	keys := b.rdb.Keys(t.Context(), "*").Val()
 	if len(keys) != 7 {
 		t.Errorf("keys = %v", keys)
@@ -31,10 +33,10 @@ func TestBackfill_NothingLegible(t *testing.T) {
 			t.Errorf("%s ends in %s, want a day after the records", key, ttl)
 		}
 	}
-	_, _, pruned := keysets(t)
-	for name, other := range map[string]*store.Backfills{
-		"another keyset": store.NewBackfills(b.rdb, time.Hour, store.Sealed(pruned)),
-		"no keyset":      store.NewBackfills(b.rdb, time.Hour),
+	_, _, pruned := sealtest.Keysets(t)
+	for name, other := range map[string]*backfill.Store{
+		"another keyset": backfill.NewStore(b.rdb, time.Hour, pruned),
+		"no keyset":      backfill.NewStore(b.rdb, time.Hour, nil),
 	} {
 		if _, _, err := other.CloudIDs(t.Context(), &l.Backfill, 0, 10); !errors.Is(err, store.ErrUnreadable) {
 			t.Errorf("CloudIDs with %s = %v, want ErrUnreadable", name, err)
@@ -48,7 +50,7 @@ func TestBackfill_NothingLegible(t *testing.T) {
 	}
 	// Chunks written without a keyset stay readable. A chunk whose retention is over is
 	// omitted.
-	plain := &backfillBed{T: t, rdb: b.rdb, Backfills: store.NewBackfills(b.rdb, time.Hour), id: store.NewBackfillID()}
+	plain := &backfillBed{T: t, rdb: b.rdb, Store: backfill.NewStore(b.rdb, time.Hour, nil), id: backfill.NewID()}
 	l = plain.create()
 	plain.load(&l, window(&l, 0, 2, 1))
 	b.rdb.Del(t.Context(), "cloudidq:{backfill}:"+plain.id+":c:0")

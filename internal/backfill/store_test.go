@@ -1,4 +1,4 @@
-package store_test
+package backfill_test
 
 import (
 	"errors"
@@ -9,28 +9,29 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
+	"cloudidq/internal/backfill"
 	"cloudidq/internal/redistest"
-	"cloudidq/store"
+	"cloudidq/internal/seal/sealtest"
 )
 
 // backfillBed is a fixture: the state of one backfill in a real Redis, sealed.
 type backfillBed struct {
 	*testing.T
 	rdb *redis.Client
-	*store.Backfills
+	*backfill.Store
 	id string
 }
 
 func newBackfillBed(t *testing.T) *backfillBed {
 	t.Helper()
-	keyset, _, _ := keysets(t)
+	keyset, _, _ := sealtest.Keysets(t)
 	rdb := redistest.Start(t).Client(t)
-	return &backfillBed{T: t, rdb: rdb, Backfills: store.NewBackfills(rdb, time.Hour, store.Sealed(keyset)), id: store.NewBackfillID()}
+	return &backfillBed{T: t, rdb: rdb, Store: backfill.NewStore(rdb, time.Hour, keyset), id: backfill.NewID()}
 }
 
-func (b *backfillBed) create() store.Loading {
+func (b *backfillBed) create() backfill.Loading {
 	b.Helper()
-	l, err := b.Create(b.Context(), store.Backfill{ID: b.id, AppID: "wx1", Webhook: "orders", Format: "ndjson"})
+	l, err := b.Create(b.Context(), backfill.Backfill{ID: b.id, AppID: "wx1", Webhook: "orders", Format: "ndjson"})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -38,9 +39,9 @@ func (b *backfillBed) create() store.Loading {
 }
 
 // window returns the next window: chunks of the given sizes, followed by rejects.
-func window(l *store.Loading, rejected int, chunks ...int) *store.Window {
+func window(l *backfill.Loading, rejected int, chunks ...int) *backfill.Window {
 	from := l.Backfill.Lines
-	w := &store.Window{Checked: time.UnixMilli(1795390345000), Rejected: rejected}
+	w := &backfill.Window{Checked: time.UnixMilli(1795390345000), Rejected: rejected}
 	for i, n := range chunks {
 		ids := make([]string, n)
 		for j := range ids {
@@ -50,13 +51,13 @@ func window(l *store.Loading, rejected int, chunks ...int) *store.Window {
 	}
 	w.To = from + w.Accepted + rejected
 	for i := range rejected {
-		w.Rejects = append(w.Rejects, store.Reject{Line: from + w.Accepted + i + 1, Error: "is not JSON"})
+		w.Rejects = append(w.Rejects, backfill.Reject{Line: from + w.Accepted + i + 1, Error: "is not JSON"})
 	}
 	w.Digest = fmt.Sprintf("%032x", w.To)
 	return w
 }
 
-func (b *backfillBed) begin(l *store.Loading, w *store.Window) (ended []bool, committed bool) {
+func (b *backfillBed) begin(l *backfill.Loading, w *backfill.Window) (ended []bool, committed bool) {
 	b.Helper()
 	ended, committed, err := b.Begin(b.Context(), l, w)
 	if err != nil {
@@ -65,7 +66,7 @@ func (b *backfillBed) begin(l *store.Loading, w *store.Window) (ended []bool, co
 	return ended, committed
 }
 
-func (b *backfillBed) load(l *store.Loading, w *store.Window) {
+func (b *backfillBed) load(l *backfill.Loading, w *backfill.Window) {
 	b.Helper()
 	b.begin(l, w)
 	if err := b.Commit(b.Context(), l, w); err != nil {
@@ -73,7 +74,7 @@ func (b *backfillBed) load(l *store.Loading, w *store.Window) {
 	}
 }
 
-func (b *backfillBed) report(chunk int, ends store.Ends) {
+func (b *backfillBed) report(chunk int, ends backfill.Counts) {
 	b.Helper()
 	if err := b.Report(b.Context(), b.id, chunk, ends); err != nil {
 		b.Fatal(err)
@@ -82,7 +83,7 @@ func (b *backfillBed) report(chunk int, ends store.Ends) {
 
 // want compares state and counts: lines, accepted, rejected, pending, resolved, failed,
 // expired.
-func (b *backfillBed) want(state store.BackfillState, finished bool, counts ...int) {
+func (b *backfillBed) want(state backfill.State, finished bool, counts ...int) {
 	b.Helper()
 	got, err := b.Get(b.Context(), b.id)
 	if err != nil {
@@ -98,7 +99,7 @@ func (b *backfillBed) want(state store.BackfillState, finished bool, counts ...i
 func TestBackfill_Life(t *testing.T) {
 	b := newBackfillBed(t)
 	l := b.create()
-	if l.Begun != nil || l.Backfill.State != store.BackfillOpen || l.Backfill.AppID != "wx1" || l.Backfill.Webhook != "orders" || l.Backfill.CreatedAt.IsZero() {
+	if l.Begun != nil || l.Backfill.State != backfill.Open || l.Backfill.AppID != "wx1" || l.Backfill.Webhook != "orders" || l.Backfill.CreatedAt.IsZero() {
 		t.Errorf("Create = %+v", l)
 	}
 	w := window(&l, 2, 100, 30)
@@ -106,8 +107,8 @@ func TestBackfill_Life(t *testing.T) {
 	if diff := cmp.Diff([]bool{false, false}, ended); diff != "" || committed {
 		t.Errorf("Begin: %v, %v", ended, committed)
 	}
-	b.report(1, store.Ends{Resolved: 20, Failed: 10}) // before the commit
-	b.want(store.BackfillOpen, false, 0, 0, 0, 0, 0, 0, 0)
+	b.report(1, backfill.Counts{Resolved: 20, Failed: 10}) // before the commit
+	b.want(backfill.Open, false, 0, 0, 0, 0, 0, 0, 0)
 	if ended, _ := b.begin(&l, w); !ended[1] || ended[0] {
 		t.Errorf("Begin again: %v, want the second chunk to have ended", ended)
 	}
@@ -115,7 +116,7 @@ func TestBackfill_Life(t *testing.T) {
 	if err := b.Commit(t.Context(), &l, w); err != nil {
 		t.Fatal(err)
 	}
-	b.want(store.BackfillOpen, false, 132, 130, 2, 100, 20, 10, 0)
+	b.want(backfill.Open, false, 132, 130, 2, 100, 20, 10, 0)
 
 	// Both steps are repeated, as after lost answers.
 	if _, committed, err := b.Begin(t.Context(), &before, w); err != nil || !committed {
@@ -124,7 +125,7 @@ func TestBackfill_Life(t *testing.T) {
 	if err := b.Commit(t.Context(), &before, w); err != nil || before.Backfill != l.Backfill {
 		t.Errorf("Commit again = %v", err)
 	}
-	b.want(store.BackfillOpen, false, 132, 130, 2, 100, 20, 10, 0)
+	b.want(backfill.Open, false, 132, 130, 2, 100, 20, 10, 0)
 
 	b.load(&l, window(&l, 0, 7))
 	for range 2 {
@@ -132,23 +133,23 @@ func TestBackfill_Life(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	b.want(store.BackfillComplete, false, 139, 137, 2, 107, 20, 10, 0)
-	b.report(0, store.Ends{Resolved: 50, Expired: 1})
-	b.report(0, store.Ends{Resolved: 40}) // late, with lower counts
-	b.report(2, store.Ends{Resolved: 7})
-	b.want(store.BackfillComplete, false, 139, 137, 2, 49, 77, 10, 1)
+	b.want(backfill.Complete, false, 139, 137, 2, 107, 20, 10, 0)
+	b.report(0, backfill.Counts{Resolved: 50, Expired: 1})
+	b.report(0, backfill.Counts{Resolved: 40}) // late, with lower counts
+	b.report(2, backfill.Counts{Resolved: 7})
+	b.want(backfill.Complete, false, 139, 137, 2, 49, 77, 10, 1)
 	for range 2 {
-		b.report(0, store.Ends{Resolved: 99, Expired: 1})
+		b.report(0, backfill.Counts{Resolved: 99, Expired: 1})
 	}
-	b.want(store.BackfillComplete, true, 139, 137, 2, 0, 126, 10, 1)
+	b.want(backfill.Complete, true, 139, 137, 2, 0, 126, 10, 1)
 
 	rejects, err := b.Rejects(t.Context(), b.id, 0, 10)
-	want := []store.Reject{{Line: 131, Error: "is not JSON"}, {Line: 132, Error: "is not JSON"}}
+	want := []backfill.Reject{{Line: 131, Error: "is not JSON"}, {Line: 132, Error: "is not JSON"}}
 	if diff := cmp.Diff(want, rejects); diff != "" || err != nil {
 		t.Errorf("Rejects: %v (-want +got):\n%s", err, diff)
 	}
 	marks, err := b.Marks(t.Context(), b.id, 1, 10)
-	if diff := cmp.Diff([]store.Mark{{Lines: 139, Digest: fmt.Sprintf("%032x", 139)}}, marks); diff != "" || err != nil {
+	if diff := cmp.Diff([]backfill.Mark{{Lines: 139, Digest: fmt.Sprintf("%032x", 139)}}, marks); diff != "" || err != nil {
 		t.Errorf("Marks: %v (-want +got):\n%s", err, diff)
 	}
 	first, more, err := b.CloudIDs(t.Context(), &l.Backfill, 0, 2)
@@ -166,25 +167,25 @@ func TestBackfill_CountsNeverFallNorExceed(t *testing.T) {
 	if err := b.Complete(t.Context(), &l); err != nil {
 		t.Fatal(err)
 	}
-	b.report(0, store.Ends{Resolved: 2})
-	b.report(0, store.Ends{Failed: 2, Expired: 1})
-	b.want(store.BackfillComplete, false, 5, 5, 0, 2, 2, 1, 0)
-	b.report(1, store.Ends{Expired: 1})
+	b.report(0, backfill.Counts{Resolved: 2})
+	b.report(0, backfill.Counts{Failed: 2, Expired: 1})
+	b.want(backfill.Complete, false, 5, 5, 0, 2, 2, 1, 0)
+	b.report(1, backfill.Counts{Expired: 1})
 	if err := b.ReportLost(t.Context(), b.id, 1); err != nil {
 		t.Fatal(err)
 	}
-	b.want(store.BackfillComplete, true, 5, 5, 0, 0, 2, 2, 1)
+	b.want(backfill.Complete, true, 5, 5, 0, 0, 2, 2, 1)
 	// A report for an unknown chunk or backfill counts nothing.
-	b.report(2, store.Ends{Resolved: 5})
-	for _, id := range []string{"", "of another producer", store.NewBackfillID()} {
-		if err := errors.Join(b.Report(t.Context(), id, 0, store.Ends{Resolved: 1}), b.ReportLost(t.Context(), id, 0)); err != nil {
+	b.report(2, backfill.Counts{Resolved: 5})
+	for _, id := range []string{"", "of another producer", backfill.NewID()} {
+		if err := errors.Join(b.Report(t.Context(), id, 0, backfill.Counts{Resolved: 1}), b.ReportLost(t.Context(), id, 0)); err != nil {
 			t.Errorf("Report for %q = %v", id, err)
 		}
 		if canceled, err := b.Canceled(t.Context(), id); canceled || err != nil {
 			t.Errorf("Canceled(%q) = %v, %v", id, canceled, err)
 		}
 	}
-	b.want(store.BackfillComplete, true, 5, 5, 0, 0, 2, 2, 1)
+	b.want(backfill.Complete, true, 5, 5, 0, 0, 2, 2, 1)
 	if keys := b.rdb.Keys(t.Context(), "*").Val(); len(keys) != 5 {
 		t.Errorf("keys = %v, want those of the backfill, its marks and two chunks, and the list", keys)
 	}
@@ -200,30 +201,30 @@ func TestBackfill_Taken(t *testing.T) {
 	if err != nil || second.Begun == nil || second.Begun.To != 10 || second.Begun.Digest != w.Digest || !second.Begun.Checked.Equal(w.Checked) {
 		t.Fatalf("Resume = %+v, %v, want the window that was begun", second.Begun, err)
 	}
-	if err := b.Commit(t.Context(), &first, w); !errors.Is(err, store.ErrBackfillTaken) {
+	if err := b.Commit(t.Context(), &first, w); !errors.Is(err, backfill.ErrTaken) {
 		t.Errorf("Commit of the first = %v, want ErrBackfillTaken", err)
 	}
-	if _, _, err := b.Begin(t.Context(), &first, w); !errors.Is(err, store.ErrBackfillTaken) {
+	if _, _, err := b.Begin(t.Context(), &first, w); !errors.Is(err, backfill.ErrTaken) {
 		t.Errorf("Begin of the first = %v, want ErrBackfillTaken", err)
 	}
-	if err := b.Complete(t.Context(), &first); !errors.Is(err, store.ErrBackfillTaken) {
+	if err := b.Complete(t.Context(), &first); !errors.Is(err, backfill.ErrTaken) {
 		t.Errorf("Complete of the first = %v, want ErrBackfillTaken", err)
 	}
 	// Other lines than the begun ones, or the same lines in other chunks, are refused.
-	if _, _, err := b.Begin(t.Context(), &second, window(&second, 0, 11)); !errors.Is(err, store.ErrBackfillDiffers) {
+	if _, _, err := b.Begin(t.Context(), &second, window(&second, 0, 11)); !errors.Is(err, backfill.ErrDiffers) {
 		t.Errorf("Begin of other lines = %v, want ErrBackfillDiffers", err)
 	}
-	if _, _, err := b.Begin(t.Context(), &second, window(&second, 0, 5, 5)); !errors.Is(err, store.ErrBackfillDiffers) {
+	if _, _, err := b.Begin(t.Context(), &second, window(&second, 0, 5, 5)); !errors.Is(err, backfill.ErrDiffers) {
 		t.Errorf("Begin of other chunks = %v, want ErrBackfillDiffers", err)
 	}
-	if err := b.Complete(t.Context(), &second); !errors.Is(err, store.ErrBackfillDiffers) {
+	if err := b.Complete(t.Context(), &second); !errors.Is(err, backfill.ErrDiffers) {
 		t.Errorf("Complete with lines that are begun = %v, want ErrBackfillDiffers", err)
 	}
 	b.load(&second, w)
-	if err := b.Commit(t.Context(), &second, window(&second, 0, 1)); !errors.Is(err, store.ErrBackfillDiffers) {
+	if err := b.Commit(t.Context(), &second, window(&second, 0, 1)); !errors.Is(err, backfill.ErrDiffers) {
 		t.Errorf("Commit of what was not begun = %v, want ErrBackfillDiffers", err)
 	}
-	b.want(store.BackfillOpen, false, 10, 10, 0, 10, 0, 0, 0)
+	b.want(backfill.Open, false, 10, 10, 0, 10, 0, 0, 0)
 
 	// A repeated Create continues the backfill. Under another app it leaves the backfill as it
 	// is.
@@ -231,7 +232,7 @@ func TestBackfill_Taken(t *testing.T) {
 	if third.Backfill.Lines != 10 {
 		t.Errorf("Create again = %+v", third.Backfill)
 	}
-	other, err := b.Create(t.Context(), store.Backfill{ID: b.id, AppID: "wx2", Webhook: "orders", Format: "ndjson"})
+	other, err := b.Create(t.Context(), backfill.Backfill{ID: b.id, AppID: "wx2", Webhook: "orders", Format: "ndjson"})
 	if err != nil || other.Backfill.AppID != "wx1" {
 		t.Errorf("Create for another app = %+v, %v", other.Backfill, err)
 	}
@@ -246,14 +247,14 @@ func TestBackfill_Cancel(t *testing.T) {
 	w := window(&l, 0, 5)
 	b.begin(&l, w)
 	got, err := b.Cancel(t.Context(), b.id)
-	if err != nil || got.State != store.BackfillCanceled || got.Pending != 10 {
+	if err != nil || got.State != backfill.Canceled || got.Pending != 10 {
 		t.Errorf("Cancel = %+v, %v", got, err)
 	}
 	if canceled, err := b.Canceled(t.Context(), b.id); !canceled || err != nil {
 		t.Errorf("Canceled = %v, %v", canceled, err)
 	}
-	b.report(0, store.Ends{Failed: 10})
-	b.want(store.BackfillCanceled, true, 10, 10, 0, 0, 0, 10, 0)
+	b.report(0, backfill.Counts{Failed: 10})
+	b.want(backfill.Canceled, true, 10, 10, 0, 0, 0, 10, 0)
 	done := map[string]bool{}
 	if found, err := b.Stalled(t.Context(), time.Now().Add(-time.Hour), done); len(found) != 0 || err != nil {
 		t.Errorf("Stalled = %v, %v, want none: it is finished", found, err)
@@ -263,33 +264,33 @@ func TestBackfill_Cancel(t *testing.T) {
 	if err := b.Commit(t.Context(), &l, w); err != nil {
 		t.Errorf("Commit = %v", err)
 	}
-	b.want(store.BackfillCanceled, false, 15, 15, 0, 5, 0, 10, 0)
+	b.want(backfill.Canceled, false, 15, 15, 0, 5, 0, 10, 0)
 	if found, err := b.Stalled(t.Context(), time.Now().Add(time.Hour), done); len(found) != 1 || err != nil {
 		t.Errorf("Stalled = %v, %v, want the backfill: lines came after it was finished", found, err)
 	}
-	if _, _, err := b.Begin(t.Context(), &l, window(&l, 0, 1)); !errors.Is(err, store.ErrBackfillCanceled) {
+	if _, _, err := b.Begin(t.Context(), &l, window(&l, 0, 1)); !errors.Is(err, backfill.ErrCanceled) {
 		t.Errorf("Begin = %v, want ErrBackfillCanceled", err)
 	}
-	if err := b.Complete(t.Context(), &l); !errors.Is(err, store.ErrBackfillCanceled) {
+	if err := b.Complete(t.Context(), &l); !errors.Is(err, backfill.ErrCanceled) {
 		t.Errorf("Complete = %v, want ErrBackfillCanceled", err)
 	}
-	b.report(1, store.Ends{Failed: 5})
-	b.want(store.BackfillCanceled, true, 15, 15, 0, 0, 0, 15, 0)
+	b.report(1, backfill.Counts{Failed: 5})
+	b.want(backfill.Canceled, true, 15, 15, 0, 0, 0, 15, 0)
 	if found, err := b.Stalled(t.Context(), time.Now().Add(time.Hour), done); len(found) != 0 || !done[b.id] || err != nil {
 		t.Errorf("Stalled = %v, %v, done %t, want it done", found, err, done[b.id])
 	}
 
 	// Cancel leaves a finished backfill as it is.
-	b.id = store.NewBackfillID()
+	b.id = backfill.NewID()
 	l = b.create()
 	if err := b.Complete(t.Context(), &l); err != nil {
 		t.Fatal(err)
 	}
-	b.want(store.BackfillComplete, true, 0, 0, 0, 0, 0, 0, 0)
-	if got, err := b.Cancel(t.Context(), b.id); err != nil || got.State != store.BackfillComplete {
+	b.want(backfill.Complete, true, 0, 0, 0, 0, 0, 0, 0)
+	if got, err := b.Cancel(t.Context(), b.id); err != nil || got.State != backfill.Complete {
 		t.Errorf("Cancel = %+v, %v", got, err)
 	}
-	if _, _, err := b.Begin(t.Context(), &l, window(&l, 0, 1)); !errors.Is(err, store.ErrBackfillComplete) {
+	if _, _, err := b.Begin(t.Context(), &l, window(&l, 0, 1)); !errors.Is(err, backfill.ErrComplete) {
 		t.Errorf("Begin = %v, want ErrBackfillComplete", err)
 	}
 }
@@ -302,7 +303,7 @@ func TestBackfill_Unknown(t *testing.T) {
 		_, resume := b.Resume(t.Context(), id)
 		_, cancel := b.Cancel(t.Context(), id)
 		for _, err := range []error{get, resume, cancel} {
-			if !errors.Is(err, store.ErrNoBackfill) {
+			if !errors.Is(err, backfill.ErrNotFound) {
 				t.Errorf("%q: %v, want ErrNoBackfill", id, err)
 			}
 		}
@@ -312,7 +313,7 @@ func TestBackfill_Unknown(t *testing.T) {
 	w := window(&l, 0, 1)
 	_, _, begin := b.Begin(t.Context(), &l, w)
 	for _, err := range []error{begin, b.Commit(t.Context(), &l, w), b.Complete(t.Context(), &l)} {
-		if !errors.Is(err, store.ErrNoBackfill) {
+		if !errors.Is(err, backfill.ErrNotFound) {
 			t.Errorf("%v, want ErrNoBackfill once its time is over", err)
 		}
 	}
@@ -325,7 +326,7 @@ func TestBackfill_RejectsAreBounded(t *testing.T) {
 	for range 3 {
 		b.load(&l, window(&l, 4000, 1))
 	}
-	b.want(store.BackfillOpen, false, 12_003, 3, 12_000, 3, 0, 0, 0)
+	b.want(backfill.Open, false, 12_003, 3, 12_000, 3, 0, 0, 0)
 	rejects, err := b.Rejects(t.Context(), b.id, 9_990, 100)
 	if err != nil || len(rejects) != 10 || rejects[9].Line != 10_003 { // three lines were accepted
 		t.Errorf("Rejects = %v, %v, want the first 10,000", rejects, err)
@@ -336,14 +337,14 @@ func TestBackfill_RejectsAreBounded(t *testing.T) {
 func TestBackfills_Latest(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Start(t).Client(t)
-	b := store.NewBackfills(rdb, time.Hour)
+	b := backfill.NewStore(rdb, time.Hour, nil)
 	if list, err := b.Latest(t.Context(), 10); err != nil || len(list) != 0 {
 		t.Errorf("Latest = %v, %v, want none", list, err)
 	}
 	var ids []string
 	for i := range 3 {
-		id := store.NewBackfillID()
-		if _, err := b.Create(t.Context(), store.Backfill{ID: id, AppID: fmt.Sprint("wx", i), Format: "ndjson"}); err != nil {
+		id := backfill.NewID()
+		if _, err := b.Create(t.Context(), backfill.Backfill{ID: id, AppID: fmt.Sprint("wx", i), Format: "ndjson"}); err != nil {
 			t.Fatal(err)
 		}
 		ids = append(ids, id)

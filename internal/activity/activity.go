@@ -1,4 +1,4 @@
-package store
+package activity
 
 import (
 	"context"
@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"cloudidq/store"
 )
 
 // The processes report their activity in Redis, where it stays for about 15 minutes for the
@@ -26,13 +28,13 @@ import (
 const (
 	activityPrefix = "cloudidq:activity:"
 
-	// ActivitySlot is the length of one slot, the finest step in which activity is reported.
-	ActivitySlot = 5 * time.Second
-	// ActivityWindow is how far back activity is reported.
-	ActivityWindow = 15 * time.Minute
+	// Slot is the length of one slot, the finest step in which activity is reported.
+	Slot = 5 * time.Second
+	// Window is how far back activity is reported.
+	Window = 15 * time.Minute
 
 	activityFlush = time.Second
-	activityTTL   = ActivityWindow + time.Minute
+	activityTTL   = Window + time.Minute
 	// activityLast bounds the last write, when the process stops.
 	activityLast = 2 * time.Second
 )
@@ -61,9 +63,9 @@ func (t *Tally) Add(other *Tally) {
 	t.Took.add(other.Took)
 }
 
-// Activity counts the work of this process in memory. While Run runs, it writes the counts to
+// Recorder counts the work of this process in memory. While Run runs, it writes the counts to
 // Redis once a second. Its methods are safe for concurrent use.
-type Activity struct {
+type Recorder struct {
 	rdb     redis.Cmdable
 	process string
 	now     func() time.Time
@@ -73,15 +75,15 @@ type Activity struct {
 	written int64                       // the newest slot written to Redis; guarded by mu
 }
 
-// NewActivity returns an Activity that has counted nothing yet. The caller closes rdb, after
+// NewRecorder returns a recorder that has counted nothing yet. The caller closes rdb, after
 // Run returns.
-func NewActivity(rdb redis.Cmdable) *Activity {
-	return &Activity{rdb: rdb, process: rand.Text()[:12], now: time.Now, slots: make(map[int64]map[string]*Tally)}
+func NewRecorder(rdb redis.Cmdable) *Recorder {
+	return &Recorder{rdb: rdb, process: rand.Text()[:12], now: time.Now, slots: make(map[int64]map[string]*Tally)}
 }
 
 // Ended counts a cloudID that reached the final status, and how long that took since its
 // acceptance. A status that is not final counts nothing.
-func (a *Activity) Ended(appID string, status Status, took time.Duration) {
+func (a *Recorder) Ended(appID string, status store.Status, took time.Duration) {
 	if !status.Final() {
 		return
 	}
@@ -89,9 +91,9 @@ func (a *Activity) Ended(appID string, status Status, took time.Duration) {
 	defer a.mu.Unlock()
 	t := a.tally(appID)
 	switch status {
-	case Resolved:
+	case store.Resolved:
 		t.Resolved++
-	case Failed:
+	case store.Failed:
 		t.Failed++
 	default:
 		t.Expired++
@@ -100,7 +102,7 @@ func (a *Activity) Ended(appID string, status Status, took time.Duration) {
 }
 
 // Sent counts requests to WeChat and the cloudIDs in them.
-func (a *Activity) Sent(appID string, requests, cloudIDs int) {
+func (a *Recorder) Sent(appID string, requests, cloudIDs int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	t := a.tally(appID)
@@ -109,7 +111,7 @@ func (a *Activity) Sent(appID string, requests, cloudIDs int) {
 }
 
 // tally returns the app's Tally of the current slot. The caller holds mu.
-func (a *Activity) tally(appID string) *Tally {
+func (a *Recorder) tally(appID string) *Tally {
 	slot := slotOf(a.now())
 	apps := a.slots[slot]
 	if apps == nil {
@@ -125,13 +127,13 @@ func (a *Activity) tally(appID string) *Tally {
 }
 
 // slotOf returns the number of the slot that contains t.
-func slotOf(t time.Time) int64 { return t.Unix() / int64(ActivitySlot.Seconds()) }
+func slotOf(t time.Time) int64 { return t.Unix() / int64(Slot.Seconds()) }
 
 func activityKey(slot int64) string { return activityPrefix + strconv.FormatInt(slot, 10) }
 
 // Run writes the counts once a second until ctx is canceled, then writes once more. It logs
 // only the first of several failures in a row.
-func (a *Activity) Run(ctx context.Context, log *slog.Logger) {
+func (a *Recorder) Run(ctx context.Context, log *slog.Logger) {
 	tick := time.NewTicker(activityFlush)
 	defer tick.Stop()
 	away := false
@@ -156,8 +158,8 @@ func (a *Activity) Run(ctx context.Context, log *slog.Logger) {
 }
 
 // flush writes what was counted since the last flush. If the write fails, the counts stay in
-// memory until they are older than ActivityWindow.
-func (a *Activity) flush(ctx context.Context) error {
+// memory until they are older than Window.
+func (a *Recorder) flush(ctx context.Context) error {
 	current := slotOf(a.now())
 	texts, err := a.take(current)
 	if err != nil || len(texts) == 0 {
@@ -187,10 +189,10 @@ func (a *Activity) flush(ctx context.Context) error {
 
 // take returns the slots to write, as JSON, and drops those too old to be read. If a process
 // has nothing to report for the current slot, it reports once that it is alive.
-func (a *Activity) take(current int64) (map[int64][]byte, error) {
+func (a *Recorder) take(current int64) (map[int64][]byte, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	oldest := current - int64(ActivityWindow/ActivitySlot)
+	oldest := current - int64(Window/Slot)
 	texts := make(map[int64][]byte)
 	for slot, apps := range a.slots {
 		if slot < oldest {

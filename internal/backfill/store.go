@@ -1,4 +1,4 @@
-package store
+package backfill
 
 import (
 	"context"
@@ -14,16 +14,19 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"cloudidq/internal/seal"
+	"cloudidq/store"
 )
 
-// BackfillState is the state of a backfill.
-type BackfillState string
+// State is the state of a backfill.
+type State string
 
 // The states of a backfill.
 const (
-	BackfillOpen     BackfillState = "open"     // the client may add lines
-	BackfillComplete BackfillState = "complete" // the client has added all lines
-	BackfillCanceled BackfillState = "canceled" // no more requests to WeChat, no more lines
+	Open     State = "open"     // the client may add lines
+	Complete State = "complete" // the client has added all lines
+	Canceled State = "canceled" // no more requests to WeChat, no more lines
 )
 
 // Backfill is a file of cloudIDs and its progress. Accepted is always the sum of Pending,
@@ -31,11 +34,11 @@ const (
 // cloudID is repeated. A cloudID whose user is erased before its final status counts as failed,
 // although it has no record.
 type Backfill struct {
-	ID      string        `json:"id"`
-	AppID   string        `json:"appid"`
-	Webhook string        `json:"webhook,omitempty"` // endpoint; empty = the app's default
-	Format  string        `json:"format"`            // format of the file
-	State   BackfillState `json:"state"`
+	ID      string `json:"id"`
+	AppID   string `json:"appid"`
+	Webhook string `json:"webhook,omitempty"` // endpoint; empty = the app's default
+	Format  string `json:"format"`            // format of the file
+	State   State  `json:"state"`
 
 	Lines    int `json:"lines"`    // committed lines of the file, blank and rejected ones included
 	Accepted int `json:"accepted"` // accepted lines
@@ -45,9 +48,9 @@ type Backfill struct {
 	Failed   int `json:"failed"`
 	Expired  int `json:"expired"`
 
-	CreatedAt  Time `json:"created_at"`
-	UpdatedAt  Time `json:"updated_at"`
-	FinishedAt Time `json:"finished_at,omitzero"` // zero until Finished
+	CreatedAt  store.Time `json:"created_at"`
+	UpdatedAt  store.Time `json:"updated_at"`
+	FinishedAt store.Time `json:"finished_at,omitzero"` // zero until Finished
 
 	// Revision grows with every change.
 	Revision int64 `json:"-"`
@@ -100,73 +103,72 @@ const backfillPrefix = "cloudidq:{backfill}:"
 
 // The errors of backfills.
 var (
-	// ErrNoBackfill says that no such backfill exists: the id is unknown, or its retention is
+	// ErrNotFound says that no such backfill exists: the id is unknown, or its retention is
 	// over.
-	ErrNoBackfill = errors.New("no such backfill")
-	// ErrBackfillTaken says that another client has continued the backfill since.
-	ErrBackfillTaken = errors.New("another client has gone on with this backfill since")
-	// ErrBackfillCanceled says that the backfill is canceled and takes no more lines.
-	ErrBackfillCanceled = errors.New("the backfill has been canceled")
-	// ErrBackfillComplete says that the backfill is complete and takes no more lines.
-	ErrBackfillComplete = errors.New("the backfill is complete")
-	// ErrBackfillDiffers says that the client's lines are not those of the window that is
+	ErrNotFound = errors.New("no such backfill")
+	// ErrTaken says that another client has continued the backfill since.
+	ErrTaken = errors.New("another client has gone on with this backfill since")
+	// ErrCanceled says that the backfill is canceled and takes no more lines.
+	ErrCanceled = errors.New("the backfill has been canceled")
+	// ErrComplete says that the backfill is complete and takes no more lines.
+	ErrComplete = errors.New("the backfill is complete")
+	// ErrDiffers says that the client's lines are not those of the window that is
 	// begun.
-	ErrBackfillDiffers = errors.New("the lines are not taken the way they were when they were begun, perhaps by another version")
+	ErrDiffers = errors.New("the lines are not taken the way they were when they were begun, perhaps by another version")
 )
 
-//go:embed backfill.lua
+// errAnswer is returned for an answer that the scripts of this package never give.
+var errAnswer = errors.New("unexpected answer from Redis")
+
+//go:embed shared.lua
 var backfillLua string
 
-//go:embed backfill_open.lua
+//go:embed open.lua
 var backfillOpenLua string
 
-//go:embed backfill_begin.lua
+//go:embed begin.lua
 var backfillBeginLua string
 
-//go:embed backfill_commit.lua
+//go:embed commit.lua
 var backfillCommitLua string
 
-//go:embed backfill_complete.lua
+//go:embed complete.lua
 var backfillCompleteLua string
 
-//go:embed backfill_report.lua
+//go:embed report.lua
 var backfillReportLua string
 
-//go:embed backfill_cancel.lua
+//go:embed cancel.lua
 var backfillCancelLua string
 
-// Backfills stores the state of backfills. It uses Redis even if the records are in PostgreSQL.
+// Store stores the state of backfills. It uses Redis even if the records are in PostgreSQL.
 // It is safe for concurrent use.
-type Backfills struct {
-	rdb   redis.Cmdable
-	codec codec
-	keep  int64 // retention of a backfill, in ms
+type Store struct {
+	rdb    redis.Cmdable
+	keyset *seal.Keyset // nil = cloudIDs are not sealed
+	keep   int64        // retention of a backfill, in ms
 
 	open, begin, commit, complete, report, cancel *redis.Script
 }
 
-// NewBackfills returns the backfills in rdb. The caller closes rdb. ttl is how long records are
-// retained. The options are the same as their store's.
-func NewBackfills(rdb redis.Cmdable, ttl time.Duration, options ...Option) *Backfills {
-	var with settings
-	for _, option := range options {
-		option(&with)
-	}
+// NewStore returns the backfills in rdb. The caller closes rdb. ttl is how long records are
+// retained. keyset seals cloudIDs, as it seals records; nil = they are not sealed.
+func NewStore(rdb redis.Cmdable, ttl time.Duration, keyset *seal.Keyset) *Store {
 	// Every script needs the shared functions of backfill.lua.
 	script := func(lua string) *redis.Script { return redis.NewScript(backfillLua + lua) }
-	return &Backfills{
-		rdb: rdb, codec: codec{with.keyset}, keep: (ttl + backfillMargin).Milliseconds(),
+	return &Store{
+		rdb: rdb, keyset: keyset, keep: (ttl + backfillMargin).Milliseconds(),
 		open: script(backfillOpenLua), begin: script(backfillBeginLua), commit: script(backfillCommitLua),
 		complete: script(backfillCompleteLua), report: script(backfillReportLua), cancel: script(backfillCancelLua),
 	}
 }
 
-// NewBackfillID returns a new random id.
-func NewBackfillID() string { return "bf_" + strings.ToLower(rand.Text()) }
+// NewID returns a new random id.
+func NewID() string { return "bf_" + strings.ToLower(rand.Text()) }
 
-// BackfillIDOf derives an id from a text, such as the client's idempotency key. The same text
+// IDOf derives an id from a text, such as the client's idempotency key. The same text
 // always gives the same id. The id does not reveal the text.
-func BackfillIDOf(text string) string {
+func IDOf(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return "bf_" + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:]))[:26]
 }
@@ -174,34 +176,34 @@ func BackfillIDOf(text string) string {
 var backfillID = regexp.MustCompile(`^bf_[a-z2-7]{26}$`)
 
 // run runs a script on a backfill, with the current time and the retention as its first
-// arguments. The error is ErrNoBackfill if id is malformed.
-func (b *Backfills) run(ctx context.Context, script *redis.Script, id string, args ...any) ([]any, error) {
+// arguments. The error is ErrNotFound if id is malformed.
+func (b *Store) run(ctx context.Context, script *redis.Script, id string, args ...any) ([]any, error) {
 	if !backfillID.MatchString(id) {
-		return nil, ErrNoBackfill
+		return nil, ErrNotFound
 	}
 	args = append([]any{time.Now().UnixMilli(), b.keep}, args...)
 	return script.Run(ctx, b.rdb, []string{backfillPrefix + id}, args...).Slice()
 }
 
-// Get returns a backfill, or ErrNoBackfill if it does not exist.
-func (b *Backfills) Get(ctx context.Context, id string) (Backfill, error) {
+// Get returns a backfill, or ErrNotFound if it does not exist.
+func (b *Store) Get(ctx context.Context, id string) (Backfill, error) {
 	if !backfillID.MatchString(id) {
-		return Backfill{}, ErrNoBackfill
+		return Backfill{}, ErrNotFound
 	}
 	fields, err := b.rdb.HGetAll(ctx, backfillPrefix+id).Result()
 	if err != nil {
 		return Backfill{}, fmt.Errorf("looking up a backfill: %w", err)
 	}
 	if len(fields) == 0 {
-		return Backfill{}, ErrNoBackfill
+		return Backfill{}, ErrNotFound
 	}
 	return parseBackfill(id, fields), nil
 }
 
 // Cancel stops a backfill: it takes no more lines, and its pending cloudIDs are not requested
 // any more. Only a window that was begun before can still be committed. A finished backfill
-// stays as it is. The error is ErrNoBackfill if the backfill does not exist.
-func (b *Backfills) Cancel(ctx context.Context, id string) (Backfill, error) {
+// stays as it is. The error is ErrNotFound if the backfill does not exist.
+func (b *Store) Cancel(ctx context.Context, id string) (Backfill, error) {
 	answer, err := b.run(ctx, b.cancel, id)
 	if err != nil {
 		return Backfill{}, fmt.Errorf("canceling a backfill: %w", err)
@@ -210,10 +212,10 @@ func (b *Backfills) Cancel(ctx context.Context, id string) (Backfill, error) {
 }
 
 // backfillOf parses the answer of a script: fields and values in turn, or one word that names
-// an error. An empty answer is ErrNoBackfill.
+// an error. An empty answer is ErrNotFound.
 func backfillOf(id string, answer []any) (Backfill, error) {
 	if len(answer) == 0 {
-		return Backfill{}, ErrNoBackfill
+		return Backfill{}, ErrNotFound
 	}
 	if len(answer) == 1 {
 		return Backfill{}, refusedBackfill(answer[0])
@@ -225,15 +227,15 @@ func backfillOf(id string, answer []any) (Backfill, error) {
 func refusedBackfill(word any) error {
 	switch word {
 	case "gone":
-		return ErrNoBackfill
+		return ErrNotFound
 	case "taken":
-		return ErrBackfillTaken
+		return ErrTaken
 	case "canceled":
-		return ErrBackfillCanceled
+		return ErrCanceled
 	case "complete":
-		return ErrBackfillComplete
+		return ErrComplete
 	case "differs":
-		return ErrBackfillDiffers
+		return ErrDiffers
 	}
 	return errAnswer
 }
@@ -254,14 +256,14 @@ func parseBackfill(id string, fields map[string]string) Backfill {
 		n, _ := strconv.Atoi(fields[name])
 		return n
 	}
-	moment := func(name string) Time {
+	moment := func(name string) store.Time {
 		if fields[name] == "" {
-			return Time{}
+			return store.Time{}
 		}
-		return At(time.UnixMilli(int64(number(name))))
+		return store.At(time.UnixMilli(int64(number(name))))
 	}
 	b := Backfill{
-		ID: id, AppID: fields["appid"], Webhook: fields["webhook"], Format: fields["format"], State: BackfillState(fields["state"]),
+		ID: id, AppID: fields["appid"], Webhook: fields["webhook"], Format: fields["format"], State: State(fields["state"]),
 		Lines: number("lines"), Accepted: number("accepted"), Rejected: number("rejected"),
 		Resolved: number("resolved"), Failed: number("failed"), Expired: number("expired"),
 		CreatedAt: moment("created"), UpdatedAt: moment("updated"), FinishedAt: moment("finished"),
