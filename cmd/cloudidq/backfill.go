@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cloudidq/config"
+	"cloudidq/internal/app"
 	"cloudidq/internal/backfill"
 	"cloudidq/internal/lines"
 	"cloudidq/tasks"
@@ -71,8 +72,8 @@ func newBackfill(s streams) *cobra.Command {
 		}
 		defer out.discard()
 		f.wait = f.wait || out != nil
-		return withResults(cmd.Context(), s, cfg, func(rdb redis.UniversalClient, results results) error {
-			return f.run(cmd.Context(), s, cfg, rdb, results, in, out)
+		return withRecords(cmd.Context(), s, cfg, func(rdb redis.UniversalClient, records *app.Records) error {
+			return f.run(cmd.Context(), s, cfg, rdb, records, in, out)
 		})
 	}
 	return cmd
@@ -103,10 +104,10 @@ func (f *backfillFlags) check(cfg *config.Config, s streams, path string) (*inpu
 
 // run loads the input. With --wait it also waits for the results and reports them.
 func (f *backfillFlags) run(
-	ctx context.Context, s streams, cfg *config.Config, rdb redis.UniversalClient, results results, in *input, out *output,
+	ctx context.Context, s streams, cfg *config.Config, rdb redis.UniversalClient, records *app.Records, in *input, out *output,
 ) error {
 	// Print the id first, so that an interrupted load can be resumed.
-	at, err := f.open(ctx, cfg, results.backfills)
+	at, err := f.open(ctx, cfg, records.Backfills)
 	if err != nil {
 		return err
 	}
@@ -114,8 +115,8 @@ func (f *backfillFlags) run(
 	producer := tasks.NewClient(rdb, tasks.Options{})
 	defer producer.Close()
 	loader := &backfill.Loader{
-		Store: results.backfills, Producer: producer,
-		Pressure: newQueueLoad(rdb, cfg.API.MaxPending, slog.New(slog.DiscardHandler)), // loadProgress reports it
+		Store: records.Backfills, Producer: producer,
+		Pressure: app.NewQueueLoad(rdb, cfg.API.MaxPending, slog.New(slog.DiscardHandler)), // loadProgress reports it
 	}
 	progress := newLoadProgress(s.err, in, at.Backfill)
 	of, err := loader.Load(ctx, at, lines.New(in, lines.Format(at.Backfill.Format)), backfill.Options{
@@ -123,15 +124,15 @@ func (f *backfillFlags) run(
 	})
 	progress.finish(of)
 	if err != nil {
-		return f.brokenOff(ctx, results.backfills, of, err)
+		return f.brokenOff(ctx, records.Backfills, of, err)
 	}
 	faults := []error{rejected(of)}
 	if f.wait {
-		of, err := awaitBackfill(ctx, s, results.backfills, of)
+		of, err := awaitBackfill(ctx, s, records.Backfills, of)
 		if err != nil {
 			return errors.Join(append(faults, err)...)
 		}
-		faults = append(faults, report(ctx, s, results, of, out))
+		faults = append(faults, report(ctx, s, records, of, out))
 	}
 	return errors.Join(faults...)
 }

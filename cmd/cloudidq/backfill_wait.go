@@ -9,6 +9,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 
+	"cloudidq/internal/app"
 	"cloudidq/internal/backfill"
 )
 
@@ -43,9 +44,9 @@ func awaitBackfill(ctx context.Context, s streams, backfills *backfill.Store, of
 
 // report writes the records and prints the summary. It returns an error if not all cloudIDs are
 // resolved.
-func report(ctx context.Context, s streams, results results, of backfill.Backfill, out *output) error {
+func report(ctx context.Context, s streams, records *app.Records, of backfill.Backfill, out *output) error {
 	if out != nil {
-		if err := backfill.Results(ctx, results.backfills, results, &of, out.write); err != nil {
+		if err := backfill.Results(ctx, records.Backfills, records, &of, out.write); err != nil {
 			return err
 		}
 		if err := out.keep(); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cloudidq/config"
+	"cloudidq/internal/app"
 	"cloudidq/internal/coord"
 	"cloudidq/internal/doctor"
 	"cloudidq/internal/secret"
@@ -56,7 +57,7 @@ func newDoctor(s streams) *cobra.Command {
 // examine runs all checks. If Redis is down, that is one of the findings and not an error.
 func examine(ctx context.Context, cfg *config.Config) ([]doctor.Finding, error) {
 	newLogger(io.Discard, config.Log{Level: "error"}) // go-redis would log what the findings report
-	rdb, err := cfg.Redis.Open(neverRepeat)
+	rdb, err := cfg.Redis.Open(app.NeverRepeat)
 	if errors.Is(err, config.ErrEmbedded) {
 		return nil, cfg.Refuse("redis.url", errors.New("is embedded: there is nothing to be checked; this command needs the URL of a server"))
 	}
@@ -64,12 +65,12 @@ func examine(ctx context.Context, cfg *config.Config) ([]doctor.Finding, error) 
 		return nil, err
 	}
 	defer func() { _ = rdb.Close() }()
-	access, err := openWeChat(cfg, coord.NewTokens(rdb), nil)
+	access, err := app.OpenWeChat(cfg, coord.NewTokens(rdb))
 	if err != nil {
 		return nil, err
 	}
-	defer access.client.Close()
-	hooks, closeWebhooks, err := openWebhooks(cfg, nil)
+	defer access.Client.Close()
+	hooks, closeWebhooks, err := app.OpenWebhooks(cfg, app.UserAgent(version))
 	if err != nil {
 		return nil, err
 	}
@@ -132,18 +133,18 @@ func serverChecks(cfg *config.Config, rdb redis.UniversalClient) []doctor.Check 
 }
 
 // appChecks returns the checks of the platforms and apps.
-func appChecks(cfg *config.Config, access *wechatAccess, rdb redis.UniversalClient) ([]doctor.Check, error) {
+func appChecks(cfg *config.Config, access *app.WeChat, rdb redis.UniversalClient) ([]doctor.Check, error) {
 	var checks []doctor.Check
 	for _, component := range cfg.Components {
-		checks = append(checks, doctor.Component(component.AppID, access.platforms[component.AppID]))
+		checks = append(checks, doctor.Component(component.AppID, access.Platforms[component.AppID]))
 	}
 	pauses := coord.NewPauses(rdb)
-	for _, app := range cfg.Apps {
-		tokens, err := access.tokenSource(app)
+	for _, one := range cfg.Apps {
+		tokens, err := access.TokenSource(one)
 		if err != nil {
 			return nil, err
 		}
-		checks = append(checks, doctor.WeChat(access.client, doctor.App{AppID: app.AppID, Mode: app.Token.Mode, Tokens: tokens}, pauses.List))
+		checks = append(checks, doctor.WeChat(access.Client, doctor.App{AppID: one.AppID, Mode: one.Token.Mode, Tokens: tokens}, pauses.List))
 	}
 	return checks, nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cloudidq/config"
+	"cloudidq/internal/app"
 	"cloudidq/store"
 	"cloudidq/tasks"
 )
@@ -60,17 +61,17 @@ func newEnqueue(s streams) *cobra.Command {
 				return enqueue(cmd.Context(), s, cfg, rdb, req)
 			})
 		}
-		return withResults(cmd.Context(), s, cfg, func(rdb redis.UniversalClient, results results) error {
+		return withRecords(cmd.Context(), s, cfg, func(rdb redis.UniversalClient, records *app.Records) error {
 			ids := cloudIDsOf(req.Items)
 			// Earlier final statuses of the same cloudIDs must not end the wait.
-			before, err := store.EndsSoFar(cmd.Context(), results, req.AppID, ids)
+			before, err := store.EndsSoFar(cmd.Context(), records, req.AppID, ids)
 			if err != nil {
 				return fmt.Errorf("nothing was enqueued: %w", err)
 			}
 			if err := enqueue(cmd.Context(), s, cfg, rdb, req); err != nil {
 				return err
 			}
-			return awaitRecords(cmd.Context(), s, results, req.AppID, ids, before, f.wait)
+			return awaitRecords(cmd.Context(), s, records, req.AppID, ids, before, f.wait)
 		})
 	}
 	return cmd
@@ -113,7 +114,7 @@ func checkItems(items []tasks.Item) error {
 
 // enqueue sends the request to the queue and reports the number of enqueued cloudIDs.
 func enqueue(ctx context.Context, s streams, cfg *config.Config, rdb redis.UniversalClient, req tasks.Request) error {
-	tel, err := openTelemetry(ctx, s, cfg, true)
+	tel, err := app.OpenTelemetry(ctx, cfg, options(s), true)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cloudidq/config"
+	"cloudidq/internal/app"
 	"cloudidq/tasks"
 	"cloudidq/worker"
 )
@@ -40,9 +41,9 @@ func newErase(s streams) *cobra.Command {
 		if err := checkSubject(cfg, appID, openID, former); err != nil {
 			return err
 		}
-		return withResults(cmd.Context(), s, cfg, func(rdb redis.UniversalClient, results results) error {
+		return withRecords(cmd.Context(), s, cfg, func(rdb redis.UniversalClient, records *app.Records) error {
 			// The eraser removes the records, and the user's cloudIDs from the queued tasks.
-			erased, err := worker.NewEraser(results.Results, rdb).Erase(cmd.Context(), appID, openID)
+			erased, err := worker.NewEraser(records, rdb).Erase(cmd.Context(), appID, openID)
 			if err != nil {
 				return err
 			}

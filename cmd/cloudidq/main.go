@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"cloudidq/config"
+	"cloudidq/internal/app"
 	"cloudidq/internal/secret"
 	"cloudidq/tasks"
 )
@@ -70,6 +71,9 @@ func exitStatus(err error) int {
 		return exitUsage
 	}
 	if _, ok := errors.AsType[config.Faults](err); ok {
+		return exitUsage
+	}
+	if _, ok := errors.AsType[*app.SettingError](err); ok {
 		return exitUsage
 	}
 	if _, ok := errors.AsType[*tasks.InvalidError](err); ok {

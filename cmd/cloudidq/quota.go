@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cloudidq/config"
+	"cloudidq/internal/app"
 	"cloudidq/internal/coord"
 	"cloudidq/internal/wechat"
 )
@@ -104,20 +105,20 @@ func appsNamed(cfg *config.Config, appIDs []string) ([]int, error) {
 // quota is unavailable.
 func askQuotas(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient, at []int) (quotas []appQuota, failed int, err error) {
 	// The tokens are shared with the workers, so this command normally fetches none.
-	access, err := openWeChat(cfg, coord.NewTokens(rdb), nil)
+	access, err := app.OpenWeChat(cfg, coord.NewTokens(rdb))
 	if err != nil {
 		return nil, 0, err
 	}
-	defer access.client.Close()
+	defer access.Client.Close()
 	for _, i := range at {
-		app := cfg.Apps[i]
-		tokens, err := access.tokenSource(app)
+		one := cfg.Apps[i]
+		tokens, err := access.TokenSource(one)
 		if err != nil {
 			return nil, 0, err
 		}
-		got, err := access.client.Quota(ctx, tokens)
+		got, err := access.Client.Quota(ctx, tokens)
 		quota := appQuota{
-			AppID: app.AppID, DailyLimit: got.DailyLimit, Used: got.Used, Remain: got.Remain,
+			AppID: one.AppID, DailyLimit: got.DailyLimit, Used: got.Used, Remain: got.Remain,
 			Calls: got.Calls, RefreshSeconds: got.RefreshSeconds,
 		}
 		if err != nil {

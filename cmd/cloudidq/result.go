@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cloudidq/config"
+	"cloudidq/internal/app"
 	"cloudidq/store"
 	"cloudidq/tasks"
 )
@@ -34,12 +35,12 @@ func newResult(s streams) *cobra.Command {
 		if err := checkResult(cfg, appID, args); err != nil {
 			return err
 		}
-		return withResults(cmd.Context(), s, cfg, func(_ redis.UniversalClient, results results) error {
-			records, err := results.Lookup(cmd.Context(), appID, args)
+		return withRecords(cmd.Context(), s, cfg, func(_ redis.UniversalClient, records *app.Records) error {
+			found, err := records.Lookup(cmd.Context(), appID, args)
 			if err != nil {
-				return errors.Join(printRecords(s.out, records), err)
+				return errors.Join(printRecords(s.out, found), err)
 			}
-			return printFound(s.out, records)
+			return printFound(s.out, found)
 		})
 	}
 	return cmd

@@ -1,16 +1,14 @@
 package main
 
 import (
-	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"strings"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
 	"cloudidq/config"
+	"cloudidq/internal/app"
 	"cloudidq/internal/telemetry"
 )
 
@@ -109,16 +107,6 @@ func configFlag(cmd *cobra.Command, s streams) *string {
 // which would otherwise write to stderr in its own format.
 func newLogger(out io.Writer, cfg config.Log) *slog.Logger {
 	log := telemetry.NewLogger(out, cfg.Level, cfg.Format)
-	redis.SetLogger(redisLog{log})
+	app.LogRedis(log)
 	return log
-}
-
-// redisLog adapts slog to go-redis's logger. go-redis logs about connections; its messages
-// contain no commands or values.
-type redisLog struct{ log *slog.Logger }
-
-// Printf implements the logging interface of go-redis. It logs at level debug, because the
-// caller reports the resulting error.
-func (l redisLog) Printf(_ context.Context, format string, v ...any) {
-	l.log.Debug(fmt.Sprintf(format, v...), "from", "go-redis")
 }

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -42,11 +42,11 @@ func apiTLS(cfg *config.Config) func() (httpapi.TLS, error) {
 }
 
 // newEnder creates the part that finalizes the cloudIDs of tasks deleted at /monitoring/.
-func newEnder(svc *service, cfg *config.Config, f *footing) *worker.Ender {
+func (p *process) newEnder(d *deps) *worker.Ender {
 	return worker.NewEnder(worker.EnderParts{
-		Queue: f.rdb, Results: f.records, Backfills: f.store.backfills, Webhooks: f.webhooks,
-		Endpoint: func(ctx context.Context, appID string) (string, error) { return outletOf(ctx, cfg, f.access, appID) },
-		Lifetime: cfg.CloudIDLifetime, Log: svc.log,
+		Queue: d.rdb, Results: d.observed, Backfills: d.records.Backfills, Webhooks: d.webhooks,
+		Endpoint: func(ctx context.Context, appID string) (string, error) { return webhookOf(ctx, p.cfg, d.wechat, appID) },
+		Lifetime: p.cfg.CloudIDLifetime, Log: p.log,
 	})
 }
 

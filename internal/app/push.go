@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -53,7 +53,7 @@ func (t pushTarget) follow(ctx context.Context, appID string) error {
 }
 
 // pushTargets returns the receivers of the platforms' events, by the appid of the platform.
-func pushTargets(cfg *config.Config, access *wechatAccess, rdb redis.UniversalClient) (map[string]httpapi.Platform, error) {
+func pushTargets(cfg *config.Config, access *WeChat, rdb redis.UniversalClient) (map[string]httpapi.Platform, error) {
 	targets := make(map[string]httpapi.Platform, len(cfg.Components))
 	for _, component := range cfg.Components {
 		codec, err := push.NewCodec(push.Config{
@@ -62,7 +62,7 @@ func pushTargets(cfg *config.Config, access *wechatAccess, rdb redis.UniversalCl
 		if err != nil {
 			return nil, err
 		}
-		targets[component.AppID] = pushTarget{codec, access.platforms[component.AppID], coord.NewPauses(rdb)}
+		targets[component.AppID] = pushTarget{codec, access.Platforms[component.AppID], coord.NewPauses(rdb)}
 	}
 	return targets, nil
 }

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 )
 
 // newStatus creates the collector of the status page with its sources.
-func newStatus(cfg *config.Config, rdb redis.UniversalClient, from results) *status.Collector {
+func newStatus(cfg *config.Config, rdb redis.UniversalClient, from *Records) *status.Collector {
 	shown := status.Config{Lifetime: cfg.CloudIDLifetime}
 	for _, app := range cfg.Apps {
 		shown.Apps = append(shown.Apps, app.AppID)
@@ -32,8 +32,8 @@ func newStatus(cfg *config.Config, rdb redis.UniversalClient, from results) *sta
 		shown.Webhooks = append(shown.Webhooks, at)
 	}
 	return status.New(shown, status.Sources{
-		Activity: activity.NewReader(rdb), Pauses: coord.NewPauses(rdb), Deliveries: from.deliveries, Explain: explain,
-		Backfills: func(ctx context.Context) ([]status.BackfillStatus, error) { return shownBackfills(ctx, from.backfills) },
+		Activity: activity.NewReader(rdb), Pauses: coord.NewPauses(rdb), Deliveries: from.Deliveries, Explain: explain,
+		Backfills: func(ctx context.Context) ([]status.BackfillStatus, error) { return shownBackfills(ctx, from.Backfills) },
 		Queues: func(ctx context.Context) ([]tasks.Snapshot, error) {
 			return tasks.LookAll(ctx, rdb, cfg.CloudIDLifetime)
 		},

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -13,8 +13,8 @@ import (
 	"cloudidq/tasks"
 )
 
-// queueLoad measures the queues. It implements [httpapi.Load].
-type queueLoad struct {
+// QueueLoad measures how full the queues are. It implements [httpapi.Load].
+type QueueLoad struct {
 	rdb    redis.UniversalClient
 	pauses *coord.Pauses
 	most   int // maximum number of waiting tasks
@@ -33,13 +33,15 @@ type backlog struct {
 // loadEvery is how long High reuses a measurement.
 const loadEvery = time.Second
 
-func newQueueLoad(rdb redis.UniversalClient, most int, log *slog.Logger) *queueLoad {
-	return &queueLoad{rdb: rdb, pauses: coord.NewPauses(rdb), most: most, log: log, seen: make(map[string]backlog)}
+// NewQueueLoad returns a load that calls a queue full from most waiting tasks on. The caller
+// closes rdb.
+func NewQueueLoad(rdb redis.UniversalClient, most int, log *slog.Logger) *QueueLoad {
+	return &QueueLoad{rdb: rdb, pauses: coord.NewPauses(rdb), most: most, log: log, seen: make(map[string]backlog)}
 }
 
 // High implements [httpapi.Load]. It measures each queue at most once a second. If Redis does
 // not answer, it returns false, and the request itself will fail.
-func (l *queueLoad) High(ctx context.Context, queue string) bool {
+func (l *QueueLoad) High(ctx context.Context, queue string) bool {
 	l.mu.Lock()
 	last := l.seen[queue]
 	if time.Since(last.at) < loadEvery {
@@ -53,7 +55,7 @@ func (l *queueLoad) High(ctx context.Context, queue string) bool {
 
 // Room implements [httpapi.Load]. It measures at every call, because within a second a backfill
 // may enqueue more tasks than the limit.
-func (l *queueLoad) Room(ctx context.Context, appID string) error {
+func (l *QueueLoad) Room(ctx context.Context, appID string) error {
 	pause, _, err := l.pauses.Get(ctx, appID)
 	switch {
 	case err == nil && pause.Until.After(time.Now()):
@@ -65,7 +67,7 @@ func (l *queueLoad) Room(ctx context.Context, appID string) error {
 }
 
 // measure measures a queue and logs a warning when the queue becomes full.
-func (l *queueLoad) measure(ctx context.Context, queue string) bool {
+func (l *QueueLoad) measure(ctx context.Context, queue string) bool {
 	n, err := tasks.Backlog(ctx, l.rdb, queue)
 	high := err == nil && n >= l.most
 	l.mu.Lock()

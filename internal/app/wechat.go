@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -11,48 +11,53 @@ import (
 	"cloudidq/worker"
 )
 
-// wechatAccess is the client of WeChat and the sources of its credentials.
-type wechatAccess struct {
-	client    *wechat.Client
-	platforms map[string]*wechat.Platform // by the component's appid
+// WeChat is the client of WeChat with the sources of its credentials.
+type WeChat struct {
+	Client    *wechat.Client
+	Platforms map[string]*wechat.Platform // by the component's appid
 }
 
-// openWeChat creates the client and the platforms of the configuration. Pass a nil svc in a
-// command that runs once. The caller closes the client.
-func openWeChat(cfg *config.Config, tokens *coord.Tokens, svc *service) (*wechatAccess, error) {
+// OpenWeChat creates the client and the platforms of the configuration for a command that runs
+// once. tokens shares the access tokens with the workers. The caller closes the client.
+func OpenWeChat(cfg *config.Config, tokens *coord.Tokens) (*WeChat, error) {
+	return openWeChat(cfg, tokens, nil)
+}
+
+// openWeChat is OpenWeChat with the metrics and traces of a process; p may be nil.
+func openWeChat(cfg *config.Config, tokens *coord.Tokens, p *process) (*WeChat, error) {
 	settings := wechat.Config{
 		BaseURL: string(cfg.WeChat.BaseURL), Timeout: cfg.WeChat.Timeout, MaxConns: connections(cfg), Tokens: tokens,
 	}
-	if svc != nil {
-		settings.Metrics, settings.Tracers = svc.wechat, svc.tel.Tracers
+	if p != nil {
+		settings.Metrics, settings.Tracers = p.wechat, p.tel.Tracers
 	}
 	client, err := wechat.New(settings)
 	if err != nil {
 		return nil, err
 	}
-	access := &wechatAccess{client: client, platforms: make(map[string]*wechat.Platform, len(cfg.Components))}
+	access := &WeChat{Client: client, Platforms: make(map[string]*wechat.Platform, len(cfg.Components))}
 	for _, component := range cfg.Components {
 		platform, err := client.Platform(component.AppID, component.Secret.Text())
 		if err != nil {
 			client.Close()
 			return nil, fmt.Errorf("component %s: %w", component.AppID, err)
 		}
-		access.platforms[component.AppID] = platform
+		access.Platforms[component.AppID] = platform
 	}
 	return access, nil
 }
 
-// tokenSource returns the token source of an app of the configuration.
-func (a *wechatAccess) tokenSource(app config.App) (wechat.TokenSource, error) {
+// TokenSource returns the token source of an app of the configuration.
+func (a *WeChat) TokenSource(app config.App) (wechat.TokenSource, error) {
 	switch token := app.Token; token.Mode {
 	case config.ModeStable:
-		return a.client.StableToken(app.AppID, token.Secret.Text()), nil
+		return a.Client.StableToken(app.AppID, token.Secret.Text()), nil
 	case config.ModeLegacy:
-		return a.client.LegacyToken(app.AppID, token.Secret.Text()), nil
+		return a.Client.LegacyToken(app.AppID, token.Secret.Text()), nil
 	case config.ModeStatic:
 		return wechat.StaticToken(token.AccessToken.Text()), nil
 	case config.ModeRemote:
-		return a.client.RemoteToken(app.AppID, string(token.URL), token.Header.Text())
+		return a.Client.RemoteToken(app.AppID, string(token.URL), token.Header.Text())
 	case config.ModeSidecar:
 		return wechat.Sidecar(token.FromAppID), nil
 	case config.ModeCloudbaseFile:
@@ -62,7 +67,7 @@ func (a *wechatAccess) tokenSource(app config.App) (wechat.TokenSource, error) {
 		}
 		return wechat.CloudbaseFile(path), nil
 	case config.ModeComponent:
-		if platform := a.platforms[token.Component]; platform != nil {
+		if platform := a.Platforms[token.Component]; platform != nil {
 			return platform.Authorizer(app.AppID, token.RefreshToken.Text()), nil
 		}
 	}
@@ -70,10 +75,10 @@ func (a *wechatAccess) tokenSource(app config.App) (wechat.TokenSource, error) {
 }
 
 // apps returns the apps of the configuration in the worker's form.
-func (a *wechatAccess) apps(cfg *config.Config) ([]worker.App, error) {
+func (a *WeChat) apps(cfg *config.Config) ([]worker.App, error) {
 	apps := make([]worker.App, len(cfg.Apps))
 	for i, app := range cfg.Apps {
-		tokens, err := a.tokenSource(app)
+		tokens, err := a.TokenSource(app)
 		if err != nil {
 			return nil, err
 		}
@@ -94,14 +99,14 @@ func workerApp(appID string, tokens wechat.TokenSource, calls config.Calls) work
 // authorizers finds merchants' apps that have authorised a platform. It queries the platforms in
 // the order of the configuration.
 type authorizers struct {
-	access     *wechatAccess
+	access     *WeChat
 	components []config.Component
 }
 
 // Find asks each platform, because there are few platforms but thousands of merchants.
 func (a authorizers) Find(ctx context.Context, appID string) (worker.App, bool, error) {
 	for _, component := range a.components {
-		platform := a.access.platforms[component.AppID]
+		platform := a.access.Platforms[component.AppID]
 		authorised, err := platform.Authorized(ctx, appID)
 		if err != nil {
 			return worker.App{}, false, err
@@ -113,9 +118,9 @@ func (a authorizers) Find(ctx context.Context, appID string) (worker.App, bool, 
 	return worker.App{}, false, nil
 }
 
-// outletOf returns the default endpoint for an app's results, for an app of the configuration or
+// webhookOf returns the default endpoint for an app's results, for an app of the configuration or
 // of a platform's merchant. It returns "" if there is no default endpoint or the app is unknown.
-func outletOf(ctx context.Context, cfg *config.Config, access *wechatAccess, appID string) (string, error) {
+func webhookOf(ctx context.Context, cfg *config.Config, access *WeChat, appID string) (string, error) {
 	for _, app := range cfg.Apps {
 		if app.AppID == appID {
 			return app.Webhook, nil

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -6,8 +6,6 @@ import (
 	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/redis/go-redis/v9"
-	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"cloudidq/config"
@@ -26,72 +24,60 @@ const (
 	partWorker = "worker"
 )
 
-// service holds what every process that stays up has, whichever parts run in it: one log, one
+// process holds what every process that stays up has, whichever parts run in it: one log, one
 // registry of metrics, one tracer provider and one ops listener.
-type service struct {
+type process struct {
+	cfg *config.Config
 	tel *telemetry.Telemetry
 	log *slog.Logger
 	ops *ops.Server // nil means that ops.listen is off
+
+	userAgent string // of requests to webhooks
 
 	// Metrics that several parts may use. Other metrics are registered by their part.
 	wechat *wechat.Metrics
 	store  *store.Metrics
 }
 
-// servesAs returns the RunE function of a command that stays up as one part of a process.
-func servesAs(
-	part string, s streams, path *string, run func(context.Context, *service, *config.Config) error,
-) func(*cobra.Command, []string) error {
-	return func(cmd *cobra.Command, _ []string) error {
-		cfg, err := loadWithSecrets(*path, s)
-		if err != nil {
-			return err
-		}
-		return withService(cmd.Context(), s, cfg, []string{part}, func(ctx context.Context, svc *service) error {
-			return run(ctx, svc, cfg)
-		})
-	}
-}
-
-// withService runs the parts of a process. When ctx ends, /readyz reports it first. Then the
+// runProcess runs the parts of a process. When ctx ends, /readyz reports it first. Then the
 // parts stop, and then the ops listener, so that you can watch the shutdown. Logs, metrics and
 // traces are flushed last.
-func withService(
-	ctx context.Context, s streams, cfg *config.Config, parts []string, run func(context.Context, *service) error,
+func runProcess(
+	ctx context.Context, cfg *config.Config, options Options, parts []string, run func(context.Context, *process) error,
 ) error {
-	tel, err := openTelemetry(ctx, s, cfg, false)
+	tel, err := OpenTelemetry(ctx, cfg, options, false)
 	if err != nil {
 		return err
 	}
 	defer tel.Shutdown()
-	redis.SetLogger(redisLog{tel.Log})
-	svc := &service{
-		tel: tel, log: tel.Log,
+	LogRedis(tel.Log)
+	p := &process{
+		cfg: cfg, tel: tel, log: tel.Log, userAgent: UserAgent(options.Version),
 		wechat: wechat.NewMetrics(tel.Registry, wechat.NewAppLabels(appIDs(cfg)...)), store: store.NewMetrics(tel.Registry),
 	}
-	stopQueues, err := watchQueues(cfg, tel.Registry)
+	stopQueues, err := collectQueues(cfg, tel.Registry)
 	if err != nil {
 		return err
 	}
 	defer stopQueues()
 	if cfg.Ops.Listen == config.OpsOff {
-		return run(ctx, svc)
+		return run(ctx, p)
 	}
-	svc.ops, err = ops.New(ops.Config{Listen: cfg.Ops.Listen, Parts: parts, Hosts: opsHosts(cfg.Ops.Listen)}, tel.Registry, tel.Log)
+	p.ops, err = ops.New(ops.Config{Listen: cfg.Ops.Listen, Parts: parts, Hosts: opsHosts(cfg.Ops.Listen)}, tel.Registry, tel.Log)
 	if err != nil {
 		return err
 	}
 	// The ops listener stops after the parts, so it has its own context.
-	listening, end := context.WithCancel(context.WithoutCancel(ctx))
-	defer end()
+	listening, stopListening := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopListening()
 	group, ctx := errgroup.WithContext(ctx)
-	defer context.AfterFunc(ctx, svc.ops.Stopping)()
-	group.Go(func() error { return svc.ops.Run(listening) })
+	defer context.AfterFunc(ctx, p.ops.Stopping)()
+	group.Go(func() error { return p.ops.Run(listening) })
 	group.Go(func() error {
-		defer end()
+		defer stopListening()
 		select {
-		case <-svc.ops.Ready():
-			return run(ctx, svc)
+		case <-p.ops.Ready():
+			return run(ctx, p)
 		case <-ctx.Done():
 			return nil // report a port in use before any part starts
 		}
@@ -109,15 +95,16 @@ func opsHosts(listen string) func(host string) bool {
 	return nil
 }
 
-// openTelemetry creates the telemetry of the process. once says whether the process runs once
-// or stays up. The caller shuts the telemetry down.
-func openTelemetry(ctx context.Context, s streams, cfg *config.Config, once bool) (*telemetry.Telemetry, error) {
+// OpenTelemetry creates the log, the metrics and the traces of a process. once says whether the
+// process runs once or stays up. The caller shuts the telemetry down. An invalid variable of the
+// environment is a [*SettingError].
+func OpenTelemetry(ctx context.Context, cfg *config.Config, options Options, once bool) (*telemetry.Telemetry, error) {
 	tel, err := telemetry.New(ctx, telemetry.Config{
-		Out: s.err, Level: cfg.Log.Level, Format: cfg.Log.Format, Version: version, Commit: commit(), Once: once,
-		LookupEnv: s.lookupEnv,
+		Out: options.Log, Level: cfg.Log.Level, Format: cfg.Log.Format, Version: options.Version, Commit: options.Commit,
+		Once: once, LookupEnv: options.LookupEnv,
 	})
 	if err != nil {
-		return nil, usageError{err}
+		return nil, &SettingError{err}
 	}
 	return tel, nil
 }
@@ -134,10 +121,10 @@ func appIDs(cfg *config.Config) []string {
 	return ids
 }
 
-// watchQueues registers the metrics of the queues. It uses its own Redis client, so that a
+// collectQueues registers the metrics of the queues. It uses its own Redis client, so that a
 // scrape takes no connection from the workers and its commands are not repeated.
-func watchQueues(cfg *config.Config, r prometheus.Registerer) (stop func(), err error) {
-	rdb, err := cfg.Redis.Open(neverRepeat)
+func collectQueues(cfg *config.Config, r prometheus.Registerer) (stop func(), err error) {
+	rdb, err := cfg.Redis.Open(NeverRepeat)
 	if errors.Is(err, config.ErrEmbedded) {
 		return func() {}, nil // the parts report this error
 	}
@@ -152,12 +139,12 @@ func watchQueues(cfg *config.Config, r prometheus.Registerer) (stop func(), err 
 	return queues.Close, nil
 }
 
-// follow marks a part as up after ready is closed.
-func (s *service) follow(ctx context.Context, part string, ready <-chan struct{}, checks ...ops.Check) error {
+// reportReady marks a part as up after ready is closed.
+func (p *process) reportReady(ctx context.Context, part string, ready <-chan struct{}, checks ...ops.Check) error {
 	select {
 	case <-ready:
-		if s.ops != nil {
-			s.ops.Up(part, checks...)
+		if p.ops != nil {
+			p.ops.Up(part, checks...)
 		}
 	case <-ctx.Done():
 	}
@@ -165,19 +152,19 @@ func (s *service) follow(ctx context.Context, part string, ready <-chan struct{}
 }
 
 // checks returns the readiness checks that every part needs.
-func checks(rdb redis.UniversalClient, r results) []ops.Check {
-	writable := store.NewWritable(rdb, tasks.QueueEvents, tasks.QueueBackfill, tasks.QueueWebhooks)
-	all := []ops.Check{{Name: "redis", Ask: shown(writable.Ask)}}
-	if r.postgres != nil {
-		all = append(all, ops.Check{Name: "store", Ask: shown(r.postgres.Writable)})
+func (d *deps) checks() []ops.Check {
+	writable := store.NewWritable(d.rdb, tasks.QueueEvents, tasks.QueueBackfill, tasks.QueueWebhooks)
+	all := []ops.Check{{Name: "redis", Ask: reportRefusal(writable.Ask)}}
+	if d.records.postgres != nil {
+		all = append(all, ops.Check{Name: "store", Ask: reportRefusal(d.records.postgres.Writable)})
 	}
 	return all
 }
 
-// shown makes /readyz report that a server is up but refuses writes.
-func shown(ask func(context.Context) error) func(context.Context) error {
+// reportRefusal makes /readyz report that a server is up but refuses writes.
+func reportRefusal(check func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
-		err := ask(ctx)
+		err := check(ctx)
 		if refused, ok := errors.AsType[*store.RefusedError](err); ok {
 			return ops.Fault(refused.Error())
 		}

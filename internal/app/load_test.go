@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -27,7 +27,7 @@ func loadFile(t *testing.T, rdb *redis.Client, n int) (tasksIn int64, why error)
 	producer := tasks.NewClient(rdb, tasks.Options{})
 	defer producer.Close()
 	backfills := backfill.NewStore(rdb, time.Hour, nil)
-	loader := &backfill.Loader{Store: backfills, Producer: producer, Pressure: newQueueLoad(rdb, 5, slog.New(slog.DiscardHandler))}
+	loader := &backfill.Loader{Store: backfills, Producer: producer, Pressure: NewQueueLoad(rdb, 5, slog.New(slog.DiscardHandler))}
 	at, err := backfills.Create(t.Context(), backfill.Backfill{ID: backfill.NewID(), AppID: loadApp, Format: string(lines.NDJSON)})
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func TestQueueLoad_CountsAllThatWaits(t *testing.T) {
 	for i := range 5 {
 		rdb.ZAdd(t.Context(), "asynq:{backfill}:retry", redis.Z{Score: 1, Member: fmt.Sprint("task-", i)})
 	}
-	if !newQueueLoad(rdb, 5, slog.New(slog.DiscardHandler)).High(t.Context(), tasks.QueueBackfill) {
+	if !NewQueueLoad(rdb, 5, slog.New(slog.DiscardHandler)).High(t.Context(), tasks.QueueBackfill) {
 		t.Error("High() = false with 5 of 5 tasks that come back later")
 	}
 	if in, why := loadFile(t, rdb, 300); !errors.Is(why, backfill.ErrFull) || in != 0 {

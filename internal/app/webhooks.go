@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"crypto/tls"
@@ -6,14 +6,26 @@ import (
 	"fmt"
 	"net/netip"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"cloudidq/config"
 	"cloudidq/internal/webhook"
 	"cloudidq/worker"
 )
 
-// openWebhooks creates the webhooks of the configuration. Pass a nil svc in a command that runs
-// once. The worker uses the senders; closeAll closes their idle connections.
-func openWebhooks(cfg *config.Config, svc *service) (hooks []worker.Webhook, closeAll func(), err error) {
+// UserAgent returns the User-Agent of requests to webhooks.
+func UserAgent(version string) string { return "cloudidq/" + version }
+
+// OpenWebhooks creates the webhooks of the configuration for a command that runs once. closeAll
+// closes their idle connections.
+func OpenWebhooks(cfg *config.Config, userAgent string) (hooks []worker.Webhook, closeAll func(), err error) {
+	return openWebhooks(cfg, userAgent, nil)
+}
+
+// openWebhooks is OpenWebhooks with traces.
+func openWebhooks(
+	cfg *config.Config, userAgent string, tracers trace.TracerProvider,
+) (hooks []worker.Webhook, closeAll func(), err error) {
 	var senders []*webhook.Sender
 	closeAll = func() {
 		for _, sender := range senders {
@@ -21,16 +33,14 @@ func openWebhooks(cfg *config.Config, svc *service) (hooks []worker.Webhook, clo
 		}
 	}
 	for i, hook := range cfg.Webhooks {
-		endpoint, err := endpointOf(cfg, hook)
+		endpoint, err := endpointOf(cfg, hook, userAgent)
 		if err != nil {
-			return nil, nil, usagef("webhooks[%d].%w", i, err)
+			return nil, nil, settingf("webhooks[%d].%w", i, err)
 		}
-		if svc != nil {
-			endpoint.Tracers = svc.tel.Tracers
-		}
+		endpoint.Tracers = tracers
 		sender, err := webhook.NewSender(endpoint)
 		if err != nil {
-			return nil, nil, usagef("webhooks[%d].%w", i, err)
+			return nil, nil, settingf("webhooks[%d].%w", i, err)
 		}
 		senders = append(senders, sender)
 		hooks = append(hooks, worker.Webhook{
@@ -41,9 +51,9 @@ func openWebhooks(cfg *config.Config, svc *service) (hooks []worker.Webhook, clo
 	return hooks, closeAll, nil
 }
 
-// checkWebhooks rejects secrets that are not valid keys, and certificates that do not match
-// their key.
-func checkWebhooks(cfg *config.Config, refuse func(string, error)) {
+// CheckWebhooks rejects secrets that are not valid keys, and certificates that do not match
+// their key. It is a check of [config.LoadSecrets].
+func CheckWebhooks(cfg *config.Config, refuse func(string, error)) {
 	for i, hook := range cfg.Webhooks {
 		for k, text := range hook.Secrets {
 			if text.Text().Empty() {
@@ -73,9 +83,9 @@ func clientCertOf(hook config.Webhook) (tls.Certificate, error) {
 
 // endpointOf converts the settings of a webhook to an endpoint. Its error starts with the name
 // of the setting.
-func endpointOf(cfg *config.Config, hook config.Webhook) (webhook.Endpoint, error) {
+func endpointOf(cfg *config.Config, hook config.Webhook, userAgent string) (webhook.Endpoint, error) {
 	endpoint := webhook.Endpoint{
-		Name: hook.Name, URL: string(hook.URL), MaxInFlight: cfg.Worker.Concurrency, UserAgent: "cloudidq/" + version,
+		Name: hook.Name, URL: string(hook.URL), MaxInFlight: cfg.Worker.Concurrency, UserAgent: userAgent,
 	}
 	for i, text := range hook.Secrets {
 		key, err := webhook.ParseKey(text.Text())

@@ -1,0 +1,67 @@
+package app
+
+import (
+	"context"
+
+	"golang.org/x/sync/errgroup"
+
+	"cloudidq/internal/coord"
+	"cloudidq/internal/httpapi"
+	"cloudidq/internal/monitoring"
+	"cloudidq/tasks"
+	"cloudidq/worker"
+)
+
+// runAPI runs the API until ctx ends.
+func (p *process) runAPI(ctx context.Context) error {
+	d, err := p.openDeps(ctx)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	linger := p.cfg.API.CommitLinger
+	if linger == 0 {
+		linger = -1 // for the client, a negative value disables the linger
+	}
+	producer := tasks.NewClient(d.rdb, tasks.Options{CommitLinger: linger, Tracers: p.tel.Tracers})
+	defer producer.Close()
+	server, err := p.newAPI(d, producer)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return server.Run(ctx) })
+	group.Go(func() error { return p.reportReady(ctx, partAPI, server.Ready(), d.checks()...) })
+	return group.Wait()
+}
+
+// newAPI connects the API server with its dependencies.
+func (p *process) newAPI(d *deps, producer *tasks.Client) (*httpapi.Server, error) {
+	cfg := p.cfg
+	platforms, err := pushTargets(cfg, d.wechat, d.rdb)
+	if err != nil {
+		return nil, err
+	}
+	pages, err := monitoring.New(d.rdb, p.newEnder(d))
+	if err != nil {
+		return nil, err
+	}
+	settings := httpapi.Config{Listen: cfg.API.Listen, Keys: apiKeys(cfg), TrustedProxies: cfg.API.Proxies(), TLS: apiTLS(cfg)}
+	return httpapi.New(settings, httpapi.Parts{
+		Producer:   producer,
+		Results:    worker.NewEraser(d.observed, d.rdb),
+		Deliveries: d.records.Deliveries,
+		Backfills:  d.records.Backfills,
+		Webhooks:   newAPIWebhooks(d.rdb, d.records.Deliveries, d.webhooks),
+		Load:       NewQueueLoad(d.rdb, cfg.API.MaxPending, p.log),
+		Requests:   coord.NewRequests(d.rdb),
+		Serves:     cfg.Serves,
+		MayName:    cfg.MayName,
+		Platforms:  platforms,
+		Status:     newStatus(cfg, d.rdb, d.records),
+		Monitoring: pages,
+		Log:        p.log,
+		Metrics:    httpapi.NewMetrics(p.tel.Registry),
+		Tracers:    p.tel.Tracers,
+	})
+}
