@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
@@ -26,6 +27,9 @@ import (
 var ErrEmbedded = errors.New("redis.url is embedded: the process has to start it")
 
 const embedded = "embedded"
+
+// embeddedTimeout bounds an answer of the embedded server.
+const embeddedTimeout = time.Minute
 
 // Embedded reports whether the server runs inside of the serving process.
 func (r Redis) Embedded() bool {
@@ -75,6 +79,10 @@ func (r Redis) Open(maxRetries int) (redis.UniversalClient, error) {
 		},
 	}
 	switch a.scheme {
+	case embedded:
+		// This server shares the processors with everything else in the process. On a busy machine
+		// an answer may take longer than go-redis's default of three seconds.
+		options.ReadTimeout, options.WriteTimeout, options.PoolTimeout = embeddedTimeout, embeddedTimeout, embeddedTimeout
 	case "redis-sentinel":
 		return redis.NewFailoverClient(options.Failover()), nil
 	case "redis-cluster":

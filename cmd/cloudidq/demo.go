@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"time"
 
@@ -87,7 +86,6 @@ func checkDemo(cfg *demo.Config, faults string) error {
 // runDemo runs the demo with a progress bar, and prints the report.
 func runDemo(ctx context.Context, s streams, cfg demo.Config, asJSON, serve bool) error {
 	newLogger(io.Discard, config.Log{Level: "error"}) // go-redis would log errors when the embedded Redis stops
-	cfg.Log = slog.New(slog.DiscardHandler)
 	bar := newBar(s.err, cfg.IDs)
 	cfg.Progress = bar.show
 	report := func(r demo.Report) error {

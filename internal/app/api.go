@@ -31,7 +31,7 @@ func (p *process) runAPI(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return server.Run(ctx) })
-	group.Go(func() error { return p.reportReady(ctx, partAPI, server.Ready(), d.checks()...) })
+	group.Go(func() error { return p.reportReady(ctx, partAPI, server.Ready(), server.Addr, d.checks()...) })
 	return group.Wait()
 }
 

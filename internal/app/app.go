@@ -23,6 +23,15 @@ type Options struct {
 	LookupEnv func(string) (string, bool)
 	Version   string // of the program
 	Commit    string // of the build
+	// Ready is called once when all parts are up; nil = nothing is called.
+	Ready func(Addresses)
+}
+
+// Addresses are where the parts of a process listen. An address is empty for a part that the
+// process does not have.
+type Addresses struct {
+	API string // host:port
+	Ops string // host:port
 }
 
 // SettingError reports an invalid setting that package config does not know. The process has

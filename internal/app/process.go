@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -33,6 +34,7 @@ type process struct {
 	ops *ops.Server // nil means that ops.listen is off
 
 	userAgent string // of requests to webhooks
+	ready     readiness
 
 	// Metrics that several parts may use. Other metrics are registered by their part.
 	wechat *wechat.Metrics
@@ -53,6 +55,7 @@ func runProcess(
 	LogRedis(tel.Log)
 	p := &process{
 		cfg: cfg, tel: tel, log: tel.Log, userAgent: UserAgent(options.Version),
+		ready:  readiness{missing: len(parts), report: options.Ready},
 		wechat: wechat.NewMetrics(tel.Registry, wechat.NewAppLabels(appIDs(cfg)...)), store: store.NewMetrics(tel.Registry),
 	}
 	stopQueues, err := collectQueues(cfg, tel.Registry)
@@ -139,14 +142,39 @@ func collectQueues(cfg *config.Config, r prometheus.Registerer) (stop func(), er
 	return queues.Close, nil
 }
 
-// reportReady marks a part as up after ready is closed.
-func (p *process) reportReady(ctx context.Context, part string, ready <-chan struct{}, checks ...ops.Check) error {
+// readiness counts the parts that are not up yet.
+type readiness struct {
+	report func(Addresses) // nil = nothing is reported
+
+	mu      sync.Mutex
+	missing int       // guarded by mu
+	at      Addresses // guarded by mu
+}
+
+// reportReady marks a part as up after ready is closed. After the last part it calls
+// [Options.Ready]. api returns the address of the API; it is nil for another part.
+func (p *process) reportReady(
+	ctx context.Context, part string, ready <-chan struct{}, api func() string, checks ...ops.Check,
+) error {
 	select {
 	case <-ready:
-		if p.ops != nil {
-			p.ops.Up(part, checks...)
-		}
 	case <-ctx.Done():
+		return nil
+	}
+	if p.ops != nil {
+		p.ops.Up(part, checks...)
+	}
+	p.ready.mu.Lock()
+	defer p.ready.mu.Unlock()
+	p.ready.missing--
+	if api != nil {
+		p.ready.at.API = api()
+	}
+	if p.ops != nil {
+		p.ready.at.Ops = p.ops.Addr()
+	}
+	if p.ready.missing == 0 && p.ready.report != nil {
+		p.ready.report(p.ready.at)
 	}
 	return nil
 }

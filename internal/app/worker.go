@@ -39,7 +39,7 @@ func (p *process) runWorker(ctx context.Context) error {
 		return w.Run(ctx)
 	})
 	group.Go(func() error { return d.records.run(tending, p.log, w.Notify) })
-	group.Go(func() error { return p.reportReady(ctx, partWorker, w.Ready(), d.checks()...) })
+	group.Go(func() error { return p.reportReady(ctx, partWorker, w.Ready(), nil, d.checks()...) })
 	return group.Wait()
 }
 

@@ -36,14 +36,14 @@ const (
 )
 
 // load makes the crowd tap until ctx ends or crowdFor is over. It returns when ctx ends.
-func (s *stage) load(ctx context.Context, producer *tasks.Client) error {
+func (e *environment) load(ctx context.Context, producer *tasks.Client) error {
 	g, tapping := errgroup.WithContext(ctx)
 	tapping, stop := context.WithTimeout(tapping, crowdFor)
 	defer stop()
 	for i := range crowd {
-		g.Go(func() error { return s.tap(tapping, producer, i) })
+		g.Go(func() error { return e.tap(tapping, producer, i) })
 	}
-	g.Go(func() error { return s.trouble(tapping) })
+	g.Go(func() error { return e.trouble(tapping) })
 	if err := g.Wait(); err != nil {
 		return err
 	}
@@ -52,16 +52,16 @@ func (s *stage) load(ctx context.Context, producer *tasks.Client) error {
 }
 
 // tap plays the users of one app.
-func (s *stage) tap(ctx context.Context, producer *tasks.Client, app int) error {
+func (e *environment) tap(ctx context.Context, producer *tasks.Client, app int) error {
 	begun := time.Now()
-	for user := s.cfg.Users; ; user++ { // starts after the users of Run
+	for user := e.cfg.Users; ; user++ { // starts after the users of Run
 		tide := 1 + 0.6*math.Sin(2*math.Pi*time.Since(begun).Seconds()/tideEvery.Seconds())
 		if !pause(ctx, time.Duration(rand.ExpFloat64()/(crowd[app].perSecond*tide)*float64(time.Second))) {
 			return nil
 		}
 		req := tasks.Request{AppID: crowd[app].appID, Queue: queued}
 		for n := range 1 + rand.IntN(perTap) {
-			t := s.sim.CloudID(req.AppID, user, n, time.Now())
+			t := e.sim.CloudID(req.AppID, user, n, time.Now())
 			req.Items = append(req.Items, tasks.Item{CloudID: t.CloudID, OpenID: t.OpenID, ObtainedAt: t.ObtainedAt})
 		}
 		if _, err := producer.Resolve(ctx, req); err != nil {
@@ -74,9 +74,9 @@ func (s *stage) tap(ctx context.Context, producer *tasks.Client, app int) error 
 }
 
 // trouble makes the last app run out of its quota per minute at regular intervals.
-func (s *stage) trouble(ctx context.Context) error {
+func (e *environment) trouble(ctx context.Context) error {
 	for pause(ctx, troubleEvery) {
-		if err := s.sim.SetFaults(crowd[len(crowd)-1].appID, wechattest.Faults{"rate": 1}, troubleFor); err != nil {
+		if err := e.sim.SetFaults(crowd[len(crowd)-1].appID, wechattest.Faults{"rate": 1}, troubleFor); err != nil {
 			return err
 		}
 	}

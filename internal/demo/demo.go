@@ -1,19 +1,16 @@
-// Package demo runs all of cloudidq in one process and needs no installation. It combines an
-// embedded Redis, the WeChat simulator with faults, a producer and a worker. It then compares
-// every record with what the simulator knows.
-//
-// `cloudidq demo` is its user interface. The parts are the real ones, wired as in `cloudidq
-// worker`; only Redis is miniredis.
+// Package demo runs all of cloudidq in one process and needs no installation: `cloudidq serve`
+// with its embedded Redis, the WeChat simulator with faults, and a producer. It then compares
+// every record with what the simulator knows. `cloudidq demo` is its user interface.
 package demo
 
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"cloudidq/internal/app"
 	"cloudidq/internal/wechat/wechattest"
 	"cloudidq/store"
 	"cloudidq/tasks"
@@ -26,7 +23,6 @@ type Config struct {
 	Faults   wechattest.Faults
 	Latency  time.Duration // latency of the simulator
 	Seed     uint64
-	Log      *slog.Logger
 	Progress func(ended, accepted int) // called at intervals with the number of final and accepted cloudIDs; may be nil
 
 	several bool // several apps, for [Serve]
@@ -42,33 +38,33 @@ const (
 // Run enqueues and resolves the cloudIDs, checks the records and returns the report. It returns
 // after everything it has started has stopped.
 func Run(ctx context.Context, cfg Config) (Report, error) {
-	s, err := open(ctx, cfg)
+	e, err := newEnvironment(ctx, cfg, nil)
 	if err != nil {
 		return Report{}, err
 	}
-	defer s.close()
+	defer e.close()
 	var report Report
-	err = s.run(ctx, func(ctx context.Context) error {
-		report, err = s.play(ctx)
+	err = e.run(ctx, func(ctx context.Context, _ app.Addresses) (err error) {
+		report, err = e.play(ctx)
 		return err
 	})
 	return report, err
 }
 
 // play runs a mini program's back end until every cloudID is final, and returns the report.
-func (s *stage) play(ctx context.Context) (Report, error) {
+func (e *environment) play(ctx context.Context) (Report, error) {
 	begun := time.Now()
-	taps, records, err := produce(ctx, s.cfg, s.sim, s.rdb, s.results)
+	taps, records, err := produce(ctx, e.cfg, e.sim, e.rdb, e.records)
 	if err != nil {
 		return Report{}, err
 	}
-	return newReport(s.sim, taps, records, time.Since(begun).Seconds()), nil
+	return newReport(e.sim, taps, records, time.Since(begun).Seconds()), nil
 }
 
 // produce plays a mini program's back end: it enqueues the taps of its users and waits until
 // every cloudID is final.
 func produce(
-	ctx context.Context, cfg Config, sim *wechattest.Simulator, rdb *redis.Client, results store.Results,
+	ctx context.Context, cfg Config, sim *wechattest.Simulator, rdb redis.UniversalClient, results store.Results,
 ) ([]wechattest.Tap, []store.Record, error) {
 	producer := tasks.NewClient(rdb, tasks.Options{})
 	defer producer.Close()

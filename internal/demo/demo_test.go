@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -29,7 +28,7 @@ func TestRun_EveryRecordIsTheTruth(t *testing.T) {
 		t.Fatal(err)
 	}
 	report, err := demo.Run(t.Context(), demo.Config{
-		IDs: 1500, Users: 600, Faults: faults, Latency: 5 * time.Millisecond, Seed: 3, Log: slog.New(slog.DiscardHandler),
+		IDs: 1500, Users: 600, Faults: faults, Latency: 5 * time.Millisecond, Seed: 3,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +51,7 @@ func TestServe_StaysUp(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() {
 		ended <- demo.Serve(ctx, demo.Config{
-			IDs: 100, Users: 50, Latency: time.Millisecond, Seed: 3, Log: slog.New(slog.DiscardHandler),
+			IDs: 100, Users: 50, Latency: time.Millisecond, Seed: 3,
 		}, func(r demo.Report, at demo.Addresses) error {
 			if r.Wrong != 0 || r.Resolved != 100 {
 				t.Errorf("report = %+v", r)

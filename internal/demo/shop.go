@@ -3,18 +3,14 @@ package demo
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"sync/atomic"
 	"time"
 
-	"cloudidq/internal/secret"
-	"cloudidq/internal/webhook"
-	"cloudidq/worker"
+	"cloudidq/config"
 )
 
 // hookName is the webhook endpoint of a demo that stays up.
@@ -26,9 +22,7 @@ const refuseEvery = 40
 // shop is the back end that receives the results.
 type shop struct {
 	listener net.Listener
-	sender   *webhook.Sender
-	hook     worker.Webhook
-	asked    atomic.Int64
+	requests atomic.Int64
 }
 
 // newShop starts to listen. The caller closes the shop.
@@ -37,22 +31,20 @@ func newShop(ctx context.Context) (*shop, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening for webhooks: %w", err)
 	}
-	key, err := webhook.ParseKey(secret.New("whsec_" + base64.StdEncoding.EncodeToString([]byte("a secret of the demo, known to all"))))
-	if err != nil {
-		return nil, errors.Join(err, ln.Close())
+	return &shop{listener: ln}, nil
+}
+
+// webhook returns the settings of the endpoint at which the shop receives the results.
+func (s *shop) webhook() *config.Webhook {
+	key := base64.StdEncoding.EncodeToString([]byte("a secret of the demo, known to all"))
+	return &config.Webhook{
+		Name: hookName, URL: config.URL("http://" + s.listener.Addr().String() + "/"),
+		Secrets: []config.Secret{config.NewSecret("whsec_" + key)}, Payload: config.PayloadFull, BatchMax: 100,
+		AllowCIDRs: []string{"127.0.0.0/8"},
 	}
-	sender, err := webhook.NewSender(webhook.Endpoint{
-		Name: hookName, URL: "http://" + ln.Addr().String() + "/", Keys: []webhook.Key{key},
-		AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
-	})
-	if err != nil {
-		return nil, errors.Join(err, ln.Close())
-	}
-	return &shop{listener: ln, sender: sender, hook: worker.Webhook{Name: hookName, Sender: sender, BatchMax: 100}}, nil
 }
 
 func (s *shop) close() {
-	s.sender.Close()
 	_ = s.listener.Close() // an error if run has already closed it
 }
 
@@ -74,7 +66,7 @@ func (s *shop) run(ctx context.Context) error {
 // ServeHTTP implements [http.Handler].
 func (s *shop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
-	if s.asked.Add(1)%refuseEvery == 0 {
+	if s.requests.Add(1)%refuseEvery == 0 {
 		http.Error(w, "later", http.StatusServiceUnavailable)
 	}
 }
