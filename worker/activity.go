@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"cloudidq/internal/activity"
-	"cloudidq/internal/wechat"
 	"cloudidq/store"
 )
 
@@ -36,19 +35,6 @@ func reportFinished(a recorder, records []store.Record) {
 		if rec := &records[i]; rec.Status.Final() {
 			a.Ended(rec.AppID, rec.Status, rec.FinishedAt.Sub(rec.AcceptedAt.Time))
 		}
-	}
-}
-
-// reportSent reports a call of WeChat, from its outcomes. Only open cloudIDs are repeated within
-// a call. So the cloudID that was sent most often was in every request.
-func reportSent(a recorder, appID string, outcomes []wechat.Outcome) {
-	requests, cloudIDs := 0, 0
-	for i := range outcomes {
-		requests = max(requests, outcomes[i].Attempts)
-		cloudIDs += outcomes[i].Attempts
-	}
-	if requests > 0 {
-		a.Sent(appID, requests, cloudIDs)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"cloudidq/internal/batch"
+	"cloudidq/internal/batch/batchtest"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
 )
@@ -35,7 +37,7 @@ func (n *notedActivity) Sent(appID string, requests, cloudIDs int) {
 
 // Each finished cloudID is reported once, by the attempt that has saved it.
 func TestTry_TellsItsEndsOnce(t *testing.T) {
-	f := &fakeWeChat{answer: func(req wechat.Request) *wechat.Error {
+	f := &batchtest.WeChat{Answer: func(req wechat.Request) *wechat.Error {
 		switch req.Items[0].CloudID {
 		case "73_001":
 			return &wechat.Error{Class: wechat.ClassItem, Code: -601007, Message: "no"}
@@ -44,8 +46,9 @@ func TestTry_TellsItsEndsOnce(t *testing.T) {
 		}
 		return nil
 	}}
-	b, noted := newResolverBed(t, f), &notedActivity{}
-	b.activity, b.batcher.activity = noted, noted
+	noted := &notedActivity{}
+	b := newResolverBed(t, f, batch.Options{Activity: noted})
+	b.activity = noted
 	p := payloadOf(3, time.Now().Add(-2*time.Minute))
 	_ = b.try(t, "task-1", p) // leaves one open
 	want := []string{
@@ -55,22 +58,11 @@ func TestTry_TellsItsEndsOnce(t *testing.T) {
 	if !slices.Equal(noted.told, want) {
 		t.Errorf("told = %q, want %q", noted.told, want)
 	}
-	f.answer, noted.told = nil, nil
+	f.Answer, noted.told = nil, nil
 	if err := b.try(t, "task-1", p); err != nil {
 		t.Fatal(err)
 	}
 	if want := []string{"wx1 sent 1 in 1", "wx1 resolved after 2m0s"}; !slices.Equal(noted.told, want) {
 		t.Errorf("told of the second try = %q, want %q", noted.told, want)
-	}
-}
-
-// A call that repeats its open cloudIDs reports the number of its requests, and not the sum
-// over its cloudIDs.
-func TestTellSent_CountsRequests(t *testing.T) {
-	noted := &notedActivity{}
-	reportSent(noted, "wx1", []wechat.Outcome{{Attempts: 1}, {Attempts: 3}, {Attempts: 0}})
-	reportSent(noted, "wx1", []wechat.Outcome{{Attempts: 0}}) // nothing was sent
-	if want := []string{"wx1 sent 4 in 3"}; !slices.Equal(noted.told, want) {
-		t.Errorf("told = %q, want %q", noted.told, want)
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"cloudidq/internal/backfill"
+	"cloudidq/internal/batch"
+	"cloudidq/internal/batch/batchtest"
 	"cloudidq/internal/redistest"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
@@ -60,7 +62,7 @@ func (f *flakyBackfills) Canceled(ctx context.Context, id string) (bool, error) 
 }
 
 // newBackfillBed loads n lines, and one more line that repeats the first.
-func newBackfillBed(t *testing.T, f *fakeWeChat, n int) *backfillBed {
+func newBackfillBed(t *testing.T, f *batchtest.WeChat, n int) *backfillBed {
 	t.Helper()
 	b := &backfillBed{resolverBed: newResolverBed(t, f), id: backfill.NewID()}
 	rdb := redistest.Start(t).Client(t)
@@ -112,7 +114,7 @@ func (b *backfillBed) want(t *testing.T, pending, resolved, failed, expired int)
 func TestBackfill_EveryLineCountsOnce(t *testing.T) {
 	busy := atomic.Bool{}
 	busy.Store(true)
-	f := &fakeWeChat{answer: func(req wechat.Request) *wechat.Error {
+	f := &batchtest.WeChat{Answer: func(req wechat.Request) *wechat.Error {
 		switch {
 		case req.Items[0].CloudID == "73_001" && busy.Load():
 			return &wechat.Error{Class: wechat.ClassRetry, Code: -1, Message: "system error"}
@@ -158,7 +160,7 @@ func TestBackfill_EveryLineCountsOnce(t *testing.T) {
 // The task is not acknowledged before its counts are reported. A crash or an outage in between
 // leads to another attempt.
 func TestBackfill_CountsAreToldBeforeTheEnd(t *testing.T) {
-	b := newBackfillBed(t, &fakeWeChat{}, 3)
+	b := newBackfillBed(t, &batchtest.WeChat{}, 3)
 	// The answer is cached for a second, so that run does not query it.
 	if _, err := b.bulk.canceled(t.Context(), b.id); err != nil {
 		t.Fatal(err)
@@ -176,7 +178,7 @@ func TestBackfill_CountsAreToldBeforeTheEnd(t *testing.T) {
 		t.Errorf("run = %v", err)
 	}
 	b.want(t, 0, 4, 0, 0)
-	if n := len(b.wechat.requests); n != 3 {
+	if n := len(b.wechat.Requests); n != 3 {
 		t.Errorf("%d requests, want 3", n)
 	}
 }
@@ -184,11 +186,11 @@ func TestBackfill_CountsAreToldBeforeTheEnd(t *testing.T) {
 // No request is made for a canceled backfill. Its open cloudIDs fail at once, even while
 // the app is paused.
 func TestBackfill_Canceled(t *testing.T) {
-	b := newBackfillBed(t, &fakeWeChat{}, 3)
+	b := newBackfillBed(t, &batchtest.WeChat{}, 3)
 	if _, err := b.store.Cancel(t.Context(), b.id); err != nil {
 		t.Fatal(err)
 	}
-	b.batcher.setHalt(testApp, &halt{until: time.Now().Add(time.Hour), err: haltError(wechat.ClassQuota, 45009)}, false)
+	b.batcher.SetBlock(testApp, batch.NewBlock(wechat.ClassQuota, 45009, time.Now().Add(time.Hour)), false)
 	if err := b.run(t); err != nil {
 		t.Errorf("run = %v, want nil: nothing of it is to be looked into", err)
 	}
@@ -198,7 +200,7 @@ func TestBackfill_Canceled(t *testing.T) {
 			t.Errorf("record = %+v, %+v", rec, rec.Error)
 		}
 	}
-	if n := len(b.wechat.requests); n != 0 {
+	if n := len(b.wechat.Requests); n != 0 {
 		t.Errorf("%d requests, want none", n)
 	}
 }
@@ -206,7 +208,7 @@ func TestBackfill_Canceled(t *testing.T) {
 // CloudIDs that were finished before the cancellation retain their status. The last answer of
 // WeChat stays visible in a canceled one.
 func TestBackfill_CanceledInTheMiddle(t *testing.T) {
-	f := &fakeWeChat{answer: func(req wechat.Request) *wechat.Error {
+	f := &batchtest.WeChat{Answer: func(req wechat.Request) *wechat.Error {
 		if req.Items[0].CloudID == "73_001" {
 			return &wechat.Error{Class: wechat.ClassRetry, Code: -1, Message: "system error"}
 		}
@@ -232,7 +234,7 @@ func TestBackfill_CanceledInTheMiddle(t *testing.T) {
 // The worker queries once a second whether a backfill is canceled. If the query fails, the
 // task is requeued.
 func TestBackfill_CancellationIsLookedUp(t *testing.T) {
-	b := newBackfillBed(t, &fakeWeChat{}, 1)
+	b := newBackfillBed(t, &batchtest.WeChat{}, 1)
 	for range 5 {
 		if canceled, err := b.bulk.canceled(t.Context(), b.id); canceled || err != nil {
 			t.Errorf("canceled = %v, %v", canceled, err)
@@ -254,14 +256,14 @@ func TestBackfill_CancellationIsLookedUp(t *testing.T) {
 	if again, ok := errors.AsType[*againError](b.run(t)); !ok || !again.failure {
 		t.Errorf("run = %v, want that the task comes back", again)
 	}
-	if n := len(b.wechat.requests); n != 0 {
+	if n := len(b.wechat.Requests); n != 0 {
 		t.Errorf("%d requests, want none", n)
 	}
 }
 
 // An unreadable task of a backfill is counted by its id.
 func TestBackfill_Unreadable(t *testing.T) {
-	b := newBackfillBed(t, &fakeWeChat{}, 3)
+	b := newBackfillBed(t, &batchtest.WeChat{}, 3)
 	b.store.away.Store(true)
 	if again, ok := errors.AsType[*againError](b.unreadable(t.Context(), tasks.ChunkTaskID(b.id, 0), tasks.ErrUnreadable)); !ok {
 		t.Errorf("unreadable = %v, want that it comes back", again)
@@ -277,7 +279,7 @@ func TestBackfill_Unreadable(t *testing.T) {
 
 // If the records cannot be saved, their counts are not reported.
 func TestBackfill_UnsavedDoesNotCount(t *testing.T) {
-	b := newBackfillBed(t, &fakeWeChat{}, 3)
+	b := newBackfillBed(t, &batchtest.WeChat{}, 3)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	b.results = unsaving{b.results, cancel}

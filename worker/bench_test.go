@@ -10,6 +10,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"cloudidq/internal/batch"
 	"cloudidq/internal/redistest"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
@@ -32,18 +33,18 @@ func (instant) GetOpenData(_ context.Context, _ wechat.TokenSource, req wechat.R
 func BenchmarkBatcher(b *testing.B) {
 	for _, users := range []int{1, 20, 100} {
 		b.Run(fmt.Sprintf("users=%d", users), func(b *testing.B) {
-			bt := newBatcher(instant{}, []App{{AppID: testApp, BatchMax: 20, BatchLinger: time.Microsecond, MaxInFlight: 64}})
-			defer bt.close()
-			asks := make([]ask, 100)
+			bt := batch.New(instant{}, []App{{AppID: testApp, BatchMax: 20, BatchLinger: time.Microsecond, MaxInFlight: 64}}, batch.Options{})
+			defer bt.Close()
+			asks := make([]batch.CloudID, 100)
 			for i := range asks {
-				asks[i] = ask{openID: fmt.Sprintf("o%d", i%users), item: wechat.Item{CloudID: fmt.Sprintf("73_%d", i)}}
+				asks[i] = batch.CloudID{OpenID: fmt.Sprintf("o%d", i%users), Item: wechat.Item{CloudID: fmt.Sprintf("73_%d", i)}}
 			}
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					w := bt.add(untraced, testApp, asks)
+					w := bt.Add(untraced, testApp, asks)
 					for range asks {
-						<-w.answers
+						<-w.Answers
 					}
 				}
 			})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"cloudidq/internal/batch"
 	"cloudidq/internal/secret"
 	"cloudidq/internal/wechat"
 )
@@ -62,7 +63,7 @@ func leastWorker(t *testing.T, parts Parts) *Worker {
 func TestNew_AddsNothingToTheClient(t *testing.T) {
 	client := &watched{}
 	for range 3 {
-		leastWorker(t, Parts{Queue: client}).batcher.close()
+		leastWorker(t, Parts{Queue: client}).batcher.Close()
 	}
 	if client.hooks != 0 {
 		t.Errorf("the client has got %d hooks, want none", client.hooks)
@@ -84,7 +85,7 @@ func (h hanging) GetOpenData(ctx context.Context, _ wechat.TokenSource, req wech
 func TestRun_AFailedStartClosesTheBatcher(t *testing.T) {
 	h := hanging{make(chan struct{}), make(chan struct{})}
 	w := leastWorker(t, Parts{Queue: &watched{}, WeChat: h})
-	w.batcher.add(untraced, testApp, []ask{{item: wechat.Item{CloudID: "73_1"}}})
+	w.batcher.Add(untraced, testApp, []batch.CloudID{{Item: wechat.Item{CloudID: "73_1"}}})
 	<-h.asked
 	w.handler = nil // asynq refuses to start without a handler
 	if err := w.Run(t.Context()); err == nil {
@@ -94,7 +95,7 @@ func TestRun_AFailedStartClosesTheBatcher(t *testing.T) {
 	case <-h.ended:
 	default:
 		t.Error("a request goes on after Run has returned")
-		w.batcher.close()
+		w.batcher.Close()
 	}
 }
 

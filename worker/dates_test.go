@@ -9,6 +9,8 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"cloudidq/internal/batch"
+	"cloudidq/internal/batch/batchtest"
 	"cloudidq/internal/redistest"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
@@ -34,14 +36,14 @@ func TestTry_LifetimeBeginsOnce(t *testing.T) {
 		"StillAhead": acceptedAt(first.Add(clockAhead)), "AheadNoMore": acceptedAt(first.Add(4 * time.Minute)), "SaysNothing": acceptedAt(time.Time{}),
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newResolverBed(t, &fakeWeChat{})
+			b := newResolverBed(t, &batchtest.WeChat{})
 			seen := newResolution(b.resolver, "task-1", p).pending()
 			seen[0].AcceptedAt = first
 			if _, err := b.results.Claim(t.Context(), store.Claim{AppID: testApp, TaskID: "task-1", Records: seen}); err != nil {
 				t.Fatal(err)
 			}
 			_ = b.try(t, "task-1", p)
-			if n := len(b.wechat.requests); n != 0 {
+			if n := len(b.wechat.Requests); n != 0 {
 				t.Errorf("%d requests for a cloudID that was seen six minutes ago, want none", n)
 			}
 			if rec := b.lookup(t, p)[0]; rec.Status != store.Expired || !rec.AcceptedAt.Equal(first.Time) {
@@ -54,7 +56,7 @@ func TestTry_LifetimeBeginsOnce(t *testing.T) {
 // The time of the first attempt is stored with the record, and later attempts do not change it.
 func TestTry_FirstLookIsKept(t *testing.T) {
 	busy := &wechat.Error{Class: wechat.ClassRetry, Code: -1, Message: "system error"}
-	b := newResolverBed(t, &fakeWeChat{answer: func(wechat.Request) *wechat.Error { return busy }})
+	b := newResolverBed(t, &batchtest.WeChat{Answer: func(wechat.Request) *wechat.Error { return busy }})
 	p := acceptedAt(time.Now().Add(clockAhead))
 	var latest, accepted time.Time
 	for range 3 {
@@ -79,8 +81,8 @@ func TestTry_FirstLookIsKept(t *testing.T) {
 // The lifetime of a cloudID runs while its task waits for the end of a pause. The task holds no
 // claim during that time.
 func TestTry_LifetimeRunsInAPause(t *testing.T) {
-	b := newResolverBed(t, &fakeWeChat{})
-	b.batcher.setHalt(testApp, &halt{until: time.Now().Add(time.Hour), err: haltError(wechat.ClassQuota, 45009)}, false)
+	b := newResolverBed(t, &batchtest.WeChat{})
+	b.batcher.SetBlock(testApp, batch.NewBlock(wechat.ClassQuota, 45009, time.Now().Add(time.Hour)), false)
 	p := acceptedAt(time.Now().Add(clockAhead))
 	var latest time.Time
 	for range 3 {
@@ -115,7 +117,7 @@ func TestTry_ClockOfTheWorkerHasNoSay(t *testing.T) {
 		"Ahead_Old": {-clockAhead, 6 * time.Minute, store.Expired}, "Ahead_Young": {-clockAhead, time.Minute, store.Resolved},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newResolverBed(t, &fakeWeChat{})
+			b := newResolverBed(t, &batchtest.WeChat{})
 			b.clock = tasks.NewClock(skewed{by: tt.skew})
 			if err := b.clock.Measure(t.Context()); err != nil {
 				t.Fatal(err)
@@ -127,7 +129,7 @@ func TestTry_ClockOfTheWorkerHasNoSay(t *testing.T) {
 			if rec.Status != tt.want || !rec.AcceptedAt.Equal(store.At(accepted).Time) || rec.FinishedAt.Before(rec.AcceptedAt.Time) {
 				t.Errorf("record = %+v, want it %s, with moments of one clock", rec, tt.want)
 			}
-			if sent := len(b.wechat.requests) > 0; sent != (tt.want == store.Resolved) {
+			if sent := len(b.wechat.Requests) > 0; sent != (tt.want == store.Resolved) {
 				t.Errorf("sent = %t for a cloudID %s old", sent, tt.age)
 			}
 		})
@@ -147,7 +149,7 @@ func TestTry_ClockOfTheAcceptingMachineHasNoSay(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := acceptedBy(t, skewed{redistest.Start(t).Client(t), tt.skew})
-			b := newResolverBed(t, &fakeWeChat{})
+			b := newResolverBed(t, &batchtest.WeChat{})
 			b.clock = tasks.NewClock(skewed{by: tt.skew + tt.waited})
 			if err := b.clock.Measure(t.Context()); err != nil {
 				t.Fatal(err)
@@ -156,7 +158,7 @@ func TestTry_ClockOfTheAcceptingMachineHasNoSay(t *testing.T) {
 			if rec := b.lookup(t, p)[0]; rec.Status != tt.want || !rec.AcceptedAt.Equal(p.AcceptedAt) {
 				t.Errorf("record = %+v, want it %s, accepted when Redis has taken it", rec, tt.want)
 			}
-			if sent := len(b.wechat.requests) > 0; sent != (tt.want == store.Resolved) {
+			if sent := len(b.wechat.Requests) > 0; sent != (tt.want == store.Resolved) {
 				t.Errorf("sent = %t for a cloudID that has waited %s", sent, tt.waited)
 			}
 		})

@@ -3,22 +3,21 @@ package worker
 import (
 	"context"
 	"errors"
-	"time"
 
-	"cloudidq/internal/wechat"
+	"cloudidq/internal/batch"
 )
 
 // authorizers finds the apps of the merchants that have authorized a third-party platform.
 // There may be thousands, and they change while the worker runs.
 type authorizers interface {
 	// Find returns the settings of an app. It returns false if the app is not known.
-	Find(ctx context.Context, appID string) (App, bool, error)
+	Find(ctx context.Context, appID string) (batch.App, bool, error)
 }
 
 // directory determines which apps this worker serves: the apps that have a queue in the
 // batcher, and apps that get one when a task for them arrives.
 type directory struct {
-	batcher     *batcher
+	batcher     *batch.Batcher
 	authorizers authorizers // nil = only the configured apps are served
 }
 
@@ -33,7 +32,7 @@ var (
 // authorizers finds the app. If the worker does not serve the app, the error says why:
 // errUnknownApp, errNoLookup, or invalid settings.
 func (d *directory) know(ctx context.Context, appID string) (bool, error) {
-	if d.batcher.has(appID) {
+	if d.batcher.Has(appID) {
 		return true, nil
 	}
 	if d.authorizers == nil {
@@ -46,28 +45,9 @@ func (d *directory) know(ctx context.Context, appID string) (bool, error) {
 	case !found:
 		return false, errUnknownApp
 	}
-	if err := app.validate(); err != nil {
+	if err := app.Validate(); err != nil {
 		return false, err
 	}
-	d.batcher.open(app)
+	d.batcher.Open(app)
 	return true, nil
-}
-
-// StopApp pauses an app at once in every process, because its merchant has withdrawn the
-// authorization of the platform. The pause lasts for maxAppPause. After that, a probe finds out
-// whether WeChat still refuses the app. StartApp ends the pause earlier.
-func StopApp(ctx context.Context, p pauses, appID string) error {
-	if _, err := p.Lift(ctx, appID); err != nil { // Set would leave an existing pause in place, which may end sooner
-		return err
-	}
-	_, err := p.Set(ctx, appID, wechat.CodeNotAuthorised, wechat.ClassApp.String(), func(int) time.Time {
-		return time.Now().Add(maxAppPause)
-	})
-	return err
-}
-
-// StartApp ends the pause that StopApp began.
-func StartApp(ctx context.Context, p pauses, appID string) error {
-	_, err := p.Lift(ctx, appID)
-	return err
 }

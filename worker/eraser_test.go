@@ -12,6 +12,8 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"cloudidq/internal/batch"
+	"cloudidq/internal/batch/batchtest"
 	"cloudidq/internal/redistest"
 	"cloudidq/store"
 	"cloudidq/tasks"
@@ -255,9 +257,9 @@ func TestEraser_TaskInHand_LosesThePersonWhenItComesBack(t *testing.T) {
 	b.enqueue("in-hand", mixed("hand", 5, now))
 	eraser := NewEraser(b.results, b.rdb)
 	redact := newRedactor(b.rdb, slog.New(slog.DiscardHandler))
-	f := &fakeWeChat{}
-	batches := newBatcher(f, []App{app(nil)})
-	defer batches.close()
+	f := &batchtest.WeChat{}
+	batches := batch.New(f, []App{app(nil)}, batch.Options{})
+	defer batches.Close()
 	h := &resolver{
 		apps: &directory{batcher: batches}, lifetime: 5 * time.Minute, results: b.results, batcher: batches, shares: &shares{},
 		activity: noActivity{}, log: slog.New(slog.DiscardHandler), redact: redact,
@@ -308,7 +310,7 @@ func (b *eraserBed) message(id string) []byte {
 // A task that has lost all of its cloudIDs is done. In a backfill, erased cloudIDs
 // count as failed.
 func TestTry_ErasedFromThePayload_CountsAsFailed(t *testing.T) {
-	b := newBackfillBed(t, &fakeWeChat{}, 3)
+	b := newBackfillBed(t, &batchtest.WeChat{}, 3)
 	first := b.p.Items[0].OpenID
 	b.p.TakeOut(func(it tasks.Item) bool { return it.OpenID == first })
 	if err := b.run(t); err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"cloudidq/internal/batch/batchtest"
 	"cloudidq/internal/coord"
 	"cloudidq/internal/redistest"
 	"cloudidq/internal/secret"
@@ -56,13 +57,13 @@ var foreigners = map[string]foreign{
 
 // moody is a fake WeChat that fails as the entries of foreigners require.
 type moody struct {
-	fakeWeChat
+	batchtest.WeChat
 	mu      sync.Mutex
 	busy    map[string]int           // by cloudID
 	hanging map[string]chan struct{} // by cloudID
 }
 
-func (m *moody) judge(req wechat.Request) *wechat.Error {
+func (m *moody) decide(req wechat.Request) *wechat.Error {
 	id := req.Items[0].CloudID
 	m.mu.Lock()
 	until := m.hanging[id]
@@ -87,7 +88,7 @@ func TestForeignProducer_EveryOption(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	client, inspector := asynq.NewClientFromRedisClient(rdb), asynq.NewInspectorFromRedisClient(rdb)
 	m := &moody{busy: make(map[string]int), hanging: make(map[string]chan struct{})}
-	m.answer = m.judge
+	m.Answer = m.decide
 	results := store.NewRedis(rdb, time.Hour)
 	w, err := New(Config{
 		Apps: []App{app(func(a *App) { a.Tokens = wechat.StaticToken(secret.New("t")) })}, Lifetime: 5 * time.Minute,

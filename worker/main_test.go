@@ -2,16 +2,12 @@ package worker
 
 import (
 	"flag"
-	"os"
 	"testing"
 
 	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {
-	if base := os.Getenv(stoppedEnv); base != "" { // this process was started by TestStoppedProcess_…
-		os.Exit(beStopped(base))
-	}
 	flag.Parse()
 	if err := flag.Set("test.parallel", atOnce); err != nil {
 		panic(err)

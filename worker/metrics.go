@@ -36,27 +36,21 @@ type metrics struct {
 	hookMetrics
 	apps wechat.AppLabels
 
-	finished  *prometheus.CounterVec   // app, status, class, errcode
-	duration  *prometheus.HistogramVec // app, status
-	left      *prometheus.HistogramVec // status
-	retries   *prometheus.CounterVec   // app, layer
-	tries     *prometheus.HistogramVec // queue, result
-	inHand    *prometheus.GaugeVec     // queue
-	batchWait prometheus.Histogram
-	rateWaits *prometheus.HistogramVec // app
-	paused    *prometheus.GaugeVec     // app, class, errcode
-	pauses    *prometheus.CounterVec   // app, class, errcode
-	rescued   *prometheus.CounterVec   // queue
-	quota     *prometheus.GaugeVec     // app, of
+	finished *prometheus.CounterVec   // app, status, class, errcode
+	duration *prometheus.HistogramVec // app, status
+	left     *prometheus.HistogramVec // status
+	retries  *prometheus.CounterVec   // app, layer
+	tries    *prometheus.HistogramVec // queue, result
+	inHand   *prometheus.GaugeVec     // queue
+	rescued  *prometheus.CounterVec   // queue
+	quota    *prometheus.GaugeVec     // app, of
 }
 
 // Buckets in seconds. The lifetime of a cloudID is 300 s.
 var (
-	lifeBuckets  = []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 180, 240, 300}
-	leftBuckets  = []float64{0, 5, 15, 30, 60, 120, 180, 240, 270, 285, 295}
-	tryBuckets   = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
-	batchBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5}
-	rateBuckets  = []float64{.01, .05, .1, .5, 1, 5, 15, 30, 60}
+	lifeBuckets = []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 180, 240, 300}
+	leftBuckets = []float64{0, 5, 15, 30, 60, 120, 180, 240, 270, 285, 295}
+	tryBuckets  = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
 )
 
 // newMetrics creates the metrics of a worker and registers them with r. If r is nil, they are
@@ -89,22 +83,6 @@ func newMetrics(r prometheus.Registerer, cfg *Config) *metrics {
 			Name: "cloudidq_tasks_in_flight",
 			Help: "Tasks that this process has in hand.",
 		}, []string{"queue"}),
-		batchWait: with.NewHistogram(prometheus.HistogramOpts{
-			Name: "cloudidq_batch_wait_seconds", Buckets: batchBuckets,
-			Help: "Time from the first cloudID of a batch to its request: the linger, and waiting for a free request.",
-		}),
-		rateWaits: with.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "cloudidq_rate_wait_seconds", Buckets: rateBuckets,
-			Help: "Waits for a request of the app's rate_per_minute.",
-		}, []string{"app"}),
-		paused: with.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "cloudidq_app_paused",
-			Help: "1 while an app is paused, for all processes, with class and errcode of the reason; else 0 with none and 0.",
-		}, []string{"app", "class", "errcode"}),
-		pauses: with.NewCounterVec(prometheus.CounterOpts{
-			Name: "cloudidq_app_pauses_total",
-			Help: "Pauses that this process has begun, by class and errcode of the reason.",
-		}, []string{"app", "class", "errcode"}),
 		rescued: with.NewCounterVec(prometheus.CounterOpts{
 			Name: "cloudidq_tasks_rescued_total",
 			Help: "Tasks that this process has taken back from dead workers.",
@@ -136,7 +114,6 @@ func (m *metrics) expect(cfg *Config) {
 		for _, layer := range []string{layerCall, layerQueue, layerWait} {
 			m.retries.WithLabelValues(app, layer)
 		}
-		m.paused.WithLabelValues(app, wechat.Class(0).String(), "0")
 	}
 	for _, queue := range cfg.queues() {
 		m.tries.WithLabelValues(queue, tryDone)
@@ -207,20 +184,6 @@ func tryResult(err error) string {
 		return tryCanceled
 	default:
 		return tryFailed
-	}
-}
-
-// waited observes how long a batch waited for its request. since is when the batch was opened.
-func (m *metrics) waited(since time.Time) {
-	if m != nil {
-		m.batchWait.Observe(time.Since(since).Seconds())
-	}
-}
-
-// paced observes how long an app waited for a request of its rate_per_minute.
-func (m *metrics) paced(appID string, waited time.Duration) {
-	if m != nil {
-		m.rateWaits.WithLabelValues(m.apps.Of(appID)).Observe(waited.Seconds())
 	}
 }
 

@@ -16,7 +16,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"cloudidq/internal/coord"
+	"cloudidq/internal/batch"
+	"cloudidq/internal/batch/batchtest"
 	"cloudidq/internal/webhook"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
@@ -68,7 +69,7 @@ func wantShown(t *testing.T, registry *prometheus.Registry, want map[string]stri
 // label.
 func TestMetrics_EndsAndRetries(t *testing.T) {
 	busy := true
-	b := newResolverBed(t, &fakeWeChat{answer: func(req wechat.Request) *wechat.Error {
+	b := newResolverBed(t, &batchtest.WeChat{Answer: func(req wechat.Request) *wechat.Error {
 		switch req.Items[0].CloudID {
 		case "73_001":
 			return &wechat.Error{Class: wechat.ClassItem, Code: -601007, Message: "no"}
@@ -111,7 +112,7 @@ func TestMetrics_EndsAndRetries(t *testing.T) {
 
 // A cloudID whose record is not saved is requested again, so it does not count as finished.
 func TestMetrics_EndsThatAreNotSavedDoNotCount(t *testing.T) {
-	b := newResolverBed(t, &fakeWeChat{})
+	b := newResolverBed(t, &batchtest.WeChat{})
 	m, registry := counting()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -151,24 +152,24 @@ func TestMetrics_TriesByWhatBecameOfTheTask(t *testing.T) {
 // All processes show all pauses. Only the process that began a pause counts it.
 func TestMetrics_PausesOfAllProcesses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &fakeWeChat{answer: func(wechat.Request) *wechat.Error {
+		f := &batchtest.WeChat{Answer: func(wechat.Request) *wechat.Error {
 			return &wechat.Error{Class: wechat.ClassQuota, Code: 45009, Message: "quota"}
 		}}
-		shared := newMemoryPauses()
+		shared := batchtest.NewPauses()
 		var registries []*prometheus.Registry
-		var batchers []*batcher
+		var batchers []*batch.Batcher
 		for range 2 {
-			m, registry := counting()
-			b := newBatcher(f, []App{app(nil)})
-			ps := newPauser(shared, b, slog.New(slog.DiscardHandler))
-			ps.metrics = m
+			registry := prometheus.NewRegistry()
+			m := batch.NewMetrics(registry, wechat.NewAppLabels(testApp))
+			b := batch.New(f, []App{app(nil)}, batch.Options{Metrics: m})
+			ps := batch.NewPauser(shared, b, m, slog.New(slog.DiscardHandler))
 			ctx, cancel := context.WithCancel(t.Context())
 			var running sync.WaitGroup
-			running.Go(func() { ps.run(ctx) })
-			t.Cleanup(func() { b.close(); cancel(); running.Wait() })
+			running.Go(func() { ps.Run(ctx) })
+			t.Cleanup(func() { b.Close(); cancel(); running.Wait() })
 			registries, batchers = append(registries, registry), append(batchers, b)
 		}
-		batchers[0].add(untraced, testApp, users(1)).collect(1)
+		<-batchers[0].Add(untraced, testApp, []batch.CloudID{{OpenID: "o0", Item: wechat.Item{CloudID: "73_o0_000"}}}).Answers
 		// Three apps of merchants: two with a known errcode, and one with an unknown errcode.
 		for i, app := range []string{"wxm1", "wxm2", "wxm3"} {
 			if _, err := shared.Set(t.Context(), app, []int{61003, 61003, 12345}[i], "app", func(int) time.Time {
@@ -339,8 +340,6 @@ func TestMetrics_LabelsAreBounded(t *testing.T) {
 		appID, name := fmt.Sprint("wxmerchant", i), fmt.Sprint("endpoint", i)
 		m.ended(appID, []end{{status: store.Failed, class: wechat.ClassCall, code: 100_000 + i}})
 		m.retried(appID, layerCall, 1)
-		m.paced(appID, time.Second)
-		m.pauseBegun(coord.Pause{AppID: appID, Code: 100_000 + i, Reason: fmt.Sprint("reason", i)})
 		m.attempted(name, webhook.Attempt{Class: webhook.Refused})
 		m.settled(&store.Delivery{Endpoint: name}, store.DeliveryHeld)
 	}

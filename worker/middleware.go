@@ -56,20 +56,7 @@ func (h *resolver) logTry(ctx context.Context, r *resolution, err error) {
 	}
 	if r.cause != nil {
 		attrs = append(attrs, slog.Int("errcode", r.cause.Code))
-		attrs = append(attrs, ridAttrs(r.cause.RID)...)
+		attrs = append(attrs, wechat.RIDAttrs(r.cause.RID)...)
 	}
 	h.log.LogAttrs(ctx, level, "resolve", attrs...)
-}
-
-// ridAttrs returns the log attributes of WeChat's request id (rid) and of the time that it
-// encodes. An operator needs both for a question to WeChat about a request.
-func ridAttrs(rid string) []slog.Attr {
-	if rid == "" {
-		return nil
-	}
-	attrs := []slog.Attr{slog.String("rid", rid)}
-	if at, ok := wechat.RIDTime(rid); ok {
-		attrs = append(attrs, slog.Time("rid_at", at.UTC()))
-	}
-	return attrs
 }

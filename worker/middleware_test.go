@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"cloudidq/internal/batch/batchtest"
 	"cloudidq/internal/wechat"
 	"cloudidq/tasks"
 )
@@ -15,7 +16,7 @@ import (
 func TestLogTry_SaysWhyAndNamesNobody(t *testing.T) {
 	const rid = "607d4cbc-12345678-9abcdef0"
 	var answer *wechat.Error
-	b := newResolverBed(t, &fakeWeChat{answer: func(wechat.Request) *wechat.Error { return answer }})
+	b := newResolverBed(t, &batchtest.WeChat{Answer: func(wechat.Request) *wechat.Error { return answer }})
 	var out strings.Builder
 	b.log = slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	for i, tt := range []struct {

@@ -3,6 +3,7 @@ package worker
 import (
 	"time"
 
+	"cloudidq/internal/batch"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
 )
@@ -43,12 +44,12 @@ func (r *resolution) settle(index int, o wechat.Outcome, now time.Time) {
 // againFor returns how the task is requeued after an error of WeChat. Unlike the function of
 // the same name, it takes account of a pause of the app.
 func (r *resolution) againFor(err *wechat.Error, now time.Time) againError {
-	h := r.h.batcher.paused(r.payload.AppID)
+	h := r.h.batcher.Paused(r.payload.AppID)
 	switch {
 	// The app is paused: wait for the end of the pause.
-	case h != nil && (pausesApp(err) || ofPause(err)):
+	case h != nil && (batch.PausesApp(err) || batch.OfPause(err)):
 		return againAfter(h, now)
-	case ofPause(err): // the pause has ended meanwhile, or another request is its probe
+	case batch.OfPause(err): // the pause has ended meanwhile, or another request is its probe
 		return againError{reason: err.Message, delay: delayPaused}
 	default:
 		return againFor(err, now)
@@ -58,7 +59,7 @@ func (r *resolution) againFor(err *wechat.Error, now time.Time) againError {
 // tell converts an error of WeChat for a record. It adds the remedy if the code table has one.
 func tell(err *wechat.Error) *store.Error {
 	message := err.Message
-	if todo := remedy(err.Code); todo != "" {
+	if todo := wechat.Remedy(err.Code); todo != "" {
 		message += "; " + todo
 	}
 	return &store.Error{Code: err.Code, Message: message, RID: err.RID}

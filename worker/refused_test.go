@@ -17,6 +17,7 @@ import (
 
 	"cloudidq/internal/activity"
 	"cloudidq/internal/backfill"
+	"cloudidq/internal/batch/batchtest"
 	"cloudidq/internal/coord"
 	"cloudidq/internal/redistest"
 	"cloudidq/internal/secret"
@@ -135,10 +136,10 @@ func TestWorker_SparesARedisThatRefuses(t *testing.T) {
 			own := srv.Client(t)
 			r := &refusingRedis{srv, own.Conn()}
 			t.Cleanup(func() { _ = r.conn.Close() })
-			f := &fakeWeChat{delay: 100 * time.Millisecond}
+			f := &batchtest.WeChat{Delay: 100 * time.Millisecond}
 			backlog(t, own, 3000)
 			wholeWorker(t, srv, f)
-			await(t, "the worker to work", func() bool { return f.sent() > 0 })
+			await(t, "the worker to work", func() bool { return f.Sent() > 0 })
 
 			tc.begin(t, r)
 			before, begun := 0, time.Now()
@@ -159,17 +160,10 @@ func TestWorker_SparesARedisThatRefuses(t *testing.T) {
 			if n == 0 {
 				t.Errorf("no error %s: nothing is proved", tc.word)
 			}
-			was := f.sent()
-			await(t, "the worker to go on", func() bool { return f.sent() > was+50 })
+			was := f.Sent()
+			await(t, "the worker to go on", func() bool { return f.Sent() > was+50 })
 		})
 	}
-}
-
-// sent returns the number of requests to WeChat.
-func (f *fakeWeChat) sent() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return len(f.requests)
 }
 
 // backlog enqueues n tasks of one cloudID each.
@@ -187,7 +181,7 @@ func backlog(t *testing.T, rdb *redis.Client, n int) {
 
 // wholeWorker runs a worker until the test ends. The worker has the defaults of `cloudidq
 // worker`, and every part that uses Redis.
-func wholeWorker(t *testing.T, srv *redistest.Server, f *fakeWeChat) {
+func wholeWorker(t *testing.T, srv *redistest.Server, f *batchtest.WeChat) {
 	t.Helper()
 	queue := redis.NewClient(&redis.Options{Addr: srv.Addr, MaxRetries: -1, PoolSize: 64, DisableIdentity: true})
 	rdb := redis.NewClient(&redis.Options{Addr: srv.Addr, MaxRetries: 3, PoolSize: 64, DisableIdentity: true})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"cloudidq/internal/batch"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
 	"cloudidq/tasks"
@@ -211,12 +212,12 @@ func (r *resolution) pending() []store.Record {
 }
 
 // asks returns the open cloudIDs in the form that the batcher takes, and notes their positions.
-func (r *resolution) asks() []ask {
-	asks := make([]ask, 0, len(r.items))
+func (r *resolution) asks() []batch.CloudID {
+	asks := make([]batch.CloudID, 0, len(r.items))
 	for i := range r.items {
 		if it := &r.items[i]; it.open {
 			r.asked = append(r.asked, i)
-			asks = append(asks, ask{openID: it.record.OpenID, item: wechat.Item{
+			asks = append(asks, batch.CloudID{OpenID: it.record.OpenID, Item: wechat.Item{
 				CloudID: it.record.CloudID, SendBy: it.sendBy, HeldUntil: r.held,
 			}})
 		}
@@ -259,14 +260,5 @@ func (r *resolution) sadEnd() string {
 	if r.cause == nil || r.cause.Code == 0 {
 		return text
 	}
-	return fmt.Sprintf("%s, the first with errcode %d (%s)", text, r.cause.Code, codeText(r.cause.Code))
-}
-
-// codeText returns the code table's text for an errcode. Unlike WeChat's errmsg, it repeats no
-// submitted value.
-func codeText(code int) string {
-	if known, ok := wechat.LookupCode(code); ok {
-		return known.Text
-	}
-	return "not in the table of codes"
+	return fmt.Sprintf("%s, the first with errcode %d (%s)", text, r.cause.Code, wechat.CodeText(r.cause.Code))
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/sethvargo/go-retry"
 	"go.opentelemetry.io/otel/trace"
 
+	"cloudidq/internal/batch"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
 	"cloudidq/tasks"
@@ -43,7 +44,7 @@ type resolver struct {
 	lifetime time.Duration
 	clock    *tasks.Clock // nil = this machine's clock is right
 	results  store.Results
-	batcher  *batcher
+	batcher  *batch.Batcher
 	shares   *shares
 
 	outlets  outlets // nil = nothing is delivered
@@ -163,7 +164,7 @@ func (r *resolution) mayTry(ctx context.Context, place *place) error {
 
 // notPaused requeues the task unchanged if its app is paused.
 func (r *resolution) notPaused(ctx context.Context) error {
-	if h := r.h.batcher.paused(r.payload.AppID); h != nil {
+	if h := r.h.batcher.Paused(r.payload.AppID); h != nil {
 		return r.putBackUntouched(ctx, againAfter(h, time.Now()))
 	}
 	return nil
@@ -207,8 +208,8 @@ func (r *resolution) ask(ctx context.Context) error {
 	if len(asks) == 0 {
 		return r.save(ctx)
 	}
-	w := r.h.batcher.add(trace.SpanContextFromContext(ctx), r.payload.AppID, asks)
-	defer r.h.batcher.withdraw(w)
+	w := r.h.batcher.Add(trace.SpanContextFromContext(ctx), r.payload.AppID, asks)
+	defer r.h.batcher.Withdraw(w)
 
 	limit := time.NewTimer(tryFor - r.waited)
 	defer limit.Stop()
@@ -218,18 +219,18 @@ func (r *resolution) ask(ctx context.Context) error {
 	// end.
 	for left := len(asks); left > 0; {
 		select {
-		case a := <-w.answers:
+		case a := <-w.Answers:
 			left--
 			if len(r.unsaved) == 0 {
 				save.Reset(saveLinger)
 			}
-			r.settle(a.index, a.outcome, time.Now())
+			r.settle(a.Index, a.Outcome, time.Now())
 		case <-save.C:
 			if err := r.save(ctx); err != nil {
 				return err
 			}
 		case <-limit.C:
-			left -= r.h.batcher.withdraw(w)
+			left -= r.h.batcher.Withdraw(w)
 		case <-ctx.Done():
 			return ctx.Err() // asynq has taken the task away already
 		}
@@ -301,4 +302,4 @@ func sendBy(obtained time.Time, lifetime time.Duration) time.Time {
 	return obtained.Add(lifetime - min(time.Second, lifetime/20))
 }
 
-var _ openData = (*wechat.Client)(nil)
+var _ batch.OpenData = (*wechat.Client)(nil)

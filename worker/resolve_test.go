@@ -12,6 +12,8 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"cloudidq/internal/batch"
+	"cloudidq/internal/batch/batchtest"
 	"cloudidq/internal/redistest"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
@@ -22,16 +24,16 @@ import (
 // that the test scripts.
 type resolverBed struct {
 	*resolver
-	wechat  *fakeWeChat
+	wechat  *batchtest.WeChat
 	results store.Results
 }
 
-func newResolverBed(t *testing.T, f *fakeWeChat) *resolverBed {
+func newResolverBed(t *testing.T, f *batchtest.WeChat, options ...batch.Options) *resolverBed {
 	t.Helper()
 	results := store.NewRedis(redistest.Start(t).Client(t), time.Hour)
 	a := app(nil)
-	b := newBatcher(f, []App{a})
-	t.Cleanup(b.close)
+	b := batch.New(f, []App{a}, append(options, batch.Options{})[0])
+	t.Cleanup(b.Close)
 	return &resolverBed{
 		resolver: &resolver{
 			apps: &directory{batcher: b}, lifetime: 5 * time.Minute, results: results, batcher: b, shares: &shares{},
@@ -77,7 +79,7 @@ func payloadOf(n int, obtained time.Time) tasks.ResolvePayload {
 // An attempt that resolves all cloudIDs ends the task. Neither the same task nor another one
 // requests resolved cloudIDs again.
 func TestTry_AllResolved(t *testing.T) {
-	b := newResolverBed(t, &fakeWeChat{})
+	b := newResolverBed(t, &batchtest.WeChat{})
 	p := payloadOf(3, time.Now())
 	if err := b.try(t, "task-1", p); err != nil {
 		t.Fatalf("try() = %v, want nil", err)
@@ -93,7 +95,7 @@ func TestTry_AllResolved(t *testing.T) {
 	if err := b.try(t, "task-2", p); err != nil {
 		t.Errorf("another task for them = %v, want nil", err)
 	}
-	if n := len(b.wechat.requests); n != 3 {
+	if n := len(b.wechat.Requests); n != 3 {
 		t.Errorf("%d requests, want 3: what is resolved costs none", n)
 	}
 }
@@ -102,7 +104,7 @@ func TestTry_AllResolved(t *testing.T) {
 // finished ones alone.
 func TestTry_OnlyWhatIsOpenIsAskedAgain(t *testing.T) {
 	busy := map[string]bool{"73_001": true}
-	f := &fakeWeChat{answer: func(req wechat.Request) *wechat.Error {
+	f := &batchtest.WeChat{Answer: func(req wechat.Request) *wechat.Error {
 		switch {
 		case busy[req.Items[0].CloudID]:
 			return &wechat.Error{Class: wechat.ClassRetry, Code: -1, Message: "system error"}
@@ -120,12 +122,12 @@ func TestTry_OnlyWhatIsOpenIsAskedAgain(t *testing.T) {
 	if rec := b.lookup(t, p)[1]; rec.Status != store.Pending || rec.Attempts != 1 || rec.Error == nil || rec.Error.Code != -1 {
 		t.Errorf("record between two tries = %+v, %+v", rec, rec.Error)
 	}
-	busy["73_001"], f.requests = false, nil
+	busy["73_001"], f.Requests = false, nil
 	if err := b.try(t, "task-1", p); err != nil {
 		t.Fatalf("second try() = %v, want nil", err)
 	}
-	if len(f.requests) != 1 || f.requests[0].Items[0].CloudID != "73_001" {
-		t.Errorf("second try asked for %v, want only what was open", f.requests)
+	if len(f.Requests) != 1 || f.Requests[0].Items[0].CloudID != "73_001" {
+		t.Errorf("second try asked for %v, want only what was open", f.Requests)
 	}
 	records := b.lookup(t, p)
 	if rec := records[1]; rec.Status != store.Resolved || rec.Attempts != 2 || rec.Error != nil {
@@ -139,7 +141,7 @@ func TestTry_OnlyWhatIsOpenIsAskedAgain(t *testing.T) {
 // A task is archived if none of its cloudIDs brought data. Its reason holds counts and the
 // first errcode.
 func TestTry_AllBad_Archived(t *testing.T) {
-	f := &fakeWeChat{answer: func(wechat.Request) *wechat.Error {
+	f := &batchtest.WeChat{Answer: func(wechat.Request) *wechat.Error {
 		return &wechat.Error{Class: wechat.ClassCall, Code: 40003, Message: "invalid openid"}
 	}}
 	b := newResolverBed(t, f)
@@ -152,9 +154,9 @@ func TestTry_AllBad_Archived(t *testing.T) {
 		t.Errorf("reason = %q, want %q …", err, want)
 	}
 	// A new task may request failed cloudIDs again. The same task may not.
-	f.answer, f.requests = nil, nil
-	if err := b.try(t, "task-1", p); !errors.Is(err, asynq.SkipRetry) || len(f.requests) != 0 {
-		t.Errorf("the same task again = %v with %d requests, want archived without one", err, len(f.requests))
+	f.Answer, f.Requests = nil, nil
+	if err := b.try(t, "task-1", p); !errors.Is(err, asynq.SkipRetry) || len(f.Requests) != 0 {
+		t.Errorf("the same task again = %v with %d requests, want archived without one", err, len(f.Requests))
 	}
 	if err := b.try(t, "task-2", p); err != nil {
 		t.Errorf("a new task = %v, want nil", err)
@@ -167,7 +169,7 @@ func TestTry_AllBad_Archived(t *testing.T) {
 // A task waits, without a failure and without a request, while another task holds the claim on
 // its cloudID.
 func TestTry_HeldByAnotherTask_Waits(t *testing.T) {
-	b := newResolverBed(t, &fakeWeChat{})
+	b := newResolverBed(t, &batchtest.WeChat{})
 	p := payloadOf(1, time.Now())
 	_, err := b.results.Claim(t.Context(), store.Claim{
 		AppID: testApp, TaskID: "task-1", For: time.Minute,
@@ -177,8 +179,8 @@ func TestTry_HeldByAnotherTask_Waits(t *testing.T) {
 		t.Fatal(err)
 	}
 	again, ok := errors.AsType[*againError](b.try(t, "task-2", p))
-	if !ok || again.open != 1 || again.failure || len(b.wechat.requests) != 0 {
-		t.Errorf("try() = %+v with %d requests, want to wait without one", again, len(b.wechat.requests))
+	if !ok || again.open != 1 || again.failure || len(b.wechat.Requests) != 0 {
+		t.Errorf("try() = %+v with %d requests, want to wait without one", again, len(b.wechat.Requests))
 	}
 	if err := b.try(t, "task-1", p); err != nil {
 		t.Errorf("the holder = %v, want nil", err)
@@ -188,7 +190,7 @@ func TestTry_HeldByAnotherTask_Waits(t *testing.T) {
 // A cloudID past its lifetime expires without a request. Its record keeps the last answer of
 // WeChat.
 func TestTry_Outlived_ExpiredWithTheLastAnswer(t *testing.T) {
-	f := &fakeWeChat{answer: func(wechat.Request) *wechat.Error {
+	f := &batchtest.WeChat{Answer: func(wechat.Request) *wechat.Error {
 		return &wechat.Error{Class: wechat.ClassRetry, Code: -1, Message: "system error", RID: "68aeab00-21ea7900-3a442400"}
 	}}
 	b := newResolverBed(t, f)
@@ -198,7 +200,7 @@ func TestTry_Outlived_ExpiredWithTheLastAnswer(t *testing.T) {
 		t.Fatal("want it open after the first try")
 	}
 	b.lifetime = time.Minute
-	f.requests = nil
+	f.Requests = nil
 	if err := b.try(t, "task-1", p); !errors.Is(err, asynq.SkipRetry) {
 		t.Fatalf("try() = %v, want archived", err)
 	}
@@ -206,15 +208,15 @@ func TestTry_Outlived_ExpiredWithTheLastAnswer(t *testing.T) {
 	if rec.Status != store.Expired || rec.Attempts != 1 || rec.Error.Code != -1 || rec.Error.RID == "" {
 		t.Errorf("record = %+v, %+v, want expired with the last answer", rec, rec.Error)
 	}
-	if len(f.requests) != 0 {
-		t.Errorf("%d requests after the lifetime", len(f.requests))
+	if len(f.Requests) != 0 {
+		t.Errorf("%d requests after the lifetime", len(f.Requests))
 	}
 }
 
 // An external producer may leave out all times. The lifetime then runs from the first attempt,
 // and does not start again with each attempt.
 func TestTry_NoTimes_LifetimeFromTheFirstTry(t *testing.T) {
-	f := &fakeWeChat{answer: func(wechat.Request) *wechat.Error {
+	f := &batchtest.WeChat{Answer: func(wechat.Request) *wechat.Error {
 		return &wechat.Error{Class: wechat.ClassRetry, Code: -1, Message: "system error"}
 	}}
 	b := newResolverBed(t, f)
@@ -232,7 +234,7 @@ func TestTry_NoTimes_LifetimeFromTheFirstTry(t *testing.T) {
 
 // A task of an app that this worker does not serve is requeued, without a failure.
 func TestTry_UnknownApp_WaitsForAWorkerThatKnowsIt(t *testing.T) {
-	b := newResolverBed(t, &fakeWeChat{})
+	b := newResolverBed(t, &batchtest.WeChat{})
 	p := payloadOf(1, time.Now())
 	p.AppID = "wx0000000000000009"
 	again, ok := errors.AsType[*againError](b.try(t, "task-1", p))
@@ -243,14 +245,14 @@ func TestTry_UnknownApp_WaitsForAWorkerThatKnowsIt(t *testing.T) {
 
 // A cloudID that appears twice in a payload is requested once.
 func TestTry_RepeatedCloudID_AskedOnce(t *testing.T) {
-	b := newResolverBed(t, &fakeWeChat{})
+	b := newResolverBed(t, &batchtest.WeChat{})
 	p := payloadOf(1, time.Now())
 	p.Items = append(p.Items, p.Items[0])
 	if err := b.try(t, "task-1", p); err != nil {
 		t.Fatal(err)
 	}
-	if len(b.wechat.requests) != 1 || len(b.wechat.requests[0].Items) != 1 {
-		t.Errorf("requests %v, want one with one cloudID", b.wechat.requests)
+	if len(b.wechat.Requests) != 1 || len(b.wechat.Requests[0].Items) != 1 {
+		t.Errorf("requests %v, want one with one cloudID", b.wechat.Requests)
 	}
 }
 
@@ -270,7 +272,7 @@ func (s *brokenStore) Save(ctx context.Context, taskID string, records []store.R
 
 // A save that fails a few times is retried within the attempt. No cloudID is requested twice.
 func TestTry_StoreFailsForAMoment_NothingIsAskedTwice(t *testing.T) {
-	b := newResolverBed(t, &fakeWeChat{})
+	b := newResolverBed(t, &batchtest.WeChat{})
 	b.resolver.results = &brokenStore{Results: b.results, fail: 3}
 	p := payloadOf(5, time.Now())
 	if err := b.try(t, "task-1", p); err != nil {
@@ -279,14 +281,14 @@ func TestTry_StoreFailsForAMoment_NothingIsAskedTwice(t *testing.T) {
 	if rec := b.lookup(t, p)[0]; rec.Status != store.Resolved {
 		t.Errorf("record = %+v", rec)
 	}
-	if n := len(b.wechat.requests); n != 5 {
+	if n := len(b.wechat.Requests); n != 5 {
 		t.Errorf("%d requests, want 5", n)
 	}
 }
 
 // During an upgrade an older worker leaves a task that it cannot read to a newer worker.
 func TestProcessTask_Newer_LeftToANewerWorker(t *testing.T) {
-	b := newResolverBed(t, &fakeWeChat{})
+	b := newResolverBed(t, &batchtest.WeChat{})
 	err := b.ProcessTask(t.Context(), asynq.NewTask(tasks.TypeResolve, []byte(`{"v":2,"items":"changed"}`)))
 	again, ok := errors.AsType[*againError](err)
 	if !ok || isFailure(err) || retryDelay(7, err, nil) > 10*time.Second {
@@ -299,7 +301,7 @@ func TestProcessTask_Newer_LeftToANewerWorker(t *testing.T) {
 
 // A task with a broken payload is archived at once.
 func TestProcessTask_Unreadable_Archived(t *testing.T) {
-	b := newResolverBed(t, &fakeWeChat{})
+	b := newResolverBed(t, &batchtest.WeChat{})
 	err := b.ProcessTask(t.Context(), asynq.NewTask(tasks.TypeResolve, []byte("{")))
 	if !errors.Is(err, asynq.SkipRetry) || !strings.HasPrefix(err.Error(), "payload cannot be read") {
 		t.Errorf("ProcessTask() = %v, want archived", err)
@@ -328,12 +330,12 @@ func TestRecoverPanics_NoValueInTheError(t *testing.T) {
 // Every cloudID is sent with the time until which the task belongs to this process, counted
 // from the start of the attempt.
 func TestTry_HoldsCloudIDsNoLongerThanTheTask(t *testing.T) {
-	b := newResolverBed(t, &fakeWeChat{})
+	b := newResolverBed(t, &batchtest.WeChat{})
 	begun := time.Now()
 	if err := b.try(t, "task-1", payloadOf(1, begun)); err != nil {
 		t.Fatal(err)
 	}
-	until := b.wechat.requests[0].Items[0].HeldUntil
+	until := b.wechat.Requests[0].Items[0].HeldUntil
 	if until.Before(begun.Add(heldFor)) || until.After(time.Now().Add(heldFor)) {
 		t.Errorf("held until %s after the beginning, want %s", until.Sub(begun), heldFor)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"cloudidq/internal/batch"
 	"cloudidq/internal/webhook"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
@@ -54,36 +55,6 @@ const (
 	maxPaused    = 20 * time.Second // during a pause, because an operator may end it early
 )
 
-// Lengths of an app's pauses.
-const (
-	firstQuotaPause = 2 * time.Minute
-	firstAppPause   = 15 * time.Second
-	maxAppPause     = 10 * time.Minute
-)
-
-// beijing is the time zone of WeChat's daily quotas.
-var beijing = time.FixedZone("Beijing", 8*60*60)
-
-// pauseEnd returns when an app that has been paused times times in a row is attempted again.
-// The limit 45011 is per minute. 45009 may pass in minutes or last until midnight in Beijing.
-// For trouble that an operator must fix, the pauses get longer and longer, up to maxAppPause.
-func pauseEnd(class wechat.Class, times int, now time.Time) time.Time {
-	switch {
-	case class == wechat.ClassRate:
-		return nextMinute(now)
-	case class == wechat.ClassQuota && times == 1:
-		return now.Add(firstQuotaPause)
-	case class == wechat.ClassQuota:
-		t := now.In(beijing)
-		return time.Date(t.Year(), t.Month(), t.Day()+1, 0, 0, 0, 0, beijing)
-	default:
-		return now.Add(min(maxAppPause, firstAppPause<<min(times-1, 10)))
-	}
-}
-
-// nextMinute returns the start of the minute after now.
-func nextMinute(now time.Time) time.Time { return now.Truncate(time.Minute).Add(time.Minute) }
-
 // backoff is the delay after the n-th failed attempt of a task. The last value repeats.
 var backoff = [...]time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 15 * time.Second}
 
@@ -127,7 +98,7 @@ func againFor(err *wechat.Error, now time.Time) againError {
 	again := againError{reason: err.Error()}
 	switch err.Class {
 	case wechat.ClassRate:
-		again.delay = nextMinute(now).Sub(now)
+		again.delay = batch.NextMinute(now).Sub(now)
 	case wechat.ClassQuota:
 		again.delay = delayQuota
 	case wechat.ClassApp:
@@ -139,8 +110,8 @@ func againFor(err *wechat.Error, now time.Time) againError {
 }
 
 // againAfter returns how a task is requeued whose app is paused.
-func againAfter(h *halt, now time.Time) againError {
-	return againError{reason: h.err.Message, delay: min(max(0, h.until.Sub(now))+delayPaused, maxPaused)}
+func againAfter(b *batch.Block, now time.Time) againError {
+	return againError{reason: b.Err.Message, delay: min(max(0, b.Until.Sub(now))+delayPaused, maxPaused)}
 }
 
 // merge adds one more open cloudID to e. The soonest next attempt wins, and its reason is

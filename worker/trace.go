@@ -115,20 +115,3 @@ func (t try) settle(r *resolution) {
 		attrFailed.Int(r.failed), attrExpired.Int(r.expired), attrOpen.Int(r.again.open),
 	)
 }
-
-// origins returns the spans of the attempts that the entries belong to, each span once.
-func origins(entries []entry) (spans []trace.SpanContext) {
-	var last *waiter
-	seen := make(map[trace.SpanID]struct{})
-	for _, e := range entries {
-		if e.waiter == last || !e.waiter.from.IsValid() {
-			continue
-		}
-		last = e.waiter
-		if _, there := seen[e.waiter.from.SpanID()]; !there {
-			seen[e.waiter.from.SpanID()] = struct{}{}
-			spans = append(spans, e.waiter.from)
-		}
-	}
-	return spans
-}

@@ -15,6 +15,8 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 
+	"cloudidq/internal/batch"
+	"cloudidq/internal/batch/batchtest"
 	"cloudidq/internal/webhook"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
@@ -44,7 +46,7 @@ func says(span sdktrace.ReadOnlySpan, key string) string {
 func TestTrace_ATryByWhatBecameOfTheTask(t *testing.T) {
 	provider, spans := recording(t)
 	var answer *wechat.Error
-	b := newResolverBed(t, &fakeWeChat{answer: func(wechat.Request) *wechat.Error { return answer }})
+	b := newResolverBed(t, &batchtest.WeChat{Answer: func(wechat.Request) *wechat.Error { return answer }})
 	b.traces = newTracing(provider)
 	for _, tt := range []struct {
 		answer         *wechat.Error
@@ -79,24 +81,23 @@ func TestTrace_ATryByWhatBecameOfTheTask(t *testing.T) {
 func TestTrace_ARequestKnowsItsTries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		provider, _ := recording(t)
-		f := &fakeWeChat{}
-		b := newBatcher(f, []App{app(func(a *App) { a.GroupByApp, a.BatchLinger = true, time.Second })})
-		b.traced = true
-		defer b.close()
+		f := &batchtest.WeChat{}
+		b := batch.New(f, []App{app(func(a *App) { a.GroupByApp, a.BatchLinger = true, time.Second })}, batch.Options{Traced: true})
+		defer b.Close()
 		var want []trace.SpanID
 		var running sync.WaitGroup
 		for i := range 3 {
 			_, span := provider.Tracer("test").Start(t.Context(), "process")
 			want = append(want, span.SpanContext().SpanID())
-			running.Go(func() { b.add(span.SpanContext(), testApp, asksOf("oA", 3*i, 3*i+3)).collect(3) })
+			running.Go(func() { collect(b.Add(span.SpanContext(), testApp, cloudIDsOf("oA", 3*i, 3*i+3)), 3) })
 		}
-		running.Go(func() { b.add(untraced, testApp, asksOf("oB", 100, 101)).collect(1) })
+		running.Go(func() { collect(b.Add(untraced, testApp, cloudIDsOf("oB", 100, 101)), 1) })
 		running.Wait()
-		if len(f.requests) != 1 {
-			t.Fatalf("%d requests, want one of all tasks", len(f.requests))
+		if len(f.Requests) != 1 {
+			t.Fatalf("%d requests, want one of all tasks", len(f.Requests))
 		}
 		var got []trace.SpanID
-		for _, span := range f.requests[0].Origins {
+		for _, span := range f.Requests[0].Origins {
 			got = append(got, span.SpanID())
 		}
 		byText := func(a, b trace.SpanID) int { return strings.Compare(a.String(), b.String()) }
@@ -171,24 +172,24 @@ func BenchmarkBatcherObserved(b *testing.B) {
 	for _, traced := range []bool{false, true} {
 		b.Run(fmt.Sprintf("traced=%v", traced), func(b *testing.B) {
 			provider, _ := recording(b)
-			bt := newBatcher(instant{}, []App{{AppID: testApp, BatchMax: 20, BatchLinger: time.Microsecond, MaxInFlight: 64}})
-			defer bt.close()
-			bt.count, bt.traced = newMetrics(nil, &Config{Apps: []App{{AppID: testApp}}}), traced
+			bt := batch.New(instant{}, []App{{AppID: testApp, BatchMax: 20, BatchLinger: time.Microsecond, MaxInFlight: 64}},
+				batch.Options{Metrics: batch.NewMetrics(nil, wechat.NewAppLabels(testApp)), Traced: traced})
+			defer bt.Close()
 			from := untraced
 			if traced {
 				_, span := provider.Tracer("test").Start(b.Context(), "process")
 				from = span.SpanContext()
 			}
-			asks := make([]ask, 100)
+			asks := make([]batch.CloudID, 100)
 			for i := range asks {
-				asks[i] = ask{openID: fmt.Sprintf("o%d", i%20), item: wechat.Item{CloudID: fmt.Sprintf("73_%d", i)}}
+				asks[i] = batch.CloudID{OpenID: fmt.Sprintf("o%d", i%20), Item: wechat.Item{CloudID: fmt.Sprintf("73_%d", i)}}
 			}
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					w := bt.add(from, testApp, asks)
+					w := bt.Add(from, testApp, asks)
 					for range asks {
-						<-w.answers
+						<-w.Answers
 					}
 				}
 			})

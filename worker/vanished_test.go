@@ -10,6 +10,8 @@ import (
 	"github.com/hibiken/asynq"
 
 	"cloudidq/internal/backfill"
+	"cloudidq/internal/batch"
+	"cloudidq/internal/batch/batchtest"
 	"cloudidq/internal/redistest"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
@@ -19,7 +21,7 @@ import (
 // If another tool deletes a task between two attempts, its cloudIDs do not stay pending. They
 // get the status expired, once, and are delivered. No look-up by a user is needed.
 func TestVanished_BetweenTwoTries(t *testing.T) {
-	b := newResolverBed(t, &fakeWeChat{answer: func(req wechat.Request) *wechat.Error {
+	b := newResolverBed(t, &batchtest.WeChat{Answer: func(req wechat.Request) *wechat.Error {
 		if req.Items[0].CloudID == "73_000" {
 			return nil
 		}
@@ -127,9 +129,9 @@ func TestVanished_ChunksOfABackfill(t *testing.T) {
 // A task of a paused app makes no attempt, and still gets records, which note when its lifetime
 // began. So its cloudIDs are found too if the task vanishes.
 func TestVanished_BeforeTheFirstTry(t *testing.T) {
-	b := newResolverBed(t, &fakeWeChat{})
+	b := newResolverBed(t, &batchtest.WeChat{})
 	b.open = store.NewOpenTasks(redistest.Start(t).Client(t))
-	b.batcher.setHalt(testApp, &halt{until: time.Now().Add(time.Hour), err: haltError(wechat.ClassQuota, 45009)}, false)
+	b.batcher.SetBlock(testApp, batch.NewBlock(wechat.ClassQuota, 45009, time.Now().Add(time.Hour)), false)
 	r := newResolution(b.resolver, "gone", acceptedAt(time.Time{}))
 	b.noteOpen(t.Context(), r, r.run(t.Context(), &place{}))
 	due, err := b.open.Due(t.Context(), time.Now().Add(time.Hour), 10)

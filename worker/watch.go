@@ -3,9 +3,6 @@ package worker
 import (
 	"context"
 	"time"
-
-	"cloudidq/internal/coord"
-	"cloudidq/internal/wechat"
 )
 
 // watchEvery is how often the state of each endpoint is read, with two Redis commands.
@@ -38,43 +35,5 @@ func (w *endpointWatch) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-	}
-}
-
-// pauseLabels are the labels of a pause in the metrics.
-type pauseLabels struct{ app, class, code string }
-
-func (m *metrics) labelsOf(p coord.Pause) pauseLabels {
-	return pauseLabels{m.apps.Of(p.AppID), classNamed(p.Reason).String(), wechat.CodeLabel(p.Code)}
-}
-
-// showPauses sets the gauge of the paused apps and deletes the series in shown that no longer
-// apply. It returns what is shown now.
-func (m *metrics) showPauses(list []coord.Pause, shown map[pauseLabels]float64) map[pauseLabels]float64 {
-	if m == nil {
-		return nil
-	}
-	now := make(map[pauseLabels]float64, len(list))
-	for _, p := range list {
-		now[m.labelsOf(p)]++ // pauses of several merchants' apps may share their labels
-	}
-	for l, n := range now {
-		if shown[l] != n {
-			m.paused.WithLabelValues(l.app, l.class, l.code).Set(n)
-		}
-	}
-	for l := range shown {
-		if _, still := now[l]; !still {
-			m.paused.DeleteLabelValues(l.app, l.class, l.code)
-		}
-	}
-	return now
-}
-
-// pauseBegun counts a pause that this process has begun.
-func (m *metrics) pauseBegun(p coord.Pause) {
-	if m != nil {
-		l := m.labelsOf(p)
-		m.pauses.WithLabelValues(l.app, l.class, l.code).Inc()
 	}
 }

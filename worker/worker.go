@@ -26,28 +26,13 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
-	"cloudidq/internal/wechat"
+	"cloudidq/internal/batch"
 	"cloudidq/store"
 	"cloudidq/tasks"
 )
 
 // App holds the worker's settings for one mini program.
-type App struct {
-	AppID  string
-	Tokens wechat.TokenSource
-	// GroupByApp puts cloudIDs of different users into one request. Such a request carries no
-	// openid.
-	GroupByApp  bool
-	BatchMax    int           // cloudIDs in one request, 1..100
-	BatchLinger time.Duration // how long a cloudID waits for others of its batch
-	MaxInFlight int           // concurrent requests of this app in this process
-	// RatePerMinute bounds the requests per minute of all processes together; 0 = no limit by
-	// the worker.
-	RatePerMinute int
-	// Webhook names the endpoint for the results of tasks that name no endpoint. If it is
-	// empty, those results are only stored.
-	Webhook string
-}
+type App = batch.App
 
 // Parts are the dependencies of a Worker. The caller closes them after Run has returned.
 type Parts struct {
@@ -57,9 +42,9 @@ type Parts struct {
 	// belongs to the worker (braked.go).
 	Queue   redis.UniversalClient
 	Results store.Results
-	WeChat  openData
-	Pauses  pauses // paused apps, shared by all processes
-	Rates   rates  // nil if no app has a RatePerMinute
+	WeChat  batch.OpenData
+	Pauses  batch.Pauses // paused apps, shared by all processes
+	Rates   batch.Rates  // nil if no app has a RatePerMinute
 	// Authorizers finds apps that Config.Apps does not list: the apps of merchants that have
 	// authorized a third-party platform. nil = only the apps of Config.Apps are served.
 	Authorizers authorizers
@@ -107,8 +92,8 @@ type Config struct {
 type Worker struct {
 	cfg     Config
 	rdb     redis.UniversalClient
-	batcher *batcher
-	pauser  *pauser
+	batcher *batch.Batcher
+	pauser  *batch.Pauser
 	handler asynq.Handler
 	rescuer *rescuer
 	clock   *tasks.Clock
@@ -133,19 +118,19 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 		parts.Activity = noActivity{}
 	}
 	m := newMetrics(parts.Metrics, &cfg)
-	b := newBatcher(parts.WeChat, cfg.Apps)
-	b.rates, b.activity = parts.Rates, parts.Activity
-	b.count, b.traced = m, parts.Tracers != nil
+	batching := batch.NewMetrics(parts.Metrics, cfg.appLabels())
+	b := batch.New(parts.WeChat, cfg.Apps, batch.Options{
+		Rates: parts.Rates, Activity: parts.Activity, Metrics: batching, Traced: parts.Tracers != nil,
+	})
 	traces := newTracing(parts.Tracers)
 	w := &Worker{
 		cfg: cfg, rdb: parts.Queue, clock: tasks.NewClock(parts.Queue), batcher: b, tells: parts.Activity, log: parts.Log, ready: make(chan struct{}),
-		pauser: newPauser(parts.Pauses, b, parts.Log),
+		pauser: batch.NewPauser(parts.Pauses, b, batching, parts.Log),
 		rescuer: &rescuer{
 			rdb: parts.Queue, queues: cfg.queues(), log: parts.Log, still: stillFor, lapsed: lapsedFor, metrics: m,
 		},
 	}
 	// The parts below refer to each other, so the order of the steps matters.
-	w.pauser.metrics = m
 	w.redact = newRedactor(parts.Queue, parts.Log)
 	endpoints := newEndpoints(cfg.Webhooks, w.slots(tasks.QueueWebhooks))
 	mux := asynq.NewServeMux()
@@ -162,7 +147,7 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 		metrics: m, traces: traces, open: parts.Open,
 	}
 	if parts.Deliveries != nil {
-		w.redact.ends.outlets = outletsOf(cfg.Webhooks, func(appID string) string { app, _ := b.app(appID); return app.Webhook })
+		w.redact.ends.outlets = outletsOf(cfg.Webhooks, func(appID string) string { app, _ := b.App(appID); return app.Webhook })
 	}
 	mux.Handle(tasks.TypeResolve, w.redact.ends)
 	w.besides = append(w.besides, newVanished(w.redact.ends, parts).run)
@@ -218,7 +203,7 @@ func (c *Config) validate(parts Parts) error {
 		faults = append(faults, errors.New("worker: Lifetime and ShutdownTimeout must be positive"))
 	}
 	for _, app := range c.Apps {
-		faults = append(faults, app.validate())
+		faults = append(faults, app.Validate())
 	}
 	if len(c.Webhooks) > 0 && parts.Deliveries == nil {
 		faults = append(faults, errors.New("worker: Webhooks need Deliveries"))
@@ -230,17 +215,6 @@ func (c *Config) validate(parts Parts) error {
 		faults = append(faults, hook.validate())
 	}
 	return errors.Join(faults...)
-}
-
-// validate returns the first error of the app's settings, or nil.
-func (a *App) validate() error {
-	if problem := tasks.AppIDProblem(a.AppID); problem != "" {
-		return fmt.Errorf("worker: the appid of an app %s", problem)
-	}
-	if a.BatchMax < 1 || a.MaxInFlight < 1 || a.Tokens == nil {
-		return fmt.Errorf("worker: app %s: BatchMax and MaxInFlight must be at least 1, and Tokens be set", a.AppID)
-	}
-	return nil
 }
 
 // Notify reports that n results of an app were put into Deliveries for an endpoint. It is safe
@@ -268,14 +242,14 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	servers, err := w.start()
 	if err != nil {
-		w.batcher.close() // tasks of the servers that did start may have reached it
+		w.batcher.Close() // tasks of the servers that did start may have reached it
 		return err
 	}
 	// The background loops have their own context: they go on until the handlers have returned.
 	besides, stop := context.WithCancel(context.Background())
 	var g errgroup.Group
 	g.Go(func() error { w.rescuer.run(besides); return nil })
-	g.Go(func() error { w.pauser.run(besides); return nil })
+	g.Go(func() error { w.pauser.Run(besides); return nil })
 	g.Go(func() error { w.clock.Run(besides); return nil })
 	g.Go(func() error { w.redact.run(besides); return nil })
 	g.Go(func() error { w.tells.Run(besides, w.log); return nil })
@@ -294,7 +268,7 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	// The order matters: handlers need the batcher, and both need the background loops.
 	shutdown(servers, w.shares.stop)
-	w.batcher.close()
+	w.batcher.Close()
 	stop()
 	err = g.Wait()
 	w.log.Info("the worker has stopped", "took", time.Since(begun).Round(time.Millisecond).String())

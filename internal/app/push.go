@@ -7,12 +7,12 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"cloudidq/config"
+	"cloudidq/internal/batch"
 	"cloudidq/internal/coord"
 	"cloudidq/internal/httpapi"
 	"cloudidq/internal/secret"
 	"cloudidq/internal/wechat"
 	"cloudidq/internal/wechat/push"
-	"cloudidq/worker"
 )
 
 // pushTarget is the receiver of a third-party platform's events. It stores what the events say,
@@ -47,9 +47,9 @@ func (t pushTarget) follow(ctx context.Context, appID string) error {
 		return err
 	}
 	if authorised {
-		return worker.StartApp(ctx, t.pauses, appID)
+		return batch.StartApp(ctx, t.pauses, appID)
 	}
-	return worker.StopApp(ctx, t.pauses, appID)
+	return batch.StopApp(ctx, t.pauses, appID)
 }
 
 // pushTargets returns the receivers of the platforms' events, by the appid of the platform.

@@ -1,4 +1,4 @@
-package worker
+package batch
 
 import (
 	"sync"
@@ -14,19 +14,19 @@ import (
 // after this time.
 const learntFor = 10 * time.Minute
 
-// lane is the batcher's queue of one app: its open batches, and the batches ready for one of
+// appQueue is the batcher's queue of one app: its open batches, and the batches ready for one of
 // its MaxInFlight requests. Each app has its own requests, so a slow app does not take the
-// requests of another. Guarded by batcher.mu.
-type lane struct {
+// requests of another. Guarded by Batcher.mu.
+type appQueue struct {
 	app     App
 	open    map[string]*batch // by openid: the batches that more entries may join
 	ready   fifo              // batches waiting for a request
 	running int               // goroutines with a request, at most app.MaxInFlight
 	resting int               // goroutines that wait to get their request back after a retry delay
-	freed   *sync.Cond        // on batcher.mu; signals that running has decreased
+	freed   *sync.Cond        // on Batcher.mu; signals that running has decreased
 
-	// halt blocks the app's requests (pause.go); nil = the app is not paused.
-	halt *halt
+	// Block blocks the app's requests (pause.go); nil = the app is not paused.
+	block *Block
 	// probing means that the pause has ended and this process may send one request, to find out
 	// whether the trouble is over.
 	probing  bool
@@ -39,9 +39,9 @@ type lane struct {
 	learntUntil time.Time
 }
 
-// newLane returns the queue of an app in a batcher whose mutex is mu.
-func newLane(app App, mu *sync.Mutex) *lane {
-	return &lane{
+// newAppQueue returns the queue of an app in a batcher whose mutex is mu.
+func newAppQueue(app App, mu *sync.Mutex) *appQueue {
+	return &appQueue{
 		app: app, open: make(map[string]*batch), freed: sync.NewCond(mu),
 		turn: make(chan struct{}, 1), breaker: newBreaker(),
 	}
@@ -50,8 +50,8 @@ func newLane(app App, mu *sync.Mutex) *lane {
 // slot is one of an app's MaxInFlight requests, held by a goroutine of the batcher. It
 // implements [wechat.Slot].
 type slot struct {
-	b *batcher
-	l *lane
+	b *Batcher
+	l *appQueue
 }
 
 // Release lets another batch be sent while this one waits between two attempts. max_in_flight
@@ -69,11 +69,11 @@ func (s slot) Release() {
 // the request is taken all the same, but nothing is sent again.
 func (s slot) Acquire() *wechat.Error {
 	s.b.reacquire(s.l)
-	s.b.pace(s.l, func() bool { return s.b.haltOf(s.l) == nil })
-	return s.b.haltOf(s.l)
+	s.b.pace(s.l, func() bool { return s.b.blockOf(s.l) == nil })
+	return s.b.blockOf(s.l)
 }
 
-func (b *batcher) reacquire(l *lane) {
+func (b *Batcher) reacquire(l *appQueue) {
 	// resting makes take and startRun leave a request to this goroutine.
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -86,7 +86,7 @@ func (b *batcher) reacquire(l *lane) {
 }
 
 // batchLimit returns the maximum number of cloudIDs in one request at present.
-func (l *lane) batchLimit(now time.Time) int {
+func (l *appQueue) batchLimit(now time.Time) int {
 	if l.learnt > 0 && now.Before(l.learntUntil) {
 		return min(l.learnt, l.app.BatchMax)
 	}
@@ -94,7 +94,7 @@ func (l *lane) batchLimit(now time.Time) int {
 }
 
 // learn remembers the batch size that passed after a larger one was refused.
-func (b *batcher) learn(l *lane, size int) {
+func (b *Batcher) learn(l *appQueue, size int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	l.learnt, l.learntUntil = size, time.Now().Add(learntFor)

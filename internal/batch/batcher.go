@@ -1,4 +1,11 @@
-package worker
+// Package batch merges the cloudIDs of all tasks in flight into requests to WeChat, and limits the
+// requests of each app: how many are in flight, how many start in a minute, and none while the
+// app is paused.
+//
+// [Batcher] holds the batches (batcher.go) in one queue per app (appqueue.go) and sends them
+// (send.go). An answer that concerns a whole app blocks its queue (pause.go). [Pauser] makes the
+// pause known to all processes, and ends it (pauser.go).
+package batch
 
 import (
 	"context"
@@ -10,124 +17,137 @@ import (
 	"cloudidq/internal/wechat"
 )
 
-// openData is the part of [wechat.Client] that the batcher uses. GetOpenData returns one
+// OpenData is the part of [wechat.Client] that the batcher uses. GetOpenData returns one
 // outcome per item, in order.
-type openData interface {
+type OpenData interface {
 	GetOpenData(ctx context.Context, tokens wechat.TokenSource, req wechat.Request) []wechat.Outcome
 }
 
-// batcher merges the cloudIDs of all tasks in flight into requests. A request carries one
+// Batcher merges the cloudIDs of all tasks in flight into requests. A request carries one
 // openid, so a batch holds the cloudIDs of one (appid, openid). If [App.GroupByApp] is set, it
 // holds cloudIDs of one app. A batch becomes ready when it is full or its linger is over. More
 // cloudIDs may join it until a request of its app is free to take it.
 //
 // A handler adds its entries and reads their answers from the waiter's channel. To leave early,
 // it withdraws the waiter.
-type batcher struct {
-	wechat   openData
-	rates    rates           // nil = no app has a rate
-	activity recorder        // called without mu
-	tell     func(pauseNews) // called without mu; does not block
-	count    *metrics        // nil = nothing is counted
-	traced   bool            // requests carry the spans of the attempts that they belong to
+type Batcher struct {
+	wechat   OpenData
+	rates    Rates             // nil = no app has a rate
+	activity Activity          // called without mu
+	report   func(pauseReport) // called without mu; does not block
+	metrics  *Metrics          // nil = nothing is counted
+	traced   bool              // requests carry the spans of the attempts that they belong to
 	begun    time.Time
-	runCtx   context.Context // context of every request; close cancels it
+	runCtx   context.Context // context of every request; Close cancels it
 	cancel   context.CancelFunc
 
 	mu      sync.Mutex
-	lanes   map[string]*lane   // app queues by appid; the map and everything in it are guarded by mu
-	local   map[*lane]struct{} // app queues whose pause is not yet in Redis; guarded by mu
-	closed  bool               // guarded by mu
-	running sync.WaitGroup     // the sending goroutines; Add only under mu and before closed
+	queues  map[string]*appQueue   // app queues by appid; the map and everything in it are guarded by mu
+	local   map[*appQueue]struct{} // app queues whose pause is not yet in Redis; guarded by mu
+	closed  bool                   // guarded by mu
+	running sync.WaitGroup         // the sending goroutines; Add only under mu and before closed
 }
 
-// waiter is the connection of one handler to the batcher.
-type waiter struct {
-	answers chan answer // has room for every entry, so sending an answer never blocks
+// Waiter is the connection of one handler to the batcher.
+type Waiter struct {
+	Answers chan Answer // has room for every entry, so sending an answer never blocks
 	from    trace.SpanContext
-	gone    bool // entries that are not sent yet are dropped; guarded by batcher.mu
-	unsent  int  // guarded by batcher.mu
+	gone    bool // entries that are not sent yet are dropped; guarded by Batcher.mu
+	unsent  int  // guarded by Batcher.mu
 }
 
 // entry is one cloudID of one waiter. The waiter chooses the index.
 type entry struct {
-	waiter *waiter
+	waiter *Waiter
 	index  int
 	item   wechat.Item
 }
 
-type answer struct {
-	index   int
-	outcome wechat.Outcome
+// Answer is the outcome for one cloudID of a call of Add.
+type Answer struct {
+	Index   int
+	Outcome wechat.Outcome
 }
 
 // batch holds the entries of one future request, all of one openid.
 type batch struct {
 	openID  string
 	entries []entry
-	opened  time.Duration // time since batcher.begun
-	ready   bool          // the batch is or was in lane.ready
+	opened  time.Duration // time since Batcher.begun
+	ready   bool          // the batch is or was in appQueue.ready
 }
 
-// newBatcher returns a batcher with one app queue for each of apps. close stops it.
-func newBatcher(client openData, apps []App) *batcher {
+// Options are the optional dependencies of a [Batcher].
+type Options struct {
+	Rates    Rates    // nil if no app has a RatePerMinute
+	Activity Activity // nil = nothing is counted
+	Metrics  *Metrics // nil = nothing is counted
+	Traced   bool     // requests carry the spans of the attempts that they belong to
+}
+
+// New returns a batcher with one app queue for each of apps. Close stops it.
+func New(client OpenData, apps []App, options Options) *Batcher {
 	ctx, cancel := context.WithCancel(context.Background())
-	b := &batcher{
-		wechat: client, activity: noActivity{}, tell: func(pauseNews) {}, begun: time.Now(), runCtx: ctx, cancel: cancel,
-		lanes: make(map[string]*lane, len(apps)), local: make(map[*lane]struct{}),
+	b := &Batcher{
+		wechat: client, rates: options.Rates, activity: options.Activity, metrics: options.Metrics, traced: options.Traced,
+		report: func(pauseReport) {}, begun: time.Now(), runCtx: ctx, cancel: cancel,
+		queues: make(map[string]*appQueue, len(apps)), local: make(map[*appQueue]struct{}),
+	}
+	if b.activity == nil {
+		b.activity = noActivity{}
 	}
 	for _, app := range apps {
-		b.open(app)
+		b.Open(app)
 	}
 	return b
 }
 
-// open creates the queue of an app, unless the app has one.
-func (b *batcher) open(app App) {
+// Open creates the queue of an app, unless the app has one.
+func (b *Batcher) Open(app App) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.lanes[app.AppID] == nil {
-		b.lanes[app.AppID] = newLane(app, &b.mu)
+	if b.queues[app.AppID] == nil {
+		b.queues[app.AppID] = newAppQueue(app, &b.mu)
 	}
 }
 
-// has reports whether an app has a queue.
-func (b *batcher) has(appID string) bool {
+// Has reports whether an app has a queue.
+func (b *Batcher) Has(appID string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.lanes[appID] != nil
+	return b.queues[appID] != nil
 }
 
-// app returns the settings of an app that has a queue.
-func (b *batcher) app(appID string) (App, bool) {
+// App returns the settings of an app that has a queue.
+func (b *Batcher) App(appID string) (App, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	l := b.lanes[appID]
+	l := b.queues[appID]
 	if l == nil {
 		return App{}, false
 	}
 	return l.app, true
 }
 
-// ask is a cloudID to be requested, as add takes it.
-type ask struct {
-	openID string
-	item   wechat.Item
+// CloudID is a cloudID to be requested.
+type CloudID struct {
+	OpenID string
+	Item   wechat.Item
 }
 
-// add puts asks into batches and returns a waiter. The waiter receives one answer for each ask,
-// with the ask's index in asks. from is the span that the asks belong to. The app must have a
-// queue.
-func (b *batcher) add(from trace.SpanContext, appID string, asks []ask) *waiter {
-	w := &waiter{answers: make(chan answer, len(asks)), from: from, unsent: len(asks)}
+// Add puts cloudIDs into batches and returns a waiter. The waiter receives one answer for each
+// cloudID, with its index in cloudIDs. from is the span that the cloudIDs belong to. The app must
+// have a queue.
+func (b *Batcher) Add(from trace.SpanContext, appID string, cloudIDs []CloudID) *Waiter {
+	w := &Waiter{Answers: make(chan Answer, len(cloudIDs)), from: from, unsent: len(cloudIDs)}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	l := b.lanes[appID]
+	l := b.queues[appID]
 	now := time.Now()
 	limit := l.batchLimit(now)
 	var opened []*batch
-	for i, a := range asks {
-		openID := a.openID
+	for i, a := range cloudIDs {
+		openID := a.OpenID
 		if l.app.GroupByApp {
 			openID = ""
 		}
@@ -137,7 +157,7 @@ func (b *batcher) add(from trace.SpanContext, appID string, asks []ask) *waiter 
 			l.open[openID] = bt
 			opened = append(opened, bt)
 		}
-		bt.entries = append(bt.entries, entry{waiter: w, index: i, item: a.item})
+		bt.entries = append(bt.entries, entry{waiter: w, index: i, item: a.Item})
 		if len(bt.entries) >= limit {
 			delete(l.open, openID)
 			b.release(l, bt)
@@ -147,9 +167,9 @@ func (b *batcher) add(from trace.SpanContext, appID string, asks []ask) *waiter 
 	return w
 }
 
-// releaseLater starts one timer for all batches that one call of add has opened. The caller
+// releaseLater starts one timer for all batches that one call of Add has opened. The caller
 // holds mu.
-func (b *batcher) releaseLater(l *lane, opened []*batch) {
+func (b *Batcher) releaseLater(l *appQueue, opened []*batch) {
 	if len(opened) == 0 {
 		return
 	}
@@ -165,7 +185,7 @@ func (b *batcher) releaseLater(l *lane, opened []*batch) {
 }
 
 // releaseAll releases several batches. The caller holds mu.
-func (b *batcher) releaseAll(l *lane, batches []*batch) {
+func (b *Batcher) releaseAll(l *appQueue, batches []*batch) {
 	for _, bt := range batches {
 		b.release(l, bt)
 	}
@@ -173,7 +193,7 @@ func (b *batcher) releaseAll(l *lane, batches []*batch) {
 
 // release queues a batch for a request of its app. A second call does nothing. The caller holds
 // mu.
-func (b *batcher) release(l *lane, bt *batch) {
+func (b *Batcher) release(l *appQueue, bt *batch) {
 	if bt.ready || b.closed {
 		return
 	}
@@ -184,7 +204,7 @@ func (b *batcher) release(l *lane, bt *batch) {
 
 // startRun starts one more sending goroutine if a batch is ready and a request is free. The
 // caller holds mu.
-func (b *batcher) startRun(l *lane) {
+func (b *Batcher) startRun(l *appQueue) {
 	if b.closed || l.ready.empty() || l.running+l.resting >= l.app.MaxInFlight {
 		return
 	}
@@ -193,7 +213,7 @@ func (b *batcher) startRun(l *lane) {
 }
 
 // run sends ready batches until none is left.
-func (b *batcher) run(l *lane) {
+func (b *Batcher) run(l *appQueue) {
 	for {
 		b.pace(l, func() bool { return b.hasToSend(l) })
 		openID, entries := b.take(l)
@@ -208,7 +228,7 @@ func (b *batcher) run(l *lane) {
 }
 
 // hasToSend reports whether take would return a batch.
-func (b *batcher) hasToSend(l *lane) bool {
+func (b *Batcher) hasToSend(l *appQueue) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return !b.closed && !l.ready.empty() && !l.closedToSending()
@@ -217,7 +237,7 @@ func (b *batcher) hasToSend(l *lane) bool {
 // take removes the first ready batch, so that no more entries join it. It returns the entries
 // whose waiters still wait. If there is nothing to send, it returns no entries, and the calling
 // goroutine no longer counts as running and must end.
-func (b *batcher) take(l *lane) (openID string, entries []entry) {
+func (b *Batcher) take(l *appQueue) (openID string, entries []entry) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for {
@@ -245,32 +265,32 @@ func (b *batcher) take(l *lane) (openID string, entries []entry) {
 		case len(entries) == 0:
 		case l.closedToSending():
 			// The app is paused: the cloudIDs get the pause's error and nothing is sent.
-			answerAll(entries, l.halt.err)
+			answerAll(entries, l.block.Err)
 			entries = entries[:0]
 		default:
 			l.probeOut = l.probing
-			b.count.waited(b.begun.Add(bt.opened))
+			b.metrics.waited(b.begun.Add(bt.opened))
 			return bt.openID, entries
 		}
 	}
 }
 
-// withdraw drops the entries of a waiter that are not sent yet and returns their number. The
+// Withdraw drops the entries of a waiter that are not sent yet and returns their number. The
 // waiter receives no answer for them. Entries in flight are still answered.
-func (b *batcher) withdraw(w *waiter) (dropped int) {
+func (b *Batcher) Withdraw(w *Waiter) (dropped int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	w.gone = true
 	return w.unsent
 }
 
-// close drops the entries that are not sent, cancels the requests in flight and waits for them.
+// Close drops the entries that are not sent, cancels the requests in flight and waits for them.
 // The worker calls it after its handlers have returned. The requests still in flight then
 // belong to tasks that are back in the queue, and no handler reads their answers.
-func (b *batcher) close() {
+func (b *Batcher) Close() {
 	b.mu.Lock()
 	b.closed = true
-	for _, l := range b.lanes {
+	for _, l := range b.queues {
 		l.freed.Broadcast()
 	}
 	b.mu.Unlock()

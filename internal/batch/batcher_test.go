@@ -1,7 +1,6 @@
-package worker
+package batch
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"pgregory.net/rapid"
 
+	"cloudidq/internal/batch/batchtest"
 	"cloudidq/internal/wechat"
 )
 
@@ -20,74 +20,6 @@ import (
 var untraced trace.SpanContext
 
 const testApp = "wx0000000000000001"
-
-// fakeWeChat answers every cloudID with data after delay, unless answer returns an error.
-type fakeWeChat struct {
-	delay  time.Duration
-	rest   time.Duration // wait between two attempts, before the answer
-	answer func(req wechat.Request) *wechat.Error
-
-	mu       sync.Mutex
-	requests []wechat.Request
-	inFlight int
-	peak     int
-}
-
-func (f *fakeWeChat) GetOpenData(ctx context.Context, _ wechat.TokenSource, req wechat.Request) []wechat.Outcome {
-	f.enter(req)
-	defer f.leave()
-	if f.rest > 0 {
-		f.leave()
-		req.Slot.Release()
-		time.Sleep(f.rest)
-		if err := req.Slot.Acquire(); err != nil {
-			return outcomesOf(req.Items, err)
-		}
-		f.enter(wechat.Request{})
-	}
-	var refusal *wechat.Error
-	if f.answer != nil {
-		refusal = f.answer(req)
-	}
-	select {
-	case <-time.After(f.delay):
-	case <-ctx.Done():
-		refusal = &wechat.Error{Class: wechat.ClassRetry, Message: "interrupted"}
-	}
-	outcomes := make([]wechat.Outcome, len(req.Items))
-	for i, it := range req.Items {
-		outcomes[i] = wechat.Outcome{CloudID: it.CloudID, Err: refusal, Attempts: 1}
-		if refusal == nil {
-			outcomes[i].Data = []byte(`"` + it.CloudID + `"`)
-		}
-	}
-	return outcomes
-}
-
-func (f *fakeWeChat) enter(req wechat.Request) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if req.Items != nil {
-		f.requests = append(f.requests, req)
-	}
-	f.inFlight++
-	f.peak = max(f.peak, f.inFlight)
-}
-
-func (f *fakeWeChat) leave() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.inFlight--
-}
-
-// sizes returns the number of cloudIDs in each request.
-func (f *fakeWeChat) sizes() []int {
-	var sizes []int
-	for _, r := range f.requests {
-		sizes = append(sizes, len(r.Items))
-	}
-	return sizes
-}
 
 // app returns the settings of testApp, changed by change.
 func app(change func(*App)) App {
@@ -98,20 +30,20 @@ func app(change func(*App)) App {
 	return a
 }
 
-// asksOf returns asks for the cloudIDs from to to-1 of a user.
-func asksOf(openID string, from, to int) []ask {
-	var asks []ask
+// cloudIDsOf returns cloudIDs for the cloudIDs from to to-1 of a user.
+func cloudIDsOf(openID string, from, to int) []CloudID {
+	var cloudIDs []CloudID
 	for i := from; i < to; i++ {
-		asks = append(asks, ask{openID: openID, item: wechat.Item{CloudID: fmt.Sprintf("73_%s_%03d", openID, i)}})
+		cloudIDs = append(cloudIDs, CloudID{OpenID: openID, Item: wechat.Item{CloudID: fmt.Sprintf("73_%s_%03d", openID, i)}})
 	}
-	return asks
+	return cloudIDs
 }
 
 // collect waits for n answers.
-func (w *waiter) collect(n int) []answer {
-	var got []answer
+func (w *Waiter) collect(n int) []Answer {
+	var got []Answer
 	for range n {
-		got = append(got, <-w.answers)
+		got = append(got, <-w.Answers)
 	}
 	return got
 }
@@ -120,22 +52,22 @@ func (w *waiter) collect(n int) []answer {
 // different users do not.
 func TestBatcher_MergesTasksByUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &fakeWeChat{delay: 50 * time.Millisecond}
-		b := newBatcher(f, []App{app(nil)})
-		defer b.close()
-		one := b.add(untraced, testApp, append(asksOf("oA", 0, 3), asksOf("oB", 0, 2)...))
+		f := &batchtest.WeChat{Delay: 50 * time.Millisecond}
+		b := New(f, []App{app(nil)}, Options{})
+		defer b.Close()
+		one := b.Add(untraced, testApp, append(cloudIDsOf("oA", 0, 3), cloudIDsOf("oB", 0, 2)...))
 		time.Sleep(4 * time.Millisecond)
-		two := b.add(untraced, testApp, asksOf("oA", 3, 5))
+		two := b.Add(untraced, testApp, cloudIDsOf("oA", 3, 5))
 		begun := time.Now()
 		one.collect(5)
 		two.collect(2)
 		if took := time.Since(begun); took != 51*time.Millisecond {
 			t.Errorf("took %s, want the rest of the linger and one request: 51ms", took)
 		}
-		if got := f.sizes(); !slices.Equal(got, []int{5, 2}) && !slices.Equal(got, []int{2, 5}) {
+		if got := f.Sizes(); !slices.Equal(got, []int{5, 2}) && !slices.Equal(got, []int{2, 5}) {
 			t.Errorf("requests of %v cloudIDs, want 5 of oA and 2 of oB", got)
 		}
-		for _, r := range f.requests {
+		for _, r := range f.Requests {
 			for _, it := range r.Items {
 				if !strings.HasPrefix(it.CloudID, "73_"+r.OpenID) {
 					t.Errorf("a cloudID of another user in the request of %s", r.OpenID)
@@ -148,11 +80,11 @@ func TestBatcher_MergesTasksByUser(t *testing.T) {
 // A full batch is sent at once.
 func TestBatcher_FullBatchDoesNotLinger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &fakeWeChat{}
-		b := newBatcher(f, []App{app(func(a *App) { a.BatchLinger = time.Hour })})
-		defer b.close()
-		b.add(untraced, testApp, asksOf("oA", 0, 40)).collect(40)
-		if got := f.sizes(); !slices.Equal(got, []int{20, 20}) {
+		f := &batchtest.WeChat{}
+		b := New(f, []App{app(func(a *App) { a.BatchLinger = time.Hour })}, Options{})
+		defer b.Close()
+		b.Add(untraced, testApp, cloudIDsOf("oA", 0, 40)).collect(40)
+		if got := f.Sizes(); !slices.Equal(got, []int{20, 20}) {
 			t.Errorf("requests of %v cloudIDs, want two of 20", got)
 		}
 	})
@@ -161,12 +93,12 @@ func TestBatcher_FullBatchDoesNotLinger(t *testing.T) {
 // With GroupByApp one request holds the cloudIDs of several users and no openid.
 func TestBatcher_GroupByApp_NoOpenID(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &fakeWeChat{}
-		b := newBatcher(f, []App{app(func(a *App) { a.GroupByApp = true })})
-		defer b.close()
-		b.add(untraced, testApp, append(asksOf("oA", 0, 2), asksOf("oB", 0, 2)...)).collect(4)
-		if len(f.requests) != 1 || f.requests[0].OpenID != "" {
-			t.Errorf("requests %v, want one without openid", f.requests)
+		f := &batchtest.WeChat{}
+		b := New(f, []App{app(func(a *App) { a.GroupByApp = true })}, Options{})
+		defer b.Close()
+		b.Add(untraced, testApp, append(cloudIDsOf("oA", 0, 2), cloudIDsOf("oB", 0, 2)...)).collect(4)
+		if len(f.Requests) != 1 || f.Requests[0].OpenID != "" {
+			t.Errorf("requests %v, want one without openid", f.Requests)
 		}
 	})
 }
@@ -174,17 +106,17 @@ func TestBatcher_GroupByApp_NoOpenID(t *testing.T) {
 // No more than MaxInFlight requests of an app run at the same time.
 func TestBatcher_MaxInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &fakeWeChat{delay: time.Second}
-		b := newBatcher(f, []App{app(func(a *App) { a.MaxInFlight = 3 })})
-		defer b.close()
-		var asks []ask
+		f := &batchtest.WeChat{Delay: time.Second}
+		b := New(f, []App{app(func(a *App) { a.MaxInFlight = 3 })}, Options{})
+		defer b.Close()
+		var cloudIDs []CloudID
 		for i := range 10 {
-			asks = append(asks, asksOf(fmt.Sprintf("o%d", i), 0, 1)...)
+			cloudIDs = append(cloudIDs, cloudIDsOf(fmt.Sprintf("o%d", i), 0, 1)...)
 		}
 		begun := time.Now()
-		b.add(untraced, testApp, asks).collect(10)
-		if f.peak != 3 {
-			t.Errorf("%d requests at once, want 3", f.peak)
+		b.Add(untraced, testApp, cloudIDs).collect(10)
+		if f.Peak != 3 {
+			t.Errorf("%d requests at once, want 3", f.Peak)
 		}
 		if took := time.Since(begun).Truncate(time.Second); took != 4*time.Second {
 			t.Errorf("10 requests by 3 at once took %s, want 4s", took)
@@ -195,18 +127,18 @@ func TestBatcher_MaxInFlight(t *testing.T) {
 // cloudIDs may join a batch after its linger, until a request is free to take it.
 func TestBatcher_BatchInLineTakesMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &fakeWeChat{delay: time.Second}
-		b := newBatcher(f, []App{app(func(a *App) { a.MaxInFlight = 1 })})
-		defer b.close()
-		first := b.add(untraced, testApp, asksOf("oA", 0, 1))
+		f := &batchtest.WeChat{Delay: time.Second}
+		b := New(f, []App{app(func(a *App) { a.MaxInFlight = 1 })}, Options{})
+		defer b.Close()
+		first := b.Add(untraced, testApp, cloudIDsOf("oA", 0, 1))
 		time.Sleep(10 * time.Millisecond) // its request is in flight
-		second := b.add(untraced, testApp, asksOf("oB", 0, 1))
+		second := b.Add(untraced, testApp, cloudIDsOf("oB", 0, 1))
 		time.Sleep(100 * time.Millisecond) // its linger is over, but no request is free
-		third := b.add(untraced, testApp, asksOf("oB", 1, 2))
+		third := b.Add(untraced, testApp, cloudIDsOf("oB", 1, 2))
 		first.collect(1)
 		second.collect(1)
 		third.collect(1)
-		if got := f.sizes(); !slices.Equal(got, []int{1, 2}) {
+		if got := f.Sizes(); !slices.Equal(got, []int{1, 2}) {
 			t.Errorf("requests of %v cloudIDs, want 1 and 2", got)
 		}
 	})
@@ -215,20 +147,20 @@ func TestBatcher_BatchInLineTakesMore(t *testing.T) {
 // A call that waits between two attempts does not count against MaxInFlight.
 func TestBatcher_WaitingCallsFreeTheirRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &fakeWeChat{rest: time.Second, delay: 10 * time.Millisecond}
-		b := newBatcher(f, []App{app(func(a *App) { a.MaxInFlight = 2 })})
-		defer b.close()
-		var asks []ask
+		f := &batchtest.WeChat{Rest: time.Second, Delay: 10 * time.Millisecond}
+		b := New(f, []App{app(func(a *App) { a.MaxInFlight = 2 })}, Options{})
+		defer b.Close()
+		var cloudIDs []CloudID
 		for i := range 20 {
-			asks = append(asks, asksOf(fmt.Sprintf("o%d", i), 0, 1)...)
+			cloudIDs = append(cloudIDs, cloudIDsOf(fmt.Sprintf("o%d", i), 0, 1)...)
 		}
 		begun := time.Now()
-		b.add(untraced, testApp, asks).collect(20)
+		b.Add(untraced, testApp, cloudIDs).collect(20)
 		if took := time.Since(begun); took > 1200*time.Millisecond {
 			t.Errorf("20 calls that each wait a second took %s, want them to wait side by side", took)
 		}
-		if f.peak > 2 {
-			t.Errorf("%d requests at once, want 2", f.peak)
+		if f.Peak > 2 {
+			t.Errorf("%d requests at once, want 2", f.Peak)
 		}
 	})
 }
@@ -236,15 +168,15 @@ func TestBatcher_WaitingCallsFreeTheirRequest(t *testing.T) {
 // A slow app with waiting batches does not delay another app.
 func TestBatcher_AppsDoNotWaitForEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &fakeWeChat{delay: time.Second}
+		f := &batchtest.WeChat{Delay: time.Second}
 		other := app(func(a *App) { a.AppID = "wx0000000000000002" })
-		b := newBatcher(f, []App{app(func(a *App) { a.MaxInFlight = 1 }), other})
-		defer b.close()
+		b := New(f, []App{app(func(a *App) { a.MaxInFlight = 1 }), other}, Options{})
+		defer b.Close()
 		for i := range 5 {
-			b.add(untraced, testApp, asksOf(fmt.Sprintf("o%d", i), 0, 1))
+			b.Add(untraced, testApp, cloudIDsOf(fmt.Sprintf("o%d", i), 0, 1))
 		}
 		begun := time.Now()
-		b.add(untraced, other.AppID, asksOf("oX", 0, 1)).collect(1)
+		b.Add(untraced, other.AppID, cloudIDsOf("oX", 0, 1)).collect(1)
 		if took := time.Since(begun); took > 1100*time.Millisecond {
 			t.Errorf("the other app waited %s", took)
 		}
@@ -254,18 +186,18 @@ func TestBatcher_AppsDoNotWaitForEachOther(t *testing.T) {
 // After withdraw, unsent cloudIDs are dropped and those in flight are still answered.
 func TestBatcher_WithdrawnIsNotSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &fakeWeChat{delay: time.Second}
-		b := newBatcher(f, []App{app(func(a *App) { a.MaxInFlight = 1 })})
-		defer b.close()
-		asks := append(asksOf("oA", 0, 1), asksOf("oB", 0, 2)...)
-		w := b.add(untraced, testApp, asks)
+		f := &batchtest.WeChat{Delay: time.Second}
+		b := New(f, []App{app(func(a *App) { a.MaxInFlight = 1 })}, Options{})
+		defer b.Close()
+		cloudIDs := append(cloudIDsOf("oA", 0, 1), cloudIDsOf("oB", 0, 2)...)
+		w := b.Add(untraced, testApp, cloudIDs)
 		time.Sleep(100 * time.Millisecond)
-		if dropped := b.withdraw(w); dropped != 2 {
+		if dropped := b.Withdraw(w); dropped != 2 {
 			t.Fatalf("withdraw() = %d, want 2 of which nothing was sent", dropped)
 		}
 		w.collect(1)
 		time.Sleep(time.Minute)
-		if got := f.sizes(); !slices.Equal(got, []int{1}) {
+		if got := f.Sizes(); !slices.Equal(got, []int{1}) {
 			t.Errorf("requests of %v cloudIDs, want only the one under way", got)
 		}
 	})
@@ -276,24 +208,24 @@ func TestBatcher_WithdrawnIsNotSent(t *testing.T) {
 func TestBatcher_SplitsUntilTheBadItemStandsAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const bad = "73_oA_007"
-		f := &fakeWeChat{answer: func(req wechat.Request) *wechat.Error {
+		f := &batchtest.WeChat{Answer: func(req wechat.Request) *wechat.Error {
 			if slices.ContainsFunc(req.Items, func(it wechat.Item) bool { return it.CloudID == bad }) {
 				return &wechat.Error{Class: wechat.ClassBatch, Code: 40097}
 			}
 			return nil
 		}}
-		b := newBatcher(f, []App{app(nil)})
-		defer b.close()
-		asks := asksOf("oA", 0, 20)
-		for _, a := range b.add(untraced, testApp, asks).collect(20) {
-			if isBad := asks[a.index].item.CloudID == bad; (a.outcome.Err != nil) != isBad {
-				t.Errorf("cloudID %d: %v", a.index, a.outcome.Err)
+		b := New(f, []App{app(nil)}, Options{})
+		defer b.Close()
+		cloudIDs := cloudIDsOf("oA", 0, 20)
+		for _, a := range b.Add(untraced, testApp, cloudIDs).collect(20) {
+			if isBad := cloudIDs[a.Index].Item.CloudID == bad; (a.Outcome.Err != nil) != isBad {
+				t.Errorf("cloudID %d: %v", a.Index, a.Outcome.Err)
 			}
 		}
-		if l := b.lanes[testApp]; l.batchLimit(time.Now()) != 20 {
+		if l := b.queues[testApp]; l.batchLimit(time.Now()) != 20 {
 			t.Errorf("a bad item taught a batch size of %d", l.learnt)
 		}
-		if n := len(f.requests); n > 11 {
+		if n := len(f.Requests); n > 11 {
 			t.Errorf("%d requests to find one bad item of 20", n)
 		}
 	})
@@ -303,27 +235,27 @@ func TestBatcher_SplitsUntilTheBadItemStandsAlone(t *testing.T) {
 // full size again.
 func TestBatcher_LearnsTheSizeThatPasses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &fakeWeChat{answer: func(req wechat.Request) *wechat.Error {
+		f := &batchtest.WeChat{Answer: func(req wechat.Request) *wechat.Error {
 			if len(req.Items) > 5 {
 				return &wechat.Error{Class: wechat.ClassBatch, Code: 40097}
 			}
 			return nil
 		}}
-		b := newBatcher(f, []App{app(nil)})
-		defer b.close()
-		for _, a := range b.add(untraced, testApp, asksOf("oA", 0, 20)).collect(20) {
-			if a.outcome.Err != nil {
-				t.Errorf("cloudID %d: %v", a.index, a.outcome.Err)
+		b := New(f, []App{app(nil)}, Options{})
+		defer b.Close()
+		for _, a := range b.Add(untraced, testApp, cloudIDsOf("oA", 0, 20)).collect(20) {
+			if a.Outcome.Err != nil {
+				t.Errorf("cloudID %d: %v", a.Index, a.Outcome.Err)
 			}
 		}
 		synctest.Wait()
-		f.requests = nil
-		b.add(untraced, testApp, asksOf("oA", 0, 20)).collect(20)
-		if got := f.sizes(); !slices.Equal(got, []int{5, 5, 5, 5}) {
+		f.Requests = nil
+		b.Add(untraced, testApp, cloudIDsOf("oA", 0, 20)).collect(20)
+		if got := f.Sizes(); !slices.Equal(got, []int{5, 5, 5, 5}) {
 			t.Errorf("after learning: requests of %v, want four of 5", got)
 		}
 		time.Sleep(learntFor)
-		if limit := b.lanes[testApp].batchLimit(time.Now()); limit != 20 {
+		if limit := b.queues[testApp].batchLimit(time.Now()); limit != 20 {
 			t.Errorf("limit after %s is %d, want 20 again", learntFor, limit)
 		}
 	})
@@ -332,22 +264,22 @@ func TestBatcher_LearnsTheSizeThatPasses(t *testing.T) {
 // close cancels the requests in flight at once. Nothing is sent after it.
 func TestBatcher_CloseInterruptsWhatIsUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &fakeWeChat{delay: time.Hour}
-		b := newBatcher(f, []App{app(nil)})
-		w := b.add(untraced, testApp, asksOf("oA", 0, 1))
+		f := &batchtest.WeChat{Delay: time.Hour}
+		b := New(f, []App{app(nil)}, Options{})
+		w := b.Add(untraced, testApp, cloudIDsOf("oA", 0, 1))
 		time.Sleep(time.Second)
 		begun := time.Now()
-		b.close()
+		b.Close()
 		if took := time.Since(begun); took != 0 {
 			t.Errorf("close took %s, want to interrupt at once", took)
 		}
-		if a := w.collect(1); a[0].outcome.Err == nil {
-			t.Errorf("outcome = %+v, want one that says interrupted", a[0].outcome)
+		if a := w.collect(1); a[0].Outcome.Err == nil {
+			t.Errorf("outcome = %+v, want one that says interrupted", a[0].Outcome)
 		}
-		b.add(untraced, testApp, asksOf("oA", 1, 2)) // after close: dropped, nothing runs
+		b.Add(untraced, testApp, cloudIDsOf("oA", 1, 2)) // after close: dropped, nothing runs
 		time.Sleep(time.Second)
-		if len(f.requests) != 1 {
-			t.Errorf("%d requests, want none after close", len(f.requests))
+		if len(f.Requests) != 1 {
+			t.Errorf("%d requests, want none after close", len(f.Requests))
 		}
 	})
 }
@@ -365,30 +297,30 @@ func TestBatcher_Rules(t *testing.T) {
 			})
 			limit := rapid.IntRange(1, 7).Draw(rt, "limit of WeChat")
 			rest := time.Duration(rapid.IntRange(0, 20).Draw(rt, "rest")) * time.Millisecond
-			f := &fakeWeChat{delay: 10 * time.Millisecond, rest: rest, answer: func(req wechat.Request) *wechat.Error {
+			f := &batchtest.WeChat{Delay: 10 * time.Millisecond, Rest: rest, Answer: func(req wechat.Request) *wechat.Error {
 				if len(req.Items) > limit {
 					return &wechat.Error{Class: wechat.ClassBatch}
 				}
 				return nil
 			}}
-			b := newBatcher(f, []App{a})
+			b := New(f, []App{a}, Options{})
 			var wg sync.WaitGroup
 			for task := range rapid.IntRange(1, 8).Draw(rt, "tasks") {
-				var asks []ask
+				var cloudIDs []CloudID
 				for i := range rapid.IntRange(1, 20).Draw(rt, "cloudIDs") {
 					user := rapid.IntRange(0, 3).Draw(rt, "user")
-					asks = append(asks, asksOf(fmt.Sprintf("o%d", user), task*100+i, task*100+i+1)...)
+					cloudIDs = append(cloudIDs, cloudIDsOf(fmt.Sprintf("o%d", user), task*100+i, task*100+i+1)...)
 				}
-				w := b.add(untraced, a.AppID, asks)
-				wg.Go(func() { checkAnswers(t, asks, w) })
+				w := b.Add(untraced, a.AppID, cloudIDs)
+				wg.Go(func() { checkAnswers(t, cloudIDs, w) })
 				time.Sleep(time.Duration(rapid.IntRange(0, 12).Draw(rt, "pause")) * time.Millisecond)
 			}
 			wg.Wait()
-			b.close()
-			if f.peak > a.MaxInFlight {
-				t.Errorf("%d requests at once, want at most %d", f.peak, a.MaxInFlight)
+			b.Close()
+			if f.Peak > a.MaxInFlight {
+				t.Errorf("%d requests at once, want at most %d", f.Peak, a.MaxInFlight)
 			}
-			for _, r := range f.requests {
+			for _, r := range f.Requests {
 				if len(r.Items) > a.BatchMax {
 					t.Errorf("a request of %d, want at most %d", len(r.Items), a.BatchMax)
 				}
@@ -397,13 +329,13 @@ func TestBatcher_Rules(t *testing.T) {
 	})
 }
 
-// checkAnswers checks that each ask gets one answer, for its own cloudID.
-func checkAnswers(t *testing.T, asks []ask, w *waiter) {
+// checkAnswers checks that each cloudID gets one answer, for its own cloudID.
+func checkAnswers(t *testing.T, cloudIDs []CloudID, w *Waiter) {
 	seen := map[int]bool{}
-	for _, got := range w.collect(len(asks)) {
-		if seen[got.index] || got.outcome.CloudID != asks[got.index].item.CloudID {
-			t.Errorf("answer %d is a repeat or somebody else's", got.index)
+	for _, got := range w.collect(len(cloudIDs)) {
+		if seen[got.Index] || got.Outcome.CloudID != cloudIDs[got.Index].Item.CloudID {
+			t.Errorf("answer %d is a repeat or somebody else's", got.Index)
 		}
-		seen[got.index] = true
+		seen[got.Index] = true
 	}
 }

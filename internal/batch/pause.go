@@ -1,4 +1,4 @@
-package worker
+package batch
 
 import (
 	"errors"
@@ -7,18 +7,18 @@ import (
 	"cloudidq/internal/wechat"
 )
 
-// halt blocks the requests of one app.
-type halt struct {
-	until time.Time
-	err   *wechat.Error // the answer to every cloudID that would be sent
+// Block blocks the requests of one app.
+type Block struct {
+	Until time.Time
+	Err   *wechat.Error // the answer to every cloudID that would be sent
 	// local means that the pause is not in Redis yet. The pauser must not take its absence from
 	// Redis for its end.
 	local bool
 }
 
-// pauseNews is a report of an app queue to the pauser. If err is set, WeChat answered with an
+// pauseReport is a report of an app queue to the pauser. If err is set, WeChat answered with an
 // error that concerns the whole app. If err is nil, a probe has passed.
-type pauseNews struct {
+type pauseReport struct {
 	appID string
 	err   *wechat.Error
 }
@@ -26,24 +26,24 @@ type pauseNews struct {
 // errPaused is the cause of the errors for cloudIDs that were not sent because of a pause.
 var errPaused = errors.New("the app is paused")
 
-// pausesApp reports whether an error concerns the whole app, so that further requests are
+// PausesApp reports whether an error concerns the whole app, so that further requests are
 // useless. The error of a pause itself does not count. Otherwise it would start a pause again
 // that has been ended in the meantime.
-func pausesApp(err *wechat.Error) bool {
-	return err != nil && !ofPause(err) &&
+func PausesApp(err *wechat.Error) bool {
+	return err != nil && !OfPause(err) &&
 		(err.Class == wechat.ClassRate || err.Class == wechat.ClassQuota || err.Class == wechat.ClassApp)
 }
 
-// ofPause reports whether err is the answer to a cloudID that was not sent because of a pause.
-func ofPause(err *wechat.Error) bool { return errors.Is(err.Cause, errPaused) }
+// OfPause reports whether err is the answer to a cloudID that was not sent because of a pause.
+func OfPause(err *wechat.Error) bool { return errors.Is(err.Cause, errPaused) }
 
-// judge checks the outcomes of a request for the start and the end of a pause. If WeChat says
-// that the app must not send requests, judge blocks the app at once. If a probe passes, it ends
+// detectPause checks the outcomes of a request for the start and the end of a pause. If WeChat says
+// that the app must not send requests, detectPause blocks the app at once. If a probe passes, it ends
 // the pause. It notifies the pauser, which makes the change known to all processes.
-func (b *batcher) judge(l *lane, outcomes []wechat.Outcome) {
+func (b *Batcher) detectPause(l *appQueue, outcomes []wechat.Outcome) {
 	trouble, answered := (*wechat.Error)(nil), false
 	for _, o := range outcomes {
-		if pausesApp(o.Err) {
+		if PausesApp(o.Err) {
 			trouble = o.Err
 		}
 		answered = answered || o.Err == nil || o.Err.Code != 0
@@ -53,25 +53,28 @@ func (b *batcher) judge(l *lane, outcomes []wechat.Outcome) {
 	wasProbe := l.probeOut
 	l.probeOut = false
 	switch {
-	case trouble != nil && (l.halt == nil || l.probing):
+	case trouble != nil && (l.block == nil || l.probing):
 		// This block lasts one second. Until then the pauser replaces it with the pause from
 		// Redis.
-		l.halt = &halt{until: time.Now().Add(time.Second), err: haltError(trouble.Class, trouble.Code), local: true}
+		l.block = NewBlock(trouble.Class, trouble.Code, time.Now().Add(time.Second))
+		l.block.local = true
 		l.probing = false
 		b.local[l] = struct{}{}
 	case trouble == nil && wasProbe && answered:
-		l.halt, l.probing = nil, false
+		l.block, l.probing = nil, false
 	default:
 		b.mu.Unlock()
 		return
 	}
 	b.mu.Unlock()
-	b.tell(pauseNews{appID: l.app.AppID, err: trouble})
+	b.report(pauseReport{appID: l.app.AppID, err: trouble})
 }
 
-// haltError returns the answer to cloudIDs of a paused app.
-func haltError(class wechat.Class, code int) *wechat.Error {
-	return &wechat.Error{Class: class, Code: code, Message: errPaused.Error() + ": " + codeText(code), Cause: errPaused}
+// NewBlock returns a block whose reason is an errcode of WeChat.
+func NewBlock(class wechat.Class, code int, until time.Time) *Block {
+	return &Block{Until: until, Err: &wechat.Error{
+		Class: class, Code: code, Message: errPaused.Error() + ": " + wechat.CodeText(code), Cause: errPaused,
+	}}
 }
 
 // classNamed returns the class of a pause that another process has written. An unknown name is
@@ -85,53 +88,46 @@ func classNamed(reason string) wechat.Class {
 	return wechat.ClassApp
 }
 
-// remedy returns what an operator must do about an errcode. It is empty if the code table has
-// no remedy.
-func remedy(code int) string {
-	known, _ := wechat.LookupCode(code)
-	return known.Remedy
-}
-
 // closedToSending reports whether a batch must be answered without being sent. The caller holds
-// batcher.mu.
-func (l *lane) closedToSending() bool { return l.halt != nil && (!l.probing || l.probeOut) }
+// Batcher.mu.
+func (l *appQueue) closedToSending() bool { return l.block != nil && (!l.probing || l.probeOut) }
 
-// haltOf returns the error that forbids a call to send again, or nil if it may. A call that is
+// blockOf returns the error that forbids a call to send again, or nil if it may. A call that is
 // a probe may send again.
-func (b *batcher) haltOf(l *lane) *wechat.Error {
+func (b *Batcher) blockOf(l *appQueue) *wechat.Error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if l.halt == nil || l.probing {
+	if l.block == nil || l.probing {
 		return nil
 	}
-	return l.halt.err
+	return l.block.Err
 }
 
-// paused returns a copy of the app's halt, or nil if its requests may be sent.
-func (b *batcher) paused(appID string) *halt {
+// Paused returns a copy of the app's block, or nil if its requests may be sent.
+func (b *Batcher) Paused(appID string) *Block {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	l := b.lanes[appID]
+	l := b.queues[appID]
 	if l == nil || !l.closedToSending() {
 		return nil
 	}
-	h := *l.halt
+	h := *l.block
 	return &h
 }
 
-// setHalt is how the pauser changes the state of an app. With h set it blocks the app, or
+// SetBlock is how the pauser changes the state of an app. With h set it blocks the app, or
 // allows it one probe if probing is true. With h nil it ends the block.
-func (b *batcher) setHalt(appID string, h *halt, probing bool) {
+func (b *Batcher) SetBlock(appID string, h *Block, probing bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if l := b.lanes[appID]; l != nil {
-		l.halt, l.probing = h, probing && h != nil
+	if l := b.queues[appID]; l != nil {
+		l.block, l.probing = h, probing && h != nil
 	}
 }
 
 // answerAll answers all entries with err.
 func answerAll(entries []entry, err *wechat.Error) {
 	for _, e := range entries {
-		e.waiter.answers <- answer{index: e.index, outcome: wechat.Outcome{CloudID: e.item.CloudID, Err: err}}
+		e.waiter.Answers <- Answer{Index: e.index, Outcome: wechat.Outcome{CloudID: e.item.CloudID, Err: err}}
 	}
 }

@@ -1,4 +1,4 @@
-package worker
+package batch
 
 import (
 	"context"
@@ -6,11 +6,12 @@ import (
 	"time"
 
 	"cloudidq/internal/coord"
+	"cloudidq/internal/wechat"
 	"cloudidq/store"
 )
 
-// pauses is the part of [coord.Pauses] that the worker uses.
-type pauses interface {
+// Pauses is the part of [coord.Pauses] that the worker uses.
+type Pauses interface {
 	List(ctx context.Context) ([]coord.Pause, error)
 	Set(ctx context.Context, appID string, code int, reason string, until func(times int) time.Time) (coord.Pause, error)
 	Probe(ctx context.Context, appID string, lease time.Duration) (bool, error)
@@ -29,22 +30,23 @@ const (
 	pauseForgotten = time.Hour
 )
 
-// pauser keeps the app queues of this process in step with the pauses in Redis, which all
+// Pauser keeps the app queues of this process in step with the pauses in Redis, which all
 // processes share.
-type pauser struct {
-	pauses  pauses
-	batcher *batcher
-	news    chan pauseNews
+type Pauser struct {
+	pauses  Pauses
+	batcher *Batcher
+	news    chan pauseReport
 	held    map[string]bool // apps that it has blocked; used by run only
-	metrics *metrics
+	metrics *Metrics
 	shown   map[pauseLabels]float64 // pauses shown by the metrics; used by run only
 	log     *slog.Logger
 }
 
-// newPauser returns a pauser and makes b report to it.
-func newPauser(p pauses, b *batcher, log *slog.Logger) *pauser {
-	ps := &pauser{pauses: p, batcher: b, news: make(chan pauseNews, 1024), held: make(map[string]bool), log: log}
-	b.tell = func(n pauseNews) {
+// NewPauser returns a pauser of b's app queues. Only one pauser can serve a batcher. metrics may
+// be nil.
+func NewPauser(p Pauses, b *Batcher, metrics *Metrics, log *slog.Logger) *Pauser {
+	ps := &Pauser{pauses: p, batcher: b, news: make(chan pauseReport, 1024), held: make(map[string]bool), metrics: metrics, log: log}
+	b.report = func(n pauseReport) {
 		select {
 		case ps.news <- n:
 		default: // the app is blocked already, and reports again with its next request
@@ -53,9 +55,9 @@ func newPauser(p pauses, b *batcher, log *slog.Logger) *pauser {
 	return ps
 }
 
-// run applies the reports of the app queues and reads the pauses of other processes, until ctx
+// Run applies the reports of the app queues and reads the pauses of other processes, until ctx
 // ends.
-func (p *pauser) run(ctx context.Context) {
+func (p *Pauser) Run(ctx context.Context) {
 	tick := time.NewTicker(pauseEvery)
 	defer tick.Stop()
 	for {
@@ -70,7 +72,7 @@ func (p *pauser) run(ctx context.Context) {
 	}
 }
 
-func (p *pauser) report(ctx context.Context, err error) {
+func (p *Pauser) report(ctx context.Context, err error) {
 	if err != nil && ctx.Err() == nil {
 		p.log.Error("the pauses cannot be kept in step", "error", err)
 	}
@@ -78,7 +80,7 @@ func (p *pauser) report(ctx context.Context, err error) {
 
 // take writes the report of an app queue to Redis. It ends the pause after a probe that passed,
 // or sets a pause.
-func (p *pauser) take(ctx context.Context, n pauseNews) error {
+func (p *Pauser) take(ctx context.Context, n pauseReport) error {
 	if n.err == nil {
 		delete(p.held, n.appID)
 		if there, err := p.pauses.Lift(ctx, n.appID); err != nil || !there {
@@ -102,21 +104,21 @@ func (p *pauser) take(ctx context.Context, n pauseNews) error {
 	p.hold(pause)
 	p.log.LogAttrs(ctx, slog.LevelWarn, "the app is paused", append([]slog.Attr{
 		slog.String("appid", n.appID), slog.Int("errcode", pause.Code), slog.String("class", pause.Reason),
-		slog.Time("until", pause.Until.Time), slog.Int("times", pause.Times), slog.String("remedy", remedy(pause.Code)),
-	}, ridAttrs(n.err.RID)...)...)
+		slog.Time("until", pause.Until.Time), slog.Int("times", pause.Times), slog.String("remedy", wechat.Remedy(pause.Code)),
+	}, wechat.RIDAttrs(n.err.RID)...)...)
 	return nil
 }
 
 // hold blocks an app for a pause in Redis.
-func (p *pauser) hold(pause coord.Pause) {
+func (p *Pauser) hold(pause coord.Pause) {
 	p.held[pause.AppID] = true
-	p.batcher.setHalt(pause.AppID, &halt{until: pause.Until.Time, err: haltError(classNamed(pause.Reason), pause.Code)}, false)
+	p.batcher.SetBlock(pause.AppID, NewBlock(classNamed(pause.Reason), pause.Code, pause.Until.Time), false)
 }
 
 // sync reads all pauses and applies them. It blocks the apps that other processes have paused,
 // and unblocks the apps whose pause another process or an operator has ended. For a pause that
 // is over, it requests permission to probe.
-func (p *pauser) sync(ctx context.Context) error {
+func (p *Pauser) sync(ctx context.Context) error {
 	list, err := p.pauses.List(ctx)
 	if err != nil {
 		return err
@@ -129,7 +131,7 @@ func (p *pauser) sync(ctx context.Context) error {
 		listed[pause.AppID] = true
 		if refused == nil {
 			refused = p.follow(ctx, pause, now)
-		} else if p.batcher.has(pause.AppID) {
+		} else if p.batcher.Has(pause.AppID) {
 			p.hold(pause)
 		}
 	}
@@ -137,17 +139,17 @@ func (p *pauser) sync(ctx context.Context) error {
 	for appID := range p.held {
 		if !listed[appID] {
 			delete(p.held, appID)
-			p.batcher.setHalt(appID, nil, false)
+			p.batcher.SetBlock(appID, nil, false)
 		}
 	}
-	p.batcher.endLocalHalts(now)
+	p.batcher.endLocalBlocks(now)
 	return refused
 }
 
 // follow applies one pause: the app is blocked while the pause runs, and then allowed to probe
 // if this process gets permission.
-func (p *pauser) follow(ctx context.Context, pause coord.Pause, now time.Time) error {
-	if !p.batcher.has(pause.AppID) {
+func (p *Pauser) follow(ctx context.Context, pause coord.Pause, now time.Time) error {
+	if !p.batcher.Has(pause.AppID) {
 		return nil
 	}
 	switch {
@@ -159,7 +161,7 @@ func (p *pauser) follow(ctx context.Context, pause coord.Pause, now time.Time) e
 		_, err := p.pauses.Lift(ctx, pause.AppID)
 		return err
 	case pause.ProbeUntil.After(now):
-		if !p.held[pause.AppID] { // another process probes; if this one does, it has set the halt
+		if !p.held[pause.AppID] { // another process probes; if this one does, it has set the block
 			p.hold(pause)
 		}
 		return nil
@@ -170,22 +172,22 @@ func (p *pauser) follow(ctx context.Context, pause coord.Pause, now time.Time) e
 	if err != nil || !won {
 		return err
 	}
-	p.batcher.setHalt(pause.AppID,
-		&halt{until: pause.Until.Time, err: haltError(classNamed(pause.Reason), pause.Code)}, true)
+	p.batcher.SetBlock(pause.AppID,
+		NewBlock(classNamed(pause.Reason), pause.Code, pause.Until.Time), true)
 	p.log.Info("probing a paused app", "appid", pause.AppID, "errcode", pause.Code, "class", pause.Reason)
 	return nil
 }
 
-// endLocalHalts unblocks the apps whose pause has not reached Redis in time.
-func (b *batcher) endLocalHalts(now time.Time) {
+// endLocalBlocks unblocks the apps whose pause has not reached Redis in time.
+func (b *Batcher) endLocalBlocks(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for l := range b.local {
 		switch {
-		case l.halt == nil || !l.halt.local:
+		case l.block == nil || !l.block.local:
 			delete(b.local, l) // the pause is in Redis, or has ended
-		case now.After(l.halt.until):
-			l.halt, l.probing = nil, false
+		case now.After(l.block.Until):
+			l.block, l.probing = nil, false
 			delete(b.local, l)
 		}
 	}

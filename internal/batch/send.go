@@ -1,4 +1,4 @@
-package worker
+package batch
 
 import (
 	"context"
@@ -6,14 +6,27 @@ import (
 	"time"
 
 	"github.com/sony/gobreaker/v2"
+	"go.opentelemetry.io/otel/trace"
 
 	"cloudidq/internal/wechat"
 )
 
-// rates is the part of [coord.Rates] that the batcher uses.
-type rates interface {
+// Rates is the part of [coord.Rates] that the batcher uses.
+type Rates interface {
 	Take(ctx context.Context, appID string, perMinute int) (wait time.Duration, err error)
 }
+
+// Activity counts what the batcher sends; [activity.Recorder] implements it. Sent does not block.
+type Activity interface {
+	// Sent is called after each call of WeChat. requests is the number of requests that the
+	// call made, and cloudIDs the number of cloudIDs in them.
+	Sent(appID string, requests, cloudIDs int)
+}
+
+// noActivity discards activity reports.
+type noActivity struct{}
+
+func (noActivity) Sent(string, int, int) {}
 
 // The circuit breaker of an app. After breakerTrips consecutive calls that got no answer at
 // all, nothing is sent for breakerOpen. Without it, if WeChat or the route to it hung, every
@@ -35,7 +48,7 @@ func newBreaker() *gobreaker.CircuitBreaker[[]wechat.Outcome] {
 // malformed or too large, send halves it until the bad item is alone. It returns the size of
 // the largest request that passed. It returns 0 if an item was refused even alone, because then
 // the size was not at fault.
-func (b *batcher) send(l *lane, openID string, entries []entry) (passed int) {
+func (b *Batcher) send(l *appQueue, openID string, entries []entry) (passed int) {
 	req := wechat.Request{AppID: l.app.AppID, OpenID: openID, Items: make([]wechat.Item, len(entries)), Slot: slot{b, l}}
 	for i, e := range entries {
 		req.Items[i] = e.item
@@ -53,7 +66,7 @@ func (b *batcher) send(l *lane, openID string, entries []entry) (passed int) {
 		return max(first, second)
 	}
 	for i, e := range entries {
-		e.waiter.answers <- answer{index: e.index, outcome: outcomes[i]}
+		e.waiter.Answers <- Answer{Index: e.index, Outcome: outcomes[i]}
 	}
 	if refused(outcomes) {
 		return 0
@@ -63,7 +76,7 @@ func (b *batcher) send(l *lane, openID string, entries []entry) (passed int) {
 
 // exchange makes one request behind the app's breaker. It checks the outcomes for the start or
 // end of a pause.
-func (b *batcher) exchange(l *lane, req wechat.Request) []wechat.Outcome {
+func (b *Batcher) exchange(l *appQueue, req wechat.Request) []wechat.Outcome {
 	outcomes, err := l.breaker.Execute(func() ([]wechat.Outcome, error) {
 		outcomes := b.wechat.GetOpenData(b.runCtx, l.app.Tokens, req)
 		reportSent(b.activity, l.app.AppID, outcomes)
@@ -72,7 +85,7 @@ func (b *batcher) exchange(l *lane, req wechat.Request) []wechat.Outcome {
 	if outcomes == nil { // the breaker is open, and err is the breaker's
 		outcomes = outcomesOf(req.Items, &wechat.Error{Class: wechat.ClassRetry, Message: "not sent: WeChat does not answer (" + err.Error() + ")"})
 	}
-	b.judge(l, outcomes)
+	b.detectPause(l, outcomes)
 	return outcomes
 }
 
@@ -104,7 +117,7 @@ func refused(outcomes []wechat.Outcome) bool {
 // share. It stops waiting when wanted reports false, because a request taken from the minute
 // cannot be returned. Only one goroutine of an app waits for Redis at a time. While Redis is
 // unavailable, pace does not return, so nothing is sent.
-func (b *batcher) pace(l *lane, wanted func() bool) {
+func (b *Batcher) pace(l *appQueue, wanted func() bool) {
 	if l.app.RatePerMinute == 0 || b.rates == nil {
 		return
 	}
@@ -118,7 +131,7 @@ func (b *batcher) pace(l *lane, wanted func() bool) {
 	for begun := time.Now(); wanted(); {
 		wait, err := b.rates.Take(b.runCtx, l.app.AppID, l.app.RatePerMinute)
 		if err == nil && wait == 0 {
-			b.count.paced(l.app.AppID, time.Since(begun))
+			b.metrics.paced(l.app.AppID, time.Since(begun))
 			return
 		}
 		if err != nil {
@@ -133,4 +146,34 @@ func (b *batcher) pace(l *lane, wanted func() bool) {
 			return
 		}
 	}
+}
+
+// reportSent reports a call of WeChat, from its outcomes. Only open cloudIDs are repeated within
+// a call. So the cloudID that was sent most often was in every request.
+func reportSent(a Activity, appID string, outcomes []wechat.Outcome) {
+	requests, cloudIDs := 0, 0
+	for i := range outcomes {
+		requests = max(requests, outcomes[i].Attempts)
+		cloudIDs += outcomes[i].Attempts
+	}
+	if requests > 0 {
+		a.Sent(appID, requests, cloudIDs)
+	}
+}
+
+// origins returns the spans of the attempts that the entries belong to, each span once.
+func origins(entries []entry) (spans []trace.SpanContext) {
+	var last *Waiter
+	seen := make(map[trace.SpanID]struct{})
+	for _, e := range entries {
+		if e.waiter == last || !e.waiter.from.IsValid() {
+			continue
+		}
+		last = e.waiter
+		if _, there := seen[e.waiter.from.SpanID()]; !there {
+			seen[e.waiter.from.SpanID()] = struct{}{}
+			spans = append(spans, e.waiter.from)
+		}
+	}
+	return spans
 }

@@ -1,4 +1,4 @@
-package worker
+package batch
 
 import (
 	"bufio"
@@ -124,12 +124,12 @@ func beStopped(base string) int {
 	a := app(func(a *App) {
 		a.BatchLinger, a.MaxInFlight, a.Tokens = 0, 1, wechat.StaticToken(secret.New("T"))
 	})
-	b := newBatcher(client, []App{a})
-	defer b.close()
-	hold := func(id string, d time.Duration) *waiter {
-		return b.add(untraced, testApp, []ask{{openID: "o" + id, item: wechat.Item{CloudID: id, HeldUntil: time.Now().Add(d)}}})
+	b := New(client, []App{a}, Options{})
+	defer b.Close()
+	hold := func(id string, d time.Duration) *Waiter {
+		return b.Add(untraced, testApp, []CloudID{{OpenID: "o" + id, Item: wechat.Item{CloudID: id, HeldUntil: time.Now().Add(d)}}})
 	}
-	waiters := []*waiter{hold("73_first", time.Hour)}
+	waiters := []*Waiter{hold("73_first", time.Hour)}
 	if !bufio.NewScanner(os.Stdin).Scan() {
 		return 1
 	}
@@ -138,7 +138,7 @@ func beStopped(base string) int {
 	}
 	fmt.Println("added")
 	for _, w := range waiters {
-		o := (<-w.answers).outcome
+		o := (<-w.Answers).Outcome
 		text := ""
 		if o.Err != nil {
 			text = o.Err.Message
