@@ -14,18 +14,22 @@ func TestLoad_KeyNotAfter(t *testing.T) {
 	for value, want := range map[string]string{
 		"2027-01-31":                  "2027-01-31T23:59:59.999999999Z",
 		"'2027-01-31'":                "2027-01-31T23:59:59.999999999Z",
-		"2020-02-29":                  "2020-02-29T23:59:59.999999999Z", // which is over: it may stay
+		"2020-02-29":                  "2020-02-29T23:59:59.999999999Z", // an expired key may remain in the file
 		"2027-01-31T18:00:00Z":        "2027-01-31T18:00:00Z",
 		`"2027-01-31T18:00:00+08:00"`: "2027-01-31T10:00:00Z",
 	} {
 		if got := load(t, file(value), nil).API.Keys[0].End().UTC().Format(time.RFC3339Nano); got != want {
-			t.Errorf("not_after %s ends %s, want %s", value, got, want)
+			t.Errorf("not_after %s expires at %s, want %s", value, got, want)
 		}
 	}
-	if end := load(t, with("api: {keys: [{name: shop, secret: env:API_KEY, scopes: [read]}]}\n"), nil).API.Keys[0].End(); !end.IsZero() {
-		t.Errorf("a key without not_after ends %s", end)
+	cfg := load(t, with("api: {keys: [{name: shop, secret: env:API_KEY, scopes: [read]}]}\n"), nil)
+	if end := cfg.API.Keys[0].End(); !end.IsZero() {
+		t.Errorf("a key without not_after expires at %s", end)
 	}
-	for _, value := range []string{"soon", "2027-02-30", "2027-1-1", "'2027-01-31 18:00'", "2027-01-31T18:00:00", "'0001-01-01T00:00:00Z'", "20270131"} {
+	for _, value := range []string{
+		"soon", "2027-02-30", "2027-1-1", "'2027-01-31 18:00'", "2027-01-31T18:00:00",
+		"'0001-01-01T00:00:00Z'", "20270131",
+	} {
 		got := faults(t, file(value), nil)
 		if !strings.HasPrefix(got, "cloudidq.yaml:1: api.keys[0].not_after: must be a ") {
 			t.Errorf("Load(not_after: %s) = %s", value, got)
@@ -33,7 +37,7 @@ func TestLoad_KeyNotAfter(t *testing.T) {
 	}
 }
 
-// Ranges of proxies are ranges, and not of every address.
+// A range of proxies must be a valid range, and must not contain every address.
 func TestLoad_TrustedProxies(t *testing.T) {
 	t.Parallel()
 	file := func(value string) string { return with("api: {trusted_proxies: " + value + "}\n") }
@@ -44,8 +48,8 @@ func TestLoad_TrustedProxies(t *testing.T) {
 	for value, want := range map[string]string{
 		"[10.0.0.1]":              `api.trusted_proxies[0]: must be a range such as 10.0.0.0/8, or 10.0.0.7/32 for one address, is "10.0.0.1"`,
 		"[10.0.0.0/8, proxy]":     `api.trusted_proxies[1]: must be a range`,
-		"[0.0.0.0/0]":             `api.trusted_proxies[0]: must not hold every address`,
-		"['::/0']":                `api.trusted_proxies[0]: must not hold every address`,
+		"[0.0.0.0/0]":             `api.trusted_proxies[0]: must not contain every address`,
+		"['::/0']":                `api.trusted_proxies[0]: must not contain every address`,
 		"['::ffff:10.0.0.0/104']": `api.trusted_proxies[0]: must be written as an IPv4 range`,
 		"10.0.0.0/8":              `api.trusted_proxies: must be a list`,
 	} {

@@ -12,8 +12,9 @@ import (
 // the field's name.
 var (
 	errNoWebhook    = errors.New("is not among the webhooks of the configuration")
-	errOtherApps    = errors.New("is a webhook of other apps (webhooks[].appids)")
-	errNotForTheKey = errors.New("is neither the app's own webhook nor one that lists the app under webhooks[].appids; a key of some apps may name no other")
+	errOtherApps    = errors.New("does not accept results of this app (webhooks[].appids)")
+	errNotForTheKey = errors.New("is neither the app's own webhook nor one that lists the app in " +
+		"webhooks[].appids; the key is limited to these")
 )
 
 // Admits reports whether results of an app may be sent to the endpoint.
@@ -73,10 +74,10 @@ func (c *Config) checkBinding(r *report, at string, appIDs []string) {
 		earlier, twice := first[id]
 		switch {
 		case twice && id != "":
-			r.refuse(path, "%s stands in appids[%d] already", show(id), earlier)
+			r.refuse(path, "%s is already listed in appids[%d]", show(id), earlier)
 			continue
 		case tasks.ValidAppID(id) && !c.Serves(id):
-			r.refuse(path, "%s is the appid of none of apps", show(id))
+			r.refuse(path, "%s is not the appid of any of apps", show(id))
 		default:
 			checkAppID(r, path, id)
 		}
@@ -92,7 +93,7 @@ func (c *Config) checkOwnWebhook(r *report, path, name string, wrong func(*Webho
 	}
 	hook, found := c.Webhook(name)
 	if !found {
-		r.refuse(path, "%s is the name of none of webhooks", show(name))
+		r.refuse(path, "%s is not the name of any of webhooks", show(name))
 	} else if reason := wrong(&hook); reason != "" {
 		r.refuse(path, "%s %s", show(name), reason)
 	}

@@ -47,7 +47,7 @@ func (d decoder) section(node ast.Node, path string, dst reflect.Value) {
 			name = text.Value
 		}
 		if at, twice := first[name]; twice {
-			d.at(line, d.shown(path, name), "is there twice, first on line %d", at)
+			d.at(line, d.shown(path, name), "duplicate key, first on line %d", at)
 			continue
 		}
 		first[name] = line
@@ -121,7 +121,7 @@ func (d decoder) scalar(node ast.Node, path string, dst reflect.Value) {
 func (d decoder) unknown(line int, path, name string, section reflect.Type) {
 	at := d.shown(path, name)
 	if name == "<<" {
-		d.at(line, at, "merges are not read; write the settings out")
+		d.at(line, at, "merge keys are not supported; write the settings out")
 		return
 	}
 	hint := ""

@@ -15,10 +15,11 @@ import (
 	"github.com/invopop/jsonschema"
 )
 
-// durationPattern is what [time.ParseDuration] takes and the bounds leave: no sign, and always a unit.
+// durationPattern matches the durations that [time.ParseDuration] accepts, without a sign.
 const durationPattern = `^([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h)(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h))*$`
 
-// MakeSchema makes schema.json from the types of the configuration. Its descriptions are the comments of their fields.
+// MakeSchema generates schema.json from the types of the configuration. Its descriptions are the
+// comments of the fields.
 func MakeSchema() ([]byte, error) {
 	descriptions, err := fieldComments()
 	if err != nil {
@@ -47,7 +48,8 @@ func MakeSchema() ([]byte, error) {
 	return append(text, '\n'), nil
 }
 
-// scalarSchema gives the types whose form in the file is not that in Go.
+// scalarSchema returns the schema of a type whose form in the file differs from its form in Go, or
+// nil.
 func scalarSchema(t reflect.Type) *jsonschema.Schema {
 	switch t {
 	case durationType:
@@ -58,13 +60,14 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 	case urlType:
 		return &jsonschema.Schema{Type: "string"}
 	case redisURLType:
-		return &jsonschema.Schema{Type: "string", Pattern: `^((redis|rediss|redis-sentinel|redis-cluster|embedded)://.+|embedded)$`}
+		const pattern = `^((redis|rediss|redis-sentinel|redis-cluster|embedded)://.+|embedded)$`
+		return &jsonschema.Schema{Type: "string", Pattern: pattern}
 	default:
 		return nil
 	}
 }
 
-// addTags writes what the tags say into the schema of a section.
+// addTags adds the constraints of the tags to the schema of a section.
 func addTags(schema *jsonschema.Schema, section reflect.Type) {
 	for _, f := range reflect.VisibleFields(section) {
 		name, ok := key(f)
@@ -99,7 +102,7 @@ func addScalarTags(schema *jsonschema.Schema, f reflect.StructField) {
 	}
 }
 
-// addTokenModes says which field goes with which mode.
+// addTokenModes adds the rules for which fields each mode requires and allows.
 func addTokenModes(schema *jsonschema.Schema) {
 	apps, _ := schema.Properties.Get("apps")
 	token, _ := apps.Items.Properties.Get("token")
@@ -119,7 +122,7 @@ func addTokenModes(schema *jsonschema.Schema) {
 	}
 }
 
-// addEitherOr demands at least one element in one of the lists.
+// addEitherOr requires at least one element in one of the lists.
 func addEitherOr(schema *jsonschema.Schema, lists ...string) {
 	one := uint64(1)
 	for _, list := range lists {
@@ -129,7 +132,7 @@ func addEitherOr(schema *jsonschema.Schema, lists ...string) {
 	}
 }
 
-// addSealing demands a keyset unless encryption is off.
+// addSealing requires a keyset unless encryption is off.
 func addSealing(schema *jsonschema.Schema) {
 	stores, _ := schema.Properties.Get("store")
 	off := jsonschema.NewProperties()
@@ -143,7 +146,7 @@ func addSealing(schema *jsonschema.Schema) {
 	}
 }
 
-// addDriver demands the DSN of PostgreSQL, and refuses it elsewhere.
+// addDriver requires a DSN for driver postgres and forbids it otherwise.
 func addDriver(schema *jsonschema.Schema) {
 	stores, _ := schema.Properties.Get("store")
 	redis := jsonschema.NewProperties()
@@ -157,7 +160,7 @@ func addDriver(schema *jsonschema.Schema) {
 	}
 }
 
-// comments maps Type.Field to the comment of the field, and Type to that of the type.
+// comments maps Type.Field to the comment of a field, and Type to the comment of a type.
 type comments map[string]string
 
 func fieldComments() (comments, error) {
@@ -196,14 +199,15 @@ func (c comments) add(doc *ast.CommentGroup, spec *ast.TypeSpec) {
 		return
 	}
 	for _, field := range structure.Fields.List {
-		if len(field.Names) == 0 { // an embedded section: its fields are found under its own type
+		if len(field.Names) == 0 { // the fields of an embedded section are listed under its type
 			continue
 		}
 		c[spec.Name.Name+"."+field.Names[0].Name] = text(field.Doc)
 	}
 }
 
-// of is the comment of a field under its YAML key, or that of the section it holds.
+// of returns the comment of a field with the Go name replaced by the YAML key. If the field has no
+// comment, it returns the comment of the field's type.
 func (c comments) of(t reflect.Type, field string) string {
 	if field == "" {
 		return c[t.Name()]

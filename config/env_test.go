@@ -34,7 +34,7 @@ func TestLoad_Environment(t *testing.T) {
 		"CLOUDIDQ_OPS_LISTEN":              "127.0.0.1:9191",
 		"CLOUDIDQ_LOG_LEVEL":               "warn",
 		"CLOUDIDQ_LOG_FORMAT":              "text",
-		"CLOUDIDQ_UNKNOWN":                 "is none of ours",
+		"CLOUDIDQ_UNKNOWN":                 "is ignored",
 	}
 	want := &config.Config{
 		Redis:           config.Redis{URL: "redis://redis:6380/1"},
@@ -49,16 +49,16 @@ func TestLoad_Environment(t *testing.T) {
 	}
 	got := load(t, string(config.Example()), vars)
 	if got.Store.Keyset.String() != "env:OTHER_KEYSET" {
-		t.Errorf("keyset = %s, want the variable's", got.Store.Keyset)
+		t.Errorf("keyset = %s, want the value of the variable", got.Store.Keyset)
 	}
 	if got.Store.DSN.String() != "env:OTHER_DSN" {
-		t.Errorf("dsn = %s, want the variable's", got.Store.DSN)
+		t.Errorf("dsn = %s, want the value of the variable", got.Store.DSN)
 	}
 	want.Store.DSN, want.Store.Keyset = got.Store.DSN, got.Store.Keyset
-	want.Apps = got.Apps // no variable reaches into a list
+	want.Apps = got.Apps // lists have no variables
 	same(t, got, want)
 
-	// Every setting outside the list is in the table above.
+	// The table above must contain every setting outside the list.
 	settings := 0
 	for line := range strings.Lines(yamlOf(t, got)) {
 		if value := strings.HasSuffix(line, ":\n"); !value && !strings.HasPrefix(line, "    ") {
@@ -68,7 +68,7 @@ func TestLoad_Environment(t *testing.T) {
 	// The lines of the first level of a list item begin with "  - ".
 	settings -= len(got.Apps)
 	if want := len(vars) - 1; settings != want {
-		t.Errorf("%d settings outside the list, %d have a variable here", settings, want)
+		t.Errorf("%d settings outside the list, but the test sets %d variables", settings, want)
 	}
 }
 
@@ -78,14 +78,14 @@ func TestLoad_Environment_EmptyIsUnset(t *testing.T) {
 		"CLOUDIDQ_WORKER_CONCURRENCY": "", "CLOUDIDQ_STORE_DSN": "",
 	})
 	if cfg.Worker.Concurrency != 5 {
-		t.Errorf("worker.concurrency = %d, want the 5 of the file", cfg.Worker.Concurrency)
+		t.Errorf("worker.concurrency = %d, want 5 from the file", cfg.Worker.Concurrency)
 	}
 }
 
 func TestLoad_Environment_FaultsNameTheVariable(t *testing.T) {
 	t.Parallel()
 	const want = `cloudidq.yaml:1: worker.fetchers: must be between 1 and 16, is 99
-CLOUDIDQ_API_LISTEN: api.listen: must be a loopback address, is "": there are no api.keys, so everybody could use it
+CLOUDIDQ_API_LISTEN: api.listen: must be a loopback address, is "": without api.keys, everyone could use the API
 CLOUDIDQ_CLOUDID_LIFETIME: cloudid_lifetime: must be a duration with its unit, such as 500ms or 5s, is "300"
 CLOUDIDQ_OPS_LISTEN: ops.listen: must be host:port, such as 127.0.0.1:8080, or off
 CLOUDIDQ_QUEUES_EVENTS: queues.events: must be between 1 and 100, is 0
@@ -110,11 +110,11 @@ CLOUDIDQ_WORKER_CONCURRENCY: worker.concurrency: must be a whole number, is "man
 	}
 }
 
-// A variable repairs a value of the file that is out of bounds.
+// A variable overrides a value of the file that is out of bounds.
 func TestLoad_Environment_WinsOverFile(t *testing.T) {
 	t.Parallel()
 	cfg := load(t, with("worker: {fetchers: 99}\n"), map[string]string{"CLOUDIDQ_WORKER_FETCHERS": "4"})
 	if cfg.Worker.Fetchers != 4 {
-		t.Errorf("worker.fetchers = %d, want the 4 of the variable", cfg.Worker.Fetchers)
+		t.Errorf("worker.fetchers = %d, want 4 from the variable", cfg.Worker.Fetchers)
 	}
 }

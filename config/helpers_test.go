@@ -15,10 +15,10 @@ import (
 	"cloudidq/config"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
-// isMade compares a file with what the code makes of it, or writes it anew.
-func isMade(t *testing.T, file string, got []byte) {
+// checkGenerated compares a generated file with got. With -update, it writes the file first.
+func checkGenerated(t *testing.T, file string, got []byte) {
 	t.Helper()
 	if *update {
 		if err := os.WriteFile(file, got, 0o644); err != nil {
@@ -30,7 +30,7 @@ func isMade(t *testing.T, file string, got []byte) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s is out of date; -update writes it (-file +code):\n%s", file, diff)
+		t.Errorf("%s is out of date; run with -update to write it (-file +code):\n%s", file, diff)
 	}
 }
 
@@ -43,15 +43,15 @@ apps:
     token: {mode: stable, secret: env:WX_SECRET}
 `
 
-// with puts lines before the minimal file.
+// with returns the minimal file with lines before it.
 func with(lines string) string { return lines + minimal }
 
-// app is a file with one app that has these lines, indented by the function.
+// app returns a file with one app that consists of these lines. It indents them.
 func app(lines ...string) string {
 	return "store: {encryption: off}\napps:\n  - " + strings.Join(lines, "\n    ") + "\n"
 }
 
-// write puts text into a file of its own folder.
+// write writes text to a file in a new folder.
 func write(tb testing.TB, text string) string {
 	tb.Helper()
 	path := filepath.Join(tb.TempDir(), "cloudidq.yaml")
@@ -61,7 +61,7 @@ func write(tb testing.TB, text string) string {
 	return path
 }
 
-// environment is the look-up function of a map.
+// environment returns a look-up function for a map.
 func environment(vars map[string]string) func(string) (string, bool) {
 	return func(name string) (string, bool) {
 		value, ok := vars[name]
@@ -78,7 +78,7 @@ func load(tb testing.TB, text string, vars map[string]string) *config.Config {
 	return cfg
 }
 
-// faults loads text, which must fail, and returns the error without the folder of the file.
+// faults loads text, expects an error, and returns its text without the folder of the file.
 func faults(tb testing.TB, text string, vars map[string]string) string {
 	tb.Helper()
 	path := write(tb, text)
@@ -93,12 +93,12 @@ func short(tb testing.TB, cfg *config.Config, err error, path string) string {
 		tb.Fatalf("error = %v (%T), want Faults", err, err)
 	}
 	if cfg != nil {
-		tb.Errorf("Load() = a configuration beside %v", err)
+		tb.Errorf("Load() returns a configuration in addition to %v", err)
 	}
 	return strings.ReplaceAll(err.Error(), filepath.Dir(path)+"/", "")
 }
 
-// same compares configurations by their values, not by where those came from.
+// same compares the values of two configurations, not their origin.
 func same(tb testing.TB, got, want *config.Config) {
 	tb.Helper()
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(config.Config{})); diff != "" {
@@ -129,6 +129,6 @@ func golden(tb testing.TB, name, got string) {
 		tb.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), got); diff != "" {
-		tb.Errorf("%s differs, run with -update if that is meant (-want +got):\n%s", path, diff)
+		tb.Errorf("%s differs; run with -update if this is intended (-want +got):\n%s", path, diff)
 	}
 }

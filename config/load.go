@@ -49,7 +49,7 @@ func load(path string, lookup func(string) (string, bool)) (*Config, *report) {
 	}
 	r := newReport(origin{file: path, lines: map[string]int{}, vars: map[string]bool{}, lookup: lookup})
 	if path == "" {
-		r.at(0, "", "no configuration file: name one by --config or CLOUDIDQ_CONFIG (the apps have no default)")
+		r.at(0, "", "no configuration file; set --config or CLOUDIDQ_CONFIG")
 		return nil, r
 	}
 	text, ok := read(r, path)
@@ -128,7 +128,7 @@ func parse(r *report, text []byte) (ast.Node, bool) {
 		return nil, false
 	}
 	if len(file.Docs) > 1 {
-		r.at(docLine(file.Docs[1]), "", "a second YAML document begins; the file must hold one")
+		r.at(docLine(file.Docs[1]), "", "a second YAML document starts here; the file must contain one")
 		return nil, false
 	}
 	if len(file.Docs) == 0 {
@@ -158,7 +158,7 @@ func excess(tokens token.Tokens) (line int, why string) {
 			return line, fmt.Sprintf("must not nest more than %d deep", maxNesting)
 		}
 		if i >= maxTokens {
-			return line, fmt.Sprintf("must not hold more than %d YAML tokens", maxTokens)
+			return line, fmt.Sprintf("must not contain more than %d YAML tokens", maxTokens)
 		}
 	}
 	return 0, ""
@@ -175,9 +175,9 @@ func syntaxFault(err error) (int, string) {
 	if !errors.As(err, &fault) {
 		return 0, "it cannot be parsed"
 	}
-	message := quoted.ReplaceAllString(fault.GetMessage(), "what is there")
+	message := quoted.ReplaceAllString(fault.GetMessage(), "the text")
 	if strings.Contains(message, "'\t'") {
-		message = "a tab where only spaces may stand"
+		message = "a tab where only spaces are allowed"
 	}
 	if tk := fault.GetToken(); tk != nil && tk.Position != nil {
 		return tk.Position.Line, message

@@ -9,7 +9,8 @@ import (
 	"cloudidq/config"
 )
 
-// What is wrong with the settings does not hide what is wrong with the secrets: whoever mends the file mends all of it.
+// Faults of the settings do not hide faults of the secrets, so that all of them can be fixed at
+// once.
 func TestLoadSecrets_AllFaultsAtOnce(t *testing.T) {
 	t.Parallel()
 	path := write(t, `bogus: 1
@@ -21,11 +22,12 @@ api:
   keys: [{name: shop, secret: short, scopes: [root]}]
 `)
 
-	_, err := config.LoadSecrets(path, environment(map[string]string{"KEYSET": "no keyset"}), func(c *config.Config, refuse func(string, error)) {
+	vars := environment(map[string]string{"KEYSET": "no keyset"})
+	_, err := config.LoadSecrets(path, vars, func(c *config.Config, refuse func(string, error)) {
 		if c.Store.Keyset.Text().Reveal() == "no keyset" {
 			refuse("store.keyset", errors.New("is no keyset"))
 		}
-		refuse("apps[0].batch_max", errors.New("said twice"))
+		refuse("apps[0].batch_max", errors.New("reported twice"))
 	})
 	faults, ok := errors.AsType[config.Faults](err)
 	if !ok {
@@ -51,7 +53,7 @@ api:
 	}
 }
 
-// A file that cannot be read has no secrets.
+// If the file cannot be read, no secrets are resolved.
 func TestLoadSecrets_NoFile(t *testing.T) {
 	t.Parallel()
 	if _, err := config.LoadSecrets("nowhere.yaml", nil); err == nil || strings.Count(err.Error(), "\n") > 0 {

@@ -31,7 +31,7 @@ func TestLoad_Defaults(t *testing.T) {
 		Log:    config.Log{Level: "info", Format: "json"},
 	}
 	same(t, load(t, app("appid: wx1", "token: {mode: static, access_token: t}"), nil), want)
-	// A section without anything below it is the same as none.
+	// An empty section is the same as a missing one.
 	empty := "redis:\nworker: ~\nlog: {}\n"
 	same(t, load(t, empty+app("appid: wx1", "token: {mode: static, access_token: t}"), nil), want)
 }
@@ -46,7 +46,7 @@ func TestLoad_Example(t *testing.T) {
 	if got, ok := cfg.App("wx3"); ok {
 		t.Errorf("App(wx3) = %+v, want none", got)
 	}
-	// It shows the defaults, and every setting.
+	// The example shows every setting with its default.
 	want := config.Default()
 	want.Store.Keyset, want.Apps, want.Components = cfg.Store.Keyset, cfg.Apps, cfg.Components
 	same(t, cfg, want)
@@ -82,23 +82,23 @@ components:
     authorizers: {batch_max: 0}
 `
 	const want = `cloudidq.yaml:1: redis.url: must begin with redis://, rediss://, redis-sentinel:// or redis-cluster://, or be embedded
-cloudidq.yaml:2: store.keyset: missing; results hold phone numbers: give what cloudidq keys new prints, or say encryption: off
+cloudidq.yaml:2: store.keyset: missing; results contain phone numbers: set it to the output of cloudidq keys new, or set encryption: off
 cloudidq.yaml:3: store.driver: must be redis or postgres, is "mysql"
-cloudidq.yaml:6: wechat.base_url: must be https, is "http://api.weixin.qq.com": the access token travels in the query; http is taken for loopback addresses only
+cloudidq.yaml:6: wechat.base_url: must be https, is "http://api.weixin.qq.com": the query contains the access token; http is allowed only for loopback addresses
 cloudidq.yaml:7: wechat.timeout: must be a duration with its unit, such as 500ms or 5s, is a bare number
-cloudidq.yaml:8: cloudid_lifetime: must be between 1s and 5m, is 10m: WeChat ends a cloudID after 5 minutes
-cloudidq.yaml:11: apps[0].token.secret: missing; mode stable needs the AppSecret
-cloudidq.yaml:12: apps[0].webhook: "orders" is the name of none of webhooks
+cloudidq.yaml:8: cloudid_lifetime: must be between 1s and 5m, is 10m: WeChat rejects a cloudID after 5 minutes
+cloudidq.yaml:11: apps[0].token.secret: missing; mode stable requires the AppSecret
+cloudidq.yaml:12: apps[0].webhook: "orders" is not the name of any of webhooks
 cloudidq.yaml:13: apps[0].batch_max: must be between 1 and 100, is 101
 cloudidq.yaml:14: apps[1].appid: missing
 cloudidq.yaml:15: apps[1].token.mode: must be stable, legacy, static, remote, component, sidecar or cloudbase_file, is "oauth"
-cloudidq.yaml:16: apps[2].appid: "wx1" is the appid of apps[0] already
+cloudidq.yaml:16: apps[2].appid: "wx1" is already the appid of apps[0]
 cloudidq.yaml:17: apps[2].token.secret: belongs to mode stable or legacy; the mode is static
-cloudidq.yaml:17: apps[2].token.access_token: missing; mode static needs the token
+cloudidq.yaml:17: apps[2].token.access_token: missing; mode static requires the token
 cloudidq.yaml:18: apps[2].group_by: must be openid or app, is "user"
 cloudidq.yaml:19: wroker: unknown key; did you mean worker?
 cloudidq.yaml:21: worker.concurrency: must be a whole number, is a text
-cloudidq.yaml:23: worker.fetchers: is there twice, first on line 22
+cloudidq.yaml:23: worker.fetchers: duplicate key, first on line 22
 cloudidq.yaml:25: components[0].secret: missing
 cloudidq.yaml:25: components[0].verify_token: missing
 cloudidq.yaml:25: components[0].aes_key: missing
@@ -111,41 +111,52 @@ CLOUDIDQ_QUEUES_EVENTS: queues.events: must be between 1 and 100, is 0`
 	}
 }
 
+// The faults of an empty file.
+const (
+	noKeyset = "store.keyset: missing; results contain phone numbers: " +
+		"set it to the output of cloudidq keys new, or set encryption: off"
+	noApps = "apps: missing; at least one app or component is required"
+)
+
 func TestLoad_Form(t *testing.T) {
 	t.Parallel()
-	const encryption = "store.keyset: missing; results hold phone numbers: give what cloudidq keys new prints, or say encryption: off"
 	for _, test := range []struct{ name, text, want string }{
-		{"Empty", "", "cloudidq.yaml:1: " + encryption + "\ncloudidq.yaml:1: apps: missing; at least one app, or one of components, is needed"},
-		{"CommentsOnly", "# nothing\n", "cloudidq.yaml:1: " + encryption + "\ncloudidq.yaml:1: apps: missing; at least one app, or one of components, is needed"},
+		{"Empty", "", "cloudidq.yaml:1: " + noKeyset + "\ncloudidq.yaml:1: " + noApps},
+		{"CommentsOnly", "# nothing\n",
+			"cloudidq.yaml:1: " + noKeyset + "\ncloudidq.yaml:1: " + noApps},
 		{"NotAMapping", "- a\n", "cloudidq.yaml:1: must be a mapping of settings, is a list"},
 		{"Text", "hello\n", "cloudidq.yaml:1: must be a mapping of settings, is a text"},
 		{"UnknownKey", with("\nfoo: 1\n"), "cloudidq.yaml:2: foo: unknown key"},
 		{"UnknownKeyBelow", with("log:\n  levels: info\n"), "cloudidq.yaml:2: log.levels: unknown key; did you mean level?"},
 		{"NumberAsKey", with("1: 2\n"), "cloudidq.yaml:1: 1: unknown key"},
-		{"DuplicateKey", with("log: {}\nlog: {}\n"), "cloudidq.yaml:2: log: is there twice, first on line 1"},
+		{"DuplicateKey", with("log: {}\nlog: {}\n"),
+			"cloudidq.yaml:2: log: duplicate key, first on line 1"},
 		{"SectionIsText", with("log: info\n"), "cloudidq.yaml:1: log: must be a mapping of settings, is a text"},
 		{"AppsIsMapping", "store: {encryption: off}\napps: {appid: wx1}\n", "cloudidq.yaml:2: apps: must be a list, is a mapping"},
-		{"AppsIsEmpty", "store: {encryption: off}\napps: []\n", "cloudidq.yaml:2: apps: missing; at least one app, or one of components, is needed"},
+		{"AppsIsEmpty", "store: {encryption: off}\napps: []\n", "cloudidq.yaml:2: " + noApps},
 		{"NoValue", with("log:\n  level:\n"), "cloudidq.yaml:2: log.level: has no value"},
 		{"NumberForText", app("appid: 17", "token: {mode: static, access_token: t}"),
 			"cloudidq.yaml:3: apps[0].appid: must be a text, is a bare number (put it in quotes)"},
-		{"OffAsOtherToolsReadIt", "store: {encryption: false}\n" + minimal[strings.Index(minimal, "apps"):],
+		{"OffAsBool", "store: {encryption: false}\n" + minimal[strings.Index(minimal, "apps"):],
 			"cloudidq.yaml:1: store.encryption: must be a text, is true or false (put it in quotes)"},
 		{"Octal", with("worker: {concurrency: 007}\n"),
-			"cloudidq.yaml:1: worker.concurrency: must be a whole number, is a number that is not plainly decimal"},
+			"cloudidq.yaml:1: worker.concurrency: must be a whole number, is a number that is not plain decimal"},
 		{"Fraction", with("worker: {concurrency: 1.5}\n"),
 			"cloudidq.yaml:1: worker.concurrency: must be a whole number, is a number with a fraction"},
 		{"DurationWithoutUnit", with("wechat: {timeout: 0}\n"),
 			"cloudidq.yaml:1: wechat.timeout: must be a duration with its unit, such as 500ms or 5s, is a bare number"},
-		{"DurationOfNoUnit", with("wechat: {timeout: 2 seconds}\n"),
+		{"DurationOfUnknownUnit", with("wechat: {timeout: 2 seconds}\n"),
 			`cloudidq.yaml:1: wechat.timeout: must be a duration with its unit, such as 500ms or 5s, is "2 seconds"`},
 		{"Alias", with("queues: &q {events: 1}\n"),
-			"cloudidq.yaml:1: queues: must be a mapping of settings, is an anchor, an alias or a tag, which are not read here"},
+			"cloudidq.yaml:1: queues: must be a mapping of settings, is an anchor, an alias or a tag, which are not supported"},
 		{"Tag", with("worker: {concurrency: !!int 5}\n"),
-			"cloudidq.yaml:1: worker.concurrency: must be a whole number, is an anchor, an alias or a tag, which are not read here"},
-		{"Merge", with("log:\n  <<: {level: info}\n"), "cloudidq.yaml:2: log.<<: merges are not read; write the settings out"},
-		{"TwoDocuments", minimal + "---\nlog: {}\n", "cloudidq.yaml:5: a second YAML document begins; the file must hold one"},
-		{"Tab", with("log:\n\tlevel: info\n"), "cloudidq.yaml:2: not valid YAML: a tab where only spaces may stand"},
+			"cloudidq.yaml:1: worker.concurrency: must be a whole number, is an anchor, an alias or a tag, which are not supported"},
+		{"Merge", with("log:\n  <<: {level: info}\n"),
+			"cloudidq.yaml:2: log.<<: merge keys are not supported; write the settings out"},
+		{"TwoDocuments", minimal + "---\nlog: {}\n",
+			"cloudidq.yaml:5: a second YAML document starts here; the file must contain one"},
+		{"Tab", with("log:\n\tlevel: info\n"),
+			"cloudidq.yaml:2: not valid YAML: a tab where only spaces are allowed"},
 		{"OpenBracket", with("log: {\n"), "cloudidq.yaml:3: not valid YAML: ',' or '}' must be specified"},
 		{"CRLF", strings.ReplaceAll(with("log: {}\nfoo: 1\n"), "\n", "\r\n"), "cloudidq.yaml:2: foo: unknown key"},
 		{"CRLFInBlocks", strings.ReplaceAll(with("log:\n  level: |-\n    info\n  # c\n\n  format: xml\n"), "\n", "\r\n"),
@@ -156,7 +167,8 @@ func TestLoad_Form(t *testing.T) {
 		{"TooLarge", minimal + strings.Repeat("# filler\n", 1<<17), "cloudidq.yaml: must not exceed 1 MiB"},
 		{"TooDeep", "apps: " + strings.Repeat("[", 1000), "cloudidq.yaml:1: must not nest more than 32 deep"},
 		{"TooDeepInBlocks", "apps: \n " + strings.Repeat("- ", 1000), "cloudidq.yaml:2: must not nest more than 32 deep"},
-		{"TooMany", strings.Repeat("a: 1\n", 1<<17), "cloudidq.yaml:33334: must not hold more than 100000 YAML tokens"},
+		{"TooMany", strings.Repeat("a: 1\n", 1<<17),
+			"cloudidq.yaml:33334: must not contain more than 100000 YAML tokens"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -171,8 +183,8 @@ func TestLoad_Keyset(t *testing.T) {
 	t.Parallel()
 	for store, want := range map[string]string{
 		"encryption: off, keyset: planted4711": "cloudidq.yaml:1: store.keyset: belongs to encryption keyset; the encryption is off",
-		"encryption: keyset":                   "cloudidq.yaml:1: store.keyset: missing; results hold phone numbers: give what cloudidq keys new prints, or say encryption: off",
-		"result_ttl: 1h":                       "cloudidq.yaml:1: store.keyset: missing; results hold phone numbers: give what cloudidq keys new prints, or say encryption: off",
+		"encryption: keyset":                   "cloudidq.yaml:1: " + noKeyset,
+		"result_ttl: 1h":                       "cloudidq.yaml:1: " + noKeyset,
 		"encryption: none":                     `cloudidq.yaml:1: store.encryption: must be keyset or off, is "none"`,
 	} {
 		if got := faults(t, strings.Replace(minimal, "encryption: off", store, 1), nil); got != want {
@@ -189,7 +201,7 @@ func TestLoad_Keyset(t *testing.T) {
 func TestLoad_DSN(t *testing.T) {
 	t.Parallel()
 	for store, want := range map[string]string{
-		"driver: postgres":                 "cloudidq.yaml:1: store.dsn: missing; driver postgres needs its database",
+		"driver: postgres":                 "cloudidq.yaml:1: store.dsn: missing; driver postgres requires a database",
 		"dsn: planted4711":                 "cloudidq.yaml:1: store.dsn: belongs to driver postgres; the driver is redis",
 		"driver: redis, dsn: planted4711":  "cloudidq.yaml:1: store.dsn: belongs to driver postgres; the driver is redis",
 		`driver: postgres, dsn: ""`:        "cloudidq.yaml:1: store.dsn: is empty",
@@ -205,7 +217,7 @@ func TestLoad_DSN(t *testing.T) {
 		t.Errorf("ResolveStore() = %v, dsn %s", err, cfg.Store.DSN.Text().Reveal())
 	}
 	if printed := yamlOf(t, cfg); !strings.Contains(printed, "dsn: env:DSN") || strings.Contains(printed, "planted") {
-		t.Errorf("YAML() = %s, want the reference and not the DSN", printed)
+		t.Errorf("YAML() = %s, want the reference instead of the DSN", printed)
 	}
 }
 
@@ -213,7 +225,7 @@ func TestLoad_NoFile(t *testing.T) {
 	t.Parallel()
 	cfg, err := config.Load("", nil)
 	if got := short(t, cfg, err, "x"); !strings.Contains(got, "--config") || !strings.Contains(got, "CLOUDIDQ_CONFIG") {
-		t.Errorf("Load(\"\") = %s, want the flag and the variable named", got)
+		t.Errorf("Load(\"\") = %s, want both the flag and the variable", got)
 	}
 	dir := t.TempDir()
 	missing := filepath.Join(dir, "missing.yaml")
@@ -227,7 +239,7 @@ func TestLoad_NoFile(t *testing.T) {
 	}
 }
 
-// A file of many apps is within the bounds that protect the parser.
+// A file with many apps is within the limits that protect the parser.
 func TestLoad_ManyApps(t *testing.T) {
 	t.Parallel()
 	var text strings.Builder
@@ -259,7 +271,7 @@ func FuzzLoad(f *testing.F) {
 			short(t, cfg, err, path)
 			return
 		}
-		// What it prints is the same configuration again, unless something was redacted.
+		// Loading the printed text must return the same configuration, unless a value was redacted.
 		printed := yamlOf(t, cfg)
 		if strings.Contains(printed, "[redacted]") {
 			return

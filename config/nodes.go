@@ -53,9 +53,10 @@ func splitText(mapping ast.MapNode) (string, bool) {
 	name, colon, rest := entry.Key.GetToken(), entry.GetToken(), entry.Value.GetToken()
 	if name.Type != token.StringType || rest.Type != token.StringType && rest.Type != token.IntegerType {
 		return "", false
-		// The colon must directly follow the name, and the rest must directly follow the colon.
 	}
-	if colon.Position.Offset != name.Position.Offset+utf8.RuneCountInString(name.Value) || rest.Position.Offset != colon.Position.Offset+1 {
+	// The colon must directly follow the name, and the rest must directly follow the colon.
+	nameEnd := name.Position.Offset + utf8.RuneCountInString(name.Value)
+	if colon.Position.Offset != nameEnd || rest.Position.Offset != nameEnd+1 {
 		return "", false
 	}
 	return name.Value + ":" + rest.Value, true
@@ -85,13 +86,13 @@ func describe(node ast.Node) string {
 		if _, ok := wholeOf(node); ok {
 			return "a bare number"
 		}
-		return "a number that is not plainly decimal"
+		return "a number that is not plain decimal"
 	case *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
 		return "a number with a fraction"
 	case *ast.BoolNode:
 		return "true or false"
 	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode:
-		return "an anchor, an alias or a tag, which are not read here"
+		return "an anchor, an alias or a tag, which are not supported"
 	default:
 		return "something else"
 	}

@@ -44,11 +44,13 @@ func TestYAML_Golden(t *testing.T) {
 	golden(t, "print.golden.yaml", yamlOf(t, cfg))
 }
 
-// A credential is shown nowhere, in whichever form it comes, and whether it comes from the file or from the environment.
+// A credential is never printed, whether it comes from the file or from the environment, and in
+// every form of the address.
 func TestYAML_ShowsNoCredential(t *testing.T) {
 	t.Parallel()
 	for name, dsn := range map[string]string{
-		"URL": "postgres://planted4711:planted4711@db:5432/c?sslpassword=planted4711", "keywords": "host=db user=planted4711 password='planted4711'",
+		"URL":      "postgres://planted4711:planted4711@db:5432/c?sslpassword=planted4711",
+		"keywords": "host=db user=planted4711 password='planted4711'",
 	} {
 		vars := map[string]string{
 			"CLOUDIDQ_STORE_DRIVER": "postgres", "CLOUDIDQ_STORE_DSN": dsn,
@@ -62,23 +64,30 @@ func TestYAML_ShowsNoCredential(t *testing.T) {
 			shown += string(text)
 		}
 		if strings.Contains(shown, planted) {
-			t.Errorf("%s: a credential is shown:\n%s", name, shown)
+			t.Errorf("%s: a credential is printed:\n%s", name, shown)
 		}
-		for _, stays := range []string{"https://example.com/hooks/cloudid?token=[redacted]", "https://tokens.example.com/wx?app=[redacted]&key=[redacted]", "@h1:26379,h2:26379/mymaster"} {
+		for _, stays := range []string{
+			"https://example.com/hooks/cloudid?token=[redacted]",
+			"https://tokens.example.com/wx?app=[redacted]&key=[redacted]",
+			"@h1:26379,h2:26379/mymaster",
+		} {
 			if !strings.Contains(shown, stays) {
-				t.Errorf("%s: %s is not shown:\n%s", name, stays, shown)
+				t.Errorf("%s: %s is not printed:\n%s", name, stays, shown)
 			}
 		}
 	}
 }
 
-// What was written in the wrong place is quoted without its credential.
+// If a URL is in the wrong place, the fault quotes it without its credential.
 func TestLoad_FaultsShowNoCredential(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
-		"store: {driver: 'postgres://u:planted4711@db/c'}\n", "store: {encryption: 'host=db password=planted4711'}\n",
-		"api: {listen: 'http://u:planted4711@h?planted4711'}\n", "wechat: {base_url: 'http://u:planted4711@h/?x=planted4711'}\n",
-		"webhooks: [{name: 'https://u:planted4711@h', url: 'ftp://u:planted4711@h/?x=planted4711', secrets: [env:A], allow_cidrs: ['https://planted4711@h']}]\n",
+		"store: {driver: 'postgres://u:planted4711@db/c'}\n",
+		"store: {encryption: 'host=db password=planted4711'}\n",
+		"api: {listen: 'http://u:planted4711@h?planted4711'}\n",
+		"wechat: {base_url: 'http://u:planted4711@h/?x=planted4711'}\n",
+		"webhooks: [{name: 'https://u:planted4711@h', url: 'ftp://u:planted4711@h/?x=planted4711', " +
+			"secrets: [env:A], allow_cidrs: ['https://planted4711@h']}]\n",
 	} {
 		if got := faults(t, with(text), nil); strings.Contains(got, planted) {
 			t.Errorf("%s: %s", text, got)
@@ -86,14 +95,18 @@ func TestLoad_FaultsShowNoCredential(t *testing.T) {
 	}
 }
 
-// A configuration that was printed and not completed again is refused before anything is sent to its addresses.
+// A printed configuration whose URLs still contain the placeholder is rejected before a request is
+// sent to them.
 func TestResolveSecrets_RefusesRedactedURLs(t *testing.T) {
 	t.Parallel()
-	cfg := load(t, strings.NewReplacer("planted4711&key=planted4711", "[redacted]", "token=planted4711", "token=[redacted]").Replace(printable), nil)
+	redact := strings.NewReplacer(
+		"planted4711&key=planted4711", "[redacted]", "token=planted4711", "token=[redacted]")
+	cfg := load(t, redact.Replace(printable), nil)
 	err := cfg.ResolveSecrets()
 	for _, path := range []string{"apps[3].token.url", "webhooks[0].url"} {
-		if err == nil || !strings.Contains(err.Error(), path+": holds what config print writes") {
-			t.Errorf("ResolveSecrets = %v, want %s refused", err, path)
+		if err == nil || !strings.Contains(err.Error(),
+			path+": contains the placeholder of config print") {
+			t.Errorf("ResolveSecrets = %v, want a fault at %s", err, path)
 		}
 	}
 }
@@ -108,6 +121,6 @@ func TestYAML_CanBeLoaded(t *testing.T) {
 	if n := strings.Count(printed, "[redacted]"); n != 8 {
 		t.Errorf("%d values are redacted, want 8:\n%s", n, printed)
 	}
-	load(t, printed, nil) // as it is, to be looked at
+	load(t, printed, nil) // even with the placeholders
 	same(t, load(t, strings.ReplaceAll(printed, "[redacted]", planted), nil), cfg)
 }

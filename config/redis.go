@@ -171,7 +171,7 @@ func parseRedisURL(text string) (redisAddress, error) {
 		rest = rest[at+1:]
 	}
 	if strings.ContainsAny(rest, "?#") {
-		return redisAddress{}, errors.New("takes no parameters after ? or #")
+		return redisAddress{}, errors.New("must not have parameters after ? or #")
 	}
 	hosts, path, _ := strings.Cut(rest, "/")
 	for host := range strings.SplitSeq(hosts, ",") {
@@ -182,10 +182,12 @@ func parseRedisURL(text string) (redisAddress, error) {
 		a.hosts = append(a.hosts, full)
 	}
 	if len(a.hosts) > 1 && scheme != "redis-sentinel" && scheme != "redis-cluster" {
-		return redisAddress{}, errors.New("must name one host; redis-sentinel:// and redis-cluster:// take several")
+		return redisAddress{}, errors.New(
+			"must name one host; only redis-sentinel:// and redis-cluster:// accept several")
 	}
 	if scheme == embedded && (!a.onThisMachine() || a.password != "" || path != "") {
-		return redisAddress{}, errors.New("must be embedded or embedded://127.0.0.1:PORT: a Redis of this machine, without password and database")
+		return redisAddress{}, errors.New("must be embedded or embedded://127.0.0.1:PORT, " +
+			"with a loopback address and without password and database")
 	}
 	return a, a.parsePath(path)
 }

@@ -88,7 +88,7 @@ func TestRedis_Open_Embedded(t *testing.T) {
 		t.Errorf("Open() = %v, %v, want ErrEmbedded", client, err)
 	}
 	if at := cfg.Redis.EmbeddedAt(); at != "127.0.0.1:0" {
-		t.Errorf("EmbeddedAt() = %s, want any port", at)
+		t.Errorf("EmbeddedAt() = %s, want port 0", at)
 	}
 }
 
@@ -104,7 +104,7 @@ func TestRedis_Open_EmbeddedAt(t *testing.T) {
 		t.Errorf("EmbeddedAt() = %s, Embedded() = %v", at, cfg.Redis.Embedded())
 	}
 	if addr := client.(*redis.Client).Options().Addr; addr != "127.0.0.1:6390" {
-		t.Errorf("the client is one of %s", addr)
+		t.Errorf("the client connects to %s", addr)
 	}
 }
 
@@ -129,8 +129,8 @@ func TestRedis_URL_Faults(t *testing.T) {
 		"redis://user@h":                "must be user:password@",
 		"redis://user:@h":               "must be user:password@",
 		"redis://u:%zz@h":               "percent-encoding",
-		"redis://h?pool_size=1":         "takes no parameters",
-		"redis://h#0":                   "takes no parameters",
+		"redis://h?pool_size=1":         "must not have parameters",
+		"redis://h#0":                   "must not have parameters",
 		"redis-sentinel://h1:1,h2:2":    "must name the master",
 		"redis-sentinel://h1:1/":        "must name the master",
 		"redis-sentinel://h1/master/x":  "must end with the number of a database",
@@ -172,7 +172,7 @@ func TestRedisURL_String(t *testing.T) {
 	}
 }
 
-// What a new connection says is HELLO or AUTH and SELECT, and nothing that an older server would answer with an error.
+// A new connection sends HELLO or AUTH and SELECT, and no command that an older server rejects.
 func TestRedis_Open_ConnectsQuietly(t *testing.T) {
 	t.Parallel()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -218,11 +218,11 @@ func TestRedis_Open_ConnectsQuietly(t *testing.T) {
 		}
 	}
 	if len(seen) < 3 {
-		t.Errorf("the client sent %d commands, want AUTH, SELECT and PING at least", len(seen))
+		t.Errorf("the client sent %d commands, want at least AUTH, SELECT and PING", len(seen))
 	}
 }
 
-// answer plays a Redis 5, which knows no HELLO and says OK to all else.
+// answer simulates Redis 5: it rejects HELLO and answers OK to every other command.
 func answer(conn net.Conn, saw func(command string)) {
 	r := bufio.NewReader(conn)
 	for {

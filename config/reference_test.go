@@ -8,14 +8,14 @@ import (
 	"cloudidq/config"
 )
 
-// docs/configuration.md is what the code says.
+// docs/configuration.md is up to date and describes every setting.
 func TestReference(t *testing.T) {
 	got, err := config.MakeReference()
 	if err != nil {
 		t.Fatal(err)
 	}
-	isMade(t, "../docs/configuration.md", got)
-	// Every line says something, and no setting is left out.
+	checkGenerated(t, "../docs/configuration.md", got)
+	// Every setting must have a comment.
 	for line := range strings.Lines(string(got)) {
 		if strings.HasPrefix(line, "- ") && strings.HasSuffix(line, ": \n") {
 			t.Errorf("no comment: %s", line)

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-//go:generate go test . -run TestSchema_IsMadeFromTheTypes -update
+//go:generate go test . -run TestSchema_IsUpToDate -update
 //go:embed schema.json
 var schema []byte
 

@@ -11,7 +11,7 @@ import (
 	"cloudidq/config"
 )
 
-// compiled is the schema as a validator of its own reads it.
+// compiled returns the schema as compiled by an independent validator.
 func compiled(t *testing.T) *jsonschema.Schema {
 	t.Helper()
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(config.Schema()))
@@ -38,21 +38,23 @@ func tree(t *testing.T, text string) any {
 	return doc
 }
 
-func TestSchema_IsMadeFromTheTypes(t *testing.T) {
+func TestSchema_IsUpToDate(t *testing.T) {
 	got, err := config.MakeSchema()
 	if err != nil {
 		t.Fatal(err)
 	}
-	isMade(t, "schema.json", got)
+	checkGenerated(t, "schema.json", got)
 }
 
-func TestSchema_TakesWhatLoadTakes(t *testing.T) {
+func TestSchema_AcceptsWhatLoadAccepts(t *testing.T) {
 	t.Parallel()
 	schema := compiled(t)
 	for _, text := range []string{
-		strings.Replace(minimal, "off", "off, driver: postgres, dsn: env:D", 1), strings.Replace(minimal, "off", "off, driver: redis", 1),
+		strings.Replace(minimal, "off", "off, driver: postgres, dsn: env:D", 1),
+		strings.Replace(minimal, "off", "off, driver: redis", 1),
 		string(config.Example()), minimal, printable, yamlOf(t, load(t, printable, nil)),
-		with("redis: {url: embedded}\n"), with("worker: {shutdown_timeout: 1500.5ms}\nwechat: {timeout: 1s500ms}\n"),
+		with("redis: {url: embedded}\n"),
+		with("worker: {shutdown_timeout: 1500.5ms}\nwechat: {timeout: 1s500ms}\n"),
 	} {
 		load(t, text, nil)
 		if err := schema.Validate(tree(t, text)); err != nil {
@@ -61,7 +63,7 @@ func TestSchema_TakesWhatLoadTakes(t *testing.T) {
 	}
 }
 
-func TestSchema_RefusesWhatLoadRefuses(t *testing.T) {
+func TestSchema_RejectsWhatLoadRejects(t *testing.T) {
 	t.Parallel()
 	schema := compiled(t)
 	for _, text := range []string{
@@ -99,7 +101,7 @@ func TestSchema_RefusesWhatLoadRefuses(t *testing.T) {
 	} {
 		faults(t, text, nil)
 		if err := schema.Validate(tree(t, text)); err == nil {
-			t.Errorf("Validate() takes what Load refuses:\n%s", text)
+			t.Errorf("Validate() accepts a file that Load rejects:\n%s", text)
 		}
 	}
 }

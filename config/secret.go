@@ -233,7 +233,7 @@ func readSecret(path string) (string, error) {
 	return value, nil
 }
 
-var errRedacted = errors.New("is what config print writes in the place of a secret; put the secret back")
+var errRedacted = errors.New("is the placeholder of config print; replace it with the secret")
 
 // plausible rejects a text that cannot be a secret of WeChat's. Its error does not quote the
 // text.
@@ -242,7 +242,7 @@ func plausible(value string) error {
 	case value == secret.Redacted:
 		return errRedacted
 	case strings.ContainsFunc(value, func(c rune) bool { return unicode.IsSpace(c) || unicode.IsControl(c) }):
-		return errors.New("holds a blank, a line end or a control character")
+		return errors.New("must not contain whitespace or control characters")
 	default:
 		return nil
 	}

@@ -17,7 +17,7 @@ import (
 
 const planted = "planted4711"
 
-// secretApp is a file whose one app has this for its AppSecret.
+// secretApp returns a file with one app that has this AppSecret.
 func secretApp(value string) string {
 	return app("appid: wx1", "token:", "  mode: stable", "  secret: "+value)
 }
@@ -51,9 +51,9 @@ func TestResolveSecrets(t *testing.T) {
 				t.Fatal(err)
 			}
 			if isReference := strings.Contains(value, ":"); cfg.Apps[0].Token.Secret.Text().Empty() != isReference {
-				t.Errorf("Load() resolved the secret, or lost it")
+				t.Errorf("Load() resolved the secret or lost it")
 			}
-			for range 2 { // it can be called again
+			for range 2 { // a second call is allowed
 				if err := cfg.ResolveSecrets(); err != nil {
 					t.Fatal(err)
 				}
@@ -71,7 +71,7 @@ func TestResolveSecrets_Faults(t *testing.T) {
 	file.WriteString("store: {encryption: off}\napps:\n")
 	for i, value := range []string{
 		"env:UNSET", "env:EMPTY", "env:TWO_LINES", "file:missing", "file:empty", "file:.", "file:long", "env:GOOD",
-		`"[redacted]"`, `"with blank"`,
+		`"[redacted]"`, `"with space"`,
 	} {
 		fmt.Fprintf(&file, "  - {appid: wx%d, token: {mode: static, access_token: %s}}\n", i, value)
 	}
@@ -87,20 +87,20 @@ func TestResolveSecrets_Faults(t *testing.T) {
 	}
 	const want = `cloudidq.yaml:3: apps[0].token.access_token: the variable UNSET is not set
 cloudidq.yaml:4: apps[1].token.access_token: the variable EMPTY is empty
-cloudidq.yaml:5: apps[2].token.access_token: holds a blank, a line end or a control character
+cloudidq.yaml:5: apps[2].token.access_token: must not contain whitespace or control characters
 cloudidq.yaml:6: apps[3].token.access_token: reading the secret from missing: no such file or directory
 cloudidq.yaml:7: apps[4].token.access_token: reading the secret from empty: the file is empty
 cloudidq.yaml:8: apps[5].token.access_token: reading the secret from DIR: is a directory
 cloudidq.yaml:9: apps[6].token.access_token: reading the secret from long: more than 65536 bytes
-cloudidq.yaml:11: apps[8].token.access_token: is what config print writes in the place of a secret; put the secret back
-cloudidq.yaml:12: apps[9].token.access_token: holds a blank, a line end or a control character`
+cloudidq.yaml:11: apps[8].token.access_token: is the placeholder of config print; replace it with the secret
+cloudidq.yaml:12: apps[9].token.access_token: must not contain whitespace or control characters`
 	got := short(t, nil, cfg.ResolveSecrets(), path)
 	got = strings.ReplaceAll(got, filepath.Dir(path), "DIR")
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("faults differ (-want +got):\n%s", diff)
 	}
 	if got := cfg.Apps[7].Token.AccessToken.Text().Reveal(); got != planted {
-		t.Errorf("the one good secret = %q, want %q", got, planted)
+		t.Errorf("the valid secret = %q, want %q", got, planted)
 	}
 }
 
@@ -116,7 +116,7 @@ func TestLoad_SecretForm(t *testing.T) {
 		"4711":                 "must be a text, is a bare number (put it in quotes)",
 		"{a: " + planted + "}": "must be a text, is a mapping",
 		"[" + planted + "]":    "must be a text, is a list",
-		"&a " + planted:        "must be a text, is an anchor, an alias or a tag, which are not read here",
+		"&a " + planted:        "must be a text, is an anchor, an alias or a tag, which are not supported",
 	} {
 		got := faults(t, secretApp(value), nil)
 		if !strings.HasSuffix(got, want) || !strings.HasPrefix(got, "cloudidq.yaml:6: apps[0].token.secret") {
@@ -128,7 +128,7 @@ func TestLoad_SecretForm(t *testing.T) {
 	}
 }
 
-// A secret in the wrong place, or in a file that is no YAML, is not quoted.
+// A secret in the wrong place, or in a file that is not valid YAML, is not quoted.
 func TestLoad_NeverQuotesSecrets(t *testing.T) {
 	t.Parallel()
 	long := planted + strings.Repeat("a", 21) // as long as an AppSecret
@@ -169,7 +169,7 @@ func TestConfig_NeverPrintsSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	if cfg.Apps[0].Token.Secret.Text().Reveal() != planted {
-		t.Fatal("nothing is planted")
+		t.Fatal("the secret was not resolved")
 	}
 	var out bytes.Buffer
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {

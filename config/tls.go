@@ -12,11 +12,11 @@ import (
 func checkAPITLS(r *report, t APITLS) {
 	switch {
 	case t.Cert.IsZero() && !t.Key.IsZero():
-		r.refuse("api.tls.cert", "missing; api.tls.key is the key of a certificate")
+		r.refuse("api.tls.cert", "missing; api.tls.key requires its certificate")
 	case t.Cert.IsZero() && !t.ClientCA.IsZero():
-		r.refuse("api.tls.cert", "missing; api.tls.client_ca is for a server with TLS")
+		r.refuse("api.tls.cert", "missing; api.tls.client_ca requires a certificate")
 	case !t.Cert.IsZero() && t.Key.IsZero():
-		r.refuse("api.tls.key", "missing; api.tls.cert needs its key")
+		r.refuse("api.tls.key", "missing; api.tls.cert requires its key")
 	}
 }
 
@@ -38,7 +38,7 @@ func (c *Config) resolveAPITLS(r *report, t *APITLS) {
 		return
 	}
 	if _, err := tls.X509KeyPair([]byte(t.Cert.text.Reveal()), []byte(t.Key.text.Reveal())); err != nil {
-		r.refuse("api.tls.key", "is not the key of api.tls.cert, whose first certificate must be the server's")
+		r.refuse("api.tls.key", "is not the key of the first certificate in api.tls.cert")
 	}
 }
 
@@ -54,12 +54,12 @@ func certificates(text string) error {
 			continue
 		}
 		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
-			return errors.New("holds a certificate that cannot be read")
+			return errors.New("contains a certificate that cannot be parsed")
 		}
 		n++
 	}
 	if n == 0 {
-		return errors.New("must hold a certificate in PEM (BEGIN CERTIFICATE)")
+		return errors.New("must contain a certificate in PEM (BEGIN CERTIFICATE)")
 	}
 	return nil
 }
@@ -73,10 +73,10 @@ func privateKey(text string) error {
 	for block, rest := pem.Decode([]byte(text)); block != nil; block, rest = pem.Decode(rest) {
 		switch {
 		case block.Type == "ENCRYPTED PRIVATE KEY", block.Headers["DEK-Info"] != "":
-			return errors.New("is encrypted; give the key without a passphrase")
+			return errors.New("is encrypted; the key must not have a passphrase")
 		case block.Type == "PRIVATE KEY", strings.HasSuffix(block.Type, " PRIVATE KEY"):
 			return nil
 		}
 	}
-	return errors.New("must hold a private key in PEM (BEGIN PRIVATE KEY)")
+	return errors.New("must contain a private key in PEM (BEGIN PRIVATE KEY)")
 }

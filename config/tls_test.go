@@ -17,7 +17,7 @@ import (
 	"cloudidq/config"
 )
 
-// selfSigned is a certificate of its own and its key, in PEM.
+// selfSigned returns a self-signed certificate and its key in PEM.
 func selfSigned(t *testing.T) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -45,12 +45,12 @@ func pemOf(kind string, der []byte) string {
 func TestLoad_APITLS(t *testing.T) {
 	t.Parallel()
 	for lines, want := range map[string]string{
-		"api: {tls: {cert: file:c}}":                           "cloudidq.yaml:1: api.tls.key: missing; api.tls.cert needs its key",
-		"api: {tls: {key: file:k}}":                            "cloudidq.yaml:1: api.tls.cert: missing; api.tls.key is the key of a certificate",
-		"api: {tls: {client_ca: file:k}}":                      "cloudidq.yaml:1: api.tls.cert: missing; api.tls.client_ca is for a server with TLS",
+		"api: {tls: {cert: file:c}}":                           "cloudidq.yaml:1: api.tls.key: missing; api.tls.cert requires its key",
+		"api: {tls: {key: file:k}}":                            "cloudidq.yaml:1: api.tls.cert: missing; api.tls.key requires its certificate",
+		"api: {tls: {client_ca: file:k}}":                      "cloudidq.yaml:1: api.tls.cert: missing; api.tls.client_ca requires a certificate",
 		"api: {tls: {cert: file:c, key: file:k, clientca: x}}": "cloudidq.yaml:1: api.tls.clientca: unknown key; did you mean client_ca?",
 		"api: {listen: '0.0.0.0:1', tls: {cert: file:c, key: file:k}}": `cloudidq.yaml:1: api.listen: must be a loopback address, is "0.0.0.0": ` +
-			"there are no api.keys, so everybody could use it",
+			"without api.keys, everyone could use the API",
 	} {
 		if got := faults(t, with(lines+"\n"), nil); got != want {
 			t.Errorf("Load(%s) = %s, want %s", lines, got, want)
@@ -69,14 +69,14 @@ func TestResolveSecrets_APITLS(t *testing.T) {
 	for name, tt := range map[string]struct{ cert, key, ca, want string }{
 		"Good":          {cert, key, "", ""},
 		"WithClientCA":  {cert + other, key, other + cert, ""},
-		"NoPEM":         {planted, planted, planted, "api.tls.cert: must hold a certificate in PEM (BEGIN CERTIFICATE)\napi.tls.key: must hold a private key in PEM (BEGIN PRIVATE KEY)\napi.tls.client_ca: must hold a certificate in PEM (BEGIN CERTIFICATE)"},
-		"Swapped":       {key, cert, "", "api.tls.cert: must hold a certificate in PEM (BEGIN CERTIFICATE)\napi.tls.key: must hold a private key in PEM (BEGIN PRIVATE KEY)"},
-		"AnotherKey":    {cert, otherKey, "", "api.tls.key: is not the key of api.tls.cert, whose first certificate must be the server's"},
-		"WrongOrder":    {other + cert, key, "", "api.tls.key: is not the key of api.tls.cert, whose first certificate must be the server's"},
-		"BrokenKey":     {cert, pemOf("PRIVATE KEY", []byte(planted)), "", "api.tls.key: is not the key of api.tls.cert, whose first certificate must be the server's"},
-		"BrokenCert":    {cert + pemOf("CERTIFICATE", []byte(planted)), key, "", "api.tls.cert: holds a certificate that cannot be read"},
-		"EncryptedKey":  {cert, pemOf("ENCRYPTED PRIVATE KEY", []byte(planted)), "", "api.tls.key: is encrypted; give the key without a passphrase"},
-		"KeyAsClientCA": {cert, key, key, "api.tls.client_ca: must hold a certificate in PEM (BEGIN CERTIFICATE)"},
+		"NoPEM":         {planted, planted, planted, "api.tls.cert: must contain a certificate in PEM (BEGIN CERTIFICATE)\napi.tls.key: must contain a private key in PEM (BEGIN PRIVATE KEY)\napi.tls.client_ca: must contain a certificate in PEM (BEGIN CERTIFICATE)"},
+		"Swapped":       {key, cert, "", "api.tls.cert: must contain a certificate in PEM (BEGIN CERTIFICATE)\napi.tls.key: must contain a private key in PEM (BEGIN PRIVATE KEY)"},
+		"AnotherKey":    {cert, otherKey, "", "api.tls.key: is not the key of the first certificate in api.tls.cert"},
+		"WrongOrder":    {other + cert, key, "", "api.tls.key: is not the key of the first certificate in api.tls.cert"},
+		"BrokenKey":     {cert, pemOf("PRIVATE KEY", []byte(planted)), "", "api.tls.key: is not the key of the first certificate in api.tls.cert"},
+		"BrokenCert":    {cert + pemOf("CERTIFICATE", []byte(planted)), key, "", "api.tls.cert: contains a certificate that cannot be parsed"},
+		"EncryptedKey":  {cert, pemOf("ENCRYPTED PRIVATE KEY", []byte(planted)), "", "api.tls.key: is encrypted; the key must not have a passphrase"},
+		"KeyAsClientCA": {cert, key, key, "api.tls.client_ca: must contain a certificate in PEM (BEGIN CERTIFICATE)"},
 		"NoFile":        {cert, "", "", "api.tls.key: reading the secret from key: no such file or directory"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -109,7 +109,7 @@ func TestResolveSecrets_APITLS(t *testing.T) {
 				put("key", otherKey)
 				now, err := cfg.ReadAPITLS()
 				if err != nil || now.Cert.Text().Reveal() != strings.TrimSpace(other) || cfg.API.TLS.Cert.Text().Equal(now.Cert.Text()) {
-					t.Errorf("ReadAPITLS() = %v, or it has changed the configuration", err)
+					t.Errorf("ReadAPITLS() = %v, or it modified the configuration", err)
 				}
 				return
 			}

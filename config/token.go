@@ -55,7 +55,7 @@ func checkToken(r *report, at string, t Token, components []Component) {
 		belongs, set := slices.Contains(field.modes, t.Mode), field.is(t)
 		switch {
 		case belongs && !set && !field.optional:
-			r.refuse(join(at, field.key), "missing; mode %s needs %s", t.Mode, field.what)
+			r.refuse(join(at, field.key), "missing; mode %s requires %s", t.Mode, field.what)
 		case !belongs && set:
 			r.refuse(join(at, field.key), "belongs to mode %s; the mode is %s", strings.Join(field.modes, " or "), t.Mode)
 		}
@@ -64,7 +64,8 @@ func checkToken(r *report, at string, t Token, components []Component) {
 		r.refuse(join(at, "url"), "must be a URL such as https://tokens.example.com/wx, without user and fragment")
 	}
 	if t.Component != "" && !slices.ContainsFunc(components, func(c Component) bool { return c.AppID == t.Component }) {
-		r.refuse(join(at, "component"), "%s is the appid of none of components", show(t.Component))
+		r.refuse(join(at, "component"), "%s is not the appid of any of components",
+			show(t.Component))
 	}
 	if t.FromAppID != "" {
 		checkAppID(r, join(at, "from_appid"), t.FromAppID)
@@ -96,7 +97,7 @@ func headerLine(line string) error {
 	name, value, ok := strings.Cut(line, ":")
 	if !ok || name == "" || strings.ContainsAny(name, " \t") || strings.TrimSpace(value) == "" ||
 		strings.ContainsFunc(line, unicode.IsControl) {
-		return errors.New("is not of the form \"Name: value\"")
+		return errors.New("must have the form \"Name: value\"")
 	}
 	return nil
 }
@@ -106,7 +107,7 @@ var encodingAESKey = regexp.MustCompile(`^[A-Za-z0-9+/]{43}$`)
 // pushKey rejects a text that is not an EncodingAESKey. Its error does not quote the text.
 func pushKey(key string) error {
 	if !encodingAESKey.MatchString(key) {
-		return errors.New("must be the 43 letters and digits that the platform's console shows")
+		return errors.New("must be the 43 letters and digits from the platform's console")
 	}
 	return nil
 }

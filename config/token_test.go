@@ -29,12 +29,12 @@ func TestToken_EveryMode(t *testing.T) {
 func TestToken_Faults(t *testing.T) {
 	t.Parallel()
 	for token, want := range map[string]string{
-		"mode: legacy":                                    "secret: missing; mode legacy needs the AppSecret",
-		"mode: remote, header: 'a: b'":                    "url: missing; mode remote needs the address of the token server",
+		"mode: legacy":                                    "secret: missing; mode legacy requires the AppSecret",
+		"mode: remote, header: 'a: b'":                    "url: missing; mode remote requires the address of the token server",
 		"mode: remote, url: t/wx":                         "url: must be a URL such as https://tokens.example.com/wx, without user and fragment",
 		"mode: remote, url: 'https://u:planted4711@t/wx'": "url: must be a URL such as https://tokens.example.com/wx, without user and fragment",
-		"mode: component":                                 "component: missing; mode component needs the appid of a platform under components",
-		"mode: component, component: wxd":                 `component: "wxd" is the appid of none of components`,
+		"mode: component":                                 "component: missing; mode component requires the appid of a platform under components",
+		"mode: component, component: wxd":                 `component: "wxd" is not the appid of any of components`,
 		"mode: sidecar, from_appid: 'a b'":                `from_appid: must be 1 to 64 letters, digits, - or _, is "a b"`,
 		"mode: sidecar, secret: planted4711":              "secret: belongs to mode stable or legacy; the mode is sidecar",
 		"mode: cloudbase_file, path: token":               "path: must be absolute",
@@ -46,7 +46,7 @@ func TestToken_Faults(t *testing.T) {
 	}
 }
 
-func TestResolveSecrets_FormOfHeaderAndKey(t *testing.T) {
+func TestResolveSecrets_HeaderAndAESKey(t *testing.T) {
 	t.Parallel()
 	text := app("appid: wx1", "token: {mode: remote, url: 'https://t/', header: planted4711}") +
 		strings.Replace(platform, "abcdef", "planted4711-", 1)
@@ -55,8 +55,8 @@ func TestResolveSecrets_FormOfHeaderAndKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `cloudidq.yaml:4: apps[0].token.header: is not of the form "Name: value"
-cloudidq.yaml:6: components[0].aes_key: must be the 43 letters and digits that the platform's console shows`
+	const want = `cloudidq.yaml:4: apps[0].token.header: must have the form "Name: value"
+cloudidq.yaml:6: components[0].aes_key: must be the 43 letters and digits from the platform's console`
 	if got := short(t, nil, cfg.ResolveSecrets(), path); got != want {
 		t.Errorf("ResolveSecrets() = %s, want %s", got, want)
 	}

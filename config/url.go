@@ -30,7 +30,8 @@ func (u URL) MarshalJSON() ([]byte, error) { return json.Marshal(u.String()) }
 // MarshalYAML implements goccy/go-yaml's InterfaceMarshaler.
 func (u URL) MarshalYAML() (any, error) { return u.String(), nil }
 
-var errRedactedURL = errors.New("holds what config print writes in the place of a value; put the value back")
+var errRedactedURL = errors.New(
+	"contains the placeholder of config print; replace it with the value")
 
 // resolveURL rejects an address that still contains the placeholder of a redacted value.
 func resolveURL(r *report, path string, u URL) {

@@ -31,21 +31,24 @@ func (c *Config) check(r *report) {
 			r.refuse("redis.url", "%v", err)
 		}
 	}
-	if !r.isBroken("store.result_ttl") && !r.isBroken("cloudid_lifetime") && c.Store.ResultTTL < c.CloudIDLifetime {
-		r.refuse("store.result_ttl", "must not be less than cloudid_lifetime (%s), is %s: a cloudID could be asked for twice",
+	if !r.isBroken("store.result_ttl") && !r.isBroken("cloudid_lifetime") &&
+		c.Store.ResultTTL < c.CloudIDLifetime {
+		r.refuse("store.result_ttl",
+			"must not be less than cloudid_lifetime (%s), is %s: a cloudID could be resolved twice",
 			short(c.CloudIDLifetime), short(c.Store.ResultTTL))
 	}
 	switch {
 	case r.isBroken("store.driver"), r.isBroken("store.dsn"):
 	case c.Store.Driver == DriverPostgres && c.Store.DSN.IsZero():
-		r.refuse("store.dsn", "missing; driver postgres needs its database")
+		r.refuse("store.dsn", "missing; driver postgres requires a database")
 	case c.Store.Driver == DriverRedis && !c.Store.DSN.IsZero():
 		r.refuse("store.dsn", "belongs to driver postgres; the driver is redis")
 	}
 	switch {
 	case r.isBroken("store.encryption"), r.isBroken("store.keyset"):
 	case c.Store.Encryption == EncryptionKeyset && c.Store.Keyset.IsZero():
-		r.refuse("store.keyset", "missing; results hold phone numbers: give what cloudidq keys new prints, or say encryption: off")
+		r.refuse("store.keyset", "missing; results contain phone numbers: "+
+			"set it to the output of cloudidq keys new, or set encryption: off")
 	case c.Store.Encryption == EncryptionOff && !c.Store.Keyset.IsZero():
 		r.refuse("store.keyset", "belongs to encryption keyset; the encryption is off")
 	}
@@ -56,10 +59,10 @@ func (c *Config) check(r *report) {
 	if reason := wrongAddress(c.Ops.Listen); reason != "" && c.Ops.Listen != OpsOff {
 		r.refuse("ops.listen", "%s, or off", reason)
 	} else if c.Ops.Listen == c.API.Listen && !strings.HasSuffix(c.Ops.Listen, ":0") {
-		r.refuse("ops.listen", "must not be api.listen, %s", show(c.API.Listen))
+		r.refuse("ops.listen", "must differ from api.listen, %s", show(c.API.Listen))
 	}
 	if len(c.Apps) == 0 && len(c.Components) == 0 {
-		r.refuse("apps", "missing; at least one app, or one of components, is needed")
+		r.refuse("apps", "missing; at least one app or component is required")
 	}
 	checkAppIDs(r, "components", c.Components, func(comp Component) string { return comp.AppID })
 	checkAppIDs(r, "apps", c.Apps, func(app App) string { return app.AppID })
@@ -79,7 +82,7 @@ func checkAppIDs[T any](r *report, list string, all []T, idOf func(T) string) {
 		path, id := fmt.Sprintf("%s[%d].appid", list, i), idOf(one)
 		checkAppID(r, path, id)
 		if at, twice := first[id]; twice && id != "" {
-			r.refuse(path, "%s is the appid of %s[%d] already", show(id), list, at)
+			r.refuse(path, "%s is already the appid of %s[%d]", show(id), list, at)
 		} else {
 			first[id] = i
 		}
@@ -151,8 +154,8 @@ func wrongBaseURL(text string) string {
 	case u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()):
 		return ""
 	default:
-		return fmt.Sprintf("must be https, is %s: the access token travels in the query; "+
-			"http is taken for loopback addresses only", show(u.Scheme+"://"+u.Host))
+		return fmt.Sprintf("must be https, is %s: the query contains the access token; "+
+			"http is allowed only for loopback addresses", show(u.Scheme+"://"+u.Host))
 	}
 }
 
@@ -175,7 +178,8 @@ func wrongListen(address string, keys bool) string {
 		return reason
 	}
 	if host, _, _ := net.SplitHostPort(address); !keys && !isLoopback(host) {
-		return fmt.Sprintf("must be a loopback address, is %s: there are no api.keys, so everybody could use it", show(host))
+		return fmt.Sprintf(
+			"must be a loopback address, is %s: without api.keys, everyone could use the API", show(host))
 	}
 	return ""
 }

@@ -8,7 +8,7 @@ import (
 	"cloudidq/config"
 )
 
-// Every bound from both sides: the first two values are taken, the last two are not.
+// Every bound is tested from both sides: the first two values are valid, the last two are not.
 func TestLoad_Bounds(t *testing.T) {
 	t.Parallel()
 	section := func(section, key string) func(string) string {
@@ -20,7 +20,7 @@ func TestLoad_Bounds(t *testing.T) {
 		}
 	}
 	inStore := func(value string) string {
-		// A lifetime below both ends, so that the bounds of result_ttl alone speak.
+		// The lifetime is below all values, so that only the bounds of result_ttl apply.
 		return "cloudid_lifetime: 1s\n" + strings.Replace(minimal, "off", "off, result_ttl: "+value, 1)
 	}
 	for _, test := range []struct {
@@ -64,7 +64,7 @@ func TestLoad_ResultTTL_NotBelowLifetime(t *testing.T) {
 	t.Parallel()
 	ttl := func(value string) string { return strings.Replace(minimal, "off", "off, result_ttl: "+value, 1) }
 	load(t, ttl("5m"), nil)
-	const want = "cloudidq.yaml:1: store.result_ttl: must not be less than cloudid_lifetime (5m), is 4m59s: a cloudID could be asked for twice"
+	const want = "cloudidq.yaml:1: store.result_ttl: must not be less than cloudid_lifetime (5m), is 4m59s: a cloudID could be resolved twice"
 	if got := faults(t, ttl("4m59s"), nil); got != want {
 		t.Errorf("Load() = %s\nwant %s", got, want)
 	}
@@ -117,9 +117,9 @@ func TestLoad_BaseURL(t *testing.T) {
 		load(t, file(url), nil)
 	}
 	for url, want := range map[string]string{
-		"http://api.weixin.qq.com":      "http is taken for loopback addresses only",
-		"http://10.0.0.1:80":            "http is taken for loopback addresses only",
-		"http://localhost.example.com":  "http is taken for loopback addresses only",
+		"http://api.weixin.qq.com":      "http is allowed only for loopback addresses",
+		"http://10.0.0.1:80":            "http is allowed only for loopback addresses",
+		"http://localhost.example.com":  "http is allowed only for loopback addresses",
 		"ftp://localhost":               "must be https",
 		"api.weixin.qq.com":             "must be a URL",
 		"":                              "must be a URL",
@@ -136,17 +136,16 @@ func TestLoad_BaseURL(t *testing.T) {
 			t.Errorf("Load(%s) = %s, want %s", url, got, want)
 		}
 		if strings.Contains(got, "planted") {
-			t.Errorf("Load(%s) = %s quotes what may be a secret", url, got)
+			t.Errorf("Load(%s) = %s quotes a possible secret", url, got)
 		}
 	}
 }
 
-func TestValidate_MadeInCode(t *testing.T) {
+func TestValidate_CreatedInCode(t *testing.T) {
 	t.Parallel()
 	cfg := config.Default()
 	cfg.Redis.URL = "embedded"
-	const want = "store.keyset: missing; results hold phone numbers: give what cloudidq keys new prints, or say encryption: off" +
-		"\napps: missing; at least one app, or one of components, is needed"
+	const want = noKeyset + "\n" + noApps
 	if err := cfg.Validate(); err == nil || err.Error() != want {
 		t.Errorf("Validate() = %v, want %s", err, want)
 	}
@@ -172,7 +171,7 @@ func TestLoad_OpsListen(t *testing.T) {
 	for value, want := range map[string]string{
 		"'9090'":           "must be host:port, such as 127.0.0.1:8080, or off",
 		"'127.0.0.1:http'": "must end with a port from 0 to 65535, or off",
-		"'127.0.0.1:8080'": `must not be api.listen, "127.0.0.1:8080"`,
+		"'127.0.0.1:8080'": `must differ from api.listen, "127.0.0.1:8080"`,
 		"none":             "must be host:port, such as 127.0.0.1:8080, or off",
 	} {
 		if got := faults(t, with("ops: {listen: "+value+"}\n"), nil); !strings.HasSuffix(got, "ops.listen: "+want) {

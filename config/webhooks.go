@@ -9,7 +9,7 @@ import (
 	"cloudidq/tasks"
 )
 
-// What [Webhook.Payload] may be.
+// The values of [Webhook.Payload].
 const (
 	PayloadFull = "full"
 	PayloadThin = "thin"
@@ -17,29 +17,37 @@ const (
 
 // Webhook is an endpoint that results are delivered to.
 type Webhook struct {
-	// Name is what apps and producers call the endpoint: 1 to 64 letters, digits, - and _.
+	// Name identifies the endpoint for apps and producers. It consists of 1 to 64 letters, digits,
+	// - and _.
 	Name string `yaml:"name" jsonschema:"required,pattern=^[A-Za-z0-9_-]{1\\,64}$"`
-	// URL is where deliveries are posted. https; http is taken where allow_cidrs opens a range on purpose.
+	// URL is the address that deliveries are posted to. The scheme must be https; http is allowed
+	// only with allow_cidrs.
 	URL URL `yaml:"url" jsonschema:"required"`
-	// AppIDs are the only apps whose results may be sent there; without any, all. An API key that is limited to apps may
-	// name, besides an app's own webhook, only endpoints that list the app here.
+	// AppIDs are the apps whose results may be sent to the endpoint; if the list is empty, all
+	// apps. An API key that is limited to some apps may only name endpoints that list the app here,
+	// or the app's own webhook.
 	AppIDs []string `yaml:"appids,omitempty"`
-	// Secrets sign deliveries, each of them with all: whsec_ and Base64 of 24 to 64 bytes (HMAC-SHA256), or whsk_ and
-	// Base64 of an ed25519 key. Each is env:NAME, file:PATH or the secret itself. To change one, give both for a while.
+	// Secrets are the keys that sign each delivery: whsec_ and the Base64 of 24 to 64 bytes
+	// (HMAC-SHA256), or whsk_ and the Base64 of an ed25519 key. Every secret signs, so to rotate a
+	// secret, list the old and the new one until the receiver has changed. Each is given as
+	// env:NAME, file:PATH or the secret itself.
 	Secrets []Secret `yaml:"secrets" jsonschema:"required,minItems=1"`
-	// Payload is full, the records, or thin, their ids and links.
+	// Payload is full (the records) or thin (their ids and links).
 	Payload string `yaml:"payload" default:"full" oneof:"full,thin"`
-	// BatchMax is how many results go into one delivery at most. 1 to 1000.
+	// BatchMax is the maximum number of results per delivery. 1 to 1000.
 	BatchMax int `yaml:"batch_max" default:"100" min:"1" max:"1000"`
-	// AllowCIDRs are address ranges that may be reached although they are not public, such as 10.1.0.0/16.
+	// AllowCIDRs are ranges of addresses that are not public and may be connected to nevertheless,
+	// such as 10.1.0.0/16.
 	AllowCIDRs []string `yaml:"allow_cidrs,omitempty"`
-	// ClientCert is a certificate in PEM that the endpoint asks for: env:NAME, file:PATH or the text itself.
+	// ClientCert is a client certificate in PEM, for an endpoint that requires one. Given as
+	// env:NAME, file:PATH or the text itself.
 	ClientCert Secret `yaml:"client_cert,omitzero"`
-	// ClientKey is the key of client_cert, in PEM: env:NAME, file:PATH or the text itself.
+	// ClientKey is the private key of client_cert, in PEM. Given as env:NAME, file:PATH or the text
+	// itself.
 	ClientKey Secret `yaml:"client_key,omitzero"`
 }
 
-// Webhook returns the settings of an endpoint.
+// Webhook returns the settings of the endpoint with this name.
 func (c *Config) Webhook(name string) (Webhook, bool) {
 	at := slices.IndexFunc(c.Webhooks, func(w Webhook) bool { return w.Name == name })
 	if at < 0 {
@@ -53,7 +61,8 @@ func (c *Config) checkWebhooks(r *report) {
 	for i, hook := range c.Webhooks {
 		at := fmt.Sprintf("webhooks[%d]", i)
 		if earlier, twice := first[hook.Name]; twice && hook.Name != "" {
-			r.refuse(join(at, "name"), "%s is the name of webhooks[%d] already", show(hook.Name), earlier)
+			r.refuse(join(at, "name"), "%s is already the name of webhooks[%d]", show(hook.Name),
+				earlier)
 		} else {
 			first[hook.Name] = i
 		}
@@ -69,11 +78,12 @@ func (c *Config) checkWebhooks(r *report) {
 		})
 	}
 	for i, component := range c.Components {
-		c.checkOwnWebhook(r, fmt.Sprintf("components[%d].authorizers.webhook", i), component.Authorizers.Webhook, func(hook *Webhook) string {
+		path := fmt.Sprintf("components[%d].authorizers.webhook", i)
+		c.checkOwnWebhook(r, path, component.Authorizers.Webhook, func(hook *Webhook) string {
 			if len(hook.AppIDs) == 0 {
 				return ""
 			}
-			return "takes the results of its appids alone, and merchants may be any"
+			return "accepts only the apps in its appids, but every merchant may authorize the platform"
 		})
 	}
 }
@@ -84,19 +94,21 @@ func checkWebhook(r *report, at string, hook Webhook) {
 		r.refuse(join(at, "url"), "%s", reason)
 	}
 	if len(hook.Secrets) == 0 {
-		r.refuse(join(at, "secrets"), "missing; at least one is needed")
+		r.refuse(join(at, "secrets"), "missing; at least one is required")
 	}
 	for i, cidr := range hook.AllowCIDRs {
 		if _, err := netip.ParsePrefix(cidr); err != nil {
-			r.refuse(fmt.Sprintf("%s.allow_cidrs[%d]", at, i), "must be a range such as 10.1.0.0/16, is %s", show(cidr))
+			r.refuse(fmt.Sprintf("%s.allow_cidrs[%d]", at, i),
+				"must be a range such as 10.1.0.0/16, is %s", show(cidr))
 		}
 	}
 	if hook.ClientCert.IsZero() != hook.ClientKey.IsZero() {
-		r.refuse(join(at, "client_cert"), "client_cert and client_key belong together")
+		r.refuse(join(at, "client_cert"), "client_cert and client_key must both be set, or neither")
 	}
 }
 
-// wrongWebhookURL says what is wrong with an address, without quoting it: it may hold a token of the receiver's.
+// wrongWebhookURL returns the problem with the URL of an endpoint, or "". It does not quote the
+// URL, which may contain a token of the receiver.
 func wrongWebhookURL(hook Webhook) string {
 	u, err := url.Parse(string(hook.URL))
 	switch {
@@ -109,7 +121,7 @@ func wrongWebhookURL(hook Webhook) string {
 	case u.Scheme == "https" || u.Scheme == "http" && len(hook.AllowCIDRs) > 0:
 		return ""
 	default:
-		return "must be https; http is taken where allow_cidrs opens a range on purpose"
+		return "must be https; http is allowed only with allow_cidrs"
 	}
 }
 

@@ -35,7 +35,8 @@ func TestLoad_Webhooks(t *testing.T) {
 	}
 }
 
-// A list within braces is read as YAML has it: a colon without a blank behind it is part of a text.
+// A list within braces is parsed according to YAML: a colon that is not followed by whitespace is
+// part of a text.
 func TestLoad_WebhookInOneLine(t *testing.T) {
 	t.Parallel()
 	text := "webhooks: [{name: a, url: http://10.0.0.1/hook, secrets: [env:HOOK, file:hook/next, 'env:LAST'], allow_cidrs: [fd00::/8]}]\n"
@@ -59,16 +60,16 @@ func TestLoad_WebhookFaults(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"webhooks: [{}]\n": "webhooks[0].name: missing|webhooks[0].url: missing|webhooks[0].secrets: missing",
-		orders + "  - {name: orders, url: 'https://a.b', secrets: [x]}\n":         "webhooks[1].name: \"orders\" is the name of webhooks[0] already",
+		orders + "  - {name: orders, url: 'https://a.b', secrets: [x]}\n":         "webhooks[1].name: \"orders\" is already the name of webhooks[0]",
 		"webhooks: [{name: a.b, url: 'https://a.b', secrets: [x]}]\n":             "webhooks[0].name: must be 1 to 64 letters",
-		"webhooks: [{name: a, url: 'http://planted', secrets: [x]}]\n":            "webhooks[0].url: must be https; http is taken where allow_cidrs",
+		"webhooks: [{name: a, url: 'http://planted', secrets: [x]}]\n":            "webhooks[0].url: must be https; http is allowed only with allow_cidrs",
 		"webhooks: [{name: a, url: 'https://u:planted@b', secrets: [x]}]\n":       "webhooks[0].url: must have neither user",
 		"webhooks: [{name: a, url: 'planted', secrets: [x]}]\n":                   "webhooks[0].url: must be a URL",
 		orders + "    allow_cidrs: [10.0.0.1]\n":                                  "webhooks[0].allow_cidrs[0]: must be a range",
 		orders + "    allow_cidrs: {a: b}\n":                                      "webhooks[0].allow_cidrs: must be a list",
 		orders + "    batch_max: 0\n":                                             "webhooks[0].batch_max: must be between 1 and 1000",
 		orders + "    payload: both\n":                                            "webhooks[0].payload: must be full or thin",
-		orders + "    client_cert: x\n":                                           "client_cert and client_key belong together",
+		orders + "    client_cert: x\n":                                           "client_cert and client_key must both be set, or neither",
 		"webhooks: [{name: a, url: 'https://a.b', secrets: [\"env:no good\"]}]\n": "webhooks[0].secrets[0]: env: must be followed",
 	} {
 		got := faults(t, with(text), nil)
@@ -78,7 +79,7 @@ func TestLoad_WebhookFaults(t *testing.T) {
 			}
 		}
 		if strings.Contains(got, "planted") {
-			t.Errorf("Load(%q) = %s, shows what may be secret", text, got)
+			t.Errorf("Load(%q) = %s, which quotes a possible secret", text, got)
 		}
 	}
 }

@@ -67,8 +67,8 @@ func TestConfigCheck_TLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	status, _, stderr = invoke(t, "config", "check", "--config", good)
-	if status != exitUsage || !strings.Contains(stderr, ":4: api.tls.cert: must hold a certificate") ||
-		!strings.Contains(stderr, ":4: api.tls.client_ca: must hold a certificate") || strings.Contains(stderr, "planted") {
+	if status != exitUsage || !strings.Contains(stderr, ":4: api.tls.cert: must contain a certificate") ||
+		!strings.Contains(stderr, ":4: api.tls.client_ca: must contain a certificate") || strings.Contains(stderr, "planted") {
 		t.Errorf("exit %d, %s", status, stderr)
 	}
 }

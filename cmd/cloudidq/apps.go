@@ -19,11 +19,12 @@ import (
 // newApps returns the command group apps.
 func newApps(s streams) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "apps",
-		Short:   "Show which apps are paused, and end a pause",
-		Example: "  cloudidq apps list --config cloudidq.yaml\n  cloudidq apps resume --config cloudidq.yaml wx0000000000000001",
-		Args:    takes(cobra.NoArgs),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:   "apps",
+		Short: "List the apps with their pauses, and resume paused apps",
+		Example: "  cloudidq apps list --config cloudidq.yaml\n" +
+			"  cloudidq apps resume --config cloudidq.yaml wx0000000000000001",
+		Args: takes(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newAppsList(s), newAppsQuota(s), newAppsResume(s))
 	return cmd
@@ -31,8 +32,9 @@ func newApps(s streams) *cobra.Command {
 
 // appState is the output of `apps list` for one app.
 type appState struct {
-	AppID  string       `json:"appid"`
-	State  string       `json:"state"` // running, paused, or probing: the pause is over and one request tests the app
+	AppID string `json:"appid"`
+	// State is running, paused, or probing: the pause has expired and one request tests the app.
+	State  string       `json:"state"`
 	Pause  *coord.Pause `json:"pause,omitempty"`
 	Remedy string       `json:"remedy,omitempty"`
 }
@@ -43,8 +45,9 @@ func newAppsList(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list --config FILE",
 		Short: "List the apps and their pauses",
-		Long: "list shows every app of the configuration. WeChat's quotas and an app's missing permissions pause it for all\n" +
-			"workers; its tasks wait in the queue until the pause ends and one request finds out whether the trouble is over.",
+		Long: "list shows every app of the configuration. If WeChat reports an exhausted quota or\n" +
+			"a missing permission, the app is paused for all workers. Its tasks wait in the\n" +
+			"queue until the pause expires and a single request succeeds.",
 		Example: "  cloudidq apps list --config cloudidq.yaml --json | jq 'select(.state != \"running\")'",
 		Args:    takes(cobra.NoArgs),
 	}
@@ -120,7 +123,7 @@ func printAppsJSON(out io.Writer, states []appState) error {
 func printAppsTable(out io.Writer, states []appState) error {
 	t := table.NewWriter()
 	t.SetStyle(table.StyleRounded)
-	t.AppendHeader(table.Row{"app", "state", "until", "errcode", "why", "remedy"})
+	t.AppendHeader(table.Row{"app", "state", "until", "errcode", "reason", "remedy"})
 	for _, state := range states {
 		if state.Pause == nil {
 			t.AppendRow(table.Row{state.AppID, state.State})
@@ -140,9 +143,10 @@ func printAppsTable(out io.Writer, states []appState) error {
 func newAppsResume(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "resume --config FILE APPID…",
-		Short: "End the pause of apps at once",
-		Long: "resume ends pauses; workers send again within a second, and what waits in the queue comes back within 20. If the\n" +
-			"trouble lasts, the next request pauses the app again.",
+		Short: "Resume paused apps immediately",
+		Long: "resume removes the pauses of apps. Workers send requests again within a second,\n" +
+			"and waiting tasks run within 20 seconds. If the cause persists, the next request\n" +
+			"pauses the app again.",
 		Example: "  cloudidq apps resume --config cloudidq.yaml wx0000000000000001",
 		Args:    takes(cobra.MinimumNArgs(1)),
 	}
@@ -174,16 +178,19 @@ func checkAppIDs(args []string) error {
 
 // resume accepts any appid, because merchants of a third-party platform are not in the
 // configuration.
-func resume(ctx context.Context, s streams, cfg *config.Config, pauses *coord.Pauses, appIDs []string) error {
+func resume(
+	ctx context.Context, s streams, cfg *config.Config, pauses *coord.Pauses, appIDs []string,
+) error {
+	// If the app is unknown and was not paused, the appid may be mistyped.
 	for _, appID := range appIDs {
-		there, err := pauses.Lift(ctx, appID)
+		lifted, err := pauses.Lift(ctx, appID)
 		if err != nil {
 			return err
 		}
 		_, known := cfg.App(appID)
 		switch {
-		case there:
-			fmt.Fprintf(s.err, "%s goes on\n", appID)
+		case lifted:
+			fmt.Fprintf(s.err, "%s is resumed\n", appID)
 		case known:
 			fmt.Fprintf(s.err, "%s was not paused\n", appID)
 		default:

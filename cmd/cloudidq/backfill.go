@@ -34,33 +34,46 @@ func newBackfill(s streams) *cobra.Command {
 	var f backfillFlags
 	cmd := &cobra.Command{
 		Use:   "backfill --config FILE --appid APPID [flags] {FILE | -}",
-		Short: "Enqueue a file of cloudIDs, of any size",
-		Long: "backfill brings a file into queue backfill, which never delays events. Each line of NDJSON is an object of cloud_id,\n" +
-			"openid?, obtained_at? and reference?; the columns of CSV, which its header names, are the same. Bad lines are told\n" +
-			"by their numbers and skipped. When the queue is full (api.max_pending) it waits for room.\n\n" +
-			"The first line on stderr is id=…: whatever ends the command, the same file goes on with --resume ID, and no line is\n" +
-			"enqueued twice. A file that has changed since is refused.\n\n" +
-			"With --wait it waits until all have ended and prints how; --out writes their records, in the order of the lines.\n\n" +
-			"Exit status 1: it broke off, lines were rejected, or (--wait) not all that were accepted are resolved.",
+		Short: "Enqueue a file of cloudIDs of any size",
+		Long: "backfill loads a file into queue backfill, which never delays queue events. The\n" +
+			"file is NDJSON or CSV. Each line of NDJSON is an object with cloud_id, openid?,\n" +
+			"obtained_at? and reference?; a CSV file has these columns and a header. Invalid\n" +
+			"lines are reported by line number and skipped. While the queue is full\n" +
+			"(api.max_pending), backfill waits.\n\n" +
+			"The first line on stderr is id=…. If the command is interrupted, run it again with\n" +
+			"the same file and --resume ID; no line is enqueued twice. A file that has changed\n" +
+			"is rejected.\n\n" +
+			"With --wait, backfill waits until all cloudIDs are finished and prints a summary.\n" +
+			"--out writes their records in the order of the lines.\n\n" +
+			"The exit status is 1 if the command was interrupted, if lines were rejected, or,\n" +
+			"with --wait, if not all accepted cloudIDs are resolved.",
 		Example: "  cloudidq backfill --config cloudidq.yaml --appid wx0000000000000001 taps.ndjson\n" +
 			"  cloudidq backfill --config cloudidq.yaml --appid wx0000000000000001 --resume bf_… taps.ndjson\n" +
-			"  zcat taps.csv.gz | cloudidq backfill --config cloudidq.yaml --appid wx0000000000000001 --format csv --out results.csv -",
+			"  zcat taps.csv.gz | cloudidq backfill --config cloudidq.yaml --appid wx0000000000000001 " +
+			"--format csv --out results.csv -",
 		Args: takes(cobra.ExactArgs(1)),
 	}
 	f.config = configFlag(cmd, s)
 	flags := cmd.Flags()
-	flags.StringVar(&f.appID, "appid", "", "the mini program the cloudIDs come from")
-	flags.StringVar(&f.format, "format", "", "ndjson or csv (default: csv for a file called .csv, else ndjson)")
-	flags.StringVar(&f.webhook, "webhook", "", "the endpoint to deliver the results to, instead of the app's")
-	flags.StringVar(&f.resume, "resume", "", "go on with the backfill of this id")
-	flags.BoolVar(&f.wait, "wait", false, "wait until all have ended, and print how")
-	flags.StringVar(&f.out, "out", "", "write the records to this file, or - for stdout; implies --wait. CSV if it is called .csv, else NDJSON")
-	flags.BoolVar(&f.rawCSV, "raw-csv", false, "with --out x.csv: write cells that begin as formulas do as they are. Not for spreadsheets")
+	flags.StringVar(&f.appID, "appid", "", "appid of the mini program")
+	flags.StringVar(&f.format, "format", "",
+		"ndjson or csv (default: csv for a .csv file, otherwise ndjson)")
+	flags.StringVar(&f.webhook, "webhook", "",
+		"endpoint for the results, instead of the app's default")
+	flags.StringVar(&f.resume, "resume", "", "id of the backfill to resume")
+	flags.BoolVar(&f.wait, "wait", false,
+		"wait until all cloudIDs are finished and print a summary")
+	flags.StringVar(&f.out, "out", "",
+		"write the records to this file, or to stdout if it is -; implies --wait "+
+			"(CSV for a .csv file, otherwise NDJSON)")
+	flags.BoolVar(&f.rawCSV, "raw-csv", false,
+		"with a CSV file in --out: do not escape cells that look like formulas (unsafe for spreadsheets)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		cfg, err := config.Load(*f.config, s.lookupEnv)
 		if err != nil {
 			return err
 		}
+		// Open the files before anything is enqueued, so that a wrong name is a usage error.
 		in, err := f.check(cfg, s, args[0])
 		if err != nil {
 			return err
@@ -71,10 +84,11 @@ func newBackfill(s streams) *cobra.Command {
 			return err
 		}
 		defer out.discard()
-		f.wait = f.wait || out != nil
-		return withRecords(cmd.Context(), s, cfg, func(rdb redis.UniversalClient, records *app.Records) error {
+		f.wait = f.wait || out != nil // --out implies --wait
+		load := func(rdb redis.UniversalClient, records *app.Records) error {
 			return f.run(cmd.Context(), s, cfg, rdb, records, in, out)
-		})
+		}
+		return withRecords(cmd.Context(), s, cfg, load)
 	}
 	return cmd
 }
@@ -83,10 +97,10 @@ func newBackfill(s streams) *cobra.Command {
 func (f *backfillFlags) check(cfg *config.Config, s streams, path string) (*input, error) {
 	faults := []error{wrongApp(cfg, f.appID), wrongWebhook(cfg, f.appID, f.webhook)}
 	if f.format != "" && !slices.Contains(lines.Formats, lines.Format(f.format)) {
-		faults = append(faults, errors.New("--format is neither ndjson nor csv"))
+		faults = append(faults, errors.New("--format must be ndjson or csv"))
 	}
 	if f.rawCSV && (f.out == "" || f.out == stdio || formatOf(f.out) != lines.CSV) {
-		faults = append(faults, errors.New("--raw-csv goes with --out and a file called .csv"))
+		faults = append(faults, errors.New("--raw-csv requires --out with a .csv file"))
 	}
 	in, err := openInput(path, s.in)
 	if err != nil {
@@ -104,7 +118,8 @@ func (f *backfillFlags) check(cfg *config.Config, s streams, path string) (*inpu
 
 // run loads the input. With --wait it also waits for the results and reports them.
 func (f *backfillFlags) run(
-	ctx context.Context, s streams, cfg *config.Config, rdb redis.UniversalClient, records *app.Records, in *input, out *output,
+	ctx context.Context, s streams, cfg *config.Config, rdb redis.UniversalClient, records *app.Records,
+	in *input, out *output,
 ) error {
 	// Print the id first, so that an interrupted load can be resumed.
 	at, err := f.open(ctx, cfg, records.Backfills)
@@ -116,18 +131,22 @@ func (f *backfillFlags) run(
 	defer producer.Close()
 	loader := &backfill.Loader{
 		Store: records.Backfills, Producer: producer,
-		Pressure: app.NewQueueLoad(rdb, cfg.API.MaxPending, slog.New(slog.DiscardHandler)), // loadProgress reports it
+		// loadProgress reports a full queue, so it need not be logged.
+		Pressure: app.NewQueueLoad(rdb, cfg.API.MaxPending, slog.New(slog.DiscardHandler)),
 	}
+	// Load the lines. loader calls the functions of progress while it works.
 	progress := newLoadProgress(s.err, in, at.Backfill)
 	of, err := loader.Load(ctx, at, lines.New(in, lines.Format(at.Backfill.Format)), backfill.Options{
-		Progress: progress.lines, Reject: progress.reject, Full: progress.full, AtEnd: in.unchanged, Unblock: in.unblock,
+		Progress: progress.lines, Reject: progress.reject, Full: progress.full,
+		AtEnd: in.unchanged, Unblock: in.unblock,
 	})
 	progress.finish(of)
 	if err != nil {
-		return f.brokenOff(ctx, records.Backfills, of, err)
+		return f.interrupted(ctx, records.Backfills, of, err)
 	}
 	faults := []error{rejected(of)}
 	if f.wait {
+		// Wait for the results, and write them to --out.
 		of, err := awaitBackfill(ctx, s, records.Backfills, of)
 		if err != nil {
 			return errors.Join(append(faults, err)...)
@@ -138,24 +157,28 @@ func (f *backfillFlags) run(
 }
 
 // open creates the backfill, or loads the one to resume.
-func (f *backfillFlags) open(ctx context.Context, cfg *config.Config, backfills *backfill.Store) (backfill.Loading, error) {
+func (f *backfillFlags) open(
+	ctx context.Context, cfg *config.Config, backfills *backfill.Store,
+) (backfill.Loading, error) {
 	as := backfill.Backfill{AppID: f.appID, Webhook: f.webhook, Format: f.format}
 	if f.resume == "" {
 		as.ID = backfill.NewID()
 		return backfills.Create(ctx, as)
 	}
+	// The flags must match those of the interrupted load.
 	was, err := backfills.Get(ctx, f.resume)
 	switch {
 	case errors.Is(err, backfill.ErrNotFound):
-		return backfill.Loading{}, usagef("--resume: there is no such backfill, or its time is over (store.result_ttl and a day)")
+		return backfill.Loading{}, usagef(
+			"--resume: the backfill does not exist or has expired (store.result_ttl plus one day)")
 	case err != nil:
 		return backfill.Loading{}, err
 	case was.AppID != f.appID:
-		return backfill.Loading{}, usagef("--resume: the backfill is of another app than --appid")
+		return backfill.Loading{}, usagef("--resume: the backfill belongs to another app than --appid")
 	case f.format != "" && was.Format != f.format:
-		return backfill.Loading{}, usagef("--resume: the backfill is of format %s", was.Format)
+		return backfill.Loading{}, usagef("--resume: the backfill has format %s", was.Format)
 	case f.webhook != "" && was.Webhook != f.webhook:
-		return backfill.Loading{}, usagef("--resume: the backfill is for another webhook")
+		return backfill.Loading{}, usagef("--resume: the backfill has another webhook")
 	case was.State == backfill.Canceled:
 		return backfill.Loading{}, usagef("--resume: the backfill has been canceled")
 	}
@@ -165,27 +188,31 @@ func (f *backfillFlags) open(ctx context.Context, cfg *config.Config, backfills 
 	return backfills.Resume(ctx, f.resume)
 }
 
-// brokenOff returns the error of an interrupted backfill, with the number of loaded lines and
-// the command to resume it.
-func (f *backfillFlags) brokenOff(ctx context.Context, backfills *backfill.Store, of backfill.Backfill, err error) error {
+// interrupted returns the error of an interrupted backfill, with the number of loaded lines and
+// the flag that resumes it.
+func (f *backfillFlags) interrupted(
+	ctx context.Context, backfills *backfill.Store, of backfill.Backfill, err error,
+) error {
 	// The message says how to continue, unless the backfill cannot be continued.
 	header, isHeader := errors.AsType[*lines.HeaderError](err)
 	changed, isChanged := errors.AsType[*backfill.ChangedError](err)
 	switch {
 	case isHeader && of.Lines == 0:
-		_, _ = backfills.Cancel(context.WithoutCancel(ctx), of.ID) // otherwise the empty backfill stays open until it expires
+		// Otherwise the empty backfill stays open until it expires.
+		_, _ = backfills.Cancel(context.WithoutCancel(ctx), of.ID)
 		return usageError{header}
 	case isChanged:
 		return fmt.Errorf("%w; nothing more was enqueued", changed)
 	case errors.Is(err, context.Canceled):
 		err = errors.New("stopped")
-	case errors.Is(err, backfill.ErrCanceled), errors.Is(err, backfill.ErrComplete), errors.Is(err, backfill.ErrNotFound):
+	case errors.Is(err, backfill.ErrCanceled), errors.Is(err, backfill.ErrComplete),
+		errors.Is(err, backfill.ErrNotFound):
 		return err
 	}
-	return fmt.Errorf("%w; lines that are in: %d; go on with --resume %s", err, of.Lines, of.ID)
+	return fmt.Errorf("%w; lines loaded: %d; continue with --resume %s", err, of.Lines, of.ID)
 }
 
-// rejected returns an error if the file had bad lines.
+// rejected returns an error if the file had invalid lines.
 func rejected(of backfill.Backfill) error {
 	if of.Rejected == 0 {
 		return nil

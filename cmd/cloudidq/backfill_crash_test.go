@@ -108,7 +108,8 @@ func TestBackfill_CommandLineKilled(t *testing.T) {
 			wire.wait(t, p)
 			now, err := backfills.Get(t.Context(), idOf(p.err.String()))
 			if err != nil || now.State != backfill.Open || now.Lines == n {
-				t.Fatalf("seed %d: killed at %+v: %+v, %v, want it in the middle of the load; it said: %s", seed, at, now, err, p.err.String())
+				t.Fatalf("seed %d: killed at %+v: %+v, %v, want an incomplete load; stderr: %s",
+					seed, at, now, err, p.err.String())
 			}
 			id = now.ID
 			args = []string{"backfill", "--config", s.config, "--appid", appA, "--resume", id, path}
@@ -118,7 +119,7 @@ func TestBackfill_CommandLineKilled(t *testing.T) {
 			t.Fatalf("exit %d: %s", status, p.err.String())
 		}
 		if diff := cmp.Diff(want, queuedLines(t, s.redis.Client(t))); diff != "" {
-			t.Errorf("seed %d: lines that are queued (-want +got):\n%s", seed, diff)
+			t.Errorf("seed %d: queued lines (-want +got):\n%s", seed, diff)
 		}
 		now, err := backfills.Get(t.Context(), id)
 		if err != nil || now.Lines != n || now.Accepted != len(want) || now.Rejected != n-len(want) || now.State != backfill.Complete {
@@ -172,18 +173,18 @@ func TestBackfill_APIKilled(t *testing.T) {
 		p := s.api(t)
 		wire.arm(at, p)
 		if status := send(p); status != 0 {
-			t.Fatalf("killed at %+v, the API answers %d", at, status)
+			t.Fatalf("killed at %+v, the API answered %d", at, status)
 		}
 		wire.wait(t, p)
 		if now, err := backfills.Get(t.Context(), id); err != nil || now.State != backfill.Open || now.Lines == n {
-			t.Fatalf("killed at %+v: %+v, %v, want it in the middle of the load", at, now, err)
+			t.Fatalf("killed at %+v: %+v, %v, want an incomplete load", at, now, err)
 		}
 	}
 	if status := send(s.api(t)); status != http.StatusAccepted {
-		t.Fatalf("the API answers %d", status)
+		t.Fatalf("the API answered %d", status)
 	}
 	var now backfill.Backfill
-	waitFor(t, "all ends", func() bool {
+	waitFor(t, "all cloudIDs to finish", func() bool {
 		var err error
 		now, err = backfills.Get(t.Context(), id)
 		if err != nil || now.Pending+now.Resolved+now.Failed+now.Expired != now.Accepted || now.Pending < 0 {
@@ -191,12 +192,12 @@ func TestBackfill_APIKilled(t *testing.T) {
 		}
 		return now.Finished()
 	})
-	records, ended := s.records(t, taps)
+	records, finished := s.records(t, taps)
 	counted := map[store.Status]int{}
 	for _, rec := range records {
 		counted[rec.Status]++
 	}
-	if now.Lines != n || now.Accepted != n || ended != n || now.Resolved != counted[store.Resolved] || now.Failed != counted[store.Failed] || now.Expired != counted[store.Expired] {
+	if now.Lines != n || now.Accepted != n || finished != n || now.Resolved != counted[store.Resolved] || now.Failed != counted[store.Failed] || now.Expired != counted[store.Expired] {
 		t.Errorf("counts %+v, records %v", now, counted)
 	}
 	checkTruth(t, twin, taps, records)
@@ -247,19 +248,20 @@ func TestBackfill_WorkerKilled(t *testing.T) {
 	wire := newTripwire(t, s.redis.Addr)
 	s.redisAddr = wire.addr
 	s.configure(t, "")
-	doomed := s.worker(t)
-	wire.arm(crashPoint{mark: acknowledged(tasks.QueueBackfill), skip: 3}, doomed)
+	victim := s.worker(t)
+	wire.arm(crashPoint{mark: acknowledged(tasks.QueueBackfill), skip: 3}, victim)
 	s.redisAddr = ""
 	s.configure(t, "")
 	p := s.start(t, "backfill", "--config", s.config, "--appid", appA, "--out", out, path)
 	backfills := s.backfills(t)
-	wire.wait(t, doomed)
-	held := s.redis.Client(t).ZCard(t.Context(), "asynq:{backfill}:lease").Val()
+	wire.wait(t, victim)
+	inFlight := s.redis.Client(t).ZCard(t.Context(), "asynq:{backfill}:lease").Val()
 	now, err := backfills.Get(t.Context(), idOf(p.err.String()))
-	if err != nil || held == 0 || now.Finished() {
-		t.Fatalf("%+v, %v, %d tasks were held at the kill: nothing is proved", now, err, held)
+	if err != nil || inFlight == 0 || now.Finished() {
+		t.Fatalf("%+v, %v, %d tasks were in flight at the kill, so this test proves nothing", now,
+			err, inFlight)
 	}
-	s.endLeases(t)
+	s.expireLeases(t)
 	s.worker(t)
 	status := p.status(t)
 	if now, err = backfills.Get(t.Context(), now.ID); err != nil || !now.Finished() || now.Accepted != n || now.Resolved+now.Failed+now.Expired != n {
@@ -280,14 +282,14 @@ func TestBackfill_WorkerKilled(t *testing.T) {
 	i := 0
 	for line := range strings.Lines(string(written)) {
 		if want := fmt.Sprintf(`"reference":"line %07d"`, i+1); !strings.Contains(line, want) {
-			t.Fatalf("line %d of the results misses %s: %s", i+1, want, line)
+			t.Fatalf("line %d of the results does not contain %s: %s", i+1, want, line)
 		}
 		i++
 	}
 	if info, err := os.Stat(out); i != n || err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("%d results, %v, %v, want %d for this user alone", i, info, err, n)
+		t.Errorf("%d results, %v, %v, want %d with mode 0600", i, info, err, n)
 	}
-	s.said = append(s.said, p)
+	s.outputs = append(s.outputs, p)
 	s.checkPrivate(t, taps)
 }
 
@@ -314,7 +316,7 @@ func TestBackfill_SIGTERM(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := idOf(p.err.String())
-	if status := p.status(t); status != exitFailed || !strings.HasSuffix(p.err.String(), "cloudidq: stopped; lines that are in: 1; go on with --resume "+id+"\n") {
+	if status := p.status(t); status != exitFailed || !strings.HasSuffix(p.err.String(), "cloudidq: stopped; lines loaded: 1; continue with --resume "+id+"\n") {
 		t.Errorf("exit %d: %s", status, p.err.String())
 	}
 	path := writeFile(t, "taps.ndjson", `{"cloud_id":"73_1","reference":"line 1"}`+"\n"+`{"cloud_id":"73_2","reference":"line 2"}`)
@@ -322,7 +324,7 @@ func TestBackfill_SIGTERM(t *testing.T) {
 		t.Errorf("resumed: %s", p.err.String())
 	}
 	if diff := cmp.Diff([]string{"line 1", "line 2"}, queuedLines(t, s.redis.Client(t))); diff != "" {
-		t.Errorf("lines that are queued (-want +got):\n%s", diff)
+		t.Errorf("queued lines (-want +got):\n%s", diff)
 	}
 }
 
@@ -339,7 +341,7 @@ func TestBackfill_Waits(t *testing.T) {
 		tap := twin.CloudID(appA, i, 0, time.Now())
 		fmt.Fprintf(&text, "%s,%s\r\n", tap.CloudID, tap.OpenID)
 	}
-	path, out := writeFile(t, "taps.csv", text.String()), writeFile(t, "results.csv", "of the day before")
+	path, out := writeFile(t, "taps.csv", text.String()), writeFile(t, "results.csv", "old results")
 	s.worker(t)
 	p := s.start(t, "backfill", "--config", s.config, "--appid", appA, "--out", out, path)
 	if status := p.status(t); status != exitDone || !sumsUp(p.out.String(), n) {

@@ -88,12 +88,13 @@ func (in *input) unchanged() error {
 	if in.was == nil {
 		return nil
 	}
+	// Compare with the number of bytes read, because the file may have grown.
 	now, err := in.file.Stat()
 	if err != nil {
 		return cause(err)
 	}
 	if now.Size() != in.read.Load() || !now.ModTime().Equal(in.was.ModTime()) {
-		return errors.New("the file was written to while it was read")
+		return errors.New("the file was modified while it was read")
 	}
 	return nil
 }
@@ -121,13 +122,14 @@ func (f *backfillFlags) createOutput(stdout io.Writer, in *input) (*output, erro
 	case stdio:
 		return &output{Writer: backfill.NewWriter(stdout, lines.NDJSON)}, nil
 	}
+	// An existing file is replaced when the output is complete, so it must be a regular file.
 	info, err := os.Stat(path)
 	// Writing to the input would destroy it.
 	if err == nil && in.was != nil && os.SameFile(info, in.was) {
-		return nil, usagef("--out is the file that is read")
+		return nil, usagef("--out must not be the input file")
 	}
 	if err == nil && !info.Mode().IsRegular() {
-		return nil, usagef("--out is not a regular file")
+		return nil, usagef("--out must be a regular file")
 	}
 	file, err := wholefile.Create(path)
 	if err != nil {

@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	// sayEvery is the interval of progress lines if there is no terminal.
-	sayEvery = 2 * time.Second
-	// maxSaid limits the number of bad lines reported on stderr.
-	maxSaid = 100
+	// printInterval is the interval of progress lines if there is no terminal.
+	printInterval = 2 * time.Second
+	// maxRejectLines limits the number of invalid lines reported on stderr.
+	maxRejectLines = 100
 )
 
 // isTerminal reports whether out is a terminal.
@@ -28,15 +28,15 @@ func isTerminal(out io.Writer) bool {
 
 // meter shows progress: as a bar on a terminal, otherwise as a line at intervals.
 type meter struct {
-	out   io.Writer
-	bar   *progressbar.ProgressBar // nil means no terminal
-	begun time.Time
-	said  time.Time
+	out     io.Writer
+	bar     *progressbar.ProgressBar // nil means no terminal
+	begun   time.Time
+	printed time.Time // when the last line was printed
 }
 
 // newMeter returns a meter for progress towards total, which is -1 if unknown.
 func newMeter(out io.Writer, what string, total int64) *meter {
-	m := &meter{out: out, begun: time.Now(), said: time.Now()}
+	m := &meter{out: out, begun: time.Now(), printed: time.Now()}
 	if isTerminal(out) {
 		m.bar = progressbar.NewOptions64(total,
 			progressbar.OptionSetWriter(out),
@@ -59,14 +59,14 @@ func (m *meter) show(done int64, words, line string) {
 		_ = m.bar.Set64(done) // a drawing error must not stop the command
 		return
 	}
-	if time.Since(m.said) >= sayEvery {
-		m.said = time.Now()
+	if time.Since(m.printed) >= printInterval {
+		m.printed = time.Now()
 		fmt.Fprintf(m.out, "%s\n", line)
 	}
 }
 
-// say prints a line, above the bar if there is one.
-func (m *meter) say(format string, args ...any) {
+// printf prints a line, above the bar if there is one.
+func (m *meter) printf(format string, args ...any) {
 	if m.bar != nil {
 		_ = m.bar.Clear()
 	}
@@ -84,14 +84,15 @@ func (m *meter) perSecond(n int) float64 {
 	return float64(n) / max(time.Since(m.begun).Seconds(), 0.001)
 }
 
-// left estimates the remaining time. It returns "" if no estimate is possible or a bar shows
-// one.
-func (m *meter) left(done, total float64) string {
+// remaining estimates the remaining time. It returns "" if no estimate is possible or a bar
+// shows one.
+func (m *meter) remaining(done, total float64) string {
 	took := time.Since(m.begun)
 	if m.bar != nil || done <= 0 || total <= done || took < time.Second {
-		return "" // a bar shows its own estimate
+		return ""
 	}
-	return fmt.Sprintf(", %s left", time.Duration(float64(took)*(total-done)/done).Round(time.Second))
+	estimate := time.Duration(float64(took) * (total - done) / done)
+	return fmt.Sprintf(", %s left", estimate.Round(time.Second))
 }
 
 // loadProgress reports the progress of loading a file.
@@ -110,7 +111,7 @@ func newLoadProgress(out io.Writer, in *input, from backfill.Backfill) *loadProg
 	}
 	p := &loadProgress{meter: newMeter(out, "loading", total), in: in, from: from}
 	if from.Lines > 0 {
-		p.say("going on; lines that are in and are checked first: %d", from.Lines)
+		p.printf("resuming; lines already loaded, which are checked first: %d", from.Lines)
 	}
 	return p
 }
@@ -118,29 +119,31 @@ func newLoadProgress(out io.Writer, in *input, from backfill.Backfill) *loadProg
 // lines reports the progress of a load.
 func (p *loadProgress) lines(of backfill.Backfill) {
 	read, rate := p.in.read.Load(), p.perSecond(of.Lines-p.from.Lines)
-	p.show(read, fmt.Sprintf("lines %d, bad %d, %.0f/s", of.Lines, of.Rejected, rate),
-		fmt.Sprintf("lines: %d, accepted: %d, rejected: %d, %.0f lines/s%s", of.Lines, of.Accepted, of.Rejected, rate,
-			p.left(float64(read), float64(p.in.size()))))
+	p.show(read, fmt.Sprintf("lines %d, rejected %d, %.0f/s", of.Lines, of.Rejected, rate),
+		fmt.Sprintf("lines: %d, accepted: %d, rejected: %d, %.0f lines/s%s",
+			of.Lines, of.Accepted, of.Rejected, rate,
+			p.remaining(float64(read), float64(p.in.size()))))
 }
 
-// reject reports a bad line.
+// reject reports an invalid line.
 func (p *loadProgress) reject(r backfill.Reject) {
 	p.rejected++
 	switch {
-	case p.rejected <= maxSaid:
-		p.say("line %d: %s", r.Line, r.Error)
-	case p.rejected == maxSaid+1:
-		p.say("more lines are bad; GET /v1/backfills/%s/rejects has the first %d", p.from.ID, backfill.MaxRejects)
+	case p.rejected <= maxRejectLines:
+		p.printf("line %d: %s", r.Line, r.Error)
+	case p.rejected == maxRejectLines+1:
+		p.printf("more lines are invalid; GET /v1/backfills/%s/rejects returns the first %d",
+			p.from.ID, backfill.MaxRejects)
 	}
 }
 
 // full reports why the loader waits.
 func (p *loadProgress) full(why error) {
 	if errors.Is(why, backfill.ErrPaused) {
-		p.say("the app is paused; waiting for the end of its pause")
+		p.printf("the app is paused; waiting until it resumes")
 		return
 	}
-	p.say("the queue is full; waiting for room")
+	p.printf("the queue is full; waiting")
 }
 
 // finish prints the totals of a load.
@@ -149,32 +152,35 @@ func (p *loadProgress) finish(of backfill.Backfill) {
 	fmt.Fprintf(p.out, "lines: %d, accepted: %d, rejected: %d\n", of.Lines, of.Accepted, of.Rejected)
 }
 
-// endProgress reports how many cloudIDs of a backfill are final.
-type endProgress struct {
+// resolveProgress reports how many cloudIDs of a backfill are finished.
+type resolveProgress struct {
 	*meter
-	from   int // number of final cloudIDs at the start
-	isAway bool
+	from   int  // number of finished cloudIDs at the start
+	outage bool // whether the last request to Redis failed
 }
 
-// newEndProgress returns the progress of a backfill that is being resolved.
-func newEndProgress(out io.Writer, of backfill.Backfill) *endProgress {
-	return &endProgress{meter: newMeter(out, "resolving", int64(max(1, of.Accepted))), from: of.Accepted - of.Pending}
+// newResolveProgress returns the progress of a backfill that is being resolved.
+func newResolveProgress(out io.Writer, of backfill.Backfill) *resolveProgress {
+	m := newMeter(out, "resolving", int64(max(1, of.Accepted)))
+	return &resolveProgress{meter: m, from: of.Accepted - of.Pending}
 }
 
-// ends reports how many cloudIDs are final.
-func (p *endProgress) ends(of backfill.Backfill) {
-	p.isAway = false
+// finished reports how many cloudIDs are finished.
+func (p *resolveProgress) finished(of backfill.Backfill) {
+	p.outage = false
 	done := of.Accepted - of.Pending
 	rate := p.perSecond(done - p.from)
-	p.show(int64(done), fmt.Sprintf("resolved %d, others %d, %.0f/s", of.Resolved, of.Failed+of.Expired, rate),
-		fmt.Sprintf("pending: %d, resolved: %d, failed: %d, expired: %d, %.0f cloudIDs/s%s", of.Pending, of.Resolved, of.Failed,
-			of.Expired, rate, p.left(float64(done-p.from), float64(of.Accepted-p.from))))
+	p.show(int64(done),
+		fmt.Sprintf("resolved %d, others %d, %.0f/s", of.Resolved, of.Failed+of.Expired, rate),
+		fmt.Sprintf("pending: %d, resolved: %d, failed: %d, expired: %d, %.0f cloudIDs/s%s",
+			of.Pending, of.Resolved, of.Failed, of.Expired, rate,
+			p.remaining(float64(done-p.from), float64(of.Accepted-p.from))))
 }
 
-// away reports once that Redis does not answer.
-func (p *endProgress) away() {
-	if !p.isAway {
-		p.isAway = true
-		p.say("Redis does not answer; trying again")
+// unavailable reports once per outage that Redis does not answer.
+func (p *resolveProgress) unavailable() {
+	if !p.outage {
+		p.outage = true
+		p.printf("Redis does not answer; retrying")
 	}
 }

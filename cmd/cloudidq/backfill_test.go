@@ -20,8 +20,8 @@ import (
 	"cloudidq/tasks"
 )
 
-// backfillFile writes a file of n lines. Each tenth line is bad. It returns its path and the
-// references of the good lines.
+// backfillFile writes a file of n lines. Each tenth line is invalid. It returns its path and the
+// references of the valid lines.
 func backfillFile(t *testing.T, n int) (path string, good []string) {
 	t.Helper()
 	var b strings.Builder
@@ -97,11 +97,11 @@ func TestBackfill_CommandLine(t *testing.T) {
 		t.Errorf("exit %d, stdout %q, stderr %s", status, stdout, stderr)
 	}
 	if diff := cmp.Diff(want, queuedLines(t, rdb)); diff != "" {
-		t.Errorf("lines that are queued (-want +got):\n%s", diff)
+		t.Errorf("queued lines (-want +got):\n%s", diff)
 	}
 	// All lines of the same file are already loaded. A changed file is rejected.
 	status, _, stderr = run("--resume", id, path)
-	if status != exitFailed || idOf(stderr) != id || !strings.Contains(stderr, "going on; lines that are in and are checked first: 1000\n") {
+	if status != exitFailed || idOf(stderr) != id || !strings.Contains(stderr, "resuming; lines already loaded, which are checked first: 1000\n") {
 		t.Errorf("resumed: exit %d, %s", status, stderr)
 	}
 	text, _ := os.ReadFile(path)
@@ -127,12 +127,12 @@ func TestBackfill_CommandLine(t *testing.T) {
 	// Redis has no readable ids except in the payloads of tasks.
 	for _, key := range rdb.Keys(t.Context(), "cloudidq:*").Val() {
 		if strings.Contains(key, "planted") || rdb.TTL(t.Context(), key).Val() <= 0 {
-			t.Errorf("%s holds an id, or has no end", key)
+			t.Errorf("%s contains an id or has no TTL", key)
 		}
 	}
 }
 
-func TestBackfill_WrongUse(t *testing.T) {
+func TestBackfill_UsageErrors(t *testing.T) {
 	srv := redistest.Start(t)
 	rdb := srv.Client(t)
 	good := goodConfig(t, srv.Addr)
@@ -154,31 +154,32 @@ func TestBackfill_WrongUse(t *testing.T) {
 	ofA := []string{"backfill", "--config", good, "--appid", appA}
 	for name, tc := range map[string]struct {
 		args []string
-		says []string
+		want []string
 	}{
-		"NoFile":       {ofA, []string{"accepts 1 arg"}},
-		"AllWrong":     {[]string{"backfill", "--config", good, "--format", "xml", "--webhook", "w", filepath.Join(t.TempDir(), "nowhere")}, []string{"--appid is missing", "--format is neither ndjson nor csv", "--webhook is not among", "FILE cannot be opened: no such file"}},
-		"UnknownApp":   {[]string{"backfill", "--config", good, "--appid", "wx9", path}, []string{"--appid is not among the apps"}},
-		"Directory":    {append(slices.Clone(ofA), t.TempDir()), []string{"FILE cannot be read: it is a directory"}},
-		"Header":       {append(slices.Clone(ofA), "--format", "csv", path), []string{"line 1, the header: has a quote within a field"}},
-		"OutIsIn":      {append(slices.Clone(ofA), "--out", path, path), []string{"--out is the file that is read"}},
-		"OutIsNoFile":  {append(slices.Clone(ofA), "--out", t.TempDir(), path), []string{"--out is not a regular file"}},
-		"OutNowhere":   {append(slices.Clone(ofA), "--out", filepath.Join(t.TempDir(), "nowhere", "out"), path), []string{"--out cannot be written: no such file"}},
-		"NoBackfill":   {append(slices.Clone(ofA), "--resume", "planted", path), []string{"--resume: there is no such backfill"}},
-		"OtherApp":     {append(slices.Clone(ofA), "--resume", other, path), []string{"--resume: the backfill is of another app"}},
-		"OtherFormat":  {append(slices.Clone(ofA), "--resume", open, "--format", "ndjson", path), []string{"--resume: the backfill is of format csv"}},
-		"Canceled":     {append(slices.Clone(ofA), "--resume", canceled, path), []string{"--resume: the backfill has been canceled"}},
-		"NoWebhook":    {append(slices.Clone(ofA), "--resume", unnamed, path), []string{"--resume: the backfill's webhook is not among"}},
-		"ResumeHeader": {append(slices.Clone(ofA), "--resume", open, path), []string{"line 1, the header: has a quote within a field"}},
+		"NoFile":             {ofA, []string{"accepts 1 arg"}},
+		"AllInvalid":         {[]string{"backfill", "--config", good, "--format", "xml", "--webhook", "w", filepath.Join(t.TempDir(), "nowhere")}, []string{"--appid is missing", "--format must be ndjson or csv", "--webhook is not among", "FILE cannot be opened: no such file"}},
+		"UnknownApp":         {[]string{"backfill", "--config", good, "--appid", "wx9", path}, []string{"--appid is not among the apps"}},
+		"Directory":          {append(slices.Clone(ofA), t.TempDir()), []string{"FILE cannot be read: it is a directory"}},
+		"Header":             {append(slices.Clone(ofA), "--format", "csv", path), []string{"line 1, the header: has a quote in an unquoted field"}},
+		"OutIsInput":         {append(slices.Clone(ofA), "--out", path, path), []string{"--out must not be the input file"}},
+		"OutIsDirectory":     {append(slices.Clone(ofA), "--out", t.TempDir(), path), []string{"--out must be a regular file"}},
+		"OutInMissingFolder": {append(slices.Clone(ofA), "--out", filepath.Join(t.TempDir(), "nowhere", "out"), path), []string{"--out cannot be written: no such file"}},
+		"UnknownBackfill":    {append(slices.Clone(ofA), "--resume", "planted", path), []string{"--resume: the backfill does not exist or has expired"}},
+		"OtherApp":           {append(slices.Clone(ofA), "--resume", other, path), []string{"--resume: the backfill belongs to another app"}},
+		"OtherFormat":        {append(slices.Clone(ofA), "--resume", open, "--format", "ndjson", path), []string{"--resume: the backfill has format csv"}},
+		"Canceled":           {append(slices.Clone(ofA), "--resume", canceled, path), []string{"--resume: the backfill has been canceled"}},
+		"NoWebhook":          {append(slices.Clone(ofA), "--resume", unnamed, path), []string{"--resume: the backfill's webhook is not among"}},
+		"ResumeHeader":       {append(slices.Clone(ofA), "--resume", open, path), []string{"line 1, the header: has a quote in an unquoted field"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			status, stdout, stderr := invoke(t, tc.args...)
 			if status != exitUsage || stdout != "" || strings.Contains(stderr, "planted") {
-				t.Errorf("exit %d with %q on stdout, want 2 and nothing; stderr: %s", status, stdout, stderr)
+				t.Errorf("exit %d with %q on stdout, want 2 and no output; stderr: %s", status,
+					stdout, stderr)
 			}
-			for _, want := range tc.says {
+			for _, want := range tc.want {
 				if !strings.Contains(stderr, want) {
-					t.Errorf("stderr = %q, misses %q", stderr, want)
+					t.Errorf("stderr = %q, does not contain %q", stderr, want)
 				}
 			}
 		})
@@ -187,7 +188,7 @@ func TestBackfill_WrongUse(t *testing.T) {
 		t.Errorf("queue = %v", lines)
 	}
 	if left, err := filepath.Glob(filepath.Join(filepath.Dir(path), "*")); err != nil || len(left) != 1 {
-		t.Errorf("files = %v, want nothing but the input", left)
+		t.Errorf("files = %v, want only the input", left)
 	}
 }
 
@@ -206,12 +207,12 @@ func TestInput_Changes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if in.unchanged() == nil {
-		t.Error("a file that has become longer is taken for unchanged")
+		t.Error("unchanged() = nil for a longer file")
 	}
 	if err := errors.Join(os.WriteFile(path, []byte("9876543210"), 0o600), os.Chtimes(path, time.Now(), time.Now().Add(time.Hour))); err != nil {
 		t.Fatal(err)
 	}
 	if in.unchanged() == nil {
-		t.Error("a file that was written again is taken for unchanged")
+		t.Error("unchanged() = nil for a rewritten file")
 	}
 }

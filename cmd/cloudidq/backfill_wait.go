@@ -13,31 +13,36 @@ import (
 	"cloudidq/internal/backfill"
 )
 
-// waitEvery is the interval at which awaitBackfill reads the state of the backfill.
-const waitEvery = 200 * time.Millisecond
+// pollInterval is the interval at which awaitBackfill reads the state of the backfill.
+const pollInterval = 200 * time.Millisecond
 
-// awaitBackfill waits until all cloudIDs of a backfill are final.
-func awaitBackfill(ctx context.Context, s streams, backfills *backfill.Store, of backfill.Backfill) (backfill.Backfill, error) {
-	progress := newEndProgress(s.err, of)
+// awaitBackfill waits until all cloudIDs of a backfill are finished. If Redis does not answer, it
+// keeps polling.
+func awaitBackfill(
+	ctx context.Context, s streams, backfills *backfill.Store, of backfill.Backfill,
+) (backfill.Backfill, error) {
+	progress := newResolveProgress(s.err, of)
 	defer progress.finish()
-	tick := time.NewTicker(waitEvery)
+	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for !of.Finished() {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return of, fmt.Errorf("stopped; pending: %d; the backfill goes on, wait for it with --resume %s --wait", of.Pending, of.ID)
+			return of, fmt.Errorf(
+				"stopped; pending: %d; the backfill continues; to wait for it, use --resume %s --wait",
+				of.Pending, of.ID)
 		}
 		now, err := backfills.Get(ctx, of.ID)
 		if err != nil {
 			if errors.Is(err, backfill.ErrNotFound) {
 				return of, err
 			}
-			progress.away()
+			progress.unavailable()
 			continue
 		}
 		of = now
-		progress.ends(of)
+		progress.finished(of)
 	}
 	return of, nil
 }
@@ -60,6 +65,7 @@ func report(ctx context.Context, s streams, records *app.Records, of backfill.Ba
 	if _, err := fmt.Fprintln(to, summary(of)); err != nil {
 		return fmt.Errorf("writing the summary: %w", err)
 	}
+	// The exit status is 1 if not every accepted cloudID is resolved.
 	if open := of.Accepted - of.Resolved; open > 0 {
 		return fmt.Errorf("not resolved: %d of %d", open, of.Accepted)
 	}
@@ -75,7 +81,7 @@ func summary(of backfill.Backfill) string {
 	t.SetColumnConfigs([]table.ColumnConfig{{Number: 2, Align: text.AlignRight}})
 	t.AppendRows([]table.Row{
 		{"lines", of.Lines, string(of.State)},
-		{"rejected", of.Rejected, percent(of.Rejected, of.Lines) + ", bad lines"},
+		{"rejected", of.Rejected, percent(of.Rejected, of.Lines) + ", invalid lines"},
 		{"accepted", of.Accepted, percent(of.Accepted, of.Lines)},
 	})
 	t.AppendSeparator()
@@ -86,7 +92,8 @@ func summary(of backfill.Backfill) string {
 	})
 	if took := of.FinishedAt.Sub(of.CreatedAt.Time); took > 0 {
 		t.AppendSeparator()
-		t.AppendRow(table.Row{"took", took.Round(100 * time.Millisecond).String(), fmt.Sprintf("%.0f lines/s", float64(of.Lines)/took.Seconds())})
+		rate := fmt.Sprintf("%.0f lines/s", float64(of.Lines)/took.Seconds())
+		t.AppendRow(table.Row{"took", took.Round(100 * time.Millisecond).String(), rate})
 	}
 	return t.Render()
 }

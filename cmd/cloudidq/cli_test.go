@@ -46,7 +46,7 @@ apps: [{appid: %s, token: {mode: static, access_token: "env:NOT_SET"}}]
 `, redisAddr, appA))
 }
 
-func TestRun_WrongUse_ExitTwo(t *testing.T) {
+func TestRun_UsageErrors_ExitTwo(t *testing.T) {
 	good := goodConfig(t, "127.0.0.1:1")
 	bound := writeConfig(t, fmt.Sprintf(`redis: {url: "redis://127.0.0.1:1/0"}
 store: {encryption: "off"}
@@ -56,42 +56,43 @@ webhooks: [{name: ofB, url: "https://example.com", secrets: [x], appids: [wxB]}]
 	long := strings.Repeat("x", 513)
 	for name, tc := range map[string]struct {
 		args []string
-		says []string
+		want []string
 	}{
-		"unknown command":     {[]string{"resolve"}, []string{`unknown command "resolve"`}},
-		"unknown flag":        {[]string{"demo", "--idz", "3"}, []string{"unknown flag: --idz", "cloudidq demo --help"}},
-		"no configuration":    {[]string{"worker"}, []string{"--config", "CLOUDIDQ_CONFIG"}},
-		"missing file":        {[]string{"worker", "--config", "nowhere.yaml"}, []string{"nowhere.yaml"}},
-		"surplus argument":    {[]string{"worker", "--config", good, "x"}, []string{"cloudidq worker --help"}},
-		"secret not set":      {[]string{"worker", "--config", good}, []string{":3:", "NOT_SET"}},
-		"no cloudID":          {[]string{"enqueue", "--config", good, "--appid", appA}, []string{"at least 1 arg"}},
-		"all flags wrong":     {[]string{"enqueue", "--config", good, "--obtained-at", "yesterday", "--wait", "-1s", "73_x"}, []string{"--appid is missing", "--obtained-at", "--wait is negative"}},
-		"unknown app":         {[]string{"enqueue", "--config", good, "--appid", "wx9", "73_x"}, []string{"--appid is not among the apps"}},
-		"bad demo":            {[]string{"demo", "--ids", "0", "--users", "-1", "--faults", "bussy=2"}, []string{"--ids is 0", "--users is -1", "bussy", "busy"}},
-		"bad faults":          {[]string{"sim", "--faults", "busy=2"}, []string{"--faults", "busy"}},
-		"bad result":          {[]string{"result", "--config", good, "--appid", appA, long}, []string{"items[0].cloud_id has 513 bytes, at most 512"}},
-		"all of sim wrong":    {[]string{"sim", "--listen", "nowhere", "--latency", "-1s", "--users", "-1", "--faults", "busy=2"}, []string{"--listen", "--latency", "--users", "--faults"}},
-		"sim, bad port":       {[]string{"sim", "--listen", "127.0.0.1:99999"}, []string{"--listen"}},
-		"also the queue's":    {[]string{"enqueue", "--config", good, "--queue", "default", "--reference", "\n", ""}, []string{"--appid is missing", "--queue must be events or backfill", "items[0].cloud_id is empty", "items[0].reference"}},
-		"result, no app":      {[]string{"result", "--config", good, long}, []string{"--appid is missing", "items[0].cloud_id"}},
-		"all of list wrong":   {[]string{"deliveries", "list", "--config", good, "--status", "x", "--limit", "-1"}, []string{"--status", "--limit"}},
-		"unknown endpoint":    {[]string{"deliveries", "replay", "--config", good, "--endpoint", "nope"}, []string{"--endpoint is not among the webhooks"}},
-		"unknown shell":       {[]string{"completion", "tcsh"}, []string{"tcsh", "cloudidq completion --help"}},
-		"shell and more":      {[]string{"completion", "bash", "x"}, []string{"cloudidq completion bash --help"}},
-		"unknown topic":       {[]string{"help", "keys", "nosuch"}, []string{"keys nosuch"}},
-		"other apps' webhook": {[]string{"enqueue", "--config", bound, "--appid", appA, "--webhook", "ofB", "73_x"}, []string{"--webhook is a webhook of other apps"}},
-		"and for a file":      {[]string{"backfill", "--config", bound, "--appid", appA, "--webhook", "ofB", "-"}, []string{"--webhook is a webhook of other apps"}},
-		"no such webhook":     {[]string{"enqueue", "--config", bound, "--appid", appA, "--webhook", "none", "73_x"}, []string{"--webhook is not among the webhooks"}},
-		"result, unknown app": {[]string{"result", "--config", good, "--appid", "wx9", "73_x"}, []string{"--appid"}},
+		"unknown command":        {[]string{"resolve"}, []string{`unknown command "resolve"`}},
+		"unknown flag":           {[]string{"demo", "--idz", "3"}, []string{"unknown flag: --idz", "cloudidq demo --help"}},
+		"no configuration":       {[]string{"worker"}, []string{"--config", "CLOUDIDQ_CONFIG"}},
+		"missing file":           {[]string{"worker", "--config", "nowhere.yaml"}, []string{"nowhere.yaml"}},
+		"extra argument":         {[]string{"worker", "--config", good, "x"}, []string{"cloudidq worker --help"}},
+		"secret not set":         {[]string{"worker", "--config", good}, []string{":3:", "NOT_SET"}},
+		"no cloudID":             {[]string{"enqueue", "--config", good, "--appid", appA}, []string{"at least 1 arg"}},
+		"all flags invalid":      {[]string{"enqueue", "--config", good, "--obtained-at", "yesterday", "--wait", "-1s", "73_x"}, []string{"--appid is missing", "--obtained-at", "--wait must not be negative"}},
+		"unknown app":            {[]string{"enqueue", "--config", good, "--appid", "wx9", "73_x"}, []string{"--appid is not among the apps"}},
+		"invalid demo flags":     {[]string{"demo", "--ids", "0", "--users", "-1", "--faults", "bussy=2"}, []string{"--ids is 0", "--users is -1", "bussy", "busy"}},
+		"invalid faults":         {[]string{"sim", "--faults", "busy=2"}, []string{"--faults", "busy"}},
+		"invalid cloudID":        {[]string{"result", "--config", good, "--appid", appA, long}, []string{"items[0].cloud_id has 513 bytes, at most 512"}},
+		"all sim flags invalid":  {[]string{"sim", "--listen", "nowhere", "--latency", "-1s", "--users", "-1", "--faults", "busy=2"}, []string{"--listen", "--latency", "--users", "--faults"}},
+		"sim, invalid port":      {[]string{"sim", "--listen", "127.0.0.1:99999"}, []string{"--listen"}},
+		"also item faults":       {[]string{"enqueue", "--config", good, "--queue", "default", "--reference", "\n", ""}, []string{"--appid is missing", "--queue must be events or backfill", "items[0].cloud_id is empty", "items[0].reference"}},
+		"result, no app":         {[]string{"result", "--config", good, long}, []string{"--appid is missing", "items[0].cloud_id"}},
+		"all list flags invalid": {[]string{"deliveries", "list", "--config", good, "--status", "x", "--limit", "-1"}, []string{"--status", "--limit"}},
+		"unknown endpoint":       {[]string{"deliveries", "replay", "--config", good, "--endpoint", "nope"}, []string{"--endpoint is not among the webhooks"}},
+		"unknown shell":          {[]string{"completion", "tcsh"}, []string{"tcsh", "cloudidq completion --help"}},
+		"shell and more":         {[]string{"completion", "bash", "x"}, []string{"cloudidq completion bash --help"}},
+		"unknown topic":          {[]string{"help", "keys", "nosuch"}, []string{"keys nosuch"}},
+		"other apps' webhook":    {[]string{"enqueue", "--config", bound, "--appid", appA, "--webhook", "ofB", "73_x"}, []string{"--webhook does not accept results of this app"}},
+		"same for backfill":      {[]string{"backfill", "--config", bound, "--appid", appA, "--webhook", "ofB", "-"}, []string{"--webhook does not accept results of this app"}},
+		"no such webhook":        {[]string{"enqueue", "--config", bound, "--appid", appA, "--webhook", "none", "73_x"}, []string{"--webhook is not among the webhooks"}},
+		"result, unknown app":    {[]string{"result", "--config", good, "--appid", "wx9", "73_x"}, []string{"--appid"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			status, stdout, stderr := invoke(t, tc.args...)
 			if status != exitUsage || stdout != "" {
-				t.Errorf("exit %d with %q on stdout, want 2 and nothing; stderr: %s", status, stdout, stderr)
+				t.Errorf("exit %d with %q on stdout, want 2 and no output; stderr: %s", status,
+					stdout, stderr)
 			}
-			for _, want := range tc.says {
+			for _, want := range tc.want {
 				if !strings.Contains(stderr, want) {
-					t.Errorf("stderr = %q, misses %q", stderr, want)
+					t.Errorf("stderr = %q, does not contain %q", stderr, want)
 				}
 			}
 		})
@@ -109,7 +110,7 @@ func TestEnqueue_BadInput_NothingEnqueued(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		ids  []string
-		says []string
+		want []string
 	}{
 		"empty":       {[]string{"73_ok", ""}, []string{"items[1].cloud_id is empty"}},
 		"long":        {[]string{strings.Repeat("x", 513), "73_\n"}, []string{"items[0].cloud_id has 513 bytes", "items[1].cloud_id has a character at byte 3"}},
@@ -123,9 +124,9 @@ func TestEnqueue_BadInput_NothingEnqueued(t *testing.T) {
 			if status != exitUsage {
 				t.Errorf("exit %d, want 2; stderr: %s", status, stderr)
 			}
-			for _, want := range tc.says {
+			for _, want := range tc.want {
 				if !strings.Contains(stderr, want) {
-					t.Errorf("stderr = %q, misses %q", stderr, want)
+					t.Errorf("stderr = %q, does not contain %q", stderr, want)
 				}
 			}
 		})
@@ -161,7 +162,7 @@ apps: [{appid: wx1, token: {mode: static, access_token: t}}]
 
 // If enqueue --wait times out, it does not print the failure of an earlier request for the same
 // cloudID.
-func TestEnqueue_WaitEnds_FormerFailureIsNotPrinted(t *testing.T) {
+func TestEnqueue_WaitTimeout_EarlierFailureIsNotPrinted(t *testing.T) {
 	srv := redistest.Start(t)
 	long := store.At(time.Now().Add(-time.Minute))
 	err := store.NewRedis(srv.Client(t), time.Hour, store.Sealed(nil)).Save(t.Context(), "t", []store.Record{{
@@ -172,7 +173,7 @@ func TestEnqueue_WaitEnds_FormerFailureIsNotPrinted(t *testing.T) {
 	}
 	good := goodConfig(t, srv.Addr)
 	status, stdout, stderr := invoke(t, "enqueue", "--config", good, "--appid", appA, "--wait", "50ms", "73_a")
-	if status != exitFailed || stdout != "" || !strings.Contains(stderr, "not all have ended") {
+	if status != exitFailed || stdout != "" || !strings.Contains(stderr, "not all cloudIDs finished") {
 		t.Errorf("exit %d, stdout %q, stderr %q", status, stdout, stderr)
 	}
 }
@@ -185,7 +186,7 @@ func TestEnqueueThenResult(t *testing.T) {
 		t.Errorf("enqueue: exit %d, stdout %q, stderr %q", status, stdout, stderr)
 	}
 	status, _, stderr = invoke(t, "enqueue", "--config", good, "--appid", appA, "--wait", "50ms", "73_c")
-	if status != exitFailed || !strings.Contains(stderr, "after 50ms not all have ended") {
+	if status != exitFailed || !strings.Contains(stderr, "not all cloudIDs finished within 50ms") {
 		t.Errorf("enqueue --wait without a worker: exit %d, stderr %q", status, stderr)
 	}
 	status, stdout, stderr = invoke(t, "result", "--config", good, "--appid", appA, "73_a", "73_unknown")
@@ -196,7 +197,7 @@ func TestEnqueueThenResult(t *testing.T) {
 
 // If the task of a pending record no longer exists, a lookup after the lifetime makes the record
 // final.
-func TestResult_TaskIsGone(t *testing.T) {
+func TestResult_TaskIsMissing(t *testing.T) {
 	srv := redistest.Start(t)
 	good := goodConfig(t, srv.Addr)
 	if _, err := store.NewRedis(srv.Client(t), time.Hour).Claim(t.Context(), store.Claim{
@@ -237,7 +238,7 @@ func TestDemo_Table(t *testing.T) {
 	}
 	for _, want := range []string{"20 cloudIDs of 5 users", "resolved", "every record is what the simulator knows"} {
 		if !strings.Contains(stdout, want) {
-			t.Errorf("the table misses %q:\n%s", want, stdout)
+			t.Errorf("the table does not contain %q:\n%s", want, stdout)
 		}
 	}
 }
@@ -276,7 +277,7 @@ webhooks:
 `)
 	status, stdout, stderr := invoke(t, "config", "check", "--config", path)
 	if status != exitUsage || stdout != "" {
-		t.Errorf("exit %d with %q on stdout, want 2 and nothing", status, stdout)
+		t.Errorf("exit %d with %q on stdout, want 2 and no output", status, stdout)
 	}
 	for _, want := range []string{
 		":3: store.dsn: not a PostgreSQL connection string, such as postgres://host:5432/database with USER:PASSWORD@", ":4: store.keyset: ", ":5: store.result_ttl: ",
@@ -284,7 +285,7 @@ webhooks:
 		":11: webhooks[0].client_cert: ",
 	} {
 		if !strings.Contains(stderr, path+want) {
-			t.Errorf("stderr misses %q:\n%s", want, stderr)
+			t.Errorf("stderr does not contain %q:\n%s", want, stderr)
 		}
 	}
 	for _, args := range [][]string{{"worker"}, {"result", "--appid", "wx1", "73_x"}} {
@@ -347,7 +348,7 @@ func TestApps_ListAndResume(t *testing.T) {
 	if status, stdout, _ := invoke(t, "apps", "list", "--config", good); status != exitDone || !strings.Contains(stdout, "45009") {
 		t.Errorf("list: exit %d, %s", status, stdout)
 	}
-	for _, want := range []string{" goes on\n", " was not paused\n"} {
+	for _, want := range []string{" is resumed\n", " was not paused\n"} {
 		if status, _, stderr := invoke(t, "apps", "resume", "--config", good, appA); status != exitDone || stderr != appA+want {
 			t.Errorf("resume: exit %d, %q, want %q", status, stderr, want)
 		}

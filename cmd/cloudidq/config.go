@@ -25,7 +25,7 @@ func newConfig(s streams) *cobra.Command {
 func newConfigCheck(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "check --config FILE",
-		Short:   "Report every fault of the configuration, secrets included",
+		Short:   "Report all errors of the configuration and its secrets",
 		Example: "  cloudidq config check --config cloudidq.yaml",
 		Args:    takes(cobra.NoArgs),
 	}
@@ -45,7 +45,7 @@ func newConfigCheck(s streams) *cobra.Command {
 func newConfigPrint(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "print --config FILE",
-		Short:   "Print the effective configuration, secrets redacted",
+		Short:   "Print the effective configuration with secrets redacted",
 		Example: "  CLOUDIDQ_WORKER_CONCURRENCY=16 cloudidq config print --config cloudidq.yaml",
 		Args:    takes(cobra.NoArgs),
 	}
@@ -64,7 +64,7 @@ func newConfigPrint(s streams) *cobra.Command {
 func newConfigSchema(s streams) *cobra.Command {
 	return &cobra.Command{
 		Use:     "schema",
-		Short:   "Print the JSON Schema of the configuration, for editors",
+		Short:   "Print the JSON Schema of the configuration for editors",
 		Example: "  cloudidq config schema > cloudidq.schema.json",
 		Args:    takes(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
@@ -77,7 +77,7 @@ func newConfigSchema(s streams) *cobra.Command {
 func newConfigExample(s streams) *cobra.Command {
 	return &cobra.Command{
 		Use:     "example",
-		Short:   "Print a configuration to start from",
+		Short:   "Print an example configuration",
 		Example: "  cloudidq config example > cloudidq.yaml",
 		Args:    takes(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
@@ -86,6 +86,7 @@ func newConfigExample(s streams) *cobra.Command {
 	}
 }
 
+// printText prints what text returns to stdout.
 func printText(s streams, text func() ([]byte, error)) error {
 	b, err := text()
 	if err != nil {

@@ -12,11 +12,11 @@ import (
 	"cloudidq/store"
 )
 
-// appendedStep is the step after Redis has stored results that PostgreSQL still has.
-const appendedStep = "InRedisAndStillInPostgres"
+// relayedStep is the step after Redis has stored results that PostgreSQL still has.
+const relayedStep = "InRedisAndStillInPostgres"
 
 // outboxes counts the unrelayed results in PostgreSQL, and the outbox lists in Redis.
-func (s *site) outboxes(t *testing.T) (owed, lists int) {
+func (s *site) outboxes(t *testing.T) (unrelayed, lists int) {
 	t.Helper()
 	lists = len(s.redis.Client(t).Keys(t.Context(), "cloudidq:{*}:o:orders").Val())
 	if s.dsn == "" {
@@ -27,10 +27,10 @@ func (s *site) outboxes(t *testing.T) (owed, lists int) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close(t.Context()) }()
-	if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM cloudidq_outbox").Scan(&owed); err != nil {
+	if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM cloudidq_outbox").Scan(&unrelayed); err != nil {
 		t.Fatal(err)
 	}
-	return owed, lists
+	return unrelayed, lists
 }
 
 // If a worker dies between any two steps from the save to the acknowledgement, there is one
@@ -39,22 +39,22 @@ func TestWebhooks_CrashAtEachStep(t *testing.T) {
 	t.Parallel()
 	for step, mark := range map[string]string{
 		"InPostgresAndNotInRedis": "}:x\r",
-		appendedStep:              "local came, n = KEYS[1], #KEYS - 1", // of the script's source, which is sent to a new Redis once
+		relayedStep:               "local came, n = KEYS[1], #KEYS - 1", // of the script's source, which is sent to a new Redis once
 		"SavedAndNotCut":          ":o:orders",
 		"CutAndNotEnqueued":       "asynq:{webhooks}:t:msg_",
 		"EnqueuedAndNotSent":      "cloudidq:endpoint:orders\r\n",
 		"ReceivedAndNotAnswered":  "",
-		"AnsweredAndNotSettled":   `"class":"ok"`,
-		"SettledNotAcknowledged":  "asynq:{webhooks}:processed",
+		"AnsweredAndNotRecorded":  `"class":"ok"`,
+		"RecordedNotAcknowledged": "asynq:{webhooks}:processed",
 	} {
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, wechattest.Config{Seed: 12})
-			if mark == "}:x\r" || step == appendedStep {
+			if mark == "}:x\r" || step == relayedStep {
 				s.dsn = pgtest.Database(t)
 			}
 			wire := newTripwire(t, s.redis.Addr)
-			at := crashPoint{mark: mark, arrives: step == appendedStep}
+			at := crashPoint{mark: mark, arrives: step == relayedStep}
 			r := newReceiver(t, func(_ int, rw http.ResponseWriter) {
 				if mark == "" && wire.trip() {
 					rw.WriteHeader(http.StatusServiceUnavailable) // the sender is dead and does not receive this
@@ -68,16 +68,22 @@ func TestWebhooks_CrashAtEachStep(t *testing.T) {
 			wire.arm(at, victim)
 			taps := s.enqueueMany(t, twin, 30, 10)
 			wire.wait(t, victim)
-			s.endLeases(t)
+			s.expireLeases(t)
 			if at.arrives {
-				waitFor(t, "Redis to have what PostgreSQL still has", func() bool { owed, lists := s.outboxes(t); return owed > 0 && lists > 0 })
+				waitFor(t, "Redis to have what PostgreSQL still has", func() bool {
+					unrelayed, lists := s.outboxes(t)
+					return unrelayed > 0 && lists > 0
+				})
 			}
 			s.redisAddr = ""
 			s.configure(t, r.settings(""))
 			s.worker(t)
 			waitFor(t, "all results to be delivered", func() bool { return r.arrived() == len(taps) })
-			waitFor(t, "both outboxes to be empty", func() bool { owed, lists := s.outboxes(t); return owed+lists == 0 })
-			waitFor(t, "the deliveries to be settled", func() bool { return s.unsettled(t) == 0 })
+			waitFor(t, "both outboxes to be empty", func() bool {
+				unrelayed, lists := s.outboxes(t)
+				return unrelayed+lists == 0
+			})
+			waitFor(t, "the deliveries to be completed", func() bool { return s.undelivered(t) == 0 })
 			r.checkAgainst(twin, taps)
 		})
 	}
@@ -85,16 +91,16 @@ func TestWebhooks_CrashAtEachStep(t *testing.T) {
 
 // The same holds for a delivery in the wait list of its endpoint, when it is parked and when it
 // is unparked.
-func TestWebhooks_CrashInLine(t *testing.T) {
+func TestWebhooks_CrashWhileParked(t *testing.T) {
 	t.Parallel()
-	const line = "\r\n$29\r\ncloudidq:endpoint:orders:line\r\n"
+	const waitList = "\r\n$29\r\ncloudidq:endpoint:orders:line\r\n"
 	for step, tt := range map[string]struct {
 		mark  string
-		comes bool // the delivery is parked
+		parks bool // whether the process dies when it parks the delivery
 	}{
-		"NotYetInLine":           {"zadd" + line, true},
-		"CalledUpAndStillInLine": {"zrem" + line, false},
-		"CalledUpAndNotEnqueued": {"asynq:{webhooks}:t:msg_", false},
+		"NotYetParked":           {"zadd" + waitList, true},
+		"UnparkedAndStillListed": {"zrem" + waitList, false},
+		"UnparkedAndNotEnqueued": {"asynq:{webhooks}:t:msg_", false},
 	} {
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()
@@ -105,35 +111,35 @@ func TestWebhooks_CrashInLine(t *testing.T) {
 			s.appSettings, s.redisAddr = ", webhook: orders", wire.addr
 			s.configure(t, r.settings(""))
 			deliveries := store.NewDeliveries(s.redis.Client(t))
-			shut := func(d time.Duration) {
+			openCircuit := func(d time.Duration) {
 				t.Helper()
 				if err := deliveries.Shut(t.Context(), "orders", time.Now().Add(d)); err != nil {
 					t.Fatal(err)
 				}
 			}
-			shut(time.Hour)
+			openCircuit(time.Hour)
 			twin, victim := s.twin(t), s.worker(t)
-			if tt.comes {
+			if tt.parks {
 				wire.arm(crashPoint{mark: tt.mark}, victim)
 			}
 			taps := s.enqueueMany(t, twin, 30, 10)
-			if !tt.comes {
-				waitFor(t, "all to be in line", func() bool {
-					_, ended := s.records(t, taps)
+			if !tt.parks {
+				waitFor(t, "all deliveries to be parked", func() bool {
+					_, finished := s.records(t, taps)
 					n, err := deliveries.InLine(t.Context(), "orders")
-					return err == nil && ended == len(taps) && n > 0 && n == s.unsettled(t) && s.inDeliveries(t) == len(taps)
+					return err == nil && finished == len(taps) && n > 0 && n == s.undelivered(t) && s.inDeliveries(t) == len(taps)
 				})
 				wire.arm(crashPoint{mark: tt.mark}, victim)
-				shut(0)
+				openCircuit(0)
 			}
 			wire.wait(t, victim)
-			s.endLeases(t)
+			s.expireLeases(t)
 			s.redisAddr = ""
 			s.configure(t, r.settings(""))
 			s.worker(t)
-			shut(0)
+			openCircuit(0)
 			waitFor(t, "all results to be delivered", func() bool { return r.arrived() == len(taps) })
-			waitFor(t, "the deliveries to be settled", func() bool { return s.unsettled(t) == 0 })
+			waitFor(t, "the deliveries to be completed", func() bool { return s.undelivered(t) == 0 })
 			r.checkAgainst(twin, taps)
 		})
 	}

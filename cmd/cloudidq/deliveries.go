@@ -22,7 +22,7 @@ import (
 func newDeliveries(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "deliveries",
-		Short: "Show webhook deliveries, and replay them",
+		Short: "List, show and replay webhook deliveries",
 		Example: "  cloudidq deliveries list --config cloudidq.yaml --status exhausted\n" +
 			"  cloudidq deliveries replay --config cloudidq.yaml --endpoint orders",
 		Args: takes(cobra.NoArgs),
@@ -41,27 +41,31 @@ func newDeliveriesList(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list --config FILE",
 		Short: "List deliveries",
-		Long: "list shows the deliveries of all apps: those that have not arrived, the newest first, then those of the last hour\n" +
-			"that have. pending ones are tried again, held ones wait because their endpoint is disabled, exhausted ones have\n" +
-			"failed as often as the schedule has it; each is kept for 7 days.",
+		Long: "list shows the deliveries of all apps: first those that are not delivered, newest\n" +
+			"first, then those delivered in the last hour.\n\n" +
+			"A pending delivery is attempted again. A held delivery waits because its endpoint\n" +
+			"is disabled. An exhausted delivery has failed at every attempt of the schedule.\n" +
+			"Deliveries are kept for 7 days.",
 		Example: "  cloudidq deliveries list --config cloudidq.yaml --endpoint orders --status held",
 		Args:    takes(cobra.NoArgs),
 	}
 	path := configFlag(cmd, s)
 	flags := cmd.Flags()
-	flags.StringVar(&filter.AppID, "appid", "", "only those of this app")
-	flags.StringVar(&filter.Endpoint, "endpoint", "", "only those to this webhook")
-	flags.StringVar(&state, "status", "", "only pending, delivered, held or exhausted ones")
-	flags.IntVar(&limit, "limit", 100, "how many at most; 0 = all")
+	flags.StringVar(&filter.AppID, "appid", "", "only deliveries of this app")
+	flags.StringVar(&filter.Endpoint, "endpoint", "", "only deliveries to this webhook")
+	flags.StringVar(&state, "status", "",
+		"only deliveries with this status: pending, delivered, held or exhausted")
+	flags.IntVar(&limit, "limit", 100, "maximum number of deliveries; 0 = all")
 	flags.BoolVar(&asJSON, "json", false, "print NDJSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		filter.State = store.DeliveryState(state)
 		var faults []error
 		if state != "" && !slices.Contains(store.DeliveryStates, filter.State) {
-			faults = append(faults, fmt.Errorf("--status is %q, want pending, delivered, held or exhausted", state))
+			faults = append(faults,
+				fmt.Errorf("--status must be pending, delivered, held or exhausted, is %q", state))
 		}
 		if limit < 0 {
-			faults = append(faults, errors.New("--limit is negative"))
+			faults = append(faults, errors.New("--limit must not be negative"))
 		}
 		if filter.AppID != "" {
 			faults = append(faults, wrongAppID("--appid", filter.AppID))
@@ -73,6 +77,7 @@ func newDeliveriesList(s streams) *cobra.Command {
 			return err
 		}
 		return withDeliveries(cmd, s, *path, func(_ redis.UniversalClient, d *store.Deliveries) error {
+			// Listing stops at the limit.
 			var all []store.Delivery
 			err := d.List(cmd.Context(), filter, func(one store.Delivery) bool {
 				all = append(all, one)
@@ -111,6 +116,7 @@ func useDeliveries(
 	})
 }
 
+// printDeliveries prints deliveries as NDJSON.
 func printDeliveries(s streams, all []store.Delivery) error {
 	enc := json.NewEncoder(s.out)
 	for i := range all {
@@ -121,17 +127,20 @@ func printDeliveries(s streams, all []store.Delivery) error {
 	return nil
 }
 
+// printDeliveriesTable prints deliveries as a table.
 func printDeliveriesTable(s streams, all []store.Delivery) error {
 	t := table.NewWriter()
 	t.SetStyle(table.StyleRounded)
-	t.AppendHeader(table.Row{"delivery", "app", "endpoint", "status", "results", "tried", "created", "next"})
+	t.AppendHeader(table.Row{"delivery", "app", "endpoint", "status", "results", "attempts",
+		"created", "next"})
 	for i := range all {
 		d := &all[i]
 		next := ""
 		if !d.Next.IsZero() {
 			next = d.Next.Local().Format(time.DateTime)
 		}
-		t.AppendRow(table.Row{d.ID, d.AppID, d.Endpoint, d.State, d.Results, d.Tried, d.Created.Local().Format(time.DateTime), next})
+		created := d.Created.Local().Format(time.DateTime)
+		t.AppendRow(table.Row{d.ID, d.AppID, d.Endpoint, d.State, d.Results, d.Tried, created, next})
 	}
 	_, err := fmt.Fprintln(s.out, t.Render())
 	return err
@@ -140,15 +149,17 @@ func printDeliveriesTable(s streams, all []store.Delivery) error {
 // newDeliveriesShow returns the command deliveries show.
 func newDeliveriesShow(s streams) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "show --config FILE ID…",
-		Short:   "Show deliveries with their attempts, as JSON",
-		Long:    "show prints what is known of deliveries and of their last 20 attempts: HTTP status, class of the error, duration.\nNeither what was sent nor what the endpoint answered is shown.",
+		Use:   "show --config FILE ID…",
+		Short: "Show deliveries and their attempts as JSON",
+		Long: "show prints deliveries with their last 20 attempts: HTTP status, error class and\n" +
+			"duration. It does not show the bodies of requests and responses.",
 		Example: "  cloudidq deliveries show --config cloudidq.yaml msg_…",
 		Args:    takes(cobra.MinimumNArgs(1)),
 	}
 	path := configFlag(cmd, s)
 	cmd.RunE = func(cmd *cobra.Command, ids []string) error {
 		return withDeliveries(cmd, s, *path, func(_ redis.UniversalClient, d *store.Deliveries) error {
+			// Print the deliveries that exist, even if others do not.
 			var all []store.Delivery
 			var faults []error
 			for _, id := range ids {
@@ -170,39 +181,45 @@ func newDeliveriesReplay(s streams) *cobra.Command {
 	var endpoint string
 	cmd := &cobra.Command{
 		Use:   "replay --config FILE {ID… | --endpoint NAME}",
-		Short: "Let deliveries begin anew, and enable an endpoint",
-		Long: "replay puts deliveries into the queue again, with the whole schedule before them. With --endpoint it enables a\n" +
-			"webhook that has been disabled, and replays all that it has missed.",
-		Example: "  cloudidq deliveries replay --config cloudidq.yaml msg_…\n  cloudidq deliveries replay --config cloudidq.yaml --endpoint orders",
-		Args:    takes(cobra.ArbitraryArgs),
+		Short: "Replay deliveries, or enable an endpoint and replay what it missed",
+		Long: "replay enqueues deliveries again and restarts their retry schedule. With\n" +
+			"--endpoint, it enables a disabled webhook and replays the deliveries that it has\n" +
+			"missed.",
+		Example: "  cloudidq deliveries replay --config cloudidq.yaml msg_…\n" +
+			"  cloudidq deliveries replay --config cloudidq.yaml --endpoint orders",
+		Args: takes(cobra.ArbitraryArgs),
 	}
 	path := configFlag(cmd, s)
-	cmd.Flags().StringVar(&endpoint, "endpoint", "", "enable this webhook and replay what it has missed")
+	cmd.Flags().StringVar(&endpoint, "endpoint", "",
+		"enable this webhook and replay the deliveries that it has missed")
 	cmd.RunE = func(cmd *cobra.Command, ids []string) error {
 		if (endpoint == "") == (len(ids) == 0) {
-			return usagef("give the ids of deliveries, or --endpoint")
+			return usagef("either delivery ids or --endpoint must be given")
 		}
 		cfg, err := config.Load(*path, s.lookupEnv)
 		if err != nil {
 			return err
 		}
+		// Only a configured endpoint can be enabled.
 		if _, found := cfg.Webhook(endpoint); endpoint != "" && !found {
 			return usagef("--endpoint is not among the webhooks of the configuration")
 		}
 		return useDeliveries(cmd, s, cfg, func(rdb redis.UniversalClient, d *store.Deliveries) error {
-			replayer := worker.NewReplayer(d, asynq.NewClientFromRedisClient(rdb), asynq.NewInspectorFromRedisClient(rdb))
+			replayer := worker.NewReplayer(
+				d, asynq.NewClientFromRedisClient(rdb), asynq.NewInspectorFromRedisClient(rdb))
 			if endpoint != "" {
 				n, err := replayer.ReplayEndpoint(cmd.Context(), endpoint)
 				fmt.Fprintf(s.err, "%s is enabled; replayed: %d\n", endpoint, n)
 				return err
 			}
+			// Replay as many deliveries as possible, and report the others together.
 			var faults []error
 			for _, id := range ids {
 				if err := replay(cmd.Context(), cfg, d, replayer, id); err != nil {
 					faults = append(faults, fmt.Errorf("%q: %w", id, err))
 					continue
 				}
-				fmt.Fprintf(s.err, "%s is on its way\n", id)
+				fmt.Fprintf(s.err, "%s is enqueued\n", id)
 			}
 			return errors.Join(faults...)
 		})
@@ -211,12 +228,14 @@ func newDeliveriesReplay(s streams) *cobra.Command {
 }
 
 // replay restarts a delivery, unless its endpoint no longer accepts results of the app.
-func replay(ctx context.Context, cfg *config.Config, d *store.Deliveries, replayer *worker.Replayer, id string) error {
-	row, err := d.Get(ctx, id)
+func replay(
+	ctx context.Context, cfg *config.Config, d *store.Deliveries, replayer *worker.Replayer, id string,
+) error {
+	delivery, err := d.Get(ctx, id)
 	if err != nil {
 		return err
 	}
-	if err := cfg.MayName(row.AppID, row.Endpoint, false); err != nil {
+	if err := cfg.MayName(delivery.AppID, delivery.Endpoint, false); err != nil {
 		return fmt.Errorf("its endpoint %w", err)
 	}
 	return replayer.Replay(ctx, id)

@@ -25,12 +25,16 @@ func newDoctor(s streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "doctor --config FILE",
-		Short: "Check Redis, the store, the API's keys, each app and each webhook",
-		Long: "doctor looks at what cloudidq needs around it and prints a line each: ok, warn or FAIL, with the remedy. It asks\n" +
-			"WeChat for each app's token and quota, and makes one request of the app's quota to /wxa/getopendata, with a\n" +
-			"cloudID that it has made up; it connects to each webhook and sends nothing. It exits 1 if a line says FAIL.",
-		Example: "  cloudidq doctor --config cloudidq.yaml\n  cloudidq doctor --config cloudidq.yaml --json | jq '.findings[] | select(.level != \"ok\")'",
-		Args:    takes(cobra.NoArgs),
+		Short: "Check Redis, the store, the API keys, the apps and the webhooks",
+		Long: "doctor checks the services that cloudidq depends on and prints one line per check:\n" +
+			"ok, warn or FAIL, with a remedy. The exit status is 1 if a check fails.\n\n" +
+			"For each app, doctor requests the token and the quota from WeChat and sends one\n" +
+			"request with an invented cloudID to /wxa/getopendata, which counts towards the\n" +
+			"app's quota. It connects to each webhook but sends nothing.",
+		Example: "  cloudidq doctor --config cloudidq.yaml\n" +
+			"  cloudidq doctor --config cloudidq.yaml --json | " +
+			"jq '.findings[] | select(.level != \"ok\")'",
+		Args: takes(cobra.NoArgs),
 	}
 	path := configFlag(cmd, s)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
@@ -47,7 +51,7 @@ func newDoctor(s streams) *cobra.Command {
 			return fmt.Errorf("writing the findings: %w", err)
 		}
 		if doctor.Failed(findings) {
-			return errors.New("not everything is as it should be")
+			return errors.New("some checks failed")
 		}
 		return nil
 	}
@@ -59,12 +63,14 @@ func examine(ctx context.Context, cfg *config.Config) ([]doctor.Finding, error) 
 	newLogger(io.Discard, config.Log{Level: "error"}) // go-redis would log what the findings report
 	rdb, err := cfg.Redis.Open(app.NeverRepeat)
 	if errors.Is(err, config.ErrEmbedded) {
-		return nil, cfg.Refuse("redis.url", errors.New("is embedded: there is nothing to be checked; this command needs the URL of a server"))
+		return nil, cfg.Refuse("redis.url",
+			errors.New("is embedded, so there is no server to check; doctor requires the URL of a server"))
 	}
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = rdb.Close() }()
+	// Open what the checks use. Nothing connects yet.
 	access, err := app.OpenWeChat(cfg, coord.NewTokens(rdb))
 	if err != nil {
 		return nil, err
@@ -106,7 +112,8 @@ func printFindings(out io.Writer, findings []doctor.Finding, asJSON bool) error 
 			text += "; to do: " + f.Remedy
 		}
 		// One line per finding: the text of a server may contain line breaks.
-		if _, err := fmt.Fprintf(w, "%s\t%s\t%s\n", f.Level, f.Check, strings.Join(strings.Fields(text), " ")); err != nil {
+		text = strings.Join(strings.Fields(text), " ")
+		if _, err := fmt.Fprintf(w, "%s\t%s\t%s\n", f.Level, f.Check, text); err != nil {
 			return err
 		}
 	}
@@ -116,8 +123,12 @@ func printFindings(out io.Writer, findings []doctor.Finding, asJSON bool) error 
 // serverChecks returns the checks of the servers that hold queues and results, and of the API.
 func serverChecks(cfg *config.Config, rdb redis.UniversalClient) []doctor.Check {
 	checks := []doctor.Check{
-		doctor.Redis(func(ctx context.Context) ([]store.RedisState, error) { return inspectRedis(ctx, rdb) }),
-		doctor.Queues(func(ctx context.Context) ([]doctor.QueueState, error) { return inspectQueues(ctx, cfg, rdb) }),
+		doctor.Redis(func(ctx context.Context) ([]store.RedisState, error) {
+			return inspectRedis(ctx, rdb)
+		}),
+		doctor.Queues(func(ctx context.Context) ([]doctor.QueueState, error) {
+			return inspectQueues(ctx, cfg, rdb)
+		}),
 		doctor.Sealing(cfg.Store.Encryption != config.EncryptionOff, func() error {
 			_, err := store.ParseKeyset(cfg.Store.Keyset.Text().Reveal())
 			return err
@@ -133,7 +144,9 @@ func serverChecks(cfg *config.Config, rdb redis.UniversalClient) []doctor.Check 
 }
 
 // appChecks returns the checks of the platforms and apps.
-func appChecks(cfg *config.Config, access *app.WeChat, rdb redis.UniversalClient) ([]doctor.Check, error) {
+func appChecks(
+	cfg *config.Config, access *app.WeChat, rdb redis.UniversalClient,
+) ([]doctor.Check, error) {
 	var checks []doctor.Check
 	for _, component := range cfg.Components {
 		checks = append(checks, doctor.Component(component.AppID, access.Platforms[component.AppID]))
@@ -144,7 +157,8 @@ func appChecks(cfg *config.Config, access *app.WeChat, rdb redis.UniversalClient
 		if err != nil {
 			return nil, err
 		}
-		checks = append(checks, doctor.WeChat(access.Client, doctor.App{AppID: one.AppID, Mode: one.Token.Mode, Tokens: tokens}, pauses.List))
+		checked := doctor.App{AppID: one.AppID, Mode: one.Token.Mode, Tokens: tokens}
+		checks = append(checks, doctor.WeChat(access.Client, checked, pauses.List))
 	}
 	return checks, nil
 }

@@ -21,7 +21,9 @@ import (
 
 // inspectQueues describes the queues of the configuration. If asynq cannot describe a queue, the
 // other queues are still described.
-func inspectQueues(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient) ([]doctor.QueueState, error) {
+func inspectQueues(
+	ctx context.Context, cfg *config.Config, rdb redis.UniversalClient,
+) ([]doctor.QueueState, error) {
 	if err := rdb.Ping(ctx).Err(); err != nil { // the inspector accepts no context
 		return nil, err
 	}
@@ -34,6 +36,7 @@ func inspectQueues(ctx context.Context, cfg *config.Config, rdb redis.UniversalC
 	if err != nil {
 		return nil, err
 	}
+	// Queue webhooks is only needed if there are endpoints.
 	wanted := []string{tasks.QueueEvents, tasks.QueueBackfill}
 	if len(cfg.Webhooks) > 0 {
 		wanted = append(wanted, tasks.QueueWebhooks)
@@ -45,10 +48,11 @@ func inspectQueues(ctx context.Context, cfg *config.Config, rdb redis.UniversalC
 	return states, nil
 }
 
-// inspectQueue describes one queue. known says whether asynq's set of queues contains its name.
+// inspectQueue describes one queue. known reports whether asynq's set of queues contains its name.
 func inspectQueue(
 	ctx context.Context, rdb redis.UniversalClient, servers []*asynq.ServerInfo, name string, known bool,
 ) doctor.QueueState {
+	// Count the workers that serve the queue.
 	state := doctor.QueueState{Name: name}
 	for _, server := range servers {
 		if _, serves := server.Queues[name]; serves {
@@ -68,12 +72,15 @@ func inspectQueue(
 		return state
 	}
 	state.Size, state.Unnamed = info.Size, !known && info.Size+info.ProcessedTotal > 0
-	state.Paused, state.Pending, state.Archived, state.Latency = info.Paused, info.Pending, info.Archived, info.Latency
+	state.Paused, state.Pending = info.Paused, info.Pending
+	state.Archived, state.Latency = info.Archived, info.Latency
 	return state
 }
 
 // inspectSealing checks a sample of the records in the configured store.
-func inspectSealing(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient) (store.Sealing, error) {
+func inspectSealing(
+	ctx context.Context, cfg *config.Config, rdb redis.UniversalClient,
+) (store.Sealing, error) {
 	if cfg.Store.Driver != config.DriverRedis {
 		state, err := store.InspectPostgres(ctx, cfg.Store.DSN.Text().Reveal())
 		return state.Sealing, err
@@ -111,7 +118,8 @@ func inspectRedis(ctx context.Context, rdb redis.UniversalClient) ([]store.Redis
 // eachServer calls visit for the server, or concurrently for every master of a cluster, with the
 // address of the master.
 func eachServer(
-	ctx context.Context, rdb redis.UniversalClient, visit func(ctx context.Context, addr string, server redis.Cmdable) error,
+	ctx context.Context, rdb redis.UniversalClient,
+	visit func(ctx context.Context, addr string, server redis.Cmdable) error,
 ) error {
 	cluster, ok := rdb.(*redis.ClusterClient)
 	if !ok {
@@ -128,13 +136,14 @@ func apiCheck(cfg *config.Config) doctor.Check {
 	for _, key := range cfg.API.Keys {
 		keys = append(keys, doctor.APIKey{Name: key.Name, NotAfter: key.End()})
 	}
-	var end time.Time
+	var expiry time.Time // of the certificate; zero without one
 	if block, _ := pem.Decode([]byte(cfg.API.TLS.Cert.Text().Reveal())); block != nil {
-		if cert, err := x509.ParseCertificate(block.Bytes); err == nil { // else already rejected by ResolveSecrets
-			end = cert.NotAfter
+		// ResolveSecrets has rejected an invalid certificate.
+		if cert, err := x509.ParseCertificate(block.Bytes); err == nil {
+			expiry = cert.NotAfter
 		}
 	}
-	return doctor.API(keys, end)
+	return doctor.API(keys, expiry)
 }
 
 // webhookCheck checks a webhook by connecting to it, and reports the state of its endpoint.

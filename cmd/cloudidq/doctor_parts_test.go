@@ -19,7 +19,7 @@ func TestInspectRedis_ClusterAndServer(t *testing.T) {
 	for addr, rdb := range map[string]redis.UniversalClient{node.Addr: cluster, "": redistest.Start(t).Client(t)} {
 		states, err := inspectRedis(t.Context(), rdb)
 		if err != nil || len(states) != 1 || states[0].Addr != addr || states[0].Version == "" {
-			t.Errorf("inspectRedis() = %+v, %v, want one state, of %q", states, err, addr)
+			t.Errorf("inspectRedis() = %+v, %v, want one state with address %q", states, err, addr)
 		}
 	}
 }

@@ -13,13 +13,13 @@ import (
 )
 
 // doctor reports every problem with its remedy, all at once.
-func TestDoctor_NamesEveryTroubleWithItsRemedy(t *testing.T) {
+func TestDoctor_ReportsEveryProblemWithItsRemedy(t *testing.T) {
 	t.Parallel()
 	careless := redistest.Start(t, "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
 	s := newSiteOn(t, careless, wechattest.Config{Seed: 31, Faults: wechattest.Faults{"unauthorized": 1}})
 	s.env = append(s.env, "SECRET_A=planted-wrong-secret") // overrides the earlier value
 	s.configure(t, fmt.Sprintf("webhooks: [{name: orders, url: 'http://127.0.0.1:1/planted', secrets: [%s], allow_cidrs: [127.0.0.0/8]}]\n"+
-		"api: {keys: [{name: shop, secret: planted-key-that-has-ended, scopes: [read], not_after: 2020-12-31}]}\n", hookSecret))
+		"api: {keys: [{name: shop, secret: planted-key-that-has-expired, scopes: [read], not_after: 2020-12-31}]}\n", hookSecret))
 	// appB has a token but lacks the permission.
 	s.env = append(s.env, "TOKEN_B="+s.twin(t).StaticToken(appB))
 	s.write(t, strings.Replace(s.text(t), "{appid: "+appB+`, token: {mode: stable, secret: "env:SECRET_A"}`,
@@ -53,7 +53,8 @@ func TestDoctor_NamesEveryTroubleWithItsRemedy(t *testing.T) {
 			}
 		}
 		if !found {
-			t.Errorf("no finding of %s says %q with remedy %q: %s", check, words[0], words[1], p.out.String())
+			t.Errorf("no finding of %s contains %q with remedy %q: %s", check, words[0], words[1],
+				p.out.String())
 		}
 	}
 	text := s.start(t, "doctor", "--config", s.config)
@@ -62,12 +63,12 @@ func TestDoctor_NamesEveryTroubleWithItsRemedy(t *testing.T) {
 	}
 	for _, planted := range []string{"planted", s.twin(t).StaticToken(appB), hookSecret, "cloudidq-doctor"} {
 		if all := text.out.String() + text.err.String() + p.out.String(); strings.Contains(all, planted) {
-			t.Errorf("it says %q: %s", planted, all)
+			t.Errorf("the output contains %q: %s", planted, all)
 		}
 	}
 }
 
-func TestDoctor_AllIsWell(t *testing.T) {
+func TestDoctor_NoProblems(t *testing.T) {
 	t.Parallel()
 	s := newSiteOn(t, redistest.Start(t, "--appendonly", "yes"), wechattest.Config{Seed: 32})
 	r := newReceiver(t, nil)
@@ -78,12 +79,12 @@ func TestDoctor_AllIsWell(t *testing.T) {
 	if status := p.status(t); status != 0 || strings.Contains(p.out.String(), "FAIL") || strings.Contains(p.out.String(), "warn") {
 		t.Errorf("exit %d: %s%s", status, p.out.String(), p.err.String())
 	}
-	if requests, _ := r.asked(); requests != 0 {
+	if requests, _ := r.received(); requests != 0 {
 		t.Errorf("the receiver got %d requests, want none", requests)
 	}
 }
 
-func TestDoctor_NothingIsThere(t *testing.T) {
+func TestDoctor_EverythingIsDown(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 33})
 	s.dsn = strings.Replace(pgtest.Database(t), "/test", "/no_such_", 1)
@@ -96,7 +97,7 @@ func TestDoctor_NothingIsThere(t *testing.T) {
 	}
 	for _, want := range []string{"FAIL  redis", "FAIL  queues", "FAIL  store", "FAIL  app " + appA, "FAIL  app " + appB} {
 		if !strings.Contains(p.out.String(), want) {
-			t.Errorf("no line begins with %q: %s", want, p.out.String())
+			t.Errorf("no line starts with %q: %s", want, p.out.String())
 		}
 	}
 }

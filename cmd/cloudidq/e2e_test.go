@@ -44,7 +44,7 @@ func TestEnqueueWait_PrintsTheRecords(t *testing.T) {
 				t.Fatalf("stdout is not NDJSON: %v", err)
 			}
 			if rec.Reference != "order 4711" || rec.OpenID != mine[0].OpenID || rec.AppID != app || rec.AcceptedAt.IsZero() {
-				t.Errorf("record = %+v, misses what was enqueued", rec)
+				t.Errorf("record = %+v, want what was enqueued", rec)
 			}
 			if rec.Status != store.Resolved {
 				want = 1
@@ -52,21 +52,22 @@ func TestEnqueueWait_PrintsTheRecords(t *testing.T) {
 			records = append(records, rec)
 		}
 		if len(records) != 2 || status != want {
-			t.Fatalf("%d records and exit %d, want 2 and %d; it said: %s", len(records), status, want, p.err.String())
+			t.Fatalf("%d records and exit %d, want 2 and %d; stderr: %s", len(records), status,
+				want, p.err.String())
 		}
 		checkTruth(t, twin, mine, records)
 		producers = append(producers, p)
 	}
 	stats := s.stats(t)
 	if stats.Violations != (wechattest.Violations{}) {
-		t.Errorf("the simulator saw %+v, want nothing of it", stats.Violations)
+		t.Errorf("the simulator saw %+v, want no violations", stats.Violations)
 	}
 	if stats.TokenCalls != 2 {
-		t.Errorf("%d token calls, want one for each app, whatever the number of processes", stats.TokenCalls)
+		t.Errorf("%d token calls, want one per app for all processes", stats.TokenCalls)
 	}
 	again := s.start(t, "enqueue", "--config", s.config, "--appid", appA, "--wait", "4m", firstResolved(t, twin, taps))
 	if status := again.status(t); status != 0 {
-		t.Errorf("asking again for a resolved cloudID: exit %d, %s", status, again.err.String())
+		t.Errorf("enqueue of a resolved cloudID: exit %d, %s", status, again.err.String())
 	}
 	if after := s.stats(t); after.Requests != stats.Requests {
 		t.Errorf("a resolved cloudID cost %d more requests", after.Requests-stats.Requests)
@@ -92,22 +93,22 @@ func firstResolved(t *testing.T, twin *wechattest.Simulator, taps []wechattest.T
 func (s *site) checkPrivate(t *testing.T, taps []wechattest.Tap, others ...*process) {
 	t.Helper()
 	var all strings.Builder
-	for _, p := range append(others, s.said...) {
+	for _, p := range append(others, s.outputs...) {
 		all.WriteString(p.err.String())
 	}
-	said := all.String()
-	if len(said) == 0 {
-		t.Fatal("the processes said nothing: nothing is proved")
+	output := all.String()
+	if len(output) == 0 {
+		t.Fatal("the processes have no output, so this test proves nothing")
 	}
-	said += s.queueErrors(t)
+	output += s.queueErrors(t)
 	// 80_ and @@@ occur in the simulator's tokens and tickets.
 	planted := append([]string{tokA, "access_token=", "phoneNumber", "stepInfoList", "80_", "@@@", "let-me-in"}, s.planted...)
 	for _, tap := range taps {
 		planted = append(planted, tap.CloudID, tap.OpenID)
 	}
 	for _, p := range planted {
-		if at := strings.Index(said, p); at >= 0 {
-			t.Errorf("the log holds %q: …%s…", p, said[max(0, at-200):min(len(said), at+200)])
+		if at := strings.Index(output, p); at >= 0 {
+			t.Errorf("the log contains %q: …%s…", p, output[max(0, at-200):min(len(output), at+200)])
 		}
 	}
 }
@@ -139,7 +140,7 @@ func acknowledged(queue string) string { return "asynq:{" + queue + "}:processed
 
 // A worker is killed while it works. The next worker brings every cloudID to the correct final
 // status.
-func TestKill9_EveryCloudIDEndsRight(t *testing.T) {
+func TestKill9_EveryCloudIDFinishesCorrectly(t *testing.T) {
 	t.Parallel()
 	const n = 2000
 	s := newSite(t, wechattest.Config{
@@ -149,24 +150,24 @@ func TestKill9_EveryCloudIDEndsRight(t *testing.T) {
 	s.redisAddr = wire.addr
 	s.configure(t, "")
 	twin := s.twin(t)
-	doomed := s.worker(t)
-	wire.arm(crashPoint{mark: acknowledged(tasks.QueueEvents), skip: 5}, doomed)
+	victim := s.worker(t)
+	wire.arm(crashPoint{mark: acknowledged(tasks.QueueEvents), skip: 5}, victim)
 	taps := s.enqueueMany(t, twin, n, 1000)
-	wire.wait(t, doomed)
+	wire.wait(t, victim)
 	_, before := s.records(t, taps)
-	if held := s.redis.Client(t).ZCard(t.Context(), "asynq:{events}:lease").Val(); held == 0 || before < 100 {
-		t.Fatalf("%d tasks were held at the kill, %d cloudIDs had ended: nothing is proved", held, before)
+	if inFlight := s.redis.Client(t).ZCard(t.Context(), "asynq:{events}:lease").Val(); inFlight == 0 || before < 100 {
+		t.Fatalf("%d tasks were in flight at the kill and %d cloudIDs were finished, so this test proves nothing", inFlight, before)
 	}
 	s.redisAddr = ""
 	s.configure(t, "")
 	s.worker(t)
 	var records []store.Record
-	waitFor(t, "all ends", func() bool {
-		var ended int
-		records, ended = s.records(t, taps)
-		return ended == n
+	waitFor(t, "all cloudIDs to finish", func() bool {
+		var finished int
+		records, finished = s.records(t, taps)
+		return finished == n
 	})
-	t.Logf("%d had ended at the kill", before)
+	t.Logf("%d cloudIDs were finished at the kill", before)
 	checkTruth(t, twin, taps, records)
 	v := s.stats(t).Violations
 	if v.MixedOpenIDs != 0 || v.AfterDeadline != 0 {
@@ -175,13 +176,13 @@ func TestKill9_EveryCloudIDEndsRight(t *testing.T) {
 	// The next worker sends cloudIDs again whose answer was not yet stored when the first one
 	// died. None is lost.
 	if most := int64(64 * 20); v.AfterResolved > most {
-		t.Errorf("%d cloudIDs were asked for again, want at most what was in flight", v.AfterResolved)
+		t.Errorf("%d cloudIDs were requested again, want at most those in flight", v.AfterResolved)
 	}
 }
 
 // On SIGTERM while WeChat does not answer, the process exits in time and its tasks are back in
 // the queue.
-func TestSIGTERM_GivesItsWorkBack(t *testing.T) {
+func TestSIGTERM_RequeuesTasks(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 7})
 	wechat := s.newGate(t, 0)
@@ -189,7 +190,7 @@ func TestSIGTERM_GivesItsWorkBack(t *testing.T) {
 	twin := s.twin(t)
 	taps := s.enqueueMany(t, twin, 300, 300)
 	w := s.worker(t)
-	waitFor(t, "requests under way", func() bool { return wechat.holds() > 0 })
+	waitFor(t, "requests in flight", func() bool { return wechat.blocked() > 0 })
 	w.term(t) // before WeChat has answered any request
 	if n := s.stats(t).Requests; n != 0 {
 		t.Errorf("WeChat has answered %d requests", n)
@@ -203,21 +204,22 @@ func TestSIGTERM_GivesItsWorkBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	if info.Active != 0 || info.Pending+info.Retry != 3 {
-		t.Errorf("queue after the stop: %d active, %d pending, %d retry; want all 3 tasks back", info.Active, info.Pending, info.Retry)
+		t.Errorf("queue after the stop: %d active, %d pending, %d retry; want all 3 tasks requeued",
+			info.Active, info.Pending, info.Retry)
 	}
 	wechat.open()
 	s.worker(t)
 	var records []store.Record
-	waitFor(t, "all ends", func() bool {
-		var ended int
-		records, ended = s.records(t, taps)
-		return ended == len(taps)
+	waitFor(t, "all cloudIDs to finish", func() bool {
+		var finished int
+		records, finished = s.records(t, taps)
+		return finished == len(taps)
 	})
 	checkTruth(t, twin, taps, records)
 }
 
 // On SIGTERM while WeChat answers, the worker finishes its tasks and does not requeue them.
-func TestSIGTERM_FinishesWhatIsInHand(t *testing.T) {
+func TestSIGTERM_FinishesTasksInFlight(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 8})
 	wechat := s.newGate(t, 0)
@@ -225,7 +227,7 @@ func TestSIGTERM_FinishesWhatIsInHand(t *testing.T) {
 	twin := s.twin(t)
 	taps := s.enqueueMany(t, twin, 100, 100)
 	w := s.worker(t)
-	waitFor(t, "requests under way", func() bool { return wechat.holds() > 0 })
+	waitFor(t, "requests in flight", func() bool { return wechat.blocked() > 0 })
 	if err := w.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -234,16 +236,17 @@ func TestSIGTERM_FinishesWhatIsInHand(t *testing.T) {
 	if status := w.status(t); status != 0 {
 		t.Errorf("exit %d: %s", status, w.err.String())
 	}
-	records, ended := s.records(t, taps)
-	if ended != len(taps) {
-		t.Errorf("%d of %d have ended, want all of the task in hand", ended, len(taps))
+	records, finished := s.records(t, taps)
+	if finished != len(taps) {
+		t.Errorf("%d of %d cloudIDs are finished, want all of the task in flight", finished,
+			len(taps))
 	}
 	checkTruth(t, twin, taps, records)
 }
 
 // Nothing is sent after the lifetime: a cloudID that waited too long becomes expired without a
 // request.
-func TestOutlived_EndsExpiredWithoutARequest(t *testing.T) {
+func TestLifetimeOver_ExpiresWithoutRequest(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 9})
 	twin := s.twin(t)
@@ -256,10 +259,10 @@ func TestOutlived_EndsExpiredWithoutARequest(t *testing.T) {
 	}
 	s.worker(t)
 	var records []store.Record
-	waitFor(t, "its end", func() bool {
-		var ended int
-		records, ended = s.records(t, []wechattest.Tap{tap})
-		return ended == 1
+	waitFor(t, "the cloudID to finish", func() bool {
+		var finished int
+		records, finished = s.records(t, []wechattest.Tap{tap})
+		return finished == 1
 	})
 	if rec := records[0]; rec.Status != store.Expired || rec.Attempts != 0 || rec.Error == nil || rec.Error.Code != 0 {
 		t.Errorf("record = %+v, want expired without an attempt", rec)
@@ -296,13 +299,13 @@ func TestUnreadablePayload_Archived(t *testing.T) {
 		}
 		return list[0].Retried == 0
 	})
-	if said := w.err.String(); !strings.Contains(said, "archived a task whose payload cannot be read") || strings.Contains(said, planted) {
-		t.Errorf("the log says %s", said)
+	if output := w.err.String(); !strings.Contains(output, "archived a task whose payload cannot be read") || strings.Contains(output, planted) {
+		t.Errorf("the log is %s", output)
 	}
 }
 
 // Redis stops during the work and restarts with the content of its append-only file.
-func TestRedisRestart_EveryCloudIDEndsRight(t *testing.T) {
+func TestRedisRestart_EveryCloudIDFinishesCorrectly(t *testing.T) {
 	t.Parallel()
 	const n = 2000
 	durable := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
@@ -312,15 +315,15 @@ func TestRedisRestart_EveryCloudIDEndsRight(t *testing.T) {
 	twin := s.twin(t)
 	taps := s.enqueueMany(t, twin, n, 1500)
 	w := s.worker(t)
-	waitFor(t, "a part of the work", func() bool { _, ended := s.records(t, taps); return ended > n/5 })
+	waitFor(t, "some cloudIDs to finish", func() bool { _, finished := s.records(t, taps); return finished > n/5 })
 	s.redis.Kill()
-	waitFor(t, "the worker to meet the outage", func() bool { return strings.Count(w.err.String(), "connection refused") >= 5 })
+	waitFor(t, "the worker to notice the outage", func() bool { return strings.Count(w.err.String(), "connection refused") >= 5 })
 	s.redis.Restart()
 	var records []store.Record
-	waitFor(t, "all ends", func() bool {
-		var ended int
-		records, ended = s.records(t, taps)
-		return ended == n
+	waitFor(t, "all cloudIDs to finish", func() bool {
+		var finished int
+		records, finished = s.records(t, taps)
+		return finished == n
 	})
 	checkTruth(t, twin, taps, records)
 	v := s.stats(t).Violations

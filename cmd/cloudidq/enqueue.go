@@ -33,20 +33,24 @@ func newEnqueue(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "enqueue --config FILE --appid APPID [flags] CLOUDID…",
 		Short: "Enqueue up to 100 cloudIDs of one user",
-		Long: "enqueue returns once Redis has the cloudIDs. With --wait it prints their records as NDJSON when all have\n" +
-			"ended, and exits 1 if one of them is not resolved or the wait runs out.",
+		Long: "enqueue returns when Redis has stored the cloudIDs. With --wait, it waits until\n" +
+			"all of them are finished and prints their records as NDJSON. The exit status is\n" +
+			"then 1 if the wait times out or a cloudID is not resolved.",
 		Example: "  cloudidq enqueue --config cloudidq.yaml --appid wx0000000000000001 --openid oUser --wait 10s 73_…",
 		Args:    takes(cobra.MinimumNArgs(1)),
 	}
 	f.config = configFlag(cmd, s)
 	flags := cmd.Flags()
-	flags.StringVar(&f.appID, "appid", "", "the mini program the cloudIDs come from")
-	flags.StringVar(&f.openID, "openid", "", "the user the cloudIDs belong to")
+	flags.StringVar(&f.appID, "appid", "", "appid of the mini program")
+	flags.StringVar(&f.openID, "openid", "", "openid of the user that the cloudIDs belong to")
 	flags.StringVar(&f.queue, "queue", tasks.QueueEvents, "queue: events or backfill")
-	flags.StringVar(&f.obtainedAt, "obtained-at", "", "when the front end got them, as 2026-11-22T08:00:00Z (default now)")
-	flags.StringVar(&f.reference, "reference", "", "your own key, which comes back in the records")
-	flags.StringVar(&f.webhook, "webhook", "", "the endpoint to deliver the results to, instead of the app's")
-	flags.DurationVar(&f.wait, "wait", 0, "wait that long for the records and print them")
+	flags.StringVar(&f.obtainedAt, "obtained-at", "",
+		"when the front end obtained the cloudIDs, such as 2026-11-22T08:00:00Z (default now)")
+	flags.StringVar(&f.reference, "reference", "",
+		"your own reference, which is copied to the records")
+	flags.StringVar(&f.webhook, "webhook", "",
+		"endpoint for the results, instead of the app's default")
+	flags.DurationVar(&f.wait, "wait", 0, "wait at most this long for the records and print them")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		cfg, err := config.Load(*f.config, s.lookupEnv)
 		if err != nil {
@@ -63,7 +67,7 @@ func newEnqueue(s streams) *cobra.Command {
 		}
 		return withRecords(cmd.Context(), s, cfg, func(rdb redis.UniversalClient, records *app.Records) error {
 			ids := cloudIDsOf(req.Items)
-			// Earlier final statuses of the same cloudIDs must not end the wait.
+			// A final status from an earlier request must not complete the wait.
 			before, err := store.EndsSoFar(cmd.Context(), records, req.AppID, ids)
 			if err != nil {
 				return fmt.Errorf("nothing was enqueued: %w", err)
@@ -84,17 +88,18 @@ func (f *enqueueFlags) request(cfg *config.Config, cloudIDs []string) (tasks.Req
 	if f.obtainedAt != "" {
 		t, err := time.Parse(time.RFC3339, f.obtainedAt)
 		if err != nil {
-			faults = append(faults, errors.New("--obtained-at is not a time such as 2026-11-22T08:00:00Z"))
+			faults = append(faults, errors.New("--obtained-at must be a time such as 2026-11-22T08:00:00Z"))
 		}
 		obtained = t
 	}
 	if f.wait < 0 {
-		faults = append(faults, errors.New("--wait is negative"))
+		faults = append(faults, errors.New("--wait must not be negative"))
 	}
 	if f.queue != "" && f.queue != tasks.QueueEvents && f.queue != tasks.QueueBackfill {
 		faults = append(faults, fmt.Errorf("--queue must be %s or %s", tasks.QueueEvents, tasks.QueueBackfill))
 	}
 	req := tasks.Request{AppID: f.appID, Queue: f.queue, Webhook: f.webhook}
+	// All cloudIDs share the flags. The queue's own rules apply to them, too.
 	for _, id := range cloudIDs {
 		req.Items = append(req.Items, tasks.Item{
 			CloudID: id, OpenID: f.openID, ObtainedAt: obtained, Reference: f.reference,
@@ -113,13 +118,16 @@ func checkItems(items []tasks.Item) error {
 }
 
 // enqueue sends the request to the queue and reports the number of enqueued cloudIDs.
-func enqueue(ctx context.Context, s streams, cfg *config.Config, rdb redis.UniversalClient, req tasks.Request) error {
+func enqueue(
+	ctx context.Context, s streams, cfg *config.Config, rdb redis.UniversalClient, req tasks.Request,
+) error {
 	tel, err := app.OpenTelemetry(ctx, cfg, options(s), true)
 	if err != nil {
 		return err
 	}
 	defer tel.Shutdown()
-	client := tasks.NewClient(rdb, tasks.Options{CommitLinger: -1, Tracers: tel.Tracers}) // a single call has no others to wait for
+	// Do not linger: no other call can share the task.
+	client := tasks.NewClient(rdb, tasks.Options{CommitLinger: -1, Tracers: tel.Tracers})
 	defer client.Close()
 	receipt, err := client.Resolve(ctx, req)
 	if err != nil {
@@ -133,17 +141,19 @@ func enqueue(ctx context.Context, s streams, cfg *config.Config, rdb redis.Unive
 // times out or a record is not resolved. before holds the earlier final statuses, which do not
 // count.
 func awaitRecords(
-	ctx context.Context, s streams, results store.Results, appID string, ids []string, before store.FormerEnds, wait time.Duration,
+	ctx context.Context, s streams, results store.Results, appID string, ids []string,
+	before store.FormerEnds, wait time.Duration,
 ) error {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
+	// If the wait times out, print the records that are final by then.
 	records, err := store.Wait(ctx, results, appID, ids, before)
 	if printed := printRecords(s.out, records); printed != nil {
 		return printed
 	}
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("after %s not all have ended; they stay in the queue", wait)
+		return fmt.Errorf("not all cloudIDs finished within %s; they remain in the queue", wait)
 	case err != nil:
 		return err
 	}

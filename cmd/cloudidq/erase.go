@@ -20,19 +20,22 @@ func newErase(s streams) *cobra.Command {
 	var former bool
 	cmd := &cobra.Command{
 		Use:   "erase --config FILE --appid APPID --openid OPENID",
-		Short: "Remove all that is stored of one person",
-		Long: "erase removes every record of one user of an app and prints how many there were. Their cloudIDs stay unknown until\n" +
-			"store.result_ttl is over, an answer that comes late does not bring them back, and what of this user still waits in\n" +
-			"the queues is taken out of them. A cloudID that is accepted afterwards is resolved as ever. For an app that has left the\n" +
-			"configuration, whose records live until store.result_ttl is over, add --former-app.",
+		Short: "Remove all stored data of one user",
+		Long: "erase removes all records of one user of an app and prints their number. It also\n" +
+			"removes the user's cloudIDs from queued tasks. An erased cloudID remains unknown\n" +
+			"for store.result_ttl, even if a request for it is in flight or it is submitted\n" +
+			"again. New cloudIDs of the user are resolved as usual.\n\n" +
+			"If the app is no longer in the configuration, add --former-app. Its records exist\n" +
+			"for up to store.result_ttl.",
 		Example: "  cloudidq erase --config cloudidq.yaml --appid wx0000000000000001 --openid oUser\n" +
 			"  cloudidq erase --config cloudidq.yaml --appid wx0000000000000009 --former-app --openid oUser",
 		Args: takes(cobra.NoArgs),
 	}
 	path := configFlag(cmd, s)
-	cmd.Flags().StringVar(&appID, "appid", "", "the mini program")
-	cmd.Flags().StringVar(&openID, "openid", "", "the user")
-	cmd.Flags().BoolVar(&former, "former-app", false, "the app need not be in the configuration: it was")
+	cmd.Flags().StringVar(&appID, "appid", "", "appid of the mini program")
+	cmd.Flags().StringVar(&openID, "openid", "", "openid of the user")
+	cmd.Flags().BoolVar(&former, "former-app", false,
+		"accept an app that is no longer in the configuration")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, err := config.Load(*path, s.lookupEnv)
 		if err != nil {
@@ -63,7 +66,7 @@ func checkSubject(cfg *config.Config, appID, openID string, former bool) error {
 	if former && appID != "" {
 		faults[0] = wrongAppID("--appid", appID)
 	} else if faults[0] != nil && tasks.ValidAppID(appID) {
-		faults[0] = fmt.Errorf("%w; if it was, add --former-app", faults[0])
+		faults[0] = fmt.Errorf("%w; for a removed app, add --former-app", faults[0])
 	}
 	if openID == "" {
 		faults = append(faults, errors.New("--openid is missing"))

@@ -20,13 +20,13 @@ import (
 
 // While two workers run, Redis holds nothing readable outside of the tasks' payloads: no data,
 // token, secret or id.
-func TestStores_HoldNothingLegible(t *testing.T) {
+func TestStores_ContainNoReadableData(t *testing.T) {
 	t.Parallel()
-	t.Run("Redis", func(t *testing.T) { holdsNothingLegible(t, "") })
-	t.Run("Postgres", func(t *testing.T) { holdsNothingLegible(t, pgtest.Database(t)) })
+	t.Run("Redis", func(t *testing.T) { containsNoReadableData(t, "") })
+	t.Run("Postgres", func(t *testing.T) { containsNoReadableData(t, pgtest.Database(t)) })
 }
 
-func holdsNothingLegible(t *testing.T, dsn string) {
+func containsNoReadableData(t *testing.T, dsn string) {
 	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 13, Faults: wechattest.Faults{"foreign": 0.2}})
 	wechat := s.newGate(t, 400) // each request is for at most three cloudIDs
@@ -44,16 +44,16 @@ func holdsNothingLegible(t *testing.T, dsn string) {
 		return err == nil && len(archived) > 0 && strings.Contains(string(archived[0].Payload), "redacted")
 	})
 	taps := s.enqueueMany(t, twin, 1500, 500)
-	waitFor(t, "a part of the work", func() bool { _, ended := s.records(t, taps); return ended > 300 && wechat.holds() > 0 })
+	waitFor(t, "some cloudIDs to finish", func() bool { _, finished := s.records(t, taps); return finished > 300 && wechat.blocked() > 0 })
 	half := s.dump(t)
 	wechat.open()
-	waitFor(t, "all ends", func() bool { _, ended := s.records(t, taps); return ended == len(taps) })
+	waitFor(t, "all cloudIDs to finish", func() bool { _, finished := s.records(t, taps); return finished == len(taps) })
 	for _, dump := range []string{half, s.dump(t)} {
 		if len(dump) < 100*500 {
-			t.Fatalf("a dump of %d bytes: the records are not in it", len(dump))
+			t.Fatalf("a dump of %d bytes does not contain the records", len(dump))
 		}
 		if !strings.Contains(dump, ":items") {
-			t.Fatal("nothing waits for delivery: nothing is proved of it")
+			t.Fatal("no result waits for delivery, so this test proves nothing")
 		}
 		planted := []string{tokA, alone.CloudID, alone.OpenID, hookSecret, strings.TrimPrefix(hookSecret, "whsec_"), "planted-webhook", stableToken(t, twin), "phoneNumber", "stepInfoList", "watermark", "resolved", keyset().Reveal()[:40]}
 		for _, tap := range taps {
@@ -64,7 +64,7 @@ func holdsNothingLegible(t *testing.T, dsn string) {
 		}
 		for _, p := range planted {
 			if strings.Contains(dump, p) {
-				t.Errorf("the dump holds %q", p)
+				t.Errorf("the dump contains %q", p)
 			}
 		}
 	}
@@ -169,14 +169,14 @@ func dumpPostgres(t *testing.T, dsn string) string {
 		all.WriteString(text)
 	}
 	if all.Len() < 1000 {
-		t.Fatal("PostgreSQL holds nothing: nothing is proved of it")
+		t.Fatal("PostgreSQL is empty, so this test proves nothing")
 	}
 	return all.String()
 }
 
 // A user has records, undelivered results and queued cloudIDs, and no worker runs. After the
 // user's erasure no trace of them exists, and the other users of the same tasks keep everything.
-func TestErase_NoWorker_NothingOfThePersonIsAnywhere(t *testing.T) {
+func TestErase_NoWorker_LeavesNoTrace(t *testing.T) {
 	t.Parallel()
 	t.Run("Redis", func(t *testing.T) { eraseWithoutAWorker(t, "") })
 	t.Run("Postgres", func(t *testing.T) { eraseWithoutAWorker(t, pgtest.Database(t)) })
@@ -196,12 +196,12 @@ func eraseWithoutAWorker(t *testing.T, dsn string) {
 	}
 	w := s.worker(t)
 	s.enqueue(t, stored)
-	waitFor(t, "the records", func() bool { _, ended := s.records(t, stored); return ended == len(stored) })
+	waitFor(t, "the records", func() bool { _, finished := s.records(t, stored); return finished == len(stored) })
 	w.term(t)
 	s.enqueue(t, mine) // a task with cloudIDs of this user only
 	s.enqueueTogether(t, append(mine[:2:2], others...))
 	if dump := s.dumpOf(t, true); !strings.Contains(dump, mine[0].CloudID) || !strings.Contains(dump, mine[0].OpenID) {
-		t.Fatal("nothing of the person is there: nothing is proved")
+		t.Fatal("the dump contains no data of the user, so this test proves nothing")
 	}
 
 	p := s.start(t, "erase", "--config", s.config, "--appid", appA, "--openid", mine[0].OpenID)
@@ -211,26 +211,26 @@ func eraseWithoutAWorker(t *testing.T, dsn string) {
 	dump := s.dumpOf(t, true)
 	for _, tap := range append(stored, mine...) {
 		if strings.Contains(dump, tap.CloudID) || strings.Contains(dump, tap.OpenID) {
-			t.Fatal("something of the person is left")
+			t.Fatal("data of the user remains")
 		}
 	}
 	for _, tap := range others {
 		if !strings.Contains(dump, tap.CloudID) {
-			t.Fatal("another person's cloudID has gone with his")
+			t.Fatal("a cloudID of another user was erased, too")
 		}
 	}
 	s.worker(t)
-	waitFor(t, "the others", func() bool { _, ended := s.records(t, others); return ended == len(others) })
+	waitFor(t, "the other users' cloudIDs", func() bool { _, finished := s.records(t, others); return finished == len(others) })
 	s.enqueue(t, mine) // if they are requested again, they stay erased
 	waitFor(t, "the queue to be empty", func() bool {
 		info, err := asynq.NewInspectorFromRedisClient(s.redis.Client(t)).GetQueueInfo(tasks.QueueEvents)
 		return err == nil && info.Size == 0
 	})
-	if records, ended := s.records(t, append(stored, mine...)); ended != 0 {
+	if records, finished := s.records(t, append(stored, mine...)); finished != 0 {
 		t.Errorf("erased records came back: %v", records)
 	}
 	if got := s.stats(t); got.CloudIDs != int64(len(stored)+len(others)) {
-		t.Errorf("WeChat was asked for %d cloudIDs, want %d", got.CloudIDs, len(stored)+len(others))
+		t.Errorf("WeChat received %d cloudIDs, want %d", got.CloudIDs, len(stored)+len(others))
 	}
 }
 
@@ -252,7 +252,7 @@ func (s *site) enqueueTogether(t *testing.T, taps []wechattest.Tap) {
 
 // A user is erased while some of the user's cloudIDs are stored, some are in flight and some are
 // queued.
-func TestErase_OnePersonEverywhere(t *testing.T) {
+func TestErase_StoredInFlightAndQueued(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 14})
 	wechat := s.newGate(t, math.MaxInt)
@@ -273,49 +273,50 @@ func TestErase_OnePersonEverywhere(t *testing.T) {
 		_, two := s.records(t, others)
 		return one == 5 && two == 5
 	})
-	wechat.hold()
-	asked := tapsOf(1, 5, 5)
-	s.enqueue(t, asked)
-	waitFor(t, "some to be asked for", func() bool { return wechat.holds() > 0 })
+	wechat.close()
+	inFlight := tapsOf(1, 5, 5)
+	s.enqueue(t, inFlight)
+	waitFor(t, "some to be in flight", func() bool { return wechat.blocked() > 0 })
 
 	p := s.start(t, "erase", "--config", s.config, "--appid", appA, "--openid", stored[0].OpenID)
 	if status := p.status(t); status != 0 || p.out.String() != "{\"erased\":10}\n" {
 		t.Fatalf("erase = %d %s%s, want 10 erased", status, p.out.String(), p.err.String())
 	}
 	if said := p.err.String(); !strings.Contains(said, "a person was erased") || strings.Contains(said, stored[0].OpenID) {
-		t.Errorf("it said %s, want an audit line without the person", said)
+		t.Errorf("stderr = %s, want an audit entry without the openid", said)
 	}
-	again := s.start(t, "result", "--config", s.config, "--appid", appA, stored[0].CloudID, asked[0].CloudID)
+	again := s.start(t, "result", "--config", s.config, "--appid", appA, stored[0].CloudID, inFlight[0].CloudID)
 	if status := again.status(t); status != 1 || again.out.Len() > 0 {
-		t.Errorf("result = %d %s, want nothing", status, again.out.String())
+		t.Errorf("result = %d %s, want no output", status, again.out.String())
 	}
 	wechat.open()
 	// If they are requested again, erased cloudIDs stay erased. Other records are unchanged, and
 	// a new cloudID is resolved.
 	fresh := tapsOf(1, 10, 1)
 	s.enqueue(t, append(stored[:2:2], fresh...))
-	waitFor(t, "the new one", func() bool { _, ended := s.records(t, fresh); return ended == 1 })
+	waitFor(t, "the new cloudID", func() bool { _, finished := s.records(t, fresh); return finished == 1 })
 	waitFor(t, "the queue to be empty", func() bool {
 		info, err := asynq.NewInspectorFromRedisClient(s.redis.Client(t)).GetQueueInfo(tasks.QueueEvents)
 		return err == nil && info.Active+info.Pending+info.Retry == 0
 	})
-	for _, taps := range [][]wechattest.Tap{stored, asked} {
-		if records, ended := s.records(t, taps); ended != 0 {
-			t.Errorf("%d erased records came back: %v", ended, records)
+	for _, taps := range [][]wechattest.Tap{stored, inFlight} {
+		if records, finished := s.records(t, taps); finished != 0 {
+			t.Errorf("%d erased records came back: %v", finished, records)
 		}
 	}
-	if _, ended := s.records(t, others); ended != 5 {
-		t.Errorf("%d records of another person, want 5", ended)
+	if _, finished := s.records(t, others); finished != 5 {
+		t.Errorf("%d records of another user, want 5", finished)
 	}
 	if archived, err := s.redis.Client(t).ZCard(t.Context(), "asynq:{events}:archived").Result(); archived != 0 || err != nil {
 		t.Errorf("%d tasks in the archive, %v, want none", archived, err)
 	}
 	bad := s.start(t, "erase", "--config", s.config, "--appid", "wxother")
 	if status := bad.status(t); status != 2 || !strings.Contains(bad.err.String(), "--openid is missing") || !strings.Contains(bad.err.String(), "--appid is not among") {
-		t.Errorf("erase of nobody = %d %s, want 2 and both faults", status, bad.err.String())
+		t.Errorf("erase without --openid = %d %s, want 2 and both faults", status, bad.err.String())
 	}
 	former := s.start(t, "erase", "--config", s.config, "--appid", "wxother", "--former-app", "--openid", "oNobody")
 	if status := former.status(t); status != 0 || former.out.String() != "{\"erased\":0}\n" {
-		t.Errorf("erase of an app that has left = %d %s%s, want 0 erased", status, former.out.String(), former.err.String())
+		t.Errorf("erase with --former-app = %d %s%s, want 0 erased", status, former.out.String(),
+			former.err.String())
 	}
 }

@@ -9,15 +9,15 @@ import (
 	"testing"
 )
 
-// gate is a proxy between the workers and the simulator. It holds the requests for open data
-// until the test releases them. With a gate a test can act while WeChat has not answered, on a
+// gate is a proxy between the workers and the simulator. It blocks the requests for open data
+// until the test opens it. With a gate a test can act while WeChat has not answered, on a
 // machine of any speed.
 type gate struct {
 	*httptest.Server
 
 	mu     sync.Mutex
 	lets   int           // number of further requests that pass; guarded by mu
-	held   int           // total number of requests that were held; guarded by mu
+	blocks int           // total number of blocked requests; guarded by mu
 	opened chan struct{} // closed when all requests may pass
 }
 
@@ -58,7 +58,7 @@ func (g *gate) passes(r *http.Request) bool {
 		g.mu.Unlock()
 		return true
 	}
-	g.held++
+	g.blocks++
 	g.mu.Unlock()
 	select {
 	case <-g.opened:
@@ -68,19 +68,19 @@ func (g *gate) passes(r *http.Request) bool {
 	}
 }
 
-// holds returns how many requests have been held.
-func (g *gate) holds() int {
+// blocked returns how many requests have been blocked.
+func (g *gate) blocked() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.held
+	return g.blocks
 }
 
-// hold makes the gate hold all further requests.
-func (g *gate) hold() {
+// close makes the gate block all further requests.
+func (g *gate) close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.lets = 0
 }
 
-// open lets all requests pass, including those on hold.
+// open lets all requests pass, including the blocked ones.
 func (g *gate) open() { close(g.opened) }

@@ -22,18 +22,20 @@ const maxKeysetBytes = 64 << 10
 func newKeys(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "keys",
-		Short: "Make, rotate and prune the keyset that seals stored results",
-		Long: "keys makes the keyset of store.keyset and changes it. Whoever has the keyset can read the results, and nobody\n" +
-			"can without it. All three commands print one line of JSON to stdout.\n\n" +
-			"A rotation, once a year or when a keyset may have leaked:\n" +
-			"  1. cloudidq keys rotate: the next keyset seals with a new key and reads with the old ones too.\n" +
-			"  2. Give it to all processes and restart everything. Until the last has restarted, those that still have the\n" +
-			"     old keyset cannot read what the others have sealed since.\n" +
-			"  3. Wait for store.result_ttl, until the last result that an old key sealed has ended.\n" +
-			"  4. cloudidq keys prune, and restart everything once more. When every copy of the old keyset is gone, what its\n" +
-			"     keys sealed can be read by nobody, in no backup either.\n\n" +
-			"Never replace a keyset by a new one: records of a person are found, and erased, by a key of it that rotate and\n" +
-			"prune keep. Never redirect into the file that is read: the shell empties it first.",
+		Short: "Create, rotate and prune the keyset that seals stored results",
+		Long: "keys creates and changes the keyset of store.keyset. The results can only be read with\n" +
+			"the keyset. Each command prints a keyset as one line of JSON to stdout.\n\n" +
+			"Rotate the keyset once a year, and whenever it may have leaked:\n" +
+			"  1. Run cloudidq keys rotate. The new keyset seals with a new key and can still read\n" +
+			"     what the old keys sealed.\n" +
+			"  2. Give the new keyset to all processes and restart everything. Until then, processes\n" +
+			"     with the old keyset cannot read what is sealed with the new key.\n" +
+			"  3. Wait for store.result_ttl, so that all results sealed with the old keys expire.\n" +
+			"  4. Run cloudidq keys prune and restart everything again. Then destroy all copies of\n" +
+			"     the old keyset. After that, not even a backup of those results can be read.\n\n" +
+			"Do not replace a keyset with the output of keys new: the keyset contains a key that\n" +
+			"finds the records of a user for an erasure. rotate and prune keep this key. Do not\n" +
+			"redirect the output to the input file: the shell truncates it before it is read.",
 		Example: "  (umask 077 && cloudidq keys new > keyset.json)\n" +
 			"  (umask 077 && cloudidq keys rotate keyset.json > next.json) && mv next.json keyset.json\n" +
 			"  (umask 077 && cloudidq keys prune keyset.json > next.json) && mv next.json keyset.json",
@@ -53,7 +55,7 @@ func newKeys(s streams) *cobra.Command {
 func newKeysNew(s streams) *cobra.Command {
 	return &cobra.Command{
 		Use:     "new",
-		Short:   "Print a keyset with fresh keys",
+		Short:   "Print a new keyset",
 		Example: "  (umask 077 && cloudidq keys new > keyset.json)",
 		Args:    takes(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
@@ -70,9 +72,9 @@ func newKeysNew(s streams) *cobra.Command {
 func newKeysRotate(s streams) *cobra.Command {
 	return &cobra.Command{
 		Use:   "rotate [FILE|-]",
-		Short: "Print the keyset with a new key that seals from now on",
-		Long: "rotate reads a keyset from a file or from stdin. The old keys stay in it and read what they have sealed.\n" +
-			"`cloudidq keys --help` tells the steps of a rotation.",
+		Short: "Print the keyset with an additional key that seals new results",
+		Long: "rotate reads a keyset from a file or stdin. The old keys remain and can still read\n" +
+			"what they have sealed. See cloudidq keys --help for the steps of a rotation.",
 		Example: "  (umask 077 && cloudidq keys rotate keyset.json > next.json) && mv next.json keyset.json",
 		Args:    takes(cobra.MaximumNArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -93,10 +95,11 @@ func newKeysRotate(s streams) *cobra.Command {
 func newKeysPrune(s streams) *cobra.Command {
 	return &cobra.Command{
 		Use:   "prune [FILE|-]",
-		Short: "Print the keyset without the keys that no longer seal",
-		Long: "prune reads a keyset from a file or from stdin. What the removed keys have sealed cannot be read any more: wait\n" +
-			"for store.result_ttl after the last process has restarted with the rotated keyset.\n" +
-			"`cloudidq keys --help` tells the steps of a rotation.",
+		Short: "Print the keyset without its old keys",
+		Long: "prune reads a keyset from a file or stdin and removes all keys that no longer\n" +
+			"seal. Results sealed with a removed key cannot be read: before you use the pruned\n" +
+			"keyset, wait for store.result_ttl after the last process has restarted with the\n" +
+			"rotated keyset. See cloudidq keys --help for the steps of a rotation.",
 		Example: "  (umask 077 && cloudidq keys prune keyset.json > next.json) && mv next.json keyset.json",
 		Args:    takes(cobra.MaximumNArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -125,7 +128,7 @@ func readKeyset(s streams, args []string) (secret.Text, error) {
 	if len(args) > 0 && args[0] != "-" {
 		f, err := os.Open(args[0])
 		if err != nil {
-			return secret.Text{}, usagef("opening the file of the keyset: %w", pathCause(err))
+			return secret.Text{}, usagef("opening the keyset file: %w", pathCause(err))
 		}
 		defer func() { _ = f.Close() }() // the file is only read, so an error of Close has no effect
 		in, place = f, "the file"
@@ -135,9 +138,12 @@ func readKeyset(s streams, args []string) (secret.Text, error) {
 	case err != nil:
 		return secret.Text{}, usagef("reading the keyset from %s: %w", place, pathCause(err))
 	case len(text) > maxKeysetBytes:
-		return secret.Text{}, usagef("%s has more than %d bytes, which is no keyset", place, maxKeysetBytes)
+		return secret.Text{}, usagef("%s has more than %d bytes, the limit of a keyset", place,
+			maxKeysetBytes)
 	case len(bytes.TrimSpace(text)) == 0:
-		return secret.Text{}, usagef("%s has no keyset, it is empty; a shell empties the file behind > before anything reads it", place)
+		return secret.Text{}, usagef(
+			"%s is empty; if output is redirected to the input file, the shell truncates it first",
+			place)
 	}
 	// Check the keyset here, so that an invalid one is a usage error.
 	doc := secret.New(string(text))
@@ -160,7 +166,8 @@ func pathCause(err error) error {
 // keys.
 func printKeyset(s streams, doc secret.Text) error {
 	if f, ok := s.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		fmt.Fprintf(s.err, "this keyset is a secret, and the terminal keeps it: clear it, or redirect into a file of mode 0600\n")
+		fmt.Fprintf(s.err, "warning: the keyset is a secret; clear the terminal, "+
+			"or redirect the output to a file with mode 0600\n")
 	}
 	if _, err := fmt.Fprintln(s.out, doc.Reveal()); err != nil {
 		return fmt.Errorf("writing the keyset: %w", err)

@@ -49,9 +49,9 @@ func goodKeys(t *testing.T, stdin string, args ...string) (doc string, keyset *s
 func TestKeys_NewRotatePrune(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "keyset.json")
 	for name, source := range map[string]func(doc string) (stdin string, args []string){
-		"stdin":       func(doc string) (string, []string) { return doc, nil },
-		"dash":        func(doc string) (string, []string) { return doc, []string{"-"} },
-		"no line end": func(doc string) (string, []string) { return strings.TrimSpace(doc), nil },
+		"stdin":               func(doc string) (string, []string) { return doc, nil },
+		"dash":                func(doc string) (string, []string) { return doc, []string{"-"} },
+		"no final line break": func(doc string) (string, []string) { return strings.TrimSpace(doc), nil },
 		"file": func(doc string) (string, []string) {
 			if err := os.WriteFile(file, []byte(doc), 0o600); err != nil {
 				t.Fatal(err)
@@ -86,13 +86,13 @@ func TestKeys_NewRotatePrune(t *testing.T) {
 				t.Errorf("after prune Open of an old text = %v, want ErrUnreadable", err)
 			}
 			if first.PersonHash(appA, "o1") != pruned.PersonHash(appA, "o1") {
-				t.Error("a person has another hash now")
+				t.Error("the hash of a user has changed")
 			}
 		})
 	}
 }
 
-func TestKeysPrune_TellsHowManyKeysItRemoved(t *testing.T) {
+func TestKeysPrune_ReportsRemovedKeys(t *testing.T) {
 	doc, _ := goodKeys(t, "", "new")
 	for _, want := range []string{"old keys removed: 0\n", "old keys removed: 1\n"} {
 		if _, _, stderr := keys(t, doc, "prune"); stderr != want {
@@ -102,22 +102,22 @@ func TestKeysPrune_TellsHowManyKeysItRemoved(t *testing.T) {
 	}
 }
 
-func TestKeys_WrongUse_ExitTwoAndQuotesNothing(t *testing.T) {
+func TestKeys_UsageErrors_QuoteNothing(t *testing.T) {
 	doc, _ := goodKeys(t, "", "new")
 	dir := t.TempDir()
 	for name, tc := range map[string]struct {
 		stdin string
 		args  []string
-		says  string
+		want  string
 	}{
-		"nothing on stdin":     {"", []string{"rotate"}, "stdin has no keyset, it is empty"},
-		"cut off":              {doc[:200], []string{"rotate"}, "keyset: is cut off after 200 bytes"},
-		"of another version":   {strings.Replace(doc, `"version":1`, `"version":2`, 1), []string{"prune"}, "version is 2, must be 1"},
+		"nothing on stdin":     {"", []string{"rotate"}, "stdin is empty"},
+		"truncated":            {doc[:200], []string{"rotate"}, "keyset: is truncated after 200 bytes"},
+		"unknown version":      {strings.Replace(doc, `"version":1`, `"version":2`, 1), []string{"prune"}, "version is 2, must be 1"},
 		"too long":             {strings.Repeat(" ", maxKeysetBytes) + doc, []string{"prune"}, "stdin has more than 65536 bytes"},
-		"no such file":         {"", []string{"rotate", filepath.Join(dir, "none")}, "opening the file of the keyset: no such file"},
+		"no such file":         {"", []string{"rotate", filepath.Join(dir, "none")}, "opening the keyset file: no such file"},
 		"a folder":             {"", []string{"prune", dir}, "reading the keyset from the file: is a directory"},
-		"empty file":           {"", []string{"prune", os.DevNull}, "a shell empties the file behind >"},
-		"keyset as argument":   {"", []string{"rotate", doc}, "opening the file of the keyset: "},
+		"empty file":           {"", []string{"prune", os.DevNull}, "the shell truncates it first"},
+		"keyset as argument":   {"", []string{"rotate", doc}, "opening the keyset file: "},
 		"keyset as command":    {"", []string{doc}, "keys has the commands new, rotate and prune"},
 		"argument of new":      {"", []string{"new", "keyset.json"}, "cloudidq keys new"},
 		"two files":            {"", []string{"rotate", "a", "b"}, "at most 1 arg"},
@@ -125,8 +125,9 @@ func TestKeys_WrongUse_ExitTwoAndQuotesNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			status, stdout, stderr := keys(t, tc.stdin, tc.args...)
-			if status != exitUsage || stdout != "" || !strings.Contains(stderr, tc.says) {
-				t.Errorf("exit %d, %d bytes on stdout, stderr %q; want 2, none and %q", status, len(stdout), stderr, tc.says)
+			if status != exitUsage || stdout != "" || !strings.Contains(stderr, tc.want) {
+				t.Errorf("exit %d, %d bytes on stdout, stderr %q; want 2, no output and %q", status,
+					len(stdout), stderr, tc.want)
 			}
 			if strings.Contains(stderr, "typeUrl") || strings.Contains(stderr, "SYMMETRIC") {
 				t.Errorf("the error quotes the keyset: %s", stderr)
@@ -170,7 +171,7 @@ func TestKeys_OnATerminal_Warns(t *testing.T) {
 	}
 }
 
-func TestKeysHelp_TellsTheRotation(t *testing.T) {
+func TestKeysHelp_DescribesRotation(t *testing.T) {
 	status, stdout, _ := keys(t, "")
 	if status != exitDone {
 		t.Errorf("exit %d", status)
@@ -179,7 +180,7 @@ func TestKeysHelp_TellsTheRotation(t *testing.T) {
 	for _, step := range []string{"keys rotate", "restart everything", "Wait for store.result_ttl", "keys prune"} {
 		next := strings.Index(stdout[at:], step)
 		if next < 0 {
-			t.Fatalf("the help misses %q or has it in the wrong place:\n%s", step, stdout)
+			t.Fatalf("the help does not contain %q after the previous step:\n%s", step, stdout)
 		}
 		at += next
 	}
@@ -197,7 +198,7 @@ func (unsafe) Sync() error { return errors.New("no space left on device") }
 
 // `… > next.json && mv next.json keyset.json` replaces the only copy of the keys. Therefore a
 // command fails if its output is not safely on the disk.
-func TestKeys_OutputThatIsNotOnTheDisk(t *testing.T) {
+func TestKeys_OutputNotSynced(t *testing.T) {
 	file, err := os.Create(filepath.Join(t.TempDir(), "next.json"))
 	if err != nil {
 		t.Fatal(err)

@@ -27,7 +27,9 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr, lookupEnv: os.LookupEnv})
+	code := run(ctx, os.Args[1:], streams{
+		in: os.Stdin, out: os.Stdout, err: os.Stderr, lookupEnv: os.LookupEnv,
+	})
 	stop()
 	os.Exit(code)
 }
@@ -50,9 +52,11 @@ func run(ctx context.Context, args []string, s streams) int {
 		return exitDone
 	}
 	if faults, ok := errors.AsType[config.Faults](err); ok {
-		fmt.Fprintf(s.err, "%s\n", secret.URLsIn(faults.Error())) // one fault per line, each starting with its position
+		// One fault per line, each starting with its position.
+		fmt.Fprintf(s.err, "%s\n", secret.URLsIn(faults.Error()))
 	} else {
-		fmt.Fprintf(s.err, "cloudidq: %s\n", secret.URLsIn(err.Error())) // the error may quote a URL with credentials
+		// The error may quote a URL with credentials.
+		fmt.Fprintf(s.err, "cloudidq: %s\n", secret.URLsIn(err.Error()))
 	}
 	return exitStatus(err)
 }

@@ -31,7 +31,7 @@ import (
 	"cloudidq/worker"
 )
 
-var update = flag.Bool("update", false, "write docs/metrics.md anew")
+var update = flag.Bool("update", false, "rewrite the table in docs/metrics.md")
 
 // series is a metric as docs/metrics.md describes it.
 type series struct{ name, kind, labels, help string }
@@ -52,7 +52,7 @@ func (r *recorder) Register(c prometheus.Collector) error {
 	for desc := range drain(c.Describe) {
 		found := describes.FindStringSubmatch(desc.String())
 		if found == nil {
-			r.t.Fatalf("%s is not understood", desc)
+			r.t.Fatalf("cannot parse %s", desc)
 		}
 		kind := kinds[desc.String()]
 		switch c.(type) {
@@ -64,7 +64,7 @@ func (r *recorder) Register(c prometheus.Collector) error {
 			kind = "histogram"
 		}
 		if kind == "" {
-			r.t.Errorf("nothing tells the type of %s", found[1])
+			r.t.Errorf("unknown type of %s", found[1])
 		}
 		r.all[found[1]] = series{found[1], kind, strings.ReplaceAll(found[3], ",", ", "), found[2]}
 	}
@@ -168,7 +168,7 @@ func TestMetrics_AreDocumented(t *testing.T) {
 	head, rest, ok := strings.Cut(string(text), begin)
 	was, tail, ok2 := strings.Cut(rest, end)
 	if !ok || !ok2 {
-		t.Fatal("docs/metrics.md has no place for the table")
+		t.Fatal("docs/metrics.md does not contain the markers of the table")
 	}
 	if *update {
 		if err := os.WriteFile(path, []byte(head+begin+table.String()+end+tail), 0o600); err != nil {
@@ -177,7 +177,7 @@ func TestMetrics_AreDocumented(t *testing.T) {
 		return
 	}
 	if was != table.String() {
-		t.Errorf("docs/metrics.md is not what is registered (-update writes it anew); want\n%s", table.String())
+		t.Errorf("docs/metrics.md differs from the registered metrics; run with -update to write it; want\n%s", table.String())
 	}
 	lintMetrics(t, registry)
 }
@@ -224,13 +224,13 @@ func buildInfo(t *testing.T) series {
 			return series{name, strings.ToLower(family.GetType().String()), strings.Join(labels, ", "), family.GetHelp()}
 		}
 	}
-	t.Fatal("no series of ours")
+	t.Fatal("no series of cloudidq")
 	return series{}
 }
 
 // If asynq cannot describe a queue, the collector reports the error and still shows the other
 // queues.
-func TestQueueCollector_ABrokenQueue(t *testing.T) {
+func TestQueueCollector_BrokenQueue(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Start(t).Client(t)
 	client := asynq.NewClientFromRedisClient(rdb)
@@ -282,25 +282,25 @@ func TestQueueCollector_ABrokenQueue(t *testing.T) {
 	}
 	for name := range got {
 		if strings.HasPrefix(name, "asynq_") && strings.Contains(name, "backfill") {
-			t.Errorf("%s is shown", name)
+			t.Errorf("%s is exported", name)
 		}
 	}
 	if got["asynq_queue_memory_usage_approx_bytes events"] < 100 {
 		t.Errorf("memory of events = %v", got["asynq_queue_memory_usage_approx_bytes events"])
 	}
 	if again := values(); again["cloudidq_queue_scrape_failures_total backfill"] != 1 {
-		t.Error("a second scrape within five seconds asks Redis again")
+		t.Error("a second scrape within five seconds queried Redis again")
 	}
 }
 
 var seriesName = regexp.MustCompile(`\b(?:cloudidq|asynq)_[a-z_]+[a-z]`)
 
 // Dashboards and alerts use only existing series.
-func TestMetrics_WhatIsDeployedAsksForWhatThereIs(t *testing.T) {
+func TestMetrics_DeployedFilesUseExistingSeries(t *testing.T) {
 	t.Parallel()
 	all, _ := registered(t)
 	all["cloudidq_build_info"] = series{}
-	asked := 0
+	used := 0
 	err := filepath.WalkDir("../../deploy", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
@@ -310,18 +310,18 @@ func TestMetrics_WhatIsDeployedAsksForWhatThereIs(t *testing.T) {
 			return err
 		}
 		for _, name := range seriesName.FindAllString(string(text), -1) {
-			asked++
+			used++
 			base := name
 			for _, part := range []string{"_bucket", "_sum", "_count"} {
 				base = strings.TrimSuffix(base, part)
 			}
 			if _, there := all[base]; !there {
-				t.Errorf("%s asks for %s, which there is not", path, name)
+				t.Errorf("%s uses %s, which does not exist", path, name)
 			}
 		}
 		return nil
 	})
-	if err != nil || asked == 0 {
-		t.Errorf("%d series are asked for, %v: nothing is proved", asked, err)
+	if err != nil || used == 0 {
+		t.Errorf("%d series are used, %v, so this test proves nothing", used, err)
 	}
 }

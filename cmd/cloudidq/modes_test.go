@@ -104,22 +104,22 @@ func (s *site) wantModeWorks(t *testing.T, tokenCalls int64) {
 		}
 		some := taps[part*modeIDs/3 : (part+1)*modeIDs/3]
 		s.enqueue(t, some)
-		waitFor(t, "the ends of a third", func() bool { _, ended := s.records(t, some); return ended == len(some) })
+		waitFor(t, "a third of the cloudIDs to finish", func() bool { _, finished := s.records(t, some); return finished == len(some) })
 		waitFor(t, "the queue to be empty", func() bool {
 			info, err := asynq.NewInspectorFromRedisClient(s.redis.Client(t)).GetQueueInfo(tasks.QueueEvents)
 			return err == nil && info.Active+info.Pending+info.Retry == 0
 		})
 	}
 	var records []store.Record
-	waitFor(t, "all ends", func() bool {
-		var ended int
-		records, ended = s.records(t, taps)
-		return ended == len(taps)
+	waitFor(t, "all cloudIDs to finish", func() bool {
+		var finished int
+		records, finished = s.records(t, taps)
+		return finished == len(taps)
 	})
 	checkTruth(t, twin, taps, records)
 	stats := s.stats(t)
 	if stats.Violations != (wechattest.Violations{}) {
-		t.Errorf("the simulator saw %+v, want nothing of it", stats.Violations)
+		t.Errorf("the simulator saw %+v, want no violations", stats.Violations)
 	}
 	if stats.TokenCalls > tokenCalls {
 		t.Errorf("%d token calls, want at most %d", stats.TokenCalls, tokenCalls)
@@ -127,7 +127,7 @@ func (s *site) wantModeWorks(t *testing.T, tokenCalls int64) {
 	t.Logf("%d cloudIDs, %d requests, %d token calls", len(taps), stats.Requests, stats.TokenCalls)
 	for _, w := range workers {
 		if w.term(t); !strings.Contains(w.err.String(), `"resolved":`) {
-			t.Error("a worker has resolved nothing: the other one did it alone")
+			t.Error("one worker has resolved nothing")
 		}
 	}
 	s.checkPrivate(t, taps)
@@ -135,7 +135,7 @@ func (s *site) wantModeWorks(t *testing.T, tokenCalls int64) {
 
 // A merchant who authorises the platform is served without being in the configuration. After the
 // merchant has withdrawn the authorization, the app is no longer served.
-func TestComponent_EventsStartAndStopAnApp(t *testing.T) {
+func TestComponent_EventsStartAndStopApp(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 9}, "--component", component)
 	s.configureApp(t, "{mode: component, component: "+component+"}")
@@ -148,7 +148,7 @@ func TestComponent_EventsStartAndStopAnApp(t *testing.T) {
 	early := s.enqueueMany(t, twin, 10, 10)
 	s.push(t, "ticket", "")
 	s.push(t, "authorized", appA)
-	waitFor(t, "the app to be served", func() bool { _, ended := s.records(t, early); return ended == 10 })
+	waitFor(t, "the app to be served", func() bool { _, finished := s.records(t, early); return finished == 10 })
 
 	s.push(t, "unauthorized", appA)
 	var answer wechattest.AppStats
@@ -159,24 +159,25 @@ func TestComponent_EventsStartAndStopAnApp(t *testing.T) {
 		return p.status(t) == 0 && strings.Contains(p.out.String(), `"code":61003`)
 	})
 	late := s.enqueueMore(t, twin, 10, 1000)
-	waitFor(t, "the tasks to be put back", func() bool {
+	waitFor(t, "the tasks to be requeued", func() bool {
 		n, err := s.redis.Client(t).ZCard(t.Context(), "asynq:{events}:retry").Result()
 		return err == nil && n > 0
 	})
 	if s.get(t, "/sim/stats?appid="+appA, &answer); answer.Requests != before {
-		t.Errorf("%d requests after the merchant had withdrawn", answer.Requests-before)
+		t.Errorf("%d requests after the merchant withdrew the authorization",
+			answer.Requests-before)
 	}
 
 	s.push(t, "authorized", appA)
-	waitFor(t, "the app to be served again", func() bool { _, ended := s.records(t, late); return ended == 10 })
+	waitFor(t, "the app to be served again", func() bool { _, finished := s.records(t, late); return finished == 10 })
 	records, _ := s.records(t, late)
 	checkTruth(t, twin, late, records)
 	s.checkPrivate(t, append(early, late...))
 }
 
-// For 5 seconds, and until 500 calls have been refused, half of all calls get 40001 although the
+// For 5 seconds, and until 500 calls have been rejected, half of all calls get 40001 although the
 // token is valid.
-func TestTokenStorm_NoStormOfFetches(t *testing.T) {
+func TestTokenStorm_LimitsFetches(t *testing.T) {
 	s := newSite(t, wechattest.Config{Seed: 10, Latency: 5 * time.Millisecond})
 	twin := s.twin(t)
 	s.worker(t)
@@ -191,25 +192,27 @@ func TestTokenStorm_NoStormOfFetches(t *testing.T) {
 	s.post(t, "/sim/faults", `{"faults":{}}`, nil)
 	stormed := time.Since(begun)
 	var records []store.Record
-	waitFor(t, "all ends", func() bool {
-		var ended int
-		records, ended = s.records(t, taps)
-		return ended == len(taps)
+	waitFor(t, "all cloudIDs to finish", func() bool {
+		var finished int
+		records, finished = s.records(t, taps)
+		return finished == len(taps)
 	})
 	checkTruth(t, twin, taps, records)
 	stats := s.stats(t)
 	// On a slow machine the storm lasts longer, with one fetch per ten seconds.
 	if most := 10 + int64(stormed/(10*time.Second)); stats.TokenCalls > most {
-		t.Errorf("%d token calls after %d refusals in %v, want at most %d", stats.TokenCalls, stats.Faults["token"], stormed, most)
+		t.Errorf("%d token calls after %d rejections in %v, want at most %d", stats.TokenCalls,
+			stats.Faults["token"], stormed, most)
 	}
-	t.Logf("%d cloudIDs, %d requests, %d of them refused, %d token calls", len(taps), stats.Requests, stats.Faults["token"], stats.TokenCalls)
+	t.Logf("%d cloudIDs, %d requests, %d of them rejected, %d token calls", len(taps),
+		stats.Requests, stats.Faults["token"], stats.TokenCalls)
 	s.checkPrivate(t, taps)
 }
 
 // One of two busy apps reaches its daily quota while two workers run. Only its calls in flight
 // complete, all of its tasks are requeued, and no worker calls WeChat for it. The other app is
 // served as before.
-func TestQuota_StopsOneAppAndLeavesTheOtherAlone(t *testing.T) {
+func TestQuota_PausesOneAppOnly(t *testing.T) {
 	t.Parallel()
 	const n, tasksOf = 400, 20 // cloudIDs of each app per load, and of each task
 	s := newSite(t, wechattest.Config{Seed: 12, Latency: 20 * time.Millisecond})
@@ -234,11 +237,11 @@ func TestQuota_StopsOneAppAndLeavesTheOtherAlone(t *testing.T) {
 			}
 			user += tasksOf
 		}
-		waitFor(t, "the other app's ends", func() bool { _, ended := s.records(t, taps[appB]); return ended == n })
+		waitFor(t, "the other app's cloudIDs to finish", func() bool { _, finished := s.records(t, taps[appB]); return finished == n })
 		records, _ := s.records(t, taps[appB])
 		checkTruth(t, twin, taps[appB], records)
 	}
-	putBack := func(want int64) func() bool {
+	requeued := func(want int64) func() bool {
 		return func() bool {
 			waiting, err := s.redis.Client(t).ZCard(t.Context(), "asynq:{events}:retry").Result()
 			return err == nil && waiting == want
@@ -253,15 +256,15 @@ func TestQuota_StopsOneAppAndLeavesTheOtherAlone(t *testing.T) {
 	s.post(t, "/sim/faults", `{"appid":"`+appA+`","faults":{"quota":1}}`, nil)
 	before := stats(appA).Requests
 	load()
-	waitFor(t, "the tasks of the app to be put back", putBack(n/tasksOf))
+	waitFor(t, "the tasks of the app to be requeued", requeued(n/tasksOf))
 	stopped := stats(appA).Requests
 	if calls := stopped - before; calls == 0 || calls > 2*64*2 {
-		t.Errorf("%d calls for the app after its first 45009, want about what two workers have under way", calls)
+		t.Errorf("%d calls for the app after its first 45009, want about the requests in flight of two workers", calls)
 	}
 	load()
-	waitFor(t, "more of its tasks to be put back", putBack(2*n/tasksOf))
+	waitFor(t, "more of its tasks to be requeued", requeued(2*n/tasksOf))
 	if late := stats(appA).Requests - stopped; late != 0 {
-		t.Errorf("%d calls for the paused app while %d cloudIDs of each were handed in", late, n)
+		t.Errorf("%d calls for the paused app while %d cloudIDs of each app were enqueued", late, n)
 	}
 	list := s.start(t, "apps", "list", "--config", s.config, "--json")
 	if list.status(t); !strings.Contains(list.out.String(), `"code":45009,"reason":"quota"`) {
@@ -294,7 +297,7 @@ func TestAppsQuota(t *testing.T) {
 func (s *site) api(t *testing.T) *process {
 	t.Helper()
 	p := s.start(t, "api", "--config", s.config)
-	s.said = append(s.said, p)
+	s.outputs = append(s.outputs, p)
 	waitFor(t, "the API", func() bool { return strings.Contains(p.err.String(), "the API is up") })
 	for line := range strings.Lines(p.err.String()) {
 		var entry struct{ Addr string }

@@ -7,7 +7,7 @@ import (
 
 // With a third-party platform any valid appid may be served. Every command rejects an invalid
 // appid before it accesses Redis.
-func TestNames_OneRuleForEveryCommand(t *testing.T) {
+func TestNames_EveryCommandValidates(t *testing.T) {
 	cfg := writeConfig(t, `redis: {url: "redis://127.0.0.1:1/0"}
 store: {encryption: "off"}
 components: [{appid: wxc, secret: env:NOT_SET, verify_token: env:NOT_SET, aes_key: env:NOT_SET}]
@@ -44,11 +44,11 @@ func TestRun_ShowsNoCredential(t *testing.T) {
 }
 
 // --raw-csv is rejected unless the output is CSV.
-func TestBackfill_RawCSVGoesWithCSV(t *testing.T) {
+func TestBackfill_RawCSVRequiresCSV(t *testing.T) {
 	good := goodConfig(t, "127.0.0.1:1")
 	for _, more := range [][]string{nil, {"--out", "-"}, {"--out", "x.ndjson"}} {
 		status, _, err := invoke(t, append([]string{"backfill", "--config", good, "--appid", appA, "--raw-csv", "-"}, more...)...)
-		if status != exitUsage || !strings.Contains(err, "--raw-csv goes with --out and a file called .csv") {
+		if status != exitUsage || !strings.Contains(err, "--raw-csv requires --out with a .csv file") {
 			t.Errorf("%v: exit %d, %s", more, status, err)
 		}
 	}

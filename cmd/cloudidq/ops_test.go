@@ -21,7 +21,7 @@ func (p *process) opsAddr(t *testing.T) string {
 	waitFor(t, "the ops listener", func() bool {
 		for line := range strings.Lines(p.err.String()) {
 			var said struct{ Msg, Addr string }
-			if json.Unmarshal([]byte(line), &said) == nil && said.Msg == "health and metrics are served" {
+			if json.Unmarshal([]byte(line), &said) == nil && said.Msg == "serving health and metrics" {
 				addr = said.Addr
 			}
 		}
@@ -30,8 +30,8 @@ func (p *process) opsAddr(t *testing.T) string {
 	return addr
 }
 
-// ask requests a path from an address. It returns 0 if there is no answer.
-func ask(t *testing.T, addr, path string) (status int, text string) {
+// fetch requests a path from an address. It returns 0 if there is no answer.
+func fetch(t *testing.T, addr, path string) (status int, text string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -52,7 +52,7 @@ func ask(t *testing.T, addr, path string) (status int, text string) {
 }
 
 // When a process begins to stop, /readyz reports it first, while the process finishes its tasks.
-func TestOps_ReadyUntilTheStopBegins(t *testing.T) {
+func TestOps_NotReadyWhileStopping(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 31})
 	wechat := s.newGate(t, 0)
@@ -61,27 +61,28 @@ func TestOps_ReadyUntilTheStopBegins(t *testing.T) {
 	s.env = append(s.env, "CLOUDIDQ_OPS_LISTEN="+addr, "CLOUDIDQ_API_LISTEN=127.0.0.1:0")
 	twin := s.twin(t)
 	w := s.start(t, "serve", "--config", s.config)
-	waitFor(t, "serve to be ready", func() bool { status, _ := ask(t, addr, "/readyz"); return status == http.StatusOK })
-	if status, text := ask(t, addr, "/readyz"); status != http.StatusOK || text != "redis: ok\n" {
+	waitFor(t, "serve to be ready", func() bool { status, _ := fetch(t, addr, "/readyz"); return status == http.StatusOK })
+	if status, text := fetch(t, addr, "/readyz"); status != http.StatusOK || text != "redis: ok\n" {
 		t.Errorf("/readyz = %d %q", status, text)
 	}
-	if status, text := ask(t, addr, "/metrics"); status != http.StatusOK || !strings.Contains(text, "cloudidq_build_info{") {
+	if status, text := fetch(t, addr, "/metrics"); status != http.StatusOK || !strings.Contains(text, "cloudidq_build_info{") {
 		t.Errorf("/metrics = %d %.200s", status, text)
 	}
 	if p := s.start(t, "healthcheck", "--config", s.config, "--ready"); p.status(t) != 0 {
 		t.Errorf("healthcheck --ready = %s, want exit 0", p.err.String())
 	}
 	s.enqueueMany(t, twin, 1, 1)
-	waitFor(t, "a request under way", func() bool { return wechat.holds() > 0 })
+	waitFor(t, "a request in flight", func() bool { return wechat.blocked() > 0 })
 	if err := w.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "503", func() bool { status, text := ask(t, addr, "/readyz"); return status == 503 && text == "stopping\n" })
-	if status, _ := ask(t, addr, "/healthz"); status != http.StatusOK {
-		t.Errorf("/healthz = %d while it stops, want 200: nobody is to kill it", status)
+	waitFor(t, "503", func() bool { status, text := fetch(t, addr, "/readyz"); return status == 503 && text == "stopping\n" })
+	if status, _ := fetch(t, addr, "/healthz"); status != http.StatusOK {
+		t.Errorf("/healthz = %d while it stops, want 200, so that the process is not killed",
+			status)
 	}
-	if p := s.start(t, "healthcheck", "--config", s.config, "--ready"); p.status(t) != 1 || !strings.Contains(p.err.String(), "not well: stopping") {
-		t.Errorf("healthcheck --ready = %s, want what is wrong and exit 1", p.err.String())
+	if p := s.start(t, "healthcheck", "--config", s.config, "--ready"); p.status(t) != 1 || !strings.Contains(p.err.String(), "unhealthy: stopping") {
+		t.Errorf("healthcheck --ready = %s, want the problem and exit 1", p.err.String())
 	}
 	wechat.open()
 	if status := w.status(t); status != 0 {
@@ -96,24 +97,24 @@ func TestOps_NotReadyWithoutRedis(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 32})
 	addr := s.worker(t).opsAddr(t)
-	waitFor(t, "the worker to be ready", func() bool { status, _ := ask(t, addr, "/readyz"); return status == http.StatusOK })
+	waitFor(t, "the worker to be ready", func() bool { status, _ := fetch(t, addr, "/readyz"); return status == http.StatusOK })
 	rdb := s.redis.Client(t)
 	for _, full := range []struct{ maxmemory, word string }{{"1", "redis: takes no writes (OOM)\n"}, {"0", "redis: ok\n"}} {
 		if err := rdb.ConfigSet(t.Context(), "maxmemory", full.maxmemory).Err(); err != nil {
 			t.Fatal(err)
 		}
-		waitFor(t, full.word, func() bool { _, text := ask(t, addr, "/readyz"); return text == full.word })
+		waitFor(t, full.word, func() bool { _, text := fetch(t, addr, "/readyz"); return text == full.word })
 	}
 	s.redis.Kill()
 	waitFor(t, "503", func() bool {
-		status, text := ask(t, addr, "/readyz")
+		status, text := fetch(t, addr, "/readyz")
 		return status == 503 && text == "redis: does not answer\n"
 	})
-	if status, _ := ask(t, addr, "/healthz"); status != http.StatusOK {
-		t.Errorf("/healthz = %d without Redis, want 200: a restart would not help", status)
+	if status, _ := fetch(t, addr, "/healthz"); status != http.StatusOK {
+		t.Errorf("/healthz = %d without Redis, want 200, because a restart would not help", status)
 	}
 	s.redis.Restart()
-	waitFor(t, "200", func() bool { status, _ := ask(t, addr, "/readyz"); return status == http.StatusOK })
+	waitFor(t, "200", func() bool { status, _ := fetch(t, addr, "/readyz"); return status == http.StatusOK })
 }
 
 // If its ops port is in use, a process reports which setting to change and processes no task.
@@ -124,24 +125,24 @@ func TestOps_PortTaken(t *testing.T) {
 	s.env = append(s.env, "CLOUDIDQ_OPS_LISTEN="+addr)
 	second := s.start(t, "worker", "--config", s.config)
 	if status := second.status(t); status != 1 || !strings.Contains(second.err.String(), "ops.listen") {
-		t.Errorf("exit %d, %s; want 1 and the setting named", status, second.err.String())
+		t.Errorf("exit %d, %s; want 1 and the name of the setting", status, second.err.String())
 	}
 	if strings.Contains(second.err.String(), "the worker is up") {
-		t.Error("it took tasks first")
+		t.Error("the worker started before it failed")
 	}
 }
 
-func TestTelemetry_AVariableThatNobodyUnderstands(t *testing.T) {
+func TestTelemetry_InvalidVariable(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 34})
 	s.env = append(s.env, "OTEL_TRACES_EXPORTER=planted")
 	p := s.start(t, "worker", "--config", s.config)
-	if status := p.status(t); status != exitUsage || !strings.Contains(p.err.String(), "setting OpenTelemetry up: ") {
-		t.Errorf("exit %d, %s; want 2 and what is wrong", status, p.err.String())
+	if status := p.status(t); status != exitUsage || !strings.Contains(p.err.String(), "setting up OpenTelemetry: ") {
+		t.Errorf("exit %d, %s; want 2 and the problem", status, p.err.String())
 	}
 }
 
-func TestHealthcheck_NobodyToAsk(t *testing.T) {
+func TestHealthcheck_Address(t *testing.T) {
 	for listen, want := range map[string]string{"off": ": ops.listen: is off", "'127.0.0.1:0'": ": ops.listen: has port 0"} {
 		path := writeConfig(t, "ops: {listen: "+listen+"}\nstore: {encryption: off}\napps: [{appid: wx1, token: {mode: sidecar}}]\n")
 		if status, _, said := invoke(t, "healthcheck", "--config", path); status != exitUsage || !strings.HasPrefix(said, path+":1"+want) {

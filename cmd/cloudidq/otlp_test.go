@@ -35,8 +35,8 @@ func newCollector(t *testing.T) *collector {
 	t.Helper()
 	c := &collector{t: t, spans: map[string]*tracepb.Span{}, names: map[string]int{}, service: map[string]bool{}}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/traces", func(_ http.ResponseWriter, r *http.Request) { c.take(r, c.traces) })
-	mux.HandleFunc("POST /v1/metrics", func(_ http.ResponseWriter, r *http.Request) { c.take(r, c.metrics) })
+	mux.HandleFunc("POST /v1/traces", func(_ http.ResponseWriter, r *http.Request) { c.receive(r, c.traces) })
+	mux.HandleFunc("POST /v1/metrics", func(_ http.ResponseWriter, r *http.Request) { c.receive(r, c.metrics) })
 	c.Server = httptest.NewServer(mux)
 	t.Cleanup(c.Close)
 	return c
@@ -47,10 +47,10 @@ func (c *collector) env() []string {
 	return []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + c.URL, "OTEL_BSP_SCHEDULE_DELAY=50", "OTEL_METRIC_EXPORT_INTERVAL=500"}
 }
 
-func (c *collector) take(r *http.Request, use func(body []byte)) {
+func (c *collector) receive(r *http.Request, use func(body []byte)) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		c.t.Errorf("an export breaks off: %v", err)
+		c.t.Errorf("an export is incomplete: %v", err)
 		return
 	}
 	c.mu.Lock()
@@ -61,7 +61,7 @@ func (c *collector) take(r *http.Request, use func(body []byte)) {
 func (c *collector) traces(body []byte) {
 	var export collecttrace.ExportTraceServiceRequest
 	if err := proto.Unmarshal(body, &export); err != nil {
-		c.t.Errorf("not an export of traces: %v", err)
+		c.t.Errorf("parsing an export of traces: %v", err)
 		return
 	}
 	c.text.WriteString(prototext.Format(&export))
@@ -82,7 +82,7 @@ func (c *collector) traces(body []byte) {
 func (c *collector) metrics(body []byte) {
 	var export collectmetrics.ExportMetricsServiceRequest
 	if err := proto.Unmarshal(body, &export); err != nil {
-		c.t.Errorf("not an export of metrics: %v", err)
+		c.t.Errorf("parsing an export of metrics: %v", err)
 		return
 	}
 	c.text.WriteString(prototext.Format(&export))

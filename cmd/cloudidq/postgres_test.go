@@ -21,13 +21,13 @@ func TestPostgres_WorkersResolve_ResultAndErase(t *testing.T) {
 	twin := s.twin(t)
 	taps := s.enqueueMany(t, twin, n, 100)
 	workers := []*process{s.worker(t), s.worker(t)}
-	waitFor(t, "all ends", func() bool { _, ended := s.records(t, taps); return ended == n })
+	waitFor(t, "all cloudIDs to finish", func() bool { _, finished := s.records(t, taps); return finished == n })
 	records, _ := s.records(t, taps)
 	checkTruth(t, twin, taps, records)
 	if keys := s.redis.Client(t).Keys(t.Context(), "cloudidq:{*").Val(); len(keys) > 0 {
 		for _, key := range keys {
 			if len(key) == 42 { // the length of a record's key, see store/keys.go
-				t.Errorf("Redis holds the record %s", key)
+				t.Errorf("Redis contains the record %s", key)
 			}
 		}
 	}
@@ -48,19 +48,20 @@ func TestPostgres_WorkersResolve_ResultAndErase(t *testing.T) {
 	for _, w := range workers {
 		w.term(t)
 		if code := w.cmd.ProcessState.ExitCode(); code != 0 {
-			t.Errorf("a worker ended with %d: %s", code, w.err.String())
+			t.Errorf("a worker exited with %d: %s", code, w.err.String())
 		}
 	}
 	s.checkPrivate(t, taps, erase)
 }
 
-func TestPostgres_BadDSN_IsAUsageErrorThatQuotesNothing(t *testing.T) {
+func TestPostgres_BadDSN_UsageErrorQuotesNothing(t *testing.T) {
 	s := newSite(t, wechattest.Config{Seed: 22})
 	s.dsn = "mysql://planted"
 	s.configure(t, "")
 	p := s.start(t, "result", "--config", s.config, "--appid", appA, "73_x")
 	if status := p.status(t); status != exitUsage || !strings.Contains(p.err.String(), "store.dsn") ||
 		strings.Contains(p.err.String(), "planted") {
-		t.Errorf("exit %d and %s, want %d and the setting's name", status, p.err.String(), exitUsage)
+		t.Errorf("exit %d and %s, want %d and the name of the setting", status, p.err.String(),
+			exitUsage)
 	}
 }

@@ -41,21 +41,21 @@ func TestMain(m *testing.M) {
 		return
 	}
 	flag.Parse()
-	if err := flag.Set("test.parallel", atOnce); err != nil {
+	if err := flag.Set("test.parallel", parallelTests); err != nil {
 		panic(err)
 	}
 	goleak.VerifyTestMain(pgtest.Main(m))
 }
 
-// atOnce is the number of tests that run in parallel. Most tests wait: for a lease to expire, a
+// parallelTests is the number of tests that run in parallel. Most tests wait: for a lease to expire, a
 // pause to end or a receiver.
-const atOnce = "12"
+const parallelTests = "12"
 
 const (
-	appA  = "wx00000000000000aa"
-	appB  = "wx00000000000000bb"
-	tokA  = "planted-AppSecret-of-app-A"
-	longs = 4 * time.Minute // timeout of a wait, long enough for a very busy machine
+	appA        = "wx00000000000000aa"
+	appB        = "wx00000000000000bb"
+	tokA        = "planted-AppSecret-of-app-A"
+	waitTimeout = 4 * time.Minute // timeout of a wait, long enough for a very busy machine
 )
 
 // keyset returns the keyset that all processes of the tests use.
@@ -114,8 +114,8 @@ func (p *process) term(t *testing.T) {
 	}
 	select {
 	case <-p.exited:
-	case <-time.After(longs):
-		t.Fatal("the process does not end")
+	case <-time.After(waitTimeout):
+		t.Fatal("the process does not exit")
 	}
 }
 
@@ -124,8 +124,8 @@ func (p *process) status(t *testing.T) int {
 	t.Helper()
 	select {
 	case <-p.exited:
-	case <-time.After(longs):
-		t.Fatalf("the process does not end; it said: %s", p.err.String())
+	case <-time.After(waitTimeout):
+		t.Fatalf("the process does not exit; stderr: %s", p.err.String())
 	}
 	return p.cmd.ProcessState.ExitCode()
 }
@@ -167,7 +167,7 @@ type site struct {
 	wechatURL   string // for the configuration, if different from the simulator's
 
 	opened  store.Results // the test's own results store
-	said    []*process    // processes whose output must contain nothing private
+	outputs []*process    // processes whose output must contain nothing private
 	planted []string      // additional texts that the output must not contain
 }
 
@@ -224,7 +224,7 @@ log: {level: debug}
 func (s *site) worker(t *testing.T) *process {
 	t.Helper()
 	p := s.start(t, "worker", "--config", s.config)
-	s.said = append(s.said, p)
+	s.outputs = append(s.outputs, p)
 	waitFor(t, "the worker", func() bool { return strings.Contains(p.err.String(), "the worker is up") })
 	return p
 }
@@ -318,7 +318,7 @@ func (s *site) results(t *testing.T) store.Results {
 }
 
 // records looks up all taps and counts the final records.
-func (s *site) records(t *testing.T, taps []wechattest.Tap) (records []store.Record, ended int) {
+func (s *site) records(t *testing.T, taps []wechattest.Tap) (records []store.Record, finished int) {
 	t.Helper()
 	results := s.results(t)
 	for at := 0; at < len(taps); at += 1000 {
@@ -336,10 +336,10 @@ func (s *site) records(t *testing.T, taps []wechattest.Tap) (records []store.Rec
 	}
 	for _, rec := range records {
 		if rec.Status.Final() {
-			ended++
+			finished++
 		}
 	}
-	return records, ended
+	return records, finished
 }
 
 // checkTruth compares records with the simulator's truth, byte for byte.
@@ -365,7 +365,7 @@ func checkTruth(t *testing.T, twin *wechattest.Simulator, taps []wechattest.Tap,
 
 func waitFor(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), longs)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
 	for {
 		begun := time.Now()
@@ -377,13 +377,13 @@ func waitFor(t *testing.T, what string, done func() bool) {
 		select {
 		case <-time.After(max(20*time.Millisecond, 4*time.Since(begun))):
 		case <-ctx.Done():
-			t.Fatalf("waited %s for %s", longs, what)
+			t.Fatalf("waited %s for %s", waitTimeout, what)
 		}
 	}
 }
 
-// endLeases expires the leases that a dead worker holds for half a minute.
-func (s *site) endLeases(t *testing.T) {
+// expireLeases expires the leases of a dead worker, which would otherwise last half a minute.
+func (s *site) expireLeases(t *testing.T) {
 	t.Helper()
 	rdb := s.redis.Client(t)
 	for _, queue := range []string{tasks.QueueEvents, tasks.QueueBackfill, tasks.QueueWebhooks} {

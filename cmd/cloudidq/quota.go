@@ -34,9 +34,10 @@ func newAppsQuota(s streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "quota --config FILE [APPID…]",
-		Short: "Ask WeChat for the quota of /wxa/getopendata",
-		Long: "quota asks for every app of the configuration, or for those named. The call needs the app's token and spends\n" +
-			"nothing of the quota. It exits 1 if one app's cannot be had.",
+		Short: "Request the quota of /wxa/getopendata from WeChat",
+		Long: "quota requests the quotas of all apps of the configuration, or of the given apps.\n" +
+			"It requires the app's token and does not count towards the quota. The exit status\n" +
+			"is 1 if the quota of an app is unavailable.",
 		Example: "  cloudidq apps quota --config cloudidq.yaml wx0000000000000001",
 		Args:    takes(cobra.ArbitraryArgs),
 	}
@@ -54,11 +55,12 @@ func newAppsQuota(s streams) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		// The tokens require the secrets of the apps.
 		if err := cfg.ResolveSecrets(); err != nil {
 			return err
 		}
 		return withRedis(cmd.Context(), s, cfg, func(rdb redis.UniversalClient) error {
-			quotas, failed, err := askQuotas(cmd.Context(), cfg, rdb, apps)
+			quotas, failed, err := requestQuotas(cmd.Context(), cfg, rdb, apps)
 			if err != nil {
 				return err
 			}
@@ -66,7 +68,7 @@ func newAppsQuota(s streams) *cobra.Command {
 				return err
 			}
 			if failed > 0 {
-				return fmt.Errorf("without an answer: %d of %d apps", failed, len(quotas))
+				return fmt.Errorf("quota unavailable: %d of %d apps", failed, len(quotas))
 			}
 			return nil
 		})
@@ -101,9 +103,11 @@ func appsNamed(cfg *config.Config, appIDs []string) ([]int, error) {
 	return at, nil
 }
 
-// askQuotas requests the quota of each app at these indexes. failed is the number of apps whose
+// requestQuotas requests the quota of each app at these indexes. failed is the number of apps whose
 // quota is unavailable.
-func askQuotas(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient, at []int) (quotas []appQuota, failed int, err error) {
+func requestQuotas(
+	ctx context.Context, cfg *config.Config, rdb redis.UniversalClient, at []int,
+) (quotas []appQuota, failed int, err error) {
 	// The tokens are shared with the workers, so this command normally fetches none.
 	access, err := app.OpenWeChat(cfg, coord.NewTokens(rdb))
 	if err != nil {
@@ -116,6 +120,7 @@ func askQuotas(ctx context.Context, cfg *config.Config, rdb redis.UniversalClien
 		if err != nil {
 			return nil, 0, err
 		}
+		// A failed request must not hide the quotas of the other apps.
 		got, err := access.Client.Quota(ctx, tokens)
 		quota := appQuota{
 			AppID: one.AppID, DailyLimit: got.DailyLimit, Used: got.Used, Remain: got.Remain,
@@ -130,7 +135,7 @@ func askQuotas(ctx context.Context, cfg *config.Config, rdb redis.UniversalClien
 	return quotas, failed, nil
 }
 
-// describe returns the text of an error, and the remedy if it is one of WeChat's.
+// describe returns the text of an error. If WeChat returned the error, it also returns the remedy.
 func describe(err error) (text, remedy string) {
 	failure, ok := errors.AsType[*wechat.Error](err)
 	if !ok {

@@ -19,14 +19,15 @@ import (
 func newResult(s streams) *cobra.Command {
 	var appID string
 	cmd := &cobra.Command{
-		Use:     "result --config FILE --appid APPID CLOUDID…",
-		Short:   "Print the records of cloudIDs as NDJSON",
-		Long:    "result prints one line per known cloudID, in the order given, and exits 1 if one is unknown.",
+		Use:   "result --config FILE --appid APPID CLOUDID…",
+		Short: "Print the records of cloudIDs as NDJSON",
+		Long: "result prints one line per known cloudID, in the given order. The exit status is 1\n" +
+			"if a cloudID is unknown.",
 		Example: "  cloudidq result --config cloudidq.yaml --appid wx0000000000000001 73_… | jq .data",
 		Args:    takes(cobra.MinimumNArgs(1)),
 	}
 	path := configFlag(cmd, s)
-	cmd.Flags().StringVar(&appID, "appid", "", "the mini program the cloudIDs come from")
+	cmd.Flags().StringVar(&appID, "appid", "", "appid of the mini program")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		cfg, err := config.Load(*path, s.lookupEnv)
 		if err != nil {

@@ -15,10 +15,14 @@ import (
 // newRoot returns the root command with all commands.
 func newRoot(s streams) *cobra.Command {
 	root := &cobra.Command{
-		Use:           "cloudidq",
-		Short:         "Exchange WeChat cloudIDs for their open data, in the background",
-		Long:          "cloudidq takes cloudIDs of WeChat mini programs into a queue, exchanges them for their open data through\nPOST /wxa/getopendata within their five minutes of life, and keeps the results.",
-		Example:       "  cloudidq demo\n  cloudidq worker --config cloudidq.yaml\n  cloudidq enqueue --config cloudidq.yaml --appid wx… --openid o… --wait 10s CLOUDID",
+		Use:   "cloudidq",
+		Short: "Exchange WeChat cloudIDs for their open data in the background",
+		Long: "cloudidq queues cloudIDs of WeChat mini programs, exchanges them for their open\n" +
+			"data with POST /wxa/getopendata before they expire after five minutes, and stores\n" +
+			"the results.",
+		Example: "  cloudidq demo\n" +
+			"  cloudidq worker --config cloudidq.yaml\n" +
+			"  cloudidq enqueue --config cloudidq.yaml --appid wx… --openid o… --wait 10s CLOUDID",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -37,16 +41,17 @@ func newRoot(s streams) *cobra.Command {
 		return usagef("%w; see %s --help", err, cmd.CommandPath())
 	})
 	root.AddCommand(
-		newDemo(s), newServe(s), newAPI(s), newWorker(s), newEnqueue(s), newBackfill(s), newResult(s), newApps(s), newErase(s), newDeliveries(s), newKeys(s), newDoctor(s), newSim(s), newConfig(s),
+		newDemo(s), newServe(s), newAPI(s), newWorker(s), newEnqueue(s), newBackfill(s), newResult(s),
+		newApps(s), newErase(s), newDeliveries(s), newKeys(s), newDoctor(s), newSim(s), newConfig(s),
 		newHealthcheck(s), newVersion(s),
 	)
-	mendHelp(root)
-	mendCompletion(root)
+	fixHelp(root)
+	fixCompletion(root)
 	return root
 }
 
-// mendHelp makes an unknown help topic a usage error. cobra's own help does not report it.
-func mendHelp(root *cobra.Command) {
+// fixHelp makes an unknown help topic a usage error. cobra's own help does not report it.
+func fixHelp(root *cobra.Command) {
 	root.InitDefaultHelpCmd()
 	help, _, err := root.Find([]string{"help"})
 	if err != nil { // impossible: it has just been added
@@ -55,21 +60,22 @@ func mendHelp(root *cobra.Command) {
 	help.Example = "  cloudidq help enqueue"
 	help.Args = func(_ *cobra.Command, args []string) error {
 		if found, rest, err := root.Find(args); err != nil || found == nil || len(rest) > 0 {
-			return usagef("there is no command %q; see cloudidq --help", strings.Join(args, " "))
+			return usagef("unknown command %q; see cloudidq --help", strings.Join(args, " "))
 		}
 		return nil
 	}
 }
 
-// mendCompletion adds examples to cobra's completion commands and makes wrong arguments usage
+// fixCompletion adds examples to cobra's completion commands and makes wrong arguments usage
 // errors.
-func mendCompletion(root *cobra.Command) {
+func fixCompletion(root *cobra.Command) {
 	root.InitDefaultCompletionCmd()
 	completion, _, err := root.Find([]string{"completion"})
 	if err != nil { // impossible: it has just been added
 		return
 	}
-	completion.Example = "  source <(cloudidq completion bash)\n  cloudidq completion zsh > \"${fpath[1]}/_cloudidq\""
+	completion.Example = "  source <(cloudidq completion bash)\n" +
+		"  cloudidq completion zsh > \"${fpath[1]}/_cloudidq\""
 	completion.Args = takes(cobra.NoArgs)
 	completion.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	for _, shell := range completion.Commands() {

@@ -81,7 +81,7 @@ func deployed(t *testing.T, file string) []byte {
 
 // After a run with various outcomes, a process exports each series that an alert or a panel
 // uses, with its labels.
-func TestScrape_HasWhatAlertsAndPanelsAskFor(t *testing.T) {
+func TestScrape_HasSeriesOfAlertsAndPanels(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 43, Faults: wechattest.Faults{"busy": 0.2, "foreign": 0.1, "expired": 0.1}})
 	r := newReceiver(t, nil)
@@ -91,22 +91,22 @@ func TestScrape_HasWhatAlertsAndPanelsAskFor(t *testing.T) {
 	ops, api := porttest.Reserve(t), porttest.Reserve(t)
 	s.env = append(s.env, "CLOUDIDQ_OPS_LISTEN="+ops, "CLOUDIDQ_API_LISTEN="+api)
 	s.start(t, "serve", "--config", s.config)
-	waitFor(t, "serve to be ready", func() bool { status, _ := ask(t, ops, "/readyz"); return status == http.StatusOK })
+	waitFor(t, "serve to be ready", func() bool { status, _ := fetch(t, ops, "/readyz"); return status == http.StatusOK })
 	twin := s.twin(t)
 	taps := s.enqueueMany(t, twin, 300, 100)
 	waitFor(t, "all results to be delivered", func() bool { return r.arrived() == len(taps) })
 	s.post(t, "/sim/faults", `{"appid":"`+appA+`","faults":{"unauthorized":1}}`, nil)
 	s.enqueueMore(t, twin, 1, 500)
-	if status, _ := ask(t, api, "/v1/status"); status != http.StatusOK {
+	if status, _ := fetch(t, api, "/v1/status"); status != http.StatusOK {
 		t.Errorf("/v1/status = %d", status)
 	}
 
-	asked := expressions(t)
+	used := expressions(t)
 	var text string
 	var lacks []string
-	for deadline := time.Now().Add(longs); ; time.Sleep(time.Second) { // the quotas are requested after a minute
-		_, text = ask(t, ops, "/metrics")
-		if lacks = missingSeries(t, text, asked); len(lacks) == 0 || time.Now().After(deadline) {
+	for deadline := time.Now().Add(waitTimeout); ; time.Sleep(time.Second) { // the quotas are requested after a minute
+		_, text = fetch(t, ops, "/metrics")
+		if lacks = missingSeries(t, text, used); len(lacks) == 0 || time.Now().After(deadline) {
 			break
 		}
 	}
@@ -117,7 +117,7 @@ func TestScrape_HasWhatAlertsAndPanelsAskFor(t *testing.T) {
 }
 
 // missingSeries returns the series of the expressions that a scrape lacks.
-func missingSeries(t *testing.T, text string, asked map[string]string) []string {
+func missingSeries(t *testing.T, text string, used map[string]string) []string {
 	t.Helper()
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(strings.NewReader(text))
@@ -125,10 +125,10 @@ func missingSeries(t *testing.T, text string, asked map[string]string) []string 
 		return []string{err.Error()}
 	}
 	var lacks []string
-	for who, expr := range asked {
+	for who, expr := range used {
 		for _, found := range selected.FindAllStringSubmatch(expr, -1) {
 			if lack := (selector{found[1], found[2]}).missingIn(families); lack != "" {
-				lacks = append(lacks, who+" asks for "+found[0]+": "+lack)
+				lacks = append(lacks, who+" uses "+found[0]+": "+lack)
 			}
 		}
 	}
@@ -148,7 +148,7 @@ func (s selector) missingIn(families map[string]*dto.MetricFamily) string {
 	}
 	family := families[base]
 	if family == nil || len(family.GetMetric()) == 0 {
-		return "there is no such series"
+		return "the series does not exist"
 	}
 	have := perTarget
 	for _, pair := range family.GetMetric()[0].GetLabel() {
@@ -156,7 +156,7 @@ func (s selector) missingIn(families map[string]*dto.MetricFamily) string {
 	}
 	for _, m := range matcher.FindAllStringSubmatch(s.labels, -1) {
 		if !slices.Contains(have, m[1]) {
-			return "it has no label " + m[1]
+			return "the series has no label " + m[1]
 		}
 	}
 	return ""
@@ -167,7 +167,7 @@ func checkMetricsWithPromtool(t *testing.T, text string) {
 	t.Helper()
 	promtool, err := exec.LookPath("promtool")
 	if err != nil {
-		t.Log("promtool is not installed: the form of the scrape is not checked by it")
+		t.Log("promtool is not installed, so it does not check the scrape")
 		return
 	}
 	check := exec.CommandContext(t.Context(), promtool, "check", "metrics")

@@ -19,9 +19,9 @@ func TestServe_Embedded(t *testing.T) {
 	s.env = append(s.env, "CLOUDIDQ_REDIS_URL=embedded://"+redis, "CLOUDIDQ_API_LISTEN=127.0.0.1:0")
 	s.env = append(s.env, "CLOUDIDQ_OPS_LISTEN="+ops)
 	serve := s.start(t, "serve", "--config", s.config)
-	waitFor(t, "serve to be ready", func() bool { status, _ := ask(t, ops, "/readyz"); return status == http.StatusOK })
+	waitFor(t, "serve to be ready", func() bool { status, _ := fetch(t, ops, "/readyz"); return status == http.StatusOK })
 	if log := serve.err.String(); !strings.Contains(log, "all that is accepted and stored is gone when this process ends") {
-		t.Errorf("serve does not say that nothing is kept: %s", log)
+		t.Errorf("serve does not warn that its data is temporary: %s", log)
 	}
 	tap := s.twin(t).CloudID(appA, 0, 0, time.Now())
 	enqueue := s.start(t, "enqueue", "--config", s.config, "--appid", appA, "--openid", tap.OpenID, "--wait", "4m", tap.CloudID)
@@ -38,6 +38,6 @@ func TestServe_Embedded(t *testing.T) {
 	}
 	late := s.start(t, "result", "--config", s.config, "--appid", appA, tap.CloudID)
 	if status := late.status(t); status != exitFailed || !strings.Contains(late.err.String(), "reaching Redis") {
-		t.Errorf("result behind the end: exit %d, %s", status, late.err.String())
+		t.Errorf("result after serve has stopped: exit %d, %s", status, late.err.String())
 	}
 }

@@ -26,31 +26,40 @@ func newSim(s streams) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "sim [flags]",
-		Short: "Run a WeChat that misbehaves on request",
-		Long: "sim answers POST /wxa/getopendata as WeChat does, and all the endpoints that give tokens for it, with faults by\n" +
-			"name and probability. It also plays the front end: GET /sim/cloudids hands out cloudIDs, GET /sim/truth says what\n" +
-			"must become of one, GET /sim/stats what the simulator has seen. POST /sim/faults changes the faults of one app,\n" +
-			"POST /sim/push tells a third-party platform of tickets and authorizations.\n\n" +
-			"A component C has the secret component-secret-C, the token verify-C, and as its key the SHA-256 of aes-C in\n" +
-			"Base64, 43 characters without padding.\n\n" + faultsHelp(),
+		Short: "Run a WeChat API simulator with configurable faults",
+		Long: "sim simulates POST /wxa/getopendata and all token endpoints of WeChat. Faults have\n" +
+			"a name and a probability. sim also simulates the front end: GET /sim/cloudids returns new\n" +
+			"cloudIDs, GET /sim/truth returns the expected result of a cloudID, and GET /sim/stats\n" +
+			"returns what the simulator has received. POST /sim/faults changes the faults of an app.\n" +
+			"POST /sim/push sends tickets and authorizations to a third-party platform.\n\n" +
+			"A component C has the secret component-secret-C and the token verify-C. Its AES key is\n" +
+			"the SHA-256 of aes-C in Base64, 43 characters without padding.\n\n" + faultsHelp(),
 		Example: "  cloudidq sim --latency 50ms --faults busy=0.1,missing=0.02\n" +
 			"  curl 'http://127.0.0.1:9900/sim/cloudids?appid=wx0000000000000001&n=3'\n" +
-			"  curl -d '{\"appid\":\"wx0000000000000001\",\"faults\":{\"quota\":1},\"for\":\"5m\"}' http://127.0.0.1:9900/sim/faults",
+			"  curl -d '{\"appid\":\"wx0000000000000001\",\"faults\":{\"quota\":1},\"for\":\"5m\"}' " +
+			"http://127.0.0.1:9900/sim/faults",
 		Args: takes(cobra.NoArgs),
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&listen, "listen", "127.0.0.1:9900", "`address` to listen on")
-	flags.DurationVar(&cfg.Latency, "latency", 0, "time every answer takes")
+	flags.DurationVar(&cfg.Latency, "latency", 0, "latency of every answer")
 	flags.StringVar(&faults, "faults", "", "faults, as `NAME=P,...` with P from 0 to 1")
-	flags.IntVar(&cfg.Users, "users", wechattest.DefaultUsers, "users that GET /sim/cloudids plays")
-	flags.Uint64Var(&cfg.Seed, "seed", 1, "decides users, cloudIDs, data and faults; simulators of one seed agree")
-	flags.StringVar(&cfg.Secret, "secret", "", "AppSecret that the token endpoints demand (default: any)")
-	flags.DurationVar(&cfg.TokenTTL, "token-ttl", wechattest.DefaultTokenTTL, "life of an access token")
-	flags.StringVar(&cfg.SidecarAppID, "sidecar", "", "be the side-car of cloud hosting for this `appid`: take calls without a token")
-	flags.DurationVar(&cfg.SidecarAfter, "sidecar-after", 0, "how long the side-car is still starting")
+	flags.IntVar(&cfg.Users, "users", wechattest.DefaultUsers,
+		"number of users of GET /sim/cloudids")
+	flags.Uint64Var(&cfg.Seed, "seed", 1,
+		"seed of users, cloudIDs, data and faults; simulators with the same seed behave alike")
+	flags.StringVar(&cfg.Secret, "secret", "",
+		"AppSecret that the token endpoints require (default: any)")
+	flags.DurationVar(&cfg.TokenTTL, "token-ttl", wechattest.DefaultTokenTTL,
+		"lifetime of an access token")
+	flags.StringVar(&cfg.SidecarAppID, "sidecar", "",
+		"simulate the sidecar of cloud hosting for this `appid`, which accepts calls without a token")
+	flags.DurationVar(&cfg.SidecarAfter, "sidecar-after", 0, "time until the sidecar is available")
 	flags.StringArrayVar(&components, "component", nil, "`appid` of a third-party platform; may be repeated")
-	flags.Int64Var(&cfg.DailyLimit, "daily-limit", 0, "requests of one app before 45009 (default: no limit)")
+	flags.Int64Var(&cfg.DailyLimit, "daily-limit", 0,
+		"requests of one app per day before error 45009 (default: no limit)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		// Report all invalid flags at once, before anything starts.
 		if err := checkSim(&cfg, listen, faults); err != nil {
 			return err
 		}
@@ -66,7 +75,7 @@ func newSim(s streams) *cobra.Command {
 	return cmd
 }
 
-// checkSim returns an error with every problem of the flags, by their names.
+// checkSim returns an error that lists every invalid flag.
 func checkSim(cfg *wechattest.Config, listen, faults string) error {
 	var wrong []error
 	if _, port, err := net.SplitHostPort(listen); err != nil || !isPort(port) {
@@ -84,7 +93,7 @@ func checkSim(cfg *wechattest.Config, listen, faults string) error {
 		{"sidecar-after", cfg.SidecarAfter < 0}, {"daily-limit", cfg.DailyLimit < 0},
 	} {
 		if flag.wrong {
-			wrong = append(wrong, fmt.Errorf("--%s is negative", flag.name))
+			wrong = append(wrong, fmt.Errorf("--%s must not be negative", flag.name))
 		}
 	}
 	if len(wrong) > 0 {
@@ -108,13 +117,14 @@ func simComponent(appID string) wechattest.Component {
 	}
 }
 
-// serveSim serves the simulator until ctx ends, and prints its totals.
+// serveSim serves the simulator until ctx is canceled, and prints its totals.
 func serveSim(ctx context.Context, s streams, sim *wechattest.Simulator, listen string) error {
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", listen)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(s.err, "WeChat simulator on http://%s (set wechat.base_url to it)\n", ln.Addr())
+	// Serve until the context is canceled, then print what was served.
 	begun := time.Now()
 	err = sim.Serve(ctx, ln)
 	stats := sim.Stats()
@@ -126,7 +136,7 @@ func serveSim(ctx context.Context, s streams, sim *wechattest.Simulator, listen 
 // faultsHelp returns the list of faults for --help.
 func faultsHelp() string {
 	var b strings.Builder
-	b.WriteString("Faults (those of a request or an item are over when asked again):\n")
+	b.WriteString("Faults (a fault per request or item does not recur when the request is repeated):\n")
 	for _, f := range wechattest.FaultNames() {
 		fmt.Fprintf(&b, "  %-12s %-8s %s\n", f.Name, f.Per, f.Help)
 	}

@@ -36,7 +36,7 @@ func page(t *testing.T, url string) (code int, body string) {
 
 // An API process shows the activity of two workers that use the same Redis, without any user's
 // data.
-func TestStatus_ShowsWhatAllProcessesDo(t *testing.T) {
+func TestStatus_ShowsAllProcesses(t *testing.T) {
 	t.Parallel()
 	const n = 400
 	s := newSite(t, wechattest.Config{Seed: 21, Faults: wechattest.Faults{"foreign": 0.1, "busy": 0.1}})
@@ -64,7 +64,7 @@ func TestStatus_ShowsWhatAllProcessesDo(t *testing.T) {
 		t.Errorf("total = %+v, want %v", now.Total, want)
 	}
 	if requests := s.stats(t).Requests; now.Total.Requests != requests {
-		t.Errorf("%d requests are told of, WeChat has seen %d", now.Total.Requests, requests)
+		t.Errorf("%d requests are reported, WeChat has received %d", now.Total.Requests, requests)
 	}
 	// A task that WeChat refused is archived, and the pages show it without its values.
 	var shown strings.Builder
@@ -81,7 +81,7 @@ func TestStatus_ShowsWhatAllProcessesDo(t *testing.T) {
 	for _, tap := range taps {
 		for _, id := range []string{tap.CloudID, tap.OpenID} {
 			if strings.Contains(shown.String(), id) {
-				t.Fatalf("the pages show %s", id)
+				t.Fatalf("the pages contain %s", id)
 			}
 		}
 	}
@@ -114,6 +114,6 @@ func TestDemo_Serve(t *testing.T) {
 		t.Errorf("exit %d: %s", code, p.err.String())
 	}
 	if !json.Valid(p.out.Bytes()) {
-		t.Errorf("stdout = %s, want the report alone", p.out.String())
+		t.Errorf("stdout = %s, want only the report", p.out.String())
 	}
 }

@@ -21,8 +21,8 @@ import (
 
 const plantedAPIKey = "planted-api-key-0123456789"
 
-// hand posts cloudIDs to the API and returns the status.
-func (s *site) hand(t *testing.T, taps []wechattest.Tap, header ...string) int {
+// submit posts cloudIDs to the API and returns the status.
+func (s *site) submit(t *testing.T, taps []wechattest.Tap, header ...string) int {
 	t.Helper()
 	body := map[string]any{"appid": taps[0].AppID, "reference": "planted-reference"}
 	var ids []string
@@ -34,11 +34,11 @@ func (s *site) hand(t *testing.T, taps []wechattest.Tap, header ...string) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s.handIn(t, "/v1/resolutions", "application/json", string(text), header...)
+	return s.postAPI(t, "/v1/resolutions", "application/json", string(text), header...)
 }
 
-// handIn posts a body to the API and returns the status.
-func (s *site) handIn(t *testing.T, path, kind, body string, header ...string) int {
+// postAPI posts a body to the API and returns the status.
+func (s *site) postAPI(t *testing.T, path, kind, body string, header ...string) int {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.apiURL+path, strings.NewReader(body))
 	if err != nil {
@@ -91,20 +91,20 @@ func fromPostToWebhook(t *testing.T, dsn string) {
 	worker := s.worker(t)
 	tap := s.twin(t).CloudID(appA, 1, 1, time.Now())
 	const client = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-	if status := s.hand(t, []wechattest.Tap{tap}, "Traceparent", client); status != http.StatusAccepted {
+	if status := s.submit(t, []wechattest.Tap{tap}, "Traceparent", client); status != http.StatusAccepted {
 		t.Fatalf("POST = %d", status)
 	}
 	waitFor(t, "the webhook", func() bool { return r.arrived() == 1 })
-	told := strings.Split(r.traceparents()[0], "-")
-	if len(told) != 4 {
-		t.Fatalf("the receiver was told the trace %q", told)
+	traceparent := strings.Split(r.traceparents()[0], "-")
+	if len(traceparent) != 4 {
+		t.Fatalf("the receiver got the traceparent %q", traceparent)
 	}
-	waitFor(t, "the span of the webhook", func() bool { return c.span(told[2]) != nil })
+	waitFor(t, "the span of the webhook", func() bool { return c.span(traceparent[2]) != nil })
 
 	// From the receiver upwards, each span with its attributes.
 	path := []struct {
 		name, kind string
-		says       map[string]string
+		attributes map[string]string
 	}{
 		{"POST", "CLIENT", map[string]string{"http.response.status_code": "200", "cloudidq.webhook.endpoint": "orders", "server.address": "127.0.0.1"}},
 		{"process webhook:deliver", "CONSUMER", map[string]string{"messaging.system": "asynq", "messaging.operation.name": "process",
@@ -117,30 +117,30 @@ func fromPostToWebhook(t *testing.T, dsn string) {
 		{"POST /v1/resolutions", "SERVER", map[string]string{"http.request.method": "POST", "http.route": "/v1/resolutions",
 			"http.response.status_code": "202"}},
 	}
-	id, ids := told[2], map[string]string{} // by name
+	id, ids := traceparent[2], map[string]string{} // by name
 	for _, want := range path {
 		waitFor(t, "the span "+want.name, func() bool { return c.span(id) != nil })
 		span := c.span(id)
 		if span.GetName() != want.name || span.GetKind() != tracepb.Span_SpanKind(tracepb.Span_SpanKind_value["SPAN_KIND_"+want.kind]) {
 			t.Fatalf("span %q (%s), want %q (%s)", span.GetName(), span.GetKind(), want.name, want.kind)
 		}
-		for key, value := range want.says {
+		for key, value := range want.attributes {
 			if got := attribute(span, key); got != value {
 				t.Errorf("%s: %s is %q, want %q", want.name, key, got, value)
 			}
 		}
 		if got := hex.EncodeToString(span.GetTraceId()); got != client[3:35] {
-			t.Errorf("%s is of trace %s, want the client's", want.name, got)
+			t.Errorf("%s belongs to trace %s, want the client's", want.name, got)
 		}
 		ids[want.name] = id
 		id = hex.EncodeToString(span.GetParentSpanId())
 	}
 	if id != client[36:52] {
-		t.Errorf("the tree begins below %s, want the client's span", id)
+		t.Errorf("the root of the tree is below %s, want the client's span", id)
 	}
 	process := ids["process cloudid:resolve"]
-	if sent, taken := attribute(c.span(ids["send cloudid:resolve"]), "messaging.message.id"), attribute(c.span(process), "messaging.message.id"); sent == "" || sent != taken {
-		t.Errorf("task %q was sent and %q taken", sent, taken)
+	if sent, processed := attribute(c.span(ids["send cloudid:resolve"]), "messaging.message.id"), attribute(c.span(process), "messaging.message.id"); sent == "" || sent != processed {
+		t.Errorf("task %q was sent and %q processed", sent, processed)
 	}
 	// The request of the attempt is below the attempt's span and also linked to it.
 	request := c.named("POST /wxa/getopendata")
@@ -158,7 +158,7 @@ func fromPostToWebhook(t *testing.T, dsn string) {
 	for _, name := range []string{"claim " + driver, "save " + driver, "fetch token stable"} {
 		waitFor(t, "the span "+name, func() bool { return len(c.named(name)) > 0 })
 		if span := c.named(name)[0]; hex.EncodeToString(span.GetParentSpanId()) != process {
-			t.Errorf("%s is not below the try", name)
+			t.Errorf("%s is not below the attempt", name)
 		}
 	}
 	if got := c.services(); !slices.Equal(got, []string{"cloudidq"}) {
@@ -166,7 +166,7 @@ func fromPostToWebhook(t *testing.T, dsn string) {
 	}
 	// The log contains the ids of trace and span.
 	if said := worker.err.String(); !strings.Contains(said, `"trace_id":"`+client[3:35]+`","span_id":"`+process+`"`) {
-		t.Errorf("the log of the try does not name its span")
+		t.Errorf("the log of the attempt does not contain its span id")
 	}
 	waitFor(t, "metrics", func() bool {
 		return c.has("cloudidq_cloudids_finished_total") && c.has("cloudidq_http_requests_total") && c.has("asynq_queue_size")
@@ -175,7 +175,7 @@ func fromPostToWebhook(t *testing.T, dsn string) {
 
 // Calls that share a task are linked to it, and tasks that share a request are linked to the
 // request, because none of them is the parent.
-func TestTrace_WhatIsSharedIsLinked(t *testing.T) {
+func TestTrace_LinksSharedWork(t *testing.T) {
 	t.Parallel()
 	s, c, _ := traced(t, wechattest.Config{Seed: 42}, "", ", commit_linger: 1s")
 	config := strings.Replace(s.text(t), "group_by: app", "group_by: app, batch_linger: 1s", 1)
@@ -183,7 +183,7 @@ func TestTrace_WhatIsSharedIsLinked(t *testing.T) {
 	twin := s.twin(t)
 	var calls sync.WaitGroup
 	for user := range 8 {
-		calls.Go(func() { s.hand(t, []wechattest.Tap{twin.CloudID(appB, user, 1, time.Now())}) })
+		calls.Go(func() { s.submit(t, []wechattest.Tap{twin.CloudID(appB, user, 1, time.Now())}) })
 	}
 	calls.Wait()
 	// Tasks of the same app that arrive together share a request. On a busy machine the first two
@@ -223,11 +223,11 @@ func TestTrace_WhatIsSharedIsLinked(t *testing.T) {
 		}
 		for _, link := range span.GetLinks() {
 			if !sends[hex.EncodeToString(link.GetSpanId())] {
-				t.Error("a try is linked to what is no call")
+				t.Error("an attempt is linked to a span that is not a call")
 			}
 		}
 	}
-	waitFor(t, "the attempts that the requests are linked to", func() bool { // they end after their requests
+	waitFor(t, "the attempts that the requests are linked to", func() bool { // attempts finish after their requests
 		attempts := map[string]bool{}
 		for _, span := range c.named("process cloudid:resolve") {
 			attempts[hex.EncodeToString(span.GetSpanId())] = true
@@ -265,7 +265,7 @@ func TestTelemetry_HoldsNothingPrivate(t *testing.T) {
 	for user := range 100 {
 		mine := []wechattest.Tap{twin.CloudID(appA, user, 1, time.Now()), twin.CloudID(appA, user, 2, time.Now())}
 		taps = append(taps, mine...)
-		status := s.hand(t, mine, "Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "Tracestate", "planted-state=planted-state")
+		status := s.submit(t, mine, "Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "Tracestate", "planted-state=planted-state")
 		if status != http.StatusAccepted {
 			t.Fatalf("POST = %d", status)
 		}
@@ -273,34 +273,34 @@ func TestTelemetry_HoldsNothingPrivate(t *testing.T) {
 	// Send requests with ids in their paths and bad requests, and enqueue an unreadable task.
 	for _, path := range []string{"/v1/resolutions/" + appA + "/" + taps[0].CloudID, "/v1/subjects/" + appA + "/" + taps[0].OpenID,
 		"/planted-path?token=planted-token"} {
-		ask(t, strings.TrimPrefix(s.apiURL, "http://"), path)
+		fetch(t, strings.TrimPrefix(s.apiURL, "http://"), path)
 	}
 	if p := s.start(t, "enqueue", "--config", s.config, "--appid", appA, "--openid", taps[0].OpenID, taps[0].CloudID); p.status(t) != 0 {
 		t.Errorf("enqueue: %s", p.err.String())
 	}
 	waitFor(t, "the spans of all calls", func() bool { return len(c.named("send cloudid:resolve")) == 101 })
 	file := `{"cloud_id":"` + taps[1].CloudID + `","openid":"` + taps[1].OpenID + `"}` + "\n" + `{"planted-field":"planted-13812345678"}`
-	if status := s.handIn(t, "/v1/backfills?appid="+appA, "application/x-ndjson", file); status != http.StatusAccepted {
+	if status := s.postAPI(t, "/v1/backfills?appid="+appA, "application/x-ndjson", file); status != http.StatusAccepted {
 		t.Errorf("POST /v1/backfills = %d", status)
 	}
 	s.enqueueTask(t, `{"v":1,"appid":"planted-13812345678`)
-	waitFor(t, "all ends", func() bool { _, ended := s.records(t, taps); return ended == len(taps) })
+	waitFor(t, "all cloudIDs to finish", func() bool { _, finished := s.records(t, taps); return finished == len(taps) })
 	waitFor(t, "some deliveries", func() bool { return r.arrived() > 0 })
 	waitFor(t, "metrics", func() bool { return c.has("cloudidq_webhook_attempt_duration_seconds") && c.has("go_goroutines") })
-	_, shown := ask(t, worker.opsAddr(t), "/metrics")
-	_, ofAPI := ask(t, s.said[0].opsAddr(t), "/metrics")
+	_, shown := fetch(t, worker.opsAddr(t), "/metrics")
+	_, ofAPI := fetch(t, s.outputs[0].opsAddr(t), "/metrics")
 	shown += ofAPI
-	for _, p := range s.said {
+	for _, p := range s.outputs {
 		p.term(t)
 	}
 	for _, want := range []string{"process webhook:deliver", "process cloudid:resolve", "GET /v1/resolutions/{appid}/{cloud_id}", "STATUS_CODE_ERROR"} {
 		if !strings.Contains(c.all(), want) {
-			t.Errorf("what was sent by OTLP lacks %q: little is proved", want)
+			t.Errorf("the OTLP exports do not contain %q, so this test proves little", want)
 		}
 	}
 	if !strings.Contains(shown, `errcode="-601007"`) || !strings.Contains(shown, `layer="call"`) ||
 		!strings.Contains(shown, `cloudidq_cloudids_accepted_total{queue="backfill"} 1`) {
-		t.Error("/metrics lacks what has happened: little is proved")
+		t.Error("/metrics does not contain the outcomes, so this test proves little")
 	}
 	s.checkPrivate(t, taps)
 	private := append([]string{tokA, "access_token=", "phoneNumber", "stepInfoList", "13812345678"}, s.planted...)
@@ -309,11 +309,12 @@ func TestTelemetry_HoldsNothingPrivate(t *testing.T) {
 	}
 	for what, text := range map[string]string{"OTLP": c.all(), "/metrics": shown} {
 		if found := simToken.FindString(text); found != "" {
-			t.Errorf("%s holds a token: %s", what, found)
+			t.Errorf("%s contains a token: %s", what, found)
 		}
 		for _, p := range private {
 			if at := strings.Index(text, p); at >= 0 {
-				t.Errorf("%s holds %q: …%s…", what, p, text[max(0, at-200):min(len(text), at+100)])
+				t.Errorf("%s contains %q: …%s…", what, p, text[max(0, at-200):min(len(text),
+					at+100)])
 			}
 		}
 	}

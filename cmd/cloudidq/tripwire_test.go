@@ -52,7 +52,7 @@ func newTripwire(t *testing.T, redis string) *tripwire {
 
 func (w *tripwire) serve(client net.Conn, redis string) {
 	defer func() { _ = client.Close() }()
-	server, err := net.Dial("tcp", redis) //nolint:noctx // ends with the client's connection
+	server, err := net.Dial("tcp", redis) //nolint:noctx // closed with the client's connection
 	if err != nil {
 		return
 	}
@@ -67,7 +67,7 @@ func (w *tripwire) serve(client net.Conn, redis string) {
 	back.Wait()
 }
 
-// copyUntil copies until one side ends or pass returns false. pass receives the new data and the
+// copyUntil copies until one side closes or pass returns false. pass receives the new data and the
 // end of the previous data.
 func copyUntil(to, from net.Conn, pass func(before, now []byte) bool) {
 	const longestMark = 256
@@ -139,7 +139,7 @@ func (w *tripwire) wait(t *testing.T, victim *process) {
 	t.Helper()
 	select {
 	case <-w.tripped:
-	case <-time.After(longs):
-		t.Fatalf("the process has not come to its step; it said: %s", victim.err.String())
+	case <-time.After(waitTimeout):
+		t.Fatalf("the process has not reached its crash point; stderr: %s", victim.err.String())
 	}
 }

@@ -44,8 +44,8 @@ func deliveriesOf(t *testing.T, text string) []store.Delivery {
 	return all
 }
 
-// unsettled counts the deliveries that have not arrived.
-func (s *site) unsettled(t *testing.T) int {
+// undelivered counts the deliveries that have not arrived.
+func (s *site) undelivered(t *testing.T) int {
 	t.Helper()
 	n := 0
 	err := store.NewDeliveries(s.redis.Client(t)).List(t.Context(), store.Filter{}, func(d store.Delivery) bool {
@@ -60,9 +60,9 @@ func (s *site) unsettled(t *testing.T) int {
 	return n
 }
 
-// hurry starts the next attempt of waiting deliveries at once, as the dashboard's button does.
+// runRetries starts the next attempt of waiting deliveries at once, as the dashboard's button does.
 // The schedule takes hours.
-func (s *site) hurry(t *testing.T) {
+func (s *site) runRetries(t *testing.T) {
 	t.Helper()
 	_, err := asynq.NewInspectorFromRedisClient(s.redis.Client(t)).RunAllRetryTasks(tasks.QueueWebhooks)
 	if err != nil && !strings.Contains(err.Error(), "does not exist") {
@@ -70,9 +70,9 @@ func (s *site) hurry(t *testing.T) {
 	}
 }
 
-// tryAgain closes the circuit of an endpoint that did not answer. Otherwise it stays open for
+// closeCircuit closes the circuit of an endpoint that did not answer. Otherwise it stays open for
 // half a minute or more.
-func (s *site) tryAgain(t *testing.T) {
+func (s *site) closeCircuit(t *testing.T) {
 	t.Helper()
 	deliveries := store.NewDeliveries(s.redis.Client(t))
 	state, err := deliveries.Endpoint(t.Context(), "orders")
@@ -84,7 +84,7 @@ func (s *site) tryAgain(t *testing.T) {
 	}
 }
 
-// The receiver is down for a while, then refuses twice, and then accepts everything. Each
+// The receiver is down for a while, then rejects two requests, and then accepts everything. Each
 // delivery has one id and always the same bytes; the receiver compares them.
 func TestWebhooks_ReceiverIsDown(t *testing.T) {
 	t.Parallel()
@@ -104,25 +104,25 @@ func TestWebhooks_ReceiverIsDown(t *testing.T) {
 	s.worker(t)
 	taps := s.enqueueMany(t, twin, 150, 50)
 	begun := time.Now()
-	waitFor(t, "the time without a receiver", func() bool {
-		s.hurry(t)
-		waiting, tried := s.listed(t, "--status", "pending"), 0
+	waitFor(t, "failed attempts while the receiver is down", func() bool {
+		s.runRetries(t)
+		waiting, attempts := s.listed(t, "--status", "pending"), 0
 		for _, d := range waiting {
-			tried += d.Tried
+			attempts += d.Tried
 		}
-		return time.Since(begun) >= down && len(waiting) >= 3 && tried > 0
+		return time.Since(begun) >= down && len(waiting) >= 3 && attempts > 0
 	})
 	r.listen()
 	waitFor(t, "all results to be delivered", func() bool {
-		s.tryAgain(t)
-		s.hurry(t)
+		s.closeCircuit(t)
+		s.runRetries(t)
 		return r.arrived() == len(taps)
 	})
 	r.checkAgainst(twin, taps)
-	if requests, deliveries := r.asked(); requests != deliveries+2 {
-		t.Errorf("%d requests of %d deliveries, want two refused ones", requests, deliveries)
+	if requests, deliveries := r.received(); requests != deliveries+2 {
+		t.Errorf("%d requests for %d deliveries, want two rejected ones", requests, deliveries)
 	}
-	waitFor(t, "the deliveries to be settled", func() bool { return s.unsettled(t) == 0 })
+	waitFor(t, "the deliveries to be completed", func() bool { return s.undelivered(t) == 0 })
 	for _, d := range s.listed(t) {
 		if d.State != store.DeliveryDelivered {
 			t.Errorf("%+v, want it delivered", d)
@@ -155,9 +155,9 @@ func TestWebhooks_GoneAndReplayed(t *testing.T) {
 		}
 		return held == len(taps)
 	})
-	asked, _ := r.asked()
-	if asked == 0 || asked > 20 {
-		t.Errorf("%d requests, want a few at once and none afterwards", asked)
+	requests, _ := r.received()
+	if requests == 0 || requests > 20 {
+		t.Errorf("%d requests, want a few at first and none afterwards", requests)
 	}
 	one := s.listed(t, "--status", "held")[0]
 	show := s.start(t, "deliveries", "show", "--config", s.config, one.ID)
@@ -171,16 +171,16 @@ func TestWebhooks_GoneAndReplayed(t *testing.T) {
 	}
 	waitFor(t, "all results to be delivered", func() bool { return r.arrived() == len(taps) })
 	r.checkAgainst(twin, taps)
-	waitFor(t, "the deliveries to be settled", func() bool { return s.unsettled(t) == 0 })
+	waitFor(t, "the deliveries to be completed", func() bool { return s.undelivered(t) == 0 })
 	again := s.start(t, "deliveries", "replay", "--config", s.config, one.ID)
 	if status := again.status(t); status != 1 || !strings.Contains(again.err.String(), "has been delivered") {
-		t.Errorf("replaying a delivered one: exit %d: %s", status, again.err.String())
+		t.Errorf("replay of a delivered delivery: exit %d: %s", status, again.err.String())
 	}
 }
 
 // After the erasure of a user, no result of that user reaches the receiver. The results of other
 // users do.
-func TestWebhooks_ErasedWhileItWaits(t *testing.T) {
+func TestWebhooks_ErasedWhileWaiting(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, wechattest.Config{Seed: 15})
 	twin := s.twin(t)
@@ -204,8 +204,8 @@ func TestWebhooks_ErasedWhileItWaits(t *testing.T) {
 	}
 	r.listen()
 	waitFor(t, "the others' results to be delivered", func() bool {
-		s.hurry(t)
-		return r.arrived() >= 30 && s.unsettled(t) == 0
+		s.runRetries(t)
+		return r.arrived() >= 30 && s.undelivered(t) == 0
 	})
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -216,7 +216,7 @@ func TestWebhooks_ErasedWhileItWaits(t *testing.T) {
 	}
 }
 
-// An endpoint inside the network is refused, whatever its name and proxy. The attempt has a
+// An endpoint inside the network is rejected, whatever its name and proxy. The attempt has a
 // class and a text that explains it, as for any other unreachable endpoint.
 func TestWebhooks_Egress(t *testing.T) {
 	t.Parallel()
@@ -269,11 +269,11 @@ func TestWebhooks_Egress(t *testing.T) {
 		}
 	}
 	waitFor(t, "an attempt at each", func() bool {
-		tried := 0
+		attempts := 0
 		for _, d := range s.listed(t) {
-			tried += min(1, d.Tried)
+			attempts += min(1, d.Tried)
 		}
-		return tried == len(classes)
+		return attempts == len(classes)
 	})
 	for _, d := range s.listed(t) {
 		show := s.start(t, "deliveries", "show", "--config", s.config, d.ID)
@@ -284,13 +284,14 @@ func TestWebhooks_Egress(t *testing.T) {
 			attempts = attempts[1:]
 		}
 		if len(got) != 1 || len(attempts) == 0 || attempts[0].Class != classes[d.Endpoint] || attempts[0].Error == "" {
-			t.Errorf("%s: %s, want class %s and what it means", d.Endpoint, show.out.String(), classes[d.Endpoint])
+			t.Errorf("%s: %s, want class %s and its explanation", d.Endpoint, show.out.String(),
+				classes[d.Endpoint])
 		}
 		if strings.Contains(show.out.String(), "127.0.0.1") {
 			t.Errorf("%s: an address is shown: %s", d.Endpoint, show.out.String())
 		}
 	}
 	if n := reached.Load(); n != 0 {
-		t.Errorf("%d requests have reached what they must not", n)
+		t.Errorf("%d requests have reached a forbidden address", n)
 	}
 }

@@ -75,7 +75,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	if err := r.verify.Verify(body, req.Header); err != nil {
-		r.t.Errorf("the official library refuses a delivery: %v", err)
+		r.t.Errorf("the official library rejects a delivery: %v", err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -83,7 +83,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.traces = append(r.traces, req.Header.Get("Traceparent"))
 	id := req.Header.Get("webhook-id")
 	if before, again := r.bodies[id]; again && before != string(body) {
-		r.t.Errorf("%s comes with other bytes than before", id)
+		r.t.Errorf("%s has other bytes than before", id)
 	}
 	r.bodies[id] = string(body)
 	results := r.parse(body)
@@ -124,7 +124,7 @@ func (r *receiver) parse(body []byte) []store.Record {
 		} `json:"data"`
 	}
 	if err := json.Unmarshal(body, &message); err != nil || message.Type != "resolutions.finished" || message.Data.AppID == "" {
-		r.t.Errorf("not a message of the contract: %v: %.200s", err, body)
+		r.t.Errorf("not a valid webhook message: %v: %.200s", err, body)
 	}
 	return message.Data.Results
 }
@@ -136,8 +136,8 @@ func (r *receiver) arrived() int {
 	return len(r.results)
 }
 
-// asked counts the requests and their deliveries.
-func (r *receiver) asked() (requests, deliveries int) {
+// received counts the requests and their deliveries.
+func (r *receiver) received() (requests, deliveries int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.requests, len(r.bodies)
@@ -155,7 +155,7 @@ func (r *receiver) checkAgainst(twin *wechattest.Simulator, taps []wechattest.Ta
 			records[i] = got[0]
 		}
 		if n := len(r.ids[tap.CloudID]); n != 1 {
-			r.t.Errorf("result %d came under %d ids, want one", i, n)
+			r.t.Errorf("result %d has %d delivery ids, want one", i, n)
 		}
 	}
 	checkTruth(r.t, twin, taps, records)
@@ -181,9 +181,9 @@ func everyResultIsDelivered(t *testing.T, dsn string) {
 	taps := s.enqueueMany(t, twin, 1000, 200)
 	waitFor(t, "all results to be delivered", func() bool { return r.arrived() == len(taps) })
 	r.checkAgainst(twin, taps)
-	requests, _ := r.asked()
+	requests, _ := r.received()
 	if requests > 200 {
-		t.Errorf("%d results came in %d requests, want batches", len(taps), requests)
+		t.Errorf("%d results arrived in %d requests, want batches", len(taps), requests)
 	}
 	list := s.start(t, "deliveries", "list", "--config", s.config, "--status", "delivered", "--json", "--limit", "0")
 	if status := list.status(t); status != 0 || strings.Count(list.out.String(), "\n") != requests {

@@ -12,7 +12,7 @@ import (
 )
 
 // The API uses the certificate that the files hold at the time of the handshake.
-func TestAPITLS_ReadsTheFilesAnew(t *testing.T) {
+func TestAPITLS_ReloadsFiles(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "cloudidq.yaml")
 	text := "redis: {url: 'redis://127.0.0.1:1/0'}\nstore: {encryption: 'off'}\n" +
@@ -42,7 +42,7 @@ func TestAPITLS_ReadsTheFilesAnew(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(filepath.Dir(path), "tls.key"), []byte("planted"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := read(); err == nil || !strings.Contains(err.Error(), "api.tls.key: must hold a private key in PEM") || strings.Contains(err.Error(), "planted") {
+	if _, err := read(); err == nil || !strings.Contains(err.Error(), "api.tls.key: must contain a private key in PEM") || strings.Contains(err.Error(), "planted") {
 		t.Errorf("read() = %v", err)
 	}
 	if plain := apiTLS(&config.Config{}); plain != nil {

@@ -30,13 +30,15 @@ type backlog struct {
 	high bool
 }
 
-// loadEvery is how long High reuses a measurement.
-const loadEvery = time.Second
+// measureInterval is how long High reuses a measurement.
+const measureInterval = time.Second
 
 // NewQueueLoad returns a load that calls a queue full from most waiting tasks on. The caller
 // closes rdb.
 func NewQueueLoad(rdb redis.UniversalClient, most int, log *slog.Logger) *QueueLoad {
-	return &QueueLoad{rdb: rdb, pauses: coord.NewPauses(rdb), most: most, log: log, seen: make(map[string]backlog)}
+	return &QueueLoad{
+		rdb: rdb, pauses: coord.NewPauses(rdb), most: most, log: log, seen: make(map[string]backlog),
+	}
 }
 
 // High implements [httpapi.Load]. It measures each queue at most once a second. If Redis does
@@ -44,11 +46,12 @@ func NewQueueLoad(rdb redis.UniversalClient, most int, log *slog.Logger) *QueueL
 func (l *QueueLoad) High(ctx context.Context, queue string) bool {
 	l.mu.Lock()
 	last := l.seen[queue]
-	if time.Since(last.at) < loadEvery {
+	if time.Since(last.at) < measureInterval {
 		l.mu.Unlock()
 		return last.high
 	}
-	l.seen[queue] = backlog{time.Now(), last.high} // this caller measures, concurrent callers use the last result
+	// This caller measures. Concurrent callers use the last result meanwhile.
+	l.seen[queue] = backlog{time.Now(), last.high}
 	l.mu.Unlock()
 	return l.measure(ctx, queue)
 }
@@ -73,7 +76,7 @@ func (l *QueueLoad) measure(ctx context.Context, queue string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if high && !l.seen[queue].high {
-		l.log.Warn("a queue is full; requests are refused, backfills wait", "queue", queue, "tasks", n)
+		l.log.Warn("queue is full; requests are rejected and backfills wait", "queue", queue, "tasks", n)
 	}
 	l.seen[queue] = backlog{time.Now(), high}
 	return high

@@ -49,20 +49,20 @@ func loadFile(t *testing.T, rdb *redis.Client, n int) (tasksIn int64, why error)
 
 // The backlog includes retried tasks, such as those of a paused app, which are hardly ever
 // pending. The loader of a paused app waits and leaves the lines in the file.
-func TestQueueLoad_CountsAllThatWaits(t *testing.T) {
+func TestQueueLoad_CountsRetriesAndPauses(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	if in, why := loadFile(t, rdb, 300); why != nil || in != 3 {
-		t.Fatalf("%v, %d tasks, want 3: nothing stands in the way", why, in)
+		t.Fatalf("%v, %d tasks, want 3: without a limit", why, in)
 	}
 	rdb.Del(t.Context(), "asynq:{backfill}:pending")
 	for i := range 5 {
 		rdb.ZAdd(t.Context(), "asynq:{backfill}:retry", redis.Z{Score: 1, Member: fmt.Sprint("task-", i)})
 	}
 	if !NewQueueLoad(rdb, 5, slog.New(slog.DiscardHandler)).High(t.Context(), tasks.QueueBackfill) {
-		t.Error("High() = false with 5 of 5 tasks that come back later")
+		t.Error("High() = false with 5 of 5 tasks in retry")
 	}
 	if in, why := loadFile(t, rdb, 300); !errors.Is(why, backfill.ErrFull) || in != 0 {
-		t.Errorf("waits for %v with %d tasks in, want for room with none", why, in)
+		t.Errorf("waits because of %v with %d tasks enqueued, want ErrFull with none", why, in)
 	}
 	rdb.Del(t.Context(), "asynq:{backfill}:retry")
 	_, err := coord.NewPauses(rdb).Set(t.Context(), loadApp, 45009, "quota", func(int) time.Time { return time.Now().Add(time.Hour) })
@@ -70,15 +70,16 @@ func TestQueueLoad_CountsAllThatWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 	if in, why := loadFile(t, rdb, 300); !errors.Is(why, backfill.ErrPaused) || in != 0 {
-		t.Errorf("waits for %v with %d tasks in, want for the end of the pause with none", why, in)
+		t.Errorf("waits because of %v with %d tasks enqueued, want ErrPaused with none", why, in)
 	}
 }
 
 // However fast a backfill loads, it exceeds the limit by at most one window.
-func TestQueueLoad_ABackfillIsMeasuredByTheWindow(t *testing.T) {
+func TestQueueLoad_LimitsBackfillToOneWindow(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	const window = 41 // tasks
 	if in, why := loadFile(t, rdb, 40_000); !errors.Is(why, backfill.ErrFull) || in > window {
-		t.Errorf("waits for %v with %d tasks in, want for room with %d at most", why, in, window)
+		t.Errorf("waits because of %v with %d tasks enqueued, want ErrFull with at most %d", why,
+			in, window)
 	}
 }

@@ -15,8 +15,8 @@ import (
 	"cloudidq/internal/wechat/push"
 )
 
-// pushTarget is the receiver of a third-party platform's events. It stores what the events say,
-// and starts or stops the app in every worker.
+// pushTarget receives the events of a third-party platform. It stores their content, and starts or
+// stops the app in every worker.
 type pushTarget struct {
 	*push.Codec
 	*wechat.Platform
@@ -24,7 +24,9 @@ type pushTarget struct {
 }
 
 // Authorize implements [httpapi.Platform].
-func (t pushTarget) Authorize(ctx context.Context, appID string, code secret.Text, created time.Time) error {
+func (t pushTarget) Authorize(
+	ctx context.Context, appID string, code secret.Text, created time.Time,
+) error {
 	if err := t.Platform.Authorize(ctx, appID, code, created); err != nil {
 		return err
 	}
@@ -42,27 +44,32 @@ func (t pushTarget) Unauthorize(ctx context.Context, appID string, created time.
 // follow starts or stops the app according to the stored authorization. If a newer event has
 // arrived, the stored authorization differs from the current event.
 func (t pushTarget) follow(ctx context.Context, appID string) error {
-	authorised, err := t.Authorized(ctx, appID)
+	authorized, err := t.Authorized(ctx, appID)
 	if err != nil {
 		return err
 	}
-	if authorised {
+	if authorized {
 		return batch.StartApp(ctx, t.pauses, appID)
 	}
 	return batch.StopApp(ctx, t.pauses, appID)
 }
 
 // pushTargets returns the receivers of the platforms' events, by the appid of the platform.
-func pushTargets(cfg *config.Config, access *WeChat, rdb redis.UniversalClient) (map[string]httpapi.Platform, error) {
+func pushTargets(
+	cfg *config.Config, access *WeChat, rdb redis.UniversalClient,
+) (map[string]httpapi.Platform, error) {
 	targets := make(map[string]httpapi.Platform, len(cfg.Components))
 	for _, component := range cfg.Components {
 		codec, err := push.NewCodec(push.Config{
-			AppID: component.AppID, VerifyToken: component.VerifyToken.Text(), AESKey: component.AESKey.Text(),
+			AppID:       component.AppID,
+			VerifyToken: component.VerifyToken.Text(),
+			AESKey:      component.AESKey.Text(),
 		})
 		if err != nil {
 			return nil, err
 		}
-		targets[component.AppID] = pushTarget{codec, access.Platforms[component.AppID], coord.NewPauses(rdb)}
+		platform := access.Platforms[component.AppID]
+		targets[component.AppID] = pushTarget{codec, platform, coord.NewPauses(rdb)}
 	}
 	return targets, nil
 }

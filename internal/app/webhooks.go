@@ -32,6 +32,7 @@ func openWebhooks(
 			sender.Close()
 		}
 	}
+	// Each webhook gets its own sender. The worker refers to it by the name.
 	for i, hook := range cfg.Webhooks {
 		endpoint, err := endpointOf(cfg, hook, userAgent)
 		if err != nil {
@@ -44,8 +45,8 @@ func openWebhooks(
 		}
 		senders = append(senders, sender)
 		hooks = append(hooks, worker.Webhook{
-			Name: hook.Name, Sender: sender, Thin: hook.Payload == config.PayloadThin, BatchMax: hook.BatchMax,
-			Admits: hook.Admits,
+			Name: hook.Name, Sender: sender, Thin: hook.Payload == config.PayloadThin,
+			BatchMax: hook.BatchMax, Admits: hook.Admits,
 		})
 	}
 	return hooks, closeAll, nil
@@ -74,9 +75,11 @@ func CheckWebhooks(cfg *config.Config, refuse func(string, error)) {
 
 // clientCertOf parses the client certificate of a webhook. Its error does not quote it.
 func clientCertOf(hook config.Webhook) (tls.Certificate, error) {
-	pair, err := tls.X509KeyPair([]byte(hook.ClientCert.Text().Reveal()), []byte(hook.ClientKey.Text().Reveal()))
+	cert, key := hook.ClientCert.Text().Reveal(), hook.ClientKey.Text().Reveal()
+	pair, err := tls.X509KeyPair([]byte(cert), []byte(key))
 	if err != nil {
-		return tls.Certificate{}, errors.New("not a certificate and its key, in PEM")
+		return tls.Certificate{}, errors.New(
+			"must be a certificate with its key in client_key, both in PEM")
 	}
 	return pair, nil
 }
@@ -85,7 +88,8 @@ func clientCertOf(hook config.Webhook) (tls.Certificate, error) {
 // of the setting.
 func endpointOf(cfg *config.Config, hook config.Webhook, userAgent string) (webhook.Endpoint, error) {
 	endpoint := webhook.Endpoint{
-		Name: hook.Name, URL: string(hook.URL), MaxInFlight: cfg.Worker.Concurrency, UserAgent: userAgent,
+		Name: hook.Name, URL: string(hook.URL),
+		MaxInFlight: cfg.Worker.Concurrency, UserAgent: userAgent,
 	}
 	for i, text := range hook.Secrets {
 		key, err := webhook.ParseKey(text.Text())

@@ -27,7 +27,7 @@ import (
 const (
 	startTimeout = 2 * time.Minute
 	stepTimeout  = time.Minute
-	pollEvery    = 20 * time.Millisecond
+	pollInterval = 20 * time.Millisecond
 )
 
 // names lists the names of the program. The first one found is used.
@@ -77,7 +77,8 @@ func find(tb testing.TB) string {
 			return path
 		}
 	}
-	const why = "Chromium is not installed: apt-get install chromium, or make test-browser does it"
+	const why = "Chromium is not installed; run apt-get install chromium " +
+		"or make test-browser, which installs it"
 	if os.Getenv("CI") != "" {
 		tb.Fatal(why)
 	}

@@ -12,7 +12,7 @@ import (
 
 // A page records each kind of error, and a page without errors records none. This shows that
 // WantNoErrors can fail.
-func TestPage_NotesWhatGoesWrong(t *testing.T) {
+func TestPage_RecordsErrors(t *testing.T) {
 	const ok = `<!doctype html><link rel=icon href=data:,><title>t</title>`
 	pages := map[string]string{
 		"/good":      ok + `<script>console.log("fine")</script>`,
@@ -48,7 +48,7 @@ func TestPage_NotesWhatGoesWrong(t *testing.T) {
 			continue
 		}
 		poll(t, func() bool { return strings.Contains(strings.Join(page.faultsSoFar(), " "), "planted") }, func() string {
-			return fmt.Sprintf("%s: noted is %q", path, page.faultsSoFar())
+			return fmt.Sprintf("%s: recorded errors are %q", path, page.faultsSoFar())
 		})
 	}
 }
@@ -56,10 +56,10 @@ func TestPage_NotesWhatGoesWrong(t *testing.T) {
 // poll waits until done returns true, or fails the test with the text of why.
 func poll(t *testing.T, done func() bool, why func() string) {
 	t.Helper()
-	tick := time.NewTicker(pollEvery)
+	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
-	for late := time.Now().Add(stepTimeout); !done(); <-tick.C {
-		if time.Now().After(late) {
+	for deadline := time.Now().Add(stepTimeout); !done(); <-tick.C {
+		if time.Now().After(deadline) {
 			t.Error(why())
 			return
 		}

@@ -20,11 +20,11 @@ type conn struct {
 	writing sync.Mutex // never held together with mu: the reader must not wait for a writer
 	out     *os.File   // a pipe; guarded by writing
 
-	mu      sync.Mutex
-	last    int64                    // guarded by mu
-	waiting map[int64]chan message   // pending calls by id; guarded by mu
-	hearing map[string]func(message) // event handlers by session; guarded by mu
-	gone    chan struct{}            // closed when the browser's output ends
+	mu       sync.Mutex
+	last     int64                    // guarded by mu
+	waiting  map[int64]chan message   // pending calls by id; guarded by mu
+	handlers map[string]func(message) // event handlers by session; guarded by mu
+	gone     chan struct{}            // closed when the browser's output is closed
 }
 
 // message is a command, its response, or an event.
@@ -40,8 +40,9 @@ type message struct {
 }
 
 // launch starts a browser that reads commands from file descriptor 3 and writes to file
-// descriptor 4. stop ends the browser and waits until it has exited.
+// descriptor 4. stop stops the browser and waits until it has exited.
 func launch(path string, args []string) (c *conn, stop func(), err error) {
+	// One pipe per direction.
 	theirIn, ourOut, err := os.Pipe()
 	if err != nil {
 		return nil, nil, err
@@ -50,9 +51,10 @@ func launch(path string, args []string) (c *conn, stop func(), err error) {
 	if err != nil {
 		return nil, nil, errors.Join(err, theirIn.Close(), ourOut.Close())
 	}
-	cmd := exec.Command(path, args...) //nolint:noctx // it lives as long as the test; stop ends it
+	cmd := exec.Command(path, args...) //nolint:noctx // it runs as long as the test; stop stops it
 	cmd.ExtraFiles = []*os.File{theirIn, theirOut}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a process group, so that stop also ends its children
+	// A process group lets stop also kill the children of the browser.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	err = cmd.Start()
 	_, _ = theirIn.Close(), theirOut.Close()
 	if err != nil {
@@ -64,7 +66,7 @@ func launch(path string, args []string) (c *conn, stop func(), err error) {
 	return c, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		_ = c.call(ctx, "", "Browser.close", nil, nil) // closing its input alone would end it later
+		_ = c.call(ctx, "", "Browser.close", nil, nil) // closing only its input would stop it later
 		_ = ourOut.Close()
 		select {
 		case <-c.gone:
@@ -79,10 +81,13 @@ func launch(path string, args []string) (c *conn, stop func(), err error) {
 
 // newConn returns a connection that writes to out. The caller starts read.
 func newConn(out *os.File) *conn {
-	return &conn{out: out, waiting: make(map[int64]chan message), hearing: make(map[string]func(message)), gone: make(chan struct{})}
+	return &conn{
+		out: out, waiting: make(map[int64]chan message),
+		handlers: make(map[string]func(message)), gone: make(chan struct{}),
+	}
 }
 
-// read dispatches the browser's messages until its output ends.
+// read dispatches the browser's messages until its output is closed.
 func (c *conn) read(in io.Reader) {
 	defer close(c.gone)
 	for r := bufio.NewReader(in); ; {
@@ -95,24 +100,24 @@ func (c *conn) read(in io.Reader) {
 			return
 		}
 		c.mu.Lock()
-		answer, hear := c.waiting[m.ID], c.hearing[m.Session]
+		answer, handle := c.waiting[m.ID], c.handlers[m.Session]
 		delete(c.waiting, m.ID)
 		c.mu.Unlock()
 		switch {
 		case answer != nil:
 			answer <- m
-		case m.ID == 0 && hear != nil:
-			hear(m)
+		case m.ID == 0 && handle != nil:
+			handle(m)
 		}
 	}
 }
 
-// hear sets the event handler of a session. The handler must not block, because responses arrive
-// after the events.
-func (c *conn) hear(session string, f func(message)) {
+// setHandler sets the event handler of a session. The handler must not block, because responses
+// arrive after the events.
+func (c *conn) setHandler(session string, f func(message)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.hearing[session] = f
+	c.handlers[session] = f
 }
 
 // call sends a command to a session, or to the browser itself if session is empty. It decodes
@@ -126,16 +131,17 @@ func (c *conn) call(ctx context.Context, session, method string, params, result 
 		}
 		m.Params = text
 	}
+	// Register for the response, send the command, and wait.
 	answer := make(chan message, 1)
 	id, err := c.send(ctx, m, answer)
 	if err != nil {
-		return fmt.Errorf("%s: the browser does not take the command: %w", method, err)
+		return fmt.Errorf("%s: the browser does not accept the command: %w", method, err)
 	}
 	defer c.forget(id)
 	select {
 	case m = <-answer:
 	case <-c.gone:
-		return fmt.Errorf("%s: the browser is gone", method)
+		return fmt.Errorf("%s: the browser has exited", method)
 	case <-ctx.Done():
 		return fmt.Errorf("%s: no answer: %w", method, ctx.Err())
 	}
@@ -167,8 +173,8 @@ func (c *conn) send(ctx context.Context, m message, answer chan message) (id int
 	}
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	late, _ := ctx.Deadline() // without a deadline, the zero time means no limit
-	if err := c.out.SetWriteDeadline(late); err != nil {
+	deadline, _ := ctx.Deadline() // without a deadline, the zero time means no limit
+	if err := c.out.SetWriteDeadline(deadline); err != nil {
 		return 0, err
 	}
 	_, err = c.out.Write(append(text, 0))

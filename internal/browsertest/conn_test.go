@@ -10,8 +10,8 @@ import (
 
 // If a browser does not respond, or does not read its commands, call returns an error that names
 // the command. It does not hang.
-func TestCall_NamesTheStepThatGetsNoAnswer(t *testing.T) {
-	for name, size := range map[string]int{"no answer": 1, "does not take the command": 1 << 20} {
+func TestCall_NamesCommandWithoutAnswer(t *testing.T) {
+	for name, size := range map[string]int{"no answer": 1, "does not accept the command": 1 << 20} {
 		t.Run(name, func(t *testing.T) {
 			in, out, err := os.Pipe() // no one reads from the pipe, whose buffer is 64 KiB
 			if err != nil {
@@ -26,7 +26,7 @@ func TestCall_NamesTheStepThatGetsNoAnswer(t *testing.T) {
 				t.Errorf("call() = %v, want the command and %q", err, name)
 			}
 			if len(c.waiting) != 0 {
-				t.Errorf("%d calls still wait", len(c.waiting))
+				t.Errorf("%d calls are still waiting", len(c.waiting))
 			}
 		})
 	}

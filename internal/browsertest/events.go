@@ -37,8 +37,8 @@ type event struct {
 	Name     string // likewise
 }
 
-// heard maps each handled event to its handler. Other events are ignored.
-var heard = map[string]func(p *Page, e event){
+// handlers maps each handled event to its handler. Other events are ignored.
+var handlers = map[string]func(p *Page, e event){
 	"Fetch.requestPaused": func(p *Page, e event) {
 		p.reply("Fetch.continueRequest", params{"requestId": e.RequestID})
 	},
@@ -50,11 +50,11 @@ var heard = map[string]func(p *Page, e event){
 	"Runtime.exceptionThrown": func(p *Page, e event) { p.fault("exception: %s", e.ExceptionDetails) },
 	"Runtime.consoleAPICalled": func(p *Page, e event) {
 		if e.Type == "error" || e.Type == "assert" {
-			var said []string
+			var texts []string
 			for _, arg := range e.Args {
-				said = append(said, string(arg.Value)+arg.Description)
+				texts = append(texts, string(arg.Value)+arg.Description)
 			}
-			p.fault("console: %s", strings.Join(said, " "))
+			p.fault("console: %s", strings.Join(texts, " "))
 		}
 	},
 	"Log.entryAdded": func(p *Page, e event) {
@@ -74,9 +74,9 @@ var heard = map[string]func(p *Page, e event){
 	},
 }
 
-// hear handles an event of the browser. It must not block.
-func (p *Page) hear(m message) {
-	f := heard[m.Method]
+// handle handles an event of the browser. It must not block.
+func (p *Page) handle(m message) {
+	f := handlers[m.Method]
 	if f == nil {
 		return
 	}

@@ -116,7 +116,7 @@ func (p *Page) open(ctx context.Context, options []Option) error {
 	}
 	// Handle events from the start, then configure the tab.
 	p.session = session.Session
-	p.conn.hear(p.session, p.hear)
+	p.conn.setHandler(p.session, p.handle)
 	// Default settings come first, so that options override them.
 	commands := []command{
 		{"Page.enable", nil}, {"Page.setLifecycleEventsEnabled", params{"enabled": true}}, {"Runtime.enable", nil},
@@ -141,7 +141,7 @@ func (p *Page) call(ctx context.Context, method string, in params, result any) e
 	return p.conn.call(ctx, p.session, method, in, result)
 }
 
-// reply sends a command from another goroutine, because hear must not block.
+// reply sends a command from another goroutine, because handle must not block.
 func (p *Page) reply(method string, in params) {
 	p.replies.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), stepTimeout)
@@ -163,7 +163,7 @@ func (p *Page) Open(url string) {
 	ctx, cancel := context.WithTimeout(context.Background(), stepTimeout)
 	defer cancel()
 	if err := p.navigate(ctx, url); err != nil {
-		p.tb.Fatalf("opening %s: %v; the page has met: %q", url, err, p.faultsSoFar())
+		p.tb.Fatalf("opening %s: %v; errors of the page: %q", url, err, p.faultsSoFar())
 	}
 }
 
@@ -186,7 +186,7 @@ func (p *Page) navigate(ctx context.Context, url string) error {
 	case <-p.load(to.Loader):
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("Page.lifecycleEvent: it is not loaded: %w", ctx.Err())
+		return fmt.Errorf("Page.lifecycleEvent: the page is not loaded: %w", ctx.Err())
 	}
 }
 
@@ -205,7 +205,7 @@ func (p *Page) Eval(expression string) string {
 	p.tb.Helper()
 	text, err := p.evaluate(expression)
 	if err != nil {
-		p.tb.Fatalf("asking for %s: %v", expression, err)
+		p.tb.Fatalf("evaluating %s: %v", expression, err)
 	}
 	return text
 }
@@ -231,16 +231,17 @@ func (p *Page) evaluate(expression string) (string, error) {
 // WaitFor waits until a JavaScript expression is true. While a new page loads, it counts as false.
 func (p *Page) WaitFor(expression string) {
 	p.tb.Helper()
-	tick := time.NewTicker(pollEvery)
+	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
-	for late := time.Now().Add(stepTimeout); ; <-tick.C {
+	for deadline := time.Now().Add(stepTimeout); ; <-tick.C {
 		text, err := p.evaluate("Boolean(" + expression + ")")
 		if err == nil && text == "true" {
 			return
 		}
-		if time.Now().After(late) {
+		if time.Now().After(deadline) {
 			shown, _ := p.evaluate("document.body.innerText.slice(0, 2000)")
-			p.tb.Fatalf("waited for %s (%v); the page has met %q and shows: %s", expression, err, p.faultsSoFar(), shown)
+			p.tb.Fatalf("waited for %s (%v); errors of the page: %q; the page shows: %s",
+				expression, err, p.faultsSoFar(), shown)
 		}
 	}
 }
@@ -272,7 +273,7 @@ func (p *Page) faultsSoFar() []string {
 func (p *Page) WantNoErrors() {
 	p.tb.Helper()
 	for _, fault := range p.faultsSoFar() {
-		p.tb.Errorf("the page has met: %s", fault)
+		p.tb.Errorf("error of the page: %s", fault)
 	}
 }
 
@@ -281,12 +282,12 @@ func (p *Page) Shot(file string) {
 	p.tb.Helper()
 	picture, err := p.picture()
 	if err != nil {
-		p.tb.Fatalf("taking a picture: %v", err)
+		p.tb.Fatalf("taking a screenshot: %v", err)
 	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil { //nolint:gosec // pictures are no secret
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil { //nolint:gosec // screenshots are not secret
 		p.tb.Fatal(err)
 	}
-	if err := os.WriteFile(file, picture, 0o644); err != nil { //nolint:gosec // pictures are no secret
+	if err := os.WriteFile(file, picture, 0o644); err != nil { //nolint:gosec // screenshots are not secret
 		p.tb.Fatal(err)
 	}
 }

@@ -30,10 +30,10 @@ func FuzzParseJSON(f *testing.F) {
 		var short, long tasks.Item
 		plain, reason := lines.ParsePlain(&short, text), lines.ParseAny(&long, text)
 		if plain && reason != "" {
-			t.Fatalf("the short way takes %q, the long one says: %s", text, reason)
+			t.Fatalf("parsePlain accepts %q, but parseAny returns: %s", text, reason)
 		}
 		if diff := cmp.Diff(long, short); plain && diff != "" {
-			t.Fatalf("%q (-long +short):\n%s", text, diff)
+			t.Fatalf("%q (-parseAny +parsePlain):\n%s", text, diff)
 		}
 		if reason != "" {
 			return
@@ -42,10 +42,10 @@ func FuzzParseJSON(f *testing.F) {
 		dec := json.NewDecoder(strings.NewReader(text))
 		dec.DisallowUnknownFields()
 		if err := dec.Decode(&want); err != nil {
-			t.Fatalf("encoding/json does not take %q: %v", text, err)
+			t.Fatalf("encoding/json rejects %q: %v", text, err)
 		}
 		if diff := cmp.Diff(want, long); diff != "" {
-			t.Errorf("%q (-encoding/json +long):\n%s", text, diff)
+			t.Errorf("%q (-encoding/json +parseAny):\n%s", text, diff)
 		}
 	})
 }
@@ -62,7 +62,7 @@ func FuzzSplitCSV(f *testing.F) {
 		got, reason := lines.SplitCSV(text)
 		want, err := csv.NewReader(strings.NewReader(text)).Read()
 		if (err == nil) != (reason == "") {
-			t.Fatalf("splitCSV(%q) = %q, encoding/csv says %v", text, reason, err)
+			t.Fatalf("splitCSV(%q) = %q, encoding/csv returns %v", text, reason, err)
 		}
 		if diff := cmp.Diff(want, got); err == nil && diff != "" {
 			t.Errorf("%q (-encoding/csv +got):\n%s", text, diff)

@@ -23,20 +23,20 @@ func (r *Reader) header(text string) error {
 			return &HeaderError{fmt.Sprintf("column %d has an unknown name; %s", i+1, knownFields)}
 		}
 		if seen&(1<<field) != 0 {
-			return &HeaderError{"there are two columns " + name}
+			return &HeaderError{"duplicate column " + name}
 		}
 		seen |= 1 << field
 		columns[i] = field
 	}
 	if seen&(1<<fieldCloudID) == 0 {
-		return &HeaderError{"there is no column cloud_id"}
+		return &HeaderError{"missing column cloud_id"}
 	}
 	r.columns = columns
 	return nil
 }
 
 // parseCSV parses a line of CSV. An empty field counts as absent. It returns the reason why the
-// line is bad, or "".
+// line is invalid, or "".
 func parseCSV(it *tasks.Item, text string, columns []int) (reason string) {
 	if !utf8.ValidString(text) {
 		return "is not UTF-8"
@@ -54,7 +54,7 @@ func parseCSV(it *tasks.Item, text string, columns []int) (reason string) {
 		}
 		name := fieldNames[columns[i]]
 		if damaged(value) {
-			return name + " has a character that was lost on its way (U+FFFD)"
+			return name + " contains U+FFFD, which replaces a character that was lost"
 		}
 		if reason := set(it, columns[i], value); reason != "" {
 			return reason
@@ -64,8 +64,8 @@ func parseCSV(it *tasks.Item, text string, columns []int) (reason string) {
 }
 
 // splitCSV splits a line into fields according to RFC 4180, with one exception: a field must
-// not contain a line break, so it cannot continue on the next line. An unclosed quote therefore
-// spoils its own line only.
+// not contain a line break, so it cannot continue on the next line. Therefore an unclosed
+// quote only affects its own line.
 func splitCSV(text string) (fields []string, reason string) {
 	if strings.IndexByte(text, '"') < 0 {
 		return strings.Split(text, ","), ""
@@ -82,7 +82,7 @@ func splitCSV(text string) (fields []string, reason string) {
 				end = len(text)
 			}
 			if field, text = text[:end], text[end:]; strings.IndexByte(field, '"') >= 0 {
-				return nil, "has a quote within a field that does not begin with one"
+				return nil, "has a quote in an unquoted field"
 			}
 		}
 		fields = append(fields, field)
@@ -100,7 +100,7 @@ func quoted(text string) (field, rest, reason string) {
 	for {
 		end := strings.IndexByte(text, '"')
 		if end < 0 {
-			return "", "", "has a quote that is not closed; no field may hold a line break"
+			return "", "", "has an unclosed quote; a field must not contain a line break"
 		}
 		b.WriteString(text[:end])
 		text = text[end+1:]
@@ -108,7 +108,7 @@ func quoted(text string) (field, rest, reason string) {
 		case text == "" || text[0] == ',':
 			return b.String(), text, ""
 		case text[0] != '"':
-			return "", "", "has something between a closing quote and the next comma"
+			return "", "", "has data between a closing quote and the next comma"
 		}
 		b.WriteByte('"') // two quotes are an escaped quote
 		text = text[1:]

@@ -1,11 +1,11 @@
 // Package lines reads files of cloudIDs, as NDJSON or CSV, line by line. Files may have any
 // length. The memory use is constant.
 //
-// A line contains a cloudID, or it is bad. A bad line has a Reason, and reading continues.
+// A line contains a cloudID, or it is invalid. An invalid line has a Reason, and reading continues.
 // Lines are numbered from 1, as in an editor. A Reason never quotes the line, because a line
 // contains personal data.
 //
-// The package checks only the form of a line. [tasks.Item.Validate] checks the values. Package
+// The package checks only the format of a line. [tasks.Item.Validate] checks the values. Package
 // backfill processes the lines.
 package lines
 
@@ -16,7 +16,7 @@ import (
 	"cloudidq/tasks"
 )
 
-// MaxBytes is the maximum length of a line in bytes, without its line end. It is twice the size
+// MaxBytes is the maximum length of a line in bytes, without its line break. It is twice the size
 // of a line with the longest fields and every byte escaped as \u0000.
 const MaxBytes = 16 << 10
 
@@ -39,11 +39,11 @@ var Formats = []Format{NDJSON, CSV}
 type Line struct {
 	Number int // from 1
 	// Text identifies the content of the line: two equal lines have the same Text. It is the
-	// line without its line end. For a line longer than MaxBytes, it is a hash.
+	// line without its line break. For a line longer than MaxBytes, it is a hash.
 	Text   string
 	Item   tasks.Item // its fields; the values are not validated
-	Reason string     // why the line is bad; empty = it is good
-	Blank  bool       // an empty line or the header, neither good nor bad
+	Reason string     // why the line is invalid; empty for a valid line
+	Blank  bool       // an empty line or the header, which is neither valid nor invalid
 }
 
 // The fields of a line. In CSV they are the columns.
@@ -69,7 +69,7 @@ func fieldOf(name string) int {
 	return -1
 }
 
-// set sets a field of an item. It returns the reason if the form of the value is wrong, or "".
+// set sets a field of an item. It returns the reason if the format of the value is wrong, or "".
 func set(it *tasks.Item, field int, value string) (reason string) {
 	switch field {
 	case fieldCloudID:
@@ -80,7 +80,7 @@ func set(it *tasks.Item, field int, value string) (reason string) {
 		it.Reference = value
 	case fieldObtainedAt:
 		if err := it.ObtainedAt.UnmarshalText([]byte(value)); err != nil {
-			return "obtained_at is not a time in the form of RFC 3339, such as 2026-11-22T08:00:00Z"
+			return "obtained_at must be a time in the format of RFC 3339, such as 2026-11-22T08:00:00Z"
 		}
 	}
 	return ""
@@ -95,7 +95,7 @@ func (e *HeaderError) Error() string { return "line 1, the header: " + e.Problem
 
 // errStuck is the error for an input that returns neither data nor an error maxEmpty times in a
 // row.
-var errStuck = errors.New("the input brings neither data nor an end")
+var errStuck = errors.New("the input returns neither data nor an error")
 
 const byteOrderMark = "\ufeff"
 

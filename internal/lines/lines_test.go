@@ -19,9 +19,9 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // readAll reads to the end of the input. It returns the error of the input, or nil at io.EOF.
-func readAll(in io.Reader, format lines.Format, atOnce int) (all []lines.Line, err error) {
+func readAll(in io.Reader, format lines.Format, count int) (all []lines.Line, err error) {
 	r := lines.New(in, format)
-	into := make([]lines.Line, atOnce)
+	into := make([]lines.Line, count)
 	for {
 		n, err := r.Read(into)
 		all = append(all, into[:n]...)
@@ -60,12 +60,12 @@ func TestNDJSON(t *testing.T) {
 	}
 }
 
-// Every bad line has a reason, and the reason does not quote the line.
-func TestNDJSON_BadLines(t *testing.T) {
+// Every invalid line has a reason, and the reason does not quote the line.
+func TestNDJSON_InvalidLines(t *testing.T) {
 	for name, tc := range map[string]struct{ line, reason string }{
 		"NotJSON":       {`planted`, "is not JSON, near byte 1"},
-		"BreaksOff":     {`{"cloud_id":"planted"`, "is not JSON: it breaks off"},
-		"BreaksOffText": {`{"cloud_id":"planted`, "is not JSON: it breaks off"},
+		"Truncated":     {`{"cloud_id":"planted"`, "is not JSON: unexpected end of the line"},
+		"TruncatedText": {`{"cloud_id":"planted`, "is not JSON: unexpected end of the line"},
 		"Array":         {`["planted"]`, "is not a JSON object"},
 		"Text":          {`"planted"`, "is not a JSON object"},
 		"Null":          {`null`, "is not a JSON object"},
@@ -73,19 +73,19 @@ func TestNDJSON_BadLines(t *testing.T) {
 		"Object":        {`{"cloud_id":{"planted":1}}`, "cloud_id must be a string"},
 		"Bool":          {`{"cloud_id":"x","openid":true}`, "openid must be a string"},
 		"TimeNumber":    {`{"cloud_id":"x","obtained_at":1795390345}`, "obtained_at must be a string"},
-		"Time":          {`{"cloud_id":"x","obtained_at":"planted"}`, "obtained_at is not a time in the form of RFC 3339, such as 2026-11-22T08:00:00Z"},
-		"TimeEmpty":     {`{"cloud_id":"x","obtained_at":""}`, "obtained_at is not a time in the form of RFC 3339, such as 2026-11-22T08:00:00Z"},
+		"Time":          {`{"cloud_id":"x","obtained_at":"planted"}`, "obtained_at must be a time in the format of RFC 3339, such as 2026-11-22T08:00:00Z"},
+		"TimeEmpty":     {`{"cloud_id":"x","obtained_at":""}`, "obtained_at must be a time in the format of RFC 3339, such as 2026-11-22T08:00:00Z"},
 		"Unknown":       {`{"cloud_id":"x","planted":"x"}`, "has an unknown field; cloud_id, openid, obtained_at and reference are known"},
 		"OtherCase":     {`{"Cloud_ID":"planted"}`, "has an unknown field; cloud_id, openid, obtained_at and reference are known"},
 		"Twice":         {`{"cloud_id":"planted","cloud_id":"planted"}`, "has cloud_id twice"},
 		"TwiceNull":     {`{"cloud_id":"x","openid":null,"openid":"planted"}`, "has openid twice"},
-		"Behind":        {`{"cloud_id":"x"}{"cloud_id":"planted"}`, "has something behind the JSON object"},
+		"Trailing":      {`{"cloud_id":"x"}{"cloud_id":"planted"}`, "has data after the JSON object"},
 		"Comma":         {`{"cloud_id":"x",}`, "is not JSON, near byte 16"},
 		"NotUTF8":       {"{\"cloud_id\":\"planted\xff\"}", "is not UTF-8"},
 		"UTF16":         {"\xff\xfe{\x00}\x00", "is not UTF-8"},
-		"Damaged":       {"{\"cloud_id\":\"planted\ufffd\"}", "cloud_id has a character that was lost on its way (U+FFFD)"},
-		"HalfACharacter": {
-			`{"cloud_id":"x","openid":"planted\ud83d"}`, "openid has a character that was lost on its way (U+FFFD)",
+		"Damaged":       {"{\"cloud_id\":\"planted\ufffd\"}", "cloud_id contains U+FFFD, which replaces a character that was lost"},
+		"HalfSurrogate": {
+			`{"cloud_id":"x","openid":"planted\ud83d"}`, "openid contains U+FFFD, which replaces a character that was lost",
 		},
 		"Long": {`{"cloud_id":"x","reference":"` + strings.Repeat("planted ", lines.MaxBytes/8) + `"}`, "is longer than 16384 bytes"},
 		"Deep": {`{"cloud_id":` + strings.Repeat("[", 15000), "cloud_id must be a string"},
@@ -100,14 +100,14 @@ func TestNDJSON_BadLines(t *testing.T) {
 				t.Errorf("line %d: %q, want line 2: %q", got.Number, got.Reason, tc.reason)
 			}
 			if last := all[2]; last.Number != 3 || last.Reason != "" || last.Item.CloudID != "73_3" {
-				t.Errorf("the line behind = %+v", last)
+				t.Errorf("the next line = %+v", last)
 			}
 		})
 	}
 }
 
 // Lines may end with \n or \r\n. Blank lines count in the numbering. A byte order mark is skipped.
-func TestLineEndsAndBlanks(t *testing.T) {
+func TestLineBreaksAndBlankLines(t *testing.T) {
 	text := "\ufeff" + `{"cloud_id":"73_1"}` + "\r\n\n \t\r\n" + `{"cloud_id":"73_4"}` + "\n\n" + `{"cloud_id":"73_6"}`
 	all, err := readAll(strings.NewReader(text), lines.NDJSON, 100)
 	if err != nil || len(all) != 6 {
@@ -146,10 +146,11 @@ func TestCSV(t *testing.T) {
 		{Number: 3, Item: tasks.Item{CloudID: "73_3"}},
 		{Number: 4, Blank: true},
 		{Number: 5, Reason: "has 2 fields, the header has 4"},
-		{Number: 6, Reason: "has a quote that is not closed; no field may hold a line break"},
-		{Number: 7, Reason: "has a quote within a field that does not begin with one"},
-		{Number: 8, Reason: "has something between a closing quote and the next comma"},
-		{Number: 9, Reason: "obtained_at is not a time in the form of RFC 3339, such as 2026-11-22T08:00:00Z"},
+		{Number: 6, Reason: "has an unclosed quote; a field must not contain a line break"},
+		{Number: 7, Reason: "has a quote in an unquoted field"},
+		{Number: 8, Reason: "has data between a closing quote and the next comma"},
+		{Number: 9,
+			Reason: "obtained_at must be a time in the format of RFC 3339, such as 2026-11-22T08:00:00Z"},
 		{Number: 10, Reason: "is not UTF-8"},
 		{Number: 11, Item: tasks.Item{CloudID: "73_11", OpenID: "o1"}},
 	}
@@ -164,17 +165,17 @@ func TestCSV(t *testing.T) {
 	}
 }
 
-// A file with an invalid header is refused as a whole. The error does not quote the header,
+// A file with an invalid header is rejected as a whole. The error does not quote the header,
 // because it may be data.
-func TestCSV_BadHeader(t *testing.T) {
+func TestCSV_InvalidHeader(t *testing.T) {
 	for name, tc := range map[string]struct{ header, problem string }{
 		"NoHeader":   {"planted,o1\nx,y\n", "column 1 has an unknown name; cloud_id, openid, obtained_at and reference are known"},
 		"Unknown":    {"cloud_id,planted\n", "column 2 has an unknown name; cloud_id, openid, obtained_at and reference are known"},
-		"Blanks":     {"cloud_id, openid\n", "column 2 has an unknown name; cloud_id, openid, obtained_at and reference are known"},
-		"Twice":      {"cloud_id,cloud_id\n", "there are two columns cloud_id"},
-		"NoCloudID":  {"openid,reference\nplanted,planted\n", "there is no column cloud_id"},
+		"Space":      {"cloud_id, openid\n", "column 2 has an unknown name; cloud_id, openid, obtained_at and reference are known"},
+		"Twice":      {"cloud_id,cloud_id\n", "duplicate column cloud_id"},
+		"NoCloudID":  {"openid,reference\nplanted,planted\n", "missing column cloud_id"},
 		"EmptyLine":  {"\n", "column 1 has an unknown name; cloud_id, openid, obtained_at and reference are known"},
-		"OpenQuote":  {"\"cloud_id\nplanted", "has a quote that is not closed; no field may hold a line break"},
+		"OpenQuote":  {"\"cloud_id\nplanted", "has an unclosed quote; a field must not contain a line break"},
 		"EndlessOne": {strings.Repeat("planted,", 1<<16), "is longer than 16384 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -191,14 +192,14 @@ func TestCSV_BadHeader(t *testing.T) {
 }
 
 // Read returns the lines that it has at once, without waiting for the next one.
-func TestRead_WaitsForOneLineOnly(t *testing.T) {
+func TestRead_ReturnsAvailableLines(t *testing.T) {
 	in, out := io.Pipe()
 	defer func() { _ = out.Close() }()
 	go func() { _, _ = io.WriteString(out, `{"cloud_id":"73_1"}`+"\n"+`{"cloud_id":"73_2"}`+"\n"+`{"clo`) }()
 	r := lines.New(in, lines.NDJSON)
 	into := make([]lines.Line, 8)
 	if n, err := r.Read(into); n != 2 || err != nil || into[1].Item.CloudID != "73_2" {
-		t.Errorf("Read = %d, %v, want both lines that are there", n, err)
+		t.Errorf("Read = %d, %v, want both complete lines", n, err)
 	}
 }
 
@@ -214,7 +215,7 @@ func TestRead_BrokenInput(t *testing.T) {
 		}
 	}
 	if _, err := readAll(idle{}, lines.NDJSON, 4); err == nil {
-		t.Error("an input that brings nothing for ever was read to its end")
+		t.Error("Read of an input that never returns data succeeded")
 	}
 }
 

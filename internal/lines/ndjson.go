@@ -13,7 +13,7 @@ import (
 
 // parseJSON parses a line of NDJSON: an object with known fields only, each at most once,
 // with string values. A field that is null counts as absent. It returns the reason why the
-// line is bad, or "".
+// line is invalid, or "".
 //
 // Nearly every line is plain: it has no escapes and only ASCII. parsePlain splits such a line
 // in place. encoding/json parses the other lines, which takes more than ten times as long
@@ -27,38 +27,39 @@ func parseJSON(it *tasks.Item, text string) (reason string) {
 	return parseAny(it, text)
 }
 
-// parsePlain parses a plain line. It reports false for any line that is not plain or is bad. If
+// parsePlain parses a plain line. It reports false for any line that is not plain or not valid. If
 // it accepts a line, parseAny accepts it too, with the same result.
 func parsePlain(it *tasks.Item, text string) bool {
-	at := skipBlanks(text, 0)
+	at := skipWhitespace(text, 0)
 	if at >= len(text) || text[at] != '{' {
 		return false
 	}
+	// seen has a bit per field, to detect duplicates.
 	var seen uint
 	for {
-		name, after, ok := plainString(text, skipBlanks(text, at+1))
+		name, after, ok := plainString(text, skipWhitespace(text, at+1))
 		if !ok {
 			return false
 		}
 		field := fieldOf(name)
-		if at = skipBlanks(text, after); field < 0 || seen&(1<<field) != 0 || at >= len(text) || text[at] != ':' {
+		if at = skipWhitespace(text, after); field < 0 || seen&(1<<field) != 0 || at >= len(text) || text[at] != ':' {
 			return false
 		}
 		seen |= 1 << field
-		value, after, ok := plainString(text, skipBlanks(text, at+1))
+		value, after, ok := plainString(text, skipWhitespace(text, at+1))
 		if !ok || set(it, field, value) != "" {
 			return false
 		}
-		if at = skipBlanks(text, after); at >= len(text) || text[at] != ',' {
+		if at = skipWhitespace(text, after); at >= len(text) || text[at] != ',' {
 			break
 		}
 	}
 	// Nothing may follow the closing brace.
-	return at < len(text) && text[at] == '}' && skipBlanks(text, at+1) == len(text)
+	return at < len(text) && text[at] == '}' && skipWhitespace(text, at+1) == len(text)
 }
 
 // plainString parses a JSON string of printable ASCII without escapes at index at. after is the
-// index behind its closing quote.
+// index after its closing quote.
 func plainString(text string, at int) (value string, after int, ok bool) {
 	if at >= len(text) || text[at] != '"' {
 		return "", 0, false
@@ -75,15 +76,16 @@ func plainString(text string, at int) (value string, after int, ok bool) {
 	return "", 0, false
 }
 
-// skipBlanks returns the index of the first byte from at on that is not JSON whitespace.
-func skipBlanks(text string, at int) int {
+// skipWhitespace returns the index of the first byte from at on that is not JSON whitespace.
+func skipWhitespace(text string, at int) int {
 	for at < len(text) && (text[at] == ' ' || text[at] == '\t' || text[at] == '\r') {
 		at++
 	}
 	return at
 }
 
-// parseAny parses any line with encoding/json. It returns the reason why the line is bad, or "".
+// parseAny parses any line with encoding/json. It returns the reason why the line is invalid, or
+// "".
 func parseAny(it *tasks.Item, text string) (reason string) {
 	if !utf8.ValidString(text) {
 		return "is not UTF-8"
@@ -104,7 +106,7 @@ func parseAny(it *tasks.Item, text string) (reason string) {
 		return notJSON(err)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return "has something behind the JSON object"
+		return "has data after the JSON object"
 	}
 	return ""
 }
@@ -128,7 +130,7 @@ func member(it *tasks.Item, dec *json.Decoder, seen *uint) (reason string) {
 	switch value := value.(type) {
 	case string:
 		if damaged(value) {
-			return name + " has a character that was lost on its way (U+FFFD)"
+			return name + " contains U+FFFD, which replaces a character that was lost"
 		}
 		return set(it, field, value)
 	case nil:
@@ -147,5 +149,5 @@ func notJSON(err error) string {
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return fmt.Sprintf("is not JSON, near byte %d", syntax.Offset)
 	}
-	return "is not JSON: it breaks off"
+	return "is not JSON: unexpected end of the line"
 }

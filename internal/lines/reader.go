@@ -17,14 +17,14 @@ const (
 	maxEmpty    = 100       // reads in a row that return nothing
 )
 
-// Reader reads the lines of a file. It is not safe for concurrent use. Make one with New.
+// Reader reads the lines of a file. It is not safe for concurrent use. Create one with New.
 type Reader struct {
 	in      io.Reader
 	columns []int // the fields of a CSV file, by position; nil until the header has been read
 	format  Format
 
 	buf        []byte
-	start, end int   // the bytes in buf that are not taken yet
+	start, end int   // the bytes in buf that are not consumed yet
 	number     int   // number of the last line
 	err        error // the error of in
 	failed     error // a *HeaderError; nothing more is read after it
@@ -63,27 +63,29 @@ func (r *Reader) Read(into []Line) (int, error) {
 	return len(into), nil
 }
 
-// next returns the next line without its line end. For a line that is too long, it returns nil,
+// next returns the next line without its line break. For a line that is too long, it returns nil,
 // and r.long has the hash. It reports false if the buffer has no complete line and wait is
 // false, or if the input has no further line.
 func (r *Reader) next(wait bool) ([]byte, bool) {
 	for {
 		if at := bytes.IndexByte(r.buf[r.start:r.end], '\n'); at >= 0 {
-			return r.take(at, 1), true
+			return r.consume(at, 1), true
 		}
 		switch {
 		case r.err == nil && wait:
 			r.fill()
-		case errors.Is(r.err, io.EOF) && (r.end > r.start || r.long != nil): // a last line without an end
-			return r.take(r.end-r.start, 0), true
+		case errors.Is(r.err, io.EOF) && (r.end > r.start || r.long != nil):
+			// The last line has no line break.
+			return r.consume(r.end-r.start, 0), true
 		default:
 			return nil, false
 		}
 	}
 }
 
-// take takes a line of n bytes and its newline (0 or 1 bytes) from the buffer.
-func (r *Reader) take(n, newline int) []byte {
+// consume removes a line of n bytes and its newline (0 or 1 bytes) from the buffer and returns the
+// line.
+func (r *Reader) consume(n, newline int) []byte {
 	line := r.buf[r.start : r.start+n]
 	r.start += n + newline
 	if r.long == nil {
@@ -109,6 +111,7 @@ func (r *Reader) fill() {
 		r.long.Write(r.buf[r.start:r.end])
 		r.start = r.end
 	}
+	// Move the partial line to the front, which makes room for the rest.
 	if r.start > 0 {
 		r.end = copy(r.buf, r.buf[r.start:r.end])
 		r.start = 0

@@ -67,7 +67,9 @@ func New(cfg Config, metrics prometheus.Gatherer, log *slog.Logger) (*Server, er
 		listen: cfg.Listen, hosts: cfg.Hosts, state: newReadiness(cfg.Parts), log: log,
 		mux: http.NewServeMux(), ready: make(chan struct{}),
 	}
-	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok\n") })
+	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, "ok\n")
+	})
 	s.mux.HandleFunc("GET /readyz", s.state.serve)
 	s.mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{
 		ErrorLog:            scrapeLog{log},
@@ -90,7 +92,8 @@ func (s *Server) Stopping() { s.state.stopping.Store(true) }
 // ServeHTTP implements [http.Handler].
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.hosts != nil && !s.hosts(r.Host) {
-		answer(w, http.StatusMisdirectedRequest, "the Host header names another machine; on a loopback address ops.listen answers localhost, 127.0.0.1 and [::1] only\n")
+		answer(w, http.StatusMisdirectedRequest, "the Host header is not accepted; "+
+			"on a loopback address, ops.listen accepts only localhost, 127.0.0.1 and [::1]\n")
 		return
 	}
 	s.mux.ServeHTTP(w, r)
@@ -110,6 +113,7 @@ func (s *Server) Addr() string {
 // Run serves until ctx is done. It returns nil after a clean stop. All of its goroutines have
 // finished when it returns.
 func (s *Server) Run(ctx context.Context) error {
+	// Listen before anything else, so that a port in use is reported at the start.
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.listen)
 	if err != nil {
 		return fmt.Errorf("listening for health and metrics (ops.listen): %w", err)
@@ -117,10 +121,11 @@ func (s *Server) Run(ctx context.Context) error {
 	addr := listener.Addr().String()
 	s.addr.Store(&addr)
 	server := &http.Server{
-		Handler: s, ReadTimeout: requestTimeout, WriteTimeout: answerTimeout, IdleTimeout: time.Minute, MaxHeaderBytes: 8 << 10,
+		Handler: s, ReadTimeout: requestTimeout, WriteTimeout: answerTimeout,
+		IdleTimeout: time.Minute, MaxHeaderBytes: 8 << 10,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
-	s.log.Info("health and metrics are served", "addr", addr)
+	s.log.Info("serving health and metrics", "addr", addr)
 	close(s.ready)
 
 	served := make(chan error, 1)
@@ -130,6 +135,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("serving health and metrics: %w", err), server.Close())
 	case <-ctx.Done():
 	}
+	// Let requests in flight finish, for a limited time.
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
 	if err := server.Shutdown(drain); err != nil {
@@ -152,5 +158,5 @@ type scrapeLog struct{ log *slog.Logger }
 
 // Println implements promhttp's Logger.
 func (l scrapeLog) Println(v ...any) {
-	l.log.Warn("a scrape is not complete", "error", fmt.Sprint(v...))
+	l.log.Warn("scrape is incomplete", "error", fmt.Sprint(v...))
 }

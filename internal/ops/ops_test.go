@@ -35,7 +35,7 @@ func TestServeHTTP_Hosts(t *testing.T) {
 			r := httptest.NewRequestWithContext(t.Context(), "GET", path, nil)
 			r.Host = host
 			s.ServeHTTP(w, r)
-			if refused := w.Code == http.StatusMisdirectedRequest; refused == want {
+			if rejected := w.Code == http.StatusMisdirectedRequest; rejected == want {
 				t.Errorf("GET %s of %s = %d", path, host, w.Code)
 			}
 		}
@@ -66,7 +66,7 @@ func TestReadyz_FromStartToStop(t *testing.T) {
 			t.Errorf("/readyz = %d %q, want %d %q", gotStatus, got, status, text)
 		}
 		if gotStatus, got := get(t, s, "/healthz"); gotStatus != http.StatusOK || got != "ok\n" {
-			t.Errorf("/healthz = %d %q, want ok whatever happens", gotStatus, got)
+			t.Errorf("/healthz = %d %q, want ok", gotStatus, got)
 		}
 	}
 	want(503, "api: starting\nworker: starting\n")
@@ -95,7 +95,7 @@ func TestReadyz_FromStartToStop(t *testing.T) {
 }
 
 // A check that hangs makes the process not ready, within the second that probes usually wait.
-func TestReadyz_ACheckThatHangs(t *testing.T) {
+func TestReadyz_HangingCheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, prometheus.NewRegistry())
 		s.Up("worker", ops.Check{Name: "redis", Ask: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }})
@@ -114,13 +114,13 @@ func (b broken) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.NewInvalidMetric(b.desc, errors.New("no answer"))
 }
 
-func TestMetrics_OneThatFailsTakesNoOtherWithIt(t *testing.T) {
+func TestMetrics_FailingMetricDoesNotHideOthers(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	fine := prometheus.NewCounter(prometheus.CounterOpts{Name: "cloudidq_fine_total", Help: "x"})
 	registry.MustRegister(fine, broken{prometheus.NewDesc("cloudidq_broken", "x", nil, nil)})
 	status, text := get(t, newServer(t, registry), "/metrics")
 	if status != http.StatusOK || !strings.Contains(text, "cloudidq_fine_total 0") {
-		t.Errorf("/metrics = %d %q, want what there is", status, text)
+		t.Errorf("/metrics = %d %q, want the other metric", status, text)
 	}
 }
 
@@ -160,7 +160,7 @@ func TestRun_ServesAndStops(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := second.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "ops.listen") {
-		t.Errorf("a second one on the same port = %v, want an error that names the setting", err)
+		t.Errorf("a second server on the same port = %v, want an error that names the setting", err)
 	}
 	cancel()
 	if err := <-done; err != nil {
@@ -168,6 +168,6 @@ func TestRun_ServesAndStops(t *testing.T) {
 	}
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	if _, err := ops.New(ops.Config{Listen: "9090"}, prometheus.NewRegistry(), nil); err == nil {
-		t.Error("New takes an address without a port")
+		t.Error("New accepts an address without a port")
 	}
 }

@@ -52,14 +52,14 @@ func (r *readiness) up(part string, checks []Check) {
 	}
 	r.waiting = still
 	for _, check := range checks {
-		if !r.has(check.Name) {
+		if !r.hasLocked(check.Name) {
 			r.checks = append(r.checks, check)
 		}
 	}
 }
 
-// has reports whether a check with this name exists. The caller holds mu.
-func (r *readiness) has(name string) bool {
+// hasLocked reports whether a check with this name exists. The caller holds mu.
+func (r *readiness) hasLocked(name string) bool {
 	for _, check := range r.checks {
 		if check.Name == name {
 			return true
@@ -75,6 +75,7 @@ func (r *readiness) serve(w http.ResponseWriter, request *http.Request) {
 		answer(w, http.StatusServiceUnavailable, "stopping\n")
 		return
 	}
+	// Copy the state, because the checks run without the lock.
 	r.mu.Lock()
 	waiting := append([]string(nil), r.waiting...)
 	checks := append([]Check(nil), r.checks...)
@@ -86,13 +87,13 @@ func (r *readiness) serve(w http.ResponseWriter, request *http.Request) {
 		status = http.StatusServiceUnavailable
 		fmt.Fprintf(&text, "%s: starting\n", part)
 	}
-	for i, err := range askAll(request.Context(), checks) {
+	for i, err := range runAll(request.Context(), checks) {
 		if err == nil {
 			fmt.Fprintf(&text, "%s: ok\n", checks[i].Name)
 			continue
 		}
 		status = http.StatusServiceUnavailable
-		fmt.Fprintf(&text, "%s: %s\n", checks[i].Name, saidOf(err))
+		fmt.Fprintf(&text, "%s: %s\n", checks[i].Name, messageOf(err))
 	}
 	if r.stopping.Load() { // Stopping was called during the checks
 		answer(w, http.StatusServiceUnavailable, "stopping\n")
@@ -101,23 +102,23 @@ func (r *readiness) serve(w http.ResponseWriter, request *http.Request) {
 	answer(w, status, text.String())
 }
 
-// saidOf returns the text that /readyz shows for the error of a check.
-func saidOf(err error) string {
+// messageOf returns the text that /readyz shows for the error of a check.
+func messageOf(err error) string {
 	if fault, ok := errors.AsType[Fault](err); ok {
 		return fault.Error()
 	}
 	return "does not answer"
 }
 
-// askAll runs all checks concurrently.
-func askAll(ctx context.Context, checks []Check) []error {
+// runAll runs all checks concurrently.
+func runAll(ctx context.Context, checks []Check) []error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	errs := make([]error, len(checks))
-	var asking sync.WaitGroup
+	var running sync.WaitGroup
 	for i, check := range checks {
-		asking.Go(func() { errs[i] = check.Ask(ctx) })
+		running.Go(func() { errs[i] = check.Ask(ctx) })
 	}
-	asking.Wait()
+	running.Wait()
 	return errs
 }

@@ -13,7 +13,8 @@ import (
 // folder per major version, and none is in PATH.
 const debian = "/usr/lib/postgresql/*/bin"
 
-var errMissing = errors.New("PostgreSQL is not installed: apt-get install postgresql, or make test does it")
+var errMissing = errors.New(
+	"PostgreSQL is not installed; run apt-get install postgresql or make test, which installs it")
 
 // binaries returns the folder that contains initdb and postgres. It prefers PATH. Otherwise it
 // picks the newest version among the folders that match pattern.

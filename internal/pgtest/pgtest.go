@@ -38,7 +38,7 @@ import (
 )
 
 const (
-	portTries    = 5               // ports to try, if another process takes the held one
+	portAttempts = 5               // number of ports, if another process takes the held one
 	startTimeout = 2 * time.Minute // long, because the machine may be very busy
 	pollInterval = 5 * time.Millisecond
 	superuser    = "cloudidq"
@@ -83,7 +83,7 @@ func (t Tests) Run() int {
 func Database(tb testing.TB) string {
 	tb.Helper()
 	shared.once.Do(func() { shared.server, shared.err = start() })
-	giveUp(tb, shared.err)
+	skipOrFail(tb, shared.err)
 	return shared.server.Database(tb)
 }
 
@@ -92,13 +92,13 @@ func Database(tb testing.TB) string {
 func Start(tb testing.TB, settings ...string) *Server {
 	tb.Helper()
 	s, err := start(settings...)
-	giveUp(tb, err)
+	skipOrFail(tb, err)
 	tb.Cleanup(s.stop)
 	return s
 }
 
-// giveUp skips or fails the test if err is not nil.
-func giveUp(tb testing.TB, err error) {
+// skipOrFail skips or fails the test if err is not nil.
+func skipOrFail(tb testing.TB, err error) {
 	tb.Helper()
 	switch {
 	case errors.Is(err, errMissing) && os.Getenv("CI") == "":
@@ -113,7 +113,7 @@ func (s *Server) Database(tb testing.TB) string {
 	tb.Helper()
 	name := "test" + strconv.FormatInt(s.databases.Add(1), 10)
 	if err := s.exec("CREATE DATABASE " + name); err != nil {
-		tb.Fatalf("making a database: %v", err)
+		tb.Fatalf("creating a database: %v", err)
 	}
 	tb.Cleanup(func() {
 		if err := s.exec("DROP DATABASE " + name + " WITH (FORCE)"); err != nil {
@@ -186,7 +186,7 @@ func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 // command returns a command that runs in the server's directory. Another user may not be able to
 // read the directory of the test.
 func (s *Server) command(name string, args ...string) *exec.Cmd {
-	cmd := exec.Command(name, args...) //nolint:noctx // a test's context ends before its cleanups need the server
+	cmd := exec.Command(name, args...) //nolint:noctx // a test's context is canceled before its cleanups run
 	cmd.Dir = s.dir
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
 	return cmd
@@ -198,7 +198,7 @@ var errExited = errors.New("PostgreSQL has exited")
 
 // run starts the server. If another process takes the port, run tries another port.
 func (s *Server) run(bin string, settings []string) (err error) {
-	for range portTries {
+	for range portAttempts {
 		if s.Addr, s.release, err = porttest.Hold(); err != nil {
 			return err
 		}
@@ -235,10 +235,11 @@ func (s *Server) runOnce(bin string, settings []string) error {
 	}
 	go func() {
 		defer close(s.gone)
-		_ = s.cmd.Wait() // the error is expected: a signal usually ends it
+		_ = s.cmd.Wait() // the error is expected: a signal usually stops it
 	}()
+	// Wait until it responds, or until it has exited.
 	if err := s.await(); err != nil {
-		s.end()
+		s.kill()
 		return fmt.Errorf("%w\n%s", err, s.output.String())
 	}
 	return nil
@@ -280,13 +281,13 @@ func (s *Server) dataDirectory(ctx context.Context) (dir string) {
 
 // stop stops the server and removes its files.
 func (s *Server) stop() {
-	s.end()
+	s.kill()
 	s.release()
 	_ = os.RemoveAll(s.dir) // on an error, files stay in the temporary directory
 }
 
-// end stops the server at once, without a checkpoint, and waits until it has exited.
-func (s *Server) end() {
+// kill stops the server at once, without a checkpoint, and waits until it has exited.
+func (s *Server) kill() {
 	_ = s.cmd.Process.Signal(syscall.SIGQUIT) // an error means that it has exited already
 	<-s.gone
 }

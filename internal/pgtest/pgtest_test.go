@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Main(m)) }
 
-func ask(t *testing.T, dsn, query string) (answer string) {
+func queryRow(t *testing.T, dsn, query string) (answer string) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), dsn)
 	if err != nil {
@@ -30,7 +30,7 @@ func ask(t *testing.T, dsn, query string) (answer string) {
 	return answer
 }
 
-func TestDatabase_EmptyAndOneServerForAll(t *testing.T) {
+func TestDatabase_EmptyOnSharedServer(t *testing.T) {
 	first, second := pgtest.Database(t), pgtest.Database(t)
 	conn, err := pgx.Connect(t.Context(), first)
 	if err != nil {
@@ -41,33 +41,33 @@ func TestDatabase_EmptyAndOneServerForAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	for dsn, want := range map[string]string{first: "1", second: "0"} {
-		if got := ask(t, dsn, "SELECT count(*)::text FROM pg_tables WHERE schemaname = 'public'"); got != want {
+		if got := queryRow(t, dsn, "SELECT count(*)::text FROM pg_tables WHERE schemaname = 'public'"); got != want {
 			t.Errorf("%s tables, want %s", got, want)
 		}
 	}
 	const server = "SHOW data_directory"
-	if a, b := ask(t, first, server), ask(t, second, server); a != b {
+	if a, b := queryRow(t, first, server), queryRow(t, second, server); a != b {
 		t.Errorf("two servers, in %s and %s, want one", a, b)
 	}
 }
 
-func TestDatabase_DroppedWithTheTest(t *testing.T) {
+func TestDatabase_DroppedAfterTest(t *testing.T) {
 	var dsn string
 	t.Run("inner", func(t *testing.T) { dsn = pgtest.Database(t) })
 	if conn, err := pgx.Connect(t.Context(), dsn); err == nil {
 		_ = conn.Close(t.Context())
-		t.Error("the database is there after its test")
+		t.Error("the database exists after its test")
 	}
 }
 
-func TestStart_SettingsWin_EndsWithTheTest(t *testing.T) {
+func TestStart_SettingsOverride_StopsWithTest(t *testing.T) {
 	var addr, dir string
 	t.Run("inner", func(t *testing.T) {
 		srv := pgtest.Start(t, "fsync=on")
 		addr = srv.Addr
 		dsn := srv.Database(t)
-		dir = ask(t, dsn, "SHOW data_directory")
-		if got := ask(t, dsn, "SHOW fsync"); got != "on" {
+		dir = queryRow(t, dsn, "SHOW data_directory")
+		if got := queryRow(t, dsn, "SHOW fsync"); got != "on" {
 			t.Errorf("fsync = %s, want on", got)
 		}
 	})
@@ -77,17 +77,17 @@ func TestStart_SettingsWin_EndsWithTheTest(t *testing.T) {
 		t.Errorf("%s still accepts connections after its test", addr)
 	}
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
-		t.Errorf("Stat of its data = %v, want nothing", err)
+		t.Errorf("Stat of its data = %v, want that it does not exist", err)
 	}
 }
 
-func TestStart_BadSetting_FailsWithTheReason(t *testing.T) {
+func TestStart_InvalidSetting_FailsWithReason(t *testing.T) {
 	got := record(t, func(tb testing.TB) { pgtest.Start(tb, "no_such_setting=1") })
 	if got.verb == "skip" {
 		t.Skip(got.text)
 	}
 	if got.verb != "fatal" || !strings.Contains(got.text, "no_such_setting") {
-		t.Errorf("Start = %s %q, want fatal with the server's words", got.verb, got.text)
+		t.Errorf("Start = %s %q, want fatal with the error of the server", got.verb, got.text)
 	}
 }
 
@@ -96,7 +96,7 @@ func TestBinaries(t *testing.T) {
 	t.Setenv("PATH", root)
 	pattern := filepath.Join(root, "*", "bin")
 	if _, err := pgtest.Binaries(pattern); err == nil || !strings.Contains(err.Error(), "apt-get install postgresql") {
-		t.Errorf("without any = %v, want the remedy", err)
+		t.Errorf("Binaries without an installation = %v, want the remedy", err)
 	}
 	for _, name := range []string{"9/bin/initdb", "9/bin/postgres", "16/bin/initdb", "16/bin/postgres", "17/bin/initdb"} {
 		path := filepath.Join(root, name)
@@ -108,27 +108,27 @@ func TestBinaries(t *testing.T) {
 		}
 	}
 	if got, err := pgtest.Binaries(pattern); err != nil || got != filepath.Join(root, "16", "bin") {
-		t.Errorf("Binaries = %s, %v, want the newest that is complete", got, err)
+		t.Errorf("Binaries = %s, %v, want the newest complete version", got, err)
 	}
 }
 
-// recorder is a [testing.TB] that records how the test would have ended.
+// recorder is a [testing.TB] that records how the test would have finished.
 type recorder struct {
 	testing.TB
 	verb, text string
 }
 
-type ended struct{}
+type stopped struct{}
 
-func (r *recorder) Skip(args ...any)             { r.end("skip", fmt.Sprint(args...)) }
-func (r *recorder) Fatalf(f string, args ...any) { r.end("fatal", fmt.Sprintf(f, args...)) }
-func (r *recorder) end(verb, text string)        { r.verb, r.text = verb, text; panic(ended{}) }
+func (r *recorder) Skip(args ...any)             { r.stop("skip", fmt.Sprint(args...)) }
+func (r *recorder) Fatalf(f string, args ...any) { r.stop("fatal", fmt.Sprintf(f, args...)) }
+func (r *recorder) stop(verb, text string)       { r.verb, r.text = verb, text; panic(stopped{}) }
 
 func record(t *testing.T, f func(testing.TB)) (r *recorder) {
 	t.Helper()
 	r = &recorder{TB: t}
 	defer func() {
-		if p := recover(); p != nil && p != (ended{}) {
+		if p := recover(); p != nil && p != (stopped{}) {
 			panic(p)
 		}
 	}()

@@ -12,8 +12,8 @@ import (
 
 // prepare sets the process attributes of a command.
 //
-// The kernel ends the child if the test binary dies without its cleanups (panic, -timeout). The
-// signal is SIGQUIT, PostgreSQL's immediate shutdown, which also ends PostgreSQL's own children
+// The kernel stops the child if the test binary dies without its cleanups (panic, -timeout). The
+// signal is SIGQUIT, PostgreSQL's immediate shutdown, which also stops PostgreSQL's own children
 // (https://www.postgresql.org/docs/current/server-shutdown.html).
 //
 // PostgreSQL refuses to run as root. If the tests run as root, the child runs as the user
@@ -47,7 +47,8 @@ func own(dir string) error {
 func unprivileged() (uid, gid int, err error) {
 	account, err := user.Lookup("postgres")
 	if err != nil {
-		return 0, 0, fmt.Errorf("PostgreSQL does not run as root, and there is no user postgres: %w", err)
+		return 0, 0,
+			fmt.Errorf("PostgreSQL does not run as root, and the user postgres does not exist: %w", err)
 	}
 	uid, err = strconv.Atoi(account.Uid)
 	gid, gidErr := strconv.Atoi(account.Gid)

@@ -4,7 +4,7 @@ package pgtest
 
 import "os/exec"
 
-// prepare does nothing, because the kernel cannot end the child with its parent.
+// prepare does nothing, because the kernel cannot stop the child with its parent.
 func prepare(*exec.Cmd) error { return nil }
 
 // own does nothing, because the server runs as the same user.

@@ -23,7 +23,7 @@ func listen(t *testing.T, addr string) net.Listener {
 
 // A held port refuses connections. A server that requests it by number gets it, repeatedly. No
 // one else gets it.
-func TestReserve_IsForItsServerAlone(t *testing.T) {
+func TestReserve_OnlyForItsServer(t *testing.T) {
 	addr := porttest.Reserve(t)
 	dial := func() error {
 		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
@@ -33,17 +33,17 @@ func TestReserve_IsForItsServerAlone(t *testing.T) {
 		return err
 	}
 	if dial() == nil {
-		t.Error("a port at which nobody listens takes a connection")
+		t.Error("a port without a listener accepts a connection")
 	}
 	for range 3 {
 		ln := listen(t, addr)
 		if err := dial(); err != nil {
-			t.Errorf("its server is not reached: %v", err)
+			t.Errorf("connecting to its server: %v", err)
 		}
 		_ = ln.Close()
 	}
 	if dial() == nil {
-		t.Error("it takes a connection after its server has ended")
+		t.Error("the port accepts a connection after its server has stopped")
 	}
 
 }
@@ -63,14 +63,14 @@ func TestReserve_IsNotGivenToOthers(t *testing.T) {
 		only := onlyPort(t, port)
 		ln, err := (&net.ListenConfig{Control: only}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 		if got := err == nil; got != want {
-			t.Errorf("a server gets the port: %t, want %t (%v)", got, want, err)
+			t.Errorf("server gets the port: %t, want %t (%v)", got, want, err)
 		}
 		if err == nil {
 			_ = ln.Close()
 		}
 		conn, err := (&net.Dialer{Control: only}).DialContext(t.Context(), "tcp", target.Addr().String())
 		if got := err == nil; got != want {
-			t.Errorf("a connection gets the port: %t, want %t (%v)", got, want, err)
+			t.Errorf("connection gets the port: %t, want %t (%v)", got, want, err)
 		}
 		if err == nil {
 			_ = conn.Close()
@@ -92,13 +92,13 @@ func onlyPort(t *testing.T, port string) func(string, string, syscall.RawConn) e
 			failed = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IP, ipLocalPortRange, n<<16|n)
 		})
 		if errors.Is(failed, syscall.ENOPROTOOPT) {
-			t.Skip("this kernel chooses among all ports")
+			t.Skip("this kernel does not support IP_LOCAL_PORT_RANGE")
 		}
 		return errors.Join(err, failed)
 	}
 }
 
-func TestReserve_EndsWithTheTest(t *testing.T) {
+func TestReserve_ReleasedAfterTest(t *testing.T) {
 	var addr string
 	t.Run("inner", func(t *testing.T) { addr = porttest.Reserve(t) })
 	for range 2 {

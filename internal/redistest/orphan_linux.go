@@ -5,8 +5,8 @@ import (
 	"syscall"
 )
 
-// endWithParent makes the kernel kill the child if the test binary dies without its cleanups
+// killWithParent makes the kernel kill the child if the test binary dies without its cleanups
 // (panic, -timeout).
-func endWithParent(cmd *exec.Cmd) {
+func killWithParent(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }

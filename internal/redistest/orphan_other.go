@@ -4,5 +4,5 @@ package redistest
 
 import "os/exec"
 
-// endWithParent does nothing, because the kernel cannot kill the child with its parent.
-func endWithParent(*exec.Cmd) {}
+// killWithParent does nothing, because the kernel cannot kill the child with its parent.
+func killWithParent(*exec.Cmd) {}

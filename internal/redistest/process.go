@@ -18,7 +18,7 @@ func run(args []string) (*process, error) {
 	// the server.
 	p := &process{cmd: exec.Command("redis-server", args...), gone: make(chan struct{})} //nolint:noctx // see above
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
-	endWithParent(p.cmd)
+	killWithParent(p.cmd)
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}

@@ -33,7 +33,7 @@ import (
 )
 
 const (
-	portTries    = 5               // ports to try, if another process takes the reserved one
+	portAttempts = 5               // number of ports, if another process takes the reserved one
 	startTimeout = 2 * time.Minute // long, because the machine may be very busy
 	pollInterval = 2 * time.Millisecond
 )
@@ -54,7 +54,8 @@ type Server struct {
 func Start(tb testing.TB, args ...string) *Server {
 	tb.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
-		const why = "redis-server is not installed: apt-get install redis-server, or make test does it"
+		const why = "redis-server is not installed; run apt-get install redis-server " +
+			"or make test, which installs it"
 		if os.Getenv("CI") != "" {
 			tb.Fatal(why)
 		}
@@ -67,7 +68,7 @@ func Start(tb testing.TB, args ...string) *Server {
 	tb.Cleanup(s.Kill)
 
 	var err error
-	for range portTries {
+	for range portAttempts {
 		s.Addr = porttest.Reserve(tb)
 		if err = s.start(); !errors.Is(err, errExited) {
 			break

@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestStart_AnswersAndEndsWithTheTest(t *testing.T) {
+func TestStart_RespondsAndStopsWithTest(t *testing.T) {
 	var addr string
 	t.Run("inner", func(t *testing.T) {
 		srv := redistest.Start(t)
@@ -39,7 +39,7 @@ func TestStart_AnswersAndEndsWithTheTest(t *testing.T) {
 	}
 }
 
-func TestStart_ArgumentsWinOverDefaults(t *testing.T) {
+func TestStart_ArgumentsOverrideDefaults(t *testing.T) {
 	rdb := redistest.Start(t, "--databases", "3", "--maxmemory-policy", "allkeys-lru").Client(t)
 	for name, want := range map[string]string{"databases": "3", "maxmemory-policy": "allkeys-lru"} {
 		if got := rdb.ConfigGet(t.Context(), name).Val()[name]; got != want {
@@ -103,10 +103,10 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-func TestStart_BadArgument_FailsWithTheReason(t *testing.T) {
+func TestStart_InvalidArgument_FailsWithReason(t *testing.T) {
 	got := record(t, func(tb testing.TB) { redistest.Start(tb, "--no-such-setting", "1") })
 	if got.verb != "fatal" || !strings.Contains(got.text, "no-such-setting") {
-		t.Errorf("Start = %s %q, want fatal with the server's words", got.verb, got.text)
+		t.Errorf("Start = %s %q, want fatal with the error of the server", got.verb, got.text)
 	}
 }
 
@@ -121,24 +121,24 @@ func TestStart_NotInstalled(t *testing.T) {
 	}
 }
 
-// recorder is a [testing.TB] that records how the test would have ended.
+// recorder is a [testing.TB] that records how the test would have finished.
 type recorder struct {
 	testing.TB
 	verb, text string
 }
 
-type ended struct{}
+type stopped struct{}
 
-func (r *recorder) Skip(args ...any)             { r.end("skip", fmt.Sprint(args...)) }
-func (r *recorder) Fatal(args ...any)            { r.end("fatal", fmt.Sprint(args...)) }
-func (r *recorder) Fatalf(f string, args ...any) { r.end("fatal", fmt.Sprintf(f, args...)) }
-func (r *recorder) end(verb, text string)        { r.verb, r.text = verb, text; panic(ended{}) }
+func (r *recorder) Skip(args ...any)             { r.stop("skip", fmt.Sprint(args...)) }
+func (r *recorder) Fatal(args ...any)            { r.stop("fatal", fmt.Sprint(args...)) }
+func (r *recorder) Fatalf(f string, args ...any) { r.stop("fatal", fmt.Sprintf(f, args...)) }
+func (r *recorder) stop(verb, text string)       { r.verb, r.text = verb, text; panic(stopped{}) }
 
 func record(t *testing.T, f func(testing.TB)) (r *recorder) {
 	t.Helper()
 	r = &recorder{TB: t}
 	defer func() {
-		if p := recover(); p != nil && p != (ended{}) {
+		if p := recover(); p != nil && p != (stopped{}) {
 			panic(p)
 		}
 	}()

@@ -49,7 +49,8 @@ func parse(text secret.Text) (*parsed, error) {
 		return nil, fmt.Errorf("keyset: index: %w", err)
 	}
 	if n := doc.index.Len(); n != 1 {
-		return nil, fmt.Errorf("keyset: index: has %d keys, must have one: it cannot be rotated", n)
+		return nil,
+			fmt.Errorf("keyset: index: has %d keys, must have one; the index key cannot be rotated", n)
 	}
 	return doc, nil
 }
@@ -69,7 +70,7 @@ func (d *document) decode(text []byte) error {
 	strict := json.NewDecoder(bytes.NewReader(text))
 	strict.DisallowUnknownFields()
 	if strict.Decode(&document{}) != nil {
-		return errors.New("has members besides version, aead and index")
+		return errors.New("has unknown members; only version, aead and index are allowed")
 	}
 	return nil
 }
@@ -79,17 +80,17 @@ func (d *document) decode(text []byte) error {
 func decodeFault(err error, size int) error {
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		if syntax.Offset >= int64(size) {
-			return fmt.Errorf("is cut off after %d bytes", size)
+			return fmt.Errorf("is truncated after %d bytes", size)
 		}
 		return fmt.Errorf("is not JSON at byte %d", syntax.Offset)
 	}
 	if kind, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && kind.Field == "version" {
-		return errors.New("version is not a whole number")
+		return errors.New("version must be a whole number")
 	}
 	return errors.New("is not a JSON object")
 }
 
-// readTink parses one of the two keysets. It refuses a keyset with a key that wanted does not
+// readTink parses one of the two keysets. It rejects a keyset with a key that wanted does not
 // accept. kind describes the accepted keys in errors.
 func readTink(text json.RawMessage, wanted func(key.Key) bool, kind string) (*keyset.Handle, error) {
 	if len(text) == 0 || string(text) == "null" {
@@ -97,19 +98,21 @@ func readTink(text json.RawMessage, wanted func(key.Key) bool, kind string) (*ke
 	}
 	ks, err := keyset.NewJSONReader(bytes.NewReader(text)).Read()
 	if err != nil {
-		return nil, errors.New("is not a keyset of Tink in JSON")
+		return nil, errors.New("is not a Tink keyset in JSON")
 	}
 	if err := keyset.Validate(ks); err != nil {
-		return nil, fmt.Errorf("is refused by Tink: %w", err) // these texts contain at most key ids
+		return nil, fmt.Errorf("is rejected by Tink: %w",
+			err) // these texts contain at most key ids
 	}
 	handle, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(bytes.NewReader(text)))
 	if err != nil {
-		return nil, errors.New("holds a key that is damaged or of the wrong kind; must be " + kind)
+		return nil, errors.New("contains a key that is damaged or of the wrong type; must be " + kind)
 	}
 	for i := range handle.Len() {
 		entry, err := handle.Entry(i)
 		if err != nil || !wanted(entry.Key()) {
-			return nil, fmt.Errorf("key %d of %d is of the wrong kind; must be %s", i+1, handle.Len(), kind)
+			return nil, fmt.Errorf("key %d of %d has the wrong type; must be %s", i+1, handle.Len(),
+				kind)
 		}
 	}
 	return handle, nil

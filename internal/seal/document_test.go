@@ -36,56 +36,56 @@ func aeadKey(doc object, i int) object {
 // and a primary key.
 var brokenDocuments = map[string]struct {
 	breakIt func(doc object)
-	says    string
+	want    string
 }{
 	"version missing":  {func(d object) { delete(d, "version") }, "version is 0, must be 1"},
 	"version later":    {func(d object) { d["version"] = 2; d["new"] = planted }, "version is 2, must be 1"},
-	"version text":     {func(d object) { d["version"] = planted }, "version is not a whole number"},
-	"version fraction": {func(d object) { d["version"] = 1.5 }, "version is not a whole number"},
-	"unknown member":   {func(d object) { d[planted] = planted }, "members besides version, aead and index"},
+	"version text":     {func(d object) { d["version"] = planted }, "version must be a whole number"},
+	"version fraction": {func(d object) { d["version"] = 1.5 }, "version must be a whole number"},
+	"unknown member":   {func(d object) { d[planted] = planted }, "has unknown members; only version, aead and index are allowed"},
 	"aead missing":     {func(d object) { delete(d, "aead") }, "aead: is missing"},
 	"aead null":        {func(d object) { d["aead"] = nil }, "aead: is missing"},
-	"aead text":        {func(d object) { d["aead"] = planted }, "aead: is not a keyset of Tink in JSON"},
-	"aead empty":       {func(d object) { d["aead"] = object{} }, "aead: is refused by Tink: empty keyset"},
+	"aead text":        {func(d object) { d["aead"] = planted }, "aead: is not a Tink keyset in JSON"},
+	"aead empty":       {func(d object) { d["aead"] = object{} }, "aead: is rejected by Tink: empty keyset"},
 	"aead encrypted": {func(d object) { d["aead"] = object{"encryptedKeyset": planted} },
-		"aead: is not a keyset of Tink in JSON"},
+		"aead: is not a Tink keyset in JSON"},
 	"aead not base64": {func(d object) { aeadKey(d, 0)["keyData"].(object)["value"] = planted + "!" },
-		"aead: is not a keyset of Tink in JSON"},
-	"primary disabled": {func(d object) { aeadKey(d, 1)["status"] = "DISABLED" }, "aead: is refused by Tink: keyset contains a non-ENABLED primary key"},
-	"primary missing":  {func(d object) { d["aead"].(object)["primaryKeyId"] = 1 }, "aead: is refused by Tink: keyset does not contain a valid primary key"},
+		"aead: is not a Tink keyset in JSON"},
+	"primary disabled": {func(d object) { aeadKey(d, 1)["status"] = "DISABLED" }, "aead: is rejected by Tink: keyset contains a non-ENABLED primary key"},
+	"primary missing":  {func(d object) { d["aead"].(object)["primaryKeyId"] = 1 }, "aead: is rejected by Tink: keyset does not contain a valid primary key"},
 	"no key data":      {func(d object) { delete(aeadKey(d, 0), "keyData") }, "has no key data"},
 	"id twice": {func(d object) { aeadKey(d, 0)["keyId"] = aeadKey(d, 1)["keyId"] },
-		"aead: is refused by Tink: keyset contains duplicate key ID"},
+		"aead: is rejected by Tink: keyset contains duplicate key ID"},
 	"unknown type": {func(d object) { aeadKey(d, 0)["keyData"].(object)["typeUrl"] = planted },
-		"aead: key 1 of 2 is of the wrong kind; must be an AES256-GCM key with prefix TINK"},
+		"aead: key 1 of 2 has the wrong type; must be an AES256-GCM key with prefix TINK"},
 	"type of another key": {func(d object) {
 		aeadKey(d, 0)["keyData"].(object)["typeUrl"] = "type.googleapis.com/google.crypto.tink.HmacPrfKey"
-	}, "aead: holds a key that is damaged or of the wrong kind; must be an AES256-GCM key"},
+	}, "aead: contains a key that is damaged or of the wrong type; must be an AES256-GCM key"},
 	"key damaged": {func(d object) { aeadKey(d, 1)["keyData"].(object)["value"] = "cGxhbnRlZEtFWWJ5dGVz" },
-		"aead: holds a key that is damaged or of the wrong kind"},
+		"aead: contains a key that is damaged or of the wrong type"},
 	"key short": {func(d object) { d["aead"] = tinkKeyset(aead.AES128GCMKeyTemplate()) },
-		"aead: key 1 of 1 is of the wrong kind; must be an AES256-GCM key"},
+		"aead: key 1 of 1 has the wrong type; must be an AES256-GCM key"},
 	"key without prefix": {func(d object) { d["aead"] = tinkKeyset(aead.AES256GCMNoPrefixKeyTemplate()) },
-		"aead: key 1 of 1 is of the wrong kind; must be an AES256-GCM key with prefix TINK"},
+		"aead: key 1 of 1 has the wrong type; must be an AES256-GCM key with prefix TINK"},
 	"other cipher": {func(d object) { d["aead"] = tinkKeyset(aead.ChaCha20Poly1305KeyTemplate()) },
-		"aead: key 1 of 1 is of the wrong kind"},
+		"aead: key 1 of 1 has the wrong type"},
 	"keyset of a MAC": {func(d object) { d["aead"] = tinkKeyset(mac.HMACSHA256Tag256KeyTemplate()) },
-		"aead: key 1 of 1 is of the wrong kind"},
+		"aead: key 1 of 1 has the wrong type"},
 	"keysets exchanged": {func(d object) { d["aead"], d["index"] = d["index"], d["aead"] },
-		"aead: key 1 of 1 is of the wrong kind"},
+		"aead: key 1 of 1 has the wrong type"},
 	"index missing": {func(d object) { delete(d, "index") }, "index: is missing"},
 	"index of a cipher": {func(d object) { d["index"] = tinkKeyset(aead.AES256GCMKeyTemplate()) },
-		"index: key 1 of 1 is of the wrong kind; must be a 32-byte HmacPrfKey with SHA256"},
+		"index: key 1 of 1 has the wrong type; must be a 32-byte HmacPrfKey with SHA256"},
 	"index of another hash": {func(d object) { d["index"] = tinkKeyset(prf.HMACSHA512PRFKeyTemplate()) },
-		"index: key 1 of 1 is of the wrong kind"},
+		"index: key 1 of 1 has the wrong type"},
 	"index of another PRF": {func(d object) { d["index"] = tinkKeyset(prf.HKDFSHA256PRFKeyTemplate()) },
-		"index: key 1 of 1 is of the wrong kind"},
+		"index: key 1 of 1 has the wrong type"},
 	"index rotated": {func(d object) {
 		d["index"] = tinkKeyset(prf.HMACSHA256PRFKeyTemplate(), prf.HMACSHA256PRFKeyTemplate())
 	}, "index: has 2 keys, must have one"},
 }
 
-func TestParseKeyset_BrokenDocument_SaysWhatAndQuotesNothing(t *testing.T) {
+func TestParseKeyset_BrokenDocument_DescribesFaultWithoutQuoting(t *testing.T) {
 	good := rotate(t, newDocument(t)).Reveal()
 	for name, tc := range brokenDocuments {
 		t.Run(name, func(t *testing.T) {
@@ -98,18 +98,18 @@ func TestParseKeyset_BrokenDocument_SaysWhatAndQuotesNothing(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			refused(t, string(broken), tc.says)
+			wantRejected(t, string(broken), tc.want)
 		})
 	}
 }
 
-func TestParseKeyset_NotADocument_SaysWhatAndQuotesNothing(t *testing.T) {
+func TestParseKeyset_NotADocument_DescribesFaultWithoutQuoting(t *testing.T) {
 	good := newDocument(t).Reveal()
 	var doc struct{ AEAD json.RawMessage }
 	if err := json.Unmarshal([]byte(good), &doc); err != nil {
 		t.Fatal(err)
 	}
-	for name, tc := range map[string]struct{ text, says string }{
+	for name, tc := range map[string]struct{ text, want string }{
 		"empty":            {"", "keyset: is empty"},
 		"blank":            {" \n", "keyset: is empty"},
 		"not JSON":         {planted, "keyset: is not JSON at byte 1"},
@@ -118,20 +118,20 @@ func TestParseKeyset_NotADocument_SaysWhatAndQuotesNothing(t *testing.T) {
 		"two documents":    {good + good, "keyset: is not JSON at byte "},
 		"a keyset of Tink": {string(doc.AEAD), "keyset: version is 0, must be 1"},
 	} {
-		t.Run(name, func(t *testing.T) { refused(t, tc.text, tc.says) })
+		t.Run(name, func(t *testing.T) { wantRejected(t, tc.text, tc.want) })
 	}
 	for n := 1; n < len(good); n++ {
-		refused(t, good[:n], fmt.Sprintf("keyset: is cut off after %d bytes", n))
+		wantRejected(t, good[:n], fmt.Sprintf("keyset: is truncated after %d bytes", n))
 	}
 }
 
-// refused checks that ParseKeyset refuses text with an error that contains says and
-// does not quote text.
-func refused(t *testing.T, text, says string) {
+// wantRejected checks that ParseKeyset rejects text with an error that contains want and does not
+// quote text.
+func wantRejected(t *testing.T, text, want string) {
 	t.Helper()
 	k, err := seal.ParseKeyset(secret.New(text))
-	if err == nil || k != nil || !strings.Contains(err.Error(), says) {
-		t.Errorf("ParseKeyset = %v, %v, want an error that says %q", k, err, says)
+	if err == nil || k != nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("ParseKeyset = %v, %v, want an error that contains %q", k, err, want)
 		return
 	}
 	quotesNothing(t, err)
@@ -186,11 +186,12 @@ func TestParseKeyset_DisabledOldKey_OpensNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := parse(t, secret.New(string(disabled)+"\n")).Open(nil, closed, someAD); err == nil {
-		t.Error("a disabled key opens")
+		t.Error("a disabled key opened a text")
 	}
 }
 
-var update = flag.Bool("update", false, "write testdata anew; records of version 1 become unreadable if that is needed")
+var update = flag.Bool("update", false,
+	"rewrite testdata; if this is required, records of version 1 become unreadable")
 
 // Every later version must open what version 1 sealed, and compute the same hashes. testdata
 // has a document that was made for this test, a sealed text and the hashes.

@@ -27,7 +27,7 @@ func TestPersonHash_SameAfterRotateAndPrune(t *testing.T) {
 		}
 	}
 	if got := parse(t, newDocument(t)).PersonHash("wx1", "o1"); got == want {
-		t.Errorf("another keyset makes the same hash: %x", got)
+		t.Errorf("another keyset returns the same hash: %x", got)
 	}
 }
 
@@ -52,10 +52,11 @@ func TestLogHash_Shape(t *testing.T) {
 		t.Errorf("LogHash = %q, want 8 hexadecimal digits", a)
 	}
 	if a != k.LogHash("o1") || a == k.LogHash("o2") {
-		t.Errorf("LogHash does not tell ids apart: %s, %s, %s", a, k.LogHash("o1"), k.LogHash("o2"))
+		t.Errorf("LogHash does not distinguish ids: %s, %s, %s", a, k.LogHash("o1"),
+			k.LogHash("o2"))
 	}
 	// A hash in a log must not lead to a key in the store.
 	if person := k.PersonHash("", "o1"); a == hex.EncodeToString(person[:4]) {
-		t.Error("LogHash is the beginning of PersonHash")
+		t.Error("LogHash is a prefix of PersonHash")
 	}
 }

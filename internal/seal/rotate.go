@@ -14,11 +14,11 @@ import (
 func New() (secret.Text, error) {
 	sealing, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
 	if err != nil {
-		return secret.Text{}, fmt.Errorf("making the AEAD key: %w", err)
+		return secret.Text{}, fmt.Errorf("creating the AEAD key: %w", err)
 	}
 	index, err := keyset.NewHandle(prf.HMACSHA256PRFKeyTemplate())
 	if err != nil {
-		return secret.Text{}, fmt.Errorf("making the index key: %w", err)
+		return secret.Text{}, fmt.Errorf("creating the index key: %w", err)
 	}
 	doc := document{Version: documentVersion}
 	if doc.Index, err = writeTink(index); err != nil {

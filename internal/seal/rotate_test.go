@@ -13,13 +13,13 @@ import (
 	"cloudidq/internal/secret"
 )
 
-func TestNew_OneLineWithoutBlanks(t *testing.T) {
+func TestNew_OneLineWithoutWhitespace(t *testing.T) {
 	doc := prune(t, rotate(t, newDocument(t)), 1)
 	if strings.ContainsFunc(doc.Reveal(), unicode.IsSpace) {
-		t.Error("the document has blanks, which a secret of the configuration must not have")
+		t.Error("the document contains whitespace, which a secret of the configuration must not contain")
 	}
 	if newDocument(t).Equal(newDocument(t)) {
-		t.Error("two documents are the same")
+		t.Error("two documents are equal")
 	}
 }
 
@@ -52,12 +52,12 @@ func (g *generations) check(rt *rapid.T) {
 				rt.Fatalf("key %d was pruned, Open = %v, want ErrUnreadable", text.key, err)
 			}
 		} else if want := fmt.Sprint("text ", i); err != nil || string(opened) != want {
-			rt.Fatalf("key %d is there, Open = %q, %v, want %q", text.key, opened, err, want)
+			rt.Fatalf("key %d was not pruned, Open = %q, %v, want %q", text.key, opened, err, want)
 		}
 	}
 }
 
-func TestRotateAndPrune_WhatStaysReadable(t *testing.T) {
+func TestRotateAndPrune_Readability(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		g := &generations{t: t, doc: newDocument(t)}
 		rt.Repeat(map[string]func(*rapid.T){
@@ -75,14 +75,14 @@ func TestRotateAndPrune_WhatStaysReadable(t *testing.T) {
 	})
 }
 
-func TestRotate_NewKeySealsAtOnce(t *testing.T) {
+func TestRotate_NewKeySeals(t *testing.T) {
 	before := newDocument(t)
 	old, now := parse(t, before), parse(t, rotate(t, before))
 	if _, err := old.Open(nil, sealed(t, now, "text", someAD), someAD); !errors.Is(err, seal.ErrUnreadable) {
-		t.Errorf("the old document opens what the new one sealed: %v", err)
+		t.Errorf("the old document opens a text that the new one sealed: %v", err)
 	}
 	if _, err := now.Open(nil, sealed(t, old, "text", someAD), someAD); err != nil {
-		t.Errorf("the new document does not open what the old one sealed: %v", err)
+		t.Errorf("the new document does not open a text that the old one sealed: %v", err)
 	}
 }
 

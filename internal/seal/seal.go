@@ -35,7 +35,7 @@ const Overhead = 33
 
 // ErrUnreadable is the error of [Keyset.Open]. The key was pruned, the text was changed, or the
 // text was sealed for another field, app or cloudID. Open cannot distinguish these causes.
-var ErrUnreadable = errors.New("no key of the keyset opens the sealed text")
+var ErrUnreadable = errors.New("the sealed text cannot be opened with the keyset")
 
 // Keyset seals, opens and hashes. It is safe for concurrent use. It never changes: after a
 // rotation, parse the new document into a new Keyset.
@@ -53,10 +53,10 @@ func ParseKeyset(json secret.Text) (*Keyset, error) {
 	}
 	k := &Keyset{}
 	if k.aead, err = aead.New(doc.aead); err != nil {
-		return nil, errors.New("keyset: aead: Tink makes no cipher of it")
+		return nil, errors.New("keyset: aead: Tink cannot create a cipher")
 	}
 	if k.index, err = prf.NewPRFSet(doc.index); err != nil {
-		return nil, errors.New("keyset: index: Tink makes no hash of it")
+		return nil, errors.New("keyset: index: Tink cannot create a hash")
 	}
 	return k, nil
 }

@@ -40,10 +40,11 @@ func TestKeyset_SealThenOpen_Same(t *testing.T) {
 			t.Fatalf("Seal changed dst to %x, want %x", head, before)
 		}
 		if len(closed) != len(plaintext)+seal.Overhead {
-			t.Fatalf("%d bytes sealed are %d, want %d more", len(plaintext), len(closed), seal.Overhead)
+			t.Fatalf("sealing %d bytes returned %d bytes, want %d more", len(plaintext),
+				len(closed), seal.Overhead)
 		}
 		if len(plaintext) >= 8 && bytes.Contains(closed, plaintext) {
-			t.Fatalf("the sealed text holds the text")
+			t.Fatalf("the sealed text contains the plaintext")
 		}
 		opened, err := k.Open(bytes.Clone(before), closed, ad)
 		if err != nil {
@@ -58,7 +59,7 @@ func TestKeyset_SealThenOpen_Same(t *testing.T) {
 func TestKeyset_SealTwice_Differs(t *testing.T) {
 	k := parse(t, newDocument(t))
 	if a, b := sealed(t, k, "13800138000", someAD), sealed(t, k, "13800138000", someAD); bytes.Equal(a, b) {
-		t.Errorf("the same text looks the same twice: %x", a)
+		t.Errorf("sealing a text twice returned the same bytes: %x", a)
 	}
 }
 
@@ -66,13 +67,13 @@ func TestKeyset_OpenElsewhere_Unreadable(t *testing.T) {
 	k := parse(t, newDocument(t))
 	closed := sealed(t, k, "13800138000", someAD)
 	for name, ad := range map[string]seal.AD{
-		"field":             {Field: "openid", AppID: someAD.AppID, CloudID: someAD.CloudID},
-		"appid":             {Field: someAD.Field, AppID: "wx0000000000000002", CloudID: someAD.CloudID},
-		"cloudID":           {Field: someAD.Field, AppID: someAD.AppID, CloudID: "73_abd"},
-		"nothing":           {},
-		"border moved":      {Field: someAD.Field, AppID: someAD.AppID + "7", CloudID: "3_abc"},
-		"border moved left": {Field: "dat", AppID: "a" + someAD.AppID, CloudID: someAD.CloudID},
-		"exchanged":         {Field: someAD.Field, AppID: someAD.CloudID, CloudID: someAD.AppID},
+		"field":               {Field: "openid", AppID: someAD.AppID, CloudID: someAD.CloudID},
+		"appid":               {Field: someAD.Field, AppID: "wx0000000000000002", CloudID: someAD.CloudID},
+		"cloudID":             {Field: someAD.Field, AppID: someAD.AppID, CloudID: "73_abd"},
+		"nothing":             {},
+		"boundary moved":      {Field: someAD.Field, AppID: someAD.AppID + "7", CloudID: "3_abc"},
+		"boundary moved left": {Field: "dat", AppID: "a" + someAD.AppID, CloudID: someAD.CloudID},
+		"exchanged":           {Field: someAD.Field, AppID: someAD.CloudID, CloudID: someAD.AppID},
 	} {
 		if text, err := k.Open(nil, closed, ad); !errors.Is(err, seal.ErrUnreadable) || text != nil {
 			t.Errorf("%s: Open = %q, %v, want ErrUnreadable", name, text, err)
@@ -113,7 +114,7 @@ func TestKeyset_OpenChanged_Unreadable(t *testing.T) {
 	}
 	for n := range len(closed) {
 		if _, err := k.Open(nil, closed[:n], someAD); !errors.Is(err, seal.ErrUnreadable) {
-			t.Fatalf("cut off after %d bytes: Open = %v, want ErrUnreadable", n, err)
+			t.Fatalf("truncated after %d bytes: Open = %v, want ErrUnreadable", n, err)
 		}
 	}
 	if _, err := k.Open(nil, append(bytes.Clone(closed), 0), someAD); !errors.Is(err, seal.ErrUnreadable) {
@@ -121,7 +122,7 @@ func TestKeyset_OpenChanged_Unreadable(t *testing.T) {
 	}
 }
 
-func TestKeyset_OpenWithStrangeKeyset_Unreadable(t *testing.T) {
+func TestKeyset_OpenWithOtherKeyset_Unreadable(t *testing.T) {
 	closed := sealed(t, parse(t, newDocument(t)), "13800138000", someAD)
 	if _, err := parse(t, newDocument(t)).Open(nil, closed, someAD); !errors.Is(err, seal.ErrUnreadable) {
 		t.Errorf("Open = %v, want ErrUnreadable", err)

@@ -45,17 +45,17 @@ func TestNew_SendsOverGRPC(t *testing.T) {
 	traces, metrics, collector := &spans{}, &series{}, grpc.NewServer()
 	tracepb.RegisterTraceServiceServer(collector, traces)
 	metricspb.RegisterMetricsServiceServer(collector, metrics)
-	ended := make(chan error, 1)
-	go func() { ended <- collector.Serve(listener) }()
+	served := make(chan error, 1)
+	go func() { served <- collector.Serve(listener) }()
 	t.Cleanup(func() {
 		collector.Stop()
-		if err := <-ended; err != nil {
+		if err := <-served; err != nil {
 			t.Errorf("Serve() = %v", err)
 		}
 	})
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"+listener.Addr().String())
 	t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
-	tel, err := telemetry.New(t.Context(), telemetry.Config{Out: &said{}, LookupEnv: os.LookupEnv})
+	tel, err := telemetry.New(t.Context(), telemetry.Config{Out: &logBuffer{}, LookupEnv: os.LookupEnv})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,6 +63,7 @@ func TestNew_SendsOverGRPC(t *testing.T) {
 	span.End()
 	tel.Shutdown()
 	if traces.got.Load() == 0 || metrics.got.Load() == 0 {
-		t.Errorf("requests with traces: %d, with metrics: %d; want some of each", traces.got.Load(), metrics.got.Load())
+		t.Errorf("requests with traces: %d, with metrics: %d; want both", traces.got.Load(),
+			metrics.got.Load())
 	}
 }

@@ -15,11 +15,11 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 )
 
-// asked reports whether the environment enables a signal (TRACES or METRICS), by an exporter or
+// enabled reports whether the environment enables a signal (TRACES or METRICS), by an exporter or
 // an endpoint. By the specification, an SDK without either variable sends to localhost. Here,
 // nothing is sent unless a variable requests it.
 // https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/.
-func asked(lookup func(string) (string, bool), signal string) bool {
+func enabled(lookup func(string) (string, bool), signal string) bool {
 	value := func(name string) string { return variable(lookup, name) }
 	if strings.EqualFold(value("OTEL_SDK_DISABLED"), "true") {
 		return false
@@ -27,12 +27,14 @@ func asked(lookup func(string) (string, bool), signal string) bool {
 	if exporter := value("OTEL_" + signal + "_EXPORTER"); exporter != "" {
 		return exporter != "none"
 	}
-	return value("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || value("OTEL_EXPORTER_OTLP_"+signal+"_ENDPOINT") != ""
+	return value("OTEL_EXPORTER_OTLP_ENDPOINT") != "" ||
+		value("OTEL_EXPORTER_OTLP_"+signal+"_ENDPOINT") != ""
 }
 
 // startOTLP starts the exporters that the environment requests.
 func (t *Telemetry) startOTLP(ctx context.Context, cfg Config) error {
-	traces, metrics := asked(cfg.LookupEnv, "TRACES"), !cfg.Once && asked(cfg.LookupEnv, "METRICS")
+	traces := enabled(cfg.LookupEnv, "TRACES")
+	metrics := !cfg.Once && enabled(cfg.LookupEnv, "METRICS")
 	if !traces && !metrics {
 		return nil
 	}

@@ -10,7 +10,7 @@ import (
 
 const (
 	quietAfter = 50          // lines of one kind that are written within quietFor
-	quietFor   = time.Second // the period of a burst; a summary line ends it
+	quietFor   = time.Second // the period of a burst; at its end, a summary line is written
 	quietKinds = 1024        // kinds that are tracked at once
 )
 
@@ -30,7 +30,7 @@ type quietHandler struct {
 type quiet struct {
 	mu        sync.Mutex
 	kinds     map[kind]*burst // guarded by mu
-	forgotten time.Time       // when forget last ran; guarded by mu
+	forgotten time.Time       // when forgetLocked last ran; guarded by mu
 	closed    bool            // guarded by mu; if true, every line is written
 }
 
@@ -45,10 +45,10 @@ type kind struct {
 type burst struct {
 	begun   time.Time
 	written int
-	held    int          // lines that were not written
+	dropped int          // lines that were not written
 	about   []slog.Attr  // attributes of the summary line
 	next    slog.Handler // writes the summary line
-	timer   *time.Timer  // runs while held > 0
+	timer   *time.Timer  // runs while dropped > 0
 }
 
 func newQuietHandler(next slog.Handler) *quietHandler {
@@ -72,7 +72,7 @@ func (h *quietHandler) WithGroup(name string) slog.Handler {
 
 // Handle implements [slog.Handler].
 func (h *quietHandler) Handle(ctx context.Context, r slog.Record) error {
-	if r.Level < slog.LevelInfo || h.shared.take(h.next, r) {
+	if r.Level < slog.LevelInfo || h.shared.allow(h.next, r) {
 		return h.next.Handle(ctx, r)
 	}
 	return nil
@@ -116,24 +116,25 @@ func aboutOf(r slog.Record) (about []slog.Attr) {
 	return about
 }
 
-// take reports whether a line is to be written. Otherwise it counts the line.
-func (q *quiet) take(next slog.Handler, r slog.Record) bool {
+// allow reports whether a line may be written. Otherwise it counts the line.
+func (q *quiet) allow(next slog.Handler, r slog.Record) bool {
 	k := kindOf(r)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
 		return true
 	}
+	// Find the burst of this kind, or start one.
 	now := time.Now()
 	b := q.kinds[k]
 	if b == nil && len(q.kinds) >= quietKinds {
-		q.forget(now)
+		q.forgetLocked(now)
 		if len(q.kinds) >= quietKinds { // too many kinds: ignore the subject of further ones
 			k = kind{r.Level, r.Message, ""}
 			b = q.kinds[k]
 		}
 	}
-	if b == nil || b.held == 0 && now.Sub(b.begun) >= quietFor {
+	if b == nil || b.dropped == 0 && now.Sub(b.begun) >= quietFor {
 		b = &burst{begun: now}
 		q.kinds[k] = b
 	}
@@ -142,47 +143,47 @@ func (q *quiet) take(next slog.Handler, r slog.Record) bool {
 		return true
 	}
 	// The first suppressed line starts the timer for the summary.
-	if b.held++; b.held == 1 {
+	if b.dropped++; b.dropped == 1 {
 		if b.next = next; k.about != "" {
 			b.about = aboutOf(r)
 		}
-		b.timer = time.AfterFunc(max(0, quietFor-now.Sub(b.begun)), func() { q.end(k, b) })
+		b.timer = time.AfterFunc(max(0, quietFor-now.Sub(b.begun)), func() { q.finish(k, b) })
 	}
 	return false
 }
 
-// forget drops the bursts that are over and have no suppressed lines. It does so at most once
-// per quietFor. The caller holds mu.
-func (q *quiet) forget(now time.Time) {
+// forgetLocked removes the bursts that are over and have no suppressed lines. It does so at most
+// once per quietFor. The caller holds mu.
+func (q *quiet) forgetLocked(now time.Time) {
 	if now.Sub(q.forgotten) < quietFor {
 		return
 	}
 	q.forgotten = now
 	for k, b := range q.kinds {
-		if b.held == 0 && now.Sub(b.begun) >= quietFor {
+		if b.dropped == 0 && now.Sub(b.begun) >= quietFor {
 			delete(q.kinds, k)
 		}
 	}
 }
 
-// end finishes a burst and writes its summary line, if any line was suppressed.
-func (q *quiet) end(k kind, b *burst) {
+// finish removes a burst and writes its summary line, if any line was suppressed.
+func (q *quiet) finish(k kind, b *burst) {
 	q.mu.Lock()
 	if q.kinds[k] == b {
 		delete(q.kinds, k)
 	}
-	held := b.held
-	b.held = 0
+	dropped := b.dropped
+	b.dropped = 0
 	q.mu.Unlock()
-	if held > 0 {
-		b.sumUp(k, held)
+	if dropped > 0 {
+		b.summarize(k, dropped)
 	}
 }
 
-// sumUp writes the summary line for the suppressed lines.
-func (b *burst) sumUp(k kind, held int) {
-	r := slog.NewRecord(time.Now(), k.level, "more lines of this kind were not written", 0)
-	r.AddAttrs(slog.String("line", k.message), slog.Int("lines", held))
+// summarize writes the summary line for the suppressed lines.
+func (b *burst) summarize(k kind, dropped int) {
+	r := slog.NewRecord(time.Now(), k.level, "similar lines were suppressed", 0)
+	r.AddAttrs(slog.String("line", k.message), slog.Int("lines", dropped))
 	r.AddAttrs(b.about...)
 	_ = b.next.Handle(context.Background(), r) // an error of the log cannot be reported anywhere
 }
@@ -192,13 +193,13 @@ func (h *quietHandler) close() {
 	q := h.shared
 	q.mu.Lock()
 	q.closed = true
-	left := q.kinds
+	open := q.kinds
 	q.kinds = nil
 	q.mu.Unlock()
-	for k, b := range left {
+	for k, b := range open {
 		if b.timer != nil {
 			b.timer.Stop()
 		}
-		q.end(k, b)
+		q.finish(k, b)
 	}
 }

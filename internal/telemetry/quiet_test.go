@@ -15,20 +15,20 @@ import (
 	"cloudidq/internal/telemetry"
 )
 
-// said is a log that can be read while it is written.
-type said struct {
+// logBuffer is a log that can be read while it is written.
+type logBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (s *said) Write(p []byte) (int, error) {
+func (s *logBuffer) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.Write(p)
 }
 
 // lines returns the parsed lines written so far.
-func (s *said) lines(t *testing.T) []map[string]any {
+func (s *logBuffer) lines(t *testing.T) []map[string]any {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -45,20 +45,20 @@ func (s *said) lines(t *testing.T) []map[string]any {
 
 // count returns how many lines with a message were written, and how many more the summary lines
 // report.
-func (s *said) count(t *testing.T, message string) (written, held int) {
+func (s *logBuffer) count(t *testing.T, message string) (written, dropped int) {
 	t.Helper()
 	for _, line := range s.lines(t) {
 		switch {
 		case line["msg"] == message:
 			written++
 		case line["line"] == message:
-			held += int(line["lines"].(float64))
+			dropped += int(line["lines"].(float64))
 		}
 	}
-	return written, held
+	return written, dropped
 }
 
-func newTelemetry(t *testing.T, out *said, level string) *telemetry.Telemetry {
+func newTelemetry(t *testing.T, out *logBuffer, level string) *telemetry.Telemetry {
 	t.Helper()
 	tel, err := telemetry.New(t.Context(), telemetry.Config{
 		Out: out, Level: level, Format: "json", LookupEnv: func(string) (string, bool) { return "", false },
@@ -69,9 +69,9 @@ func newTelemetry(t *testing.T, out *said, level string) *telemetry.Telemetry {
 	return tel
 }
 
-func TestQuiet_AStormIsSummedUp(t *testing.T) {
+func TestQuiet_SummarizesFloods(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out said
+		var out logBuffer
 		tel := newTelemetry(t, &out, "info")
 		for i := range 3000 { // takes 3 seconds
 			tel.Log.Info("resolve", "task_id", fmt.Sprint(i), "appid", "wx1", "error", fmt.Sprint("open: ", i))
@@ -79,13 +79,14 @@ func TestQuiet_AStormIsSummedUp(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		written, held := out.count(t, "resolve")
-		if written+held != 3000 || written < 150 || written > 200 {
-			t.Errorf("%d lines and %d summed up, want 50 a second and 3000 in all", written, held)
+		written, dropped := out.count(t, "resolve")
+		if written+dropped != 3000 || written < 150 || written > 200 {
+			t.Errorf("%d lines and %d suppressed, want 50 per second and 3000 in total", written,
+				dropped)
 		}
 		for _, line := range out.lines(t) {
 			if line["line"] != nil && (line["appid"] != "wx1" || line["level"] != "INFO" || line["task_id"] != nil) {
-				t.Errorf("a sum = %v, want what its lines have in common", line)
+				t.Errorf("a summary = %v, want only the common attributes", line)
 			}
 		}
 		// The burst is over, so new lines are written again.
@@ -98,9 +99,9 @@ func TestQuiet_AStormIsSummedUp(t *testing.T) {
 	})
 }
 
-func TestQuiet_KindsDoNotDisturbEachOther(t *testing.T) {
+func TestQuiet_KindsAreIndependent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out said
+		var out logBuffer
 		tel := newTelemetry(t, &out, "debug")
 		for i := range 200 {
 			tel.Log.Info("resolve", "appid", "wx1")
@@ -112,18 +113,18 @@ func TestQuiet_KindsDoNotDisturbEachOther(t *testing.T) {
 			}
 		}
 		if n, _ := out.count(t, "resolve"); n != 50+20+20 {
-			t.Errorf("%d lines, want 50 of the storm, and those of another app and another level", n)
+			t.Errorf("%d lines, want 50 of the flood and the lines of another app and another level", n)
 		}
 		if n, _ := out.count(t, "detail"); n != 200 {
 			t.Errorf("%d debug lines, want all", n)
 		}
 		tel.Shutdown()
-		if _, held := out.count(t, "resolve"); held != 150 {
-			t.Errorf("%d lines are summed up at the end, want 150", held)
+		if _, dropped := out.count(t, "resolve"); dropped != 150 {
+			t.Errorf("%d lines are suppressed at the end, want 150", dropped)
 		}
 		tel.Log.Info("resolve", "appid", "wx1") // after Shutdown, every line is written
 		if n, _ := out.count(t, "resolve"); n != 91 {
-			t.Errorf("%d lines after the end, want one more", n)
+			t.Errorf("%d lines after Shutdown, want one more", n)
 		}
 	})
 }
@@ -131,22 +132,23 @@ func TestQuiet_KindsDoNotDisturbEachOther(t *testing.T) {
 // Lines of very many kinds must not use up the memory.
 func TestQuiet_ManyKinds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out said
+		var out logBuffer
 		tel := newTelemetry(t, &out, "info")
 		for i := range 20_000 {
 			tel.Log.Info("resolve", "appid", fmt.Sprint("wx", i))
 		}
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if written, held := out.count(t, "resolve"); written > 1100 || written+held != 20_000 {
-			t.Errorf("%d lines and %d summed up, want some 1,074 and 20,000 in all", written, held)
+		if written, dropped := out.count(t, "resolve"); written > 1100 || written+dropped != 20_000 {
+			t.Errorf("%d lines and %d suppressed, want about 1,074 and 20,000 in total", written,
+				dropped)
 		}
 		tel.Shutdown()
 	})
 }
 
 func TestQuiet_Concurrent(t *testing.T) {
-	var out said
+	var out logBuffer
 	tel := newTelemetry(t, &out, "info")
 	var wg sync.WaitGroup
 	for range 8 {
@@ -158,17 +160,20 @@ func TestQuiet_Concurrent(t *testing.T) {
 	}
 	wg.Wait()
 	tel.Shutdown()
-	if written, held := out.count(t, "resolve"); written+held != 40_000 {
-		t.Errorf("%d lines and %d summed up, want 40,000 in all", written, held)
+	if written, dropped := out.count(t, "resolve"); written+dropped != 40_000 {
+		t.Errorf("%d lines and %d suppressed, want 40,000 in total", written, dropped)
 	}
 }
 
 // BenchmarkLog measures the cost of a suppressed line and of a written line.
 func BenchmarkLog(b *testing.B) {
-	for name, level := range map[string]slog.Level{"held": slog.LevelInfo, "written": slog.LevelDebug} {
+	for name, level := range map[string]slog.Level{"dropped": slog.LevelInfo, "written": slog.LevelDebug} {
 		b.Run(name, func(b *testing.B) {
 			tel, err := telemetry.New(b.Context(), telemetry.Config{
-				Out: nobody{}, Level: "debug", Format: "json", LookupEnv: func(string) (string, bool) { return "", false },
+				Out: discard{}, Level: "debug", Format: "json", LookupEnv: func(string) (string,
+					bool) {
+					return "", false
+				},
 			})
 			if err != nil {
 				b.Fatal(err)
@@ -183,6 +188,6 @@ func BenchmarkLog(b *testing.B) {
 	}
 }
 
-type nobody struct{}
+type discard struct{}
 
-func (nobody) Write(p []byte) (int, error) { return len(p), nil }
+func (discard) Write(p []byte) (int, error) { return len(p), nil }

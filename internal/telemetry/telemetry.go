@@ -52,15 +52,16 @@ type Telemetry struct {
 }
 
 // New creates the telemetry of a process. It does not connect to anything yet. If the OTLP
-// collector is down, data is lost and the log says so, but the process goes on. An error is
-// about one of the OTEL_… variables.
+// collector is down, data is lost, which is logged, but the process continues. An error
+// refers to one of the OTEL_… variables.
 func New(ctx context.Context, cfg Config) (*Telemetry, error) {
 	quiet := newQuietHandler(newHandler(cfg.Out, cfg.Level, cfg.Format))
 	t := &Telemetry{
 		Log: slog.New(tracedHandler{quiet}), Registry: newRegistry(cfg.Version, cfg.Commit), quiet: quiet,
 	}
 	if err := t.startOTLP(ctx, cfg); err != nil {
-		return nil, errors.Join(fmt.Errorf("setting OpenTelemetry up: %s", secret.URLsIn(err.Error())), t.stop(ctx))
+		return nil, errors.Join(fmt.Errorf("setting up OpenTelemetry: %s",
+			secret.URLsIn(err.Error())), t.stop(ctx))
 	}
 	return t, nil
 }
@@ -69,13 +70,13 @@ func New(ctx context.Context, cfg Config) (*Telemetry, error) {
 const flushFor = 3 * time.Second
 
 // Shutdown sends the remaining data of the exporters, for at most 3 seconds, and writes the
-// summary lines that the log still holds. All goroutines of the telemetry have finished when it
+// pending summary lines of the log. All goroutines of the telemetry have finished when it
 // returns.
 func (t *Telemetry) Shutdown() {
 	ctx, cancel := context.WithTimeout(context.Background(), flushFor)
 	defer cancel()
 	if err := t.stop(ctx); err != nil {
-		t.Log.Warn("the last traces or metrics could not be sent", "error", err)
+		t.Log.Warn("sending the last traces or metrics failed", "error", err)
 	}
 	t.quiet.close()
 }

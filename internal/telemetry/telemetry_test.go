@@ -67,18 +67,18 @@ func TestNew_FaultsShowNoCredential(t *testing.T) {
 		tel.Shutdown()
 	}
 	if text := fmt.Sprint(err, out.String()); strings.Contains(text, "planted") {
-		t.Errorf("shown: %s", text)
+		t.Errorf("a credential is shown: %s", text)
 	}
 }
 
-func TestNewLogger_NamesTheSpan(t *testing.T) {
+func TestNewLogger_AddsSpanIDs(t *testing.T) {
 	var out strings.Builder
 	log := telemetry.NewLogger(&out, "info", "text")
 	span := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1, 2}, SpanID: trace.SpanID{3}})
 	log.InfoContext(trace.ContextWithSpanContext(t.Context(), span), "resolve")
 	log.With("a", 1).InfoContext(t.Context(), "without")
 	if want := "msg=resolve trace_id=01020000000000000000000000000000 span_id=0300000000000000\n"; !strings.Contains(out.String(), want) {
-		t.Errorf("log = %q, want %q in it", out.String(), want)
+		t.Errorf("log = %q, want it to contain %q", out.String(), want)
 	}
 	if strings.Count(out.String(), "trace_id") != 1 {
 		t.Errorf("log = %q, want no ids without a span", out.String())
@@ -111,7 +111,7 @@ func TestNew_RegistersTheBuild(t *testing.T) {
 	}
 }
 
-func TestNew_SendsOnlyWhatIsAskedFor(t *testing.T) {
+func TestNew_SendsOnlyWhatIsEnabled(t *testing.T) {
 	tests := []struct {
 		name   string
 		env    map[string]string
@@ -127,7 +127,8 @@ func TestNew_SendsOnlyWhatIsAskedFor(t *testing.T) {
 		{"Disabled", map[string]string{"OTEL_SDK_DISABLED": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}, false, ""},
 		{"GRPC", map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_METRICS_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, true, ""},
 		{"HTTP", map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_METRICS_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, true, ""},
-		{"Unknown", map[string]string{"OTEL_TRACES_EXPORTER": "zipkin"}, false, "setting OpenTelemetry up: OTEL_TRACES_EXPORTER: only otlp and none"},
+		{"Unknown", map[string]string{"OTEL_TRACES_EXPORTER": "zipkin"}, false,
+			"setting up OpenTelemetry: OTEL_TRACES_EXPORTER: only otlp and none"},
 		{"UnknownOfMetrics", map[string]string{"OTEL_METRICS_EXPORTER": "prometheus"}, false, "OTEL_METRICS_EXPORTER: only otlp and none"},
 		{
 			"UnknownProtocol", map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
@@ -145,7 +146,11 @@ func TestNew_SendsOnlyWhatIsAskedFor(t *testing.T) {
 				t.Setenv(name, value) // the exporters read the process environment
 			}
 			tel, err := telemetry.New(t.Context(), telemetry.Config{
-				Out: &said{}, LookupEnv: func(name string) (string, bool) { value, ok := tt.env[name]; return value, ok },
+				Out: &logBuffer{}, LookupEnv: func(name string) (string, bool) {
+					value,
+						ok := tt.env[name]
+					return value, ok
+				},
 			})
 			if tt.fault != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.fault) {

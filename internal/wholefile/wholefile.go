@@ -85,7 +85,7 @@ func (f *File) Commit() error {
 	}
 	f.done = true
 	if err := syncFolder(filepath.Dir(f.target)); err != nil {
-		return fmt.Errorf("the file is in its place, but its folder is not safely on the disk: %w", err)
+		return fmt.Errorf("the file has been renamed, but syncing its folder failed: %w", err)
 	}
 	return nil
 }
@@ -107,7 +107,7 @@ func (f *File) Discard() {
 func syncFolder(path string) error {
 	folder, err := os.Open(path)
 	if errors.Is(err, fs.ErrPermission) {
-		return nil // the folder is writable but not readable
+		return nil // the folder may be writable but not readable
 	}
 	if err != nil {
 		return err

@@ -27,7 +27,7 @@ func (f *failing) Sync() error { return errors.Join(f.sync, f.handle.Sync()) }
 func (f *failing) Close() error { return errors.Join(f.handle.Close(), f.close) }
 
 // A file that was not fully written and synced never replaces the target. Discard removes it.
-func TestCommit_OnlyWhatIsSafelyWrittenReplaces(t *testing.T) {
+func TestCommit_ErrorKeepsTarget(t *testing.T) {
 	for name, breakIt := range map[string]func(*failing){
 		"Write": func(f *failing) { f.write = errDisk },
 		"Sync":  func(f *failing) { f.sync = errDisk },
@@ -47,13 +47,13 @@ func TestCommit_OnlyWhatIsSafelyWrittenReplaces(t *testing.T) {
 			f.file = broken
 			_, _ = f.Write([]byte("half")) // a caller that ignores the error
 			if err := f.Commit(); !errors.Is(err, errDisk) {
-				t.Errorf("Commit() = %v, want the disk's error", err)
+				t.Errorf("Commit() = %v, want the error of the disk", err)
 			}
 			f.Discard()
 			if err := f.Commit(); err == nil {
 				t.Error("Commit() of a discarded file = nil")
 			}
-			is(t, target, "before")
+			wantContent(t, target, "before")
 		})
 	}
 }
@@ -72,12 +72,12 @@ func TestCommit_TargetIsAFolder(t *testing.T) {
 		t.Error("Commit() over a folder = nil")
 	}
 	f.Discard()
-	alone(t, target)
+	wantOnly(t, target)
 }
 
 func TestCommit(t *testing.T) {
 	target := filepath.Join(t.TempDir(), "out.ndjson")
-	if err := os.WriteFile(target, []byte("before"), 0o644); err != nil { //nolint:gosec // what the user had
+	if err := os.WriteFile(target, []byte("before"), 0o644); err != nil { //nolint:gosec // the mode before Commit
 		t.Fatal(err)
 	}
 	f, err := Create(target)
@@ -96,27 +96,27 @@ func TestCommit(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Discard()
-	is(t, target, "after")
+	wantContent(t, target, "after")
 	if info, err := os.Stat(target); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode = %v, %v, want 0600: records are personal data", info.Mode(), err)
 	}
 }
 
-// is checks the content of a file, and that its folder has no other file.
-func is(t *testing.T, path, want string) {
+// wantContent checks the content of a file, and that its folder has no other file.
+func wantContent(t *testing.T, path, want string) {
 	t.Helper()
 	if text, err := os.ReadFile(path); err != nil || string(text) != want {
-		t.Errorf("the target holds %q, %v, want %q", text, err, want)
+		t.Errorf("the target contains %q, %v, want %q", text, err, want)
 	}
-	alone(t, path)
+	wantOnly(t, path)
 }
 
-// alone checks that the folder of a file has no other file.
-func alone(t *testing.T, path string) {
+// wantOnly checks that the folder of a file has no other file.
+func wantOnly(t *testing.T, path string) {
 	t.Helper()
 	names, err := os.ReadDir(filepath.Dir(path))
 	if err != nil || len(names) != 1 {
-		t.Errorf("in the folder: %v, %v, want the target alone", names, err)
+		t.Errorf("folder = %v, %v, want only the target", names, err)
 	}
 }
 
@@ -128,7 +128,7 @@ func TestCreate_FollowsALink(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := Create(link); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("Create() of a link that leads nowhere = %v", err)
+		t.Errorf("Create() of a broken link = %v", err)
 	}
 	if err := os.WriteFile(chosen, []byte("before"), 0o600); err != nil {
 		t.Fatal(err)
@@ -144,8 +144,8 @@ func TestCreate_FollowsALink(t *testing.T) {
 	if err := f.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	is(t, chosen, "after")
+	wantContent(t, chosen, "after")
 	if to, err := os.Readlink(link); to != chosen {
-		t.Errorf("the link leads to %q (%v)", to, err)
+		t.Errorf("the link points to %q (%v)", to, err)
 	}
 }
