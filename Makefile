@@ -21,30 +21,31 @@ help: ## list the targets
 build: ## build bin/cloudidq, static unless CGO_ENABLED=1
 	CGO_ENABLED=$(or $(CGO_ENABLED),0) $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/cloudidq ./cmd/cloudidq
 
-# Without debug information the tests compile and link faster. The tests of the documents build programs with the same
-# flags, so that nothing is compiled twice.
+# The tests compile and link faster without debug information. The tests of the documents build
+# programs with the same flags, so that nothing is compiled twice.
 TESTFLAGS := -race -trimpath -gcflags=all=-dwarf=false -ldflags=-w
-# Tests of processes mostly wait, so four packages run at a time even on two cores. The slowest packages start first.
+# Tests of processes mostly wait, so four packages run at a time even on two cores. The slowest
+# packages start first.
 LONGEST   := ./cmd/cloudidq ./worker ./docs ./internal/httpapi ./store
 
 test: deps ## run all tests, with the race detector and in random order
 	CLOUDIDQ_TEST_GOFLAGS="$(TESTFLAGS)" $(GO) test $(TESTFLAGS) -shuffle=on -vet=off -p 4 -timeout 30m $(LONGEST) ./...
 
-test-long: deps ## what takes minutes: files of 200,000 lines, an outage of a minute, many more random calls
+test-long: deps ## run the tests that take minutes: large files, an outage, more random calls
 	CLOUDIDQ_TEST_BACKFILL_LINES=200000 CLOUDIDQ_TEST_DOWN=60s $(GO) test $(TESTFLAGS) -count=1 -timeout 60m \
 		-run '^(TestBackfill_CommandLineKilled|TestWebhooks_ReceiverIsDown)$$' ./cmd/cloudidq
 	$(GO) test $(TESTFLAGS) -count=1 -timeout 60m -run 'Contract/AnyCalls|AnyCalls|EveryEndInOneDelivery|Backfill_Property' ./store -rapid.checks=$(CHECKS)
 
-test-browser: deps ## look at the pages in a headless Chromium, which it installs
+test-browser: deps ## test the pages in a headless Chromium, which it installs
 	@.ci/deps chromium
 	$(GO) test $(TESTFLAGS) -run '^Test(Browser|Page)' ./internal/httpapi ./internal/browsertest
 
-test-readme: ## type the README line by line, in a fresh copy
+test-readme: ## run every command of the README, in a fresh copy
 	$(GO) test -count=1 -run '^TestReadme' -v ./docs
 
 race: test ## the same as test
 
-check: ## what CI does before test-long
+check: ## run the checks that CI runs before test-long
 	@for step in fmt-check vet lint tidy-check build test; do \
 		printf '\n== %s\n' "$$step"; $(MAKE) --no-print-directory "$$step" || exit; \
 	done
@@ -53,12 +54,12 @@ fmt: ## format the Go files
 	gofmt -w .
 
 fmt-check: ## list the Go files that are not formatted
-	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "not formatted, make fmt does it:"; echo "$$files"; exit 1; fi
+	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "not formatted (run make fmt):"; echo "$$files"; exit 1; fi
 
 vet: ## run go vet
 	$(GO) vet ./...
 
-lint: $(GOLANGCI) ## run golangci-lint as .golangci.yml says
+lint: $(GOLANGCI) ## run golangci-lint with .golangci.yml
 	$(GOLANGCI) run ./...
 
 $(GOLANGCI):
@@ -70,10 +71,10 @@ tidy: ## bring go.mod and go.sum up to date
 tidy-check: ## show what tidy would change
 	$(GO) mod tidy -diff
 
-bench: ## measure the whole against other ways to do it
+bench: ## run the benchmarks of the whole program against other designs
 	$(GO) test -run '^$$' -bench . -benchmem ./bench
 
-bench-micro: ## measure single parts
+bench-micro: ## run the benchmarks of single packages
 	$(GO) test -run '^$$' -bench . -benchmem ./worker ./internal/wechat ./store ./tasks ./internal/lines ./internal/backfill
 
 fuzz: ## run every fuzz test for FUZZTIME (20s)
@@ -82,7 +83,7 @@ fuzz: ## run every fuzz test for FUZZTIME (20s)
 run: build ## run a worker with CONFIG (cloudidq.yaml)
 	./bin/cloudidq worker --config $(CONFIG)
 
-demo: ## run everything in one process against a simulated WeChat
+demo: ## run the demo against a simulated WeChat
 	$(GO) run ./cmd/cloudidq demo
 
 docker: ## build the image cloudidq
@@ -91,11 +92,11 @@ docker: ## build the image cloudidq
 lint-deploy: ## check every file under deploy/ with the program that reads it
 	.ci/lint-deploy
 
-release: ## archives, bills of materials and checksums of VERSION, in dist/
+release: ## build the archives, SBOMs and checksums of VERSION in dist/
 	.ci/release $(VERSION)
 
-release-check: ## build the release twice, in two places, and compare
+release-check: ## build the release twice, in two folders, and compare
 	.ci/release --check $(VERSION)
 
-deps: # what the tests run besides Go
+deps: # install the programs that the tests need
 	@.ci/deps redis-server postgres cc

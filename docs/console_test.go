@@ -12,9 +12,9 @@ type block struct {
 	text     string
 }
 
-// A command is what a reader types, with the output that the document shows.
+// command is a command of a document, with the output that the document shows.
 type command struct {
-	text   string // several lines if it goes on
+	text   string // may have several lines
 	output []string
 }
 
@@ -28,8 +28,8 @@ func blocks(document string) []block {
 	return all
 }
 
-// commands are the lines of a console block that begin with "$ ", and those that go on with "> ". A block of sh is one
-// command, which shows nothing.
+// commands returns the commands of a console block: the lines that begin with "$ ", continued by
+// lines that begin with "> ". A block of sh is one command without output.
 func (b block) commands() []command {
 	if b.language == "sh" {
 		return []command{{text: strings.TrimSuffix(b.text, "\n")}}
@@ -38,9 +38,9 @@ func (b block) commands() []command {
 	for line := range strings.Lines(b.text) {
 		line = strings.TrimSuffix(line, "\n")
 		last := len(all) - 1
-		switch begun, typed := strings.CutPrefix(line, "$ "); {
-		case typed:
-			all = append(all, command{text: begun})
+		switch text, isCommand := strings.CutPrefix(line, "$ "); {
+		case isCommand:
+			all = append(all, command{text: text})
 		case last >= 0 && strings.HasPrefix(line, "> ") && len(all[last].output) == 0:
 			all[last].text += "\n" + line[2:]
 		case last >= 0:
@@ -53,11 +53,12 @@ func (b block) commands() []command {
 var (
 	number = regexp.MustCompile(`[0-9]+`)
 	rule   = regexp.MustCompile(`─+`)
-	blank  = regexp.MustCompile(`\s+`)
+	space  = regexp.MustCompile(`\s+`)
 )
 
-// shows reports the first line that a document shows of an output and that is not in it: "" if there is none. Numbers and
-// the width of tables differ from run to run; … stands for anything, and alone in a line for any lines.
+// missing returns the first line that the document shows and the output does not have, or "". It
+// ignores the values of numbers and the widths of tables, which differ from run to run. "…" matches
+// anything; a line of "…" matches any lines.
 func (c command) missing(output string) string {
 	lines := strings.Split(output, "\n")
 	for _, want := range c.output {
@@ -65,11 +66,11 @@ func (c command) missing(output string) string {
 			continue
 		}
 		pattern := regexp.QuoteMeta(want)
-		for _, rule := range []struct {
-			of *regexp.Regexp
-			by string
-		}{{number, "[0-9]+"}, {rule, "─+"}, {blank, `\s+`}} {
-			pattern = rule.of.ReplaceAllLiteralString(pattern, rule.by)
+		for _, r := range []struct {
+			old *regexp.Regexp
+			new string
+		}{{number, "[0-9]+"}, {rule, "─+"}, {space, `\s+`}} {
+			pattern = r.old.ReplaceAllLiteralString(pattern, r.new)
 		}
 		re := regexp.MustCompile("^" + strings.ReplaceAll(pattern, "…", ".*") + "$")
 		at := -1

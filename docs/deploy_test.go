@@ -12,7 +12,8 @@ import (
 	"cloudidq/config"
 )
 
-// Whoever is paged finds a section for the alert, which says what it means and what to do, and no section for one that is gone.
+// docs/operations.md has a section for every alert, which says what the alert means and what to do,
+// and no other sections.
 func TestOperations_HaveEveryAlert(t *testing.T) {
 	var rules struct {
 		Groups []struct {
@@ -52,24 +53,24 @@ func TestOperations_HaveEveryAlert(t *testing.T) {
 	}
 }
 
-// offered are settings that wait behind a comment for somebody to want them.
-var offered = regexp.MustCompile(`(?m)^( *)# ((?: *- )? *\w+:.*)$`)
+// optional matches settings that are commented out.
+var optional = regexp.MustCompile(`(?m)^( *)# ((?: *- )? *\w+:.*)$`)
 
-// Every configuration that is shown or deployed is one that the program takes.
+// The program accepts every configuration that a document shows or that is deployed.
 func TestConfigurations(t *testing.T) {
 	compose := read(t, "deploy/compose/cloudidq.yaml")
 	var configMap struct{ Data map[string]string }
 	if err := yaml.Unmarshal([]byte(read(t, "deploy/kubernetes/config.yaml")), &configMap); err != nil {
 		t.Fatal(err)
 	}
-	takes(t, "deploy/compose", compose)
-	takes(t, "deploy/compose with what is offered", offered.ReplaceAllString(compose, "$1$2"))
-	takes(t, "deploy/kubernetes", configMap.Data["cloudidq.yaml"])
+	checkConfig(t, "deploy/compose", compose)
+	checkConfig(t, "deploy/compose with its optional settings", optional.ReplaceAllString(compose, "$1$2"))
+	checkConfig(t, "deploy/kubernetes", configMap.Data["cloudidq.yaml"])
 	shown := 0
 	for _, file := range documents(t) {
 		for _, b := range blocks(read(t, file)) {
 			if b.language == "yaml" && !strings.HasPrefix(b.comment, "not a configuration") {
-				takes(t, file, b.text)
+				checkConfig(t, file, b.text)
 				shown++
 			}
 		}
@@ -79,15 +80,16 @@ func TestConfigurations(t *testing.T) {
 	}
 }
 
-// takes loads a configuration, or the part of one that a document shows.
-func takes(t *testing.T, name, text string) {
+// checkConfig loads a configuration. If a document shows only a part, checkConfig adds the required
+// sections.
+func checkConfig(t *testing.T, name, text string) {
 	t.Helper()
-	for section, least := range map[string]string{
+	for section, minimum := range map[string]string{
 		"store:": "store: {keyset: env:RESULTS_KEYSET}\n",
 		"apps:":  "apps:\n  - {appid: wx0000000000000001, token: {mode: stable, secret: env:WX_SECRET}}\n",
 	} {
 		if !strings.Contains("\n"+text, "\n"+section) {
-			text += least
+			text += minimum
 		}
 	}
 	path := filepath.Join(t.TempDir(), "cloudidq.yaml")

@@ -14,18 +14,19 @@ import (
 
 var update = flag.Bool("update", false, "write the generated parts of the documents")
 
-// docs/errors.md lists the table of codes as the code has it.
+// docs/errors.md has the table of codes of internal/wechat.
 func TestErrors_ListEveryCode(t *testing.T) {
 	var table strings.Builder
 	table.WriteString("| code | class | WeChat's text | what to do |\n| --- | --- | --- | --- |\n")
 	for _, code := range wechat.Codes() {
 		fmt.Fprintf(&table, "| %d | %s | %s | %s |\n", code.Code, code.Class, code.Text, code.Remedy)
 	}
-	holdPart(t, "errors.md", "codes", table.String())
+	checkPart(t, "errors.md", "codes", table.String())
 }
 
-// holdPart holds the part of a document between <!-- name --> and <!-- end --> against what it must be.
-func holdPart(t *testing.T, file, name, want string) {
+// checkPart compares the part of a document between <!-- name --> and <!-- end --> with want. With
+// -update it writes the part instead.
+func checkPart(t *testing.T, file, name, want string) {
 	t.Helper()
 	text, err := os.ReadFile(file)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"unicode"
 )
 
-// documents are all Markdown files of the project, by their path from its root.
+// documents returns the paths of all Markdown files of the project, relative to its root.
 func documents(t *testing.T) []string {
 	t.Helper()
 	var files []string
@@ -38,7 +38,8 @@ var (
 	headingRow = regexp.MustCompile(`(?m)^#{1,6} (.+)$`)
 )
 
-// Every link within the project leads somewhere, to the heading if it names one.
+// Every link within the project leads to an existing file, and to an existing heading if it names
+// one.
 func TestLinks(t *testing.T) {
 	links := 0
 	for _, file := range documents(t) {
@@ -55,7 +56,7 @@ func TestLinks(t *testing.T) {
 				target = filepath.Join(filepath.Dir(file), path)
 			}
 			if _, err := os.Stat(filepath.Join("..", target)); err != nil {
-				t.Errorf("%s links to %s, which is not there", file, to)
+				t.Errorf("%s links to %s, which does not exist", file, to)
 				continue
 			}
 			if anchor != "" && !anchors(read(t, target))[anchor] {
@@ -64,7 +65,18 @@ func TestLinks(t *testing.T) {
 		}
 	}
 	if links < 10 {
-		t.Errorf("only %d links were found: nothing is proved", links)
+		t.Errorf("only %d links were found", links)
+	}
+}
+
+// docs/README.md links to every page in docs.
+func TestContents_ListEveryPage(t *testing.T) {
+	contents := read(t, "docs/README.md")
+	for _, file := range documents(t) {
+		page, isPage := strings.CutPrefix(file, "docs/")
+		if isPage && !strings.Contains(page, "/") && page != "README.md" && !strings.Contains(contents, "]("+page+")") {
+			t.Errorf("docs/README.md does not list %s", page)
+		}
 	}
 }
 
@@ -77,7 +89,8 @@ func read(t *testing.T, file string) string {
 	return string(text)
 }
 
-// anchors are the names that headings are reached under: lower case, without punctuation, blanks as hyphens.
+// anchors returns the anchors of a document's headings: lower case, without punctuation, with hyphens
+// for spaces.
 func anchors(text string) map[string]bool {
 	names := map[string]bool{}
 	for _, heading := range headingRow.FindAllStringSubmatch(codeFence.ReplaceAllString(text, ""), -1) {

@@ -13,13 +13,13 @@ var (
 	testNamed = regexp.MustCompile("`(Test[A-Z]\\w*)`")
 )
 
-// Every test that a document names as the proof of a sentence exists.
+// Every test that a document names exists.
 func TestDocuments_NameTestsThatExist(t *testing.T) {
-	there := tests(t)
+	existing := tests(t)
 	for _, file := range documents(t) {
 		for _, found := range testNamed.FindAllStringSubmatch(read(t, file), -1) {
-			if !there[found[1]] {
-				t.Errorf("%s names %s, which is no test", file, found[1])
+			if !existing[found[1]] {
+				t.Errorf("%s names the test %s, which does not exist", file, found[1])
 			}
 		}
 	}
@@ -27,10 +27,10 @@ func TestDocuments_NameTestsThatExist(t *testing.T) {
 
 // Every promise of the README, and every row of the table of threats, names its tests.
 func TestDocuments_PromisesNameTheirTests(t *testing.T) {
-	promised := between(t, read(t, "README.md"), "## What is promised\n", "\n## ")
-	items := regexp.MustCompile(`(?m)^\d+\. `).Split(promised, -1)[1:]
+	promises := between(t, read(t, "README.md"), "## Promises\n", "\n## ")
+	items := regexp.MustCompile(`(?m)^\d+\. `).Split(promises, -1)[1:]
 	if len(items) < 6 {
-		t.Fatalf("README.md promises %d things", len(items))
+		t.Fatalf("README.md has %d promises", len(items))
 	}
 	for _, item := range items {
 		if !testNamed.MatchString(item) {
@@ -49,7 +49,7 @@ func TestDocuments_PromisesNameTheirTests(t *testing.T) {
 	}
 }
 
-// between is the part of a text between two others.
+// between returns the part of a text between begin and end.
 func between(t *testing.T, text, begin, end string) string {
 	t.Helper()
 	_, rest, ok := strings.Cut(text, begin)
@@ -58,12 +58,12 @@ func between(t *testing.T, text, begin, end string) string {
 	}
 	part, _, ok := strings.Cut(rest, end)
 	if !ok {
-		t.Fatalf("there is no %q behind %q", end, begin)
+		t.Fatalf("there is no %q after %q", end, begin)
 	}
 	return part
 }
 
-// tests are the names of all test functions of the project.
+// tests returns the names of all test functions of the project.
 func tests(t *testing.T) map[string]bool {
 	t.Helper()
 	names := map[string]bool{}

@@ -15,21 +15,21 @@ import (
 	"time"
 )
 
-// session is a shell that somebody types into.
+// session is a shell that a test types into.
 type session struct {
-	t     *testing.T
-	typed io.Writer
-	said  *screen
-	ended chan struct{}
-	n     int
-	last  string // what the last command of a document said
+	t      *testing.T
+	stdin  io.Writer
+	screen *screen
+	exited chan struct{}
+	n      int    // number of commands so far
+	last   string // output of the document's last command
 }
 
-// ofCloudidq are the variables that a reader who begins has not set.
+// ofCloudidq matches the variables that a new reader has not set.
 var ofCloudidq = regexp.MustCompile(`^(?:(?:CLOUDIDQ|OTEL)_|(?:RESULTS_KEYSET|WX_SECRET|API_KEY)=)`)
 
-// environment is what a program or a shell of a document starts with. `make test` says with which flags to build, which are
-// those of the tests themselves: with an empty cache, everything would be compiled a second time otherwise. `make
+// environment returns the environment of a document's programs and shell. `make test` sets the build
+// flags of the tests themselves, because other flags would compile everything a second time. `make
 // test-readme` builds as a reader does.
 func environment() []string {
 	var env []string
@@ -44,13 +44,13 @@ func environment() []string {
 	return env
 }
 
-// newSession opens bash in a folder. Its jobs end with the test.
+// newSession starts bash in a folder. Its jobs stop with the test.
 func newSession(t *testing.T, dir string) *session {
 	t.Helper()
-	s := &session{t: t, said: &screen{}, ended: make(chan struct{})}
+	s := &session{t: t, screen: &screen{}, exited: make(chan struct{})}
 	shell := exec.CommandContext(context.Background(), "bash", "--noprofile", "--norc")
-	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that its jobs can be ended with it
-	shell.Dir, shell.Stdout, shell.Stderr = dir, s.said, s.said
+	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that a signal reaches its jobs, too
+	shell.Dir, shell.Stdout, shell.Stderr = dir, s.screen, s.screen
 	shell.Env = environment()
 	stdin, err := shell.StdinPipe()
 	if err != nil {
@@ -59,53 +59,55 @@ func newSession(t *testing.T, dir string) *session {
 	if err := shell.Start(); err != nil {
 		t.Fatal(err)
 	}
-	s.typed = stdin
-	go func() { _ = shell.Wait(); close(s.ended) }()
+	s.stdin = stdin
+	go func() { _ = shell.Wait(); close(s.exited) }()
 	t.Cleanup(func() {
 		_ = syscall.Kill(-shell.Process.Pid, syscall.SIGTERM)
 		select {
-		case <-s.ended:
+		case <-s.exited:
 		case <-time.After(20 * time.Second):
 			_ = syscall.Kill(-shell.Process.Pid, syscall.SIGKILL)
-			<-s.ended
+			<-s.exited
 		}
 	})
 	return s
 }
 
-// patience is for a build on a loaded machine: with one processor beside four busy loops it takes more than five minutes.
-const patience = 20 * time.Minute
+// timeout bounds a command. A build on one processor beside four busy loops takes more than five
+// minutes.
+const timeout = 20 * time.Minute
 
-// run types a command, waits for its end, and returns its exit status and what appeared meanwhile.
+// run types a command, waits for it, and returns its exit status and its output.
 func (s *session) run(text string) (status, output string) {
 	s.t.Helper()
 	s.n++
-	from, mark := s.said.len(), fmt.Sprintf("-- end of command %d: ", s.n)
-	if _, err := fmt.Fprintf(s.typed, "%s\necho '%s'$?\n", text, mark); err != nil {
+	from, mark := s.screen.len(), fmt.Sprintf("-- end of command %d: ", s.n)
+	if _, err := fmt.Fprintf(s.stdin, "%s\necho '%s'$?\n", text, mark); err != nil {
 		s.t.Fatalf("%s: %v", text, err)
 	}
-	if !s.said.wait(patience, func(all string) bool {
+	if !s.screen.wait(timeout, func(all string) bool {
 		var found bool
 		output, status, found = strings.Cut(all[from:], mark)
 		return found && strings.Contains(status, "\n")
-	}, s.ended) {
-		s.t.Fatalf("%s: no end; it said: %s", text, s.said.String()[from:])
+	}, s.exited) {
+		s.t.Fatalf("%s: did not finish; output: %s", text, s.screen.String()[from:])
 	}
 	status, _, _ = strings.Cut(status, "\n")
 	return status, output
 }
 
-// later is what has appeared since a command that goes on in the background, once it is what was waited for, or never is.
-func (s *session) later(from int, done func(output string) bool) string {
-	s.said.wait(patience, func(all string) bool { return done(all[from:]) }, s.ended)
-	return s.said.String()[from:]
+// waitFor returns the output since a background command was typed, once done accepts it or the shell
+// exits.
+func (s *session) waitFor(from int, done func(output string) bool) string {
+	s.screen.wait(timeout, func(all string) bool { return done(all[from:]) }, s.exited)
+	return s.screen.String()[from:]
 }
 
-// screen is what a shell has said so far.
+// screen collects the output of a shell.
 type screen struct {
 	mu      sync.Mutex
 	b       bytes.Buffer
-	changed chan struct{} // closed with the next word
+	changed chan struct{} // closed by the next write
 }
 
 func (s *screen) Write(p []byte) (int, error) {
@@ -126,8 +128,8 @@ func (s *screen) String() string {
 
 func (s *screen) len() int { return len(s.String()) }
 
-// wait reports whether what was said comes to satisfy done.
-func (s *screen) wait(d time.Duration, done func(string) bool, ended <-chan struct{}) bool {
+// wait waits until done accepts the output, and reports whether it did.
+func (s *screen) wait(d time.Duration, done func(string) bool, exited <-chan struct{}) bool {
 	deadline := time.After(d)
 	for {
 		s.mu.Lock()
@@ -141,7 +143,7 @@ func (s *screen) wait(d time.Duration, done func(string) bool, ended <-chan stru
 		}
 		select {
 		case <-changed:
-		case <-ended:
+		case <-exited:
 			return done(s.String())
 		case <-deadline:
 			return false

@@ -17,7 +17,7 @@ import (
 	"cloudidq/internal/webhook"
 )
 
-// A delivery as a program beside the documented function gets it. What "good" says, the function must find.
+// delivery is one input of a documented function. Good says whether the function must accept it.
 type delivery struct {
 	Secret  string            `json:"secret"`
 	Headers map[string]string `json:"headers"`
@@ -25,7 +25,7 @@ type delivery struct {
 	Good    bool              `json:"good"`
 }
 
-// deliveries are signed by the code that signs real ones.
+// deliveries returns deliveries as JSON. The code that signs real deliveries signs them.
 func deliveries(t *testing.T) string {
 	t.Helper()
 	text := "whsec_" + base64.StdEncoding.EncodeToString([]byte("0123456789abcdef0123456789abcdef"))
@@ -67,7 +67,7 @@ func deliveries(t *testing.T) string {
 	return string(out)
 }
 
-// official are the headers of a delivery that the official library has signed.
+// official returns the headers of a delivery that the official library signs.
 func official(t *testing.T, secret string, at time.Time, body string) map[string]string {
 	t.Helper()
 	theirs, err := standardwebhooks.NewWebhook(secret)
@@ -83,7 +83,7 @@ func official(t *testing.T, secret string, at time.Time, body string) map[string
 	}
 }
 
-// codeBlock is the one block of a language in a document.
+// codeBlock returns the only block of a language in a document.
 func codeBlock(t *testing.T, file, language string) string {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -98,11 +98,11 @@ func codeBlock(t *testing.T, file, language string) string {
 	return block + "\n"
 }
 
-// Each function of docs/webhooks.md verifies what it must and refuses the rest.
+// Each function of docs/webhooks.md accepts the good deliveries and refuses the others.
 func TestWebhooks_TheFunctionsVerify(t *testing.T) {
 	for language, tt := range map[string]struct {
 		file   string
-		driver string // what comes behind the function: it reads deliveries from stdin and prints a number of errors
+		driver string // follows the function: reads deliveries from stdin, prints the number of errors
 		run    []string
 	}{
 		"go": {"main.go", `
@@ -187,7 +187,7 @@ print(len(all), wrong)
 				t.Fatalf("%v: %s", err, out)
 			}
 			if want := strconv.Itoa(strings.Count(input, `"good":`)) + " 0"; strings.TrimSpace(string(out)) != want {
-				t.Errorf("deliveries and wrong verdicts: %s, want %s", out, want)
+				t.Errorf("deliveries and wrong results: %s, want %s", out, want)
 			}
 		})
 	}
