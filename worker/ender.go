@@ -51,12 +51,12 @@ const deletedByHand = "an operator deleted its task"
 
 var errNewerTask = errors.New("a task is of a newer version, whose cloudIDs this one cannot end: use the newer version")
 
-// EndTask finishes all open cloudIDs of a waiting task as failed, before the task is deleted.
+// FinishTask finishes all open cloudIDs of a waiting task as failed, before the task is deleted.
 // It returns the number of cloudIDs that it finished. It does nothing for a task that does not
 // exist, that a worker has claimed, that is completed, or that has another type. It returns an
 // error for a task that a newer version has written. After an error the caller must not delete
-// the task, and may call EndTask again.
-func (e *Ender) EndTask(ctx context.Context, queue, taskID string) (int, error) {
+// the task, and may call FinishTask again.
+func (e *Ender) FinishTask(ctx context.Context, queue, taskID string) (int, error) {
 	found, err := readTasks(ctx, e.rdb, queue, []string{taskID})
 	if err != nil {
 		return 0, err

@@ -218,7 +218,7 @@ func (r *resolution) asks() []batch.CloudID {
 		if it := &r.items[i]; it.open {
 			r.asked = append(r.asked, i)
 			asks = append(asks, batch.CloudID{OpenID: it.record.OpenID, Item: wechat.Item{
-				CloudID: it.record.CloudID, SendBy: it.sendBy, HeldUntil: r.held,
+				CloudID: it.record.CloudID, SendBy: it.sendBy, LeaseUntil: r.held,
 			}})
 		}
 	}

@@ -335,7 +335,7 @@ func TestTry_HoldsCloudIDsNoLongerThanTheTask(t *testing.T) {
 	if err := b.try(t, "task-1", payloadOf(1, begun)); err != nil {
 		t.Fatal(err)
 	}
-	until := b.wechat.Requests[0].Items[0].HeldUntil
+	until := b.wechat.Requests[0].Items[0].LeaseUntil
 	if until.Before(begun.Add(heldFor)) || until.After(time.Now().Add(heldFor)) {
 		t.Errorf("held until %s after the beginning, want %s", until.Sub(begun), heldFor)
 	}

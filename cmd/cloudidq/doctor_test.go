@@ -41,8 +41,8 @@ func TestDoctor_ReportsEveryProblemWithItsRemedy(t *testing.T) {
 		"redis ":          {"maxmemory-policy is allkeys-lru", "noeviction"},
 		"app " + appA:     {"errcode 40125", "correct the app's secret"},
 		"app " + appB:     {"errcode 48001", "permissions in its console"},
-		"webhook orders":  {"nobody answers", "webhooks[].url"},
-		"api":             {"the key shop has ended on 2020-12-31", "give the client a new one"},
+		"webhook orders":  {"no server is listening", "webhooks[].url"},
+		"api":             {"the key shop expired on 2020-12-31", "give the client a new key"},
 		"queue events":    {"no worker serves it", "start cloudidq worker"},
 		"queue backfill ": {"no worker serves it", "start cloudidq worker"},
 	} {

@@ -58,7 +58,7 @@ func TestStatus_ShowsAllProcesses(t *testing.T) {
 		if err := json.Unmarshal([]byte(body), &now); err != nil || code != http.StatusOK {
 			t.Fatalf("status = %d %s", code, body)
 		}
-		return now.Total.Ended() >= n && now.Workers == 2
+		return now.Total.Finished() >= n && now.Workers == 2
 	})
 	if now.Total.Resolved != want["resolved"] || now.Total.Failed != want["failed"] || now.Total.Requests == 0 || now.Total.Sent < n {
 		t.Errorf("total = %+v, want %v", now.Total, want)

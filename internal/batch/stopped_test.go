@@ -127,7 +127,7 @@ func beStopped(base string) int {
 	b := New(client, []App{a}, Options{})
 	defer b.Close()
 	hold := func(id string, d time.Duration) *Waiter {
-		return b.Add(untraced, testApp, []CloudID{{OpenID: "o" + id, Item: wechat.Item{CloudID: id, HeldUntil: time.Now().Add(d)}}})
+		return b.Add(untraced, testApp, []CloudID{{OpenID: "o" + id, Item: wechat.Item{CloudID: id, LeaseUntil: time.Now().Add(d)}}})
 	}
 	waiters := []*Waiter{hold("73_first", time.Hour)}
 	if !bufio.NewScanner(os.Stdin).Scan() {

@@ -12,12 +12,12 @@ type APIKey struct {
 	NotAfter time.Time // zero = does not expire
 }
 
-// endsSoon is how long before the expiry of a key or a certificate a warning is due.
-const endsSoon = 14 * 24 * time.Hour
+// expiresSoon is how long before the expiry of a key or a certificate a warning is due.
+const expiresSoon = 14 * 24 * time.Hour
 
-// API checks the keys of the API, and its certificate if it has one. certEnd is the
+// API checks the keys of the API, and its certificate if it has one. certExpiry is the
 // certificate's expiry; zero means that there is no certificate.
-func API(keys []APIKey, certEnd time.Time) Check {
+func API(keys []APIKey, certExpiry time.Time) Check {
 	return Check{Name: "api", Run: func(context.Context) []Finding {
 		now := time.Now()
 		var found []Finding
@@ -25,38 +25,41 @@ func API(keys []APIKey, certEnd time.Time) Check {
 			if key.NotAfter.IsZero() {
 				continue
 			}
-			const remedy = "give the client a new one beside it, and take it out of api.keys once nobody sends it"
+			const remedy = "give the client a new key, then remove this one from api.keys"
 			switch left := key.NotAfter.Sub(now); {
 			case left < 0:
-				found = append(found, warn(remedy, "the key %s has ended on %s: it is refused", key.Name, day(key.NotAfter)))
-			case left < endsSoon:
-				found = append(found, warn(remedy, "the key %s ends on %s", key.Name, day(key.NotAfter)))
+				found = append(found, warn(remedy, "the key %s expired on %s and is rejected", key.Name,
+					day(key.NotAfter)))
+			case left < expiresSoon:
+				found = append(found, warn(remedy, "the key %s expires on %s", key.Name, day(key.NotAfter)))
 			}
 		}
 		// An expired certificate locks out all clients, so it is a failure.
-		if !certEnd.IsZero() {
-			const remedy = "put a new certificate and its key in the place of the files of api.tls; the API takes them without a restart"
-			switch left := certEnd.Sub(now); {
+		if !certExpiry.IsZero() {
+			const remedy = "replace the files of api.tls with a new certificate and key; " +
+				"the API loads them without a restart"
+			switch left := certExpiry.Sub(now); {
 			case left < 0:
-				found = append(found, fail(remedy, "the certificate has ended on %s: no client goes on", day(certEnd)))
-			case left < endsSoon:
-				found = append(found, warn(remedy, "the certificate ends on %s", day(certEnd)))
+				found = append(found, fail(remedy, "the certificate expired on %s: clients cannot connect",
+					day(certExpiry)))
+			case left < expiresSoon:
+				found = append(found, warn(remedy, "the certificate expires on %s", day(certExpiry)))
 			}
 		}
-		return orOK(found, "%s", describeAPI(keys, certEnd))
+		return orOK(found, "%s", describeAPI(keys, certExpiry))
 	}}
 }
 
 // describeAPI summarizes the keys and the certificate.
-func describeAPI(keys []APIKey, certEnd time.Time) string {
+func describeAPI(keys []APIKey, certExpiry time.Time) string {
 	text := fmt.Sprintf("keys: %d", len(keys))
 	if len(keys) == 0 {
-		text = "no keys: whoever reaches the loopback address may use it"
+		text = "no keys: anyone who can reach the loopback address may use the API"
 	}
-	if certEnd.IsZero() {
+	if certExpiry.IsZero() {
 		return text + "; plain HTTP"
 	}
-	return text + "; TLS, with a certificate until " + day(certEnd)
+	return text + "; TLS, certificate valid until " + day(certExpiry)
 }
 
 // day formats a time as its date in UTC.

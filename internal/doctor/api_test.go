@@ -19,12 +19,16 @@ func TestAPI(t *testing.T) {
 			cert time.Time
 			want string
 		}{
-			"NoKeys":  {nil, time.Time{}, "ok api: no keys: whoever reaches the loopback address may use it; plain HTTP"},
-			"Endless": {[]doctor.APIKey{{Name: "a"}, {"b", at(15)}}, at(15), "ok api: keys: 2; TLS, with a certificate until 2000-01-16"},
-			"Ended": {[]doctor.APIKey{{"a", at(-1)}, {"b", at(13)}, {Name: "c"}}, time.Time{},
-				"warn api: the key a has ended on 1999-12-31: it is refused\nwarn api: the key b ends on 2000-01-14"},
-			"CertSoon":  {nil, at(13), "warn api: the certificate ends on 2000-01-14"},
-			"CertEnded": {nil, at(-1), "FAIL api: the certificate has ended on 1999-12-31: no client goes on"},
+			"NoKeys": {nil, time.Time{},
+				"ok api: no keys: anyone who can reach the loopback address may use the API; plain HTTP"},
+			"NotExpiring": {[]doctor.APIKey{{Name: "a"}, {"b", at(15)}}, at(15),
+				"ok api: keys: 2; TLS, certificate valid until 2000-01-16"},
+			"Expired": {[]doctor.APIKey{{"a", at(-1)}, {"b", at(13)}, {Name: "c"}}, time.Time{},
+				"warn api: the key a expired on 1999-12-31 and is rejected\n" +
+					"warn api: the key b expires on 2000-01-14"},
+			"CertSoon": {nil, at(13), "warn api: the certificate expires on 2000-01-14"},
+			"CertExpired": {nil, at(-1),
+				"FAIL api: the certificate expired on 1999-12-31: clients cannot connect"},
 		} {
 			if diff := cmp.Diff(tt.want, levels(t, doctor.API(tt.keys, tt.cert))); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", name, diff)

@@ -19,7 +19,7 @@ type api interface {
 // App is a mini program in the configuration.
 type App struct {
 	AppID  string
-	Mode   string // how it gets its access token
+	Mode   string // token mode
 	Tokens wechat.TokenSource
 }
 
@@ -27,25 +27,25 @@ type App struct {
 // cloudID.
 const noCloudID = "cloudidq-doctor"
 
-// scarce is the remaining share of the daily quota below which a warning is due.
-const scarce = 0.1
+// lowQuota is the remaining share of the daily quota below which a warning is due.
+const lowQuota = 0.1
 
 // WeChat checks one app: its access token, whether it may call /wxa/getopendata, its quota, and
 // whether it is paused.
 func WeChat(client api, app App, pauses func(context.Context) ([]coord.Pause, error)) Check {
 	return Check{Name: "app " + app.AppID, Run: func(ctx context.Context) []Finding {
-		found := judgePauses(ctx, app.AppID, pauses)
+		found := checkPauses(ctx, app.AppID, pauses)
 		if _, err := app.Tokens.Token(ctx); err != nil {
-			return append(found, wrong("no access token", err))
+			return append(found, wechatFailure("no access token", err))
 		}
 		// The findings about the call and the quota become one line if both are in order.
 		var good string
-		if f := mayCall(ctx, client, app); f != nil {
+		if f := checkCall(ctx, client, app); f != nil {
 			found = append(found, *f)
 		} else {
 			good = fmt.Sprintf("token by %s, may call /wxa/getopendata", app.Mode)
 		}
-		quota := judgeQuota(ctx, client, app.Tokens)
+		quota := checkQuota(ctx, client, app.Tokens)
 		if good != "" && quota.Level == OK {
 			return append(found, ok("%s, %s", good, quota.Message))
 		}
@@ -56,11 +56,12 @@ func WeChat(client api, app App, pauses func(context.Context) ([]coord.Pause, er
 	}}
 }
 
-// mayCall sends one request. It returns nil if WeChat evaluated the cloudID, because then the
+// checkCall sends one request. It returns nil if WeChat evaluated the cloudID, because then the
 // app is allowed to call /wxa/getopendata. Otherwise it returns the finding.
-func mayCall(ctx context.Context, client api, app App) *Finding {
+func checkCall(ctx context.Context, client api, app App) *Finding {
 	outcomes := client.GetOpenData(ctx, app.Tokens, wechat.Request{
-		AppID: app.AppID, Items: []wechat.Item{{CloudID: noCloudID, SendBy: time.Now().Add(checkFor)}},
+		AppID: app.AppID, Items: []wechat.Item{{CloudID: noCloudID,
+			SendBy: time.Now().Add(checkTimeout)}},
 	})
 	failure := outcomes[0].Err
 	if failure == nil {
@@ -72,35 +73,38 @@ func mayCall(ctx context.Context, client api, app App) *Finding {
 	case wechat.ClassItem, wechat.ClassExpired, wechat.ClassCall, wechat.ClassBatch:
 		return nil
 	case wechat.ClassRate:
-		f = warn(remedyOf(failure), "its quota of the minute is used up")
+		f = warn(remedyOf(failure), "the quota per minute is used up")
 	default:
-		f = wrong("cannot call /wxa/getopendata", failure)
+		f = wechatFailure("cannot call /wxa/getopendata", failure)
 	}
 	return &f
 }
 
-// judgeQuota checks the daily quota.
-func judgeQuota(ctx context.Context, client api, tokens wechat.TokenSource) Finding {
+// checkQuota checks the daily quota.
+func checkQuota(ctx context.Context, client api, tokens wechat.TokenSource) Finding {
 	quota, err := client.Quota(ctx, tokens)
 	switch {
 	case errors.Is(err, wechat.ErrNoQuota):
-		return ok("its quota cannot be asked for through cloud hosting")
+		return ok("the quota cannot be requested through cloud hosting")
 	case err != nil:
-		f := wrong("its quota cannot be asked for", err)
-		f.Level = Warn // getopendata may work all the same
+		f := wechatFailure("the quota cannot be requested", err)
+		f.Level = Warn // getopendata may still work
 		return f
 	case quota.DailyLimit > 0 && quota.Remain <= 0:
-		return fail("wait for 00:00 Beijing time, or ask WeChat for a higher quota",
-			"all %d calls of the day are used", quota.DailyLimit)
-	case quota.DailyLimit > 0 && float64(quota.Remain) < scarce*float64(quota.DailyLimit):
-		return warn("ask WeChat for a higher quota", "%d of %d calls of the day are left", quota.Remain, quota.DailyLimit)
+		return fail("wait for 00:00 Beijing time, or apply to WeChat for a higher quota",
+			"all %d daily calls are used", quota.DailyLimit)
+	case quota.DailyLimit > 0 && float64(quota.Remain) < lowQuota*float64(quota.DailyLimit):
+		return warn("apply to WeChat for a higher quota", "%d of %d daily calls are left", quota.Remain,
+			quota.DailyLimit)
 	default:
-		return ok("%d of %d calls of the day used", quota.Used, quota.DailyLimit)
+		return ok("%d of %d daily calls used", quota.Used, quota.DailyLimit)
 	}
 }
 
-// judgePauses returns a warning if the app is paused.
-func judgePauses(ctx context.Context, appID string, pauses func(context.Context) ([]coord.Pause, error)) []Finding {
+// checkPauses returns a warning if the app is paused.
+func checkPauses(
+	ctx context.Context, appID string, pauses func(context.Context) ([]coord.Pause, error),
+) []Finding {
 	list, err := pauses(ctx)
 	if err != nil {
 		return nil // the check of Redis reports the error
@@ -108,11 +112,11 @@ func judgePauses(ctx context.Context, appID string, pauses func(context.Context)
 	for _, pause := range list {
 		if pause.AppID == appID && pause.Until.After(time.Now()) {
 			known, _ := wechat.LookupCode(pause.Code)
-			remedy := "cloudidq apps resume ends it at once"
+			remedy := "cloudidq apps resume ends the pause at once"
 			if known.Remedy != "" {
 				remedy = known.Remedy + "; " + remedy
 			}
-			return []Finding{warn(remedy, "is paused until %s: errcode %d %s",
+			return []Finding{warn(remedy, "paused until %s: errcode %d %s",
 				pause.Until.Local().Format(time.DateTime), pause.Code, known.Text)}
 		}
 	}
@@ -128,18 +132,19 @@ type platform interface {
 func Component(appID string, p platform) Check {
 	return Check{Name: "component " + appID, Run: func(ctx context.Context) []Finding {
 		if err := p.Check(ctx); err != nil {
-			f := wrong("no component_access_token", err)
+			f := wechatFailure("no component_access_token", err)
 			if errors.Is(err, wechat.ErrNoTicket) {
-				f.Remedy = "let the platform's console push to /v1/wechat/components/" + appID + "/events of the API, and wait for the next push"
+				f.Remedy = "configure the platform's console to push to /v1/wechat/components/" + appID +
+					"/events of the API, and wait for the next push"
 			}
 			return []Finding{f}
 		}
-		return []Finding{ok("its tickets arrive, and bring a token")}
+		return []Finding{ok("tickets arrive and yield a token")}
 	}}
 }
 
-// wrong returns the finding for an error of WeChat, with its remedy.
-func wrong(what string, err error) Finding {
+// wechatFailure returns the finding for an error of WeChat, with its remedy.
+func wechatFailure(what string, err error) Finding {
 	failure, known := errors.AsType[*wechat.Error](err)
 	if !known {
 		return fail("try again", "%s: %v", what, err)
@@ -161,7 +166,7 @@ func remedyOf(failure *wechat.Error) string {
 	case found && known.Remedy != "":
 		return known.Remedy
 	case failure.Class == wechat.ClassRetry:
-		return "try again; if it lasts, look at wechat.base_url and the network"
+		return "try again; if the error persists, check wechat.base_url and the network"
 	default:
 		return "correct the app's token settings"
 	}

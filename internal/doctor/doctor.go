@@ -40,9 +40,8 @@ type Check struct {
 }
 
 const (
-	// checkFor bounds one check. atOnce is how many checks run at once.
-	checkFor = 20 * time.Second
-	atOnce   = 8
+	checkTimeout  = 20 * time.Second // of one check
+	maxConcurrent = 8                // checks that run at the same time
 )
 
 // Run runs all checks, several at once, and returns their findings in the order of the checks. A
@@ -50,10 +49,10 @@ const (
 func Run(ctx context.Context, checks []Check) []Finding {
 	found := make([][]Finding, len(checks))
 	var g errgroup.Group
-	g.SetLimit(atOnce)
+	g.SetLimit(maxConcurrent)
 	for i, check := range checks {
 		g.Go(func() error {
-			found[i] = run(ctx, check)
+			found[i] = runCheck(ctx, check)
 			return nil
 		})
 	}
@@ -65,14 +64,15 @@ func Run(ctx context.Context, checks []Check) []Finding {
 	return all
 }
 
-// run runs one check with its time limit.
-func run(ctx context.Context, check Check) []Finding {
-	ctx, cancel := context.WithTimeout(ctx, checkFor)
+// runCheck runs one check with its time limit.
+func runCheck(ctx context.Context, check Check) []Finding {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	findings := check.Run(ctx)
 	if ctx.Err() != nil {
 		findings = append(findings, Finding{
-			Level: Fail, Message: fmt.Sprintf("no answer within %s", checkFor), Remedy: "look at the network between here and there",
+			Level: Fail, Message: fmt.Sprintf("no answer within %s", checkTimeout),
+			Remedy: "check the network between this machine and the server",
 		})
 	}
 	for i := range findings {

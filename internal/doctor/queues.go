@@ -26,11 +26,11 @@ func Queues(inspect func(context.Context) ([]QueueState, error)) Check {
 	return Check{Name: "queues", Run: func(ctx context.Context) []Finding {
 		states, err := inspect(ctx)
 		if err != nil {
-			return []Finding{fail("look at the check of redis", "cannot be listed: %v", err)}
+			return []Finding{fail("see the finding for redis", "cannot be listed: %v", err)}
 		}
 		var all []Finding
 		for _, state := range states {
-			for _, f := range judgeQueue(state) {
+			for _, f := range checkQueue(state) {
 				f.Check = "queue " + state.Name
 				all = append(all, f)
 			}
@@ -39,18 +39,20 @@ func Queues(inspect func(context.Context) ([]QueueState, error)) Check {
 	}}
 }
 
-// judgeQueue checks one queue.
-func judgeQueue(s QueueState) []Finding {
+// checkQueue checks one queue.
+func checkQueue(s QueueState) []Finding {
 	if s.Err != nil {
-		return []Finding{fail("look for keys that somebody has deleted or evicted", "asynq cannot describe it: %v", s.Err)}
+		return []Finding{fail("look for keys that were deleted or evicted",
+			"asynq cannot describe it: %v", s.Err)}
 	}
 	var found []Finding
 	if s.Unnamed {
-		found = append(found, warn("a worker that runs names it again within seconds; start one",
-			"asynq does not list it, as after FLUSHALL or the deletion of a queue: dashboards do not show its %d tasks", s.Size))
+		found = append(found, warn("start a worker, which registers the queue within seconds",
+			"not registered with asynq (after FLUSHALL?): dashboards do not show its %d tasks",
+			s.Size))
 	}
 	if s.Paused {
-		found = append(found, fail("unpause it on the dashboard", "is paused: nothing of it is worked on"))
+		found = append(found, fail("unpause it on the dashboard", "paused: its tasks are not processed"))
 	}
 	if s.Workers == 0 {
 		found = append(found, warn("start cloudidq worker, or serve", "no worker serves it"))

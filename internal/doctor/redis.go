@@ -12,18 +12,18 @@ import (
 
 const (
 	noEviction = "noeviction"
-	// mostAhead is the largest tolerated difference between two clocks. The end of an app's
+	// maxClockSkew is the largest tolerated difference between two clocks. The end of an app's
 	// pause and the due time of a delivery come from the clock of the machine that writes them.
-	mostAhead = 2 * time.Second
+	maxClockSkew = 2 * time.Second
 	// nearlyFull is the share of maxmemory above which a warning is due. At 100 %, Redis with
 	// noeviction rejects all writes, and cloudidq stops.
 	nearlyFull = 0.9
 )
 
-// oldest is the oldest supported version. asynq's archive uses ZRANGE … BYSCORE (asynq v0.26.0
-// internal/rdb/rdb.go:840-883), which Redis has since 6.2
+// minVersion is the oldest supported version. asynq's archive uses ZRANGE … BYSCORE (asynq
+// v0.26.0 internal/rdb/rdb.go:840-883), which Redis has since 6.2
 // (https://redis.io/docs/latest/commands/zrange/).
-var oldest = [2]int{6, 2}
+var minVersion = [2]int{6, 2}
 
 // Redis checks the servers that hold the queues. inspect queries each server, like
 // [store.InspectRedis].
@@ -35,7 +35,7 @@ func Redis(inspect func(context.Context) ([]store.RedisState, error)) Check {
 		}
 		var all []Finding
 		for _, state := range states {
-			for _, f := range judgeRedis(state) {
+			for _, f := range checkRedis(state) {
 				if state.Addr != "" {
 					f.Check = "redis " + state.Addr
 				}
@@ -46,49 +46,56 @@ func Redis(inspect func(context.Context) ([]store.RedisState, error)) Check {
 	}}
 }
 
-// judgeRedis checks one server.
-func judgeRedis(s store.RedisState) []Finding {
+// checkRedis checks one server.
+func checkRedis(s store.RedisState) []Finding {
 	if s.Unsaid {
-		return []Finding{warn("use redis-server or Valkey where accepted cloudIDs must outlive a restart",
-			"the server does not say whether it keeps what it has confirmed")}
+		return []Finding{warn("use redis-server or Valkey if accepted cloudIDs must survive a restart",
+			"the server does not report whether it persists data")}
 	}
 	var found []Finding
 	add := func(f Finding) { found = append(found, f) }
-	if !atLeast(s.Version, oldest) {
-		add(fail("upgrade it", "version %s is older than %d.%d, which asynq needs", s.Version, oldest[0], oldest[1]))
+	if !atLeast(s.Version, minVersion) {
+		add(fail("upgrade it", "version %s is older than %d.%d, which asynq needs", s.Version,
+			minVersion[0], minVersion[1]))
 	}
 	if s.Replica {
-		add(fail("let redis.url name the master, or Sentinel", "the server is a replica and takes no writes"))
+		add(fail("set redis.url to the master or to Sentinel",
+			"the server is a replica and accepts no writes"))
 	}
-	found = append(found, judgePersistence(s)...)
+	found = append(found, checkPersistence(s)...)
 	if s.Eviction != noEviction {
 		add(fail("CONFIG SET maxmemory-policy noeviction, and the same in redis.conf",
-			"maxmemory-policy is %s: under pressure Redis drops tasks, and accepted cloudIDs with them", s.Eviction))
+			"maxmemory-policy is %s: under memory pressure Redis evicts tasks with accepted cloudIDs",
+			s.Eviction))
 	}
 	// A maxmemory of 0 means no limit.
 	if full := float64(s.UsedBytes) / float64(max(1, s.MaxBytes)); s.MaxBytes > 0 && full > nearlyFull {
-		add(warn("raise maxmemory, or shorten store.result_ttl", "memory is %.0f %% full; at 100 %% nothing is accepted any more", 100*full))
+		add(warn("raise maxmemory, or shorten store.result_ttl",
+			"memory is %.0f %% full; at 100 %% Redis rejects writes", 100*full))
 	}
-	found = append(found, judgeClock(s.Ahead)...)
+	found = append(found, checkClock(s.Ahead)...)
 	return orOK(found, "version %s, append-only file (%s), %s", s.Version, fsyncOf(s), s.Eviction)
 }
 
-// judgeClock compares a server's clock with the clock of this machine.
-func judgeClock(ahead time.Duration) []Finding {
-	if ahead.Abs() < mostAhead {
+// checkClock compares a server's clock with the clock of this machine.
+func checkClock(ahead time.Duration) []Finding {
+	if ahead.Abs() < maxClockSkew {
 		return nil
 	}
-	return []Finding{warn("run NTP on both", "its clock and this machine's are %s apart", ahead.Abs().Round(time.Millisecond))}
+	return []Finding{warn("run NTP on both machines",
+		"the server's clock differs from this machine's by %s",
+		ahead.Abs().Round(time.Millisecond))}
 }
 
-// judgePersistence checks whether a server keeps accepted cloudIDs across a restart.
-func judgePersistence(s store.RedisState) []Finding {
+// checkPersistence checks whether a server keeps accepted cloudIDs across a restart.
+func checkPersistence(s store.RedisState) []Finding {
 	const on = "CONFIG SET appendonly yes, and the same in redis.conf"
 	switch {
 	case !s.AOF:
 		return []Finding{fail(on, "no append-only file: a restart of Redis loses accepted cloudIDs")}
 	case s.AOFBroken:
-		return []Finding{fail("look into the server's log; the disk may be full", "the last write of the append-only file has failed")}
+		return []Finding{fail("check the server's log; the disk may be full",
+			"the last write of the append-only file failed")}
 	case s.Fsync == "no":
 		return []Finding{warn("CONFIG SET appendfsync everysec, and the same in redis.conf",
 			"appendfsync is no: a crash of the machine may lose half a minute of accepted cloudIDs")}
@@ -100,7 +107,7 @@ func judgePersistence(s store.RedisState) []Finding {
 // fsyncOf describes how often the append-only file is synced.
 func fsyncOf(s store.RedisState) string {
 	if s.Fsync == "" {
-		return "how often it is synced the server does not tell"
+		return "sync interval unknown"
 	}
 	return "synced " + s.Fsync
 }
@@ -128,35 +135,41 @@ func Postgres(inspect func(context.Context) (store.PostgresState, error)) Check 
 		if err != nil {
 			return []Finding{fail("start it, or correct store.dsn", "%v", err)}
 		}
-		return judgePostgres(s)
+		return checkPostgres(s)
 	}}
 }
 
-// judgePostgres checks one database.
-func judgePostgres(s store.PostgresState) []Finding {
+// checkPostgres checks one database.
+func checkPostgres(s store.PostgresState) []Finding {
 	var found []Finding
 	add := func(f Finding) { found = append(found, f) }
 	if s.Replica {
-		add(fail("let store.dsn name the primary", "the server is a replica and takes no writes"))
+		add(fail("set store.dsn to the primary", "the server is a replica and accepts no writes"))
 	}
 	if s.Isolation != "read committed" {
 		add(fail("ALTER DATABASE … SET default_transaction_isolation = 'read committed'", "default_transaction_isolation is %s", s.Isolation))
 	}
 	if !s.Fsync {
-		add(fail("set fsync = on in postgresql.conf", "fsync is off: a crash of the machine may ruin the database"))
+		add(fail("set fsync = on in postgresql.conf",
+			"fsync is off: a crash of the machine may corrupt the database"))
 	}
 	if s.SyncCommit == "off" {
-		add(warn("set synchronous_commit = on for the database", "synchronous_commit is off: a crash may lose results of the last moments"))
+		add(warn("set synchronous_commit = on for the database",
+			"synchronous_commit is off: a crash may lose the latest results"))
 	}
 	if s.Expired > 0 {
-		add(warn("run a worker: it deletes them", "%s records have expired and are still there", counted(s.Expired)))
+		add(warn("run a worker, which deletes them", "%s expired records have not been deleted",
+			counted(s.Expired)))
 	}
-	found = append(found, judgeClock(s.Ahead)...)
+	found = append(found, checkClock(s.Ahead)...)
 	switch {
 	case s.Schema > s.SchemaKnown:
-		add(warn("upgrade this process too", "the schema is of a newer version (%d, this one knows %d)", s.Schema, s.SchemaKnown))
+		add(warn("upgrade this process too",
+			"the schema version %d is newer than version %d, which this process supports", s.Schema,
+			s.SchemaKnown))
 	case s.Schema < s.SchemaKnown:
-		add(warn("start an API or a worker: it migrates", "the schema is at version %d of %d", s.Schema, s.SchemaKnown))
+		add(warn("start an API or a worker, which migrates it", "the schema is at version %d of %d",
+			s.Schema, s.SchemaKnown))
 	}
 	return orOK(found, "PostgreSQL %s, schema %d", s.Version, s.Schema)
 }

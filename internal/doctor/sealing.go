@@ -12,21 +12,23 @@ import (
 func Sealing(on bool, parse func() error, look func(context.Context) (store.Sealing, error)) Check {
 	return Check{Name: "sealing", Run: func(ctx context.Context) []Finding {
 		if !on {
-			return []Finding{warn("give store.keyset what cloudidq keys new prints",
-				"store.encryption is off: results lie legible in the store")}
+			return []Finding{warn("set store.keyset to the output of cloudidq keys new",
+				"store.encryption is off: results are stored unencrypted")}
 		}
 		// An unusable keyset is an error. Anything else is at most a warning.
 		if err := parse(); err != nil {
-			return []Finding{fail("give store.keyset what cloudidq keys new prints", "the keyset cannot be used: %v", err)}
+			return []Finding{fail("set store.keyset to the output of cloudidq keys new",
+				"the keyset cannot be used: %v", err)}
 		}
 		found, err := look(ctx)
 		if err != nil {
-			return []Finding{warn("see the lines about Redis and the store", "results are sealed; whether older ones are was not found out: %v", err)}
+			return []Finding{warn("see the findings for redis and the store",
+				"results are sealed; older records could not be checked: %v", err)}
 		}
 		if found.Unsealed > 0 {
-			return []Finding{warn("wait until store.result_ttl is over since the keyset was configured everywhere, then look again; "+
-				"until then treat the store and its copies as legible",
-				"new results are sealed, but %d of %d records that were looked at are not", found.Unsealed, found.Seen)}
+			return []Finding{warn("after the keyset is configured everywhere, wait for store.result_ttl "+
+				"and check again; until then treat the store and its copies as unencrypted",
+				"new results are sealed, but %d of %d sampled records are not", found.Unsealed, found.Seen)}
 		}
 		return []Finding{ok("results are sealed")}
 	}}

@@ -13,27 +13,29 @@ import (
 func Webhook(name string, connect func(context.Context) webhook.Attempt, state func(context.Context) (store.EndpointState, error)) Check {
 	return Check{Name: "webhook " + name, Run: func(ctx context.Context) []Finding {
 		// Report the recorded state first, then whether a connection succeeds now.
-		found := judgeEndpoint(ctx, name, state)
+		found := checkEndpoint(ctx, name, state)
 		attempt := connect(ctx)
 		if attempt.Class != webhook.OK {
 			return append(found, fail(remedyOfClass(attempt.Class), "cannot be reached: %s", attempt.Class.Explain()))
 		}
-		return orOK(found, "can be reached, in %s", attempt.Duration.Round(time.Millisecond))
+		return orOK(found, "reachable, connected in %s", attempt.Duration.Round(time.Millisecond))
 	}}
 }
 
-// judgeEndpoint returns a finding if the endpoint is disabled or fails.
-func judgeEndpoint(ctx context.Context, name string, state func(context.Context) (store.EndpointState, error)) []Finding {
+// checkEndpoint returns a finding if the endpoint is disabled or fails.
+func checkEndpoint(
+	ctx context.Context, name string, state func(context.Context) (store.EndpointState, error),
+) []Finding {
 	s, err := state(ctx)
 	switch {
 	case err != nil:
 		return nil // the check of Redis reports the error
 	case !s.Disabled.IsZero():
-		return []Finding{fail("mend it, then: cloudidq deliveries replay --endpoint "+name,
-			"is disabled since %s: %s", s.Disabled.Local().Format(time.DateTime), s.Reason)}
+		return []Finding{fail("fix it, then run cloudidq deliveries replay --endpoint "+name,
+			"disabled since %s: %s", s.Disabled.Local().Format(time.DateTime), s.Reason)}
 	case !s.FirstFailure.IsZero():
-		return []Finding{warn("see cloudidq deliveries list --endpoint "+name,
-			"has done nothing but fail since %s", s.FirstFailure.Local().Format(time.DateTime))}
+		return []Finding{warn("run cloudidq deliveries list --endpoint "+name,
+			"every attempt has failed since %s", s.FirstFailure.Local().Format(time.DateTime))}
 	default:
 		return nil
 	}
@@ -43,12 +45,12 @@ func judgeEndpoint(ctx context.Context, name string, state func(context.Context)
 func remedyOfClass(class webhook.Class) string {
 	switch class {
 	case webhook.Forbidden:
-		return "let webhooks[].allow_cidrs open its range, if it is meant"
+		return "if the address is intended, add its range to webhooks[].allow_cidrs"
 	case webhook.DNS:
 		return "correct the host name in webhooks[].url, or the resolver of this machine"
 	case webhook.TLS, webhook.Certificate:
-		return "look at its certificate, and at client_cert if it asks for one"
+		return "check its certificate, and client_cert if it requires a client certificate"
 	default:
-		return "start it, or correct webhooks[].url; a firewall may stand between"
+		return "start it, or correct webhooks[].url; a firewall may block the connection"
 	}
 }

@@ -194,19 +194,19 @@ func statusPageLives(t *testing.T, browser *browsertest.Browser) {
 	b := newBed(t)
 	page := browser.Page(t)
 	page.Open(b.url + "/")
-	page.WaitFor(`document.querySelector(".verdict").textContent.includes("No worker is running")`)
+	page.WaitFor(`document.querySelector(".condition").textContent.includes("No worker is running")`)
 	page.Eval(`window.stays = true`)
 	for ahead := range 24 { // the worker stays alive, in case the page updates late
 		b.tell(time.Duration(-ahead)*activity.Slot, "w1", nil)
 	}
 	b.tell(10*time.Second, "w1", map[string]activity.Tally{"wxA": {Resolved: 4711, Requests: 2000, Sent: 4711, Took: activity.Latencies{0, 4711}}})
-	page.WaitFor(`document.querySelector(".verdict").textContent.includes("Everything is running")`)
+	page.WaitFor(`document.querySelector(".condition").textContent.includes("Everything is running")`)
 	page.WaitFor(`document.querySelector("table.apps").textContent.includes("4,711") && window.stays`)
 	page.WantNoErrors()
 	b.redis.Kill()
-	page.WaitFor(`document.querySelector(".verdict").textContent.includes("Redis does not answer")`)
+	page.WaitFor(`document.querySelector(".condition").textContent.includes("Redis does not answer")`)
 	b.redis.Restart()
-	page.WaitFor(`document.querySelector(".verdict").textContent.includes("No worker is running")`) // Redis has lost its data
+	page.WaitFor(`document.querySelector(".condition").textContent.includes("No worker is running")`) // Redis has lost its data
 }
 
 // The pages of a key that may only read offer no changes.

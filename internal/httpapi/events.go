@@ -19,8 +19,8 @@ import (
 type Platform interface {
 	// Open verifies the signature and the age of a push, and decrypts it.
 	Open(query url.Values, body []byte, now time.Time) (push.Event, error)
-	// TakeTicket stores a component_verify_ticket.
-	TakeTicket(ctx context.Context, ticket secret.Text, created time.Time) error
+	// StoreTicket stores a component_verify_ticket.
+	StoreTicket(ctx context.Context, ticket secret.Text, created time.Time) error
 	// Authorize starts the app of a merchant who has authorized the platform, or who has changed
 	// the authorization.
 	Authorize(ctx context.Context, appID string, code secret.Text, created time.Time) error
@@ -79,7 +79,7 @@ func (h *events) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func apply(ctx context.Context, platform Platform, event push.Event) error {
 	switch event.Type {
 	case push.Ticket:
-		return platform.TakeTicket(ctx, event.Ticket, event.CreatedAt)
+		return platform.StoreTicket(ctx, event.Ticket, event.CreatedAt)
 	case push.Authorized, push.UpdateAuthorized:
 		return platform.Authorize(ctx, event.Authorizer, event.Code, event.CreatedAt)
 	case push.Unauthorized:

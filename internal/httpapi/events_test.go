@@ -48,7 +48,7 @@ func TestEvents_Refusals(t *testing.T) {
 	}{
 		"Signature": {&platform{open: push.ErrSignature}, "planted", 403},
 		"Stale":     {&platform{open: push.ErrStale}, "planted", 403},
-		"Malformed": {&platform{open: fmt.Errorf("%w: it holds no ticket", push.ErrMalformed)}, "planted", 400},
+		"Malformed": {&platform{open: fmt.Errorf("%w: it contains no ticket", push.ErrMalformed)}, "planted", 400},
 		"TooLarge":  {&platform{}, strings.Repeat("planted", push.MaxBytes/7+1), 413},
 		"NoEffect":  {&platform{event: push.Event{Type: push.Ticket}, apply: errors.New("Redis is away")}, "planted", 503},
 	} {

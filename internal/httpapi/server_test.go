@@ -59,7 +59,7 @@ func (p *platform) note(format string, args ...any) error {
 	return p.apply
 }
 
-func (p *platform) TakeTicket(_ context.Context, ticket secret.Text, created time.Time) error {
+func (p *platform) StoreTicket(_ context.Context, ticket secret.Text, created time.Time) error {
 	return p.note("ticket %s %d", ticket.Reveal(), created.Unix())
 }
 

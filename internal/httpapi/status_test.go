@@ -215,7 +215,7 @@ func TestPage_Backfills(t *testing.T) {
 		{AppID: "wxA", State: "complete", Accepted: 10, Resolved: 8, Failed: 1, Expired: 1},
 	}
 	for path, want := range map[string]string{
-		"/?lang=en": "under way|all lines in|complete", "/?lang=zh": "进行中|已全部入队|已完成",
+		"/?lang=en": "in progress|all lines enqueued|complete", "/?lang=zh": "进行中|已全部入队|已完成",
 	} {
 		_, table, _ := strings.Cut(b.call("GET", path, "").body, `<section aria-labelledby="backfills-h">`)
 		table, _, _ = strings.Cut(table, "</section>")

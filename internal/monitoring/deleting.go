@@ -15,10 +15,10 @@ import (
 	"cloudidq/tasks"
 )
 
-// Ender gives the pending cloudIDs of a task a final status, and returns how many they were. It
+// Finisher gives the pending cloudIDs of a task a final status, and returns how many they were. It
 // is called before a task is deleted. If it returns an error, the task is not deleted.
-type Ender interface {
-	EndTask(ctx context.Context, queue, taskID string) (ended int, err error)
+type Finisher interface {
+	FinishTask(ctx context.Context, queue, taskID string) (finished int, err error)
 }
 
 // This file handles deletions in place of asynqmon, because each accepted cloudID must get a
@@ -35,12 +35,13 @@ var deleteRoute = regexp.MustCompile(
 var archiveRoute = regexp.MustCompile(`^/api/queues/([^/:]+)(?:/groups/[^/]+)?/[a-z]+_tasks(?:/[^/:]+:archive|:archive_all|:batch_archive)$`)
 
 // archiveNote is added to the response when tasks are archived.
-const archiveNote = "open cloudIDs of an archived task can be run again until their lifetime ends, and end expired then"
+const archiveNote = "open cloudIDs of an archived task can be run again " +
+	"until their lifetime ends; then they expire"
 
 const (
 	deletePage = 100
-	// deleteFor bounds the time that one request deletes tasks. The response says how many tasks
-	// are left, and the caller sends the request again.
+	// deleteFor bounds the time that one request spends deleting tasks. The response says how many
+	// tasks are left, and the caller sends the request again.
 	deleteFor = 15 * time.Second
 	// maxBatch bounds the body of a batch, in bytes. asynqmon's pages name at most a hundred tasks.
 	maxBatch = 1 << 20
@@ -51,20 +52,22 @@ type deletion struct {
 	Deleted    *int     `json:"deleted,omitempty"`
 	DeletedIDs []string `json:"deleted_ids,omitzero"`
 	FailedIDs  []string `json:"failed_ids,omitzero"`
-	// EndedCloudIDs is how many cloudIDs got the status failed because their task was deleted.
-	EndedCloudIDs int `json:"ended_cloudids"`
-	// Left is how many tasks are left because the time of the request was over.
+	// FinishedCloudIDs is how many cloudIDs got the status failed because their task was deleted.
+	FinishedCloudIDs int `json:"ended_cloudids"`
+	// Left is how many tasks are left because the request reached its time limit.
 	Left int `json:"left,omitempty"`
 }
 
-// ends reports whether the tasks of a queue contain cloudIDs.
-func ends(queue string) bool { return queue == tasks.QueueEvents || queue == tasks.QueueBackfill }
+// hasCloudIDs reports whether the tasks of a queue contain cloudIDs.
+func hasCloudIDs(queue string) bool {
+	return queue == tasks.QueueEvents || queue == tasks.QueueBackfill
+}
 
-// deletes handles a request that deletes tasks with cloudIDs. It reports false for any other
+// handleDelete handles a request that deletes tasks with cloudIDs. It reports false for any other
 // request.
-func (p *pages) deletes(w http.ResponseWriter, r *http.Request) bool {
+func (p *pages) handleDelete(w http.ResponseWriter, r *http.Request) bool {
 	parts := deleteRoute.FindStringSubmatch(strings.TrimPrefix(r.URL.Path, Path))
-	if parts == nil || !ends(parts[1]) {
+	if parts == nil || !hasCloudIDs(parts[1]) {
 		return false
 	}
 	queue, group, state, id, action := parts[1], parts[2], parts[3], parts[4], parts[5]
@@ -103,7 +106,7 @@ func (p *pages) answerDeletion(w http.ResponseWriter, d deletion, err error) {
 func writeJSON(w http.ResponseWriter, v any) {
 	text, err := json.Marshal(v)
 	if err != nil {
-		http.Error(w, "the answer cannot be written", http.StatusInternalServerError)
+		http.Error(w, "the response cannot be encoded", http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -111,10 +114,10 @@ func writeJSON(w http.ResponseWriter, v any) {
 }
 
 // deleteOne finishes the pending cloudIDs of a task, then deletes the task. If a worker claims
-// the task in between, the task stays, and the worker finds its cloudIDs finished.
+// the task in between, the task is not deleted, and the worker finds its cloudIDs finished.
 func (p *pages) deleteOne(ctx context.Context, queue, id string, d *deletion) error {
-	n, err := p.ender.EndTask(ctx, queue, id)
-	d.EndedCloudIDs += n
+	n, err := p.finisher.FinishTask(ctx, queue, id)
+	d.FinishedCloudIDs += n
 	if err != nil {
 		return err
 	}
@@ -211,7 +214,8 @@ func (p *pages) left(ctx context.Context, queue, group, state string) (int, erro
 // archived task.
 func noteArchived(r *http.Request, status int, body []byte) (int, []byte) {
 	parts := archiveRoute.FindStringSubmatch(strings.TrimPrefix(r.URL.Path, Path))
-	if parts == nil || !ends(parts[1]) || r.Method != http.MethodPost || status >= http.StatusBadRequest {
+	if parts == nil || !hasCloudIDs(parts[1]) || r.Method != http.MethodPost ||
+		status >= http.StatusBadRequest {
 		return status, body
 	}
 	answer := make(map[string]any)

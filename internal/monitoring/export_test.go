@@ -1,6 +1,6 @@
 package monitoring
 
-// The tests check what these functions redact.
+// These functions are exported so that the tests can check what they redact.
 var (
 	Mask            = mask
 	DescribePayload = describePayload

@@ -27,7 +27,7 @@ func get(t *testing.T, h http.Handler, path string) (int, string) {
 }
 
 // If a task has vanished from Redis, for example by eviction, the list of queues still works.
-func TestQueues_BrokenOneIsShown(t *testing.T) {
+func TestQueues_BrokenQueueIsListed(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	client := asynq.NewClientFromRedisClient(rdb)
 	for _, queue := range []string{tasks.QueueEvents, tasks.QueueBackfill} {
@@ -41,7 +41,7 @@ func TestQueues_BrokenOneIsShown(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := asynq.NewInspectorFromRedisClient(rdb).GetQueueInfo(tasks.QueueEvents); err == nil {
-		t.Fatal("asynq measures the broken queue: queues.go is of no use any more")
+		t.Fatal("asynq can read the broken queue, so queues.go is no longer needed")
 	}
 	pages, err := monitoring.New(rdb, nil)
 	if err != nil {
@@ -92,7 +92,7 @@ func TestDescribePayload(t *testing.T) {
 		{"planted", "\xff", `{"redacted":true}`},
 	} {
 		if got := monitoring.DescribePayload(tc[0], []byte(tc[1])); got != tc[2] || strings.Contains(got, "planted") {
-			t.Errorf("of %s: %s, want %s", tc[1], got, tc[2])
+			t.Errorf("DescribePayload(%s) = %s, want %s", tc[1], got, tc[2])
 		}
 	}
 }

@@ -12,11 +12,11 @@ import (
 	"cloudidq/tasks"
 )
 
-// queuesApart returns asynqmon's list of queues, but reads each queue separately. asynqmon reads
-// all queues at once. If a task has vanished from Redis, asynqmon cannot measure its queue
+// listQueuesSeparately returns asynqmon's list of queues, but reads each queue separately. asynqmon
+// reads all queues at once. If a task has vanished from Redis, asynqmon cannot measure its queue
 // (asynq v0.26.0 internal/rdb/inspect.go: arithmetic on a nil value), and the whole page fails.
-// queuesApart shows such a queue with its counts only.
-func (p *pages) queuesApart(ctx context.Context) ([]byte, error) {
+// listQueuesSeparately shows such a queue with its counts only.
+func (p *pages) listQueuesSeparately(ctx context.Context) ([]byte, error) {
 	names, err := asynq.NewInspectorFromRedisClient(p.rdb).Queues()
 	if err != nil {
 		return nil, err
@@ -38,7 +38,7 @@ func (p *pages) queue(ctx context.Context, name string) (json.RawMessage, error)
 	if err != nil {
 		return nil, err
 	}
-	answer := &buffered{ResponseWriter: nowhere{make(http.Header)}}
+	answer := &buffered{ResponseWriter: discardWriter{make(http.Header)}}
 	p.inner.ServeHTTP(answer, r)
 	var whole struct {
 		Current json.RawMessage `json:"current"`

@@ -11,8 +11,8 @@ import (
 	"cloudidq/tasks"
 )
 
-// described is the summary of a payload that the pages show.
-type described struct {
+// payloadSummary is the summary of a payload that the pages show.
+type payloadSummary struct {
 	AppID    string `json:"appid,omitempty"`
 	CloudIDs int    `json:"cloudids,omitempty"`
 	Webhook  string `json:"webhook,omitempty"`
@@ -21,7 +21,7 @@ type described struct {
 
 // describePayload returns a summary of a payload without its contents.
 func describePayload(taskType string, payload []byte) string {
-	about := described{Redacted: true}
+	about := payloadSummary{Redacted: true}
 	if taskType == tasks.TypeResolve {
 		if p, err := tasks.ParseResolve(payload); err == nil {
 			about.AppID, about.CloudIDs, about.Webhook = p.AppID, len(p.Items), p.Webhook
@@ -57,16 +57,16 @@ func describeResult(_ string, result []byte) string {
 	return fmt.Sprintf("redacted, %d bytes", len(result))
 }
 
-// suspicious matches text that might be a cloudID, an openid or a token: a long run of their
+// possibleIDs matches text that might be a cloudID, an openid or a token: a long run of their
 // characters. mask redacts such a run if it contains a digit. cloudidq's own errors contain no
 // such text. Errors of another worker on the same queue, or of a later asynq, might.
-var suspicious = regexp.MustCompile(`[A-Za-z0-9_@=+/%.-]{16,}`)
+var possibleIDs = regexp.MustCompile(`[A-Za-z0-9_@=+/%.-]{16,}`)
 
 const mark = "[redacted]"
 
 // mask redacts the parts of a text that might be ids.
 func mask(text string) string {
-	return suspicious.ReplaceAllStringFunc(text, func(run string) string {
+	return possibleIDs.ReplaceAllStringFunc(text, func(run string) string {
 		if strings.ContainsAny(run, "0123456789") {
 			return mark
 		}
@@ -84,7 +84,7 @@ func (p *pages) serveAPI(w http.ResponseWriter, r *http.Request) {
 	}
 	// One unreadable queue makes asynqmon's list fail. Read the queues separately then.
 	if status == http.StatusInternalServerError && r.Method == http.MethodGet && r.URL.Path == Path+"/api/queues" {
-		if list, err := p.queuesApart(r.Context()); err == nil {
+		if list, err := p.listQueuesSeparately(r.Context()); err == nil {
 			status, body = http.StatusOK, list
 		}
 	}
@@ -99,7 +99,7 @@ func (p *pages) serveAPI(w http.ResponseWriter, r *http.Request) {
 		var ok bool
 		if body, ok = maskErrors(body); !ok {
 			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-			status, body = http.StatusBadGateway, []byte("asynqmon's answer is not understood")
+			status, body = http.StatusBadGateway, []byte("asynqmon's response is not valid JSON")
 		}
 	}
 	w.Header().Del("Content-Length")
@@ -107,7 +107,7 @@ func (p *pages) serveAPI(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(body)
 }
 
-// buffered holds a response back, so that it can be changed before it is sent.
+// buffered stores a response, so that it can be changed before it is sent.
 type buffered struct {
 	http.ResponseWriter
 	status int

@@ -35,20 +35,22 @@ const (
 type Alert struct {
 	Code      AlertCode `json:"code" enum:"no_worker,old_cloudids,many_lost,apps_paused,webhooks_disabled,webhooks_failing"`
 	Condition Condition `json:"condition" enum:"attention,trouble"`
-	Count     int       `json:"count,omitzero" doc:"how many apps or webhooks it concerns; with many_lost, how many of a hundred"`
+	Count     int       `json:"count,omitzero" doc:"number of affected apps or webhooks; for many_lost, the percentage of cloudIDs"`
 }
 
 // Thresholds of the alerts.
 const (
 	oldAttention = 0.5 // age of the oldest cloudID, as a share of the lifetime
 	oldTrouble   = 0.8
-	lostEnough   = 20 // final cloudIDs in the last minute; with fewer, a percentage says little
-	lostMany     = 20 // percent of cloudIDs that failed or expired: attention
-	lostMost     = 50 // percent of cloudIDs that failed or expired: trouble
+	// lostMinimum is the number of finished cloudIDs in the last minute below which the percentage is
+	// not significant.
+	lostMinimum   = 20
+	lostAttention = 20 // percent of cloudIDs that failed or expired
+	lostTrouble   = 50
 )
 
-// judge sets the alerts and the overall condition.
-func (s *Status) judge() {
+// setAlerts sets the alerts and the overall condition.
+func (s *Status) setAlerts() {
 	s.Alerts = []Alert{}
 	add := func(code AlertCode, condition Condition, count int) {
 		s.Alerts = append(s.Alerts, Alert{code, condition, count})
@@ -62,12 +64,13 @@ func (s *Status) judge() {
 	case age > oldAttention*life:
 		add(OldCloudIDs, Attention, 0)
 	}
-	if lost, ended := s.Total.lately(); ended >= lostEnough && 100*lost >= lostMany*ended {
+	lost, finished := s.Total.lastMinute()
+	if finished >= lostMinimum && 100*lost >= lostAttention*finished {
 		condition := Attention
-		if 100*lost >= lostMost*ended {
+		if 100*lost >= lostTrouble*finished {
 			condition = Trouble
 		}
-		add(ManyLost, condition, int(100*lost/ended))
+		add(ManyLost, condition, int(100*lost/finished))
 	}
 	if len(s.Pauses) > 0 {
 		add(AppsPaused, Attention, len(s.Pauses))
@@ -95,9 +98,9 @@ func (s *Status) judge() {
 
 func (c Condition) rank() int { return slices.Index([]Condition{OK, Attention, Trouble}, c) }
 
-// lately returns how many cloudIDs failed or expired in the last minute, and how many got any
+// lastMinute returns how many cloudIDs failed or expired in the last minute, and how many got any
 // final status.
-func (a *AppStatus) lately() (lost, ended int64) {
+func (a *AppStatus) lastMinute() (lost, finished int64) {
 	steps := int(time.Minute / activity.SeriesStep)
 	sum := func(points []int64) (n int64) {
 		for _, p := range points[max(0, len(points)-steps):] {

@@ -6,11 +6,11 @@ package status
 var chinese = map[string]string{
 	// Remedies.
 	"look for another program that fetches tokens of this appid; use stable_token everywhere": "检查是否有其他程序在获取该 appid 的 access_token；请统一使用 stable_token",
-	"add the IP address that this program leaves by to the app's IP white list":               "把本程序的出口 IP 加入该小程序的 IP 白名单",
+	"add the outbound IP address of this program to the app's IP whitelist":                   "把本程序的出口 IP 加入该小程序的 IP 白名单",
 	"let the merchant authorise the third-party platform again, with permission set 18 or 49": "请商家重新授权第三方平台，须包含权限集 18 或 49",
 	"check the app's permissions in its console":                                              "在小程序后台检查接口权限",
 	"list /wxa/getopendata under the WeChat token permissions of cloud hosting":               "在云托管的微信令牌权限配置中加入 /wxa/getopendata",
-	"report it: the request was built wrongly":                                                "请反馈：请求构造有误",
+	"report it: the request was malformed":                                                    "请反馈：请求构造有误",
 	"set rate_per_minute of the app below what its quota allows":                              "把该小程序的 rate_per_minute 设在额度之下",
 	"wait for 00:00 Beijing time, or ask WeChat for a higher quota":                           "等到北京时间 0 点，或向微信申请提高额度",
 	"check that the openid is one of this appid":                                              "检查 openid 是否属于该 appid",
@@ -24,7 +24,7 @@ var chinese = map[string]string{
 	"unfreeze the AppSecret in the app's console":                                                  "在小程序后台解冻 AppSecret",
 	"see the notices in the app's console":                                                         "查看小程序后台的通知",
 	"open cloud development for the app":                                                           "为该小程序开通云开发",
-	"add the IP address to the third-party platform's white list":                                  "把 IP 加入第三方平台的白名单",
+	"add the IP address to the platform's IP whitelist":                                            "把 IP 加入第三方平台的白名单",
 	"check that WeChat's pushes arrive; the next comes within 10 minutes":                          "检查能否收到微信推送；下一次推送在 10 分钟内",
 	"correct the component's appid":                                                                "更正第三方平台的 appid",
 	"correct the component's configuration":                                                        "更正第三方平台的配置",

@@ -45,12 +45,12 @@ type Webhook struct {
 }
 
 const (
-	// freshFor is how long a Collector reuses what it has read.
-	freshFor = time.Second
-	// askFor bounds the time to read all sources.
-	askFor = 3 * time.Second
-	// deliveriesMax is how many deliveries are counted at most.
-	deliveriesMax = 500
+	// maxAge is how long a Collector reuses a snapshot.
+	maxAge = time.Second
+	// readTimeout bounds the time to read all sources.
+	readTimeout = 3 * time.Second
+	// maxDeliveries is the maximum number of deliveries that are counted.
+	maxDeliveries = 500
 )
 
 // Collector reads the sources. It is safe for concurrent use and starts no goroutine.
@@ -59,11 +59,11 @@ type Collector struct {
 	sources Sources
 
 	mu   sync.Mutex // held during a read, so that concurrent callers share one result
-	seen *seen      // guarded by mu
+	last *snapshot  // guarded by mu
 }
 
-// seen is the result of one read of the sources. It is immutable.
-type seen struct {
+// snapshot is the result of one read of the sources. It is immutable.
+type snapshot struct {
 	at        time.Time
 	window    activity.Recent
 	queues    []tasks.Snapshot
@@ -77,26 +77,27 @@ type seen struct {
 // New returns a [Collector].
 func New(cfg Config, sources Sources) *Collector { return &Collector{cfg: cfg, sources: sources} }
 
-// look returns what the sources report. The result is at most freshFor old.
-func (c *Collector) look(ctx context.Context) (*seen, error) {
+// snapshot returns what the sources report. The result is at most maxAge old.
+func (c *Collector) snapshot(ctx context.Context) (*snapshot, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.seen != nil && time.Since(c.seen.at) < freshFor {
-		return c.seen, nil
+	if c.last != nil && time.Since(c.last.at) < maxAge {
+		return c.last, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, askFor)
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	s, err := c.ask(ctx)
+	s, err := c.read(ctx)
 	if err != nil {
 		return nil, err
 	}
-	c.seen = s
+	c.last = s
 	return s, nil
 }
 
-// ask reads all sources. It fails if one of them fails.
-func (c *Collector) ask(ctx context.Context) (*seen, error) {
-	s := &seen{at: time.Now(), endpoints: make(map[string]store.EndpointState, len(c.cfg.Webhooks))}
+// read reads all sources. It fails if one of them fails.
+func (c *Collector) read(ctx context.Context) (*snapshot, error) {
+	s := &snapshot{at: time.Now(), endpoints: make(map[string]store.EndpointState,
+		len(c.cfg.Webhooks))}
 	var err error
 	if s.window, err = c.sources.Activity.Read(ctx, s.at); err != nil {
 		return nil, err
@@ -112,7 +113,7 @@ func (c *Collector) ask(ctx context.Context) (*seen, error) {
 			return nil, err
 		}
 	}
-	if s.backlogs, s.more, err = c.sources.Deliveries.Backlogs(ctx, deliveriesMax); err != nil {
+	if s.backlogs, s.more, err = c.sources.Deliveries.Backlogs(ctx, maxDeliveries); err != nil {
 		return nil, err
 	}
 	if c.sources.Backfills != nil {

@@ -9,8 +9,8 @@ import (
 // PageHTML exposes the template.
 var PageHTML = pageHTML
 
-// SpokenOf lists the text keys that the template looks up by value: alerts, reasons and states.
-var SpokenOf = []string{
+// KeysByValue lists the text keys that the template looks up by value: alerts, reasons and states.
+var KeysByValue = []string{
 	string(NoWorker), string(OldCloudIDs), string(ManyLost), string(AppsPaused), string(WebhooksDisabled), string(WebhooksFailing),
 	"rateWhy", "quotaWhy", "appWhy", "open", "complete", "canceled",
 }

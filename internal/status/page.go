@@ -117,7 +117,7 @@ func (p *Page) HTML(s *Status, view View) ([]byte, error) {
 		Now     store.Time
 	}{s, view, p.version, store.At(time.Now())})
 	if err != nil {
-		return nil, fmt.Errorf("making the status page: %w", err)
+		return nil, fmt.Errorf("rendering the status page: %w", err)
 	}
 	return b.Bytes(), nil
 }

@@ -20,32 +20,33 @@ import (
 	"cloudidq/tasks"
 )
 
-// world is a set of fake sources.
-type world struct {
+// fakeSources implements the sources with fixed results.
+type fakeSources struct {
 	window    activity.Recent
 	pauses    []coord.Pause
 	endpoints map[string]store.EndpointState
 	backlogs  []store.Backlog
 	queues    []tasks.Snapshot
 	err       error
-	asked     atomic.Int64
+	reads     atomic.Int64
 }
 
-func (w *world) Read(context.Context, time.Time) (activity.Recent, error) {
-	w.asked.Add(1)
-	return w.window, w.err
+func (f *fakeSources) Read(context.Context, time.Time) (activity.Recent, error) {
+	f.reads.Add(1)
+	return f.window, f.err
 }
-func (w *world) List(context.Context) ([]coord.Pause, error) { return w.pauses, nil }
-func (w *world) Endpoint(_ context.Context, name string) (store.EndpointState, error) {
-	return w.endpoints[name], nil
+func (f *fakeSources) List(context.Context) ([]coord.Pause, error) { return f.pauses, nil }
+func (f *fakeSources) Endpoint(_ context.Context, name string) (store.EndpointState, error) {
+	return f.endpoints[name], nil
 }
-func (w *world) Backlogs(context.Context, int) ([]store.Backlog, bool, error) {
-	return w.backlogs, false, nil
+func (f *fakeSources) Backlogs(context.Context, int) ([]store.Backlog, bool, error) {
+	return f.backlogs, false, nil
 }
 
-// fine returns sources without any problem.
-func fine() *world {
-	return &world{window: activity.Recent{Workers: 1, Apps: map[string]*activity.Series{"wxA": lately(100, 0, 0)}}}
+// healthy returns sources without any problem.
+func healthy() *fakeSources {
+	return &fakeSources{window: activity.Recent{Workers: 1,
+		Apps: map[string]*activity.Series{"wxA": lately(100, 0, 0)}}}
 }
 
 // lately returns a series whose counts are all in the last step.
@@ -58,18 +59,21 @@ func lately(resolved, failed, expired int64) *activity.Series {
 	return s
 }
 
-func (w *world) collector() *status.Collector {
+func (f *fakeSources) collector() *status.Collector {
 	return status.New(
 		status.Config{Apps: []string{"wxA"}, Webhooks: []status.Webhook{{Name: "orders", Apps: []string{"wxA"}}}, Lifetime: 5 * time.Minute},
 		status.Sources{
-			Activity: w, Pauses: w, Deliveries: w, Explain: func(int) (string, string) { return "text", "remedy" },
-			Queues: func(context.Context) ([]tasks.Snapshot, error) { return w.queues, nil },
+			Activity: f, Pauses: f, Deliveries: f, Explain: func(int) (string, string) {
+				return "text",
+					"remedy"
+			},
+			Queues: func(context.Context) ([]tasks.Snapshot, error) { return f.queues, nil },
 		})
 }
 
-func (w *world) status(t *testing.T, v status.Viewer) *status.Status {
+func (f *fakeSources) status(t *testing.T, v status.Viewer) *status.Status {
 	t.Helper()
-	s, err := w.collector().For(t.Context(), v)
+	s, err := f.collector().For(t.Context(), v)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,22 +85,29 @@ func TestAlerts(t *testing.T) {
 		return []tasks.Snapshot{{Queue: tasks.QueueEvents, Waiting: []tasks.Waiting{{AppID: "wxA", Since: time.Now().Add(-age)}}}}
 	}
 	for name, tc := range map[string]struct {
-		change func(w *world)
+		change func(f *fakeSources)
 		want   []status.Alert
 	}{
-		"Fine":         {func(*world) {}, []status.Alert{}},
-		"NoWorker":     {func(w *world) { w.window.Workers = 0 }, []status.Alert{{Code: status.NoWorker, Condition: status.Trouble}}},
-		"WaitsShort":   {func(w *world) { w.queues = waits(2 * time.Minute) }, []status.Alert{}},
-		"WaitsLong":    {func(w *world) { w.queues = waits(3 * time.Minute) }, []status.Alert{{Code: status.OldCloudIDs, Condition: status.Attention}}},
-		"WaitsTooLong": {func(w *world) { w.queues = waits(6 * time.Minute) }, []status.Alert{{Code: status.OldCloudIDs, Condition: status.Trouble}}},
-		"FewLost":      {func(w *world) { w.window.Apps["wxA"] = lately(81, 10, 9) }, []status.Alert{}},
-		"ManyLost":     {func(w *world) { w.window.Apps["wxA"] = lately(75, 10, 15) }, []status.Alert{{Code: status.ManyLost, Condition: status.Attention, Count: 25}}},
-		"MostLost":     {func(w *world) { w.window.Apps["wxA"] = lately(0, 10, 15) }, []status.Alert{{Code: status.ManyLost, Condition: status.Trouble, Count: 100}}},
-		"OneOfOneLost": {func(w *world) { w.window.Apps["wxA"] = lately(0, 1, 0) }, []status.Alert{}},
+		"Healthy": {func(*fakeSources) {}, []status.Alert{}},
+		"NoWorker": {func(f *fakeSources) { f.window.Workers = 0 },
+			[]status.Alert{{Code: status.NoWorker, Condition: status.Trouble}}},
+		"WaitsShort": {func(f *fakeSources) { f.queues = waits(2 * time.Minute) }, []status.Alert{}},
+		"WaitsLong": {func(f *fakeSources) { f.queues = waits(3 * time.Minute) },
+			[]status.Alert{{Code: status.OldCloudIDs, Condition: status.Attention}}},
+		"WaitsTooLong": {func(f *fakeSources) { f.queues = waits(6 * time.Minute) },
+			[]status.Alert{{Code: status.OldCloudIDs, Condition: status.Trouble}}},
+		"FewLost": {func(f *fakeSources) { f.window.Apps["wxA"] = lately(81, 10, 9) },
+			[]status.Alert{}},
+		"ManyLost": {func(f *fakeSources) { f.window.Apps["wxA"] = lately(75, 10, 15) },
+			[]status.Alert{{Code: status.ManyLost, Condition: status.Attention, Count: 25}}},
+		"MostLost": {func(f *fakeSources) { f.window.Apps["wxA"] = lately(0, 10, 15) },
+			[]status.Alert{{Code: status.ManyLost, Condition: status.Trouble, Count: 100}}},
+		"OneOfOneLost": {func(f *fakeSources) { f.window.Apps["wxA"] = lately(0, 1, 0) },
+			[]status.Alert{}},
 		"AllAtOnce": {
-			func(w *world) {
-				w.window.Workers, w.pauses = 0, []coord.Pause{{AppID: "wxA", Reason: "odd"}}
-				w.endpoints = map[string]store.EndpointState{"orders": {FirstFailure: store.At(time.Now())}}
+			func(f *fakeSources) {
+				f.window.Workers, f.pauses = 0, []coord.Pause{{AppID: "wxA", Reason: "odd"}}
+				f.endpoints = map[string]store.EndpointState{"orders": {FirstFailure: store.At(time.Now())}}
 			},
 			[]status.Alert{
 				{Code: status.NoWorker, Condition: status.Trouble}, {Code: status.AppsPaused, Condition: status.Attention, Count: 1},
@@ -105,9 +116,9 @@ func TestAlerts(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := fine()
-			tc.change(w)
-			s := w.status(t, status.Viewer{Limit: 10})
+			f := healthy()
+			tc.change(f)
+			s := f.status(t, status.Viewer{Limit: 10})
 			if diff := cmp.Diff(tc.want, s.Alerts); diff != "" {
 				t.Errorf("alerts (-want +got):\n%s", diff)
 			}
@@ -128,42 +139,44 @@ func TestAlerts(t *testing.T) {
 }
 
 // The sources are read once a second, regardless of the number of viewers.
-func TestCollector_AsksOnce(t *testing.T) {
-	w := fine()
-	c := w.collector()
+func TestCollector_SharesOneRead(t *testing.T) {
+	f := healthy()
+	c := f.collector()
 	for range 50 {
 		if _, err := c.For(t.Context(), status.Viewer{}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if n := w.asked.Load(); n > 2 {
-		t.Errorf("50 looks have asked %d times", n)
+	if n := f.reads.Load(); n > 2 {
+		t.Errorf("50 calls read the sources %d times, want at most 2", n)
 	}
 }
 
 // An error is not cached, and older data is not returned in its place.
 func TestCollector_Error(t *testing.T) {
-	w := fine()
-	w.err = errors.New("away")
-	c := w.collector()
+	f := healthy()
+	f.err = errors.New("unavailable")
+	c := f.collector()
 	if _, err := c.For(t.Context(), status.Viewer{}); err == nil {
-		t.Error("For without its sources succeeded")
+		t.Error("For succeeded although the sources failed")
 	}
-	w.err = nil
+	f.err = nil
 	if _, err := c.For(t.Context(), status.Viewer{}); err != nil {
-		t.Errorf("For after that = %v", err)
+		t.Errorf("For after the error = %v", err)
 	}
 }
 
 // With thousands of apps, the busiest ones are listed and all are counted.
 func TestFor_ManyApps(t *testing.T) {
-	w := fine()
+	f := healthy()
 	for i := range 3000 {
-		w.window.Apps["wx"+string(rune('0'+i%10))+strings.Repeat("m", i%7)+time.Duration(i).String()] = lately(int64(i), 0, 0)
+		f.window.Apps["wx"+string(rune('0'+i%10))+strings.Repeat("m",
+			i%7)+time.Duration(i).String()] = lately(int64(i), 0, 0)
 	}
-	s := w.status(t, status.Viewer{Limit: 20})
+	s := f.status(t, status.Viewer{Limit: 20})
 	if len(s.Apps) != 20 || s.LeftOut != 3001-20 || s.Apps[0].Resolved != 2999 || s.Apps[19].Resolved != 2980 || s.Total.Resolved != 2999*3000/2+100 {
-		t.Errorf("%d apps from %d on, %d left out, %d in all", len(s.Apps), s.Apps[0].Resolved, s.LeftOut, s.Total.Resolved)
+		t.Errorf("%d apps, the first with %d resolved, %d left out, %d resolved in total", len(s.Apps),
+			s.Apps[0].Resolved, s.LeftOut, s.Total.Resolved)
 	}
 	html, err := status.NewPage().HTML(s, status.View{Viewer: status.Viewer{Limit: 20}, Language: language.English})
 	if err != nil || len(html) > 100_000 || !strings.Contains(string(html), "2,981 more apps") {
@@ -199,17 +212,17 @@ func TestNumbers(t *testing.T) {
 }
 
 // A sparkline stays within its box for any values.
-func TestSpark_StaysInItsBox(t *testing.T) {
+func TestSpark_StaysWithinItsBox(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		points := rapid.SliceOfN(rapid.Int64Range(0, 1<<40), activity.SeriesPoints, activity.SeriesPoints).Draw(t, "points")
 		for _, place := range strings.FieldsFunc(strings.TrimSuffix(status.Spark(points), "V20Z"), func(r rune) bool { return r == 'M' || r == 'L' }) {
 			var x, y int
 			if n, err := fmt.Sscanf(place, "%d %d", &x, &y); n != 2 || err != nil || x < 0 || x > 118 || y < 0 || y > 20 {
-				t.Fatalf("%q is out of the box", place)
+				t.Fatalf("%q is outside of the box", place)
 			}
 		}
 	})
 	if got := status.Spark(make([]int64, activity.SeriesPoints)); got != "M0 20L0 20L118 20V20Z" {
-		t.Errorf("nothing = %q, want a line on the ground", got)
+		t.Errorf("Spark of zeros = %q, want the baseline", got)
 	}
 }

@@ -30,35 +30,36 @@ func (v *Viewer) whole() bool { return len(v.Apps) == 0 && v.AppID == "" }
 
 // For returns the status that v may see. An error means that Redis does not respond.
 func (c *Collector) For(ctx context.Context, v Viewer) (*Status, error) {
-	seen, err := c.look(ctx)
+	snap, err := c.snapshot(ctx)
 	if err != nil {
 		return nil, err
 	}
 	// Copy what v may see.
 	s := &Status{
-		At: store.At(seen.at), Workers: seen.window.Workers, More: seen.more,
+		At: store.At(snap.at), Workers: snap.window.Workers, More: snap.more,
 		Lifetime: c.cfg.Lifetime.Milliseconds(), Window: activity.Window.Milliseconds(), Step: activity.SeriesStep.Milliseconds(),
-		Pauses: c.pauses(seen, &v), Webhooks: c.webhooks(seen, &v), Queues: []QueueStatus{}, Backfills: []BackfillStatus{},
+		Pauses: c.pauses(snap, &v), Webhooks: c.webhooks(snap, &v), Queues: []QueueStatus{},
+		Backfills: []BackfillStatus{},
 	}
-	c.addApps(s, seen, &v)
+	c.addApps(s, snap, &v)
 	if v.whole() {
-		for _, q := range seen.queues {
+		for _, q := range snap.queues {
 			s.Queues = append(s.Queues, QueueStatus{q.Queue, q.Pending, q.Active, q.Retry + q.Scheduled, q.Archived})
 		}
 	}
-	for _, b := range seen.backfills {
+	for _, b := range snap.backfills {
 		if v.sees(b.AppID) {
 			s.Backfills = append(s.Backfills, b)
 		}
 	}
-	s.judge()
+	s.setAlerts()
 	return s, nil
 }
 
 // pauses returns the pauses that v may see. A pause whose time is over is shown as probing.
-func (c *Collector) pauses(seen *seen, v *Viewer) []PauseStatus {
+func (c *Collector) pauses(snap *snapshot, v *Viewer) []PauseStatus {
 	pauses := []PauseStatus{}
-	for _, p := range seen.pauses {
+	for _, p := range snap.pauses {
 		if !v.sees(p.AppID) {
 			continue
 		}
@@ -68,7 +69,7 @@ func (c *Collector) pauses(seen *seen, v *Viewer) []PauseStatus {
 		if reason != "rate" && reason != "quota" {
 			reason = "app" // same rule as in worker/pause.go
 		}
-		if !p.Until.After(seen.at) {
+		if !p.Until.After(snap.at) {
 			state = "probing"
 		}
 		pauses = append(pauses, PauseStatus{
@@ -80,7 +81,7 @@ func (c *Collector) pauses(seen *seen, v *Viewer) []PauseStatus {
 }
 
 // addApps adds the list of apps and the total. Paused apps come first, then the busiest.
-func (c *Collector) addApps(s *Status, seen *seen, v *Viewer) {
+func (c *Collector) addApps(s *Status, snap *snapshot, v *Viewer) {
 	by := make(map[string]*AppStatus)
 	app := func(appID string) *AppStatus {
 		if by[appID] == nil {
@@ -95,7 +96,7 @@ func (c *Collector) addApps(s *Status, seen *seen, v *Viewer) {
 		}
 	}
 	total := activity.Series{Resolved: make([]int64, activity.SeriesPoints), Failed: make([]int64, activity.SeriesPoints), Expired: make([]int64, activity.SeriesPoints)}
-	for appID, series := range seen.window.Apps {
+	for appID, series := range snap.window.Apps {
 		if v.sees(appID) {
 			app(appID).fill(series)
 			addSeries(&total, series)
@@ -105,12 +106,12 @@ func (c *Collector) addApps(s *Status, seen *seen, v *Viewer) {
 	for _, p := range s.Pauses {
 		app(p.AppID).Paused = true
 	}
-	for _, q := range seen.queues {
+	for _, q := range snap.queues {
 		for _, w := range q.Waiting {
 			if !v.sees(w.AppID) {
 				continue
 			}
-			age := max(1, seen.at.Sub(w.Since).Milliseconds())
+			age := max(1, snap.at.Sub(w.Since).Milliseconds())
 			a := app(w.AppID)
 			a.Oldest, s.Total.Oldest = max(a.Oldest, age), max(s.Total.Oldest, age)
 		}
@@ -125,7 +126,8 @@ func (c *Collector) addApps(s *Status, seen *seen, v *Viewer) {
 		if a.Paused != b.Paused {
 			return cmp.Compare(rank(b.Paused), rank(a.Paused))
 		}
-		return cmp.Or(cmp.Compare(b.Ended(), a.Ended()), cmp.Compare(b.Oldest, a.Oldest), cmp.Compare(a.AppID, b.AppID))
+		return cmp.Or(cmp.Compare(b.Finished(), a.Finished()), cmp.Compare(b.Oldest, a.Oldest),
+			cmp.Compare(a.AppID, b.AppID))
 	})
 	n := min(v.Limit, len(all))
 	s.Apps, s.LeftOut = make([]AppStatus, n), len(all)-n
@@ -152,8 +154,8 @@ func (a *AppStatus) fill(s *activity.Series) {
 	t := &s.Total
 	a.Resolved, a.Failed, a.Expired, a.Requests, a.Sent = t.Resolved, t.Failed, t.Expired, t.Requests, t.Sent
 	a.PerSecond = round(float64(s.Lately.Ended())/time.Minute.Seconds(), 100)
-	if ended := t.Ended(); ended > 0 && t.Requests > 0 {
-		a.PerCloudID = round(float64(t.Requests)/float64(ended), 1000)
+	if finished := t.Ended(); finished > 0 && t.Requests > 0 {
+		a.PerCloudID = round(float64(t.Requests)/float64(finished), 1000)
 	}
 	a.P50, a.P99 = quantile(t.Took, 0.5), quantile(t.Took, 0.99)
 	a.Series = EndSeries{s.Resolved, s.Failed, s.Expired}
@@ -183,14 +185,14 @@ func addSeries(sum, s *activity.Series) {
 
 // webhooks returns the endpoints that v may see. A caller limited to some apps sees the
 // endpoints that receive results of these apps.
-func (c *Collector) webhooks(seen *seen, v *Viewer) []WebhookStatus {
+func (c *Collector) webhooks(snap *snapshot, v *Viewer) []WebhookStatus {
 	hooks := []WebhookStatus{}
 	for _, hook := range c.cfg.Webhooks {
 		shown := v.whole() || slices.ContainsFunc(hook.Apps, v.sees)
-		at := webhookAt(hook.Name, seen.endpoints[hook.Name])
+		at := webhookAt(hook.Name, snap.endpoints[hook.Name])
 		// Add up the deliveries to the endpoint. An endpoint with deliveries of a visible app is
 		// shown too.
-		for _, b := range seen.backlogs {
+		for _, b := range snap.backlogs {
 			if b.Endpoint != hook.Name || !v.sees(b.AppID) {
 				continue
 			}

@@ -17,13 +17,13 @@ import (
 func TestTexts_AreComplete(t *testing.T) {
 	page := status.PageHTML
 	used := func(key string) bool {
-		return strings.Contains(page, `tr "`+key+`"`) || slices.Contains(status.SpokenOf, key)
+		return strings.Contains(page, `tr "`+key+`"`) || slices.Contains(status.KeysByValue, key)
 	}
 	english := status.Texts(language.English)
 	for _, tag := range status.Languages {
 		words := status.Texts(tag)
 		if diff := cmp.Diff(slices.Sorted(maps.Keys(english)), slices.Sorted(maps.Keys(words))); diff != "" {
-			t.Errorf("%s differs from English (-en +%s):\n%s", tag, tag, diff)
+			t.Errorf("the keys of %s differ from English (-en +%s):\n%s", tag, tag, diff)
 		}
 		for key, text := range words {
 			if text == "" || strings.Count(text, "%s") != strings.Count(english[key], "%s") || strings.Count(text, "%d") != strings.Count(english[key], "%d") {

@@ -30,7 +30,7 @@ const (
 	// Certificate means that the endpoint's certificate is not trusted, has expired, or is
 	// for another name.
 	Certificate Class = "certificate"
-	Reset       Class = "reset"    // the connection ended without an answer
+	Reset       Class = "reset"    // the connection was closed without an answer
 	Timeout     Class = "timeout"  // no answer in time
 	Canceled    Class = "canceled" // by the caller; not the endpoint's fault
 )
@@ -39,17 +39,18 @@ const (
 func (c Class) Explain() string { return explanations[c] }
 
 var explanations = map[Class]string{
-	Gone:        "the endpoint answered 410: it wants nothing any more",
-	Slow:        "the endpoint is busy",
-	Refused:     "the endpoint did not answer 2xx; redirects are not followed",
-	Forbidden:   "the address is not public; allow_cidrs opens a range on purpose, metadata services stay closed",
-	DNS:         "the name of the endpoint cannot be resolved",
-	Connect:     "nobody answers at the address",
-	TLS:         "no TLS connection comes about: it may speak none, or nothing newer than 1.1, or want another client certificate",
-	Certificate: "the certificate of the endpoint is not trusted, has expired, or is of another name",
-	Reset:       "the connection ended without an answer",
-	Timeout:     "no answer came in time",
-	Canceled:    "the worker stopped",
+	Gone:      "the endpoint answered 410: it accepts no further deliveries",
+	Slow:      "the endpoint is busy",
+	Refused:   "the endpoint did not answer 2xx; redirects are not followed",
+	Forbidden: "the address is not public; allow_cidrs can allow a range, except metadata services",
+	DNS:       "the host name of the endpoint cannot be resolved",
+	Connect:   "no server is listening at the address",
+	TLS: "the TLS handshake failed: the endpoint may not use TLS, support only TLS 1.1 or older, " +
+		"or require another client certificate",
+	Certificate: "the certificate of the endpoint is not trusted, has expired, or is for another name",
+	Reset:       "the connection was closed without an answer",
+	Timeout:     "no answer in time",
+	Canceled:    "the worker was stopped",
 }
 
 // Attempt is the result of one delivery attempt. It holds neither the body nor the headers of

@@ -60,12 +60,13 @@ func guard(allowed []netip.Prefix) func(ctx context.Context, network, address st
 			v6 = append(v6, prefix)
 		}
 	}
-	guardian := ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...))
+	checker := ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(v4...),
+		ssrf.WithAllowedV6Prefixes(v6...))
 	// The metadata check comes first, because the allowed ranges must not open these addresses.
 	return func(_ context.Context, network, address string, c syscall.RawConn) error {
 		if to, err := netip.ParseAddrPort(address); err == nil && isMetadata(to.Addr()) {
 			return errMetadata
 		}
-		return guardian.Safe(network, address, c)
+		return checker.Safe(network, address, c)
 	}
 }

@@ -28,12 +28,12 @@ func TestSend_NoProxy(t *testing.T) {
 		}
 	}
 	if n := proxied.Load(); n != 0 {
-		t.Errorf("%d requests have gone to a proxy", n)
+		t.Errorf("%d requests went to a proxy, want none", n)
 	}
 }
 
 // Unusual spellings of 127.0.0.1 that C resolvers accept reach nothing, with any resolver.
-func TestSend_OddSpellings(t *testing.T) {
+func TestSend_UnusualSpellings(t *testing.T) {
 	var hits atomic.Int64
 	server := receiver(t, func(http.ResponseWriter, *http.Request) { hits.Add(1) })
 	_, port, err := net.SplitHostPort(server.Listener.Addr().String())
@@ -44,11 +44,11 @@ func TestSend_OddSpellings(t *testing.T) {
 	for _, host := range []string{"127.1", "2130706433", "0x7f000001", "0177.0.0.1", "localhost.", "LOCALHOST", "[::ffff:7f00:1]", "[::]"} {
 		got := sender(t, webhook.Endpoint{URL: "http://" + host + ":" + port, AllowCIDRs: unrelated}).Send(t.Context(), "msg_1", nil)
 		if got.Class != webhook.Forbidden && got.Class != webhook.DNS {
-			t.Errorf("%s: %+v, want forbidden, or no such name", host, got)
+			t.Errorf("%s: %+v, want class forbidden or dns", host, got)
 		}
 	}
 	if n := hits.Load(); n != 0 {
-		t.Errorf("%d requests arrived where none may", n)
+		t.Errorf("%d requests reached the server, want none", n)
 	}
 }
 
@@ -140,16 +140,16 @@ func TestSend_TLS(t *testing.T) {
 		client *tls.Certificate
 		want   webhook.Class
 	}{
-		"Sound":              {plain(ours.server("127.0.0.1")), nil, webhook.OK},
-		"TLS11":              {old, nil, webhook.TLS},
-		"AnotherName":        {plain(ours.server("example.com")), nil, webhook.Certificate},
-		"AnotherAuthority":   {plain(others.server("127.0.0.1")), nil, webhook.Certificate},
-		"SelfSigned":         {plain((&authority{t: t}).server("127.0.0.1")), nil, webhook.Certificate},
-		"ClientPair":         {mutual(), ours.client(), webhook.OK},
-		"ClientPairMissing":  {mutual(), nil, webhook.TLS},
-		"ClientPairStrange":  {mutual(), others.client(), webhook.TLS},
-		"ClientPair12":       {older12, ours.client(), webhook.OK},
-		"ClientPairMissing2": {older12, nil, webhook.TLS},
+		"Valid":                        {plain(ours.server("127.0.0.1")), nil, webhook.OK},
+		"TLS11":                        {old, nil, webhook.TLS},
+		"AnotherName":                  {plain(ours.server("example.com")), nil, webhook.Certificate},
+		"AnotherAuthority":             {plain(others.server("127.0.0.1")), nil, webhook.Certificate},
+		"SelfSigned":                   {plain((&authority{t: t}).server("127.0.0.1")), nil, webhook.Certificate},
+		"ClientPair":                   {mutual(), ours.client(), webhook.OK},
+		"ClientPairMissing":            {mutual(), nil, webhook.TLS},
+		"ClientPairOfAnotherAuthority": {mutual(), others.client(), webhook.TLS},
+		"ClientPair12":                 {older12, ours.client(), webhook.OK},
+		"ClientPairMissing2":           {older12, nil, webhook.TLS},
 	} {
 		t.Run(name, func(t *testing.T) {
 			url, hits := secure(t, tt.config)
@@ -160,7 +160,7 @@ func TestSend_TLS(t *testing.T) {
 				t.Errorf("attempt = %+v after %d requests, want %s", got, hits.Load(), tt.want)
 			}
 			if got.Class != webhook.OK && !strings.Contains(got.Class.Explain(), "certificate") {
-				t.Errorf("%s means %q, want it to speak of certificates", got.Class, got.Class.Explain())
+				t.Errorf("%s means %q, want a text that mentions certificates", got.Class, got.Class.Explain())
 			}
 		})
 	}

@@ -8,7 +8,7 @@ import (
 	"cloudidq/internal/webhook"
 )
 
-// everything allows every address that an operator can allow.
+// everything is a list of ranges that contains every address.
 var everything = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
 
 // The addresses of the services that hand out the credentials of the machine, of a
@@ -21,7 +21,7 @@ var (
 )
 
 // No range of allow_cidrs allows an address of a metadata service, in any form of the address.
-func TestGuard_MetadataStaysClosed(t *testing.T) {
+func TestGuard_MetadataIsAlwaysBlocked(t *testing.T) {
 	var spellings []string
 	for _, text := range metadata4 {
 		b := netip.MustParseAddr(text).As4()
@@ -51,23 +51,23 @@ func TestGuard_MetadataStaysClosed(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := webhook.MayDial(everything, address); !webhook.IsMetadata(err) {
-			t.Errorf("%s: %v, want it closed", text, err)
+			t.Errorf("%s: %v, want it blocked", text, err)
 		}
 		if err := webhook.MayDial(nil, address); err == nil {
-			t.Errorf("%s may be dialled where nothing is opened", text)
+			t.Errorf("%s may be dialed without AllowCIDRs", text)
 		}
 	}
 }
 
 // Other addresses in an allowed range can be dialed: the neighbors of the metadata addresses,
 // and translated addresses of other hosts.
-func TestGuard_OpensWhatIsOpened(t *testing.T) {
+func TestGuard_AllowsOtherAddresses(t *testing.T) {
 	for _, text := range []string{
 		"169.254.169.253", "169.254.170.3", "192.0.0.193", "10.0.0.1", "fd20:ce::253", "64:ff9b::a00:1", "64:ff9b:1::a00:1",
 		"2002:a00:1::", "::ffff:10.0.0.1", "::1",
 	} {
 		if err := webhook.MayDial(everything, netip.MustParseAddr(text)); err != nil {
-			t.Errorf("%s: %v", text, err)
+			t.Errorf("%s: %v, want it allowed", text, err)
 		}
 	}
 }

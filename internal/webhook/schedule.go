@@ -19,9 +19,9 @@ const MaxAttempts = len(schedule) + 1
 // spreads deliveries that failed at the same time.
 const jitter = 5
 
-// kept is the longest wait that a receiver can always request, even where the schedule has a
-// shorter one. An hour covers rate limits per minute and per hour.
-const kept = time.Hour
+// alwaysHonored is the longest wait that a receiver can always request, even where the schedule has
+// a shorter one. An hour covers rate limits per minute and per hour.
+const alwaysHonored = time.Hour
 
 // Wait returns the wait after the n-th failed attempt of a delivery, counted from 1. It reports
 // false after the last attempt.
@@ -35,7 +35,7 @@ func Wait(n int, retryAfter time.Duration) (time.Duration, bool) {
 	}
 	base := schedule[n-1]
 	spread := base - base/jitter + rand.N(2*base/jitter)
-	return max(spread, min(retryAfter, max(kept, 2*base))), true
+	return max(spread, min(retryAfter, max(alwaysHonored, 2*base))), true
 }
 
 const (

@@ -23,43 +23,43 @@ func TestWait_Schedule(t *testing.T) {
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(-1, len(bases)+2).Draw(t, "n")
-		asked := time.Duration(rapid.Int64Range(0, int64(48*time.Hour)).Draw(t, "asked"))
-		got, again := webhook.Wait(n, asked)
-		if again != (n >= 1 && n <= len(bases)) {
-			t.Fatalf("Wait(%d) says again = %t", n, again)
+		requested := time.Duration(rapid.Int64Range(0, int64(48*time.Hour)).Draw(t, "requested"))
+		got, retry := webhook.Wait(n, requested)
+		if retry != (n >= 1 && n <= len(bases)) {
+			t.Fatalf("Wait(%d) reports retry = %t", n, retry)
 		}
-		if !again {
+		if !retry {
 			return
 		}
 		base := bases[n-1]
-		heard := min(asked, max(time.Hour, 2*base))
-		if least := max(base*4/5, heard); got < least {
-			t.Fatalf("Wait(%d, %s) = %s, want at least %s", n, asked, got, least)
+		honored := min(requested, max(time.Hour, 2*base))
+		if least := max(base*4/5, honored); got < least {
+			t.Fatalf("Wait(%d, %s) = %s, want at least %s", n, requested, got, least)
 		}
-		if most := max(base*6/5, heard); got > most {
-			t.Fatalf("Wait(%d, %s) = %s, want at most %s", n, asked, got, most)
+		if most := max(base*6/5, honored); got > most {
+			t.Fatalf("Wait(%d, %s) = %s, want at most %s", n, requested, got, most)
 		}
 	})
 }
 
 // For any Retry-After values, the last attempt is made within seven days, the retention
 // time of a delivery.
-func TestWait_EndsInTime(t *testing.T) {
+func TestWait_LastAttemptIsInTime(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var sum time.Duration
 		for n := 1; ; n++ {
-			asked := time.Duration(rapid.Int64Range(0, int64(365*24*time.Hour)).Draw(t, "asked"))
-			wait, again := webhook.Wait(n, asked)
-			if !again {
+			requested := time.Duration(rapid.Int64Range(0, int64(365*24*time.Hour)).Draw(t, "requested"))
+			wait, retry := webhook.Wait(n, requested)
+			if !retry {
 				if n != webhook.MaxAttempts {
-					t.Fatalf("the last attempt is number %d", n)
+					t.Fatalf("the last attempt has number %d, want MaxAttempts", n)
 				}
 				break
 			}
 			sum += wait
 		}
 		if sum > 7*24*time.Hour-12*time.Hour {
-			t.Fatalf("the last attempt comes after %s", sum)
+			t.Fatalf("the last attempt is made after %s, want less than the retention", sum)
 		}
 	})
 }
@@ -73,19 +73,19 @@ func TestDisable(t *testing.T) {
 		previous, now time.Duration
 		want          bool
 	}{
-		"FiveDays":             {4 * day, 5 * day, true},
-		"NotYet":               {4 * day, 5*day - time.Second, false},
-		"OneOutageAtTheStart":  {11 * time.Hour, 6 * day, false},
-		"SecondHalfADayLater":  {12 * time.Hour, 6 * day, true},
-		"TheVeryFirst":         {0, 0, false},
-		"TwoFailuresFarApart":  {0, 6 * day, false},
-		"ThreeFailuresAreThen": {6 * day, 6*day + time.Second, true},
+		"FiveDays":              {4 * day, 5 * day, true},
+		"NotYet":                {4 * day, 5*day - time.Second, false},
+		"OneOutageAtTheStart":   {11 * time.Hour, 6 * day, false},
+		"SecondHalfADayLater":   {12 * time.Hour, 6 * day, true},
+		"FirstFailure":          {0, 0, false},
+		"TwoFailuresFarApart":   {0, 6 * day, false},
+		"ThreeFailuresFarApart": {6 * day, 6*day + time.Second, true},
 	} {
 		if got := webhook.Disable(first, first.Add(tt.previous), first.Add(tt.now)); got != tt.want {
 			t.Errorf("%s: Disable = %t, want %t", name, got, tt.want)
 		}
 	}
 	if webhook.Disable(time.Time{}, first, first.Add(10*day)) {
-		t.Error("an endpoint that has not failed is disabled")
+		t.Error("Disable returned true for an endpoint without failures")
 	}
 }

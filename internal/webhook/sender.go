@@ -48,25 +48,27 @@ type Sender struct {
 	tracer    trace.Tracer // nil = no spans
 }
 
-// NewSender returns a sender. It makes no connection. Its error joins all faults of the
+// NewSender returns a sender. It makes no connection. Its error lists all problems of the
 // endpoint. The error does not quote the URL, because the URL may contain a token of the
 // receiver. The caller closes the sender.
 func NewSender(e Endpoint) (*Sender, error) {
-	var faults []error
+	var problems []error
 	to, err := url.Parse(e.URL)
 	switch {
 	case err != nil || to.Hostname() == "":
-		faults = append(faults, errors.New("url: want a URL such as https://example.com/hooks/cloudid"))
+		problems = append(problems, errors.New(
+			"url: want a URL such as https://example.com/hooks/cloudid"))
 	case to.User != nil || to.Fragment != "":
-		faults = append(faults, errors.New("url: want neither user nor fragment"))
+		problems = append(problems, errors.New("url: want neither user nor fragment"))
 	case to.Scheme != "https" && (to.Scheme != "http" || len(e.AllowCIDRs) == 0):
-		faults = append(faults, errors.New("url: want https; http is taken where allow_cidrs opens a range on purpose"))
+		problems = append(problems, errors.New(
+			"url: want https; http is allowed only if allow_cidrs is set"))
 	}
 	if len(e.Keys) == 0 {
-		faults = append(faults, errors.New("secrets: want at least one"))
+		problems = append(problems, errors.New("secrets: want at least one"))
 	}
-	if len(faults) > 0 {
-		return nil, errors.Join(faults...)
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
 	}
 	s := &Sender{endpoint: e, to: to, transport: newTransport(e), timeout: attemptTimeout}
 	if e.Tracers != nil {

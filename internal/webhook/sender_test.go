@@ -96,7 +96,7 @@ func TestSend_Classes(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if got := sender(t, webhook.Endpoint{URL: plain.URL, AllowCIDRs: loopback}).Send(ctx, "msg_1", nil); got.Class != webhook.Canceled {
-		t.Errorf("canceled: %+v", got)
+		t.Errorf("canceled attempt: %+v", got)
 	}
 }
 
@@ -108,7 +108,7 @@ func TestSend_Egress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	unrelated := []netip.Prefix{netip.MustParsePrefix("10.11.12.0/24")} // so that http is taken
+	unrelated := []netip.Prefix{netip.MustParsePrefix("10.11.12.0/24")} // so that http is allowed
 	for _, host := range []string{
 		"127.0.0.1", "[::1]", "localhost", "[::ffff:127.0.0.1]", "0.0.0.0", "169.254.169.254", "10.0.0.1", "192.168.1.1", "100.64.0.1",
 		"[fd00::1]", "[fe80::1]", "[64:ff9b::7f00:1]",
@@ -122,25 +122,25 @@ func TestSend_Egress(t *testing.T) {
 		http.Redirect(w, r, server.URL, http.StatusTemporaryRedirect)
 	})
 	if got := sender(t, webhook.Endpoint{URL: redirecting.URL, AllowCIDRs: loopback}).Send(t.Context(), "msg_1", nil); got.Class != webhook.Refused {
-		t.Errorf("a redirect: %+v, want refused", got)
+		t.Errorf("redirect: %+v, want refused", got)
 	}
 	if n := hits.Load(); n != 0 {
-		t.Errorf("%d requests arrived where none may", n)
+		t.Errorf("%d requests reached the server, want none", n)
 	}
 	// An operator may allow a range, but its metadata addresses stay blocked.
 	all := []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
 	for _, host := range []string{"169.254.169.254", "[fd00:ec2::254]", "100.100.100.200", "168.63.129.16", "169.254.0.23", "[::ffff:169.254.169.254]"} {
 		if got := sender(t, webhook.Endpoint{URL: "http://" + host, AllowCIDRs: all}).Send(t.Context(), "msg_1", nil); got.Class != webhook.Forbidden {
-			t.Errorf("%s: %+v, want forbidden whatever is allowed", host, got)
+			t.Errorf("%s: %+v, want forbidden in spite of AllowCIDRs", host, got)
 		}
 	}
 	if got := sender(t, webhook.Endpoint{URL: server.URL, AllowCIDRs: loopback}).Send(t.Context(), "msg_1", nil); got.Class != webhook.OK || hits.Load() != 1 {
-		t.Errorf("with the range open: %+v, want ok", got)
+		t.Errorf("with the range in AllowCIDRs: %+v, want ok", got)
 	}
 }
 
 // A slow or huge answer neither prolongs an attempt nor makes Send read more than a few kilobytes.
-func TestSend_ReceiverThatWastesOurTime(t *testing.T) {
+func TestSend_SlowOrHugeAnswer(t *testing.T) {
 	handlers := map[string]http.HandlerFunc{
 		"SilentHeader": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
 		"SlowBody": func(w http.ResponseWriter, r *http.Request) {
@@ -159,7 +159,7 @@ func TestSend_ReceiverThatWastesOurTime(t *testing.T) {
 		},
 		"GzipBomb": func(w http.ResponseWriter, r *http.Request) {
 			if accepted := r.Header.Get("Accept-Encoding"); accepted != "" {
-				t.Errorf("Accept-Encoding: %s, want nothing that unpacks", accepted)
+				t.Errorf("Accept-Encoding: %s, want no compression", accepted)
 			}
 			w.Header().Set("Content-Encoding", "gzip")
 			zip := gzip.NewWriter(w)
@@ -188,11 +188,11 @@ func TestSend_ReceiverThatWastesOurTime(t *testing.T) {
 				t.Errorf("attempt = %+v, want timeout", got)
 			}
 			if got.Duration > 25*time.Second {
-				t.Errorf("it took %s, about all the time that an attempt has", got.Duration)
+				t.Errorf("the attempt took %s, want less than its time limit", got.Duration)
 			}
 			// The limit of 4 KiB, the header, and the read-ahead of a buffer.
 			if n := read.Load(); n > 16<<10 {
-				t.Errorf("%d bytes of an answer were read", n)
+				t.Errorf("%d bytes of an answer were read, want at most 16 KiB", n)
 			}
 			server.CloseClientConnections()
 		})
@@ -216,11 +216,11 @@ func TestSend_ClientCertificate(t *testing.T) {
 	}
 }
 
-func TestNewSender_Faults(t *testing.T) {
+func TestNewSender_ReportsAllErrors(t *testing.T) {
 	for _, url := range []string{"", "example.com", "http://example.com", "ftp://example.com", "https://u:planted@example.com", "https://example.com/#planted", "https://"} {
 		_, err := webhook.NewSender(webhook.Endpoint{URL: url})
 		if err == nil || !strings.Contains(err.Error(), "url:") || !strings.Contains(err.Error(), "secrets:") || strings.Contains(err.Error(), "planted") {
-			t.Errorf("NewSender(%q) = %v, want both faults without the URL", url, err)
+			t.Errorf("NewSender(%q) = %v, want both errors without the URL", url, err)
 		}
 	}
 }
@@ -253,7 +253,7 @@ func BenchmarkSend(b *testing.B) {
 }
 
 // Connect returns the same classes as Send and makes no request.
-func TestConnect_SendsNothing(t *testing.T) {
+func TestConnect_SendsNoRequest(t *testing.T) {
 	var requests atomic.Int64
 	count := func(http.ResponseWriter, *http.Request) { requests.Add(1) }
 	plain := receiver(t, count)
@@ -266,9 +266,9 @@ func TestConnect_SendsNothing(t *testing.T) {
 		endpoint webhook.Endpoint
 		want     webhook.Class
 	}{
-		"There":     {webhook.Endpoint{URL: plain.URL, AllowCIDRs: loopback}, webhook.OK},
+		"Reachable": {webhook.Endpoint{URL: plain.URL, AllowCIDRs: loopback}, webhook.OK},
 		"Untrusted": {webhook.Endpoint{URL: secure.URL, AllowCIDRs: loopback}, webhook.Certificate},
-		"Nobody":    {webhook.Endpoint{URL: dead.URL, AllowCIDRs: loopback}, webhook.Connect},
+		"NoServer":  {webhook.Endpoint{URL: dead.URL, AllowCIDRs: loopback}, webhook.Connect},
 		"Forbidden": {webhook.Endpoint{URL: strings.Replace(plain.URL, "http:", "https:", 1)}, webhook.Forbidden},
 		"NoName":    {webhook.Endpoint{URL: "https://no-such-host.invalid"}, webhook.DNS},
 	} {
@@ -277,6 +277,6 @@ func TestConnect_SendsNothing(t *testing.T) {
 		}
 	}
 	if n := requests.Load(); n != 0 {
-		t.Errorf("%d requests were made", n)
+		t.Errorf("Connect sent %d requests, want none", n)
 	}
 }

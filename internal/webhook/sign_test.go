@@ -33,7 +33,7 @@ func key(t testing.TB, text string) webhook.Key {
 	return k
 }
 
-func TestSign_ExampleOfTheSpec(t *testing.T) {
+func TestSign_SpecExample(t *testing.T) {
 	header := webhook.Sign([]webhook.Key{key(t, specSecret)}, specID, time.Unix(specAt, 0), []byte(specBody))
 	if got := header.Get("webhook-signature"); got != specSignature {
 		t.Errorf("signature = %s, want %s", got, specSignature)
@@ -45,7 +45,7 @@ func TestSign_ExampleOfTheSpec(t *testing.T) {
 
 // The official library accepts a message that Sign has signed with several keys, with each of
 // the keys. It computes the same signatures.
-func TestSign_AsTheOfficialLibrary(t *testing.T) {
+func TestSign_MatchesTheOfficialLibrary(t *testing.T) {
 	other := "whsec_" + base64.StdEncoding.EncodeToString([]byte(strings.Repeat("k", 64)))
 	body := []byte(`{"type":"resolutions.finished"}`)
 	now := time.Now()
@@ -56,10 +56,10 @@ func TestSign_AsTheOfficialLibrary(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := theirs.Verify(body, header); err != nil {
-			t.Errorf("the official library refuses it: %v", err)
+			t.Errorf("the official library rejects the signature: %v", err)
 		}
 		if theirs.Verify(append(body, ' '), header) == nil {
-			t.Error("the official library takes another body")
+			t.Error("the official library accepts the signature for another body")
 		}
 		signature, err := theirs.Sign("msg_1", now, body)
 		if err != nil || !strings.Contains(header.Get("webhook-signature"), signature) {
@@ -69,7 +69,7 @@ func TestSign_AsTheOfficialLibrary(t *testing.T) {
 }
 
 // The same holds for any key, id and body.
-func TestSign_AsTheOfficialLibrary_Anything(t *testing.T) {
+func TestSign_MatchesTheOfficialLibrary_AnyInput(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := "whsec_" + base64.StdEncoding.EncodeToString(rapid.SliceOfN(rapid.Byte(), 24, 64).Draw(t, "key"))
 		id := rapid.StringMatching(`msg_[0-9a-f_]{1,60}`).Draw(t, "id")
@@ -85,7 +85,7 @@ func TestSign_AsTheOfficialLibrary_Anything(t *testing.T) {
 		now := time.Now()
 		header := webhook.Sign([]webhook.Key{ours}, id, now, body)
 		if err := theirs.Verify(body, header); err != nil {
-			t.Fatalf("the official library refuses it: %v", err)
+			t.Fatalf("the official library rejects the signature: %v", err)
 		}
 		if signature, err := theirs.Sign(id, now, body); err != nil || header.Get("webhook-signature") != signature {
 			t.Fatalf("signature = %s, %v, want %s", header.Get("webhook-signature"), err, signature)
@@ -103,12 +103,12 @@ func TestSign_Ed25519(t *testing.T) {
 		got := webhook.Sign([]webhook.Key{k}, "msg_1", time.Unix(1, 0), []byte("body")).Get("webhook-signature")
 		signature, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(got, "v1a,"))
 		if err != nil || !ed25519.Verify(public, []byte("msg_1.1.body"), signature) {
-			t.Errorf("signature %s, %v, is not the key's", got, err)
+			t.Errorf("signature %s, %v, does not match the key", got, err)
 		}
 	}
 }
 
-func TestParseKey_Faults(t *testing.T) {
+func TestParseKey_Errors(t *testing.T) {
 	of := func(n int) string { return base64.StdEncoding.EncodeToString([]byte(strings.Repeat("p", n))) }
 	for _, text := range []string{
 		"", "planted", "whsec_", "whsec_planted!", "whsec_" + of(23), "whsec_" + of(65), "whsk_", "whsk_" + of(31), "whsk_" + of(65),

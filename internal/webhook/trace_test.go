@@ -14,9 +14,9 @@ import (
 	"cloudidq/internal/webhook"
 )
 
-// The receiver gets the span of the attempt by the traceparent header. The span contains
+// The traceparent header of the request contains the span of the attempt. The span contains
 // neither path, query nor body.
-func TestTrace_TheReceiverIsToldTheSpan(t *testing.T) {
+func TestTrace_RequestHasTraceparent(t *testing.T) {
 	var header http.Header
 	status := http.StatusOK
 	server := receiver(t, func(w http.ResponseWriter, r *http.Request) {
@@ -55,13 +55,13 @@ func TestTrace_TheReceiverIsToldTheSpan(t *testing.T) {
 			t.Errorf("attributes %q, want %q", got, want)
 		}
 		if text := fmt.Sprint(span.Name(), span.Attributes(), span.Status(), span.Events()); strings.Contains(text, "planted") {
-			t.Errorf("a span holds path, query or body: %s", text)
+			t.Errorf("a span contains path, query or body: %s", text)
 		}
 	}
 	// Without a trace, no header is sent.
 	plain := sender(t, webhook.Endpoint{URL: server.URL, AllowCIDRs: loopback})
 	plain.Send(t.Context(), "msg_1", nil)
 	if got := header.Values("Traceparent"); len(got) != 0 {
-		t.Errorf("traceparent %q without a trace", got)
+		t.Errorf("traceparent = %q without a trace, want none", got)
 	}
 }

@@ -64,12 +64,12 @@ func (c *Client) do(ctx context.Context, call call) (reply, error) {
 		return reply{}, errLate
 	}
 	if err != nil {
-		return reply{}, fault(ctx, err)
+		return reply{}, transportError(ctx, err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	answer, err := readAll(response, call.limit)
 	if err != nil {
-		return reply{}, fault(ctx, err)
+		return reply{}, transportError(ctx, err)
 	}
 	return reply{status: response.StatusCode, sidecar: response.Header.Get(headerSidecar) != "", body: answer}, nil
 }

@@ -69,7 +69,7 @@ func (p *Platform) Authorize(ctx context.Context, appID string, code secret.Text
 	// The cache may hold a token of the previous authorization, which WeChat no longer accepts.
 	shared := p.sharedWith(appID)
 	if old, _, err := shared.load(ctx); err == nil {
-		shared.put(ctx, old, held{token: granted.token, left: granted.life})
+		shared.put(ctx, old, fetchedToken{token: granted.token, left: granted.life})
 	}
 	return nil
 }
@@ -130,7 +130,7 @@ func (a *authorizer) fetch(ctx context.Context) (grant, *Error) {
 		}
 		var got grant
 		if got, failure = a.refresh(ctx, refresh); failure == nil {
-			a.keep(ctx, known, refresh, got.refresh)
+			a.storeRefresh(ctx, known, refresh, got.refresh)
 			return got, nil
 		}
 		if failure.Code != codeRefreshInvalid {
@@ -153,9 +153,11 @@ func (a *authorizer) refresh(ctx context.Context, refresh secret.Text) (grant, *
 	return parseGrant(reply.body, "authorizer_access_token"), nil
 }
 
-// keep stores the refresh token that now works, unless an event has changed the record
+// storeRefresh stores the refresh token that now works, unless an event has changed the record
 // meanwhile. If that fails, the next fetch stores it.
-func (a *authorizer) keep(ctx context.Context, known authorization, used, answered secret.Text) {
+func (a *authorizer) storeRefresh(
+	ctx context.Context, known authorization, used, answered secret.Text,
+) {
 	good := used
 	if !answered.Empty() {
 		good = answered

@@ -10,7 +10,8 @@ import (
 	"cloudidq/internal/wechat"
 )
 
-// benchAnswer is an answer for n users' steps of a month, the largest usual data, and the cloudIDs asked for.
+// benchAnswer returns n cloudIDs and an answer with a month of steps for each, which is the largest
+// common data.
 func benchAnswer(n int) ([]string, []byte) {
 	steps := ""
 	for day := range 31 {
@@ -25,7 +26,7 @@ func benchAnswer(n int) ([]string, []byte) {
 	return ids, []byte(list(entries...))
 }
 
-// benchPhones is benchAnswer with the smallest usual data.
+// benchPhones is benchAnswer with the smallest common data.
 func benchPhones(n int) ([]string, []byte) {
 	ids, entries := make([]string, n), make([]string, n)
 	for i := range ids {
@@ -56,7 +57,7 @@ func BenchmarkParseOutcome(b *testing.B) {
 	}
 }
 
-// BenchmarkGetOpenData is a whole exchange over loopback, server included.
+// BenchmarkGetOpenData measures a whole exchange over loopback, including the server.
 func BenchmarkGetOpenData(b *testing.B) {
 	for _, n := range []int{1, 20} {
 		b.Run(fmt.Sprintf("items=%d", n), func(b *testing.B) {

@@ -73,15 +73,15 @@ func New(cfg Config) (*Client, error) {
 //
 // GetOpenData repeats a request that may succeed on repetition: up to three attempts within
 // about 3 seconds. Each repetition carries only the items that are still open and whose SendBy
-// and HeldUntil have not passed. A refused token is replaced once. If an answer is lost, the
+// and LeaseUntil have not passed. A refused token is replaced once. If an answer is lost, the
 // cloudIDs are sent again; WeChat does not say whether it allows a second exchange.
 func (c *Client) GetOpenData(ctx context.Context, tokens TokenSource, req Request) []Outcome {
 	ctx = within(ctx, req.Origins)
 	x := newExchange(c, tokens, req)
 	// The slot must be held again when GetOpenData returns, see Slot.
-	defer func() { _ = x.resume() }()
+	defer func() { _ = x.acquireSlot() }()
 	// The error is that of the last attempt or of the context. The outcomes have more detail.
-	_ = retry.Do(ctx, x.backoff(), x.try)
+	_ = retry.Do(ctx, x.backoff(), x.attempt)
 	if ctx.Err() != nil {
 		x.fail(transient(interrupted))
 	}

@@ -24,7 +24,8 @@ type call struct {
 	Method, Path, Query, Body string
 }
 
-// fakeWeChat is a server whose answers are written beforehand, one per call; the last one serves all that follow.
+// fakeWeChat is a server with prepared answers, one per call. After the last answer, the server
+// repeats it.
 type fakeWeChat struct {
 	*httptest.Server
 	mu    sync.Mutex // guards calls
@@ -52,8 +53,8 @@ func (f *fakeWeChat) seen() []call {
 	return f.calls
 }
 
-// asked returns the cloudIDs of each call.
-func (f *fakeWeChat) asked(t *testing.T) [][]string {
+// requested returns the cloudIDs of each call.
+func (f *fakeWeChat) requested(t *testing.T) [][]string {
 	t.Helper()
 	var all [][]string
 	for _, c := range f.seen() {
@@ -70,7 +71,7 @@ func (f *fakeWeChat) asked(t *testing.T) [][]string {
 
 func answer(body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain") // occurs, and must not matter
+		w.Header().Set("Content-Type", "text/plain") // WeChat does this too; it must have no effect
 		_, _ = io.WriteString(w, body)
 	}
 }
@@ -97,7 +98,7 @@ func request(ids ...string) wechat.Request {
 
 func token() wechat.TokenSource { return wechat.StaticToken(secret.New("token-1")) }
 
-func TestNew_ReportsAllFaults(t *testing.T) {
+func TestNew_ReportsAllErrors(t *testing.T) {
 	_, err := wechat.New(wechat.Config{BaseURL: "ftp://x", Timeout: -1, MaxConns: -1})
 	for _, want := range []string{"base URL", "timeout", "max conns"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -185,19 +186,19 @@ func TestGetOpenData_FollowsNoRedirect(t *testing.T) {
 	}
 }
 
-func TestGetOpenData_FaultsAreRetriedAndNamed(t *testing.T) {
+func TestGetOpenData_TransportErrorsAreRetried(t *testing.T) {
 	const limit = 1<<20 + 64<<10
 	big := strings.Repeat(" ", 50<<20)
 	closed := httptest.NewServer(http.NotFoundHandler())
 	closed.Close()
 	tests := []struct {
 		name    string
-		handler http.HandlerFunc // nil: nobody listens
+		handler http.HandlerFunc // nil means that no server is listening
 		want    string
 	}{
 		{"Status500", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, "HTTP 500"},
 		{"HTML", answer("<html>"), "answer is not JSON"},
-		{"HungUp", hangUp, "no answer: connection closed"},
+		{"ConnectionClosed", hangUp, "no answer: connection closed"},
 		{"CutShort", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			_, _ = io.WriteString(w, `{"errcode":0,`)
@@ -221,7 +222,7 @@ func TestGetOpenData_FaultsAreRetriedAndNamed(t *testing.T) {
 		{"Refused", nil, "no answer: connection refused"},
 	}
 	if limit != 1114112 {
-		t.Fatal("the limit in the texts is out of date")
+		t.Fatal("the expected texts contain an outdated limit")
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -247,7 +248,8 @@ func TestGetOpenData_FaultsAreRetriedAndNamed(t *testing.T) {
 func TestGetOpenData_NotTLS(t *testing.T) {
 	server := serve(t, answer(`{}`))
 	selfSigned := httptest.NewUnstartedServer(http.NotFoundHandler())
-	selfSigned.Config.ErrorLog = log.New(io.Discard, "", 0) // it complains of the refused handshakes
+	// discard the log messages about failed handshakes
+	selfSigned.Config.ErrorLog = log.New(io.Discard, "", 0)
 	selfSigned.StartTLS()
 	defer selfSigned.Close()
 	for url, want := range map[string]string{
@@ -262,7 +264,7 @@ func TestGetOpenData_NotTLS(t *testing.T) {
 	}
 }
 
-// Over a real connection: what dialing has made late does not reach the server, not even in part.
+// With a real connection: if dialing takes too long for an item, no part of it reaches the server.
 func TestGetOpenData_SlowDialSendsNothingLate(t *testing.T) {
 	server := serve(t, answer(list(entry("b", `{"data":{}}`))))
 	client := newClient(t, server.URL)
@@ -277,12 +279,12 @@ func TestGetOpenData_SlowDialSendsNothingLate(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("outcomes (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([][]string{{"b"}}, server.asked(t)); diff != "" {
-		t.Errorf("cloudIDs asked for (-want +got):\n%s", diff)
+	if diff := cmp.Diff([][]string{{"b"}}, server.requested(t)); diff != "" {
+		t.Errorf("requested cloudIDs (-want +got):\n%s", diff)
 	}
 }
 
-// The same where the time went into waiting for a free connection.
+// If waiting for a free connection takes too long for an item, nothing of it is sent.
 func TestGetOpenData_BusyConnectionsSendNothingLate(t *testing.T) {
 	arrived, release := make(chan struct{}), make(chan struct{})
 	server := serve(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -318,12 +320,14 @@ func TestGetOpenData_EmptyRequestSendsNothing(t *testing.T) {
 	server := serve(t, answer(`{}`))
 	got := newClient(t, server.URL).GetOpenData(t.Context(), token(), request())
 	if len(got) != 0 || len(server.seen()) != 0 {
-		t.Errorf("GetOpenData of nothing = %v after %d requests, want nothing", got, len(server.seen()))
+		t.Errorf("GetOpenData without items = %v after %d requests, want none of either", got,
+			len(server.seen()))
 	}
 }
 
-// A connection that the server closed while it was idle costs no attempt, and the body is whole the second time.
-func TestGetOpenData_ReusesConnectionsAndSurvivesTheirEnd(t *testing.T) {
+// If the server has closed an idle connection, the transport repeats the request with the whole
+// body. This is not counted as an attempt.
+func TestGetOpenData_ClosedIdleConnectionCostsNoAttempt(t *testing.T) {
 	server := serve(t, answer(list(entry("a", `{"data":{}}`))))
 	client := newClient(t, server.URL)
 	for range 3 {

@@ -27,11 +27,11 @@ func Codes() []Code { return slices.Clone(codes[:]) }
 
 const (
 	remedyNotLatest  = "look for another program that fetches tokens of this appid; use stable_token everywhere"
-	remedyIP         = "add the IP address that this program leaves by to the app's IP white list"
+	remedyIP         = "add the outbound IP address of this program to the app's IP whitelist"
 	remedyAuthorise  = "let the merchant authorise the third-party platform again, with permission set 18 or 49"
 	remedyPermission = "check the app's permissions in its console"
 	remedyCloud      = "list /wxa/getopendata under the WeChat token permissions of cloud hosting"
-	remedyReport     = "report it: the request was built wrongly"
+	remedyReport     = "report it: the request was malformed"
 )
 
 // codes is the table for both levels: the errcode of a response and the errCode of an item. No
@@ -114,7 +114,8 @@ var codes = [...]Code{
 
 	// Third-party platforms.
 	{61003, ClassApp, "component is not authorized by this account", remedyAuthorise},
-	{61004, ClassApp, "access clientip is not registered", "add the IP address to the third-party platform's white list"},
+	{61004, ClassApp, "access clientip is not registered",
+		"add the IP address to the platform's IP whitelist"},
 	{61005, ClassApp, "component ticket is expired", "check that WeChat's pushes arrive; the next comes within 10 minutes"},
 	{61006, ClassApp, "component ticket is invalid", "check that WeChat's pushes arrive; the next comes within 10 minutes"},
 	{61007, ClassApp, "api is unauthorized to component", remedyAuthorise},

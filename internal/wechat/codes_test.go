@@ -6,7 +6,7 @@ import (
 	"cloudidq/internal/wechat"
 )
 
-// documented lists every number that the project's notes on the API name, with the class that each must have.
+// documented lists every documented errcode with its expected class.
 var documented = map[wechat.Class][]int{
 	wechat.ClassRetry:   {-1, -1000, -601001, -601003, -601008, -604102, -604103},
 	wechat.ClassToken:   {40001, 40014, 42001},
@@ -23,7 +23,7 @@ var documented = map[wechat.Class][]int{
 		85088, 85105, 85107, 85112, 85113, 89503, 89506, 89507, -604100, -604101, -604104},
 }
 
-func TestCodes_NameEveryDocumentedCode(t *testing.T) {
+func TestCodes_ContainEveryDocumentedCode(t *testing.T) {
 	count := 0
 	for class, codes := range documented {
 		for _, code := range codes {
@@ -35,7 +35,7 @@ func TestCodes_NameEveryDocumentedCode(t *testing.T) {
 		}
 	}
 	if got := len(wechat.Codes()); got != count {
-		t.Errorf("len(Codes()) = %d, want the %d documented ones", got, count)
+		t.Errorf("len(Codes()) = %d, want %d, the number of documented codes", got, count)
 	}
 }
 
@@ -50,11 +50,11 @@ func TestCodes_RowsAreCompleteAndUnique(t *testing.T) {
 			t.Errorf("code %d has no text", row.Code)
 		}
 		if row.Class == wechat.ClassApp && row.Remedy == "" {
-			t.Errorf("code %d is the operator's, but has no remedy", row.Code)
+			t.Errorf("code %d needs an operator but has no remedy", row.Code)
 		}
 	}
 	if _, ok := wechat.LookupCode(0); ok {
-		t.Error("LookupCode(0) found a row, want none: 0 is success")
+		t.Error("LookupCode(0) found a row, want none, because 0 is success")
 	}
 }
 

@@ -7,15 +7,15 @@ import (
 
 // Error texts for one entry.
 const (
-	textNoData     = "entry holds neither data nor errCode"
-	textBadEntry   = "entry has an unknown form"
-	textForeignApp = "watermark names another app"
+	textNoData   = "entry holds neither data nor errCode"
+	textBadEntry = "entry has an unknown form"
+	textOtherApp = "watermark names another app"
 )
 
 // splitEntry splits an entry of the list into its cloudID and the object in its json member, in
-// compact form. json may hold the object itself or a string. If there is no usable object, fault
-// says why.
-func splitEntry(entry []byte) (id, detail []byte, fault string) {
+// compact form. json may hold the object itself or a string. If there is no usable object,
+// problem says why.
+func splitEntry(entry []byte) (id, detail []byte, problem string) {
 	var inner []byte
 	for key, value := range members(entry) {
 		switch string(key) {
@@ -49,9 +49,9 @@ func splitEntry(entry []byte) (id, detail []byte, fault string) {
 
 // parseDetail parses the object of one cloudID. Data of the outcome is a part of detail,
 // unchanged.
-func parseDetail(detail []byte, fault string, sent submitted, appID string) Outcome {
-	if fault != "" {
-		return Outcome{Err: transient(fault)}
+func parseDetail(detail []byte, problem string, sent submitted, appID string) Outcome {
+	if problem != "" {
+		return Outcome{Err: transient(problem)}
 	}
 	var data, message []byte
 	code, ok := 0, true
@@ -115,7 +115,7 @@ func checkWatermark(watermark []byte, appID string) *Error {
 			return transient(textBadEntry)
 		}
 		if appID != "" && string(owner) != appID {
-			return &Error{Class: ClassItem, Message: textForeignApp}
+			return &Error{Class: ClassItem, Message: textOtherApp}
 		}
 	}
 	return nil

@@ -10,9 +10,11 @@ import (
 )
 
 const (
-	maxTries   = 3                      // requests for one cloudID, without the repetition for a fresh token
-	firstWait  = 500 * time.Millisecond // wait before the second attempt, doubled before the third, both with full jitter
-	retryUntil = 3 * time.Second        // latest start of an attempt, counted from the first
+	maxAttempts = 3 // requests for one cloudID, without the repetition for a fresh token
+	// firstWait is the wait before the second attempt. It is doubled before the third attempt. Both
+	// waits have full jitter.
+	firstWait  = 500 * time.Millisecond
+	retryUntil = 3 * time.Second // latest start of an attempt, counted from the first
 
 	// The answer for one cloudID takes about 2 KiB (31 days of steps). A longer answer than this
 	// does not come from WeChat.
@@ -21,8 +23,8 @@ const (
 )
 
 const (
-	textNotSent = "not sent: its lifetime is over"
-	textNotHeld = "not sent: this process stood still for so long that another one may have its task"
+	textNotSent   = "not sent: its lifetime is over"
+	textLeaseOver = "not sent: the process stopped for so long that another worker may have the task"
 )
 
 // errOpen requests another attempt because items are still open.
@@ -34,12 +36,12 @@ type exchange struct {
 	tokens TokenSource
 	req    Request
 
-	outcomes []Outcome
-	open     []int // indexes of the items without a final outcome
-	token    Token // the token that was used last
-	replaced bool  // a token was refused and replaced once
-	resting  bool  // the slot has been released
-	sent     int   // number of requests so far, for their spans
+	outcomes     []Outcome
+	open         []int // indexes of the items without a final outcome
+	token        Token // the token that was used last
+	replaced     bool  // a token was refused and replaced once
+	slotReleased bool  // the slot has been released
+	sent         int   // number of requests so far, for their spans
 }
 
 // newExchange returns an exchange with all items open.
@@ -62,45 +64,45 @@ func newExchange(c *Client, tokens TokenSource, req Request) *exchange {
 // stops if no open item could be sent after the wait.
 func (x *exchange) backoff() retry.Backoff {
 	waits := retry.WithFullJitter(retry.NewExponential(firstWait))
-	waits = retry.WithMaxRetries(maxTries-1, retry.WithMaxDuration(retryUntil, waits))
+	waits = retry.WithMaxRetries(maxAttempts-1, retry.WithMaxDuration(retryUntil, waits))
 	return retry.BackoffFunc(func() (time.Duration, bool) {
 		wait, stop := waits.Next()
 		if stop || x.allLate(time.Now().Add(wait)) {
 			return wait, true
 		}
-		x.rest()
+		x.releaseSlot()
 		return wait, false
 	})
 }
 
-// rest releases the slot for the wait that follows.
-func (x *exchange) rest() {
-	if x.req.Slot != nil && !x.resting {
-		x.resting = true
+// releaseSlot releases the slot for the wait that follows.
+func (x *exchange) releaseSlot() {
+	if x.req.Slot != nil && !x.slotReleased {
+		x.slotReleased = true
 		x.req.Slot.Release()
 	}
 }
 
-// resume acquires the slot again. If it returns an error, nothing more may be sent.
-func (x *exchange) resume() *Error {
-	if !x.resting {
+// acquireSlot acquires the slot again. If it returns an error, nothing more may be sent.
+func (x *exchange) acquireSlot() *Error {
+	if !x.slotReleased {
 		return nil
 	}
-	x.resting = false
+	x.slotReleased = false
 	return x.req.Slot.Acquire()
 }
 
-// try sends the open items. If the token is refused for the first time, try sends them once more
-// with another token. Its error only controls the repetition.
-func (x *exchange) try(ctx context.Context) error {
-	failure := x.resume()
+// attempt sends the open items. If the token is refused for the first time, attempt sends them
+// once more with another token. Its error only controls the repetition.
+func (x *exchange) attempt(ctx context.Context) error {
+	failure := x.acquireSlot() // released by backoff before a repetition
 	if failure == nil {
 		failure = x.sendOpen(ctx)
 	}
-	// A refused token is replaced once. The next refusal ends the exchange.
+	// A refused token is replaced once. The next refusal is final for this exchange.
 	if failure != nil && failure.Class == ClassToken && !x.replaced {
 		x.replaced = true
-		failure = x.sendAnew(ctx, failure.Code)
+		failure = x.sendWithNewToken(ctx, failure.Code)
 	}
 	if failure != nil {
 		x.fail(failure)
@@ -116,12 +118,12 @@ func (x *exchange) try(ctx context.Context) error {
 	return nil
 }
 
-// sendAnew replaces the token that was refused with this code, and sends again. This is an
+// sendWithNewToken replaces the token that was refused with this code, and sends again. This is an
 // additional request, so it releases the slot and acquires it again.
-func (x *exchange) sendAnew(ctx context.Context, code int) *Error {
+func (x *exchange) sendWithNewToken(ctx context.Context, code int) *Error {
 	x.tokens.Reject(ctx, x.token, code)
-	x.rest()
-	if failure := x.resume(); failure != nil {
+	x.releaseSlot()
+	if failure := x.acquireSlot(); failure != nil {
 		return failure
 	}
 	return x.sendOpen(ctx)
@@ -151,6 +153,7 @@ func (x *exchange) send(ctx context.Context) error {
 	if failure := x.fetchToken(ctx); failure != nil {
 		return failure
 	}
+	// The metrics and the span cover the request from here on, also if it turns out to be too late.
 	sent := x.submitted()
 	count := x.client.metrics.begin(x.req.AppID, len(x.open))
 	ctx, end := x.startRequest(ctx)
@@ -160,13 +163,14 @@ func (x *exchange) send(ctx context.Context) error {
 	if late {
 		return errLate
 	}
+	// The request was sent, so it counts for every open item, whatever the answer.
 	for _, at := range x.open {
 		x.outcomes[at].Attempts++
 	}
 	if failure != nil {
 		return failure
 	}
-	x.settle(answers)
+	x.storeAnswers(answers)
 	return nil
 }
 
@@ -219,8 +223,8 @@ func (x *exchange) fetchToken(ctx context.Context) *Error {
 	return transient("no access token")
 }
 
-// settle stores the answers of the open items. Items that failed with ClassRetry stay open.
-func (x *exchange) settle(answers []Outcome) {
+// storeAnswers stores the answers of the open items. Items that failed with ClassRetry stay open.
+func (x *exchange) storeAnswers(answers []Outcome) {
 	still := x.open[:0]
 	for i, at := range x.open {
 		outcome := &x.outcomes[at]

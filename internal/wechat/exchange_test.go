@@ -18,9 +18,10 @@ import (
 	"cloudidq/internal/wechat"
 )
 
-// fakeTokens gives its tokens one after the other, the next one after each refusal; the last one stays.
+// fakeTokens returns its first token until the token is rejected, then the next one. The last token
+// stays.
 type fakeTokens struct {
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	tokens   []wechat.Token
 	rejected []string
 	err      error
@@ -49,12 +50,12 @@ func accessTokens(values ...string) *fakeTokens {
 	return f
 }
 
-// network stands in for the transport. Like the real one it connects and says so, then reads the body, which must be as
-// long as announced, then waits for the answer.
+// network replaces the transport. Like the real transport, it connects and calls GotConn, then
+// reads the body, which must have the announced length, and then waits for the answer.
 type network struct {
 	connect time.Duration // before the body is read
 	latency time.Duration // before the answer
-	answers []string      // one per request; the last one serves all that follow
+	answers []string      // one per request; the last one is repeated
 
 	bodies []string
 	starts []time.Time
@@ -90,7 +91,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// offline returns a client over n; for synctest bubbles.
+// offline returns a client that uses n, for synctest bubbles.
 func offline(t *testing.T, n *network) *wechat.Client {
 	t.Helper()
 	client := newClient(t, "https://api.weixin.qq.com")
@@ -105,7 +106,7 @@ func attempts(n int, o wechat.Outcome) wechat.Outcome {
 	return o
 }
 
-func TestGetOpenData_AsksAgainOnlyForWhatIsOpen(t *testing.T) {
+func TestGetOpenData_RepeatsOnlyOpenItems(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{answers: []string{
 			list(entry("c", `{"errCode":-601006}`), entry("a", `{"data":{"opengid":"A"}}`), entry("b", `{"errCode":-601008}`), entry("d", ``)),
@@ -164,14 +165,14 @@ func TestGetOpenData_WholeRequestErrors(t *testing.T) {
 					}
 				}
 				if got[0].Err != got[1].Err {
-					t.Error("the error of the call is not shared")
+					t.Error("the outcomes do not share the error of the call")
 				}
 			})
 		})
 	}
 }
 
-func TestGetOpenData_CallErrorLeavesSettledItemsAlone(t *testing.T) {
+func TestGetOpenData_CallErrorDoesNotChangeFinishedItems(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{answers: []string{list(entry("a", `{"data":{}}`), entry("b", `{"errCode":-601001}`)), `{"errcode":45009,"errmsg":"x"}`}}
 		got := offline(t, n).GetOpenData(t.Context(), token(), request("a", "b"))
@@ -193,9 +194,10 @@ func TestGetOpenData_RefusedToken(t *testing.T) {
 		want     wechat.Outcome
 	}{
 		{"Replaced", []string{refused, ok}, []string{"t1"}, attempts(2, resolved)},
-		{"RefusedAgain_EndsTheCall", []string{refused, refused, ok}, []string{"t1"},
+		{"RefusedAgain_IsFinal", []string{refused, refused, ok}, []string{"t1"},
 			attempts(2, refusal("a", wechat.ClassToken, 40001, "invalid credential"))},
-		{"BusyBetween_StillEndsTheCall", []string{refused, `{"errcode":-1}`, refused, ok}, []string{"t1"},
+		{"RefusedAgainAfterBusy_IsFinal", []string{refused, `{"errcode":-1}`, refused, ok},
+			[]string{"t1"},
 			attempts(3, refusal("a", wechat.ClassToken, 40001, "invalid credential"))},
 		{"NotLatest", []string{`{"errcode":40014}`, ok}, []string{"t1"}, attempts(2, resolved)},
 		{"Expired", []string{`{"errcode":42001}`, ok}, []string{"t1"}, attempts(2, resolved)},
@@ -226,7 +228,7 @@ func TestGetOpenData_NoToken(t *testing.T) {
 	}{
 		{"Configuration", own, own},
 		{"Busy", busy, busy},
-		{"ForeignErrorIsNotShown", errors.New("GET https://x?secret=hunter2"),
+		{"OtherErrorIsHidden", errors.New("GET https://x?secret=hunter2"),
 			&wechat.Error{Class: wechat.ClassRetry, Message: "no access token"}},
 	}
 	for _, tt := range tests {
@@ -267,7 +269,7 @@ func TestGetOpenData_SendsNothingAfterSendBy(t *testing.T) {
 	})
 }
 
-func TestGetOpenData_SlowConnectSpendsTheLifetime(t *testing.T) {
+func TestGetOpenData_LifetimeEndsWhileConnecting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{connect: 2 * time.Second, answers: []string{list(entry("b", `{"data":{}}`))}}
 		req := request("a", "b")
@@ -299,7 +301,7 @@ func TestGetOpenData_LateItemKeepsItsLastError(t *testing.T) {
 	})
 }
 
-func TestGetOpenData_DoesNotWaitForWhatWillBeLate(t *testing.T) {
+func TestGetOpenData_DoesNotWaitPastSendBy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{answers: []string{`{"errcode":-1,"errmsg":"busy"}`}}
 		req := request("a")
@@ -307,7 +309,8 @@ func TestGetOpenData_DoesNotWaitForWhatWillBeLate(t *testing.T) {
 		start := time.Now()
 		got := offline(t, n).GetOpenData(t.Context(), token(), req)
 		if took := time.Since(start); took != 0 || got[0].Attempts != 1 || got[0].Err.Code != -1 {
-			t.Errorf("GetOpenData = %+v after %v, want the error of the first try at once", got[0], took)
+			t.Errorf("GetOpenData = %+v after %v, want the error of the first attempt without a wait",
+				got[0], took)
 		}
 	})
 }
@@ -329,7 +332,7 @@ func TestGetOpenData_TimeoutIsNotRepeatedPastThreeSeconds(t *testing.T) {
 
 func TestGetOpenData_Interrupted(t *testing.T) {
 	interrupted := refusal("b", wechat.ClassRetry, 0, "interrupted")
-	t.Run("BeforeTheFirstTry", func(t *testing.T) {
+	t.Run("BeforeTheFirstAttempt", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
@@ -349,7 +352,7 @@ func TestGetOpenData_Interrupted(t *testing.T) {
 			}
 		})
 	})
-	t.Run("BetweenTries_KeepsWhatIsSettled", func(t *testing.T) {
+	t.Run("BetweenAttempts_KeepsFinishedItems", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			n := &network{answers: []string{list(entry("a", `{"data":{}}`), entry("b", `{"errCode":-601001}`))}}
@@ -364,7 +367,7 @@ func TestGetOpenData_Interrupted(t *testing.T) {
 	})
 }
 
-// cancelAfter calls then once an answer is there.
+// cancelAfter calls then after each answer.
 type cancelAfter struct {
 	*network
 	then func()
@@ -377,17 +380,18 @@ func (c cancelAfter) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, err
 }
 
-// What the caller does not hold any more is not asked for again within a call, and not sent by a connection that took too
-// long to come.
-func TestGetOpenData_NotHeldAnyMore_NotSent(t *testing.T) {
-	t.Run("BetweenTries", func(t *testing.T) {
+// After LeaseUntil an item is neither sent again by the same call, nor sent over a connection that
+// took too long to open.
+func TestGetOpenData_SendsNothingAfterLeaseUntil(t *testing.T) {
+	t.Run("BetweenAttempts", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			n := &network{latency: 2 * time.Second, answers: []string{`{"errcode":-1,"errmsg":"system error"}`, list(entry("a", `{"data":{}}`))}}
 			req := request("a")
-			req.Items[0].HeldUntil = time.Now().Add(time.Second)
+			req.Items[0].LeaseUntil = time.Now().Add(time.Second)
 			got := offline(t, n).GetOpenData(t.Context(), token(), req)
 			if len(n.bodies) != 1 || got[0].Attempts != 1 || got[0].Err == nil || got[0].Err.Code != -1 {
-				t.Errorf("%d requests, outcome %+v, want one, and what it brought", len(n.bodies), got[0].Err)
+				t.Errorf("%d requests, outcome %+v, want one request and its errcode -1", len(n.bodies),
+					got[0].Err)
 			}
 		})
 	})
@@ -395,21 +399,21 @@ func TestGetOpenData_NotHeldAnyMore_NotSent(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			n := &network{connect: 2 * time.Second, answers: []string{list(entry("a", `{"data":{}}`))}}
 			req := request("a")
-			req.Items[0].HeldUntil = time.Now().Add(time.Second)
+			req.Items[0].LeaseUntil = time.Now().Add(time.Second)
 			got := offline(t, n).GetOpenData(t.Context(), token(), req)
 			if len(n.bodies) != 0 || got[0].Attempts != 0 || got[0].Err == nil || got[0].Err.Class != wechat.ClassRetry {
-				t.Errorf("%d requests, outcome %+v, want none, to be asked for again", len(n.bodies), got[0].Err)
+				t.Errorf("%d requests, outcome %+v, want no request and class retry", len(n.bodies), got[0].Err)
 			}
 		})
 	})
-	t.Run("OthersAreSent", func(t *testing.T) {
+	t.Run("OtherItemsAreSent", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			n := &network{answers: []string{list(entry("b", `{"data":{}}`))}}
 			req := request("a", "b")
-			req.Items[0].HeldUntil = time.Now().Add(-time.Millisecond)
+			req.Items[0].LeaseUntil = time.Now().Add(-time.Millisecond)
 			got := offline(t, n).GetOpenData(t.Context(), token(), req)
 			if len(n.bodies) != 1 || n.bodies[0] != bodyOf("b") || got[0].Attempts != 0 || got[1].Err != nil {
-				t.Errorf("requests %q, outcomes %+v, want b alone", n.bodies, got)
+				t.Errorf("requests %q, outcomes %+v, want only b", n.bodies, got)
 			}
 		})
 	})

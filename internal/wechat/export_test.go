@@ -9,23 +9,23 @@ import (
 	"cloudidq/internal/secret"
 )
 
-// SetTransport puts a function in the place of the network, so that a synctest bubble can own the clock.
+// SetTransport replaces the network, so that a test can run in a synctest bubble.
 func (c *Client) SetTransport(transport http.RoundTripper) { c.transport = transport }
 
-// HTTPTransport returns the transport that New made.
+// HTTPTransport returns the transport that New created.
 func (c *Client) HTTPTransport() *http.Transport { return c.transport.(*http.Transport) }
 
-// ParseResponse is parseResponse with plain arguments.
+// ParseResponse calls parseResponse with arguments of public types.
 func ParseResponse(status int, body []byte, appID string, cloudIDs []string) ([]Outcome, *Error) {
 	return parseResponse(reply{status: status, body: body}, submitted{cloudIDs: cloudIDs}, appID)
 }
 
-// ParseHosted is ParseResponse for a request whose credential cloud hosting added.
+// ParseHosted is ParseResponse for a request through cloud hosting, which adds the credential.
 func ParseHosted(status int, body []byte, cloudIDs []string) ([]Outcome, *Error) {
 	return parseResponse(reply{status: status, body: body}, submitted{hosted: true, cloudIDs: cloudIDs}, "")
 }
 
-// Members collects what members yields.
+// Members collects the result of members.
 func Members(text []byte) (keys, values []string) {
 	for key, value := range members(text) {
 		keys, values = append(keys, string(key)), append(values, string(value))
@@ -33,7 +33,7 @@ func Members(text []byte) (keys, values []string) {
 	return keys, values
 }
 
-// Elements collects what elements yields.
+// Elements collects the result of elements.
 func Elements(text []byte) (values []string) {
 	for value := range elements(text) {
 		values = append(values, string(value))
@@ -41,11 +41,13 @@ func Elements(text []byte) (values []string) {
 	return values
 }
 
-// RequestBody is requestBody.
+// RequestBody exports requestBody.
 func RequestBody(cloudIDs []string) []byte { return requestBody(cloudIDs) }
 
-// NewCachedTokens returns a token cache over a fetch of the test's.
-func NewCachedTokens(fetch func(ctx context.Context) (token string, life time.Duration, err *Error)) TokenSource {
+// NewCachedTokens returns a source that caches the tokens of fetch.
+func NewCachedTokens(
+	fetch func(ctx context.Context) (token string, life time.Duration, err *Error),
+) TokenSource {
 	return &cachedTokens{
 		param: paramAccessToken, pace: paceOfSource,
 		fetch: func(ctx context.Context) (grant, *Error) {
@@ -56,7 +58,7 @@ func NewCachedTokens(fetch func(ctx context.Context) (token string, life time.Du
 	}
 }
 
-// CacheStableToken puts a token of [Client.StableToken] into the cache as a process does whose clock says now.
+// CacheStableToken caches a token of [Client.StableToken], like a process whose clock shows now.
 func CacheStableToken(t testing.TB, cache TokenCache, appID, appSecret, token string, now time.Time, life time.Duration) {
 	t.Helper()
 	value := newSealedValue(cache, "stable:"+appID, secret.New(appSecret))

@@ -14,7 +14,7 @@ import (
 	"cloudidq/internal/wechat"
 )
 
-// The values that no text may show. Each holds characters that a URL escapes.
+// Values that no text may contain. Each has characters that are escaped in a URL.
 const (
 	plantedToken   = "TOKEN/planted+0123456789"
 	plantedOpenID  = "oPENID=planted-0123456789"
@@ -22,7 +22,8 @@ const (
 	plantedSecret  = "SECRET/planted+0123456789"
 )
 
-// wantNoSecret fails if a way of printing v shows a planted value, as it is or as it stands in a URL.
+// wantNoSecret fails if any way to print v shows a planted value, either unchanged or escaped for a
+// URL.
 func wantNoSecret(t testing.TB, v any) {
 	t.Helper()
 	inJSON, err := json.Marshal(v)
@@ -32,12 +33,12 @@ func wantNoSecret(t testing.TB, v any) {
 	shown := fmt.Sprintf("%v %+v %#v %q %s", v, v, v, v, inJSON)
 	for _, planted := range []string{plantedToken, plantedOpenID, plantedCloudID, plantedSecret} {
 		if strings.Contains(shown, planted) || strings.Contains(shown, url.QueryEscape(planted)) {
-			t.Errorf("%q is shown in %s", planted, shown)
+			t.Errorf("%q appears in %s", planted, shown)
 		}
 	}
 }
 
-func TestErrors_LeakNoSecret(t *testing.T) {
+func TestErrors_ContainNoSecret(t *testing.T) {
 	echo := plantedToken + " " + url.QueryEscape(plantedToken) + " " + plantedOpenID + " " + plantedCloudID + " " + plantedSecret
 	quoted, err := json.Marshal(echo)
 	if err != nil {
@@ -70,7 +71,7 @@ func TestErrors_LeakNoSecret(t *testing.T) {
 			}
 			text := *got[0].Err
 			if name == "EchoOnTop" || name == "EchoInItem" {
-				// The AppSecret is no part of this call; here it stands for text that stays.
+				// The AppSecret is not sent with this call, so it is not removed from the text.
 				text.Message = strings.ReplaceAll(text.Message, plantedSecret, "")
 			}
 			wantNoSecret(t, text)
@@ -83,7 +84,7 @@ func TestErrors_LeakNoSecret(t *testing.T) {
 				t.Fatal("Token succeeded, want an error")
 			}
 			if strings.Contains(fmt.Sprintf("%v %+v %#v", err, err, err), plantedSecret) {
-				t.Errorf("the AppSecret is shown in %#v", err)
+				t.Errorf("the AppSecret appears in %#v", err)
 			}
 		})
 	}

@@ -12,8 +12,8 @@ import (
 	"cloudidq/internal/wechat"
 )
 
-// counted returns a client whose requests are counted, for apps wx00 and wx01.
-func counted(t *testing.T, url string) (*wechat.Client, *prometheus.Registry) {
+// newCountedClient returns a client with metrics for the apps wx00 and wx01.
+func newCountedClient(t *testing.T, url string) (*wechat.Client, *prometheus.Registry) {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
 	client, err := wechat.New(wechat.Config{
@@ -26,7 +26,7 @@ func counted(t *testing.T, url string) (*wechat.Client, *prometheus.Registry) {
 	return client, registry
 }
 
-// wantMetrics compares metrics with the lines that are wanted, without those of zeros.
+// wantMetrics compares the metrics with want. It ignores metrics with value 0.
 func wantMetrics(t *testing.T, registry *prometheus.Registry, want string) {
 	t.Helper()
 	families, err := registry.Gather()
@@ -54,14 +54,14 @@ func wantMetrics(t *testing.T, registry *prometheus.Registry, want string) {
 	}
 }
 
-func TestMetrics_EveryRequestByItsEnd(t *testing.T) {
+func TestMetrics_RequestsByResult(t *testing.T) {
 	server := serve(t,
 		answer(list(entry("a", `{"data":{"opengid":"G"}}`), entry("b", `{"errCode":-601007}`))),
 		answer(`{"errcode":40003,"errmsg":"invalid openid"}`),
-		answer(`{"errcode":40998,"errmsg":"a code that nobody knows"}`),
+		answer(`{"errcode":40998,"errmsg":"an unknown code"}`),
 		answer(`{"errcode":48001,"errmsg":"api unauthorized"}`),
 	)
-	client, registry := counted(t, server.URL)
+	client, registry := newCountedClient(t, server.URL)
 	client.GetOpenData(t.Context(), token(), request("a", "b"))
 	client.GetOpenData(t.Context(), token(), request("a"))
 	client.GetOpenData(t.Context(), token(), request("a"))
@@ -79,10 +79,10 @@ cloudidq_wechat_requests_total app=wx00,class=call,errcode=other 1
 cloudidq_wechat_requests_total app=wx00,class=ok,errcode=0 1`)
 }
 
-// What was not sent because it was too late is no request; what got no answer is one.
+// A request without an answer is counted. A request that was too late to be sent is not.
 func TestMetrics_NotSentAndNoAnswer(t *testing.T) {
 	t.Parallel()
-	client, registry := counted(t, serve(t, hangUp).URL)
+	client, registry := newCountedClient(t, serve(t, hangUp).URL)
 	late := request("a")
 	late.Items[0].SendBy = late.Items[0].SendBy.AddDate(0, 0, -1)
 	client.GetOpenData(t.Context(), token(), late)
@@ -96,11 +96,11 @@ cloudidq_wechat_requests_total app=wx00,class=retry,errcode=0 3`)
 
 func TestMetrics_TokenFetches(t *testing.T) {
 	server := serve(t, answer(`{"access_token":"T","expires_in":7200}`), answer(`{"errcode":40125,"errmsg":"invalid appsecret"}`))
-	client, registry := counted(t, server.URL)
+	client, registry := newCountedClient(t, server.URL)
 	for _, source := range []wechat.TokenSource{
 		client.StableToken("wx00", secret.New("hunter2")), client.LegacyToken("wx01", secret.New("hunter2")),
 	} {
-		for range 2 { // the second time it is there, or it is too soon to ask again
+		for range 2 { // the second time it is cached, or it is too soon for another fetch
 			_, _ = source.Token(t.Context())
 		}
 	}
@@ -123,11 +123,11 @@ func TestAppLabels_AreBounded(t *testing.T) {
 		t.Errorf("labels %q, %q, %q", labels.Of("wx0"), labels.Of("wxlate"), labels.Of(""))
 	}
 	if (wechat.AppLabels{}).Of("wx0") != wechat.OtherLabel {
-		t.Error("the zero value knows an app")
+		t.Error("the zero value has a label for an app")
 	}
 }
 
-func TestCodeLabel_OnlyCodesOfTheTable(t *testing.T) {
+func TestCodeLabel_UnknownCodesAreOther(t *testing.T) {
 	for _, row := range wechat.Codes() {
 		if got := wechat.CodeLabel(row.Code); got != fmt.Sprint(row.Code) {
 			t.Errorf("CodeLabel(%d) = %q", row.Code, got)

@@ -54,10 +54,10 @@ type Slot interface {
 type Item struct {
 	CloudID string
 	SendBy  time.Time // nothing is sent for it after this time; the zero time sets no limit
-	// HeldUntil is how long the caller is sure that no other worker sends the same item. Nothing
-	// is sent after this time. The zero time sets no limit. Derive it from [time.Now], because
-	// its monotonic part advances while the process is stopped.
-	HeldUntil time.Time
+	// LeaseUntil is when the caller's exclusive right to send the item ends. After this time another
+	// worker may send it, so nothing is sent. The zero time sets no limit. Derive it from [time.Now],
+	// because its monotonic part advances while the process is stopped.
+	LeaseUntil time.Time
 }
 
 // tooLate returns why the item may no longer be sent, or "" if it still may.
@@ -65,8 +65,8 @@ func (it *Item) tooLate(now time.Time) (reason string) {
 	switch {
 	case late(it.SendBy, now):
 		return textNotSent
-	case late(it.HeldUntil, now):
-		return textNotHeld
+	case late(it.LeaseUntil, now):
+		return textLeaseOver
 	default:
 		return ""
 	}
@@ -75,8 +75,8 @@ func (it *Item) tooLate(now time.Time) (reason string) {
 // by returns the time after which nothing may be sent for the item, or the zero time if there is
 // none.
 func (it *Item) by() time.Time {
-	if it.SendBy.IsZero() || !it.HeldUntil.IsZero() && it.HeldUntil.Before(it.SendBy) {
-		return it.HeldUntil
+	if it.SendBy.IsZero() || !it.LeaseUntil.IsZero() && it.LeaseUntil.Before(it.SendBy) {
+		return it.LeaseUntil
 	}
 	return it.SendBy
 }
@@ -88,5 +88,5 @@ type Outcome struct {
 	Kind     string          // see Kind; set if Data is set
 	Data     json.RawMessage // WeChat's JSON, compacted, otherwise unchanged; nil if Err is set
 	Err      *Error
-	Attempts int // requests that carried this cloudID; 0 if SendBy or HeldUntil passed first
+	Attempts int // requests that carried this cloudID; 0 if SendBy or LeaseUntil passed first
 }

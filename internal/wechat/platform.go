@@ -68,9 +68,9 @@ type ticket struct {
 	Created time.Time `json:"created"` // CreateTime of the push
 }
 
-// TakeTicket stores a component_verify_ticket that WeChat has pushed, unless the cache has a
+// StoreTicket stores a component_verify_ticket that WeChat has pushed, unless the cache has a
 // newer one. Pushes may arrive twice and out of order.
-func (p *Platform) TakeTicket(ctx context.Context, value secret.Text, created time.Time) error {
+func (p *Platform) StoreTicket(ctx context.Context, value secret.Text, created time.Time) error {
 	return change(ctx, p.ticket, ticketLife, func(old ticket) (ticket, bool) {
 		return ticket{Ticket: value.Reveal(), Created: created}, created.After(old.Created)
 	})
@@ -115,7 +115,7 @@ func (p *Platform) call(ctx context.Context, path string, body map[string]any, s
 		}
 		to := *p.client.base.JoinPath("/cgi-bin/component/" + path)
 		to.RawQuery = string(appendParam(nil, paramAccessToken, token.Value.Reveal()))
-		got, failure := p.client.askForToken(ctx, tokenRequest{
+		got, failure := p.client.requestToken(ctx, tokenRequest{
 			method: http.MethodPost, to: to, body: body, secrets: []secret.Text{token.Value, sent},
 		})
 		if failure == nil || fresh || classOfCall(failure.Code) != ClassToken {
@@ -125,15 +125,15 @@ func (p *Platform) call(ctx context.Context, path string, body map[string]any, s
 	}
 }
 
-// changeTries bounds the attempts if processes write the same value concurrently.
-const changeTries = 5
+// changeAttempts bounds the attempts if processes write the same value concurrently.
+const changeAttempts = 5
 
 var errContended = errors.New("other processes keep changing it")
 
 // change replaces a value with the result of next. If next returns false, the old value stays.
 // ttl 0 means no expiry.
 func change[T any](ctx context.Context, value sealedValue, ttl time.Duration, next func(old T) (T, bool)) error {
-	for range changeTries {
+	for range changeAttempts {
 		var old T
 		sealed, err := value.load(ctx, &old)
 		if err != nil {

@@ -24,15 +24,15 @@ const (
 	merchant     = "wxmerchant"
 )
 
-// platformAPI is WeChat's side of a third-party platform, reduced to what a test says.
+// platformAPI simulates WeChat's API for third-party platforms. Each test sets its state.
 type platformAPI struct {
-	mu      sync.Mutex // guards what follows
-	calls   []string   // last part of the path, and what was sent
+	mu      sync.Mutex // guards the fields below
+	calls   []string   // last part of the path and the secret that was sent
 	tickets map[string]bool
-	refresh map[string]bool // good refresh tokens
-	rotate  string          // answered in the place of the refresh token, once
-	code    string          // good once
-	refuse  int             // so many calls with a component token are answered 42001
+	refresh map[string]bool // valid refresh tokens
+	rotate  string          // returned once instead of the refresh token that was sent
+	code    string          // valid once
+	refuse  int             // number of calls with a component token to answer with 42001
 	tokens  int
 }
 
@@ -86,8 +86,8 @@ func (p *platformAPI) answer(r *http.Request, call string, sent map[string]strin
 	return fmt.Sprintf(`{"authorizer_access_token":"A%d","expires_in":7200,"authorizer_refresh_token":%q}`, p.tokens, refresh)
 }
 
-// took returns the calls since it was asked last.
-func (p *platformAPI) took() string {
+// newCalls returns the calls since the last newCalls.
+func (p *platformAPI) newCalls() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	calls := strings.Join(p.calls, " ")
@@ -95,7 +95,7 @@ func (p *platformAPI) took() string {
 	return calls
 }
 
-// platform is one process's end of the platform.
+// platform returns the platform of one process.
 func platform(t *testing.T, api *platformAPI, cache wechat.TokenCache) *wechat.Platform {
 	t.Helper()
 	client, err := wechat.New(wechat.Config{BaseURL: "https://api.weixin.qq.com", Tokens: cache})
@@ -111,7 +111,7 @@ func platform(t *testing.T, api *platformAPI, cache wechat.TokenCache) *wechat.P
 	return p
 }
 
-// wantAccess asks for a token of the merchant's app, which platformAPI begins with A.
+// wantAccess requests a token of the merchant's app. platformAPI starts such tokens with A.
 func wantAccess(t *testing.T, source wechat.TokenSource) wechat.Token {
 	t.Helper()
 	got, err := source.Token(t.Context())
@@ -142,7 +142,7 @@ func must(t *testing.T, err error) {
 
 func wantCalls(t *testing.T, api *platformAPI, want string) {
 	t.Helper()
-	if got := api.took(); got != want {
+	if got := api.newCalls(); got != want {
 		t.Errorf("calls = %q, want %q", got, want)
 	}
 }
@@ -160,8 +160,8 @@ func TestPlatform_FromTicketToTokens(t *testing.T) {
 		}
 		wantCalls(t, api, "")
 
-		must(t, api1.TakeTicket(t.Context(), secret.New("ticket-1"), time.Now()))
-		time.Sleep(time.Second) // a failed fetch is not repeated sooner
+		must(t, api1.StoreTicket(t.Context(), secret.New("ticket-1"), time.Now()))
+		time.Sleep(time.Second) // the pause after a failed fetch
 		wantAccess(t, source)
 		wantCalls(t, api, "api_component_token api_authorizer_token")
 
@@ -178,13 +178,13 @@ func TestPlatform_NewestTicketWins(t *testing.T) {
 		api := &platformAPI{tickets: map[string]bool{"new": true}, refresh: map[string]bool{"refresh-1": true}}
 		p := platform(t, api, newMemoryTokens())
 		now := time.Now()
-		must(t, p.TakeTicket(t.Context(), secret.New("new"), now))
-		must(t, p.TakeTicket(t.Context(), secret.New("old"), now.Add(-10*time.Minute)))
-		must(t, p.TakeTicket(t.Context(), secret.New("replayed"), now))
+		must(t, p.StoreTicket(t.Context(), secret.New("new"), now))
+		must(t, p.StoreTicket(t.Context(), secret.New("old"), now.Add(-10*time.Minute)))
+		must(t, p.StoreTicket(t.Context(), secret.New("replayed"), now))
 		wantAccess(t, p.Authorizer(merchant, secret.New("refresh-1")))
 
 		api.tickets = map[string]bool{}
-		must(t, p.TakeTicket(t.Context(), secret.New("newer"), now.Add(10*time.Minute)))
+		must(t, p.StoreTicket(t.Context(), secret.New("newer"), now.Add(10*time.Minute)))
 		time.Sleep(3 * time.Hour)
 		wantRefusal(t, p.Authorizer("wxother", secret.New("refresh-1")), wechat.Error{Class: wechat.ClassApp, Code: 61006,
 			Message: "token endpoint: component ticket … is invalid"})
@@ -195,7 +195,7 @@ func TestPlatform_RefusedComponentTokenIsReplacedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := &platformAPI{tickets: map[string]bool{"ticket-1": true}, refresh: map[string]bool{"refresh-1": true}}
 		p := platform(t, api, newMemoryTokens())
-		must(t, p.TakeTicket(t.Context(), secret.New("ticket-1"), time.Now()))
+		must(t, p.StoreTicket(t.Context(), secret.New("ticket-1"), time.Now()))
 		source := p.Authorizer(merchant, secret.New("refresh-1"))
 		first := wantAccess(t, source)
 		wantCalls(t, api, "api_component_token api_authorizer_token")
@@ -207,13 +207,13 @@ func TestPlatform_RefusedComponentTokenIsReplacedOnce(t *testing.T) {
 	})
 }
 
-func TestPlatform_EventsStartAndStopAnApp(t *testing.T) {
+func TestPlatform_EventsAuthorizeAndUnauthorizeAnApp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := &platformAPI{tickets: map[string]bool{"ticket-1": true}, refresh: map[string]bool{"R-of-event": true}, code: "code-1"}
 		cache := newMemoryTokens()
 		events, workers := platform(t, api, cache), platform(t, api, cache)
 		ctx, authorised := t.Context(), time.Now()
-		must(t, events.TakeTicket(ctx, secret.New("ticket-1"), authorised))
+		must(t, events.StoreTicket(ctx, secret.New("ticket-1"), authorised))
 		if known, err := workers.Authorized(ctx, merchant); known || err != nil {
 			t.Errorf("Authorized = %v, %v, want false", known, err)
 		}
@@ -224,10 +224,10 @@ func TestPlatform_EventsStartAndStopAnApp(t *testing.T) {
 			t.Errorf("Authorized = %v, %v, want true", known, err)
 		}
 		source := workers.Authorizer(merchant, secret.Text{})
-		token := wantAccess(t, source) // the one that came with the authorization
+		token := wantAccess(t, source) // the token in the answer of api_query_auth
 		wantCalls(t, api, "")
 
-		// The event comes twice: the code is not tried again.
+		// The event arrives twice. The code is not used again.
 		must(t, events.Authorize(ctx, merchant, secret.New("code-1"), authorised))
 		wantCalls(t, api, "")
 
@@ -236,8 +236,9 @@ func TestPlatform_EventsStartAndStopAnApp(t *testing.T) {
 		if known, err := workers.Authorized(ctx, merchant); known || err != nil {
 			t.Errorf("Authorized = %v, %v, want false again", known, err)
 		}
-		must(t, events.Authorize(ctx, merchant, secret.New("code-1"), authorised)) // a straggler
-		source.Reject(ctx, token, 40001)                                           // WeChat takes it no more
+		must(t, events.Authorize(ctx, merchant, secret.New("code-1"), authorised)) // a delayed copy
+		// WeChat no longer accepts it
+		source.Reject(ctx, token, 40001)
 		wantRefusal(t, source, wechat.Error{Class: wechat.ClassApp, Code: 61003,
 			Message: "token endpoint: the merchant has withdrawn the authorization"})
 		wantCalls(t, api, "")
@@ -245,13 +246,13 @@ func TestPlatform_EventsStartAndStopAnApp(t *testing.T) {
 		time.Sleep(time.Minute)
 		api.code = "code-2"
 		must(t, events.Authorize(ctx, merchant, secret.New("code-2"), time.Now()))
-		must(t, events.Unauthorize(ctx, merchant, authorised.Add(time.Minute))) // a replay
+		must(t, events.Unauthorize(ctx, merchant, authorised.Add(time.Minute))) // a second copy
 		wantAccess(t, source)
 		wantCalls(t, api, "api_query_auth")
 	})
 }
 
-func TestPlatform_CodeThatIsRefused_AnotherApp_NoTicket(t *testing.T) {
+func TestPlatform_AuthorizeFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := &platformAPI{tickets: map[string]bool{"ticket-1": true}, code: "code-1"}
 		p := platform(t, api, newMemoryTokens())
@@ -259,14 +260,14 @@ func TestPlatform_CodeThatIsRefused_AnotherApp_NoTicket(t *testing.T) {
 		if err := p.Authorize(ctx, merchant, secret.New("code-1"), time.Now()); err == nil {
 			t.Error("Authorize without a ticket succeeded")
 		}
-		must(t, p.TakeTicket(ctx, secret.New("ticket-1"), time.Now()))
+		must(t, p.StoreTicket(ctx, secret.New("ticket-1"), time.Now()))
 		time.Sleep(time.Second)
 		err := p.Authorize(ctx, merchant, secret.New("code-planted"), time.Now())
 		if failure, ok := errors.AsType[*wechat.Error](err); !ok || failure.Code != 61010 || strings.Contains(failure.Message, "planted") {
 			t.Errorf("Authorize = %#v, want 61010 without the code", err)
 		}
 		if err := p.Authorize(ctx, "wxother", secret.New("code-1"), time.Now()); err == nil {
-			t.Error("Authorize took tokens of another app")
+			t.Error("Authorize accepted tokens of another app")
 		}
 		for _, app := range []string{merchant, "wxother"} {
 			if known, err := p.Authorized(ctx, app); known || err != nil {
@@ -281,28 +282,28 @@ func TestAuthorizer_RefreshTokens(t *testing.T) {
 		api := &platformAPI{tickets: map[string]bool{"ticket-1": true}, refresh: map[string]bool{"refresh-1": true}, rotate: "refresh-2"}
 		cache := newMemoryTokens()
 		p := platform(t, api, cache)
-		must(t, p.TakeTicket(t.Context(), secret.New("ticket-1"), time.Now()))
+		must(t, p.StoreTicket(t.Context(), secret.New("ticket-1"), time.Now()))
 		source := p.Authorizer(merchant, secret.New("refresh-1"))
 		wantAccess(t, source)
 
-		// refresh-2 came back with it, and refresh-1 is worth nothing now.
+		// The answer contained refresh-2, and refresh-1 is no longer valid.
 		api.refresh = map[string]bool{"refresh-2": true}
-		must(t, p.TakeTicket(t.Context(), secret.New("ticket-1"), time.Now().Add(time.Second)))
+		must(t, p.StoreTicket(t.Context(), secret.New("ticket-1"), time.Now().Add(time.Second)))
 		time.Sleep(2 * time.Hour)
-		api.took()
+		api.newCalls()
 		wantAccess(t, source)
 		wantCalls(t, api, "api_component_token api_authorizer_token")
 
-		// The merchant has authorised again, and an operator has written what came back into the configuration.
+		// The merchant has authorised again, and an operator has configured the new refresh token.
 		api.refresh = map[string]bool{"refresh-3": true}
 		time.Sleep(2 * time.Hour)
 		restarted := platform(t, api, cache).Authorizer(merchant, secret.New("refresh-3"))
 		wantAccess(t, restarted)
-		api.took()
+		api.newCalls()
 		time.Sleep(2 * time.Hour)
 		wantAccess(t, restarted)
-		if got := api.took(); strings.Count(got, "api_authorizer_token") != 1 {
-			t.Errorf("calls = %q, want refresh-3 to be the first one tried", got)
+		if got := api.newCalls(); strings.Count(got, "api_authorizer_token") != 1 {
+			t.Errorf("calls = %q, want only one with a refresh token, refresh-3", got)
 		}
 
 		api.refresh = nil
@@ -311,12 +312,12 @@ func TestAuthorizer_RefreshTokens(t *testing.T) {
 	})
 }
 
-func TestPlatform_NothingInTheCacheIsLegible(t *testing.T) {
+func TestPlatform_CacheIsSealed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := &platformAPI{tickets: map[string]bool{plantedToken: true}, refresh: map[string]bool{"R-of-event": true}, code: "code-1"}
 		cache := newMemoryTokens()
 		p := platform(t, api, cache)
-		must(t, p.TakeTicket(t.Context(), secret.New(plantedToken), time.Now()))
+		must(t, p.StoreTicket(t.Context(), secret.New(plantedToken), time.Now()))
 		must(t, p.Authorize(t.Context(), merchant, secret.New("code-1"), time.Now()))
 		wantAccess(t, p.Authorizer(merchant, secret.Text{}))
 		if len(cache.values) != 4 { // ticket, component token, authorization, authorizer token
@@ -325,7 +326,7 @@ func TestPlatform_NothingInTheCacheIsLegible(t *testing.T) {
 		for key, value := range cache.values {
 			for _, planted := range []string{plantedToken, "R-of-event", "hunter2", "expires", "A2"} {
 				if strings.Contains(key+string(value), planted) {
-					t.Errorf("%s shows %s", key, planted)
+					t.Errorf("the value of %s contains %s", key, planted)
 				}
 			}
 		}
@@ -341,8 +342,8 @@ func TestPlatform_NeedsCacheAndSecret(t *testing.T) {
 	broken.broken = true
 	p := platform(t, &platformAPI{}, broken)
 	ctx := t.Context()
-	if err := p.TakeTicket(ctx, secret.New("t"), time.Now()); err == nil {
-		t.Error("TakeTicket without Redis succeeded: WeChat would be told success")
+	if err := p.StoreTicket(ctx, secret.New("t"), time.Now()); err == nil {
+		t.Error("StoreTicket without Redis succeeded, so WeChat would not push the ticket again")
 	}
 	if err := p.Authorize(ctx, merchant, secret.New("c"), time.Now()); err == nil {
 		t.Error("Authorize without Redis succeeded")

@@ -24,7 +24,7 @@ type Quota struct {
 // ErrNoQuota is the error of [Client.Quota] for an app whose calls carry no access token of its
 // own. Cloud hosting does not forward this API
 // (https://developers.weixin.qq.com/minigame/dev/wxcloudrun/src/guide/weixin/faq.html).
-var ErrNoQuota = errors.New("the quota cannot be asked for through cloud hosting")
+var ErrNoQuota = errors.New("the quota cannot be requested through cloud hosting")
 
 // Quota requests the quota of getopendata from POST /cgi-bin/openapi/quota/get. WeChat documents
 // this quota nowhere. The call itself does not count against it. The error is [ErrNoQuota], an

@@ -36,13 +36,13 @@ func parseResponse(reply reply, sent submitted, appID string) ([]Outcome, *Error
 	outcomes := make([]Outcome, len(sent.cloudIDs))
 	next := 0
 	for entry := range elements(list) {
-		id, detail, fault := splitEntry(entry)
+		id, detail, problem := splitEntry(entry)
 		at := find(sent.cloudIDs, id, next)
 		if at < 0 {
 			continue // not a cloudID of the request
 		}
 		next = at + 1
-		outcome := parseDetail(detail, fault, sent, appID)
+		outcome := parseDetail(detail, problem, sent, appID)
 		if prefer(outcome, outcomes[at]) {
 			outcomes[at] = outcome
 		}
@@ -146,12 +146,12 @@ func parseErrcode(body []byte) (top, *Error) {
 	return t, nil
 }
 
-// find returns the index of id in asked, or -1. It starts at start, the position after the last
+// find returns the index of id in requested, or -1. It starts at start, the position after the last
 // hit. Answers normally have the order of the request, but WeChat does not promise it.
-func find(asked []string, id []byte, start int) int {
-	for i := range asked {
-		at := (start + i) % len(asked)
-		if asked[at] == string(id) {
+func find(requested []string, id []byte, start int) int {
+	for i := range requested {
+		at := (start + i) % len(requested)
+		if requested[at] == string(id) {
 			return at
 		}
 	}

@@ -15,12 +15,12 @@ import (
 	"cloudidq/internal/wechat"
 )
 
-// The captured answers of 2023, values replaced, and the documented examples.
+// Answers captured in 2023, with replaced values, and the examples of the documentation.
 const (
 	capturedPhone = `{"errcode":0,"errmsg":"ok","data_list":[{"cloud_id":"69_x","json":"{ \"cloudID\":\"69_x\", \"data\":` +
 		`{\"phoneNumber\":\"138********\",\"purePhoneNumber\":\"138********\",\"countryCode\":\"86\",\"watermark\":` +
 		`{\"timestamp\":1686993965,\"appid\":\"wx00\"}} }"}]}`
-	capturedForeign = `{"errcode":0,"errmsg":"ok","data_list":[{"cloud_id":"73_y","json":"{ \"cloudID\":\"73_y\", ` +
+	capturedOtherUser = `{"errcode":0,"errmsg":"ok","data_list":[{"cloud_id":"73_y","json":"{ \"cloudID\":\"73_y\", ` +
 		`\"errCode\":-601007, \"errMsg\":\"cloudID not belong to user.\" }"}]}`
 	capturedUser = `{"errcode":0,"errmsg":"ok","data_list":[{"cloud_id":"27_z","json":"{ \"cloudID\":\"27_z\", \"data\":` +
 		`{\"nickName\":\"N\",\"avatarUrl\":\"https:\\/\\/thirdwx.qlogo.cn\\/x\",\"gender\":0,\"watermark\":` +
@@ -65,7 +65,7 @@ func TestParseResponse_Outcomes(t *testing.T) {
 	}{
 		{"CapturedPhone", capturedPhone, []wechat.Outcome{data("69_x", "phone",
 			`{"phoneNumber":"138********","purePhoneNumber":"138********","countryCode":"86","watermark":{"timestamp":1686993965,"appid":"wx00"}}`)}},
-		{"CapturedForeignUser", capturedForeign, []wechat.Outcome{
+		{"CapturedOtherUser", capturedOtherUser, []wechat.Outcome{
 			refusal("73_y", wechat.ClassItem, -601007, "cloudID not belong to user.")}},
 		{"CapturedUser_EscapesKept", capturedUser, []wechat.Outcome{data("27_z", "user",
 			`{"nickName":"N","avatarUrl":"https:\/\/thirdwx.qlogo.cn\/x","gender":0,"watermark":{"appid":"wx00","timestamp":1686993965}}`)}},
@@ -90,8 +90,8 @@ func TestParseResponse_Outcomes(t *testing.T) {
 
 		{"OutOfOrder", list(entry("b", `{"data":{"opengid":"G"}}`), entry("a", detail)), []wechat.Outcome{
 			aData, data("b", "group", `{"opengid":"G"}`)}},
-		{"Foreign", list(entry("z", `{"data":{"phoneNumber":"1"}}`), entry("a", detail)), []wechat.Outcome{
-			aData}},
+		{"NotRequested", list(entry("z", `{"data":{"phoneNumber":"1"}}`), entry("a", detail)),
+			[]wechat.Outcome{aData}},
 		{"Missing", list(entry("b", detail)), []wechat.Outcome{
 			refusal("a", wechat.ClassRetry, 0, missing), data("b", "werun", steps)}},
 		{"NoList", `{"errcode":0,"errmsg":"ok"}`, []wechat.Outcome{refusal("a", wechat.ClassRetry, 0, missing)}},
@@ -136,8 +136,9 @@ func TestParseResponse_Outcomes(t *testing.T) {
 
 		{"WatermarkOwn", list(entry("a", `{"data":{"watermark":{"appid":"wx00"}}}`)), []wechat.Outcome{
 			data("a", "other", `{"watermark":{"appid":"wx00"}}`)}},
-		{"WatermarkForeign", list(entry("a", `{"data":{"phoneNumber":"1","watermark":{"timestamp":1,"appid":"wx99"}}}`)), []wechat.Outcome{
-			refusal("a", wechat.ClassItem, 0, "watermark names another app")}},
+		{"WatermarkOfAnotherApp",
+			list(entry("a", `{"data":{"phoneNumber":"1","watermark":{"timestamp":1,"appid":"wx99"}}}`)),
+			[]wechat.Outcome{refusal("a", wechat.ClassItem, 0, "watermark names another app")}},
 		{"WatermarkTwice", list(entry("a", `{"data":{"watermark":{"appid":"wx99"},"watermark":{"appid":"wx00"}}}`)), []wechat.Outcome{
 			refusal("a", wechat.ClassItem, 0, "watermark names another app")}},
 		{"WatermarkNull", list(entry("a", `{"data":{"watermark":null}}`)), []wechat.Outcome{data("a", "other", `{"watermark":null}`)}},
@@ -275,7 +276,8 @@ func TestKind(t *testing.T) {
 	}
 }
 
-// Whatever the order of an answer, and whatever else it holds, each cloudID gets what its own entry says.
+// Each cloudID gets the outcome of its own entry, whatever the order of the entries and whatever
+// else the answer contains.
 func TestParseResponse_MatchesByCloudID(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 12).Draw(t, "items")
@@ -312,7 +314,7 @@ func TestParseResponse_MatchesByCloudID(t *testing.T) {
 
 func FuzzParseResponse(f *testing.F) {
 	for _, seed := range []string{
-		capturedPhone, capturedForeign, capturedUser, documentedHTTPS, documentedCloud,
+		capturedPhone, capturedOtherUser, capturedUser, documentedHTTPS, documentedCloud,
 		list(entry("a", `{"errCode":-601006}`), entry("a", `{"data":{"watermark":{"appid":"wx00"}}}`)),
 		`{"errcode":40001,"errmsg":"x rid: 68aeab00-21ea7900-3a442400"}`, `{"data_list":[null,[],{"json":"{\"data\":{}"}]}`,
 		`{"errcode":0,"data_list":[{"cloud_id":"a","json":{"data":{"\ud800":"\/"}}}]}`, "", "\x1f\x8b\x08", "[[[[", `{"a":`,
@@ -326,7 +328,7 @@ func FuzzParseResponse(f *testing.F) {
 		if failure != nil {
 			checkError(t, failure)
 			if outcomes != nil {
-				t.Error("outcomes beside an error")
+				t.Error("ParseResponse returned outcomes and an error")
 			}
 			return
 		}
@@ -356,7 +358,7 @@ func checkError(t *testing.T, err *wechat.Error) {
 	}
 }
 
-// The walk over valid JSON must see what encoding/json sees.
+// For valid JSON, the functions of walk.go return the same values as encoding/json.
 func FuzzMembers(f *testing.F) {
 	f.Add([]byte(` { "a" : [1,{"b":"}"}] , "\u0063":"\"\\" ,"d":null}`))
 	f.Add([]byte(`[1,"a]",[],{} , -1.5e3 ,true]`))

@@ -57,22 +57,22 @@ func FuzzParseRID(f *testing.F) {
 		rid, rest := wechat.ParseRID(errmsg)
 		if rid != "" {
 			if !strings.Contains(errmsg, rid) {
-				t.Errorf("ParseRID(%q) invented rid %q", errmsg, rid)
+				t.Errorf("ParseRID(%q) returned rid %q, which is not in the text", errmsg, rid)
 			}
 			if _, ok := wechat.RIDTime(rid); !ok {
 				t.Errorf("RIDTime(%q) found no time", rid)
 			}
 		}
 		if len(rest) > len(errmsg) {
-			t.Errorf("ParseRID(%q) made the text longer: %q", errmsg, rest)
+			t.Errorf("ParseRID(%q) returned a longer text: %q", errmsg, rest)
 		}
 		if utf8.ValidString(errmsg) && !utf8.ValidString(rest) {
-			t.Errorf("ParseRID(%q) broke a rune: %q", errmsg, rest)
+			t.Errorf("ParseRID(%q) returned invalid UTF-8: %q", errmsg, rest)
 		}
 	})
 }
 
-func TestError_EndsWithTheRequestIDAndItsMoment(t *testing.T) {
+func TestError_EndsWithRequestIDAndItsTime(t *testing.T) {
 	for rid, want := range map[string]string{
 		"":                           "wechat: errcode 40003 (call)",
 		"607d4cbc-12345678-9abcdef0": "wechat: errcode 40003 (call), rid 607d4cbc-12345678-9abcdef0 of 2021-04-19T09:26:20Z",

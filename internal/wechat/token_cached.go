@@ -54,7 +54,7 @@ type flight struct {
 
 // Token implements [TokenSource].
 func (s *cachedTokens) Token(ctx context.Context) (Token, error) {
-	token, failure, flight := s.now(ctx, time.Now())
+	token, failure, flight := s.current(ctx, time.Now())
 	if flight != nil {
 		select {
 		case <-flight.done:
@@ -69,8 +69,8 @@ func (s *cachedTokens) Token(ctx context.Context) (Token, error) {
 	return token, nil
 }
 
-// now returns a token, an error, or a fetch to wait for.
-func (s *cachedTokens) now(ctx context.Context, now time.Time) (Token, *Error, *flight) {
+// current returns a token, an error, or a fetch to wait for.
+func (s *cachedTokens) current(ctx context.Context, now time.Time) (Token, *Error, *flight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	alive := now.Before(s.expires)
@@ -79,7 +79,7 @@ func (s *cachedTokens) now(ctx context.Context, now time.Time) (Token, *Error, *
 	}
 	if s.flight == nil && !now.Before(s.notBefore) {
 		s.flight = &flight{done: make(chan struct{})}
-		s.detach(ctx, func(ctx context.Context) { s.run(ctx) })
+		s.detach(ctx, func(ctx context.Context) { s.completeFlight(ctx) })
 	}
 	switch {
 	case alive && s.refusal == accepted:
@@ -94,69 +94,71 @@ func (s *cachedTokens) now(ctx context.Context, now time.Time) (Token, *Error, *
 	}
 }
 
-// run fetches once and releases all waiting callers.
-func (s *cachedTokens) run(ctx context.Context) {
+// completeFlight fetches once and releases all waiting callers.
+func (s *cachedTokens) completeFlight(ctx context.Context) {
 	got, failure := s.obtain(ctx)
 	if failure == nil && got.token.Empty() {
 		failure = &Error{Class: ClassRetry, Message: textTokens + "no token in the answer"}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.keep(got, failure, time.Now())
+	s.storeLocked(got, failure, time.Now())
 	s.flight.token, s.flight.failure = s.token, failure
 	close(s.flight.done)
 	s.flight = nil
 }
 
-// obtain fetches a token, or takes one that another process has fetched.
-func (s *cachedTokens) obtain(ctx context.Context) (held, *Error) {
-	known := s.known(time.Now())
-	fetch := func(ctx context.Context, before held) (held, *Error) {
+// obtain fetches a token, or returns one that another process has fetched.
+func (s *cachedTokens) obtain(ctx context.Context) (fetchedToken, *Error) {
+	local := s.localState(time.Now())
+	fetch := func(ctx context.Context, before fetchedToken) (fetchedToken, *Error) {
 		got, failure := s.fetch(ctx)
-		return held{token: got.token, left: got.life, rows: before.rows.next(known.refusal, before.age)}, failure
+		rows := before.rows.next(local.refusal, before.age)
+		return fetchedToken{token: got.token, left: got.life, rows: rows}, failure
 	}
 	if s.shared != nil {
-		return s.shared.obtain(ctx, s.pace, known, fetch)
+		return s.shared.obtain(ctx, s.pace, local, fetch)
 	}
-	return fetch(ctx, known.held)
+	return fetch(ctx, local.fetchedToken)
 }
 
-// held is a token that this process or another one has fetched. Its times are durations, so that
-// differing clocks of machines do not matter.
-type held struct {
+// fetchedToken is a token that this process or another one has fetched. Its times are durations, so
+// that differing clocks of machines do not matter.
+type fetchedToken struct {
 	token secret.Text
 	left  time.Duration // remaining lifetime
 	age   time.Duration // time since the fetch
 	rows  rows          // fetches in a row, as of the fetch
 }
 
-// known is the state of this process before it obtains a token.
-type known struct {
-	held
+// localState is the state of this process before it obtains a token.
+type localState struct {
+	fetchedToken
 	refusal refusal // WeChat's refusal of that token
 }
 
-// good reports whether a process may use h instead of fetching. A refused token is used again
+// good reports whether a process may use f instead of fetching. A refused token is used again
 // while the pace forbids another fetch. In this case the refusal may be WeChat's error, and a
 // fetch would return the same token.
-func (h held) good(p pace, k known) bool {
-	if h.token.Empty() || h.left <= min(refreshAhead, (h.left+h.age)/2) {
+func (f fetchedToken) good(p pace, local localState) bool {
+	if f.token.Empty() || f.left <= min(refreshAhead, (f.left+f.age)/2) {
 		return false
 	}
-	return k.refusal == accepted || !h.token.Equal(k.token) || !p.may(h.rows, k.refusal, h.age)
+	return local.refusal == accepted || !f.token.Equal(local.token) ||
+		!p.may(f.rows, local.refusal, f.age)
 }
 
-// known returns the state of this process.
-func (s *cachedTokens) known(now time.Time) known {
+// localState returns the state of this process.
+func (s *cachedTokens) localState(now time.Time) localState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return known{refusal: s.refusal, held: held{
+	return localState{refusal: s.refusal, fetchedToken: fetchedToken{
 		token: s.token.Value, left: s.expires.Sub(now), age: now.Sub(s.fetched), rows: s.rows,
 	}}
 }
 
-// keep stores the result of a fetch. s.mu is held.
-func (s *cachedTokens) keep(got held, failure *Error, now time.Time) {
+// storeLocked stores the result of a fetch.
+func (s *cachedTokens) storeLocked(got fetchedToken, failure *Error, now time.Time) {
 	s.failure = failure
 	if failure != nil {
 		s.notBefore = now.Add(minFailInterval)

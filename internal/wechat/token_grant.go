@@ -38,15 +38,15 @@ type tokenRequest struct {
 // fetchGrant requests a token. Its errors have ClassRetry, ClassRate or ClassQuota. All other
 // errors have ClassApp, because an operator must fix them before any call of the app can work.
 func (c *Client) fetchGrant(ctx context.Context, req tokenRequest) (grant, *Error) {
-	reply, failure := c.askForToken(ctx, req)
+	reply, failure := c.requestToken(ctx, req)
 	if failure != nil {
 		return grant{}, failure
 	}
 	return parseGrant(reply.body, req.field), nil
 }
 
-// askForToken makes the call and returns the answer if it is a success.
-func (c *Client) askForToken(ctx context.Context, req tokenRequest) (reply, *Error) {
+// requestToken makes the call and returns the answer if it is a success.
+func (c *Client) requestToken(ctx context.Context, req tokenRequest) (reply, *Error) {
 	call := call{method: req.method, to: req.to, header: req.header, limit: maxTokenAnswer}
 	if req.body != nil {
 		content, err := json.Marshal(req.body)
@@ -57,7 +57,7 @@ func (c *Client) askForToken(ctx context.Context, req tokenRequest) (reply, *Err
 	}
 	got, err := c.do(ctx, call)
 	if err != nil {
-		return reply{}, tokenFault(err)
+		return reply{}, tokenError(err)
 	}
 	if failure := parseTokenError(got, submitted{secrets: req.secrets}); failure != nil {
 		return reply{}, failure
@@ -65,8 +65,8 @@ func (c *Client) askForToken(ctx context.Context, req tokenRequest) (reply, *Err
 	return got, nil
 }
 
-// tokenFault marks an error of do as an error of the token endpoint.
-func tokenFault(err error) *Error {
+// tokenError marks an error of do as an error of the token endpoint.
+func tokenError(err error) *Error {
 	if failure, ok := errors.AsType[*Error](err); ok {
 		return &Error{Class: failure.Class, Message: textTokens + failure.Message}
 	}

@@ -44,11 +44,11 @@ func CloudbaseFile(path string) TokenSource { return &fileTokens{path: path} }
 type fileTokens struct {
 	path string
 
-	mu      sync.Mutex // guards the fields below
-	token   Token
-	readAt  time.Time // time of the last successful read
-	nextTry time.Time
-	failure *Error // error of the last read
+	mu       sync.Mutex // guards the fields below
+	token    Token
+	readAt   time.Time // time of the last successful read
+	nextRead time.Time
+	failure  *Error // error of the last read
 }
 
 // Token implements [TokenSource].
@@ -56,8 +56,8 @@ func (s *fileTokens) Token(context.Context) (Token, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	if !now.Before(s.nextTry) {
-		s.read(now)
+	if !now.Before(s.nextRead) {
+		s.readLocked(now)
 	}
 	if s.token.Value.Empty() || now.Sub(s.readAt) > fileTokenLife {
 		return Token{}, s.failure
@@ -65,17 +65,16 @@ func (s *fileTokens) Token(context.Context) (Token, error) {
 	return s.token, nil
 }
 
-// read stores the token of the file. If the file has no token, the last one stays. Called with
-// mu held.
-func (s *fileTokens) read(now time.Time) {
+// readLocked stores the token of the file. If the file has no token, the last one stays.
+func (s *fileTokens) readLocked(now time.Time) {
 	value, reason := readToken(s.path)
 	if reason != "" {
-		s.nextTry = now.Add(fileRereadPause)
+		s.nextRead = now.Add(fileRereadPause)
 		s.failure = &Error{Class: ClassApp, Message: "token file: " + reason}
 		return
 	}
 	s.token = Token{Param: paramCloudbase, Value: secret.New(value)}
-	s.readAt, s.nextTry, s.failure = now, now.Add(fileRereadAfter), nil
+	s.readAt, s.nextRead, s.failure = now, now.Add(fileRereadAfter), nil
 }
 
 // readToken returns the text of a token file, or the reason why there is none.
@@ -83,7 +82,7 @@ func readToken(path string) (token, reason string) {
 	f, err := os.Open(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "", "not there; cloud hosting writes it only with cloud call switched on, some time after the start"
+		return "", "not found; cloud hosting writes it some time after the start, if cloud call is on"
 	case errors.Is(err, fs.ErrPermission):
 		return "", "not readable for this user"
 	case err != nil:
@@ -101,7 +100,7 @@ func readToken(path string) (token, reason string) {
 	case len(text) > maxTokenAnswer:
 		return "", "too long"
 	case bytes.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return "", "holds more than a token"
+		return "", "contains more than a token"
 	default:
 		return string(text), ""
 	}
@@ -113,6 +112,6 @@ func (s *fileTokens) Reject(_ context.Context, t Token, _ int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if t.Param == s.token.Param && t.Value.Equal(s.token.Value) {
-		s.nextTry = s.readAt.Add(fileRereadPause)
+		s.nextRead = s.readAt.Add(fileRereadPause)
 	}
 }

@@ -32,7 +32,7 @@ func TestLegacyToken_Request(t *testing.T) {
 	}
 }
 
-// The old endpoint takes 2,000 calls a day, and each of them ends the token before.
+// The endpoint allows 2,000 calls a day, and each call invalidates the previous token.
 func TestLegacyToken_RefusalsFetchOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := &countingEndpoint{token: numbered}
@@ -57,8 +57,8 @@ func TestLegacyToken_RefusalsFetchOnceAMinute(t *testing.T) {
 	})
 }
 
-// Each call voids the token that all processes have, so they keep the minute together.
-func TestLegacyToken_RefusalsFetchOnceAMinuteOverAllProcesses(t *testing.T) {
+// Each call invalidates the token of all processes, so all processes together fetch once a minute.
+func TestLegacyToken_RefusalsFetchOnceAMinuteInAllProcesses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, cache := &countingEndpoint{token: numbered}, newMemoryTokens()
 		var all sync.WaitGroup
@@ -66,7 +66,7 @@ func TestLegacyToken_RefusalsFetchOnceAMinuteOverAllProcesses(t *testing.T) {
 			client, _ := worker(t, cache, e)
 			source := client.LegacyToken("wx1", secret.New("AppSecret"))
 			all.Go(func() {
-				time.Sleep(time.Duration(i) * 11 * time.Second) // none begins when another one does
+				time.Sleep(time.Duration(i) * 11 * time.Second) // the processes start at different times
 				rejectFor(t, source, 42001, 8*time.Minute)
 			})
 		}
@@ -95,7 +95,7 @@ func TestRemoteToken_Request(t *testing.T) {
 		t.Errorf("calls (-want +got):\n%s", diff)
 	}
 	if got := header.Get("X-Token-Auth"); got != "let me in" {
-		t.Errorf("X-Token-Auth = %q, want what is configured", got)
+		t.Errorf("X-Token-Auth = %q, want the configured value", got)
 	}
 }
 
@@ -103,13 +103,13 @@ func TestRemoteToken_Errors(t *testing.T) {
 	client := newClient(t, "https://api.weixin.qq.com")
 	for _, bad := range []string{"", "tokens/wx", "ftp://tokens", "https://", "::"} {
 		if _, err := client.RemoteToken("wx00", bad, secret.Text{}); err == nil || strings.Contains(err.Error(), "tokens/wx") {
-			t.Errorf("RemoteToken(%q) = %v, want an error that does not repeat it", bad, err)
+			t.Errorf("RemoteToken(%q) = %v, want an error without the value", bad, err)
 		}
 	}
 	for _, bad := range []string{"planted", ": planted", "a b: planted", "name:", "name: plan\r\nted"} {
 		_, err := client.RemoteToken("wx00", "https://tokens", secret.New(bad))
 		if err == nil || strings.Contains(err.Error(), "planted") {
-			t.Errorf("RemoteToken(header %q) = %v, want an error that does not repeat it", bad, err)
+			t.Errorf("RemoteToken(header %q) = %v, want an error without the value", bad, err)
 		}
 	}
 	for name, tt := range map[string]struct {
@@ -156,8 +156,9 @@ func TestSidecar_SendsNoCredential(t *testing.T) {
 	}
 }
 
-// Its certificate fails, so that whatever the base URL says the side-car is called without TLS; nothing else is.
-func TestSidecar_IsCalledOverHTTP(t *testing.T) {
+// The side-car's certificate is not valid. Therefore calls through a side-car use http, whatever
+// the scheme of the base URL; all other calls keep the scheme.
+func TestSidecar_UsesHTTP(t *testing.T) {
 	for name, tt := range map[string]struct {
 		source wechat.TokenSource
 		scheme string
@@ -181,7 +182,7 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-func TestSidecar_WhatTheRouteTells(t *testing.T) {
+func TestSidecar_RouteExplainsRefusedCredential(t *testing.T) {
 	passed := func(body string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("x-openapi-seqid", "1")
@@ -234,13 +235,13 @@ func TestCloudbaseFile_FollowsTheFile(t *testing.T) {
 			}
 			return got
 		}
-		want("", "token file: not there; cloud hosting writes it only with cloud call switched on, some time after the start")
+		want("", "token file: not found; cloud hosting writes it some time after the start, if cloud call is on")
 		put(" \n")
 		time.Sleep(time.Second)
 		want("", "token file: empty")
 		put("two words")
 		time.Sleep(time.Second)
-		want("", "token file: holds more than a token")
+		want("", "token file: contains more than a token")
 		put("T1\n")
 		time.Sleep(time.Second)
 		want("T1", "")
@@ -255,13 +256,13 @@ func TestCloudbaseFile_FollowsTheFile(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		source.Reject(t.Context(), second, 40001)
 		third := want("T3", "")
-		source.Reject(t.Context(), second, 40001) // a straggler
+		source.Reject(t.Context(), second, 40001) // not the current token
 		source.Reject(t.Context(), third, 40001)
 		want("T3", "")
 
 		put(strings.Repeat("x", 65<<10))
 		time.Sleep(19 * time.Minute)
-		want("T3", "") // the platform may be writing
+		want("T3", "") // the platform may be writing the file
 		time.Sleep(2 * time.Minute)
 		want("", "token file: too long")
 	})

@@ -25,8 +25,8 @@ func refusalOf(code int) refusal {
 	return doubted
 }
 
-// calm is the time without a fetch after which the count of fetches in a row starts again.
-const calm = time.Minute
+// quietPeriod is the time without a fetch after which the count of fetches in a row starts again.
+const quietPeriod = time.Minute
 
 // pace defines how long after the last fetch a refused token may be fetched again. The n-th wait
 // applies to the n-th such fetch in a row; the last wait applies to all later fetches. All
@@ -69,7 +69,7 @@ func (p pace) may(r rows, why refusal, age time.Duration) bool { return age >= p
 
 // next counts a fetch that the refusal causes. age is the time since the previous fetch.
 func (r rows) next(why refusal, age time.Duration) rows {
-	if age >= calm {
+	if age >= quietPeriod {
 		r = rows{}
 	}
 	switch why {

@@ -43,56 +43,62 @@ func newSharedTokens(cache TokenCache, key string, from secret.Text) *sharedToke
 }
 
 // fetchFunc fetches a token. It continues the count of fetches in a row of before.
-type fetchFunc func(ctx context.Context, before held) (held, *Error)
+type fetchFunc func(ctx context.Context, before fetchedToken) (fetchedToken, *Error)
 
 // obtain returns the token of another process if it is good; otherwise one process fetches. If
 // the cache fails, each process fetches for itself: a duplicate fetch is better than no token.
-func (s *sharedTokens) obtain(ctx context.Context, p pace, k known, fetch fetchFunc) (held, *Error) {
+func (s *sharedTokens) obtain(
+	ctx context.Context, p pace, local localState, fetch fetchFunc,
+) (fetchedToken, *Error) {
 	for {
-		_, there, err := s.load(ctx)
+		_, shared, err := s.load(ctx)
 		if err != nil {
-			return alone(ctx, p, k, fetch)
+			return obtainUnshared(ctx, p, local, fetch)
 		}
-		if there.good(p, k) {
-			return there, nil
+		if shared.good(p, local) {
+			return shared, nil
 		}
 		// Only the process with the lock fetches. The others poll the cache.
 		unlock, ok, err := s.value.cache.Lock(ctx, s.value.key, fetchLock)
 		switch {
 		case err != nil:
-			return alone(ctx, p, k, fetch)
+			return obtainUnshared(ctx, p, local, fetch)
 		case ok:
 			defer unlock()
-			return s.refresh(ctx, p, k, fetch)
+			return s.fetchWithLock(ctx, p, local, fetch)
 		}
 		select {
 		case <-time.After(fetchPoll):
 		case <-ctx.Done():
-			return held{}, transient(textTokens + "another process has been fetching for too long")
+			return fetchedToken{}, transient(textTokens + "another process has been fetching for too long")
 		}
 	}
 }
 
-// alone obtains a token without the cache.
-func alone(ctx context.Context, p pace, k known, fetch fetchFunc) (held, *Error) {
-	if k.good(p, k) {
-		return k.held, nil
+// obtainUnshared obtains a token without the cache.
+func obtainUnshared(
+	ctx context.Context, p pace, local localState, fetch fetchFunc,
+) (fetchedToken, *Error) {
+	if local.good(p, local) {
+		return local.fetchedToken, nil
 	}
-	return fetch(ctx, k.held)
+	return fetch(ctx, local.fetchedToken)
 }
 
-// refresh fetches while it holds the lock, and caches the token. If another process was faster,
-// it returns that token.
-func (s *sharedTokens) refresh(ctx context.Context, p pace, k known, fetch fetchFunc) (held, *Error) {
-	old, there, err := s.load(ctx)
-	if err == nil && there.good(p, k) {
-		return there, nil
+// fetchWithLock fetches while it holds the lock, and caches the token. If another process was
+// faster, it returns that token.
+func (s *sharedTokens) fetchWithLock(
+	ctx context.Context, p pace, local localState, fetch fetchFunc,
+) (fetchedToken, *Error) {
+	old, shared, err := s.load(ctx)
+	if err == nil && shared.good(p, local) {
+		return shared, nil
 	}
 	// The cache has no token that can be opened, so continue from this process's token.
-	if there.token.Empty() {
-		there = k.held
+	if shared.token.Empty() {
+		shared = local.fetchedToken
 	}
-	got, failure := fetch(ctx, there)
+	got, failure := fetch(ctx, shared)
 	if failure != nil || got.token.Empty() {
 		return got, failure
 	}
@@ -111,17 +117,21 @@ type cached struct {
 }
 
 // load returns the cached token, both sealed and opened.
-func (s *sharedTokens) load(ctx context.Context) (sealed []byte, there held, err error) {
-	var opened cached
-	sealed, left, err := s.value.loadWithLife(ctx, &opened)
-	life := opened.Expires.Sub(opened.Fetched)
-	return sealed, held{token: secret.New(opened.Token), left: left, age: max(0, life-left), rows: opened.Rows}, err
+func (s *sharedTokens) load(ctx context.Context) (sealed []byte, opened fetchedToken, err error) {
+	var value cached
+	sealed, left, err := s.value.loadWithLife(ctx, &value)
+	life := value.Expires.Sub(value.Fetched)
+	opened = fetchedToken{
+		token: secret.New(value.Token), left: left, age: max(0, life-left), rows: value.Rows,
+	}
+	return sealed, opened, err
 }
 
 // put caches a token that was just fetched if the cache still holds old. If that fails, only
 // this process uses the token, and the next process fetches its own.
-func (s *sharedTokens) put(ctx context.Context, old []byte, got held) {
+func (s *sharedTokens) put(ctx context.Context, old []byte, got fetchedToken) {
 	life := min(max(got.left, minLife), maxLife)
 	now := time.Now()
-	_, _ = s.value.swap(ctx, old, cached{Token: got.token.Reveal(), Fetched: now, Expires: now.Add(life), Rows: got.rows}, life)
+	value := cached{Token: got.token.Reveal(), Fetched: now, Expires: now.Add(life), Rows: got.rows}
+	_, _ = s.value.swap(ctx, old, value, life)
 }

@@ -23,7 +23,7 @@ import (
 
 var _ wechat.TokenCache = (*coord.Tokens)(nil)
 
-// memoryTokens is a cache for synctest bubbles.
+// memoryTokens is a TokenCache in memory, for synctest bubbles.
 type memoryTokens struct {
 	mu     sync.Mutex
 	values map[string][]byte
@@ -42,12 +42,12 @@ func (m *memoryTokens) Load(_ context.Context, key string) ([]byte, time.Duratio
 	if m.broken {
 		return nil, 0, errors.New("connection refused")
 	}
-	value, left := m.load(key)
+	value, left := m.loadLocked(key)
 	return value, left, nil
 }
 
-// load is Load, called with mu held.
-func (m *memoryTokens) load(key string) (value []byte, left time.Duration) {
+// loadLocked is Load for a caller that holds mu.
+func (m *memoryTokens) loadLocked(key string) (value []byte, left time.Duration) {
 	end := m.ends[key]
 	if left = time.Until(end); end.IsZero() || left > 0 {
 		return m.values[key], max(0, left)
@@ -58,7 +58,7 @@ func (m *memoryTokens) load(key string) (value []byte, left time.Duration) {
 func (m *memoryTokens) Swap(_ context.Context, key string, old, value []byte, ttl time.Duration) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if there, _ := m.load(key); !bytes.Equal(there, old) {
+	if there, _ := m.loadLocked(key); !bytes.Equal(there, old) {
 		return false, nil
 	}
 	m.values[key], m.ends[key] = value, time.Time{}
@@ -78,7 +78,7 @@ func (m *memoryTokens) Lock(_ context.Context, key string, _ time.Duration) (fun
 	return func() { m.mu.Lock(); m.locked[key] = false; m.mu.Unlock() }, true, nil
 }
 
-// countingEndpoint is a stable_token that takes a while and counts.
+// countingEndpoint is a slow stable_token endpoint that counts its calls.
 type countingEndpoint struct {
 	calls atomic.Int64
 	token func(call int64) string
@@ -93,7 +93,7 @@ func (e *countingEndpoint) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: 200, ContentLength: -1, Body: io.NopCloser(strings.NewReader(text))}, nil
 }
 
-// processes are token sources that share nothing but cache and endpoint.
+// processes returns token sources that share only the cache and the endpoint.
 func processes(t *testing.T, n int, cache wechat.TokenCache, e *countingEndpoint) []wechat.TokenSource {
 	t.Helper()
 	var sources []wechat.TokenSource
@@ -109,7 +109,7 @@ func processes(t *testing.T, n int, cache wechat.TokenCache, e *countingEndpoint
 	return sources
 }
 
-// tokensOf asks all sources at once.
+// tokensOf requests a token from all sources concurrently and counts the results.
 func tokensOf(t *testing.T, sources []wechat.TokenSource) map[string]int {
 	t.Helper()
 	var mu sync.Mutex
@@ -137,11 +137,11 @@ func TestSharedTokens_OneFetchForAllProcesses(t *testing.T) {
 		e := &countingEndpoint{token: numbered}
 		sources := processes(t, 20, newMemoryTokens(), e)
 		if seen := tokensOf(t, sources); len(seen) != 1 || e.calls.Load() != 1 {
-			t.Errorf("%d fetches brought %v, want one for all", e.calls.Load(), seen)
+			t.Errorf("%d fetches and tokens %v, want one fetch for all", e.calls.Load(), seen)
 		}
-		time.Sleep(2 * time.Hour) // its life is over
+		time.Sleep(2 * time.Hour) // the token expires
 		if seen := tokensOf(t, sources); seen["T1"] != 0 || e.calls.Load() != 2 {
-			t.Errorf("after its life: %d fetches in all, %v, want one more", e.calls.Load(), seen)
+			t.Errorf("after the expiry: %d fetches and tokens %v, want one more fetch", e.calls.Load(), seen)
 		}
 	})
 }
@@ -157,12 +157,13 @@ func TestSharedTokens_RefusedByAll_OneFetch(t *testing.T) {
 			s.Reject(t.Context(), token, 40001)
 		}
 		if seen := tokensOf(t, sources); seen["T2"] != 20 || e.calls.Load() != 2 {
-			t.Errorf("%d fetches brought %v, want one more, for all", e.calls.Load(), seen)
+			t.Errorf("%d fetches and tokens %v, want one more fetch for all", e.calls.Load(), seen)
 		}
 	})
 }
 
-// Half of all calls answered 40001 for five seconds, on a token that is good: stable_token gives the same one.
+// For five seconds, half of all calls return 40001 for a valid token, and stable_token returns the
+// same token.
 func TestSharedTokens_StormOfRefusals_FewFetches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := &countingEndpoint{token: func(int64) string { return "T" }}
@@ -179,13 +180,13 @@ func TestSharedTokens_StormOfRefusals_FewFetches(t *testing.T) {
 			}
 			time.Sleep(50 * time.Millisecond)
 		}
-		if n := e.calls.Load(); n > 4 { // the first one, and then after 0, 1 and 3 s
+		if n := e.calls.Load(); n > 4 { // the first one, then after 0, 1 and 3 s
 			t.Errorf("%d fetches in a storm of 2,000 refusals, want at most 4", n)
 		}
 	})
 }
 
-func TestSharedTokens_CacheAway_EachFetches(t *testing.T) {
+func TestSharedTokens_CacheUnavailable_EachProcessFetches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := &countingEndpoint{token: numbered}
 		cache := newMemoryTokens()
@@ -196,14 +197,15 @@ func TestSharedTokens_CacheAway_EachFetches(t *testing.T) {
 	})
 }
 
-func TestSharedTokens_FetchThatHangs_DoesNotHangOthersForEver(t *testing.T) {
+func TestSharedTokens_LockOfDeadProcessExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cache := newMemoryTokens()
-		cache.locked["stable:wx1"] = true // a process that died in its fetch
+		cache.locked["stable:wx1"] = true // the lock of a process that died during a fetch
 		begun := time.Now()
 		_, err := processes(t, 1, cache, &countingEndpoint{token: numbered})[0].Token(t.Context())
 		if err == nil || time.Since(begun) > 20*time.Second {
-			t.Errorf("Token() = %v after %s, want an error within the time of a fetch", err, time.Since(begun))
+			t.Errorf("Token() = %v after %s, want an error within the time limit of a fetch", err,
+				time.Since(begun))
 		}
 	})
 }
@@ -240,14 +242,14 @@ func TestSharedTokens_OnRedis_Sealed(t *testing.T) {
 	rdb := srv.Client(t)
 	keys := rdb.Keys(t.Context(), "*").Val()
 	if len(keys) != 1 || rdb.PTTL(t.Context(), keys[0]).Val() <= time.Hour {
-		t.Errorf("keys %v, want the token's alone, with a TTL", keys)
+		t.Errorf("keys %v, want only the key of the token, with a TTL", keys)
 	}
 	for _, key := range keys {
 		if dump := key + rdb.Get(t.Context(), key).Val(); strings.Contains(dump, "planted") || strings.Contains(dump, "wx1") {
-			t.Errorf("Redis holds %q", dump)
+			t.Errorf("Redis contains the token or the AppSecret: %q", dump)
 		}
 	}
 	if token("another AppSecret"); calls.Load() != 2 {
-		t.Errorf("%d fetches, want one more by the process with another AppSecret: it cannot open the cached one", calls.Load())
+		t.Errorf("%d fetches, want one more by the process with another AppSecret", calls.Load())
 	}
 }

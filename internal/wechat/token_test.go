@@ -15,9 +15,9 @@ import (
 	"cloudidq/internal/wechat"
 )
 
-// endpoint is a fetch that counts and answers what the test says.
+// endpoint is a fetch function that counts its calls. The test sets its result.
 type endpoint struct {
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	fetches int
 	token   string
 	life    time.Duration
@@ -35,7 +35,8 @@ func (e *endpoint) fetch(ctx context.Context) (string, time.Duration, *wechat.Er
 	return e.token, e.life, e.err
 }
 
-// wantToken asks for a token and compares it and the number of fetches so far. Fetches in the background end first.
+// wantToken requests a token and compares it and the number of fetches so far. It first waits for
+// fetches in the background.
 func (e *endpoint) wantToken(t *testing.T, source wechat.TokenSource, want string, fetches int) wechat.Token {
 	t.Helper()
 	got, err := source.Token(t.Context())
@@ -61,7 +62,7 @@ func (e *endpoint) wantError(t *testing.T, source wechat.TokenSource, fetches in
 	}
 }
 
-func TestTokenCache_RefreshesAheadOfTheEnd(t *testing.T) {
+func TestTokenCache_RefreshesBeforeExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := &endpoint{token: "t1", life: 2 * time.Hour}
 		source := wechat.NewCachedTokens(e.fetch)
@@ -69,7 +70,7 @@ func TestTokenCache_RefreshesAheadOfTheEnd(t *testing.T) {
 		time.Sleep(115*time.Minute - time.Second)
 		e.wantToken(t, source, "t1", 1)
 		e.token = "t2"
-		time.Sleep(31 * time.Second) // the jitter is 30 s at most
+		time.Sleep(31 * time.Second) // the jitter is at most 30 s
 		e.wantToken(t, source, "t1", 2)
 		e.wantToken(t, source, "t2", 2)
 	})
@@ -79,7 +80,7 @@ func TestTokenCache_StatedLifeIsNotTrusted(t *testing.T) {
 	for name, life := range map[string]time.Duration{
 		"Negative": -time.Hour, "Zero": 0, "Second": time.Second, "FiveMinutes": 5 * time.Minute,
 	} {
-		t.Run(name+"_HeldAMinute", func(t *testing.T) {
+		t.Run(name+"_UsedForAMinute", func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				e := &endpoint{token: "t1", life: life}
 				source := wechat.NewCachedTokens(e.fetch)
@@ -94,7 +95,7 @@ func TestTokenCache_StatedLifeIsNotTrusted(t *testing.T) {
 			})
 		})
 	}
-	t.Run("Years_HeldTwoHours", func(t *testing.T) {
+	t.Run("Years_UsedForTwoHours", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			e := &endpoint{token: "t1", life: 1 << 62}
 			source := wechat.NewCachedTokens(e.fetch)
@@ -106,7 +107,7 @@ func TestTokenCache_StatedLifeIsNotTrusted(t *testing.T) {
 	})
 }
 
-func TestTokenCache_OneFetchForAll(t *testing.T) {
+func TestTokenCache_OneFetchForAllCallers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := &endpoint{token: "t1", life: 2 * time.Hour, takes: time.Second}
 		source := wechat.NewCachedTokens(e.fetch)
@@ -123,14 +124,14 @@ func TestTokenCache_OneFetchForAll(t *testing.T) {
 	})
 }
 
-func TestTokenCache_WaitersObeyTheirContext_TheFetchGoesOn(t *testing.T) {
+func TestTokenCache_CanceledCallerDoesNotCancelTheFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := &endpoint{token: "t1", life: 2 * time.Hour, takes: time.Second}
 		source := wechat.NewCachedTokens(e.fetch)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		if _, err := source.Token(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Token = %v, want the end of the context", err)
+			t.Errorf("Token = %v, want the error of the context", err)
 		}
 		e.wantToken(t, source, "t1", 1)
 	})
@@ -148,7 +149,7 @@ func TestTokenCache_RefusalsLeadToOneFetch(t *testing.T) {
 		}
 		second := e.wantToken(t, source, "t2", 2)
 		time.Sleep(time.Minute)
-		source.Reject(t.Context(), first, 40001) // a straggler: it is not the current one
+		source.Reject(t.Context(), first, 40001) // not the current token
 		e.wantToken(t, source, "t2", 2)
 		source.Reject(t.Context(), second, 40001)
 		e.token = "t3"
@@ -156,7 +157,7 @@ func TestTokenCache_RefusalsLeadToOneFetch(t *testing.T) {
 	})
 }
 
-func TestTokenCache_SpuriousRefusalsAreNoStorm(t *testing.T) {
+func TestTokenCache_SpuriousRefusalsCauseFewFetches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := &endpoint{token: "t1", life: 2 * time.Hour}
 		source := wechat.NewCachedTokens(e.fetch)
@@ -168,13 +169,13 @@ func TestTokenCache_SpuriousRefusalsAreNoStorm(t *testing.T) {
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
-		if e.fetches > 14 { // the first one, after 0, 1, 3, 7 and 15 s, and then every 10 s
+		if e.fetches > 14 { // the first one, then after 0, 1, 3, 7 and 15 s, then every 10 s
 			t.Errorf("%d fetches in 100 s of refusals, want at most 14", e.fetches)
 		}
 	})
 }
 
-func TestTokenCache_FailureIsRememberedForASecond(t *testing.T) {
+func TestTokenCache_FailureIsCachedForASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := &endpoint{err: &wechat.Error{Class: wechat.ClassApp, Code: 40125, Message: "invalid appsecret"}}
 		source := wechat.NewCachedTokens(e.fetch)
@@ -189,7 +190,7 @@ func TestTokenCache_FailureIsRememberedForASecond(t *testing.T) {
 	})
 }
 
-func TestTokenCache_FailedRefreshKeepsTheGoodToken(t *testing.T) {
+func TestTokenCache_FailedRefreshKeepsTheValidToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := &endpoint{token: "t1", life: 2 * time.Hour}
 		source := wechat.NewCachedTokens(e.fetch)
@@ -198,7 +199,7 @@ func TestTokenCache_FailedRefreshKeepsTheGoodToken(t *testing.T) {
 		time.Sleep(116 * time.Minute)
 		e.wantToken(t, source, "t1", 2)
 		e.wantToken(t, source, "t1", 2)
-		time.Sleep(4 * time.Minute) // the end of its life
+		time.Sleep(4 * time.Minute) // the token expires
 		e.wantError(t, source, 3)
 	})
 }
@@ -278,7 +279,7 @@ func TestStableToken_Errors(t *testing.T) {
 			t.Errorf("Token = %v, want HTTP 503", err)
 		}
 	})
-	t.Run("HungUp", func(t *testing.T) {
+	t.Run("ConnectionClosed", func(t *testing.T) {
 		server := serve(t, hangUp)
 		_, err := newClient(t, server.URL).StableToken("wx00", secret.New("hunter2")).Token(t.Context())
 		if err == nil || err.Error() != "wechat: token endpoint: no answer: connection closed" {
@@ -287,7 +288,7 @@ func TestStableToken_Errors(t *testing.T) {
 	})
 }
 
-func TestStableToken_LifeOfAnyType(t *testing.T) {
+func TestStableToken_LifetimeOfAnyType(t *testing.T) {
 	for _, life := range []string{`7200`, `"7200"`, `-1`, `0`, `null`, `{}`, `1e99`, `9223372036854775807`} {
 		server := serve(t, answer(`{"expires_in":`+life+`,"access_token":"T"}`))
 		source := newClient(t, server.URL).StableToken("wx00", secret.New("hunter2"))
@@ -302,8 +303,8 @@ func TestStableToken_LifeOfAnyType(t *testing.T) {
 	}
 }
 
-// Close must end a fetch that nobody waits for any more, and leave no goroutine (see TestMain).
-func TestClose_EndsFetchesUnderWay(t *testing.T) {
+// Close cancels a fetch that no caller waits for, and leaves no goroutine (see TestMain).
+func TestClose_CancelsFetchesInFlight(t *testing.T) {
 	arrived, release := make(chan struct{}), make(chan struct{})
 	server := serve(t, func(http.ResponseWriter, *http.Request) {
 		close(arrived)
@@ -320,12 +321,12 @@ func TestClose_EndsFetchesUnderWay(t *testing.T) {
 	<-arrived
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
-		t.Errorf("Token = %v, want the end of the context", err)
+		t.Errorf("Token = %v, want the error of the context", err)
 	}
 	client.Close()
 }
 
-func TestGetOpenData_WithStableToken_ReplacesARefusedOne(t *testing.T) {
+func TestGetOpenData_WithStableToken_ReplacesRefusedToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{answers: []string{
 			`{"access_token":"T1","expires_in":7200}`, list(entry("a", `{"data":{}}`)),

@@ -16,8 +16,10 @@ import (
 	"cloudidq/internal/wechat"
 )
 
-// traced returns a client whose requests are traced, and what was recorded.
-func traced(t *testing.T, url string) (*wechat.Client, trace.TracerProvider, *tracetest.SpanRecorder) {
+// newTracedClient returns a client with tracing, and a recorder of its spans.
+func newTracedClient(
+	t *testing.T, url string,
+) (*wechat.Client, trace.TracerProvider, *tracetest.SpanRecorder) {
 	t.Helper()
 	spans := tracetest.NewSpanRecorder()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
@@ -29,8 +31,8 @@ func traced(t *testing.T, url string) (*wechat.Client, trace.TracerProvider, *tr
 	return client, provider, spans
 }
 
-// told is a span in one line: name, status, and the attributes that are asked for.
-func told(span sdktrace.ReadOnlySpan, keys ...string) string {
+// describe returns a span in one line: its name, its status and the attributes with the given keys.
+func describe(span sdktrace.ReadOnlySpan, keys ...string) string {
 	text := span.Name() + " " + span.Status().Code.String()
 	for _, a := range span.Attributes() {
 		if slices.Contains(keys, string(a.Key)) {
@@ -40,7 +42,7 @@ func told(span sdktrace.ReadOnlySpan, keys ...string) string {
 	return text
 }
 
-func TestTrace_EveryRequestWithItsEnd(t *testing.T) {
+func TestTrace_RequestsWithResult(t *testing.T) {
 	t.Parallel()
 	const rid = "68aeab00-21ea7900-3a442400"
 	server := serve(t,
@@ -48,21 +50,22 @@ func TestTrace_EveryRequestWithItsEnd(t *testing.T) {
 		answer(list(entry("a", `{"data":{"opengid":"planted-data"}}`), entry("b", `{"errCode":-601003,"errMsg":"`+plantedCloudID+`"}`))),
 		answer(list(entry("b", `{"errCode":-601007,"errMsg":"`+plantedOpenID+`"}`))),
 	)
-	client, provider, spans := traced(t, server.URL)
+	client, provider, spans := newTracedClient(t, server.URL)
 	_, one := provider.Tracer("test").Start(t.Context(), "process")
 	req := request("a", "b")
 	req.OpenID, req.Origins = plantedOpenID, []trace.SpanContext{one.SpanContext()}
 	client.GetOpenData(t.Context(), wechat.StaticToken(secret.New(plantedToken)), req)
 	var got []string
 	for _, span := range spans.Ended() {
-		got = append(got, told(span, "cloudidq.attempt", "cloudidq.cloudids", "cloudidq.cloudids.open", "cloudidq.wechat.class",
+		got = append(got, describe(span, "cloudidq.attempt", "cloudidq.cloudids",
+			"cloudidq.cloudids.open", "cloudidq.wechat.class",
 			"cloudidq.wechat.errcode", "cloudidq.wechat.rid", "error.type"))
 		if span.SpanKind() != trace.SpanKindClient || span.Parent().SpanID() != one.SpanContext().SpanID() || len(span.Links()) != 1 {
 			t.Errorf("%s: kind %v, parent %v, links %v", span.Name(), span.SpanKind(), span.Parent(), span.Links())
 		}
 		wantNoSecret(t, fmt.Sprint(span.Name(), span.Attributes(), span.Status(), span.Events(), span.Links()))
 		if text := fmt.Sprint(span.Attributes()); strings.Contains(text, "planted") || strings.Contains(text, "?") {
-			t.Errorf("a span holds data or a query: %s", text)
+			t.Errorf("a span contains data or a query: %s", text)
 		}
 	}
 	want := []string{
@@ -77,14 +80,17 @@ func TestTrace_EveryRequestWithItsEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := told(spans.Ended()[0], "server.address", "server.port", "url.template", "http.request.method"); !strings.HasSuffix(got,
-		"server.address=127.0.0.1 server.port="+to.Port()+" http.request.method=POST url.template=/wxa/getopendata") {
-		t.Errorf("the request went to %s", got)
+	request := describe(spans.Ended()[0], "server.address", "server.port", "url.template",
+		"http.request.method")
+	if !strings.HasSuffix(request, "server.address=127.0.0.1 server.port="+to.Port()+
+		" http.request.method=POST url.template=/wxa/getopendata") {
+		t.Errorf("attributes of the request = %s", request)
 	}
 }
 
-func TestTrace_ARequestOfSeveralTasksHasNoParent(t *testing.T) {
-	client, provider, spans := traced(t, serve(t, answer(list(entry("a", `{"data":{}}`)))).URL)
+func TestTrace_RequestForSeveralTasksHasNoParent(t *testing.T) {
+	server := serve(t, answer(list(entry("a", `{"data":{}}`))))
+	client, provider, spans := newTracedClient(t, server.URL)
 	req := request("a")
 	for range 3 {
 		_, span := provider.Tracer("test").Start(t.Context(), "process")
@@ -99,12 +105,14 @@ func TestTrace_ARequestOfSeveralTasksHasNoParent(t *testing.T) {
 
 func TestTrace_TokenFetches(t *testing.T) {
 	server := serve(t, answer(`{"errcode":40125,"errmsg":"invalid appsecret `+plantedSecret+`"}`))
-	client, _, spans := traced(t, server.URL)
+	client, _, spans := newTracedClient(t, server.URL)
 	_, _ = client.LegacyToken("wx00", secret.New(plantedSecret)).Token(t.Context())
 	span := spans.Ended()[0]
 	wantNoSecret(t, fmt.Sprint(span.Name(), span.Attributes(), span.Status(), span.Events()))
-	if got := told(span, "cloudidq.token.mode", "cloudidq.appid", "cloudidq.wechat.errcode", "error.type"); got !=
-		"fetch token legacy Error appid=wx00 token.mode=legacy wechat.errcode=40125 error.type=app" {
-		t.Errorf("span %s", got)
+	got := describe(span, "cloudidq.token.mode", "cloudidq.appid", "cloudidq.wechat.errcode",
+		"error.type")
+	want := "fetch token legacy Error appid=wx00 token.mode=legacy wechat.errcode=40125 error.type=app"
+	if got != want {
+		t.Errorf("span = %s, want %s", got, want)
 	}
 }

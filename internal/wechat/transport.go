@@ -45,23 +45,23 @@ func (c Config) maxConns() int {
 // parse returns the base URL, or an error that lists every problem of the configuration. The
 // error does not repeat the URL, so that a password in it does not appear in the log.
 func (c Config) parse() (*url.URL, error) {
-	var faults []error
+	var problems []error
 	base, err := url.Parse(strings.TrimRight(c.BaseURL, "/") + "/") // without the slash JoinPath returns a relative path
 	switch {
 	case err != nil:
-		faults = append(faults, errors.New("base URL: not a URL"))
+		problems = append(problems, errors.New("base URL: not a URL"))
 	case base.Scheme != "https" && base.Scheme != "http", base.Host == "":
-		faults = append(faults, errors.New("base URL: want http:// or https:// and a host"))
+		problems = append(problems, errors.New("base URL: want http:// or https:// and a host"))
 	case base.User != nil, base.RawQuery != "", base.ForceQuery, base.Fragment != "":
-		faults = append(faults, errors.New("base URL: want neither user, query nor fragment"))
+		problems = append(problems, errors.New("base URL: want neither user, query nor fragment"))
 	}
 	if c.Timeout < 0 {
-		faults = append(faults, fmt.Errorf("timeout: want more than 0, not %v", c.Timeout))
+		problems = append(problems, fmt.Errorf("timeout: want more than 0, not %v", c.Timeout))
 	}
 	if c.MaxConns < 0 {
-		faults = append(faults, fmt.Errorf("max conns: want more than 0, not %d", c.MaxConns))
+		problems = append(problems, fmt.Errorf("max conns: want more than 0, not %d", c.MaxConns))
 	}
-	return base, errors.Join(faults...)
+	return base, errors.Join(problems...)
 }
 
 // newTransport returns a new transport, which other packages cannot modify.

@@ -1,28 +1,28 @@
-// Keeps the page current: it fetches the page anew and takes over the parts that differ. What there is to see is made
-// in one place, by the server; without this script the page loads itself anew (see its noscript).
+// Keeps the page current: fetches the page again and replaces the parts that have changed. Only the
+// server renders the page. Without this script, the page reloads itself (see its noscript element).
 "use strict";
 
-const every = 3000, slowest = 30000, patience = 10000; // ms
+const interval = 3000, maxInterval = 30000, requestTimeout = 10000; // ms
 const lang = document.documentElement.lang;
 const clock = new Intl.DateTimeFormat(lang, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
-let wait = every, timer = 0, asking = false;
+let wait = interval, timer = 0, refreshing = false;
 
-// local turns the moments of a part into the reader's own time.
-function local(part) {
+// localizeTimes shows the times of a part in the reader's time zone.
+function localizeTimes(part) {
   for (const time of part.querySelectorAll("time[datetime]")) {
     time.title = time.dateTime;
     time.textContent = clock.format(new Date(time.dateTime));
   }
 }
 
-// show takes over what has changed. Focus within a part that goes away is given to its successor.
-function show(fresh) {
+// update replaces the parts that have changed. It restores the focus on a link in a replaced part.
+function update(fresh) {
   for (const part of document.querySelectorAll("[data-live]")) {
     const next = fresh.getElementById(part.id);
     if (!next) {
       continue;
     }
-    local(next);
+    localizeTimes(next);
     if (part.innerHTML === next.innerHTML) {
       continue;
     }
@@ -35,7 +35,8 @@ function show(fresh) {
   document.body.dataset.seen = String(Date.now());
 }
 
-function say(text) {
+// showState shows a text in place of the time of the last update.
+function showState(text) {
   const when = document.querySelector("[data-when]");
   if (when) {
     when.textContent = text;
@@ -43,33 +44,33 @@ function say(text) {
 }
 
 async function refresh() {
-  if (document.hidden || asking) {
+  if (document.hidden || refreshing) {
     return;
   }
-  asking = true;
+  refreshing = true;
   try {
-    const here = location.origin + location.pathname + location.search; // href might hold a key
-    const answer = await fetch(here, { cache: "no-store", credentials: "same-origin", signal: AbortSignal.timeout(patience) });
+    const here = location.origin + location.pathname + location.search; // href may contain a key
+    const answer = await fetch(here, { cache: "no-store", credentials: "same-origin", signal: AbortSignal.timeout(requestTimeout) });
     if (answer.status === 401 || answer.status === 403) {
-      say(document.body.dataset.signin);
-      return; // and ask no more
+      showState(document.body.dataset.signin);
+      return; // stop refreshing
     }
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     const structure = (page) => [...page.querySelectorAll("[data-live]")].map((part) => part.id).join();
     if (answer.headers.get("Content-Type")?.startsWith("text/html") && structure(fresh) !== structure(document)) {
-      location.reload(); // Redis has come back, or gone
+      location.reload(); // Redis has become available or unavailable
       return;
     }
     if (!answer.ok) {
       throw new Error(answer.statusText);
     }
-    show(fresh);
-    wait = every;
+    update(fresh);
+    wait = interval;
   } catch {
-    say(document.body.dataset.stale);
-    wait = Math.min(slowest, wait * 2);
+    showState(document.body.dataset.stale);
+    wait = Math.min(maxInterval, wait * 2);
   } finally {
-    asking = false;
+    refreshing = false;
   }
   timer = setTimeout(refresh, wait);
 }
@@ -80,5 +81,5 @@ document.addEventListener("visibilitychange", () => {
     refresh();
   }
 });
-local(document);
-timer = setTimeout(refresh, every);
+localizeTimes(document);
+timer = setTimeout(refresh, interval);

@@ -38,37 +38,37 @@ const keyChars = 43
 // NewCodec returns the codec of a platform, or an error that lists every problem of the
 // configuration.
 func NewCodec(cfg Config) (*Codec, error) {
-	var faults []error
+	var problems []error
 	if cfg.AppID == "" {
-		faults = append(faults, errors.New("push: AppID is missing"))
+		problems = append(problems, errors.New("push: AppID is missing"))
 	}
 	if cfg.VerifyToken.Empty() {
-		faults = append(faults, errors.New("push: VerifyToken is missing"))
+		problems = append(problems, errors.New("push: VerifyToken is missing"))
 	}
 	// The last of the 43 characters has 2 unused bits. WeChat's own code does not require them
 	// to be zero, and neither does this code: base64 ignores them by default.
 	key, err := base64.StdEncoding.DecodeString(cfg.AESKey.Reveal() + "=")
 	if err != nil || len(cfg.AESKey.Reveal()) != keyChars {
-		faults = append(faults, fmt.Errorf("push: AESKey must be %d characters of Base64", keyChars))
+		problems = append(problems, fmt.Errorf("push: AESKey must be %d characters of Base64", keyChars))
 	}
-	if len(faults) > 0 {
-		return nil, errors.Join(faults...)
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
 	}
 	block, err := aes.NewCipher(key)
 	if err != nil {
-		return nil, errors.New("push: AESKey is no key of 32 bytes")
+		return nil, errors.New("push: AESKey is not a key of 32 bytes")
 	}
 	return &Codec{appID: cfg.AppID, token: cfg.VerifyToken, block: block, iv: key[:aes.BlockSize]}, nil
 }
 
 // signed reports whether the query holds the correct signature of the encrypted text.
 func (c *Codec) signed(query url.Values, encrypted string) bool {
-	given, err := hex.DecodeString(query.Get("msg_signature"))
+	got, err := hex.DecodeString(query.Get("msg_signature"))
 	if err != nil || encrypted == "" {
 		return false
 	}
 	want := sign(c.token.Reveal(), query.Get("timestamp"), query.Get("nonce"), encrypted)
-	return subtle.ConstantTimeCompare(given, want[:]) == 1
+	return subtle.ConstantTimeCompare(got, want[:]) == 1
 }
 
 // sign returns the SHA-1 of the parts in byte order.
@@ -112,7 +112,7 @@ func (c *Codec) decrypt(encrypted string) ([]byte, error) {
 	return text[:length], nil
 }
 
-// unpad removes PKCS#7 padding: 1 to 32 bytes that all hold their number.
+// unpad removes PKCS#7 padding: n bytes of value n, with n from 1 to 32.
 func unpad(text []byte) ([]byte, bool) {
 	n := int(text[len(text)-1])
 	if n < 1 || n > padTo || n > len(text) {

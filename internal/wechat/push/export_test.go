@@ -9,7 +9,7 @@ import (
 	"net/url"
 )
 
-// Encrypt is WeChat's side: it encrypts a document for appID.
+// Encrypt encrypts a document for appID, as WeChat does.
 func (c *Codec) Encrypt(document, appID string) string {
 	text := append([]byte("0123456789abcdef"), binary.BigEndian.AppendUint32(nil, uint32(len(document)))...)
 	text = append(append(text, document...), appID...)
@@ -20,14 +20,14 @@ func (c *Codec) Encrypt(document, appID string) string {
 	return c.EncryptRaw(text)
 }
 
-// EncryptRaw encrypts whole blocks as they are.
+// EncryptRaw encrypts text without adding anything. An incomplete last block is dropped.
 func (c *Codec) EncryptRaw(text []byte) string {
 	out := make([]byte, len(text)/aes.BlockSize*aes.BlockSize)
 	cipher.NewCBCEncrypter(c.block, c.iv).CryptBlocks(out, text[:len(out)])
 	return base64.StdEncoding.EncodeToString(out)
 }
 
-// Sign returns the query of a push that carries encrypted.
+// Sign returns the query of a push with the given encrypted text.
 func (c *Codec) Sign(encrypted, timestamp, nonce string) url.Values {
 	sum := sign(c.token.Reveal(), timestamp, nonce, encrypted)
 	return url.Values{

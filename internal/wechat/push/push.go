@@ -1,5 +1,5 @@
 // Package push opens WeChat's pushes to the events address of a third-party platform. A push
-// brings a ticket, or says that a merchant has authorised the platform or has changed or
+// contains a ticket, or reports that a merchant has authorised the platform or has changed or
 // withdrawn the authorization.
 //
 // A push is an encrypted XML document. It is signed with a token that the platform's console and
@@ -63,14 +63,14 @@ type Event struct {
 // The reasons to reject a push. Their texts repeat nothing of the push.
 var (
 	ErrSignature = errors.New("the push is not signed with the platform's token")
-	ErrStale     = errors.New("the push is older, or newer, than 10 minutes")
+	ErrStale     = errors.New("the timestamp of the push is more than 10 minutes off")
 	ErrMalformed = errors.New("the push cannot be read")
 )
 
 const (
 	// MaxBytes is the maximum size of a push. A push with a ticket takes about 1 KiB.
 	MaxBytes = 64 << 10
-	// maxAge limits how long a recorded push can be replayed. Within maxAge, CreatedAt says
+	// maxAge limits how long a recorded push can be replayed. Within maxAge, CreatedAt shows
 	// which of two pushes is newer.
 	maxAge = 10 * time.Minute
 )
@@ -114,14 +114,14 @@ func (c *Codec) Open(query url.Values, body []byte, now time.Time) (Event, error
 	if err != nil {
 		return Event{}, err
 	}
-	return c.read(text)
+	return c.parseEvent(text)
 }
 
 // fresh compares the signed timestamp with the clock.
 func fresh(timestamp string, now time.Time) error {
 	seconds, err := strconv.ParseInt(timestamp, 10, 64)
 	if err != nil {
-		return fmt.Errorf("%w: its timestamp is no number", ErrMalformed)
+		return fmt.Errorf("%w: its timestamp is not a number", ErrMalformed)
 	}
 	if age := now.Sub(time.Unix(seconds, 0)); age > maxAge || age < -maxAge {
 		return ErrStale
@@ -129,8 +129,8 @@ func fresh(timestamp string, now time.Time) error {
 	return nil
 }
 
-// read converts the document inside to an event.
-func (c *Codec) read(text []byte) (Event, error) {
+// parseEvent converts the document inside to an event.
+func (c *Codec) parseEvent(text []byte) (Event, error) {
 	var n notice
 	if err := readXML(text, &n); err != nil {
 		return Event{}, fmt.Errorf("%w: not the XML of an event", ErrMalformed)
@@ -140,7 +140,7 @@ func (c *Codec) read(text []byte) (Event, error) {
 	}
 	seconds, err := strconv.ParseInt(strings.TrimSpace(n.CreateTime), 10, 64)
 	if err != nil || seconds < 0 || seconds > maxSeconds {
-		return Event{}, fmt.Errorf("%w: its CreateTime is no time", ErrMalformed)
+		return Event{}, fmt.Errorf("%w: its CreateTime is not a valid time", ErrMalformed)
 	}
 	e := Event{
 		Type: types[n.InfoType], CreatedAt: time.Unix(seconds, 0).UTC(),
@@ -148,11 +148,11 @@ func (c *Codec) read(text []byte) (Event, error) {
 	}
 	switch {
 	case e.Type == Ticket && e.Ticket.Empty():
-		return Event{}, fmt.Errorf("%w: it holds no ticket", ErrMalformed)
+		return Event{}, fmt.Errorf("%w: it contains no ticket", ErrMalformed)
 	case (e.Type == Authorized || e.Type == UpdateAuthorized) && e.Code.Empty():
-		return Event{}, fmt.Errorf("%w: it holds no authorization code", ErrMalformed)
+		return Event{}, fmt.Errorf("%w: it contains no authorization code", ErrMalformed)
 	case e.Type > Ticket && !tasks.ValidAppID(e.Authorizer):
-		return Event{}, fmt.Errorf("%w: it names no app", ErrMalformed)
+		return Event{}, fmt.Errorf("%w: it contains no valid appid", ErrMalformed)
 	}
 	return e, nil
 }

@@ -32,7 +32,7 @@ func codec(tb testing.TB) *push.Codec {
 	return c
 }
 
-// document is an event as WeChat writes it.
+// document returns an event in the form that WeChat sends.
 func document(fields string) string {
 	return "<xml><AppId><![CDATA[" + component + "]]></AppId><CreateTime>1700000000</CreateTime>" + fields + "</xml>"
 }
@@ -44,14 +44,15 @@ func envelope(encrypted string) []byte {
 	return []byte("<xml><AppId><![CDATA[" + component + "]]></AppId><Encrypt><![CDATA[" + encrypted + "]]></Encrypt></xml>")
 }
 
-// pushed is a document on its way, signed at pushedAt.
+// pushed returns the query and body of a push with document, signed at pushedAt.
 func pushed(c *push.Codec, document string) (url.Values, []byte) {
 	encrypted := c.Encrypt(document, component)
 	return c.Sign(encrypted, "1700000000", "nonce"), envelope(encrypted)
 }
 
-// Made with openssl, not with this package. KEY is aesKey and "=" in Base64, as hex, IV its first half; plain.bin is 16
-// letters, the length in 4 bytes, the document of the test below, the appid, and PKCS#7 padding to 32:
+// These values were made with openssl and not with this package. KEY is the hex form of the key in
+// aesKey, and IV is its first half. plain.bin consists of 16 letters, the length in 4 bytes, the
+// document of the test below, the appid, and PKCS#7 padding to 32 bytes:
 //
 //	openssl enc -aes-256-cbc -nopad -K $KEY -iv $IV -in plain.bin | base64 -w0
 //	printf '%s\n' verify-token 1700000000 nonce4711 $ENC | LC_ALL=C sort | tr -d '\n' | openssl dgst -sha1
@@ -64,7 +65,8 @@ const (
 )
 
 func TestOpen_Golden(t *testing.T) {
-	query := url.Values{"signature": {"of the older kind, not looked at"}, "timestamp": {"1700000000"}, "nonce": {"nonce4711"},
+	query := url.Values{"signature": {"of the older kind, ignored"}, "timestamp": {"1700000000"},
+		"nonce":        {"nonce4711"},
 		"encrypt_type": {"aes"}, "msg_signature": {goldenSignature}}
 	got, err := codec(t).Open(query, envelope(goldenEncrypt), pushedAt)
 	if err != nil {
@@ -100,8 +102,8 @@ func TestOpen_Types(t *testing.T) {
 	}
 }
 
-// Every fault has its kind, and none repeats what was pushed.
-func TestOpen_Faults(t *testing.T) {
+// Each invalid push has its kind of error. No error repeats a part of the push.
+func TestOpen_InvalidPushes(t *testing.T) {
 	c := codec(t)
 	good := c.Encrypt(document(ticketFields), component)
 	goodQuery := c.Sign(good, "1700000000", "nonce")
@@ -130,45 +132,52 @@ func TestOpen_Faults(t *testing.T) {
 		request
 		want error
 	}{
-		"SignatureMissing":   {from(without("msg_signature"), envelope(good)), push.ErrSignature},
-		"SignatureNoHex":     {from(with("msg_signature", "planted"), envelope(good)), push.ErrSignature},
-		"SignatureWrong":     {from(with("msg_signature", strings.Repeat("0", 40)), envelope(good)), push.ErrSignature},
-		"SignatureShort":     {from(with("msg_signature", goodQuery.Get("msg_signature")[:38]), envelope(good)), push.ErrSignature},
-		"NonceChanged":       {from(with("nonce", "planted"), envelope(good)), push.ErrSignature},
-		"TimestampChanged":   {from(with("timestamp", "1700000001"), envelope(good)), push.ErrSignature},
-		"ContentChanged":     {from(goodQuery, envelope("A"+good[1:])), push.ErrSignature},
-		"OldSignatureAlone":  {from(url.Values{"signature": goodQuery["msg_signature"], "timestamp": {"1700000000"}, "nonce": {"nonce"}}, envelope(good)), push.ErrSignature},
-		"EncryptEmpty":       {from(signed("")), push.ErrSignature},
-		"TimestampNoNumber":  {from(c.Sign(good, "planted", "nonce"), envelope(good)), push.ErrMalformed},
-		"TimestampOld":       {from(c.Sign(good, "1699999399", "nonce"), envelope(good)), push.ErrStale},
-		"TimestampNew":       {from(c.Sign(good, "1700000601", "nonce"), envelope(good)), push.ErrStale},
-		"NoXML":              {from(goodQuery, []byte("planted")), push.ErrMalformed},
-		"Empty":              {from(goodQuery, nil), push.ErrMalformed},
-		"JSON":               {from(goodQuery, []byte(`{"Encrypt":"planted"}`)), push.ErrMalformed},
-		"OtherRoot":          {from(goodQuery, []byte("<html><Encrypt>"+good+"</Encrypt></html>")), push.ErrMalformed},
-		"CutOff":             {from(goodQuery, envelope(good)[:len(good)]), push.ErrMalformed},
-		"TwoDocuments":       {from(goodQuery, append(envelope(good), envelope(good)...)), push.ErrMalformed},
-		"Doctype":            {from(goodQuery, append([]byte(`<!DOCTYPE xml [<!ENTITY e "planted">]>`), envelope(good)...)), push.ErrMalformed},
-		"Entity":             {from(goodQuery, []byte("<xml><Encrypt>&e;</Encrypt></xml>")), push.ErrMalformed},
-		"TooLarge":           {from(goodQuery, envelope(strings.Repeat("A", push.MaxBytes))), push.ErrMalformed},
-		"NotBase64":          {from(signed("planted!")), push.ErrMalformed},
-		"HalfABlock":         {from(signed("AAAA")), push.ErrMalformed},
-		"PaddingZero":        {block(strings.Repeat("\x00", 32)), push.ErrMalformed},
-		"PaddingTooLong":     {block(strings.Repeat("\x21", 64)), push.ErrMalformed},
-		"PaddingUneven":      {block(header + "hello" + component[:4] + "\x01\x03\x03"), push.ErrMalformed},
-		"NothingButPadding":  {block(strings.Repeat("\x20", 32)), push.ErrMalformed},
-		"LengthBeyondTheEnd": {block("0123456789abcdef\xff\xff\xff\xff12345678\x04\x04\x04\x04"), push.ErrMalformed},
+		"SignatureMissing": {from(without("msg_signature"), envelope(good)), push.ErrSignature},
+		"SignatureNotHex": {from(with("msg_signature", "planted"), envelope(good)),
+			push.ErrSignature},
+		"SignatureWrong":   {from(with("msg_signature", strings.Repeat("0", 40)), envelope(good)), push.ErrSignature},
+		"SignatureShort":   {from(with("msg_signature", goodQuery.Get("msg_signature")[:38]), envelope(good)), push.ErrSignature},
+		"NonceChanged":     {from(with("nonce", "planted"), envelope(good)), push.ErrSignature},
+		"TimestampChanged": {from(with("timestamp", "1700000001"), envelope(good)), push.ErrSignature},
+		"ContentChanged":   {from(goodQuery, envelope("A"+good[1:])), push.ErrSignature},
+		"OnlyOldSignature": {from(url.Values{"signature": goodQuery["msg_signature"],
+			"timestamp": {"1700000000"}, "nonce": {"nonce"}}, envelope(good)), push.ErrSignature},
+		"EncryptEmpty": {from(signed("")), push.ErrSignature},
+		"TimestampNotNumber": {from(c.Sign(good, "planted", "nonce"), envelope(good)),
+			push.ErrMalformed},
+		"TimestampOld":    {from(c.Sign(good, "1699999399", "nonce"), envelope(good)), push.ErrStale},
+		"TimestampNew":    {from(c.Sign(good, "1700000601", "nonce"), envelope(good)), push.ErrStale},
+		"NotXML":          {from(goodQuery, []byte("planted")), push.ErrMalformed},
+		"Empty":           {from(goodQuery, nil), push.ErrMalformed},
+		"JSON":            {from(goodQuery, []byte(`{"Encrypt":"planted"}`)), push.ErrMalformed},
+		"OtherRoot":       {from(goodQuery, []byte("<html><Encrypt>"+good+"</Encrypt></html>")), push.ErrMalformed},
+		"Truncated":       {from(goodQuery, envelope(good)[:len(good)]), push.ErrMalformed},
+		"TwoDocuments":    {from(goodQuery, append(envelope(good), envelope(good)...)), push.ErrMalformed},
+		"Doctype":         {from(goodQuery, append([]byte(`<!DOCTYPE xml [<!ENTITY e "planted">]>`), envelope(good)...)), push.ErrMalformed},
+		"Entity":          {from(goodQuery, []byte("<xml><Encrypt>&e;</Encrypt></xml>")), push.ErrMalformed},
+		"TooLarge":        {from(goodQuery, envelope(strings.Repeat("A", push.MaxBytes))), push.ErrMalformed},
+		"NotBase64":       {from(signed("planted!")), push.ErrMalformed},
+		"IncompleteBlock": {from(signed("AAAA")), push.ErrMalformed},
+		"PaddingZero":     {block(strings.Repeat("\x00", 32)), push.ErrMalformed},
+		"PaddingTooLong":  {block(strings.Repeat("\x21", 64)), push.ErrMalformed},
+		"PaddingUneven":   {block(header + "hello" + component[:4] + "\x01\x03\x03"), push.ErrMalformed},
+		"OnlyPadding":     {block(strings.Repeat("\x20", 32)), push.ErrMalformed},
+		"LengthTooLarge": {block("0123456789abcdef\xff\xff\xff\xff12345678\x04\x04\x04\x04"),
+			push.ErrMalformed},
 		"ForAnotherPlatform": {from(signed(c.Encrypt(document(ticketFields), "wxcomponent00000002"))), push.ErrMalformed},
 		"NoAppID":            {from(signed(c.Encrypt(document(ticketFields), ""))), push.ErrMalformed},
-		"InsideNoXML":        {inside("planted"), push.ErrMalformed},
-		"InsideOtherApp":     {inside(strings.Replace(document(ticketFields), component, "wxplanted", 1)), push.ErrMalformed},
+		"DocumentNotXML":     {inside("planted"), push.ErrMalformed},
+		"DocumentForOtherApp": {inside(strings.Replace(document(ticketFields), component, "wxplanted",
+			1)), push.ErrMalformed},
 		"NoCreateTime":       {inside("<xml>" + ticketFields + "</xml>"), push.ErrMalformed},
 		"CreateTimeNegative": {inside(strings.Replace(document(ticketFields), "1700000000", "-1", 1)), push.ErrMalformed},
 		"CreateTimeHuge":     {inside(strings.Replace(document(ticketFields), "1700000000", "253402300800", 1)), push.ErrMalformed},
 		"NoTicket":           {inside(document("<InfoType>component_verify_ticket</InfoType>")), push.ErrMalformed},
 		"NoCode":             {inside(document("<InfoType>authorized</InfoType><AuthorizerAppid>wx</AuthorizerAppid>")), push.ErrMalformed},
 		"NoAuthorizer":       {inside(document("<InfoType>unauthorized</InfoType>")), push.ErrMalformed},
-		"AuthorizerStrange":  {inside(document("<InfoType>unauthorized</InfoType><AuthorizerAppid>wx planted</AuthorizerAppid>")), push.ErrMalformed},
+		"AuthorizerInvalid": {inside(
+			document("<InfoType>unauthorized</InfoType><AuthorizerAppid>wx planted</AuthorizerAppid>")),
+			push.ErrMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := c.Open(tt.query, tt.body, pushedAt)
@@ -176,17 +185,17 @@ func TestOpen_Faults(t *testing.T) {
 				t.Fatalf("Open = %+v, %v, want %v", got, err, tt.want)
 			}
 			if strings.Contains(err.Error(), "planted") {
-				t.Errorf("the error repeats what was pushed: %v", err)
+				t.Errorf("the error repeats a part of the push: %v", err)
 			}
 			if diff := cmp.Diff(push.Event{}, got); diff != "" {
-				t.Errorf("an event beside the error:\n%s", diff)
+				t.Errorf("event returned with an error (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-// A forger who could tell the faults of decryption apart could decrypt byte by byte.
-func TestOpen_DecryptionTellsNothing(t *testing.T) {
+// If decryption errors differed, a forger could use them to decrypt a push byte by byte.
+func TestOpen_DecryptionErrorsAreEqual(t *testing.T) {
 	c := codec(t)
 	texts := map[string]bool{}
 	for _, encrypted := range []string{
@@ -213,7 +222,7 @@ func TestOpen_TimestampBounds(t *testing.T) {
 	}
 }
 
-func TestOpen_AnyDocumentComesBack(t *testing.T) {
+func TestOpen_DecryptsAnyDocument(t *testing.T) {
 	c := codec(t)
 	rapid.Check(t, func(t *rapid.T) {
 		ticket := rapid.StringMatching(`[!-;=-~]{1,300}`).Filter(func(s string) bool { return !strings.ContainsAny(s, "&]") }).Draw(t, "ticket")
@@ -225,14 +234,14 @@ func TestOpen_AnyDocumentComesBack(t *testing.T) {
 	})
 }
 
-func TestNewCodec_Faults(t *testing.T) {
+func TestNewCodec_ReportsAllErrors(t *testing.T) {
 	_, err := push.NewCodec(push.Config{AESKey: secret.New("planted")})
 	for _, field := range []string{"AppID", "VerifyToken", "AESKey"} {
 		if err == nil || !strings.Contains(err.Error(), field) || strings.Contains(err.Error(), "planted") {
-			t.Errorf("NewCodec = %v, want it to name %s and to repeat nothing", err, field)
+			t.Errorf("NewCodec = %v, want an error that names %s without the value", err, field)
 		}
 	}
-	// The last character may carry bits that no byte needs.
+	// The unused bits of the last character may have any value.
 	for _, last := range []string{"8", "9", "_"} {
 		_, err := push.NewCodec(push.Config{AppID: component, VerifyToken: secret.New(verify), AESKey: secret.New(aesKey[:42] + last)})
 		if (err == nil) != (last != "_") {
@@ -248,18 +257,18 @@ func FuzzOpen(f *testing.F) {
 	f.Add("", []byte("<xml><Encrypt></Encrypt></xml>"), []byte(strings.Repeat("\x20", 64)), false)
 	f.Add("1700000000", []byte("<!DOCTYPE x><xml>"), []byte("0123456789abcdef\xff\xff\xff\xff"), false)
 	f.Fuzz(func(t *testing.T, timestamp string, body, inside []byte, wrap bool) {
-		// As it comes from the network.
+		// An unsigned push.
 		if _, err := c.Open(url.Values{"timestamp": {timestamp}, "msg_signature": {"00"}}, body, pushedAt); err == nil {
-			t.Error("Open believed an unsigned push")
+			t.Error("Open accepted an unsigned push")
 		}
-		// Signed all the same: what lies behind the signature must not panic either.
+		// A signed push with arbitrary content. It must not cause a panic.
 		encrypted := c.EncryptRaw(inside)
 		if wrap {
 			encrypted = c.Encrypt(string(inside), component)
 		}
 		_, err := c.Open(c.Sign(encrypted, "1700000000", "n"), envelope(encrypted), pushedAt)
 		if err != nil && !errors.Is(err, push.ErrMalformed) && !errors.Is(err, push.ErrSignature) {
-			t.Errorf("Open = %v, want one of its errors", err)
+			t.Errorf("Open = %v, want ErrMalformed or ErrSignature", err)
 		}
 	})
 }

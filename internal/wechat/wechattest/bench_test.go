@@ -12,13 +12,13 @@ import (
 	"cloudidq/internal/wechat/wechattest"
 )
 
-// blank is a response writer that costs nothing, so that the handler alone is measured.
-type blank struct{ header http.Header }
+// discard is a response writer without cost, so that a benchmark measures only the handler.
+type discard struct{ header http.Header }
 
-func (b *blank) Header() http.Header         { return b.header }
-func (b *blank) Write(p []byte) (int, error) { return len(p), nil }
-func (b *blank) WriteHeader(int)             {}
-func (b *blank) Flush()                      {}
+func (b *discard) Header() http.Header         { return b.header }
+func (b *discard) Write(p []byte) (int, error) { return len(p), nil }
+func (b *discard) WriteHeader(int)             {}
+func (b *discard) Flush()                      {}
 
 func BenchmarkHandler(b *testing.B) {
 	for _, size := range []int{1, 5, 100} {
@@ -33,7 +33,7 @@ func BenchmarkHandler(b *testing.B) {
 				req := httptest.NewRequestWithContext(b.Context(), http.MethodPost, "/wxa/getopendata?access_token="+
 					sim.StaticToken(appA)+"&openid="+sim.CloudID(appA, 1, 0, start).OpenID, nil)
 				req.ContentLength = int64(len(body))
-				w := &blank{header: make(http.Header)}
+				w := &discard{header: make(http.Header)}
 				b.ReportAllocs()
 				for b.Loop() {
 					req.Body = io.NopCloser(strings.NewReader(body))
@@ -44,7 +44,7 @@ func BenchmarkHandler(b *testing.B) {
 	}
 }
 
-// BenchmarkServer is the whole way over loopback, client included, with one cloudID per request.
+// BenchmarkServer measures requests over loopback, including the client, with one cloudID each.
 func BenchmarkServer(b *testing.B) {
 	sim := newSim(b, wechattest.Config{NoLedger: true})
 	srv := httptest.NewServer(sim)

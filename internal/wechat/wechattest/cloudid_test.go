@@ -18,7 +18,8 @@ var (
 	openIDShape  = regexp.MustCompile(`^o[A-Za-z0-9_-]{27}$`)
 )
 
-// Whatever a tap is made of, a second simulator of the same seed reads it back, and nobody else does.
+// A second simulator with the same seed can decode every cloudID. A simulator with another seed,
+// app or user cannot.
 func TestCloudID_DescribesItself(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		seed := rapid.Uint64().Draw(rt, "seed")
@@ -30,10 +31,10 @@ func TestCloudID_DescribesItself(t *testing.T) {
 		one, two := newSim(t, wechattest.Config{Seed: seed}), newSim(t, wechattest.Config{Seed: seed})
 		tap := one.CloudID(appID, user, n, time.UnixMilli(ms))
 		if diff := cmp.Diff(tap, two.CloudID(appID, user, n, time.UnixMilli(ms))); diff != "" {
-			rt.Fatalf("two simulators of one seed differ:\n%s", diff)
+			rt.Fatalf("two simulators with the same seed differ:\n%s", diff)
 		}
 		if !cloudIDShape.MatchString(tap.CloudID) || !openIDShape.MatchString(tap.OpenID) {
-			rt.Fatalf("tap %+v has not the shape of a real one", tap)
+			rt.Fatalf("tap %+v does not have the form of real ids", tap)
 		}
 		truth := two.Truth(appID, tap.OpenID, tap.CloudID)
 		if truth.Status != wechattest.StatusResolved || !truth.Deadline.Equal(time.UnixMilli(ms).Add(5*time.Minute)) {
@@ -49,18 +50,18 @@ func TestCloudID_DescribesItself(t *testing.T) {
 			rt.Fatalf("data %s: %v, want the watermark of %s at %d", truth.Data, err, appID, ms/1000)
 		}
 
-		stranger := newSim(t, wechattest.Config{Seed: seed + 1})
-		neighbour := one.CloudID(appID, (user+1)%(1<<32), n, time.UnixMilli(ms))
+		otherSeed := newSim(t, wechattest.Config{Seed: seed + 1})
+		otherUser := one.CloudID(appID, (user+1)%(1<<32), n, time.UnixMilli(ms))
 		for _, tt := range []struct {
 			about string
 			truth wechattest.Truth
 			code  int
 		}{
-			{"another seed", stranger.Truth(appID, "", tap.CloudID), -601005},
-			{"an openid of another seed", stranger.Truth(appID, tap.OpenID, tap.CloudID), 40003},
+			{"another seed", otherSeed.Truth(appID, "", tap.CloudID), -601005},
+			{"an openid of another seed", otherSeed.Truth(appID, tap.OpenID, tap.CloudID), 40003},
 			{"another app", one.Truth(appB, "", tap.CloudID), -601007},
 			{"an openid of another app", one.Truth(appB, tap.OpenID, tap.CloudID), 40003},
-			{"another user", one.Truth(appID, neighbour.OpenID, tap.CloudID), -601007},
+			{"another user", one.Truth(appID, otherUser.OpenID, tap.CloudID), -601007},
 		} {
 			if tt.truth.Status != wechattest.StatusFailed || tt.truth.Code != tt.code {
 				rt.Fatalf("truth for %s: %+v, want code %d", tt.about, tt.truth, tt.code)
@@ -69,7 +70,7 @@ func TestCloudID_DescribesItself(t *testing.T) {
 	})
 }
 
-// Any change of a cloudID makes it invalid, not another's.
+// Any change of a cloudID makes it invalid. It never becomes another valid cloudID.
 func TestCloudID_Mangled(t *testing.T) {
 	sim := newSim(t, wechattest.Config{})
 	tap := sim.CloudID(appA, 1, 2, start)
@@ -101,7 +102,7 @@ func FuzzCloudID(f *testing.F) {
 	})
 }
 
-// The kinds take turns, and each has the data of its front-end call.
+// A user's cloudIDs cycle through the kinds. Each kind has the data of its front-end call.
 func TestKinds(t *testing.T) {
 	sim := newSim(t, wechattest.Config{Seed: 1})
 	got := make(map[string]string)
@@ -129,7 +130,7 @@ func TestKinds(t *testing.T) {
 	}
 }
 
-// A number of chat_tool data does not survive a float64.
+// The data of kind chat_tool contains a number that a float64 cannot represent.
 func TestKinds_IntegerBeyondFloat(t *testing.T) {
 	sim := newSim(t, wechattest.Config{})
 	for n := range 5 {
@@ -143,7 +144,7 @@ func TestKinds_IntegerBeyondFloat(t *testing.T) {
 		}
 		exact, err := data.RoomSeq.Int64()
 		if err != nil || exact <= 1<<53 || int64(float64(exact)) == exact {
-			t.Errorf("roomSeq %s, want an integer that no float64 holds (%v)", data.RoomSeq, err)
+			t.Errorf("roomSeq %s, want an integer that a float64 cannot represent (%v)", data.RoomSeq, err)
 		}
 		return
 	}

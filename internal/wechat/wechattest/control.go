@@ -9,7 +9,7 @@ import (
 
 // setFaults answers POST /sim/faults.
 func (s *Simulator) setFaults(w http.ResponseWriter, r *http.Request) {
-	var ask struct {
+	var params struct {
 		AppID  string `json:"appid"`
 		Faults Faults `json:"faults"`
 		For    string `json:"for"`
@@ -19,14 +19,14 @@ func (s *Simulator) setFaults(w http.ResponseWriter, r *http.Request) {
 	}
 	body, err := readBody(nil, r)
 	if err == nil {
-		err = json.Unmarshal(body, &ask)
+		err = json.Unmarshal(body, &params)
 	}
 	var d time.Duration
-	if err == nil && ask.For != "" {
-		d, err = time.ParseDuration(ask.For)
+	if err == nil && params.For != "" {
+		d, err = time.ParseDuration(params.For)
 	}
 	if err == nil {
-		err = s.SetFaults(ask.AppID, ask.Faults, d)
+		err = s.SetFaults(params.AppID, params.Faults, d)
 	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
@@ -41,7 +41,9 @@ func (s *Simulator) servePush(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	q := r.URL.Query()
-	if err := errors.Join(needed("component", q.Get("component")), needed("event", q.Get("event")), needed("url", q.Get("url"))); err != nil {
+	err := errors.Join(required("component", q.Get("component")), required("event", q.Get("event")),
+		required("url", q.Get("url")))
+	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
@@ -59,7 +61,7 @@ func (s *Simulator) serveAuthorize(w http.ResponseWriter, r *http.Request) {
 	}
 	q := r.URL.Query()
 	code, refresh, err := s.Authorize(q.Get("component"), q.Get("appid"))
-	if err := errors.Join(needed("appid", q.Get("appid")), err); err != nil {
+	if err := errors.Join(required("appid", q.Get("appid")), err); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
@@ -72,7 +74,7 @@ func (s *Simulator) serveCloudbaseToken(w http.ResponseWriter, r *http.Request) 
 		return
 	}
 	appID := r.URL.Query().Get("appid")
-	if err := needed("appid", appID); err != nil {
+	if err := required("appid", appID); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
@@ -84,6 +86,6 @@ func isPost(w http.ResponseWriter, r *http.Request) bool {
 	if r.Method == http.MethodPost {
 		return true
 	}
-	http.Error(w, r.Method+" is of no use here", http.StatusMethodNotAllowed)
+	http.Error(w, "method "+r.Method+" is not allowed", http.StatusMethodNotAllowed)
 	return false
 }

@@ -28,11 +28,11 @@ type exchange struct {
 
 // item is one cloudID of an exchange.
 type item struct {
-	id      string
-	hash    uint64
-	seen    uint64 // how many times the cloudID was seen before
-	verdict verdict
-	late    bool // genuine, but arrived after its lifetime
+	id       string
+	hash     uint64
+	seen     uint64 // how many times the cloudID was seen before
+	decision decision
+	late     bool // genuine, but arrived after its lifetime
 }
 
 // reset prepares x for the next request and drops the strings of the last one.
@@ -63,10 +63,10 @@ func (s *Simulator) getOpenData(w http.ResponseWriter, r *http.Request) {
 	s.stats.leave() // before the answer, so that a client which respects a limit is never counted above it
 	if !stayed {
 		s.stats.gone.Add(1)
-		s.settle(x, 0, 1)
+		s.recordAnswers(x, 0, 1)
 		return
 	}
-	s.deliver(w, x)
+	s.sendAnswer(w, x)
 }
 
 // process parses r, records its arrival in the ledger and composes the answer.
@@ -78,7 +78,7 @@ func (s *Simulator) process(x *exchange, r *http.Request) {
 	}
 	s.arrive(x)
 
-	// The faults of a request depend on its first cloudID.
+	// At most one fault strikes the request, in addition to slow. It depends on the first cloudID.
 	first := x.items[0]
 	if x.dice.strikes(faultSlow, first.hash, first.seen) {
 		x.slow = true
@@ -171,10 +171,10 @@ func (s *Simulator) arrive(x *exchange) {
 				s.stats.afterResolved.Add(1)
 			}
 		}
-		it.verdict = s.judge(x.caller, id, it.hash)
-		if v := &it.verdict; v.genuine {
-			it.late = x.now.Sub(time.UnixMilli(v.facts.issuedMs)) > s.cfg.Lifetime
-			mixed = mixed || !v.theirs
+		it.decision = s.decide(x.caller, id, it.hash)
+		if d := &it.decision; d.genuine {
+			it.late = x.now.Sub(time.UnixMilli(d.facts.issuedMs)) > s.cfg.Lifetime
+			mixed = mixed || !d.theirs
 		}
 		if it.late {
 			s.stats.afterDeadline.Add(1)
@@ -202,7 +202,7 @@ func (s *Simulator) compose(x *exchange) {
 		return
 	}
 	for i := range x.items {
-		if x.items[i].verdict.fault == faultPoison {
+		if x.items[i].decision.fault == faultPoison {
 			s.stats.struck(faultPoison)
 			s.refuse(x, codeInvalidArgs)
 			return
@@ -229,12 +229,12 @@ func (s *Simulator) composeItem(x *exchange, it *item) bool {
 	// Transient faults of the item precede the permanent ones of the cloudID.
 	f := x.dice.first(faultMissing, faultItemBusy, it.hash, it.seen)
 	if f == noFault {
-		f = it.verdict.fault
+		f = it.decision.fault
 	}
 	if f != noFault {
 		s.stats.struck(f)
 	}
-	code := it.verdict.code
+	code := it.decision.code
 	if code == 0 && it.late {
 		code = itemExpired
 	}
@@ -254,7 +254,7 @@ func (s *Simulator) composeItem(x *exchange, it *item) bool {
 		} else {
 			x.served = append(x.served, it.hash)
 		}
-		x.data = appendData(x.data[:0], it.verdict.facts, s.cfg.Seed, watermark)
+		x.data = appendData(x.data[:0], it.decision.facts, s.cfg.Seed, watermark)
 		x.answer = appendDataEntry(x.answer, it.id, x.data)
 	}
 	return true

@@ -37,7 +37,7 @@ func TestParseFaults(t *testing.T) {
 			}
 			for _, want := range tt.errs {
 				if err == nil || !strings.Contains(err.Error(), want) {
-					t.Errorf("ParseFaults(%q): error %q lacks %q", tt.spec, err, want)
+					t.Errorf("ParseFaults(%q): error %q does not contain %q", tt.spec, err, want)
 				}
 			}
 			if tt.errs == nil && err != nil {
@@ -58,12 +58,13 @@ func FuzzParseFaults(f *testing.F) {
 		}
 		for name, p := range faults {
 			if math.IsNaN(p) || p < 0 || p > 1 {
-				t.Errorf("ParseFaults(%q) let %s=%v pass", spec, name, p)
+				t.Errorf("ParseFaults(%q) accepted %s=%v", spec, name, p)
 			}
 		}
 		again, err := wechattest.ParseFaults(faults.String())
 		if err != nil || !cmp.Equal(faults, again) {
-			t.Errorf("ParseFaults(%q) = %v, but its String %q is read as %v, %v", spec, faults, faults, again, err)
+			t.Errorf("ParseFaults(%q) = %v, but its String %q is parsed as %v, %v", spec, faults, faults,
+				again, err)
 		}
 	})
 }
@@ -79,18 +80,18 @@ func TestFaultNames_Described(t *testing.T) {
 	}
 }
 
-func TestNew_AllFaultsOfConfigAtOnce(t *testing.T) {
+func TestNew_ReportsAllConfigErrors(t *testing.T) {
 	_, err := wechattest.New(wechattest.Config{
 		Users: -1, Latency: -1, Lifetime: -1, TokenTTL: -1, MaxBatch: -1, Faults: wechattest.Faults{"x": 0.5, "busy": 2},
 	})
 	for _, want := range []string{"Users", "Latency", "Lifetime", "TokenTTL", "MaxBatch", `"x"`, `"busy"`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("New: error %q lacks %s", err, want)
+			t.Errorf("New: error %q does not contain %s", err, want)
 		}
 	}
 }
 
-// Each fault of a request or an item, certain to strike, over a real connection.
+// Each fault of a request or an item, with probability 1, over a real connection.
 func TestFaults_Transient(t *testing.T) {
 	topLevel := func(code int, msg string) func(*testing.T, answer) {
 		return func(t *testing.T, a answer) {
@@ -131,12 +132,12 @@ func TestFaults_Transient(t *testing.T) {
 		}},
 		"lost": {lost: lost, check: func(t *testing.T, a answer) {
 			if a.err == nil || !strings.Contains(a.err.Error(), io.EOF.Error()) {
-				t.Errorf("answer %+v, want the end of the connection", a)
+				t.Errorf("answer %+v, want io.EOF", a)
 			}
 		}},
 		"truncated": {lost: lost, check: func(t *testing.T, a answer) {
 			if a.err != nil || !strings.HasPrefix(a.body, `{"errcode":0,`) || strings.HasSuffix(a.body, "]}") {
-				t.Errorf("answer %+v, want half of one", a)
+				t.Errorf("answer %+v, want half of an answer", a)
 			}
 		}},
 		"slow": {answered: answered, check: func(t *testing.T, a answer) {
@@ -164,27 +165,28 @@ func TestFaults_Transient(t *testing.T) {
 		tt, found := tests[info.Name]
 		if !found {
 			if info.Per != "cloudid" {
-				t.Errorf("no test of fault %s", info.Name)
+				t.Errorf("fault %s has no test", info.Name)
 			}
 			continue
 		}
 		t.Run(info.Name, func(t *testing.T) {
-			w := newWorld(t, wechattest.Config{Latency: 3 * time.Millisecond, Faults: wechattest.Faults{info.Name: 1}})
-			tap := w.CloudID(appA, 1, 1, start)
+			env := newEnv(t, wechattest.Config{Latency: 3 * time.Millisecond,
+				Faults: wechattest.Faults{info.Name: 1}})
+			tap := env.CloudID(appA, 1, 1, start)
 			began := time.Now()
-			tt.check(t, w.exchange(t, tap.OpenID, tap.CloudID))
+			tt.check(t, env.exchange(t, tap.OpenID, tap.CloudID))
 			if took := time.Since(began); info.Name == "slow" && took < 30*time.Millisecond {
-				t.Errorf("answered after %v, want ten times the latency", took)
+				t.Errorf("answer after %v, want at least ten times the latency", took)
 			}
 			want := wechattest.Entry{Sent: 1, Answered: tt.answered, Lost: tt.lost, First: start, Last: start}
-			if diff := cmp.Diff(want, w.Entry(tap.CloudID)); diff != "" {
+			if diff := cmp.Diff(want, env.Entry(tap.CloudID)); diff != "" {
 				t.Errorf("ledger (-want +got):\n%s", diff)
 			}
-			if got := w.Stats().Faults; !cmp.Equal(got, map[string]int64{info.Name: 1}) {
-				t.Errorf("stats count faults %v", got)
+			if got := env.Stats().Faults; !cmp.Equal(got, map[string]int64{info.Name: 1}) {
+				t.Errorf("Stats.Faults = %v, want only this fault, once", got)
 			}
-			if got := w.Truth(appA, tap.OpenID, tap.CloudID).Status; got != wechattest.StatusResolved {
-				t.Errorf("truth is %s, want resolved: the fault is transient", got)
+			if got := env.Truth(appA, tap.OpenID, tap.CloudID).Status; got != wechattest.StatusResolved {
+				t.Errorf("truth is %s, want resolved, because the fault is transient", got)
 			}
 		})
 	}
@@ -204,12 +206,12 @@ func TestFaults_OfCloudID(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, wechattest.Config{Seed: 3, Faults: wechattest.Faults{name: 0.5}})
+			env := newEnv(t, wechattest.Config{Seed: 3, Faults: wechattest.Faults{name: 0.5}})
 			struck := 0
 			for n := range 20 {
-				tap := w.CloudID(appA, 1, n, start)
-				truth := w.Truth(appA, tap.OpenID, tap.CloudID)
-				r, entries := read(t, w.exchange(t, tap.OpenID, tap.CloudID))
+				tap := env.CloudID(appA, 1, n, start)
+				truth := env.Truth(appA, tap.OpenID, tap.CloudID)
+				r, entries := read(t, env.exchange(t, tap.OpenID, tap.CloudID))
 				e := entries[tap.CloudID]
 				if truth.Status == wechattest.StatusResolved {
 					if string(e.Data) != string(truth.Data) {
@@ -228,47 +230,50 @@ func TestFaults_OfCloudID(t *testing.T) {
 			if struck < 3 || struck > 17 {
 				t.Errorf("%d of 20 struck, want about half", struck)
 			}
-			if got := w.Stats().Faults[name]; got != int64(struck) {
-				t.Errorf("stats count %d, want %d", got, struck)
+			if got := env.Stats().Faults[name]; got != int64(struck) {
+				t.Errorf("Stats.Faults counts %d, want %d", got, struck)
 			}
 		})
 	}
 }
 
-// A poisoned cloudID spoils the batch of its healthy neighbours, which pass without it.
-func TestPoison_SpoilsItsBatch(t *testing.T) {
-	w := newWorld(t, wechattest.Config{Faults: wechattest.Faults{"poison": 0.3}})
+// A poisoned cloudID makes its whole batch fail. Without it, the other cloudIDs succeed.
+func TestPoison_FailsItsBatch(t *testing.T) {
+	env := newEnv(t, wechattest.Config{Faults: wechattest.Faults{"poison": 0.3}})
 	var good, all []string
 	for n := range 10 {
-		tap := w.CloudID(appA, 1, n, start)
+		tap := env.CloudID(appA, 1, n, start)
 		all = append(all, tap.CloudID)
-		if w.Truth(appA, tap.OpenID, tap.CloudID).Status == wechattest.StatusResolved {
+		if env.Truth(appA, tap.OpenID, tap.CloudID).Status == wechattest.StatusResolved {
 			good = append(good, tap.CloudID)
 		}
 	}
 	if len(good) == 0 || len(good) == len(all) {
-		t.Fatalf("%d of %d are good, want some", len(good), len(all))
+		t.Fatalf("%d of %d cloudIDs are not poisoned, want some", len(good), len(all))
 	}
-	if r, _ := read(t, w.exchange(t, "", all...)); r.ErrCode != 40097 {
+	if r, _ := read(t, env.exchange(t, "", all...)); r.ErrCode != 40097 {
 		t.Errorf("errcode %d with poison, want 40097", r.ErrCode)
 	}
-	if r, entries := read(t, w.exchange(t, "", good...)); r.ErrCode != 0 || len(entries) != len(good) {
+	if r, entries := read(t, env.exchange(t, "", good...)); r.ErrCode != 0 ||
+		len(entries) != len(good) {
 		t.Errorf("errcode %d and %d entries without poison, want 0 and %d", r.ErrCode, len(entries), len(good))
 	}
 }
 
-// The same seed brings the same faults, whatever the order of requests; another seed brings others.
+// The same seed leads to the same faults, whatever the order of requests. Another seed leads to
+// other faults.
 func TestFaults_Deterministic(t *testing.T) {
 	run := func(seed uint64, backwards bool) string {
-		w := newWorld(t, wechattest.Config{Seed: seed, Faults: wechattest.Faults{"busy": 0.4, "empty": 0.4, "expired": 0.3}})
+		env := newEnv(t, wechattest.Config{Seed: seed, Faults: wechattest.Faults{"busy": 0.4,
+			"empty": 0.4, "expired": 0.3}})
 		out := make([]string, 20)
 		for i := range 20 {
 			if backwards {
 				i = 19 - i
 			}
-			tap := w.CloudID(appA, i, 0, start)
+			tap := env.CloudID(appA, i, 0, start)
 			for range 3 {
-				r, entries := read(t, w.exchange(t, tap.OpenID, tap.CloudID))
+				r, entries := read(t, env.exchange(t, tap.OpenID, tap.CloudID))
 				out[i] += fmt.Sprint(r.ErrCode, entries[tap.CloudID].ErrCode, len(entries[tap.CloudID].Data), " ")
 			}
 		}
@@ -276,22 +281,23 @@ func TestFaults_Deterministic(t *testing.T) {
 	}
 	first := run(1, false)
 	if diff := cmp.Diff(first, run(1, true)); diff != "" {
-		t.Errorf("the order of requests matters:\n%s", diff)
+		t.Errorf("another order of requests changes the faults:\n%s", diff)
 	}
 	if first == run(2, false) {
-		t.Error("seeds 1 and 2 bring the same faults")
+		t.Error("seeds 1 and 2 lead to the same faults")
 	}
 }
 
-// A transient fault strikes about as often as it is asked to, and independently of others.
+// A transient fault strikes with about the configured probability, independently of other faults.
 func TestFaults_Frequency(t *testing.T) {
 	for _, noLedger := range []bool{false, true} {
-		w := newWorld(t, wechattest.Config{NoLedger: noLedger, Faults: wechattest.Faults{"missing": 0.3, "slow": 0.5}})
-		tap := w.CloudID(appA, 1, 1, start)
+		env := newEnv(t, wechattest.Config{NoLedger: noLedger, Faults: wechattest.Faults{"missing": 0.3,
+			"slow": 0.5}})
+		tap := env.CloudID(appA, 1, 1, start)
 		for range 1000 {
-			w.exchange(t, tap.OpenID, tap.CloudID)
+			env.exchange(t, tap.OpenID, tap.CloudID)
 		}
-		got := w.Stats().Faults
+		got := env.Stats().Faults
 		if got["missing"] < 240 || got["missing"] > 360 || got["slow"] < 430 || got["slow"] > 570 {
 			t.Errorf("NoLedger %v: faults %v of 1000, want about 300 missing and 500 slow", noLedger, got)
 		}

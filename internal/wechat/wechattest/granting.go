@@ -10,23 +10,23 @@ import (
 // stableToken answers POST /cgi-bin/stable_token.
 func (s *Simulator) stableToken(w http.ResponseWriter, r *http.Request) {
 	s.granting(w, r, func(now time.Time) ([]byte, int) {
-		var ask struct {
+		var params struct {
 			GrantType    string `json:"grant_type"`
 			AppID        string `json:"appid"`
 			Secret       string `json:"secret"`
 			ForceRefresh bool   `json:"force_refresh"`
 		}
-		if code := readAsk(r, &ask); code != 0 {
+		if code := readParams(r, &params); code != 0 {
 			return nil, code
 		}
-		if code := s.checkSecret(ask.GrantType, ask.AppID, ask.Secret); code != 0 {
+		if code := s.checkSecret(params.GrantType, params.AppID, params.Secret); code != 0 {
 			return nil, code
 		}
-		s.apps.of(ask.AppID).tokenCalls.Add(1)
-		if ask.ForceRefresh {
+		s.apps.of(params.AppID).tokenCalls.Add(1)
+		if params.ForceRefresh {
 			s.stats.tokenForced.Add(1)
 		}
-		token, life := s.tokens.stable(ask.AppID, now, ask.ForceRefresh)
+		token, life := s.tokens.stable(params.AppID, now, params.ForceRefresh)
 		return granted("access_token", token, life), 0
 	})
 }
@@ -54,7 +54,7 @@ const RemoteHeader = "X-Token-Auth: let-me-in"
 // of stable_token.
 func (s *Simulator) remoteToken(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("X-Token-Auth") != "let-me-in" {
-		http.Error(w, "who are you?", http.StatusUnauthorized)
+		http.Error(w, "the header X-Token-Auth is missing or wrong", http.StatusUnauthorized)
 		return
 	}
 	s.granting(w, r, func(now time.Time) ([]byte, int) {
@@ -83,9 +83,9 @@ func (s *Simulator) granting(w http.ResponseWriter, r *http.Request, grant func(
 	_, _ = w.Write(answer)
 }
 
-// readAsk parses the JSON body of a POST into ask. It returns the errcode of an invalid request,
-// or 0.
-func readAsk(r *http.Request, ask any) int {
+// readParams parses the JSON body of a POST into params. It returns the errcode of an invalid
+// request, or 0.
+func readParams(r *http.Request, params any) int {
 	if r.Method != http.MethodPost {
 		return codeNeedPost
 	}
@@ -93,7 +93,7 @@ func readAsk(r *http.Request, ask any) int {
 	if len(body) == 0 {
 		return codeEmptyPost
 	}
-	if err != nil || json.Unmarshal(body, ask) != nil {
+	if err != nil || json.Unmarshal(body, params) != nil {
 		return codeDataFormat
 	}
 	return 0

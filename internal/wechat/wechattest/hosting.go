@@ -24,7 +24,7 @@ const headerSidecar = "X-Openapi-Seqid"
 func (s *Simulator) CloudbaseToken(appID string) string {
 	s.tokens.mu.Lock()
 	defer s.tokens.mu.Unlock()
-	return s.tokens.issue(holder{familyCloudbase, appID}, s.cfg.Now(), s.cfg.CloudbaseTTL).token
+	return s.tokens.issueLocked(holder{familyCloudbase, appID}, s.cfg.Now(), s.cfg.CloudbaseTTL).token
 }
 
 // credential returns the grant of a getopendata call, or the errcode if the call has no valid
@@ -43,7 +43,7 @@ func (s *Simulator) credential(query string, now time.Time) (grant, int) {
 	switch {
 	case code != 0:
 		return grant{}, code
-	case !g.family.takenAs(param):
+	case !g.family.acceptedAs(param):
 		return grant{}, codeInvalidToken
 	case g.family == familyAuthorizer && !s.platforms.authorised(g.appID):
 		return grant{}, codeNotAuthorised

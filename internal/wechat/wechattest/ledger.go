@@ -44,12 +44,12 @@ type ledger struct {
 
 // shard is a part of the ledger with its own lock, to reduce contention.
 type shard struct {
-	mu    sync.Mutex
-	lines map[uint64]line // guarded by mu
+	mu      sync.Mutex
+	entries map[uint64]counts // guarded by mu
 }
 
-// line is the stored form of an [Entry].
-type line struct {
+// counts is the stored form of an [Entry].
+type counts struct {
 	sent, answered, lost uint32
 	first, last          int64 // Unix nanoseconds
 }
@@ -57,44 +57,44 @@ type line struct {
 func newLedger() *ledger {
 	l := new(ledger)
 	for i := range l.shards {
-		l.shards[i].lines = make(map[uint64]line)
+		l.shards[i].entries = make(map[uint64]counts)
 	}
 	return l
 }
 
 func (l *ledger) shard(id uint64) *shard { return &l.shards[id%uint64(len(l.shards))] }
 
-// arrive records an arrival and returns the previous line.
-func (l *ledger) arrive(id uint64, now time.Time) line {
+// arrive records an arrival and returns the previous counts.
+func (l *ledger) arrive(id uint64, now time.Time) counts {
 	sh := l.shard(id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	before := sh.lines[id]
+	before := sh.entries[id]
 	after := before
 	after.sent++
 	after.last = now.UnixNano()
 	if before.sent == 0 {
 		after.first = after.last
 	}
-	sh.lines[id] = after
+	sh.entries[id] = after
 	return before
 }
 
-// settle adds to answered and lost. Negative numbers revert an earlier call.
-func (l *ledger) settle(id uint64, answered, lost int32) {
+// addAnswers adds to answered and lost. Negative numbers revert an earlier call.
+func (l *ledger) addAnswers(id uint64, answered, lost int32) {
 	sh := l.shard(id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	after := sh.lines[id]
+	after := sh.entries[id]
 	after.answered += uint32(answered)
 	after.lost += uint32(lost)
-	sh.lines[id] = after
+	sh.entries[id] = after
 }
 
-func (l *ledger) get(id uint64) (line, bool) {
+func (l *ledger) get(id uint64) (counts, bool) {
 	sh := l.shard(id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	found, ok := sh.lines[id]
+	found, ok := sh.entries[id]
 	return found, ok
 }

@@ -22,11 +22,11 @@ const (
 	appB = "wx00000000000000bb"
 )
 
-// start is the moment at which the clock of every test stands still.
+// start is the time of the clock in every test.
 var start = time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)
 
-// world is a simulator behind a real HTTP server.
-type world struct {
+// testEnv is a simulator behind a real HTTP server.
+type testEnv struct {
 	*wechattest.Simulator
 	url    string
 	client *http.Client
@@ -44,15 +44,15 @@ func newSim(tb testing.TB, cfg wechattest.Config) *wechattest.Simulator {
 	return sim
 }
 
-func newWorld(tb testing.TB, cfg wechattest.Config) *world {
+func newEnv(tb testing.TB, cfg wechattest.Config) *testEnv {
 	tb.Helper()
 	sim := newSim(tb, cfg)
 	srv := httptest.NewServer(sim)
 	tb.Cleanup(srv.Close)
-	return &world{Simulator: sim, url: srv.URL, client: srv.Client()}
+	return &testEnv{Simulator: sim, url: srv.URL, client: srv.Client()}
 }
 
-// answer is what came back for one request.
+// answer is the result of one request.
 type answer struct {
 	status int
 	form   string
@@ -61,14 +61,14 @@ type answer struct {
 }
 
 // call sends one request.
-func (w *world) call(tb testing.TB, method, path string, query url.Values, body string) answer {
+func (env *testEnv) call(tb testing.TB, method, path string, query url.Values, body string) answer {
 	tb.Helper()
-	req, err := http.NewRequestWithContext(tb.Context(), method, w.url+path+"?"+query.Encode(),
+	req, err := http.NewRequestWithContext(tb.Context(), method, env.url+path+"?"+query.Encode(),
 		bytes.NewReader([]byte(body)))
 	if err != nil {
 		tb.Fatal(err)
 	}
-	resp, err := w.client.Do(req)
+	resp, err := env.client.Do(req)
 	if err != nil {
 		return answer{err: err}
 	}
@@ -77,10 +77,10 @@ func (w *world) call(tb testing.TB, method, path string, query url.Values, body 
 	return answer{resp.StatusCode, resp.Header.Get("Content-Type"), string(read), err}
 }
 
-// exchange asks for cloudIDs of appA with its static token.
-func (w *world) exchange(tb testing.TB, openID string, cloudIDs ...string) answer {
+// exchange sends cloudIDs to getopendata with the static token of appA.
+func (env *testEnv) exchange(tb testing.TB, openID string, cloudIDs ...string) answer {
 	tb.Helper()
-	query := url.Values{"access_token": {w.StaticToken(appA)}}
+	query := url.Values{"access_token": {env.StaticToken(appA)}}
 	if openID != "" {
 		query.Set("openid", openID)
 	}
@@ -88,7 +88,7 @@ func (w *world) exchange(tb testing.TB, openID string, cloudIDs ...string) answe
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return w.call(tb, http.MethodPost, "/wxa/getopendata", query, string(body))
+	return env.call(tb, http.MethodPost, "/wxa/getopendata", query, string(body))
 }
 
 // reply is an answer of getopendata as a client reads it.
@@ -109,12 +109,12 @@ type entry struct {
 	ErrMsg  string          `json:"errMsg"`
 }
 
-// read parses a, which has to be whole.
+// read parses a, which must be complete.
 func read(tb testing.TB, a answer) (reply, map[string]entry) {
 	tb.Helper()
 	var r reply
 	if a.err != nil || json.Unmarshal([]byte(a.body), &r) != nil {
-		tb.Fatalf("answer %+v is not whole JSON", a)
+		tb.Fatalf("answer %+v is not complete JSON", a)
 	}
 	entries := make(map[string]entry)
 	for _, item := range r.List {

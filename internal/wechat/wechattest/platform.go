@@ -48,8 +48,8 @@ func newPlatforms(c *codec, components []Component) *platforms {
 	return p
 }
 
-// next creates a secret of the platform that no one can guess. p.mu is held.
-func (p *platforms) next(of *platform, what string) string {
+// nextLocked creates a secret of the platform that no one can guess.
+func (p *platforms) nextLocked(of *platform, what string) string {
 	of.serial++
 	return what + "@@@" + p.codec.token(of.AppID, of.serial)
 }
@@ -69,7 +69,7 @@ func (s *Simulator) Ticket(component string) (string, error) {
 	if p == nil {
 		return "", fmt.Errorf("component %q is unknown", component)
 	}
-	p.ticket, p.ticketAt = s.platforms.next(p, "ticket"), s.cfg.Now()
+	p.ticket, p.ticketAt = s.platforms.nextLocked(p, "ticket"), s.cfg.Now()
 	return p.ticket, nil
 }
 
@@ -83,7 +83,8 @@ func (s *Simulator) Authorize(component, appID string) (code, refresh string, er
 	if p == nil {
 		return "", "", fmt.Errorf("component %q is unknown", component)
 	}
-	code, refresh = s.platforms.next(p, "queryauthcode"), s.platforms.next(p, "refreshtoken")
+	code, refresh = s.platforms.nextLocked(p, "queryauthcode"), s.platforms.nextLocked(p,
+		"refreshtoken")
 	p.codes[code], p.refresh[appID] = appID, refresh
 	s.platforms.merchant[appID] = component
 	return code, refresh, nil
@@ -103,8 +104,8 @@ func (s *Simulator) Unauthorize(component, appID string) error {
 	return nil
 }
 
-// componentAsk is the body of a platform's calls.
-type componentAsk struct {
+// componentParams is the JSON body of a platform's calls.
+type componentParams struct {
 	Component  string `json:"component_appid"`
 	Secret     string `json:"component_appsecret"`
 	Ticket     string `json:"component_verify_ticket"`
@@ -116,19 +117,19 @@ type componentAsk struct {
 // componentToken answers POST /cgi-bin/component/api_component_token.
 func (s *Simulator) componentToken(w http.ResponseWriter, r *http.Request) {
 	s.granting(w, r, func(now time.Time) ([]byte, int) {
-		var ask componentAsk
-		if code := readAsk(r, &ask); code != 0 {
+		var params componentParams
+		if code := readParams(r, &params); code != 0 {
 			return nil, code
 		}
 		s.platforms.mu.Lock()
 		defer s.platforms.mu.Unlock()
-		p := s.platforms.byID[ask.Component]
+		p := s.platforms.byID[params.Component]
 		switch {
 		case p == nil:
 			return nil, codeInvalidComponent
-		case ask.Secret != p.Secret:
+		case params.Secret != p.Secret:
 			return nil, codeInvalidSecret
-		case ask.Ticket == "" || ask.Ticket != p.ticket:
+		case params.Ticket == "" || params.Ticket != p.ticket:
 			return nil, codeInvalidTicket
 		case now.Sub(p.ticketAt) >= ticketLife:
 			return nil, codeTicketExpired
@@ -142,35 +143,35 @@ func (s *Simulator) componentToken(w http.ResponseWriter, r *http.Request) {
 // authorizerToken answers POST /cgi-bin/component/api_authorizer_token.
 func (s *Simulator) authorizerToken(w http.ResponseWriter, r *http.Request) {
 	s.granting(w, r, func(now time.Time) ([]byte, int) {
-		var ask componentAsk
-		p, code := s.asComponent(r, &ask, now)
+		var params componentParams
+		p, code := s.asComponent(r, &params, now)
 		if code != 0 {
 			return nil, code
 		}
 		s.platforms.mu.Lock()
-		refresh := p.refresh[ask.Authorizer]
+		refresh := p.refresh[params.Authorizer]
 		s.platforms.mu.Unlock()
 		switch {
 		case refresh == "":
 			return nil, codeNotAuthorised
-		case ask.Refresh != refresh:
+		case params.Refresh != refresh:
 			return nil, codeInvalidRefresh
 		}
-		return s.grantAuthorizer(ask.Authorizer, refresh, now), 0
+		return s.grantAuthorizer(params.Authorizer, refresh, now), 0
 	})
 }
 
 // queryAuth answers POST /cgi-bin/component/api_query_auth.
 func (s *Simulator) queryAuth(w http.ResponseWriter, r *http.Request) {
 	s.granting(w, r, func(now time.Time) ([]byte, int) {
-		var ask componentAsk
-		p, code := s.asComponent(r, &ask, now)
+		var params componentParams
+		p, code := s.asComponent(r, &params, now)
 		if code != 0 {
 			return nil, code
 		}
 		s.platforms.mu.Lock()
-		appID, ok := p.codes[ask.Code]
-		delete(p.codes, ask.Code)
+		appID, ok := p.codes[params.Code]
+		delete(p.codes, params.Code)
 		refresh := p.refresh[appID]
 		s.platforms.mu.Unlock()
 		if !ok {
@@ -196,7 +197,9 @@ func (s *Simulator) grantAuthorizer(appID, refresh string, now time.Time) []byte
 
 // asComponent parses a call that a platform makes with its own token. Older pages of WeChat's
 // documentation call the parameter component_access_token.
-func (s *Simulator) asComponent(r *http.Request, ask *componentAsk, now time.Time) (*platform, int) {
+func (s *Simulator) asComponent(
+	r *http.Request, params *componentParams, now time.Time,
+) (*platform, int) {
 	token := r.URL.Query().Get(paramAccess)
 	if token == "" {
 		token = r.URL.Query().Get("component_access_token")
@@ -205,14 +208,14 @@ func (s *Simulator) asComponent(r *http.Request, ask *componentAsk, now time.Tim
 	if code != 0 {
 		return nil, code
 	}
-	if code := readAsk(r, ask); code != 0 {
+	if code := readParams(r, params); code != 0 {
 		return nil, code
 	}
-	p := s.platforms.byID[ask.Component]
+	p := s.platforms.byID[params.Component]
 	switch {
 	case g.family != familyComponent:
 		return nil, codeNeedComponentToken
-	case p == nil || g.appID != ask.Component:
+	case p == nil || g.appID != params.Component:
 		return nil, codeInvalidComponent
 	}
 	return p, 0

@@ -33,11 +33,11 @@ const (
 // the platform at address as WeChat does. It returns an error unless the platform answers
 // "success".
 func (s *Simulator) Push(ctx context.Context, component, event, appID, address string) error {
-	inside, err := s.happen(component, event, appID)
+	document, err := s.performEvent(component, event, appID)
 	if err != nil {
 		return err
 	}
-	query, body, err := s.Seal(component, inside)
+	query, body, err := s.Seal(component, document)
 	if err != nil {
 		return err
 	}
@@ -60,8 +60,8 @@ func (s *Simulator) Push(ctx context.Context, component, event, appID, address s
 	return nil
 }
 
-// happen performs an event and returns the document that reports it.
-func (s *Simulator) happen(component, event, appID string) (string, error) {
+// performEvent performs an event and returns the document that reports it.
+func (s *Simulator) performEvent(component, event, appID string) (string, error) {
 	created := strconv.FormatInt(s.cfg.Now().Unix(), 10)
 	head := "<xml><AppId><![CDATA[" + component + "]]></AppId><CreateTime>" + created + "</CreateTime>"
 	if event != PushTicket && appID == "" {
@@ -99,7 +99,7 @@ func (s *Simulator) Seal(component, document string) (url.Values, []byte, error)
 	}
 	key, err := base64.StdEncoding.DecodeString(p.AESKey + "=")
 	if err != nil {
-		return nil, nil, errors.New("the component's AESKey is no base64")
+		return nil, nil, errors.New("the component's AESKey is not base64")
 	}
 	block, err := aes.NewCipher(key)
 	if err != nil {

@@ -32,16 +32,16 @@ func (s *Simulator) quota(r *http.Request) ([]byte, int) {
 	if code != 0 {
 		return nil, code
 	}
-	var ask struct {
+	var params struct {
 		Path string `json:"cgi_path"`
 	}
-	if code := readAsk(r, &ask); code != 0 {
+	if code := readParams(r, &params); code != 0 {
 		return nil, code
 	}
 	switch {
-	case !strings.HasPrefix(ask.Path, "/"):
+	case !strings.HasPrefix(params.Path, "/"):
 		return nil, codeForeignPath
-	case ask.Path != "/wxa/getopendata":
+	case params.Path != "/wxa/getopendata":
 		return nil, codeUnknownPath
 	}
 	limit, used := int64(shownLimit), s.apps.of(g.appID).requests.Load()

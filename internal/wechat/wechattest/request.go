@@ -46,13 +46,13 @@ func parseList(body string, ids []string) ([]string, bool) {
 	if quick, ok := scanList(body, ids); ok {
 		return quick, true
 	}
-	var ask struct {
+	var params struct {
 		List []string `json:"cloudid_list"`
 	}
-	if err := json.Unmarshal([]byte(body), &ask); err != nil || len(ask.List) == 0 {
+	if err := json.Unmarshal([]byte(body), &params); err != nil || len(params.List) == 0 {
 		return ids, false
 	}
-	return append(ids, ask.List...), true
+	return append(ids, params.List...), true
 }
 
 // scanList is parseList for bodies that hold only a plain list, as clients send. It copies
@@ -81,16 +81,16 @@ func scanList(body string, ids []string) ([]string, bool) {
 			return ids, false
 		}
 	}
-	return ids, strings.TrimLeft(body, blanks) == ""
+	return ids, strings.TrimLeft(body, whitespace) == ""
 }
 
-// blanks are the whitespace characters of JSON.
-const blanks = " \t\r\n"
+// whitespace are the whitespace characters of JSON.
+const whitespace = " \t\r\n"
 
 // skip removes leading whitespace and token from s. If token does not follow, it returns s
 // unchanged.
 func skip(s, token string) (string, bool) {
-	rest, found := strings.CutPrefix(strings.TrimLeft(s, blanks), token)
+	rest, found := strings.CutPrefix(strings.TrimLeft(s, whitespace), token)
 	if !found {
 		return s, false
 	}

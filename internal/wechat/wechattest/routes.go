@@ -22,7 +22,7 @@ func (s *Simulator) serveCloudIDs(w http.ResponseWriter, r *http.Request) {
 	users, errUsers := number(q, "users", uint64(s.cfg.Users), 1)
 	start, errStart := number(q, "start", 0, 0)
 	age, errAge := duration(q, "age")
-	if err := errors.Join(needed("appid", appID), errN, errUsers, errStart, errAge); err != nil {
+	if err := errors.Join(required("appid", appID), errN, errUsers, errStart, errAge); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
@@ -64,7 +64,7 @@ func (s *Simulator) serveToken(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	appID := r.URL.Query().Get("appid")
-	if err := needed("appid", appID); err != nil {
+	if err := required("appid", appID); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
@@ -97,7 +97,7 @@ type answered struct {
 
 // check returns an error if q is incomplete.
 func (q question) check() error {
-	return errors.Join(needed("appid", q.AppID), needed("cloud_id", q.CloudID))
+	return errors.Join(required("appid", q.AppID), required("cloud_id", q.CloudID))
 }
 
 // serveTruth answers GET and POST /sim/truth.
@@ -155,12 +155,12 @@ func isGet(w http.ResponseWriter, r *http.Request) bool {
 	if r.Method == http.MethodGet {
 		return true
 	}
-	http.Error(w, r.Method+" is of no use here", http.StatusMethodNotAllowed)
+	http.Error(w, "method "+r.Method+" is not allowed", http.StatusMethodNotAllowed)
 	return false
 }
 
-// needed returns an error if a required value is empty.
-func needed(name, value string) error {
+// required returns an error if a required value is empty.
+func required(name, value string) error {
 	if value == "" {
 		return fmt.Errorf("%s is missing", name)
 	}
@@ -174,7 +174,8 @@ func number(q url.Values, name string, fallback, low uint64) (uint64, error) {
 	}
 	v, err := strconv.ParseUint(q.Get(name), 10, 32)
 	if err != nil || v < low {
-		return 0, fmt.Errorf("%s is %q, want a whole number from %d to %d", name, q.Get(name), low, uint32(1<<32-1))
+		return 0, fmt.Errorf("%s is %q, want an integer from %d to %d", name, q.Get(name), low,
+			uint32(1<<32-1))
 	}
 	return v, nil
 }

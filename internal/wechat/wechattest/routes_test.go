@@ -16,7 +16,7 @@ import (
 	"cloudidq/internal/wechat/wechattest"
 )
 
-// lines reads NDJSON.
+// lines parses NDJSON.
 func lines[T any](tb testing.TB, a answer) []T {
 	tb.Helper()
 	if a.err != nil || a.status != http.StatusOK || a.form != "application/x-ndjson" {
@@ -34,17 +34,17 @@ func lines[T any](tb testing.TB, a answer) []T {
 }
 
 func TestRouteCloudIDs(t *testing.T) {
-	w := newWorld(t, wechattest.Config{Users: 3})
+	env := newEnv(t, wechattest.Config{Users: 3})
 	get := func(query string) []wechattest.Tap {
 		values, err := url.ParseQuery("appid=" + appA + query)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return lines[wechattest.Tap](t, w.call(t, http.MethodGet, "/sim/cloudids", values, ""))
+		return lines[wechattest.Tap](t, env.call(t, http.MethodGet, "/sim/cloudids", values, ""))
 	}
 	tap := func(user, n int, age time.Duration) wechattest.Tap {
-		tap := w.CloudID(appA, user, n, start.Add(-age))
-		tap.AppID = "" // not in the line
+		tap := env.CloudID(appA, user, n, start.Add(-age))
+		tap.AppID = "" // not part of the JSON
 		return tap
 	}
 	tests := []struct {
@@ -62,72 +62,80 @@ func TestRouteCloudIDs(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff(`{"cloud_id":"`+tap(0, 0, 0).CloudID+`","openid":"`+tap(0, 0, 0).OpenID+`","obtained_at":"2026-11-22T08:00:00.000Z"}`+"\n",
-		w.call(t, http.MethodGet, "/sim/cloudids", url.Values{"appid": {appA}, "start": {"0"}}, "").body); diff != "" {
+		env.call(t, http.MethodGet, "/sim/cloudids", url.Values{"appid": {appA}, "start": {"0"}},
+			"").body); diff != "" {
 		t.Errorf("line (-want +got):\n%s", diff)
 	}
-	bad := w.call(t, http.MethodGet, "/sim/cloudids", url.Values{"n": {"0"}, "users": {"-1"}, "start": {"x"}, "age": {"4"}}, "")
+	bad := env.call(t, http.MethodGet, "/sim/cloudids", url.Values{"n": {"0"}, "users": {"-1"},
+		"start": {"x"}, "age": {"4"}}, "")
 	for _, want := range []string{"appid is missing", `n is "0"`, `users is "-1"`, `start is "x"`, `age is "4"`} {
 		if bad.status != http.StatusBadRequest || !strings.Contains(bad.body, want) {
-			t.Errorf("answer %+v lacks %q", bad, want)
+			t.Errorf("answer %+v does not contain %q", bad, want)
 		}
 	}
 }
 
 func TestRouteTruth(t *testing.T) {
-	w := newWorld(t, wechattest.Config{Faults: wechattest.Faults{"expired": 0.5}})
-	type told struct {
+	env := newEnv(t, wechattest.Config{Faults: wechattest.Faults{"expired": 0.5}})
+	type truthLine struct {
 		AppID   string `json:"appid"`
 		OpenID  string `json:"openid"`
 		CloudID string `json:"cloud_id"`
 		wechattest.Truth
 	}
-	var want []told
-	var ask strings.Builder
+	var want []truthLine
+	var body strings.Builder
 	for n := range 2000 {
-		tap := w.CloudID(appA, n, n, start)
-		want = append(want, told{appA, tap.OpenID, tap.CloudID, w.Truth(appA, tap.OpenID, tap.CloudID)})
-		fmt.Fprintf(&ask, `{"appid":%q,"openid":%q,"cloud_id":%q}`+"\n", appA, tap.OpenID, tap.CloudID)
+		tap := env.CloudID(appA, n, n, start)
+		want = append(want, truthLine{appA, tap.OpenID, tap.CloudID, env.Truth(appA, tap.OpenID,
+			tap.CloudID)})
+		fmt.Fprintf(&body, `{"appid":%q,"openid":%q,"cloud_id":%q}`+"\n", appA, tap.OpenID, tap.CloudID)
 	}
-	if diff := cmp.Diff(want, lines[told](t, w.call(t, http.MethodPost, "/sim/truth", nil, ask.String()))); diff != "" {
+	diff := cmp.Diff(want, lines[truthLine](t, env.call(t, http.MethodPost, "/sim/truth", nil,
+		body.String())))
+	if diff != "" {
 		t.Errorf("truths (-want +got):\n%s", diff)
 	}
 
-	one := w.call(t, http.MethodGet, "/sim/truth", url.Values{"appid": {appA}, "openid": {want[0].OpenID}, "cloud_id": {want[0].CloudID}}, "")
-	var got told
+	one := env.call(t, http.MethodGet, "/sim/truth", url.Values{"appid": {appA},
+		"openid": {want[0].OpenID}, "cloud_id": {want[0].CloudID}}, "")
+	var got truthLine
 	if err := json.Unmarshal([]byte(one.body), &got); err != nil || !cmp.Equal(want[0], got) {
 		t.Errorf("truth %+v, want %+v (%v)", one, want[0], err)
 	}
 
-	if bad := w.call(t, http.MethodGet, "/sim/truth", nil, ""); bad.status != http.StatusBadRequest {
+	if bad := env.call(t, http.MethodGet, "/sim/truth", nil, ""); bad.status != http.StatusBadRequest {
 		t.Errorf("without arguments: %+v, want 400", bad)
 	}
-	bad := w.call(t, http.MethodPost, "/sim/truth", nil, `{"appid":"a","cloud_id":"c"}`+"\n"+`{"appid":"a"}`+"\n")
+	bad := env.call(t, http.MethodPost, "/sim/truth", nil,
+		`{"appid":"a","cloud_id":"c"}`+"\n"+`{"appid":"a"}`+"\n")
 	if !strings.HasSuffix(bad.body, `{"error":"cloud_id is missing","line":2}`+"\n") {
-		t.Errorf("bad second line: %+v", bad)
+		t.Errorf("invalid second line: answer %+v", bad)
 	}
 }
 
 func TestRouteStatsAndToken(t *testing.T) {
-	w := newWorld(t, wechattest.Config{})
-	tap := w.CloudID(appA, 1, 0, start)
-	w.exchange(t, tap.OpenID, tap.CloudID)
+	env := newEnv(t, wechattest.Config{})
+	tap := env.CloudID(appA, 1, 0, start)
+	env.exchange(t, tap.OpenID, tap.CloudID)
 	want := `{"requests":1,"cloudids":1,"answered":1,"refused":0,"gone":0,"faults":{},"token_calls":0,"token_forced":0,` +
 		`"max_in_flight":1,"max_batch":1,"violations":{"mixed_openids":0,"after_deadline":0,"after_resolved":0}}` + "\n"
-	if got := w.call(t, http.MethodGet, "/sim/stats", nil, ""); got.body != want {
+	if got := env.call(t, http.MethodGet, "/sim/stats", nil, ""); got.body != want {
 		t.Errorf("stats %s, want %s", got.body, want)
 	}
-	if got := w.call(t, http.MethodGet, "/sim/token", url.Values{"appid": {appA}}, ""); got.body != `{"access_token":"`+w.StaticToken(appA)+"\"}\n" {
-		t.Errorf("token %+v, want the static one", got)
+	got := env.call(t, http.MethodGet, "/sim/token", url.Values{"appid": {appA}}, "")
+	if got.body != `{"access_token":"`+env.StaticToken(appA)+"\"}\n" {
+		t.Errorf("token %+v, want the static token", got)
 	}
 	for _, path := range []string{"/sim/stats", "/sim/token", "/sim/cloudids"} {
-		if got := w.call(t, http.MethodPost, path, nil, ""); got.status != http.StatusMethodNotAllowed {
+		if got := env.call(t, http.MethodPost, path, nil, ""); got.status != http.StatusMethodNotAllowed {
 			t.Errorf("POST %s: %+v, want 405", path, got)
 		}
 	}
 }
 
-// Serve answers, lets a request under way finish when its context ends, and leaves nothing behind.
-func TestServe_FinishesWhatIsUnderWay(t *testing.T) {
+// When its context ends, Serve lets requests in flight finish and leaves no goroutine.
+func TestServe_FinishesRequestsInFlight(t *testing.T) {
 	sim := newSim(t, wechattest.Config{Latency: 100 * time.Millisecond})
 	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -139,10 +147,11 @@ func TestServe_FinishesWhatIsUnderWay(t *testing.T) {
 
 	transport := new(http.Transport)
 	defer transport.CloseIdleConnections()
-	w := &world{Simulator: sim, url: "http://" + ln.Addr().String(), client: &http.Client{Transport: transport}}
+	env := &testEnv{Simulator: sim, url: "http://" + ln.Addr().String(),
+		client: &http.Client{Transport: transport}}
 	tap := sim.CloudID(appA, 1, 0, start)
 	came := make(chan answer, 1)
-	go func() { came <- w.exchange(t, tap.OpenID, tap.CloudID) }()
+	go func() { came <- env.exchange(t, tap.OpenID, tap.CloudID) }()
 	eventually(t, "the request's arrival", func() bool { return sim.Sent(tap.CloudID) == 1 })
 	cancel()
 	if r, _ := read(t, <-came); len(r.List) != 1 {

@@ -25,9 +25,9 @@ const (
 	familyAuthorizer
 )
 
-// takenAs reports whether getopendata accepts a token of this family in the query parameter
+// acceptedAs reports whether getopendata accepts a token of this family in the query parameter
 // param.
-func (f family) takenAs(param string) bool {
+func (f family) acceptedAs(param string) bool {
 	switch f {
 	case familyCloudbase:
 		return param == paramCloudbase
@@ -129,7 +129,7 @@ func (t *tokens) stable(appID string, now time.Time, force bool) (string, time.D
 	defer t.mu.Unlock()
 	l := t.latest[holder{familyStatic, appID}]
 	if !l.expires.After(now.Add(t.overlap)) {
-		l = t.issue(holder{familyStatic, appID}, now, t.ttl)
+		l = t.issueLocked(holder{familyStatic, appID}, now, t.ttl)
 	}
 	return l.token, l.expires.Sub(now)
 }
@@ -143,11 +143,11 @@ func (t *tokens) fresh(h holder, now time.Time, ttl time.Duration) string {
 		old.replaced = now.Add(t.overlap)
 		t.grants[t.latest[h].token] = old
 	}
-	return t.issue(h, now, ttl).token
+	return t.issueLocked(h, now, ttl).token
 }
 
-// issue creates a holder's next token. t.mu is held.
-func (t *tokens) issue(h holder, now time.Time, ttl time.Duration) latest {
+// issueLocked creates a holder's next token.
+func (t *tokens) issueLocked(h holder, now time.Time, ttl time.Duration) latest {
 	l := t.latest[h]
 	l.serial++
 	l.token, l.expires = t.codec.token(h.appID, uint32(h.family)<<24|l.serial), now.Add(ttl)

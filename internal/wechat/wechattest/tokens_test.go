@@ -11,16 +11,16 @@ import (
 	"cloudidq/internal/wechat/wechattest"
 )
 
-// grantAnswer is an answer of stable_token.
+// grantAnswer is the answer of stable_token.
 type grantAnswer struct {
 	AccessToken string `json:"access_token"`
 	ExpiresIn   int    `json:"expires_in"`
 	ErrCode     int    `json:"errcode"`
 }
 
-func (w *world) stableToken(tb testing.TB, body string) grantAnswer {
+func (env *testEnv) stableToken(tb testing.TB, body string) grantAnswer {
 	tb.Helper()
-	a := w.call(tb, http.MethodPost, "/cgi-bin/stable_token", nil, body)
+	a := env.call(tb, http.MethodPost, "/cgi-bin/stable_token", nil, body)
 	if a.err != nil || a.status != http.StatusOK || a.form != "application/json; encoding=utf-8" {
 		tb.Fatalf("answer %+v, want JSON in WeChat's spelling", a)
 	}
@@ -31,75 +31,82 @@ func (w *world) stableToken(tb testing.TB, body string) grantAnswer {
 	return g
 }
 
-// code exchanges a cloudID under a token and returns the errcode.
-func (w *world) code(tb testing.TB, token string) int {
+// exchangeCode exchanges a cloudID with a token and returns the errcode.
+func (env *testEnv) exchangeCode(tb testing.TB, token string) int {
 	tb.Helper()
-	tap := w.CloudID(appA, 1, 0, start)
-	r, _ := read(tb, w.call(tb, http.MethodPost, "/wxa/getopendata", url.Values{"access_token": {token}},
+	tap := env.CloudID(appA, 1, 0, start)
+	r, _ := read(tb, env.call(tb, http.MethodPost, "/wxa/getopendata",
+		url.Values{"access_token": {token}},
 		`{"cloudid_list":["`+tap.CloudID+`"]}`))
 	return r.ErrCode
 }
 
-const askA = `{"grant_type":"client_credential","appid":"` + appA + `","secret":"s"}`
+const stableTokenBody = `{"grant_type":"client_credential","appid":"` + appA + `","secret":"s"}`
 
-// A token stays the same until its last five minutes; then there is a new one, and both are good until the old one ends.
-func TestStableToken_Life(t *testing.T) {
+// The endpoint returns the same token until its last five minutes. Then it returns a new token, and
+// both are valid until the old one expires.
+func TestStableToken_Lifetime(t *testing.T) {
 	var passed atomic.Int64
-	w := newWorld(t, wechattest.Config{Now: func() time.Time { return start.Add(time.Duration(passed.Load())) }})
+	now := func() time.Time { return start.Add(time.Duration(passed.Load())) }
+	env := newEnv(t, wechattest.Config{Now: now})
 	pass := func(d time.Duration) { passed.Add(int64(d)) }
 
-	first := w.stableToken(t, askA)
+	first := env.stableToken(t, stableTokenBody)
 	if first.ExpiresIn != 7200 || len(first.AccessToken) < 100 || len(first.AccessToken) > 512 {
 		t.Fatalf("stable_token = %+v, want a token of 7200 s", first)
 	}
 	pass(115*time.Minute - time.Second)
-	if again := w.stableToken(t, askA); again.AccessToken != first.AccessToken || again.ExpiresIn != 301 {
+	if again := env.stableToken(t, stableTokenBody); again.AccessToken != first.AccessToken ||
+		again.ExpiresIn != 301 {
 		t.Errorf("after 114:59: %+v, want the first token with 301 s", again)
 	}
 	pass(time.Second)
-	second := w.stableToken(t, askA)
+	second := env.stableToken(t, stableTokenBody)
 	if second.AccessToken == first.AccessToken || second.ExpiresIn != 7200 {
 		t.Errorf("in the last five minutes: %+v, want another token of 7200 s", second)
 	}
-	if a, b := w.code(t, first.AccessToken), w.code(t, second.AccessToken); a != 0 || b != 0 {
-		t.Errorf("codes %d and %d in the overlap, want both tokens good", a, b)
+	if a, b := env.exchangeCode(t, first.AccessToken), env.exchangeCode(t,
+		second.AccessToken); a != 0 || b != 0 {
+		t.Errorf("codes %d and %d in the overlap, want both tokens valid", a, b)
 	}
 	pass(5 * time.Minute)
-	if a, b := w.code(t, first.AccessToken), w.code(t, second.AccessToken); a != 42001 || b != 0 {
-		t.Errorf("codes %d and %d after it, want 42001 and 0", a, b)
+	a, b := env.exchangeCode(t, first.AccessToken), env.exchangeCode(t, second.AccessToken)
+	if a != 42001 || b != 0 {
+		t.Errorf("codes %d and %d after the overlap, want 42001 and 0", a, b)
 	}
-	if got := w.Stats(); got.TokenCalls != 3 || got.TokenForced != 0 {
+	if got := env.Stats(); got.TokenCalls != 3 || got.TokenForced != 0 {
 		t.Errorf("stats %+v, want 3 token calls", got)
 	}
 }
 
 func TestStableToken_Revoked(t *testing.T) {
-	w := newWorld(t, wechattest.Config{TokenTTL: time.Minute})
-	first := w.stableToken(t, askA)
+	env := newEnv(t, wechattest.Config{TokenTTL: time.Minute})
+	first := env.stableToken(t, stableTokenBody)
 	if first.ExpiresIn != 60 {
 		t.Errorf("expires_in %d, want 60", first.ExpiresIn)
 	}
-	forced := w.stableToken(t, `{"force_refresh":true,`+askA[1:])
-	if got := w.code(t, first.AccessToken); got != 40001 || forced.AccessToken == first.AccessToken {
+	forced := env.stableToken(t, `{"force_refresh":true,`+stableTokenBody[1:])
+	if got := env.exchangeCode(t, first.AccessToken); got != 40001 ||
+		forced.AccessToken == first.AccessToken {
 		t.Errorf("errcode %d after force_refresh, want 40001 and another token", got)
 	}
-	w.RevokeTokens(appA)
-	if got := w.code(t, forced.AccessToken); got != 40001 {
+	env.RevokeTokens(appA)
+	if got := env.exchangeCode(t, forced.AccessToken); got != 40001 {
 		t.Errorf("errcode %d after RevokeTokens, want 40001", got)
 	}
-	third := w.stableToken(t, askA)
-	for _, token := range []string{third.AccessToken, w.StaticToken(appA)} {
-		if got := w.code(t, token); got != 0 {
-			t.Errorf("errcode %d, want a good token", got)
+	third := env.stableToken(t, stableTokenBody)
+	for _, token := range []string{third.AccessToken, env.StaticToken(appA)} {
+		if got := env.exchangeCode(t, token); got != 0 {
+			t.Errorf("errcode %d, want a valid token", got)
 		}
 	}
-	if got := w.Stats(); got.TokenCalls != 3 || got.TokenForced != 1 {
+	if got := env.Stats(); got.TokenCalls != 3 || got.TokenForced != 1 {
 		t.Errorf("stats %+v, want 3 token calls, one forced", got)
 	}
 }
 
 func TestStableToken_Refused(t *testing.T) {
-	w := newWorld(t, wechattest.Config{Secret: "right"})
+	env := newEnv(t, wechattest.Config{Secret: "right"})
 	tests := map[string]struct {
 		body string
 		code int
@@ -114,12 +121,14 @@ func TestStableToken_Refused(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := w.stableToken(t, tt.body); got.ErrCode != tt.code || (got.AccessToken == "") != (tt.code != 0) {
+			if got := env.stableToken(t, tt.body); got.ErrCode != tt.code ||
+				(got.AccessToken == "") != (tt.code != 0) {
 				t.Errorf("stable_token(%s) = %+v, want %d", tt.body, got, tt.code)
 			}
 		})
 	}
-	if a := w.call(t, http.MethodGet, "/cgi-bin/stable_token", nil, ""); a.status != http.StatusOK || a.body[:16] != `{"errcode":43002` {
+	if a := env.call(t, http.MethodGet, "/cgi-bin/stable_token", nil, ""); a.status != http.StatusOK ||
+		a.body[:16] != `{"errcode":43002` {
 		t.Errorf("GET: %+v, want 43002", a)
 	}
 }

@@ -34,17 +34,17 @@ func (s *Simulator) Truth(appID, openID, cloudID string) Truth {
 			return Truth{Status: StatusFailed, Code: codeInvalidOpenID}
 		}
 	}
-	v := s.judge(c, cloudID, hashString(cloudID))
-	t := Truth{Status: StatusFailed, Code: v.code}
-	if v.genuine {
-		t.Deadline = time.UnixMilli(v.facts.issuedMs).Add(s.cfg.Lifetime).UTC()
+	d := s.decide(c, cloudID, hashString(cloudID))
+	t := Truth{Status: StatusFailed, Code: d.code}
+	if d.genuine {
+		t.Deadline = time.UnixMilli(d.facts.issuedMs).Add(s.cfg.Lifetime).UTC()
 	}
 	switch {
-	case v.code == itemExpired:
+	case d.code == itemExpired:
 		t.Status = StatusExpired
-	case v.code == 0 && v.fault != faultWatermark:
-		t.Status, t.Kind = StatusResolved, v.facts.kind.String()
-		t.Data = appendData(nil, v.facts, s.cfg.Seed, appID)
+	case d.code == 0 && d.fault != faultWatermark:
+		t.Status, t.Kind = StatusResolved, d.facts.kind.String()
+		t.Data = appendData(nil, d.facts, s.cfg.Seed, appID)
 	}
 	return t
 }
@@ -57,9 +57,9 @@ type caller struct {
 	anyone bool // the request has no openid
 }
 
-// verdict is the decision about a cloudID for one caller, without regard to the clock and to
+// decision is the decision about a cloudID for one caller, without regard to the clock and to
 // transient faults.
-type verdict struct {
+type decision struct {
 	facts   facts
 	genuine bool  // of this seed and app, so facts are valid
 	theirs  bool  // genuine, and it belongs to the caller or the caller has no openid
@@ -67,29 +67,29 @@ type verdict struct {
 	fault   fault // the permanent fault that causes it, or noFault
 }
 
-// judge returns the verdict for the cloudID id with hash h.
-func (s *Simulator) judge(c caller, id string, h uint64) verdict {
+// decide decides the outcome for the cloudID id with hash h.
+func (s *Simulator) decide(c caller, id string, h uint64) decision {
 	f, ok := s.codec.readCloudID(id)
 	if !ok {
-		return verdict{code: itemInvalid, fault: noFault}
+		return decision{code: itemInvalid, fault: noFault}
 	}
 	if f.app != c.app {
-		return verdict{code: itemForeign, fault: noFault}
+		return decision{code: itemForeign, fault: noFault}
 	}
-	v := verdict{facts: f, genuine: true, theirs: c.anyone || f.user == c.user, fault: noFault}
+	d := decision{facts: f, genuine: true, theirs: c.anyone || f.user == c.user, fault: noFault}
 	switch {
 	case s.dice.strikes(faultPoison, h, 0):
-		v.code, v.fault = codeInvalidArgs, faultPoison
-	case !v.theirs:
-		v.code = itemForeign
+		d.code, d.fault = codeInvalidArgs, faultPoison
+	case !d.theirs:
+		d.code = itemForeign
 	default:
-		v.fault = s.dice.first(faultExpired, faultNoPhone, h, 0)
-		if v.fault == noFault && s.dice.strikes(faultWatermark, h, 0) {
-			v.fault = faultWatermark
+		d.fault = s.dice.first(faultExpired, faultNoPhone, h, 0)
+		if d.fault == noFault && s.dice.strikes(faultWatermark, h, 0) {
+			d.fault = faultWatermark
 		}
-		v.code = codeOf(v.fault)
+		d.code = codeOf(d.fault)
 	}
-	return v
+	return d
 }
 
 // codeOf returns the item code of a permanent fault, or 0 for a fault that still returns data.

@@ -14,21 +14,21 @@ import (
 // interrupted is the error text for work that was abandoned because the caller's context ended.
 const interrupted = "interrupted"
 
-// fault converts an error of the transport to an *Error with one of cloudidq's short texts. It
-// drops the original error, because its text may contain addresses and data from the connection.
-// ctx is the caller's context, not the attempt's.
-func fault(ctx context.Context, err error) *Error {
+// transportError converts an error of the transport to an *Error with one of cloudidq's short
+// texts. It drops the original error, because its text may contain addresses and data from the
+// connection. ctx is the caller's context, not the attempt's.
+func transportError(ctx context.Context, err error) *Error {
 	if own, ok := errors.AsType[*Error](err); ok {
 		return own
 	}
 	if ctx.Err() != nil {
 		return transient(interrupted)
 	}
-	return transient(faultText(err))
+	return transient(transportErrorText(err))
 }
 
-// faultText returns the text for an error of the transport.
-func faultText(err error) string {
+// transportErrorText returns the text for an error of the transport.
+func transportErrorText(err error) string {
 	timeout, isNet := errors.AsType[net.Error](err)
 	_, isDNS := errors.AsType[*net.DNSError](err)
 	_, isCertificate := errors.AsType[*tls.CertificateVerificationError](err)
@@ -51,7 +51,7 @@ func faultText(err error) string {
 	case isNotTLS:
 		return "no answer: the other side does not speak TLS"
 	default:
-		return "no answer: transport fault"
+		return "no answer: transport error"
 	}
 }
 

@@ -31,33 +31,33 @@ const (
 		`<body><p>系统繁忙，请稍后再试。</p></body></html>`
 )
 
-// deliver sends the answer of x, or the part of it that a fault leaves, and updates the ledger.
-func (s *Simulator) deliver(w http.ResponseWriter, x *exchange) {
+// sendAnswer sends the answer of x, or the part of it that a fault leaves, and updates the ledger.
+func (s *Simulator) sendAnswer(w http.ResponseWriter, x *exchange) {
 	switch x.fault {
 	case faultReset:
 		cut(w, true)
 		return
 	case faultLost:
-		s.settle(x, 0, 1)
+		s.recordAnswers(x, 0, 1)
 		cut(w, false)
 		return
 	case faultTruncated:
-		s.settle(x, 0, 1)
+		s.recordAnswers(x, 0, 1)
 		_ = write(w, x.status, x.form, x.answer[:len(x.answer)/2])
 		return
 	}
 	// The ledger is updated before the answer is sent, so that a client which has read the
 	// answer finds it in the ledger. If sending fails, the update is reverted.
-	s.settle(x, 1, 0)
+	s.recordAnswers(x, 1, 0)
 	if err := write(w, x.status, x.form, x.answer); err != nil {
-		s.settle(x, -1, 1)
+		s.recordAnswers(x, -1, 1)
 		s.stats.gone.Add(1)
 	}
 }
 
-// settle adds to the ledger how many answers with data of x's items were written completely or
-// lost.
-func (s *Simulator) settle(x *exchange, answered, lost int32) {
+// recordAnswers adds to the ledger how many answers with data of x's items were written completely
+// or lost.
+func (s *Simulator) recordAnswers(x *exchange, answered, lost int32) {
 	if len(x.served) == 0 {
 		return
 	}
@@ -67,7 +67,7 @@ func (s *Simulator) settle(x *exchange, answered, lost int32) {
 		return
 	}
 	for _, id := range x.served {
-		s.ledger.settle(id, answered, lost)
+		s.ledger.addAnswers(id, answered, lost)
 	}
 }
 
@@ -80,7 +80,8 @@ func write(w http.ResponseWriter, status int, form contentType, answer []byte) e
 	if _, err := w.Write(answer); err != nil {
 		return err
 	}
-	if err := http.NewResponseController(w).Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	err := http.NewResponseController(w).Flush()
+	if err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
 	return nil
