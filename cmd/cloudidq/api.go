@@ -13,10 +13,11 @@ import (
 func newAPI(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "api --config FILE",
-		Short: "Serve the HTTP API, until SIGTERM",
-		Long: "api takes cloudIDs, shows records and deliveries, erases, and takes what WeChat pushes to third-party platforms;\n" +
-			"/openapi.yaml describes it. At / it shows how everything does, at /monitoring/ the queues. It listens on api.listen,\n" +
-			"without api.keys on a loopback address only, with TLS if api.tls has a certificate. Run as many as you like.",
+		Short: "Serve the HTTP API until SIGTERM",
+		Long: "api accepts cloudIDs, shows records and deliveries, erases users, and receives the events that\n" +
+			"WeChat pushes to third-party platforms; /openapi.yaml describes it. The status page is at /, the\n" +
+			"queues are at /monitoring/. It listens on api.listen, with TLS if api.tls has a certificate. Without\n" +
+			"api.keys, the address must be a loopback address. You can run several.",
 		Example: "  cloudidq api --config cloudidq.yaml",
 		Args:    takes(cobra.NoArgs),
 	}

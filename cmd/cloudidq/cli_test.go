@@ -236,7 +236,7 @@ func TestDemo_Table(t *testing.T) {
 	if status != exitDone {
 		t.Fatalf("exit %d", status)
 	}
-	for _, want := range []string{"20 cloudIDs of 5 users", "resolved", "every record is what the simulator knows"} {
+	for _, want := range []string{"20 cloudIDs of 5 users", "resolved", "every record matches the simulator"} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("the table does not contain %q:\n%s", want, stdout)
 		}

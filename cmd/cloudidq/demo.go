@@ -115,7 +115,7 @@ func tellAddresses(out io.Writer, at demo.Addresses) {
 	fmt.Fprintf(out, "status     %s/\n", at.API)
 	fmt.Fprintf(out, "dashboard  %s/monitoring/\n", at.API)
 	fmt.Fprintf(out, "metrics    %s\n", at.Metrics)
-	fmt.Fprintf(out, "Users go on to tap for an hour. Ctrl-C ends it all.\n")
+	fmt.Fprintf(out, "Users keep tapping for an hour. Press Ctrl-C to stop.\n")
 }
 
 // tellReport prints the report. It returns an error if a record is wrong.
@@ -143,23 +143,23 @@ func printReport(out io.Writer, cfg demo.Config, r demo.Report) error {
 	t.SetColumnConfigs([]table.ColumnConfig{{Number: 2, Align: text.AlignRight}})
 	t.AppendRows([]table.Row{
 		{"resolved", r.Resolved, percent(r.Resolved)},
-		{"failed", r.Failed, percent(r.Failed) + ", WeChat said no for good"},
+		{"failed", r.Failed, percent(r.Failed) + ", refused by WeChat"},
 		{"expired", r.Expired, percent(r.Expired) + ", too old"},
 	})
 	t.AppendSeparator()
 	t.AppendRows([]table.Row{
 		{"requests", r.Requests, fmt.Sprintf("%.2f cloudIDs each", r.CloudIDsPerReq)},
-		{"retries", r.Retries, "cloudIDs asked for again"},
-		{"p50", fmt.Sprintf("%.0f ms", r.P50Milliseconds), "from acceptance to its end"},
-		{"p99", fmt.Sprintf("%.0f ms", r.P99Milliseconds), "the slow ones met several faults"},
+		{"retries", r.Retries, "cloudIDs sent again"},
+		{"p50", fmt.Sprintf("%.0f ms", r.P50Milliseconds), "from acceptance to final status"},
+		{"p99", fmt.Sprintf("%.0f ms", r.P99Milliseconds), "after several faults"},
 		{"took", fmt.Sprintf("%.1f s", r.Seconds), fmt.Sprintf("%.0f cloudIDs/s", float64(r.Accepted)/r.Seconds)},
 	})
 	t.AppendSeparator()
-	verdict := "every record is what the simulator knows"
+	result := "every record matches the simulator"
 	if r.Wrong > 0 {
-		verdict = "RECORDS DIFFER FROM WHAT THE SIMULATOR KNOWS"
+		result = "RECORDS DIFFER FROM THE SIMULATOR"
 	}
-	t.AppendRow(table.Row{"wrong", r.Wrong, verdict})
+	t.AppendRow(table.Row{"wrong", r.Wrong, result})
 	faults := cfg.Faults.String()
 	if faults == "" {
 		faults = "none"

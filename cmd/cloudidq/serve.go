@@ -10,10 +10,11 @@ import (
 func newServe(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve --config FILE",
-		Short: "Run API and worker in one process, until SIGTERM",
-		Long: "serve is api and worker together: what a small installation needs. Run as many as you like, beside single ones of\n" +
-			"both. With redis.url embedded it brings a Redis for trying out, which ends with it; with embedded://127.0.0.1:PORT\n" +
-			"the other commands reach that one, too.",
+		Short: "Run the API and a worker in one process until SIGTERM",
+		Long: "serve runs api and worker in one process, which is enough for a small installation. You can run\n" +
+			"several, also beside separate api and worker processes. If redis.url is embedded, serve starts a\n" +
+			"Redis for a trial, which stops with the process. With embedded://127.0.0.1:PORT the other commands\n" +
+			"can reach it.",
 		Example: "  cloudidq serve --config cloudidq.yaml",
 		Args:    takes(cobra.NoArgs),
 	}

@@ -20,7 +20,7 @@ func TestServe_Embedded(t *testing.T) {
 	s.env = append(s.env, "CLOUDIDQ_OPS_LISTEN="+ops)
 	serve := s.start(t, "serve", "--config", s.config)
 	waitFor(t, "serve to be ready", func() bool { status, _ := fetch(t, ops, "/readyz"); return status == http.StatusOK })
-	if log := serve.err.String(); !strings.Contains(log, "all that is accepted and stored is gone when this process ends") {
+	if log := serve.err.String(); !strings.Contains(log, "redis.url is embedded: when this process ends, all tasks and records are lost") {
 		t.Errorf("serve does not warn that its data is temporary: %s", log)
 	}
 	tap := s.twin(t).CloudID(appA, 0, 0, time.Now())

@@ -10,9 +10,10 @@ import (
 func newWorker(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "worker --config FILE",
-		Short: "Resolve what is in the queues, until SIGTERM",
-		Long: "worker takes cloudIDs from the queues, exchanges them and stores the results. Run as many as you like.\n" +
-			"On SIGTERM or SIGINT it finishes what it has in hand or gives it back, within worker.shutdown_timeout.",
+		Short: "Run a worker until SIGTERM",
+		Long: "worker takes cloudIDs from the queues, exchanges them for their open data, and stores the results.\n" +
+			"You can run several. On SIGTERM or SIGINT it finishes the tasks in flight or returns them to their\n" +
+			"queue, within worker.shutdown_timeout.",
 		Example: "  cloudidq worker --config cloudidq.yaml",
 		Args:    takes(cobra.NoArgs),
 	}

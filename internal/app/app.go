@@ -64,7 +64,7 @@ func RunServe(ctx context.Context, cfg *config.Config, options Options) error {
 	return withEmbedded(ctx, cfg, func(ctx context.Context) error {
 		return runProcess(ctx, cfg, options, []string{partAPI, partWorker}, func(ctx context.Context, p *process) error {
 			if cfg.Redis.Embedded() {
-				p.log.Warn("redis.url is embedded: all that is accepted and stored is gone when this process ends", "redis", cfg.Redis.URL)
+				p.log.Warn("redis.url is embedded: when this process ends, all tasks and records are lost", "redis", cfg.Redis.URL)
 			}
 			// If one part stops, the other stops too.
 			g, ctx := errgroup.WithContext(ctx)
