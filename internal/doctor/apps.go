@@ -147,7 +147,7 @@ func Component(appID string, p platform) Check {
 func wechatFailure(what string, err error) Finding {
 	failure, known := errors.AsType[*wechat.Error](err)
 	if !known {
-		return fail("try again", "%s: %v", what, err)
+		return fail("repeat the check", "%s: %v", what, err)
 	}
 	text := failure.Message
 	if failure.Code != 0 {
@@ -166,7 +166,7 @@ func remedyOf(failure *wechat.Error) string {
 	case found && known.Remedy != "":
 		return known.Remedy
 	case failure.Class == wechat.ClassRetry:
-		return "try again; if the error persists, check wechat.base_url and the network"
+		return "repeat the check; if the error persists, check wechat.base_url and the network"
 	default:
 		return "correct the app's token settings"
 	}

@@ -50,7 +50,7 @@ var texts = map[language.Tag]words{
 		"webhooks_disabled": "Disabled webhooks: %d",
 		"webhooks_failing":  "Failing webhooks: %d",
 
-		"ends":       "Finished",
+		"finished":   "Finished",
 		"perSecond":  "%s/s",
 		"window":     "in the last 15 minutes",
 		"inWindow":   "%s in 15 min",
@@ -154,7 +154,7 @@ var texts = map[language.Tag]words{
 		"webhooks_disabled": "已停用的 webhook：%d",
 		"webhooks_failing":  "投递失败的 webhook：%d",
 
-		"ends":       "完成",
+		"finished":   "完成",
 		"perSecond":  "%s/秒",
 		"window":     "最近 15 分钟",
 		"inWindow":   "最近 15 分钟 %s",

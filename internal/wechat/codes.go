@@ -59,7 +59,7 @@ var codes = [...]Code{
 
 	// Quotas.
 	{45011, ClassRate, "api minute-quota reach limit, must slower, retry next minute", "set rate_per_minute of the app below what its quota allows"},
-	{45009, ClassQuota, "reach max api daily quota limit", "wait for 00:00 Beijing time, or ask WeChat for a higher quota"},
+	{45009, ClassQuota, "reach max api daily quota limit", "wait for 00:00 Beijing time, or apply to WeChat for a higher quota"},
 
 	// Final for one cloudID.
 	{-601006, ClassExpired, "cloudID expired", ""},
@@ -100,8 +100,8 @@ var codes = [...]Code{
 	{40125, ClassApp, "invalid appsecret", "correct the app's secret"},
 	{40164, ClassApp, "invalid ip, not in whitelist", remedyIP},
 	{89503, ClassApp, "the IP awaits the administrator's confirmation", "let the app's administrator confirm the IP address"},
-	{89506, ClassApp, "the IP was refused by the administrator, for 24 hours", "ask the app's administrator, wait 24 hours"},
-	{89507, ClassApp, "the IP was refused by the administrator, for 1 hour", "ask the app's administrator, wait an hour"},
+	{89506, ClassApp, "the IP was refused by the administrator, for 24 hours", "contact the app's administrator, then wait 24 hours"},
+	{89507, ClassApp, "the IP was refused by the administrator, for 1 hour", "contact the app's administrator, then wait an hour"},
 	{40243, ClassApp, "appsecret frozen", "unfreeze the AppSecret in the app's console"},
 	{45035, ClassApp, "access clientip is not registered", remedyIP},
 	{48001, ClassApp, "api unauthorized", remedyPermission},

@@ -273,7 +273,7 @@ func TestQuota(t *testing.T) {
 		body string
 		want wechat.Quota
 	}{
-		"Beside": {`{"errcode":0,"errmsg":"ok","quota":{"daily_limit":1000,"used":3,"remain":997},"rate_limit":{"call_count":500,"refresh_second":60}}`,
+		"SeparateRateLimit": {`{"errcode":0,"errmsg":"ok","quota":{"daily_limit":1000,"used":3,"remain":997},"rate_limit":{"call_count":500,"refresh_second":60}}`,
 			wechat.Quota{DailyLimit: 1000, Used: 3, Remain: 997, Calls: 500, RefreshSeconds: 60}},
 		"Inside": {`{"errcode":0,"quota":{"daily_limit":1000,"used":3,"remain":997,"rate_limit":{"call_count":500,"refresh_second":60}}}`,
 			wechat.Quota{DailyLimit: 1000, Used: 3, Remain: 997, Calls: 500, RefreshSeconds: 60}},

@@ -25,15 +25,15 @@ var _ wechat.TokenCache = (*coord.Tokens)(nil)
 
 // memoryTokens is a TokenCache in memory, for synctest bubbles.
 type memoryTokens struct {
-	mu     sync.Mutex
-	values map[string][]byte
-	ends   map[string]time.Time
-	locked map[string]bool
-	broken bool
+	mu       sync.Mutex
+	values   map[string][]byte
+	expiries map[string]time.Time
+	locked   map[string]bool
+	broken   bool
 }
 
 func newMemoryTokens() *memoryTokens {
-	return &memoryTokens{values: map[string][]byte{}, ends: map[string]time.Time{}, locked: map[string]bool{}}
+	return &memoryTokens{values: map[string][]byte{}, expiries: map[string]time.Time{}, locked: map[string]bool{}}
 }
 
 func (m *memoryTokens) Load(_ context.Context, key string) ([]byte, time.Duration, error) {
@@ -48,7 +48,7 @@ func (m *memoryTokens) Load(_ context.Context, key string) ([]byte, time.Duratio
 
 // loadLocked is Load for a caller that holds mu.
 func (m *memoryTokens) loadLocked(key string) (value []byte, left time.Duration) {
-	end := m.ends[key]
+	end := m.expiries[key]
 	if left = time.Until(end); end.IsZero() || left > 0 {
 		return m.values[key], max(0, left)
 	}
@@ -61,9 +61,9 @@ func (m *memoryTokens) Swap(_ context.Context, key string, old, value []byte, tt
 	if there, _ := m.loadLocked(key); !bytes.Equal(there, old) {
 		return false, nil
 	}
-	m.values[key], m.ends[key] = value, time.Time{}
+	m.values[key], m.expiries[key] = value, time.Time{}
 	if ttl > 0 {
-		m.ends[key] = time.Now().Add(ttl)
+		m.expiries[key] = time.Now().Add(ttl)
 	}
 	return true, nil
 }
