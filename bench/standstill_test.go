@@ -100,11 +100,11 @@ func (d *deliverBed) settle(b *testing.B, waiting int) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		n, err := d.deliveries.InLine(b.Context(), "dead")
+		n, err := d.deliveries.Parked(b.Context(), "dead")
 		if err != nil {
 			b.Fatal(err)
 		}
-		if !state.Shut.IsZero() && n >= waiting-50 {
+		if !state.OpenUntil.IsZero() && n >= waiting-50 {
 			return
 		}
 		if time.Now().After(limit) {
@@ -138,7 +138,7 @@ func (d *deliverBed) recovery(b *testing.B, dead *deadEndpoint, waiting int) {
 	want := int64(waiting) - dead.attempts.Load()
 	dead.well.Store(true)
 	dead.server.CloseClientConnections()
-	if err := d.deliveries.Shut(b.Context(), "dead", time.Now()); err != nil {
+	if err := d.deliveries.OpenCircuit(b.Context(), "dead", time.Now()); err != nil {
 		b.Fatal(err)
 	}
 	limit := time.After(2 * time.Minute)

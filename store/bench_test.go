@@ -234,7 +234,7 @@ func BenchmarkPostgres_Relay(b *testing.B) {
 		fillOutbox(b, conn, n)
 		rdb.FlushDB(b.Context())
 		b.StartTimer()
-		if err := p.HandOver(b.Context(), nil); err != nil {
+		if err := p.Relay(b.Context(), nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -17,6 +17,7 @@ var (
 	errID     = errors.New("a record's appid or cloudID is not UTF-8")
 	errJSON   = errors.New("a record's data is not JSON, or its time has a year beyond 9999")
 	errSeal   = errors.New("a record cannot be sealed")
+	errResult = errors.New("the result to deliver is not a JSON object")
 )
 
 // errForeign is returned for a value that this package did not write.

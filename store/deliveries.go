@@ -95,8 +95,8 @@ var ErrDelivered = errors.New("it has been delivered, and its body is not kept")
 //go:embed cut.lua
 var cutLua string
 
-//go:embed settle.lua
-var settleLua string
+//go:embed record_attempt.lua
+var recordAttemptLua string
 
 //go:embed replay.lua
 var replayLua string
@@ -107,7 +107,7 @@ type Deliveries struct {
 	rdb    redis.Cmdable
 	codec  codec
 	cut    *redis.Script
-	settle *redis.Script
+	record *redis.Script
 	replay *redis.Script
 
 	touched sync.Map // by app of the index: when this process last added it
@@ -123,7 +123,7 @@ func NewDeliveries(rdb redis.Cmdable, options ...Option) *Deliveries {
 	}
 	return &Deliveries{
 		rdb: rdb, codec: codec{with.keyset},
-		cut: redis.NewScript(personLua + cutLua), settle: redis.NewScript(settleLua), replay: redis.NewScript(replayLua),
+		cut: redis.NewScript(personLua + cutLua), record: redis.NewScript(recordAttemptLua), replay: redis.NewScript(replayLua),
 	}
 }
 
@@ -223,11 +223,11 @@ func parseDelivery(id string, fields map[string]string, tries []string) Delivery
 	return delivery
 }
 
-// Settle records an attempt and the new state of its delivery. With a nil attempt it records
-// only the state. counts says whether the attempt counts against the schedule. next is the time
-// of the next attempt if the delivery stays pending. Settle does not recreate a delivery that
-// was erased in the meantime.
-func (d *Deliveries) Settle(
+// RecordAttempt records an attempt and the new state of its delivery. With a nil attempt it
+// records only the state. counts says whether the attempt counts against the schedule. next is
+// the time of the next attempt if the delivery stays pending. RecordAttempt does not recreate a
+// delivery that was erased in the meantime.
+func (d *Deliveries) RecordAttempt(
 	ctx context.Context, id string, state DeliveryState, next time.Time, attempt *Attempt, counts bool,
 ) error {
 	row, err := deliveryKey(id)
@@ -244,10 +244,10 @@ func (d *Deliveries) Settle(
 	if counts {
 		counted = 1
 	}
-	err = d.settle.Run(ctx, d.rdb, []string{row}, id, string(state), next.UnixMilli(), text, counted, keptAttempts,
+	err = d.record.Run(ctx, d.rdb, []string{row}, id, string(state), next.UnixMilli(), text, counted, keptAttempts,
 		deliveredFor.Milliseconds(), time.Now().UnixMilli()).Err()
 	if err != nil {
-		return fmt.Errorf("settling a delivery: %w", err)
+		return fmt.Errorf("recording an attempt: %w", err)
 	}
 	return nil
 }

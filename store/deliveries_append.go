@@ -27,8 +27,8 @@ const appendedPart = "x"
 // append adds to the outbox the results that another store saved. Until appended is called, a
 // repeated call adds each result only once. A result of a user who was erased since is not
 // added.
-func (d *Deliveries) append(ctx context.Context, rows []owed) error {
-	apps := owedByApp(rows)
+func (d *Deliveries) append(ctx context.Context, rows []unrelayed) error {
+	apps := unrelayedByApp(rows)
 	for _, rows := range apps {
 		if err := touch(ctx, d.rdb, &d.touched, hex.EncodeToString(rows[0].App)); err != nil {
 			return err
@@ -50,24 +50,24 @@ func (d *Deliveries) append(ctx context.Context, rows []owed) error {
 			cmd.SetErr(appendScript.Run(ctx, d.rdb, keys, args...).Err())
 		}
 		if cmd.Err() != nil {
-			return fmt.Errorf("putting %d ends into the outbox: %w", len(rows), cmd.Err())
+			return fmt.Errorf("adding %d results to the outbox: %w", len(rows), cmd.Err())
 		}
 	}
 	if len(cmds) != len(apps) {
-		return fmt.Errorf("putting %d ends into the outbox: %w", len(rows), err)
+		return fmt.Errorf("adding %d results to the outbox: %w", len(rows), err)
 	}
 	return nil
 }
 
 // appended forgets results that will not be relayed again.
-func (d *Deliveries) appended(ctx context.Context, rows []owed) error {
+func (d *Deliveries) appended(ctx context.Context, rows []unrelayed) error {
 	_, err := d.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for _, rows := range owedByApp(rows) {
+		for _, rows := range unrelayedByApp(rows) {
 			ids := make([]any, len(rows))
 			for i := range rows {
 				ids[i] = rows[i].ID
 			}
-			p.SRem(ctx, owedPrefix(rows[0].App)+appendedPart, ids...)
+			p.SRem(ctx, unrelayedPrefix(rows[0].App)+appendedPart, ids...)
 		}
 		return nil
 	})
@@ -75,8 +75,8 @@ func (d *Deliveries) appended(ctx context.Context, rows []owed) error {
 }
 
 // appending returns the keys and arguments of one run of the script: the results of one app.
-func appending(rows []owed) (keys []string, args []any) {
-	prefix := owedPrefix(rows[0].App)
+func appending(rows []unrelayed) (keys []string, args []any) {
+	prefix := unrelayedPrefix(rows[0].App)
 	keys = make([]string, 1+len(rows))
 	keys[0] = prefix + appendedPart
 	args = append(make([]any, 0, 3+5*len(rows)), appendedFor.Milliseconds(), DeliverFor.Milliseconds(), prefix)
@@ -91,10 +91,10 @@ func appending(rows []owed) (keys []string, args []any) {
 	return keys, args
 }
 
-// owedByApp groups results by app and preserves their order within each app.
-func owedByApp(rows []owed) [][]owed {
+// unrelayedByApp groups results by app and preserves their order within each app.
+func unrelayedByApp(rows []unrelayed) [][]unrelayed {
 	at := make(map[string]int)
-	var apps [][]owed
+	var apps [][]unrelayed
 	for _, row := range rows {
 		i, known := at[string(row.App)]
 		if !known {
@@ -106,8 +106,8 @@ func owedByApp(rows []owed) [][]owed {
 	return apps
 }
 
-// owedPrefix returns the key prefix of an app.
-func owedPrefix(app []byte) string { return keyPrefix + hex.EncodeToString(app) + "}:" }
+// unrelayedPrefix returns the key prefix of an app.
+func unrelayedPrefix(app []byte) string { return keyPrefix + hex.EncodeToString(app) + "}:" }
 
 // cloudPart returns a hash in the form that keys use.
 func cloudPart(hash []byte) string { return base64.RawURLEncoding.EncodeToString(hash) }

@@ -31,7 +31,7 @@ func (d *Deliveries) Apps(ctx context.Context) ([]string, error) {
 }
 
 // Due returns up to limit deliveries of an app that were due by the given time, the longest due
-// first. It postpones each by again, so that several processes may call it. Settle replaces
+// first. It postpones each by again, so that several processes may call it. RecordAttempt replaces
 // that time.
 func (d *Deliveries) Due(ctx context.Context, appID string, by time.Time, again time.Duration, limit int) ([]string, error) {
 	key := appPrefix(appID) + duePart

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -113,25 +114,31 @@ func deliveriesOwnerErasedBeforeTheSave(t *testing.T, b *outboxBed) {
 	}
 }
 
-// A thin delivery has ids and a link instead of the record.
-func TestDeliveries_Thin(t *testing.T) { eachStore(t, deliveriesThin) }
+// An endpoint may receive another JSON object instead of the record.
+func TestDeliveries_Result(t *testing.T) { eachStore(t, deliveriesResult) }
 
-func deliveriesThin(t *testing.T, b *outboxBed) {
+func deliveriesResult(t *testing.T, b *outboxBed) {
+	const want = `{"cloud_id":"73_<a>","url":"/of/the/record"}`
 	rec := outgoing(1, store.Resolved)
-	rec.CloudID = "73_a/b+c=?"
-	rec.Deliver.Thin = true
+	rec.Deliver.Result = json.RawMessage(want)
 	b.save("t1", rec)
 	id, _ := b.cut(10)
-	want := `{"cloud_id":"73_a/b+c=?","status":"resolved","url":"/v1/resolutions/wx1/73_a%2Fb%2Bc%3D%3F"}`
 	if d := b.load(id); len(d.Items) != 1 || string(d.Items[0]) != want {
-		t.Errorf("the thin result is %s, want %s", d.Items, want)
+		t.Errorf("the result is %s, want %s", d.Items, want)
+	}
+	for _, result := range []string{`"text"`, `{"open":`, `{}{}`, "AAAA"} {
+		rec := outgoing(2, store.Resolved)
+		rec.Deliver.Result = json.RawMessage(result)
+		if err := b.results.Save(t.Context(), "t2", []store.Record{rec}); err == nil {
+			t.Errorf("Save with the result %s = nil, want an error", result)
+		}
 	}
 }
 
 // An attempt changes state, count and due time. A delivered delivery never changes again.
-func TestDeliveries_Settle(t *testing.T) { eachStore(t, deliveriesSettle) }
+func TestDeliveries_RecordAttempt(t *testing.T) { eachStore(t, deliveriesRecordAttempt) }
 
-func deliveriesSettle(t *testing.T, b *outboxBed) {
+func deliveriesRecordAttempt(t *testing.T, b *outboxBed) {
 	b.save("t1", outgoing(1, store.Resolved))
 	id, _ := b.cut(10)
 	now := time.Now()
@@ -148,13 +155,13 @@ func deliveriesSettle(t *testing.T, b *outboxBed) {
 	if got := due(now.Add(time.Second)); len(got) != 0 {
 		t.Errorf("Due = %v at once again", got)
 	}
-	settle := func(state store.DeliveryState, next time.Time, status int) {
-		if err := b.deliveries.Settle(b.Context(), id, state, next, &store.Attempt{At: store.At(now), Status: status, Class: "refused", DurationMS: 7}, true); err != nil {
+	record := func(state store.DeliveryState, next time.Time, status int) {
+		if err := b.deliveries.RecordAttempt(b.Context(), id, state, next, &store.Attempt{At: store.At(now), Status: status, Class: "refused", DurationMS: 7}, true); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for range 25 {
-		settle(store.DeliveryPending, now.Add(time.Hour), 500)
+		record(store.DeliveryPending, now.Add(time.Hour), 500)
 	}
 	if d := b.load(id); d.Tried != 25 || len(d.Attempts) != 20 || d.Attempts[0].Status != 500 || !d.Next.After(now) || len(d.Items) != 1 {
 		t.Errorf("Load = %+v", d)
@@ -162,7 +169,7 @@ func deliveriesSettle(t *testing.T, b *outboxBed) {
 	if got := due(now.Add(2 * time.Hour)); !slices.Equal(got, []string{id}) {
 		t.Errorf("Due = %v, want it", got)
 	}
-	settle(store.DeliveryExhausted, time.Time{}, 500)
+	record(store.DeliveryExhausted, time.Time{}, 500)
 	if got := due(now.Add(99 * time.Hour)); len(got) != 0 {
 		t.Errorf("Due = %v, want an exhausted one to rest", got)
 	}
@@ -172,8 +179,8 @@ func deliveriesSettle(t *testing.T, b *outboxBed) {
 	if d := b.load(id); d.State != store.DeliveryPending || d.Tried != 0 {
 		t.Errorf("after Replay: %+v", d)
 	}
-	settle(store.DeliveryDelivered, time.Time{}, 200)
-	settle(store.DeliveryPending, now, 500) // a late second worker
+	record(store.DeliveryDelivered, time.Time{}, 200)
+	record(store.DeliveryPending, now, 500) // a late second worker
 	if d := b.load(id); d.State != store.DeliveryDelivered || len(d.Items) != 0 || d.Attempts[len(d.Attempts)-1].Status != 200 {
 		t.Errorf("after the delivery: %+v", d)
 	}
@@ -208,11 +215,11 @@ func TestDeliveries_Unknown(t *testing.T) {
 	}
 	// A late attempt does not recreate an erased delivery.
 	id := "msg_0123abcd_" + strings.Repeat("0", 32)
-	if err := b.deliveries.Settle(b.Context(), id, store.DeliveryPending, time.Now(), &store.Attempt{}, true); err != nil {
-		t.Errorf("Settle = %v", err)
+	if err := b.deliveries.RecordAttempt(b.Context(), id, store.DeliveryPending, time.Now(), &store.Attempt{}, true); err != nil {
+		t.Errorf("RecordAttempt = %v", err)
 	}
 	if keys := b.rdb.Keys(b.Context(), "*").Val(); len(keys) != 0 {
-		t.Errorf("Settle made %v", keys)
+		t.Errorf("RecordAttempt made %v", keys)
 	}
 }
 
@@ -264,7 +271,7 @@ func TestDeliveries_EverythingEnds(t *testing.T) {
 	b := newOutboxBed(t)
 	b.save("t1", outgoing(1, store.Resolved), outgoing(2, store.Resolved))
 	id, _ := b.cut(1)
-	if err := b.deliveries.Settle(b.Context(), id, store.DeliveryPending, time.Now(), &store.Attempt{}, true); err != nil {
+	if err := b.deliveries.RecordAttempt(b.Context(), id, store.DeliveryPending, time.Now(), &store.Attempt{}, true); err != nil {
 		t.Fatal(err)
 	}
 	for _, key := range b.rdb.Keys(b.Context(), "*").Val() {

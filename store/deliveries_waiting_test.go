@@ -28,9 +28,9 @@ func (b *outboxBed) backlogs(limit int) (map[string]store.Backlog, bool) {
 	return by, more
 }
 
-func (b *outboxBed) settle(id string, state store.DeliveryState) {
+func (b *outboxBed) setState(id string, state store.DeliveryState) {
 	b.Helper()
-	if err := b.deliveries.Settle(b.Context(), id, state, time.Now().Add(time.Hour), nil, false); err != nil {
+	if err := b.deliveries.RecordAttempt(b.Context(), id, state, time.Now().Add(time.Hour), nil, false); err != nil {
 		b.Fatal(err)
 	}
 }
@@ -47,9 +47,9 @@ func TestBacklogs_ByEndpointAndApp(t *testing.T) {
 		id, _ := b.cut(1)
 		ids = append(ids, id)
 	}
-	b.settle(ids[0], store.DeliveryHeld)
-	b.settle(ids[1], store.DeliveryExhausted)
-	b.settle(ids[2], store.DeliveryDelivered)
+	b.setState(ids[0], store.DeliveryHeld)
+	b.setState(ids[1], store.DeliveryExhausted)
+	b.setState(ids[2], store.DeliveryDelivered)
 	other := outgoing(9, store.Failed)
 	other.AppID, other.Deliver.Endpoint = "wx2", "stock"
 	b.save("t", other)

@@ -18,11 +18,11 @@ type EndpointState struct {
 	// taken to be unavailable, such as timeouts. It is reset by an answer that shows that it
 	// takes deliveries.
 	InRow int `json:"in_row,omitzero"`
-	// Shut is when the next attempt may start while the circuit is open: one delivery as a
+	// OpenUntil is when the next attempt may start while the circuit is open: one delivery as a
 	// probe, and more if the probe is answered. Zero = the circuit is closed.
-	Shut     Time   `json:"shut_until,omitzero"`
-	Disabled Time   `json:"disabled_at,omitzero"` // zero = enabled
-	Reason   string `json:"reason,omitempty"`     // why it is disabled
+	OpenUntil Time   `json:"shut_until,omitzero"`
+	Disabled  Time   `json:"disabled_at,omitzero"` // zero = enabled
+	Reason    string `json:"reason,omitempty"`     // why it is disabled
 }
 
 //go:embed probe.lua
@@ -50,7 +50,7 @@ func (d *Deliveries) Endpoint(ctx context.Context, name string) (EndpointState, 
 	inRow, _ := strconv.Atoi(fields["inrow"])
 	return EndpointState{
 		FirstFailure: moment("first"), LastFailure: moment("last"), Disabled: moment("disabled"), Reason: fields["reason"],
-		InRow: inRow, Shut: moment("shut"),
+		InRow: inRow, OpenUntil: moment("shut"),
 	}, nil
 }
 
@@ -66,7 +66,7 @@ func (d *Deliveries) EndpointFailed(ctx context.Context, name string, answered b
 	key := endpointKey(name)
 	var inRow *redis.IntCmd
 	// If the endpoint did not answer, its circuit stays as it is. The caller decides about
-	// Shut.
+	// opening it.
 	_, err = d.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		p.HSetNX(ctx, key, "first", now.UnixMilli())
 		p.HSet(ctx, key, "last", now.UnixMilli())
@@ -78,7 +78,7 @@ func (d *Deliveries) EndpointFailed(ctx context.Context, name string, answered b
 		return nil
 	})
 	if err != nil {
-		return EndpointState{}, fmt.Errorf("noting a failure of an endpoint: %w", err)
+		return EndpointState{}, fmt.Errorf("recording a failure of an endpoint: %w", err)
 	}
 	if before.FirstFailure.IsZero() {
 		before.FirstFailure = At(now)
@@ -94,26 +94,26 @@ func (d *Deliveries) EndpointFailed(ctx context.Context, name string, answered b
 // circuit.
 func (d *Deliveries) EndpointOK(ctx context.Context, name string) error {
 	if err := d.rdb.HDel(ctx, endpointKey(name), "first", "last", "inrow", "shut").Err(); err != nil {
-		return fmt.Errorf("noting a success of an endpoint: %w", err)
+		return fmt.Errorf("recording a success of an endpoint: %w", err)
 	}
 	return nil
 }
 
-// Shut opens the circuit of an endpoint: no process sends to it until the given time.
-func (d *Deliveries) Shut(ctx context.Context, name string, until time.Time) error {
+// OpenCircuit opens the circuit of an endpoint: no process sends to it until the given time.
+func (d *Deliveries) OpenCircuit(ctx context.Context, name string, until time.Time) error {
 	if err := d.rdb.HSet(ctx, endpointKey(name), "shut", until.UnixMilli()).Err(); err != nil {
-		return fmt.Errorf("shutting an endpoint: %w", err)
+		return fmt.Errorf("opening the circuit of an endpoint: %w", err)
 	}
 	return nil
 }
 
 // Probe reports whether the caller may send to an endpoint whose circuit is open. Once the time
-// of Shut has passed, one caller may. The next may after hold, unless an attempt's result is
+// of OpenCircuit has passed, one caller may. The next may after hold, unless an attempt's result is
 // recorded before. If the circuit is closed, every caller may.
 func (d *Deliveries) Probe(ctx context.Context, name string, now time.Time, hold time.Duration) (bool, error) {
 	may, err := probeScript.Run(ctx, d.rdb, []string{endpointKey(name)}, now.UnixMilli(), hold.Milliseconds()).Bool()
 	if err != nil {
-		return false, fmt.Errorf("asking for leave to try an endpoint: %w", err)
+		return false, fmt.Errorf("requesting a probe of an endpoint: %w", err)
 	}
 	return may, nil
 }

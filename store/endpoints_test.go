@@ -32,7 +32,7 @@ func TestEndpoints(t *testing.T) {
 	if err := b.deliveries.Enable(b.Context(), "orders"); err != nil {
 		t.Fatal(err)
 	}
-	if state, err = b.deliveries.Endpoint(b.Context(), "orders"); err != nil || state.Shut.IsZero() || state != (store.EndpointState{Shut: state.Shut}) {
+	if state, err = b.deliveries.Endpoint(b.Context(), "orders"); err != nil || state.OpenUntil.IsZero() || state != (store.EndpointState{OpenUntil: state.OpenUntil}) {
 		t.Errorf("Endpoint = %+v, %v, want nothing known, and one attempt first", state, err)
 	}
 }

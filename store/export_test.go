@@ -56,7 +56,7 @@ func (p *Postgres) SetTimeout(d time.Duration) { p.timeout = d }
 func (d *Deliveries) Append(ctx context.Context, n int64, rec Record, saved time.Time) error {
 	app, person := appHash(rec.AppID), d.codec.personHash(rec.AppID, rec.OpenID)
 	cloud := cloudHash(append([]byte(rec.AppID), 0), rec.CloudID)
-	return d.append(ctx, []owed{{
+	return d.append(ctx, []unrelayed{{
 		ID: n, App: app[:], Cloud: cloud[:], Person: person[:], Accepted: milli(rec.AcceptedAt), Endpoint: rec.Deliver.Endpoint,
 		Item: []byte("{}"), Expires: saved.Add(DeliverFor),
 	}})

@@ -18,13 +18,13 @@ const (
 
 // The operations of a store, as metric labels and in the names of spans.
 const (
-	opClaim  = "claim"
-	opSave   = "save"
-	opLookup = "lookup"
-	opErase  = "erase"
-	opCut    = "cut" // from here on: of deliveries
-	opLoad   = "load"
-	opSettle = "settle"
+	opClaim         = "claim"
+	opSave          = "save"
+	opLookup        = "lookup"
+	opErase         = "erase"
+	opCut           = "cut" // from here on: of deliveries
+	opLoad          = "load"
+	opRecordAttempt = "settle" // dashboards use this name
 )
 
 // Metrics times the calls of stores. All stores of a process share one.

@@ -111,7 +111,7 @@ type ObservedDeliveries struct {
 
 // ObserveDeliveries does for deliveries what [Observed] does for a store.
 func ObserveDeliveries(d *Deliveries, m *Metrics, tracers trace.TracerProvider) *ObservedDeliveries {
-	m.expect(driverRedis, opCut, opLoad, opSettle)
+	m.expect(driverRedis, opCut, opLoad, opRecordAttempt)
 	return &ObservedDeliveries{d, newObserver(driverRedis, m, tracers)}
 }
 
@@ -131,12 +131,12 @@ func (d *ObservedDeliveries) Load(ctx context.Context, id string) (Delivery, err
 	return delivery, err
 }
 
-// Settle is an observed [Deliveries.Settle].
-func (d *ObservedDeliveries) Settle(
+// RecordAttempt is an observed [Deliveries.RecordAttempt].
+func (d *ObservedDeliveries) RecordAttempt(
 	ctx context.Context, id string, state DeliveryState, next time.Time, attempt *Attempt, counts bool,
 ) error {
-	ctx, end := d.o.begin(ctx, opSettle, 1)
-	err := d.Deliveries.Settle(ctx, id, state, next, attempt, counts)
+	ctx, end := d.o.begin(ctx, opRecordAttempt, 1)
+	err := d.Deliveries.RecordAttempt(ctx, id, state, next, attempt, counts)
 	end(err)
 	return err
 }

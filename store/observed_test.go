@@ -73,7 +73,7 @@ func TestObserved_TimesEveryCall(t *testing.T) {
 	if _, err := d.Load(t.Context(), "msg_none"); !errors.Is(err, store.ErrNoDelivery) {
 		t.Fatalf("Load of none = %v", err)
 	}
-	if err := d.Settle(t.Context(), id, store.DeliveryDelivered, time.Now(), nil, false); err != nil {
+	if err := d.RecordAttempt(t.Context(), id, store.DeliveryDelivered, time.Now(), nil, false); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := s.Erase(t.Context(), "wx1", "o1"); err != nil || n != 1 {

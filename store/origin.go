@@ -11,7 +11,8 @@ import (
 type Origin struct {
 	TaskID   string `json:"task"`
 	Endpoint string `json:"endpoint,omitempty"` // empty = no delivery
-	Thin     bool   `json:"thin,omitempty"`
+	// Thin says that the endpoint receives the short form of results; see [NewTimely].
+	Thin bool `json:"thin,omitempty"`
 }
 
 // stored is the stored form of a record: its JSON has the origin too. Its times are text, which

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -19,17 +18,12 @@ import (
 // nothing.
 type Outlet struct {
 	Endpoint string // name of a webhook endpoint: letters, digits, - and _
-	Thin     bool   // send ids and a link instead of the record
+	// Result is the JSON object that the endpoint receives. If it is empty, the endpoint
+	// receives the JSON of the record.
+	Result json.RawMessage
 	// Trace is the W3C traceparent of the operation that led to the record, or empty if it is
 	// not traced. It is stored next to the result, not inside it.
 	Trace string
-}
-
-// Thin is one result of a thin payload: the data that the receiver needs to fetch the record.
-type Thin struct {
-	CloudID string `json:"cloud_id"`
-	Status  Status `json:"status"`
-	URL     string `json:"url"` // of the HTTP API, without scheme and host
 }
 
 // DeliverFor is how long a result is retained for delivery after it is saved. An endpoint that
@@ -101,17 +95,17 @@ func (c codec) item(rec *Record, key string) ([]byte, error) {
 	return sealed, nil
 }
 
-// writeItem writes the JSON of an item: the record, or a Thin.
+// writeItem writes the JSON of an item: the record, or what the outlet has in its place.
 func writeItem(b *bytes.Buffer, rec *Record) error {
-	if !rec.Deliver.Thin {
+	result := rec.Deliver.Result
+	if len(result) == 0 {
 		return writeJSON(b, rec)
 	}
-	enc := json.NewEncoder(b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(Thin{CloudID: rec.CloudID, Status: rec.Status, URL: RecordPath(rec.AppID, rec.CloudID)}); err != nil {
-		return errJSON
+	// A text that does not begin with "{" would be read as sealed.
+	if result[0] != '{' || !json.Valid(result) {
+		return errResult
 	}
-	b.Truncate(b.Len() - 1)
+	b.Write(result)
 	return nil
 }
 
@@ -168,25 +162,4 @@ func announce(ctx context.Context, rdb redis.Cmdable, announced *sync.Map, recor
 		}
 	}
 	return nil
-}
-
-// RecordPath returns the path of a record in the HTTP API.
-func RecordPath(appID, cloudID string) string {
-	return "/v1/resolutions/" + pathSegment(appID) + "/" + pathSegment(cloudID)
-}
-
-// pathSegment escapes all bytes but letters, digits and -._~ (RFC 3986, section 2.3). Any
-// router can then decode the segment.
-func pathSegment(s string) string {
-	var b strings.Builder
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte("-._~", c) >= 0:
-			b.WriteByte(c)
-		default:
-			b.WriteByte('%')
-			b.WriteString(strings.ToUpper(strconv.FormatUint(uint64(c)|0x100, 16)[1:]))
-		}
-	}
-	return b.String()
 }

@@ -67,14 +67,14 @@ func (b *outboxBed) save(task string, records ...store.Record) {
 	if err := b.results.Save(b.Context(), task, records); err != nil {
 		b.Fatal(err)
 	}
-	b.handOver()
+	b.relay()
 }
 
-// handOver relays saved results to Redis, as Run does after a save.
-func (b *outboxBed) handOver() {
+// relay relays saved results to Redis, as Run does after a save.
+func (b *outboxBed) relay() {
 	b.Helper()
 	if p, ok := b.results.(*store.Postgres); ok {
-		if err := p.HandOver(b.Context(), nil); err != nil {
+		if err := p.Relay(b.Context(), nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -56,7 +56,7 @@ func (b *outboxBed) deliver(appID string) {
 	b.Helper()
 	id, _, err := b.deliveries.Cut(b.Context(), appID, "orders", 100)
 	if err == nil {
-		err = b.deliveries.Settle(b.Context(), id, store.DeliveryDelivered, time.Now(), nil, false)
+		err = b.deliveries.RecordAttempt(b.Context(), id, store.DeliveryDelivered, time.Now(), nil, false)
 	}
 	if err != nil {
 		b.Fatal(err)
@@ -118,7 +118,7 @@ func TestUnfinished_FindsWhatIsLeft(t *testing.T) {
 		b.rdb.ZAddXX(t.Context(), "cloudidq:{"+id[4:12]+"}:due", redis.Z{Member: id, Score: float64(time.Now().Add(-time.Minute).UnixMilli())})
 		want("a delivery is due", "wx1")
 		b.deliveries = mine
-		if err := b.deliveries.Settle(t.Context(), id, store.DeliveryPending, time.Now().Add(time.Hour), nil, false); err != nil {
+		if err := b.deliveries.RecordAttempt(t.Context(), id, store.DeliveryPending, time.Now().Add(time.Hour), nil, false); err != nil {
 			t.Fatal(err)
 		}
 		want("it is due in an hour")
@@ -126,7 +126,7 @@ func TestUnfinished_FindsWhatIsLeft(t *testing.T) {
 		if in := time.Until(time.UnixMilli(int64(later))); in <= 0 || in > time.Minute {
 			t.Errorf("it is looked at again in %s, want a minute at most", in)
 		}
-		if err := b.deliveries.Settle(t.Context(), id, store.DeliveryHeld, time.Now(), nil, false); err != nil {
+		if err := b.deliveries.RecordAttempt(t.Context(), id, store.DeliveryHeld, time.Now(), nil, false); err != nil {
 			t.Fatal(err)
 		}
 		b.rdb.ZAddXX(t.Context(), "cloudidq:{outbox}:later", redis.Z{Member: id[4:12], Score: 1})

@@ -29,7 +29,7 @@ func TestDeliveries_AnyCalls_AsTheModel(t *testing.T) {
 // deliveriesAnyCalls compares the outbox of b with the model.
 func deliveriesAnyCalls(t *testing.T, b *outboxBed) {
 	storetest.RunOutbox(t, b.results, func(ctx context.Context, appID, endpoint string) (all []json.RawMessage, err error) {
-		b.handOver()
+		b.relay()
 		for left := 1; left > 0; {
 			var id string
 			if id, left, err = b.deliveries.Cut(ctx, appID, endpoint, 3); err != nil || id == "" {

@@ -53,7 +53,7 @@ type Postgres struct {
 	outbox    *Deliveries   // nil = nothing is delivered
 	announced sync.Map      // by app hash, when this process last announced the app; see announce
 	appIDs    sync.Map      // appids by app hash, for apps with deliveries from this process
-	owes      chan struct{} // wakes Run: there are results to relay
+	saved     chan struct{} // wakes Run: there are results to relay
 	relaying  chan struct{} // holds one entry during a relay; two at once would only share the work
 }
 
@@ -83,7 +83,7 @@ func OpenPostgres(ctx context.Context, dsn string, ttl time.Duration, options ..
 	}
 	p := &Postgres{
 		pool: pool, codec: codec{with.keyset}, ttl: ttl, timeout: callTimeout,
-		outbox: with.outbox, owes: make(chan struct{}, 1), relaying: make(chan struct{}, 1),
+		outbox: with.outbox, saved: make(chan struct{}, 1), relaying: make(chan struct{}, 1),
 	}
 	if err := p.prepare(ctx); err != nil {
 		pool.Close()

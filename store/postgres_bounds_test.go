@@ -22,7 +22,7 @@ func postgresCalls(t *testing.T, p *store.Postgres) map[string]func() error {
 		"Lookup":   func() error { _, err := p.Lookup(t.Context(), rec.AppID, []string{rec.CloudID}); return err },
 		"Erase":    func() error { _, err := p.Erase(t.Context(), rec.AppID, rec.OpenID); return err },
 		"Sweep":    func() error { _, err := p.Sweep(t.Context()); return err },
-		"HandOver": func() error { return p.HandOver(t.Context(), nil) },
+		"Relay":    func() error { return p.Relay(t.Context(), nil) },
 	}
 }
 

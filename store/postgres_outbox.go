@@ -21,20 +21,20 @@ const (
 	relayAgain = 100 * time.Millisecond
 )
 
-// owedSQL deletes rows from PostgreSQL's outbox and returns them. It skips rows that another
+// unrelayedSQL deletes rows from PostgreSQL's outbox and returns them. It skips rows that another
 // process is relaying.
-const owedSQL = `WITH gone AS (
+const unrelayedSQL = `WITH gone AS (
 	DELETE FROM cloudidq_outbox WHERE id = ANY (ARRAY(
 		SELECT id FROM cloudidq_outbox WHERE expires_at > now() ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED))
 	RETURNING id, app, cloud, person, accepted, endpoint, item, expires_at
 ) SELECT * FROM gone ORDER BY id`
 
-// beginOwed begins a transaction without sequential scans. A plan that was made while the
+// beginRelay begins a transaction without sequential scans. A plan that was made while the
 // outbox was empty would otherwise read the whole table.
-var beginOwed = pgx.TxOptions{BeginQuery: "BEGIN; SET LOCAL enable_seqscan = off"}
+var beginRelay = pgx.TxOptions{BeginQuery: "BEGIN; SET LOCAL enable_seqscan = off"}
 
-// owed is a row of PostgreSQL's outbox: an unrelayed result.
-type owed struct {
+// unrelayed is a row of PostgreSQL's outbox: an unrelayed result.
+type unrelayed struct {
 	ID       int64
 	App      []byte
 	Cloud    []byte
@@ -45,9 +45,9 @@ type owed struct {
 	Expires  time.Time // DeliverFor after the save
 }
 
-// Handed is called with the number of results of an app that have been relayed to the outbox of
+// Relayed is called with the number of results of an app that have been relayed to the outbox of
 // an endpoint.
-type Handed func(appID, endpoint string, results int)
+type Relayed func(appID, endpoint string, results int)
 
 // announce records that apps have deliveries, before the first delivery exists.
 func (p *Postgres) announce(ctx context.Context, records []Record) error {
@@ -71,7 +71,7 @@ func (p *Postgres) wakeRelay(records []Record) {
 	for i := range records {
 		if p.outbox != nil && records[i].Deliver.Endpoint != "" && records[i].Status.Final() {
 			select {
-			case p.owes <- struct{}{}:
+			case p.saved <- struct{}{}:
 			default: // Run has been woken already
 			}
 			return
@@ -81,18 +81,18 @@ func (p *Postgres) wakeRelay(records []Record) {
 
 // runRelay relays waiting results until ctx ends. If several saves wake it during a pass, the
 // next pass finds the results of all of them.
-func (p *Postgres) runRelay(ctx context.Context, log *slog.Logger, handed Handed) {
+func (p *Postgres) runRelay(ctx context.Context, log *slog.Logger, relayed Relayed) {
 	tick := time.NewTicker(relayEvery)
 	defer tick.Stop()
 	for {
 		select {
-		case <-p.owes:
+		case <-p.saved:
 			wait(ctx, relayLinger)
 		case <-tick.C:
 		case <-ctx.Done():
 			return
 		}
-		if err := p.relay(ctx, handed); err != nil && ctx.Err() == nil {
+		if err := p.Relay(ctx, relayed); err != nil && ctx.Err() == nil {
 			log.WarnContext(ctx, "results wait in PostgreSQL for their delivery", "error", err)
 			wait(ctx, relayAgain)
 		}
@@ -107,15 +107,13 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// HandOver relays all waiting results to the outbox in Redis. If Run is relaying, HandOver
-// waits for that first. A process that stops calls HandOver after its last save. handed is as
-// in [Postgres.Run].
-func (p *Postgres) HandOver(ctx context.Context, handed Handed) error { return p.relay(ctx, handed) }
-
-// relay moves results from PostgreSQL's outbox to the outbox in Redis. It deletes a row only
-// after Redis has the result. After a crash in between, the row is relayed again, and Redis
-// recognizes it by its id.
-func (p *Postgres) relay(ctx context.Context, handed Handed) error {
+// Relay moves all waiting results from PostgreSQL's outbox to the outbox in Redis. If Run is
+// relaying, Relay waits for that first. A process that stops calls Relay after its last save.
+// relayed is as in [Postgres.Run].
+//
+// It deletes a row only after Redis has the result. After a crash in between, the row is relayed
+// again, and Redis recognizes it by its id.
+func (p *Postgres) Relay(ctx context.Context, relayed Relayed) error {
 	if p.outbox == nil {
 		return nil
 	}
@@ -123,18 +121,18 @@ func (p *Postgres) relay(ctx context.Context, handed Handed) error {
 	case p.relaying <- struct{}{}:
 		defer func() { <-p.relaying }()
 	case <-ctx.Done():
-		return fmt.Errorf("handing over what is to be delivered: %w", ctx.Err())
+		return fmt.Errorf("relaying results: %w", ctx.Err())
 	}
 	for {
-		var rows []owed
+		var rows []unrelayed
 		err := p.within(ctx, func(ctx context.Context) (err error) {
 			rows, err = p.relayBatch(ctx)
 			return err
 		})
 		if err != nil {
-			return fmt.Errorf("handing over what is to be delivered: %w", plain(err))
+			return fmt.Errorf("relaying results: %w", plain(err))
 		}
-		p.tell(handed, rows)
+		p.report(relayed, rows)
 		// A batch that is not full was the last one.
 		if len(rows) < relayBatch {
 			return nil
@@ -143,13 +141,13 @@ func (p *Postgres) relay(ctx context.Context, handed Handed) error {
 }
 
 // relayBatch moves one batch of rows in one transaction, and returns them.
-func (p *Postgres) relayBatch(ctx context.Context) (rows []owed, err error) {
-	err = pgx.BeginTxFunc(ctx, p.pool, beginOwed, func(tx pgx.Tx) error {
-		found, err := tx.Query(ctx, owedSQL, relayBatch)
+func (p *Postgres) relayBatch(ctx context.Context) (rows []unrelayed, err error) {
+	err = pgx.BeginTxFunc(ctx, p.pool, beginRelay, func(tx pgx.Tx) error {
+		found, err := tx.Query(ctx, unrelayedSQL, relayBatch)
 		if err != nil {
 			return err
 		}
-		rows, err = pgx.CollectRows(found, pgx.RowToStructByPos[owed])
+		rows, err = pgx.CollectRows(found, pgx.RowToStructByPos[unrelayed])
 		if err != nil || len(rows) == 0 {
 			return err
 		}
@@ -164,10 +162,10 @@ func (p *Postgres) relayBatch(ctx context.Context) (rows []owed, err error) {
 	return rows, nil
 }
 
-// tell calls handed for the relayed results of apps that this process knows. Results of other
+// report calls relayed for the relayed results of apps that this process knows. Results of other
 // apps have waited already; a sweep finds them.
-func (p *Postgres) tell(handed Handed, rows []owed) {
-	if handed == nil {
+func (p *Postgres) report(relayed Relayed, rows []unrelayed) {
+	if relayed == nil {
 		return
 	}
 	type outlet struct{ app, endpoint string }
@@ -177,7 +175,7 @@ func (p *Postgres) tell(handed Handed, rows []owed) {
 	}
 	for to, n := range counts {
 		if appID, known := p.appIDs.Load([appLen / 2]byte([]byte(to.app))); known {
-			handed(appID.(string), to.endpoint, n)
+			relayed(appID.(string), to.endpoint, n)
 		}
 	}
 }

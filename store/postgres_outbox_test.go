@@ -30,8 +30,8 @@ func TestPostgresOutbox_RedisIsAway_ThenADeath(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn := connect(t, dsn)
-	if err := p.HandOver(t.Context(), nil); err == nil || count(t, conn, "cloudidq_outbox") != 2 {
-		t.Errorf("HandOver = %v, want an error, and the two ends where they were", err)
+	if err := p.Relay(t.Context(), nil); err == nil || count(t, conn, "cloudidq_outbox") != 2 {
+		t.Errorf("Relay = %v, want an error, and the two ends where they were", err)
 	}
 	redis.Restart()
 	// The connection dies between the answer of Redis and the commit of the transaction.
@@ -39,8 +39,8 @@ func TestPostgresOutbox_RedisIsAway_ThenADeath(t *testing.T) {
 		execute(t, conn, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'")
 	}}
 	rdb.AddHook(dying)
-	if err := p.HandOver(t.Context(), nil); err == nil || count(t, conn, "cloudidq_outbox") != 2 {
-		t.Errorf("HandOver = %v, want an error, and the two ends where they were", err)
+	if err := p.Relay(t.Context(), nil); err == nil || count(t, conn, "cloudidq_outbox") != 2 {
+		t.Errorf("Relay = %v, want an error, and the two ends where they were", err)
 	}
 	dying.do = nil
 	if n := rdb.LLen(t.Context(), keyOf(t, rdb, ":o:orders")).Val(); n != 3 {

@@ -19,12 +19,12 @@ const sweepSQL = "SELECT cloudidq_sweep($1)"
 // Run deletes expired rows until ctx ends, then returns nil. If the store has an outbox, Run
 // also relays results to Redis, including those of dead processes. Any number of processes may
 // call Run: each skips the rows that another one is working on. Run logs failures, and its next
-// pass makes up for them. It calls handed, which may be nil, with what it has relayed.
-func (p *Postgres) Run(ctx context.Context, log *slog.Logger, handed Handed) error {
+// pass makes up for them. It calls relayed, which may be nil, with what it has relayed.
+func (p *Postgres) Run(ctx context.Context, log *slog.Logger, relayed Relayed) error {
 	var relay sync.WaitGroup
 	defer relay.Wait()
 	if p.outbox != nil {
-		relay.Go(func() { p.runRelay(ctx, log, handed) })
+		relay.Go(func() { p.runRelay(ctx, log, relayed) })
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()

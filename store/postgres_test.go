@@ -230,11 +230,11 @@ func TestPostgres_OneRoundTripPerCall(t *testing.T) {
 		{"Save", 1, func() error { return p.Save(t.Context(), "task", many) }},
 		{"Save of three apps", 1, func() error { return p.Save(t.Context(), "task", ofThree) }},
 		{"Save, delivered", 1, func() error { return p.Save(t.Context(), "task", delivered(many)) }},
-		{"HandOver of 300 ends", 3, func() error {
+		{"Relay of 300 ends", 3, func() error {
 			if n := count(t, conn, "cloudidq_outbox"); n == 0 {
 				execute(t, conn, owe, 300)
 			}
-			return p.HandOver(t.Context(), nil)
+			return p.Relay(t.Context(), nil)
 		}},
 		{"Lookup", 1, func() error { _, err := p.Lookup(t.Context(), "wx1", ids); return err }},
 		{"Erase", 1, func() error { _, err := p.Erase(t.Context(), "wx1", "o-1"); return err }},

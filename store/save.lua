@@ -12,9 +12,9 @@ local n = #KEYS / 2
 local header = '^([0123])(' .. string.rep('[0-9a-f]', 16) .. ')(' .. string.rep('[0-9]', 13) .. ')'
 local free, nobody = '0000000000000', '0000000000000000'
 
--- Adds record i to the outbox of its endpoint. owed holds the lists whose TTL this call has
+-- Adds record i to the outbox of its endpoint. extended holds the lists whose TTL this call has
 -- set.
-local owed = {}
+local extended = {}
 local function deliver(i)
   local key, person, endpoint, item = KEYS[i], KEYS[n + i], ARGV[4 * i + 3], ARGV[4 * i + 4]
   if item == '' then
@@ -23,8 +23,8 @@ local function deliver(i)
   local whose = person ~= key and sub(person, -22) or string.rep('-', 22)
   local list = sub(key, 1, -23) .. 'o:' .. endpoint
   call('RPUSH', list, sub(key, -22) .. whose .. item)
-  if not owed[list] then
-    owed[list] = true
+  if not extended[list] then
+    extended[list] = true
     call('PEXPIRE', list, kept)
     call('SADD', sub(key, 1, -23) .. 'outlets', endpoint)
   end

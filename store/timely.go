@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -22,16 +24,22 @@ type Timely struct {
 	Results
 	lifetime time.Duration
 	now      func(context.Context) (time.Time, error)
+	thin     func(*Record) json.RawMessage
 }
 
 // NewTimely returns a store that expires the overdue records of r. lifetime is the lifetime of
 // a cloudID.
+// thin returns the short form of a final record, for endpoints that receive it
+// ([Origin.Thin]). It may be nil if there are none.
 //
 // now returns the time of the clock by which the workers measure lifetimes: the clock of the
 // queues' Redis. With its own clock, a reader whose clock is ahead would expire a record whose
 // task is still waiting. Lookup calls now only if a record is overdue by this machine's clock.
-func NewTimely(r Results, lifetime time.Duration, now func(context.Context) (time.Time, error)) *Timely {
-	return &Timely{r, lifetime, now}
+func NewTimely(
+	r Results, lifetime time.Duration,
+	now func(context.Context) (time.Time, error), thin func(*Record) json.RawMessage,
+) *Timely {
+	return &Timely{r, lifetime, now, thin}
 }
 
 // Lookup implements [Results]. It costs more than r's Lookup only if a record is overdue.
@@ -114,7 +122,11 @@ func (t *Timely) end(ctx context.Context, appID, taskID string, records []Record
 	var ends []Record
 	for i, c := range claimed {
 		if c.State == Claimed && c.Record.Status == Pending {
-			ends = append(ends, unique[i].expiredAt(t.lifetime))
+			end := unique[i].expiredAt(t.lifetime)
+			if end.Deliver, err = t.outlet(&end, unique[i].origin()); err != nil {
+				return err
+			}
+			ends = append(ends, end)
 		}
 	}
 	return t.Save(ctx, taskID, ends)
@@ -129,7 +141,21 @@ func (rec *Record) expiredAt(lifetime time.Duration) Record {
 	if last := rec.Error; last != nil {
 		end.Error = &Error{Code: last.Code, Message: end.Error.Message + "; last answer: " + last.Message, RID: last.RID}
 	}
-	from := rec.origin()
-	end.Deliver, end.Origin = Outlet{Endpoint: from.Endpoint, Thin: from.Thin}, nil
+	end.Origin = nil
 	return end
+}
+
+var errNoThin = errors.New("a result is to be delivered in its short form, which is unknown here")
+
+// outlet returns where a record is delivered whose task is gone.
+func (t *Timely) outlet(rec *Record, from Origin) (Outlet, error) {
+	to := Outlet{Endpoint: from.Endpoint}
+	if !from.Thin || to.Endpoint == "" {
+		return to, nil
+	}
+	if t.thin == nil {
+		return Outlet{}, errNoThin
+	}
+	to.Result = t.thin(rec)
+	return to, nil
 }

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"testing"
 	"time"
@@ -39,9 +40,9 @@ func forgotten(t *testing.T, r store.Results, taskID, endpoint string, ago time.
 func TestTimely_TaskIsGone(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	deliveries := store.NewDeliveries(rdb)
-	handOver := func(*testing.T) {}
+	relay := func(*testing.T) {}
 	stores := map[string]store.Results{"Redis": store.NewRedis(rdb, time.Hour)}
-	t.Run("Redis", func(t *testing.T) { testTimely(t, stores["Redis"], deliveries, handOver) })
+	t.Run("Redis", func(t *testing.T) { testTimely(t, stores["Redis"], deliveries, relay) })
 	t.Run("Postgres", func(t *testing.T) {
 		rdb.FlushAll(t.Context())
 		p, err := store.OpenPostgres(t.Context(), pgtest.Database(t), time.Hour, store.WithOutbox(deliveries))
@@ -51,15 +52,15 @@ func TestTimely_TaskIsGone(t *testing.T) {
 		t.Cleanup(p.Close)
 		testTimely(t, p, deliveries, func(t *testing.T) {
 			t.Helper()
-			if err := p.HandOver(t.Context(), nil); err != nil {
+			if err := p.Relay(t.Context(), nil); err != nil {
 				t.Fatal(err)
 			}
 		})
 	})
 }
 
-func testTimely(t *testing.T, r store.Results, deliveries *store.Deliveries, handOver func(*testing.T)) {
-	timely := store.NewTimely(r, lifetime, redisAhead(0))
+func testTimely(t *testing.T, r store.Results, deliveries *store.Deliveries, relay func(*testing.T)) {
+	timely := store.NewTimely(r, lifetime, redisAhead(0), nil)
 	due := lifetime + store.OverdueAfter + time.Second
 	forgotten(t, r, "gone", "orders", due, "overdue-1", "overdue-2")
 	forgotten(t, r, "alive", "orders", lifetime, "young")
@@ -87,7 +88,7 @@ func testTimely(t *testing.T, r store.Results, deliveries *store.Deliveries, han
 			}
 		}
 	}
-	handOver(t)
+	relay(t)
 	id, left, err := deliveries.Cut(t.Context(), "wxA", "orders", 100)
 	if err != nil || left != 0 {
 		t.Fatalf("Cut: %d left, %v", left, err)
@@ -143,7 +144,7 @@ func TestTimely_ReaderAhead(t *testing.T) {
 	const ahead = 10 * time.Minute
 	forgotten(t, r, "alive", "", ahead, "new") // by Redis's clock it has just come
 	forgotten(t, r, "gone", "", ahead+lifetime+store.OverdueAfter+time.Second, "old")
-	timely := store.NewTimely(r, lifetime, redisAhead(-ahead))
+	timely := store.NewTimely(r, lifetime, redisAhead(-ahead), nil)
 	for range 2 {
 		records, err := timely.Lookup(t.Context(), "wxA", []string{"new", "old"})
 		if err != nil || records[0].Status != store.Pending || records[1].Status != store.Expired {
@@ -152,11 +153,43 @@ func TestTimely_ReaderAhead(t *testing.T) {
 	}
 }
 
+// A record that is completed without its task is delivered in the form that its origin names.
+// Without a function for the short form, the record stays pending.
+func TestTimely_Thin(t *testing.T) {
+	rdb := redistest.Start(t).Client(t)
+	r, deliveries := store.NewRedis(rdb, time.Hour), store.NewDeliveries(rdb)
+	claim := store.Claim{AppID: "wxA", TaskID: "gone", Records: []store.Record{{
+		AppID: "wxA", OpenID: "o1", CloudID: "old", Status: store.Pending, AcceptedAt: store.At(time.Now().Add(-time.Hour)),
+		Origin: &store.Origin{TaskID: "gone", Endpoint: "orders", Thin: true},
+	}}}
+	if _, err := r.Claim(t.Context(), claim); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.NewTimely(r, lifetime, redisAhead(0), nil).Lookup(t.Context(), "wxA", []string{"old"}); err == nil {
+		t.Error("Lookup without a short form = nil, want an error")
+	}
+	thin := func(rec *store.Record) json.RawMessage {
+		return json.RawMessage(`{"short":"` + rec.CloudID + " " + string(rec.Status) + `"}`)
+	}
+	records, err := store.NewTimely(r, lifetime, redisAhead(0), thin).Lookup(t.Context(), "wxA", []string{"old"})
+	if err != nil || records[0].Status != store.Expired {
+		t.Fatalf("Lookup = %+v, %v, want it expired", records, err)
+	}
+	id, _, err := deliveries.Cut(t.Context(), "wxA", "orders", 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := deliveries.Load(t.Context(), id)
+	if err != nil || len(d.Items) != 1 || string(d.Items[0]) != `{"short":"old expired"}` {
+		t.Errorf("delivered: %s, %v, want the short form", d.Items, err)
+	}
+}
+
 // Redis is asked for its clock where something is overdue, and not on every look. One that does not answer ends nothing.
 func TestTimely_AsksForTheClockWhereItMatters(t *testing.T) {
 	r := store.NewRedis(redistest.Start(t).Client(t), time.Hour)
 	asked, away := 0, errors.New("away")
-	timely := store.NewTimely(r, lifetime, func(context.Context) (time.Time, error) { asked++; return time.Time{}, away })
+	timely := store.NewTimely(r, lifetime, func(context.Context) (time.Time, error) { asked++; return time.Time{}, away }, nil)
 	forgotten(t, r, "alive", "", time.Minute, "young")
 	if _, err := timely.Lookup(t.Context(), "wxA", []string{"young", "unknown"}); err != nil || asked != 0 {
 		t.Errorf("%v, asked %d times with nothing overdue, want none", err, asked)

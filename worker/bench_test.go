@@ -102,7 +102,7 @@ func BenchmarkDeliver(b *testing.B) {
 		want := (arrived.Load()/per + 1) * per
 		b.StartTimer()
 		begun := time.Now()
-		w.outbox.notify(testApp, "orders", per)
+		w.Notify(testApp, "orders", per)
 		for arrived.Load() < want {
 			time.Sleep(time.Millisecond)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"cloudidq/internal/batch"
 	"cloudidq/internal/batch/batchtest"
+	"cloudidq/internal/coord"
 	"cloudidq/internal/redistest"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
@@ -186,7 +187,8 @@ func acceptedBy(t *testing.T, rdb redis.UniversalClient) tasks.ResolvePayload {
 
 // A worker compares its clock with Redis's before it takes tasks.
 func TestRun_KnowsRedisClock(t *testing.T) {
-	w := leastWorker(t, Parts{Queue: skewed{redistest.Start(t).Client(t), clockAhead}})
+	rdb := redistest.Start(t).Client(t)
+	w := leastWorker(t, Parts{Queue: skewed{rdb, clockAhead}, Pauses: coord.NewPauses(rdb)})
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- w.Run(ctx) }()

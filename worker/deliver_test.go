@@ -3,10 +3,11 @@ package worker
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,305 +15,13 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"cloudidq/internal/coord"
 	"cloudidq/internal/redistest"
+	"cloudidq/internal/secret"
 	"cloudidq/internal/webhook"
 	"cloudidq/store"
 	"cloudidq/tasks"
 )
-
-// answering is a sender whose attempts all have the same outcome.
-type answering struct {
-	attempt webhook.Attempt
-	sent    []string
-	bodies  [][]byte
-	during  func() // runs during each attempt; may be nil
-}
-
-func (a *answering) Send(_ context.Context, id string, body []byte) webhook.Attempt {
-	a.sent, a.bodies = append(a.sent, id), append(a.bodies, body)
-	if a.during != nil {
-		a.during()
-	}
-	return a.attempt
-}
-
-// deliverBed is a fixture: a deliverer with one endpoint over a real Redis.
-type deliverBed struct {
-	*testing.T
-	rdb     *redis.Client
-	results *store.Redis
-	rows    *store.Deliveries
-	sender  *answering
-	d       *deliverer
-}
-
-func newDeliverBed(t *testing.T, attempt webhook.Attempt) *deliverBed {
-	t.Helper()
-	rdb := redistest.Start(t).Client(t)
-	sender := &answering{attempt: attempt}
-	rows, log := store.NewDeliveries(rdb), slog.New(slog.DiscardHandler)
-	endpoints := newEndpoints([]Webhook{{Name: "orders", Sender: sender, BatchMax: 10}}, 2)
-	return &deliverBed{
-		T: t, rdb: rdb, results: store.NewRedis(rdb, time.Hour), rows: rows, sender: sender,
-		d: &deliverer{
-			deliveries: rows, endpoints: endpoints, log: log,
-			lines: &lines{deliveries: rows, queue: asynq.NewClientFromRedisClient(rdb), endpoints: endpoints, log: log},
-		},
-	}
-}
-
-// delivery makes a delivery of n results and returns its id.
-func (b *deliverBed) delivery(n int) string {
-	b.Helper()
-	saveEnds(b, b.results, "orders", n)
-	id, _, err := b.rows.Cut(b.Context(), testApp, "orders", n)
-	if err != nil || id == "" {
-		b.Fatalf("Cut = %q, %v", id, err)
-	}
-	return id
-}
-
-var endsSaved atomic.Int64
-
-// saveEnds saves n resolved records for an endpoint.
-func saveEnds(tb testing.TB, results *store.Redis, endpoint string, n int) {
-	tb.Helper()
-	records := make([]store.Record, n)
-	for i := range records {
-		records[i] = store.Record{
-			AppID: testApp, OpenID: "o1", CloudID: fmt.Sprintf("73_%d", endsSaved.Add(1)), Status: store.Resolved, Kind: "werun",
-			Data:    json.RawMessage(`{"stepInfoList":[{"timestamp":1603641600,"step":1234}],"watermark":{"appid":"wx1","timestamp":1603641700}}`),
-			Deliver: store.Outlet{Endpoint: endpoint}, AcceptedAt: store.At(time.Now()), FinishedAt: store.At(time.Now()),
-		}
-	}
-	if err := results.Save(tb.Context(), "t", records); err != nil {
-		tb.Fatal(err)
-	}
-}
-
-// try runs the task of a delivery once.
-func (b *deliverBed) try(id string) error {
-	b.Helper()
-	task, err := tasks.NewDeliverTask(id)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return b.d.ProcessTask(b.Context(), task)
-}
-
-func (b *deliverBed) state(id string) store.Delivery {
-	b.Helper()
-	d, err := b.rows.Get(b.Context(), id)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return d
-}
-
-// A 2xx answer completes the delivery. A second task for it sends nothing.
-func TestDeliver_Delivered(t *testing.T) {
-	b := newDeliverBed(t, webhook.Attempt{Status: 200, Class: webhook.OK, Duration: time.Millisecond})
-	id := b.delivery(3)
-	if err := b.try(id); err != nil {
-		t.Errorf("ProcessTask = %v", err)
-	}
-	if d := b.state(id); d.State != store.DeliveryDelivered || d.Tried != 1 || len(d.Attempts) != 1 || d.Attempts[0].Status != 200 {
-		t.Errorf("delivery = %+v", d)
-	}
-	if err := b.try(id); err != nil || len(b.sender.sent) != 1 {
-		t.Errorf("a second task: %v, sent %d times", err, len(b.sender.sent))
-	}
-}
-
-// A failed attempt is retried until the schedule is used up. Then the delivery is exhausted and
-// its task archived. All attempts have the same message id.
-func TestDeliver_TheScheduleEnds(t *testing.T) {
-	b := newDeliverBed(t, webhook.Attempt{Status: 500, Class: webhook.Refused})
-	id := b.delivery(1)
-	for n := 1; n < webhook.MaxAttempts; n++ {
-		err := b.try(id)
-		later, ok := errors.AsType[*laterError](err)
-		if !ok || !later.failure || !isFailure(err) || retryDelay(0, err, nil) != later.delay {
-			t.Fatalf("attempt %d: %v, want it tried again", n, err)
-		}
-		if d := b.state(id); d.Tried != n || d.State != store.DeliveryPending || !d.Next.After(time.Now()) {
-			t.Fatalf("after attempt %d: %+v", n, d)
-		}
-	}
-	if err := b.try(id); !errors.Is(err, asynq.SkipRetry) {
-		t.Errorf("the last attempt: %v, want it archived", err)
-	}
-	if d := b.state(id); d.State != store.DeliveryExhausted || d.Tried != webhook.MaxAttempts {
-		t.Errorf("delivery = %+v, want it exhausted", d)
-	}
-	for i, sent := range b.sender.sent {
-		if sent != id {
-			t.Errorf("attempt %d went out as %s", i+1, sent)
-		}
-	}
-}
-
-// A 410 answer disables the endpoint. Its deliveries are held without further attempts.
-func TestDeliver_GoneDisables(t *testing.T) {
-	b := newDeliverBed(t, webhook.Attempt{Status: 410, Class: webhook.Gone})
-	first, second := b.delivery(1), b.delivery(1)
-	for _, id := range []string{first, second} {
-		if err := b.try(id); err != nil || b.state(id).State != store.DeliveryHeld {
-			t.Errorf("ProcessTask = %v, %+v, want it held", err, b.state(id))
-		}
-	}
-	if len(b.sender.sent) != 1 {
-		t.Errorf("%d attempts at an endpoint that is gone", len(b.sender.sent))
-	}
-}
-
-// Results of an app that the endpoint does not admit are never sent there, even if a task names
-// the endpoint. They are held. A replay sends them once the endpoint admits the app.
-func TestDeliver_AnotherAppsEndpoint(t *testing.T) {
-	b := newDeliverBed(t, webhook.Attempt{Status: 200, Class: webhook.OK})
-	admitted := ""
-	b.d.endpoints["orders"].Admits = func(appID string) bool { return appID == admitted }
-	id := b.delivery(1)
-	for range 2 {
-		if err := b.try(id); err != nil || b.state(id).State != store.DeliveryHeld || len(b.sender.sent) != 0 {
-			t.Errorf("ProcessTask = %v, %+v, sent %v; want it held and nothing sent", err, b.state(id), b.sender.sent)
-		}
-	}
-	admitted = testApp
-	if _, err := b.rows.Replay(t.Context(), id); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.try(id); err != nil || b.state(id).State != store.DeliveryDelivered || len(b.sender.sent) != 1 {
-		t.Errorf("after a replay: %v, %+v, sent %v", err, b.state(id), b.sender.sent)
-	}
-}
-
-// Five days of failures without a success disable the endpoint.
-func TestDeliver_FiveDaysOfFailureDisable(t *testing.T) {
-	b := newDeliverBed(t, webhook.Attempt{Class: webhook.Connect})
-	now := time.Now()
-	for _, ago := range []time.Duration{121 * time.Hour, time.Hour} {
-		if _, err := b.rows.EndpointFailed(t.Context(), "orders", true, now.Add(-ago)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	id := b.delivery(1)
-	if err := b.try(id); err != nil || b.state(id).State != store.DeliveryHeld {
-		t.Errorf("ProcessTask = %v, %+v, want it held", err, b.state(id))
-	}
-	if state, err := b.rows.Endpoint(t.Context(), "orders"); err != nil || state.Disabled.IsZero() {
-		t.Errorf("Endpoint = %+v, %v, want it disabled", state, err)
-	}
-}
-
-// A success clears the failures of the endpoint.
-func TestDeliver_SuccessForgetsFailures(t *testing.T) {
-	b := newDeliverBed(t, webhook.Attempt{Status: 200, Class: webhook.OK})
-	if _, err := b.rows.EndpointFailed(t.Context(), "orders", true, time.Now().Add(-121*time.Hour)); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.try(b.delivery(1)); err != nil {
-		t.Fatal(err)
-	}
-	if state, err := b.rows.Endpoint(t.Context(), "orders"); err != nil || !state.FirstFailure.IsZero() {
-		t.Errorf("Endpoint = %+v, %v, want nothing of failures", state, err)
-	}
-}
-
-// If no attempt is made, the schedule does not advance.
-func TestDeliver_NotTried(t *testing.T) {
-	wantLater := func(t *testing.T, b *deliverBed, id string) {
-		t.Helper()
-		err := b.try(id)
-		later, ok := errors.AsType[*laterError](err)
-		if !ok || later.failure || isFailure(err) || later.delay <= 0 {
-			t.Errorf("ProcessTask = %v, want it put off", err)
-		}
-	}
-	wantInLine := func(t *testing.T, b *deliverBed, id string) {
-		t.Helper()
-		if err := b.try(id); err != nil {
-			t.Errorf("ProcessTask = %v, want nothing: it needs no task", err)
-		}
-		if ids, err := b.rows.CallUp(t.Context(), "orders", 10); err != nil || len(ids) != 1 || ids[0] != id {
-			t.Errorf("in line: %v, %v, want %s", ids, err, id)
-		}
-		if d := b.state(id); d.Tried != 0 || d.State != store.DeliveryPending {
-			t.Errorf("delivery = %+v, want none of the schedule used up", d)
-		}
-	}
-	t.Run("Shut", func(t *testing.T) {
-		b := newDeliverBed(t, webhook.Attempt{Class: webhook.Timeout})
-		for range endpointTrips {
-			if later, ok := errors.AsType[*laterError](b.try(b.delivery(1))); !ok || !later.failure {
-				t.Fatal("not tried")
-			}
-		}
-		wantInLine(t, b, b.delivery(1))
-		if len(b.sender.sent) != endpointTrips {
-			t.Errorf("%d attempts", len(b.sender.sent))
-		}
-	})
-	t.Run("RefusalsShutNothing", func(t *testing.T) {
-		b := newDeliverBed(t, webhook.Attempt{Status: 400, Class: webhook.Refused})
-		for range 2 * endpointTrips {
-			_ = b.try(b.delivery(1))
-		}
-		if len(b.sender.sent) != 2*endpointTrips {
-			t.Errorf("%d attempts", len(b.sender.sent))
-		}
-	})
-	t.Run("SlotsTaken", func(t *testing.T) {
-		b := newDeliverBed(t, webhook.Attempt{Class: webhook.OK})
-		for range 2 {
-			leave, ok := b.d.endpoints["orders"].enter()
-			if !ok {
-				t.Fatal("no slot")
-			}
-			defer leave()
-		}
-		wantInLine(t, b, b.delivery(1))
-	})
-	t.Run("UnknownEndpoint", func(t *testing.T) {
-		b := newDeliverBed(t, webhook.Attempt{Class: webhook.OK})
-		id := b.delivery(1)
-		b.d.endpoints, b.d.lines.endpoints = nil, nil
-		wantInLine(t, b, id)
-	})
-	t.Run("RedisAway", func(t *testing.T) {
-		b := newDeliverBed(t, webhook.Attempt{Class: webhook.OK})
-		id := b.delivery(1)
-		if err := b.rdb.Close(); err != nil {
-			t.Fatal(err)
-		}
-		wantLater(t, b, id)
-	})
-	t.Run("Stop", func(t *testing.T) {
-		b := newDeliverBed(t, webhook.Attempt{Class: webhook.Canceled})
-		id := b.delivery(1)
-		if err := b.try(id); !errors.Is(err, context.Canceled) || isFailure(err) {
-			t.Errorf("ProcessTask = %v, want Canceled", err)
-		}
-		if d := b.state(id); d.Tried != 0 {
-			t.Errorf("delivery = %+v", d)
-		}
-	})
-	t.Run("NotThere", func(t *testing.T) {
-		b := newDeliverBed(t, webhook.Attempt{Class: webhook.OK})
-		if err := b.try("msg_0123abcd_0123456789abcdef0123456789abcdef"); err != nil {
-			t.Errorf("ProcessTask = %v, want nothing", err)
-		}
-	})
-	t.Run("Garbage", func(t *testing.T) {
-		b := newDeliverBed(t, webhook.Attempt{Class: webhook.OK})
-		for _, payload := range []string{"", "{}", `{"delivery":"a.b"}`, `{"delivery":7}`, "[]"} {
-			err := b.d.ProcessTask(t.Context(), asynq.NewTask(tasks.TypeDeliver, []byte(payload)))
-			if !errors.Is(err, asynq.SkipRetry) {
-				t.Errorf("ProcessTask(%q) = %v, want it archived", payload, err)
-			}
-		}
-	})
-}
 
 // stuck is a sender whose attempts do not end until it is healed, longer than any real one may take.
 type stuck struct {
@@ -340,4 +49,125 @@ func TestDeliver_HangingEndpointBlocksNobody(t *testing.T) {
 	await(t, "attempts that hang", func() bool { return hangs.begun.Load() > 0 })
 	saveEnds(t, results, "healthy", 1000)
 	await(t, "all results of the healthy endpoint", func() bool { return arrived.Load() >= 1000 })
+}
+
+// circuitTrips is the number of failures in a row after which the circuit of an endpoint opens.
+const circuitTrips = 5
+
+// Many deliveries that wait for a failing endpoint have no tasks and cause no attempts, in any
+// process. Another endpoint gets its deliveries meanwhile. When the failing endpoint recovers,
+// all of its deliveries arrive.
+func TestWaitList_DeadEndpointBesideOthers(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Start(t).Client(t)
+	const waiting = 400
+	var attempts, arrived, others atomic.Int64
+	var well atomic.Bool
+	dead := hookAt(t, "dead", 1, func(w http.ResponseWriter, r *http.Request) {
+		attempts.Add(1)
+		if n := countResults(r); well.Load() {
+			arrived.Add(n)
+			return
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+	})
+	healthy := hookAt(t, "healthy", 10, func(_ http.ResponseWriter, r *http.Request) { others.Add(countResults(r)) })
+	results, rows := store.NewRedis(rdb, time.Hour), store.NewDeliveries(rdb)
+	saveEnds(t, results, "dead", waiting)
+	saveEnds(t, results, "healthy", 1000)
+	w := deliveryWorker(t, rdb, dead, healthy)
+	deliveryWorker(t, rdb, dead, healthy)
+	slots := int64(w.slots(tasks.QueueWebhooks) / 2 * 2) // half of the slots of each of two workers
+	inspector := asynq.NewInspectorFromRedisClient(rdb)
+	await(t, "parked deliveries", func() bool {
+		n, err := rows.Parked(t.Context(), "dead")
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := inspector.GetQueueInfo(tasks.QueueWebhooks)
+		if err != nil {
+			return false
+		}
+		return others.Load() == 1000 && info.Pending+info.Active == 0 && n+info.Retry == waiting
+	})
+	if n := attempts.Load(); n < circuitTrips || n > slots+circuitTrips {
+		t.Errorf("%d attempts at an endpoint that refuses, want %d to %d", n, circuitTrips, slots+circuitTrips)
+	}
+	well.Store(true)
+	if err := rows.OpenCircuit(t.Context(), "dead", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	// Deliveries with a failed attempt would wait longer.
+	if _, err := inspector.RunAllRetryTasks(tasks.QueueWebhooks); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "all to arrive", func() bool { return arrived.Load() >= waiting })
+}
+
+// deliveryWorker runs a worker with webhooks and no apps until the test ends.
+func deliveryWorker(tb testing.TB, rdb *redis.Client, hooks ...Webhook) *Worker {
+	tb.Helper()
+	w, err := New(Config{
+		Webhooks: hooks, Lifetime: time.Minute, Concurrency: 64, Fetchers: 2, ShutdownTimeout: 2 * time.Second,
+		Shares: map[string]int{tasks.QueueEvents: 6, tasks.QueueBackfill: 1, tasks.QueueWebhooks: 3},
+	}, Parts{
+		Queue: rdb, Results: store.NewRedis(rdb, time.Hour), Deliveries: store.NewDeliveries(rdb), WeChat: instant{},
+		Pauses: coord.NewPauses(rdb), Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	runUntilTheEnd(tb, w)
+	return w
+}
+
+// hookAt returns a webhook whose endpoint is a real server.
+func hookAt(tb testing.TB, name string, batchMax int, handler http.HandlerFunc) Webhook {
+	tb.Helper()
+	server := httptest.NewServer(handler)
+	tb.Cleanup(server.Close)
+	key, err := webhook.ParseKey(secret.New("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s, err := webhook.NewSender(webhook.Endpoint{
+		Name: name, URL: server.URL, Keys: []webhook.Key{key}, MaxInFlight: 64,
+		AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(s.Close)
+	return Webhook{Name: name, Sender: s, BatchMax: batchMax}
+}
+
+// countResults counts the results of a delivery.
+func countResults(r *http.Request) int64 {
+	var message struct {
+		Data struct {
+			Results []json.RawMessage `json:"results"`
+		} `json:"data"`
+	}
+	if json.NewDecoder(r.Body).Decode(&message) != nil {
+		return 0
+	}
+	return int64(len(message.Data.Results))
+}
+
+var endsSaved atomic.Int64
+
+// saveEnds saves n resolved records for an endpoint.
+func saveEnds(tb testing.TB, results *store.Redis, endpoint string, n int) {
+	tb.Helper()
+	records := make([]store.Record, n)
+	for i := range records {
+		records[i] = store.Record{
+			AppID: testApp, OpenID: "o1", CloudID: fmt.Sprintf("73_%d", endsSaved.Add(1)), Status: store.Resolved, Kind: "werun",
+			Data:    json.RawMessage(`{"stepInfoList":[{"timestamp":1603641600,"step":1234}],"watermark":{"appid":"wx1","timestamp":1603641700}}`),
+			Deliver: store.Outlet{Endpoint: endpoint}, AcceptedAt: store.At(time.Now()), FinishedAt: store.At(time.Now()),
+		}
+	}
+	if err := results.Save(tb.Context(), "t", records); err != nil {
+		tb.Fatal(err)
+	}
 }

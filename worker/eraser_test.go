@@ -12,6 +12,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"cloudidq/internal/attempt"
 	"cloudidq/internal/batch"
 	"cloudidq/internal/batch/batchtest"
 	"cloudidq/internal/redistest"
@@ -114,7 +115,7 @@ func TestEraser_EveryState_FitsTheLayoutOfAsynq(t *testing.T) {
 		case "retry":
 			return errors.New("again")
 		case "archived":
-			return archived("no data")
+			return attempt.Archive("no data")
 		}
 		return nil
 	})

@@ -2,13 +2,13 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"cloudidq/internal/attempt"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
 )
@@ -20,20 +20,9 @@ const (
 	layerWait  = "wait"  // to the queue, no failure: a pause, another task's claim, no slot
 )
 
-// Labels of an attempt: what happened to the task.
-const (
-	tryDone     = "done"
-	tryAgain    = "again"    // back to the queue, counted as a failure
-	tryWait     = "wait"     // back to the queue, not counted
-	tryArchived = "archived" // no cloudID brought data, or the last attempt of a delivery failed
-	tryCanceled = "canceled" // the worker is stopping
-	tryFailed   = "failed"   // anything else: a panic, or asynq's timeout
-)
-
 // metrics holds the metrics of a worker. The methods that count accept a nil *metrics and do
-// nothing then. observeTries, showEndpoint, showQuota and dropQuota need one.
+// nothing then. observeTries, showQuota and dropQuota need one.
 type metrics struct {
-	hookMetrics
 	apps wechat.AppLabels
 
 	finished *prometheus.CounterVec   // app, status, class, errcode
@@ -58,7 +47,7 @@ var (
 func newMetrics(r prometheus.Registerer, cfg *Config) *metrics {
 	with := promauto.With(r)
 	m := &metrics{
-		apps: cfg.appLabels(), hookMetrics: newHookMetrics(with, cfg.Webhooks),
+		apps: cfg.appLabels(),
 		finished: with.NewCounterVec(prometheus.CounterOpts{
 			Name: "cloudidq_cloudids_finished_total",
 			Help: "CloudIDs that have ended, by status (resolved, failed, expired), class and errcode of the reason.",
@@ -116,7 +105,7 @@ func (m *metrics) expect(cfg *Config) {
 		}
 	}
 	for _, queue := range cfg.queues() {
-		m.tries.WithLabelValues(queue, tryDone)
+		m.tries.WithLabelValues(queue, attempt.Done)
 		m.inHand.WithLabelValues(queue)
 		m.rescued.WithLabelValues(queue)
 	}
@@ -161,30 +150,9 @@ func (m *metrics) observeTries(next asynq.Handler) asynq.Handler {
 		defer inHand.Dec()
 		begun := time.Now()
 		err := next.ProcessTask(ctx, task)
-		m.tries.WithLabelValues(queue, tryResult(err)).Observe(time.Since(begun).Seconds())
+		m.tries.WithLabelValues(queue, attempt.Result(err)).Observe(time.Since(begun).Seconds())
 		return err
 	})
-}
-
-// tryResult returns the label for what happened to a task, from the error that the handler
-// returned to asynq.
-func tryResult(err error) string {
-	again, isAgain := errors.AsType[*againError](err)
-	later, isLater := errors.AsType[*laterError](err)
-	switch {
-	case err == nil:
-		return tryDone
-	case errors.Is(err, asynq.SkipRetry):
-		return tryArchived
-	case isAgain && again.failure, isLater && later.failure:
-		return tryAgain
-	case isAgain, isLater:
-		return tryWait
-	case errors.Is(err, context.Canceled):
-		return tryCanceled
-	default:
-		return tryFailed
-	}
 }
 
 // rescuedTasks counts tasks that were taken back from dead workers.

@@ -16,19 +16,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"cloudidq/internal/attempt"
 	"cloudidq/internal/batch"
 	"cloudidq/internal/batch/batchtest"
-	"cloudidq/internal/webhook"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
 	"cloudidq/tasks"
 )
 
-// counting returns the metrics of a worker with one app and the endpoint "orders", and their
-// registry.
+// counting returns the metrics of a worker with one app, and their registry.
 func counting() (*metrics, *prometheus.Registry) {
 	registry := prometheus.NewRegistry()
-	return newMetrics(registry, &Config{Apps: []App{app(nil)}, Webhooks: []Webhook{{Name: "orders"}}}), registry
+	return newMetrics(registry, &Config{Apps: []App{app(nil)}}), registry
 }
 
 // shown lists the series of a metric that are not 0. A histogram is shown by its count.
@@ -94,7 +93,7 @@ func TestMetrics_EndsAndRetries(t *testing.T) {
 		r.countRetries()
 		return err
 	}
-	if err := try(); tryResult(err) != tryAgain {
+	if err := try(); attempt.Result(err) != attempt.Again {
 		t.Fatalf("try() = %v, want again", err)
 	}
 	busy = false
@@ -138,7 +137,8 @@ func TestMetrics_TriesByWhatBecameOfTheTask(t *testing.T) {
 			return answer
 		})))
 	for _, answer = range []error{
-		nil, &againError{failure: true}, &againError{}, &laterError{failure: true}, &laterError{}, archived("x"),
+		nil, &againError{failure: true}, &againError{}, &attempt.SnoozeError{Failure: true}, &attempt.SnoozeError{},
+		attempt.Archive("x"),
 		context.Canceled, errors.New("panic"),
 	} {
 		_ = handler.ProcessTask(t.Context(), asynq.NewTask(tasks.TypeResolve, nil))
@@ -196,60 +196,6 @@ func TestMetrics_PausesOfAllProcesses(t *testing.T) {
 			t.Errorf("%d series, want the app's 0 and the two that are paused", n)
 		}
 	})
-}
-
-// Attempts, finished deliveries and the state of an endpoint are shown.
-func TestMetrics_Deliveries(t *testing.T) {
-	b := newDeliverBed(t, webhook.Attempt{Status: 200, Class: webhook.OK, Duration: time.Millisecond})
-	m, registry := counting()
-	b.d.metrics = m
-	if err := b.try(b.delivery(3)); err != nil {
-		t.Fatal(err)
-	}
-	b.sender.attempt = webhook.Attempt{Status: 500, Class: webhook.Refused}
-	if err := b.try(b.delivery(1)); tryResult(err) != tryAgain {
-		t.Fatal(err)
-	}
-	b.sender.attempt = webhook.Attempt{Status: 410, Class: webhook.Gone}
-	_ = b.try(b.delivery(2))
-	wantShown(t, registry, map[string]string{
-		"cloudidq_webhook_attempt_duration_seconds": "gone orders=1, ok orders=1, refused orders=1",
-		"cloudidq_webhook_deliveries_total":         "orders delivered=1, orders held=1",
-		"cloudidq_webhook_results_total":            "orders=3",
-	})
-	watch := func() {
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel() // the state is read once
-		w := &endpointWatch{lookOnce{b.rows}, b.d.endpoints, m}
-		w.run(ctx)
-	}
-	watch()
-	wantShown(t, registry, map[string]string{"cloudidq_webhook_endpoint_state": "orders disabled=1"})
-	if err := b.rows.Enable(t.Context(), "orders"); err != nil {
-		t.Fatal(err)
-	}
-	watch()
-	wantShown(t, registry, map[string]string{"cloudidq_webhook_endpoint_state": "orders enabled=1"})
-	if _, err := b.rows.EndpointFailed(t.Context(), "orders", true, time.Now()); err != nil {
-		t.Fatal(err)
-	}
-	b.lined(3)
-	watch()
-	wantShown(t, registry, map[string]string{
-		"cloudidq_webhook_endpoint_state":     "orders failing=1",
-		"cloudidq_webhook_deliveries_waiting": "orders=3",
-	})
-}
-
-// lookOnce answers even though the context has ended.
-type lookOnce struct{ *store.Deliveries }
-
-func (l lookOnce) Endpoint(ctx context.Context, name string) (store.EndpointState, error) {
-	return l.Deliveries.Endpoint(context.WithoutCancel(ctx), name)
-}
-
-func (l lookOnce) InLine(ctx context.Context, name string) (int, error) {
-	return l.Deliveries.InLine(context.WithoutCancel(ctx), name)
 }
 
 // fakeQuotas returns the same quota for every app, or an error while away is set.
@@ -332,16 +278,14 @@ func TestQuotaWatch_OneProcessAsksNowAndThen(t *testing.T) {
 	})
 }
 
-// Appids, endpoints and errcodes from outside do not increase the number of series, which
+// Appids and errcodes from outside do not increase the number of series, which
 // depends on the configuration only.
 func TestMetrics_LabelsAreBounded(t *testing.T) {
 	m, registry := counting()
 	for i := range 1000 {
-		appID, name := fmt.Sprint("wxmerchant", i), fmt.Sprint("endpoint", i)
+		appID := fmt.Sprint("wxmerchant", i)
 		m.ended(appID, []end{{status: store.Failed, class: wechat.ClassCall, code: 100_000 + i}})
 		m.retried(appID, layerCall, 1)
-		m.attempted(name, webhook.Attempt{Class: webhook.Refused})
-		m.settled(&store.Delivery{Endpoint: name}, store.DeliveryHeld)
 	}
 	families, err := registry.Gather()
 	if err != nil {

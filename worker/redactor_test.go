@@ -10,6 +10,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"cloudidq/internal/attempt"
 	"cloudidq/internal/redistest"
 	"cloudidq/store"
 	"cloudidq/tasks"
@@ -40,7 +41,7 @@ func TestRedactor_FitsTheLayoutOfAsynq(t *testing.T) {
 	srv := asynq.NewServerFromRedisClient(rdb, asynq.Config{
 		Concurrency: 4, Queues: map[string]int{queue: 1}, TaskCheckInterval: 10 * time.Millisecond, LogLevel: asynq.FatalLevel,
 	})
-	if err := srv.Start(asynq.HandlerFunc(func(context.Context, *asynq.Task) error { return archived("no data") })); err != nil {
+	if err := srv.Start(asynq.HandlerFunc(func(context.Context, *asynq.Task) error { return attempt.Archive("no data") })); err != nil {
 		t.Fatal(err)
 	}
 	await(t, "all to be archived", func() bool {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"cloudidq/internal/attempt"
 	"cloudidq/internal/batch"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
@@ -250,7 +251,7 @@ func (r *resolution) verdict() error {
 	if r.resolved > 0 || r.failed+r.expired == 0 || r.canceled {
 		return nil
 	}
-	return archived(r.sadEnd())
+	return attempt.Archive(r.sadEnd())
 }
 
 // sadEnd returns why a task brought no data, without any submitted value. It does not repeat

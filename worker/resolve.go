@@ -10,7 +10,9 @@ import (
 	"github.com/sethvargo/go-retry"
 	"go.opentelemetry.io/otel/trace"
 
+	"cloudidq/internal/attempt"
 	"cloudidq/internal/batch"
+	"cloudidq/internal/deliver"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
 	"cloudidq/tasks"
@@ -47,15 +49,15 @@ type resolver struct {
 	batcher  *batch.Batcher
 	shares   *shares
 
-	outlets  outlets // nil = nothing is delivered
-	outbox   *outbox // nil = other processes make the deliveries
+	outlets  deliver.Destinations // nil = nothing is delivered
+	deliver  *deliver.Deliverer   // nil = other processes make the deliveries
 	redact   *redactor
 	activity recorder
 	bulk     *bulk     // nil = backfills are not counted
 	open     openTasks // nil = what attempts leave open is not recorded
 
 	metrics *metrics
-	traces  *tracing
+	tracer  *attempt.Tracer
 	log     *slog.Logger
 }
 
@@ -65,8 +67,8 @@ type resolver struct {
 // when the task is attempted again. If all are finished and none brought data, it returns an
 // error that archives the task.
 func (h *resolver) ProcessTask(ctx context.Context, task *asynq.Task) (err error) {
-	ctx, span := h.traces.resolve(ctx, task)
-	defer func() { span.end(err) }()
+	ctx, span := h.startSpan(ctx, task)
+	defer func() { span.End(err) }()
 	taskID, _ := asynq.GetTaskID(ctx)
 	// A task of a newer version is left to a newer worker. Any other task that cannot be read
 	// is archived.
@@ -87,7 +89,7 @@ func (h *resolver) ProcessTask(ctx context.Context, task *asynq.Task) (err error
 	h.takeOutErased(r, queue, err)
 	h.noteOpen(ctx, r, err)
 	r.countRetries()
-	span.settle(r)
+	r.describe(span)
 	h.logTry(ctx, r, err)
 	return err
 }
@@ -134,7 +136,7 @@ func (h *resolver) unreadable(ctx context.Context, taskID string, why error) err
 		return &againError{reason: "the store does not answer", failure: true}
 	}
 	h.log.Error("archived a task whose payload cannot be read", "task_id", taskID, "error", why)
-	return archived(why.Error())
+	return attempt.Archive(why.Error())
 }
 
 // mayTry returns nil if the task may be attempted now. If its app is paused, it requeues the
@@ -239,7 +241,7 @@ func (r *resolution) ask(ctx context.Context) error {
 }
 
 // save writes the outcomes since the last save in one round trip, and then reports them to
-// metrics, activity and outbox. A store that fails is retried for saveFor.
+// metrics, activity and deliveries. A store that fails is retried for saveFor.
 func (r *resolution) save(ctx context.Context) error {
 	if len(r.unsaved) == 0 {
 		return nil
@@ -257,8 +259,8 @@ func (r *resolution) save(ctx context.Context) error {
 	r.unsaved = r.unsaved[:0]
 	r.h.metrics.ended(r.payload.AppID, r.ends)
 	r.ends = r.ends[:0]
-	if ends > 0 && r.h.outbox != nil {
-		r.h.outbox.saved(r.payload.AppID, to, ends)
+	if ends > 0 && r.h.deliver != nil {
+		r.h.deliver.Saved(r.payload.AppID, to, ends)
 	}
 	return nil
 }
@@ -273,10 +275,10 @@ func (r *resolution) address(ctx context.Context) (endpoint string, ends int) {
 	if to.Endpoint == "" {
 		return "", 0
 	}
-	to.Trace = tasks.Traceparent(ctx)
+	parent := tasks.Traceparent(ctx)
 	for i := range r.unsaved {
 		if rec := &r.unsaved[i]; rec.Status.Final() {
-			rec.Deliver = to
+			rec.Deliver = to.Outlet(rec, parent)
 			ends++
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"cloudidq/internal/attempt"
 	"cloudidq/internal/batch"
 	"cloudidq/internal/batch/batchtest"
 	"cloudidq/internal/redistest"
@@ -291,7 +292,7 @@ func TestProcessTask_Newer_LeftToANewerWorker(t *testing.T) {
 	b := newResolverBed(t, &batchtest.WeChat{})
 	err := b.ProcessTask(t.Context(), asynq.NewTask(tasks.TypeResolve, []byte(`{"v":2,"items":"changed"}`)))
 	again, ok := errors.AsType[*againError](err)
-	if !ok || isFailure(err) || retryDelay(7, err, nil) > 10*time.Second {
+	if !ok || attempt.IsFailure(err) || retryDelay(7, err, nil) > 10*time.Second {
 		t.Errorf("ProcessTask() = %v, want it back soon and not counted", err)
 	}
 	if ok && again.open != 0 {

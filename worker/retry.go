@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -9,14 +8,15 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"cloudidq/internal/attempt"
 	"cloudidq/internal/batch"
-	"cloudidq/internal/webhook"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
 )
 
-// This file alone decides what the queue does about an outcome. The rest of the worker reports
-// what happened.
+// This file alone decides what the queue does about an answer of WeChat. The rest of the worker
+// reports what happened. What the queue does about an attempt at a delivery is decided in
+// internal/deliver/decision.go.
 //
 //	answer of WeChat              record            task
 //	data                          resolved          done
@@ -28,18 +28,9 @@ import (
 //	lifetime over                 expired           as for class expired
 //	none: task of newer version   none              retried soon, until a newer worker takes it
 //
-//	answer of an endpoint         delivery          task
-//	2xx                           delivered         done
-//	410                           held              done; endpoint disabled, an operator replays
-//	other                         pending           failure; retried after webhook.Wait
-//	other, only failures for 5 d  held              done; endpoint disabled
-//	other, last attempt           exhausted         archived; an operator replays
-//	none: circuit open, no slot   pending           done; in its endpoint's wait list (line.go)
-//	none: store away, no key      pending           retried soon
-//
-// In the tables, "failure" means that the attempt uses up a retry and counts as failed on the
-// dashboard. Waiting is not a failure: isFailure returns false for a task that is requeued for
-// quota, permission or another task's claim. Such a task waits until the lifetime of its
+// In the table, "failure" means that the attempt uses up a retry and counts as failed on the
+// dashboard. Waiting is not a failure: attempt.IsFailure returns false for a task that is requeued
+// for quota, permission or another task's claim. Such a task waits until the lifetime of its
 // cloudIDs ends.
 
 // Delays between two attempts of a task.
@@ -83,6 +74,9 @@ type againError struct {
 	latest  time.Time
 	failure bool // counts as a failed attempt
 }
+
+// CountsAsFailure implements [attempt.Requeue].
+func (e *againError) CountsAsFailure() bool { return e.failure }
 
 // Error is what the dashboard shows.
 func (e *againError) Error() string {
@@ -135,12 +129,6 @@ func (e *againError) wait(retried int) time.Duration {
 	return backoff[min(retried, len(backoff)-1)]
 }
 
-// archived returns the error that archives a task instead of retrying it. asynq stores the
-// reason and the dashboard shows it.
-func archived(reason string) error {
-	return fmt.Errorf("%s: %w", reason, asynq.SkipRetry)
-}
-
 // makeWay is for a task that waits for its app's share of the slots and gives up its slot to a
 // task of another app.
 func makeWay() againError {
@@ -157,12 +145,12 @@ func leftToNewer(err error) error {
 // random part of a second is added to spread tasks that failed together.
 func retryDelay(retried int, err error, _ *asynq.Task) time.Duration {
 	again, ok := errors.AsType[*againError](err)
-	later, isLater := errors.AsType[*laterError](err)
+	snooze, isSnooze := errors.AsType[*attempt.SnoozeError](err)
 	switch {
 	case ok:
 		return again.capped(again.wait(retried)+rand.N(time.Second), time.Now())
-	case isLater:
-		return later.delay
+	case isSnooze:
+		return snooze.Delay
 	case errors.Is(err, asynq.ErrLeaseExpired):
 		return 0 // its worker is dead, and its cloudIDs have waited long enough
 	default:
@@ -178,110 +166,4 @@ func (e *againError) capped(d time.Duration, now time.Time) time.Duration {
 	}
 	// One second is added because asynq truncates the time to a whole second.
 	return max(0, min(d, e.latest.Sub(now)+time.Second))
-}
-
-// isFailure is asynq's IsFailure. It reports whether an attempt uses up a retry and counts in
-// the statistics.
-func isFailure(err error) bool {
-	if again, ok := errors.AsType[*againError](err); ok {
-		return again.failure
-	}
-	if later, ok := errors.AsType[*laterError](err); ok {
-		return later.failure
-	}
-	// A crash or a stop of the worker is not a failure of the task.
-	return !errors.Is(err, asynq.ErrLeaseExpired) && !errors.Is(err, context.Canceled)
-}
-
-// verdict is the decision on a delivery.
-type verdict struct {
-	state   store.DeliveryState
-	delay   time.Duration // until the next attempt, if pending
-	reason  string        // why the delivery was not made
-	disable string        // why the endpoint is disabled; empty = it is not
-	// attempt is what is recorded of the attempt; nil = none was made.
-	attempt *store.Attempt
-}
-
-// judge decides what happens to a delivery after its n-th attempt has failed. before is the
-// state of its endpoint before the failure, as EndpointFailed returns it.
-func judge(n int, attempt webhook.Attempt, before store.EndpointState, now time.Time) verdict {
-	v := verdict{reason: fmt.Sprintf("attempt %d: %s", n, attempt.Class)}
-	if attempt.Status != 0 {
-		v.reason = fmt.Sprintf("attempt %d: %s (HTTP %d)", n, attempt.Class, attempt.Status)
-	}
-	var again bool
-	v.delay, again = webhook.Wait(n, attempt.RetryAfter)
-	switch {
-	case attempt.Class == webhook.Gone:
-		v.state, v.disable = store.DeliveryHeld, "it answered 410"
-	case webhook.Disable(before.FirstFailure.Time, before.LastFailure.Time, now):
-		v.state, v.disable = store.DeliveryHeld, "it has done nothing but fail for five days"
-	case again:
-		v.state = store.DeliveryPending
-	default:
-		v.state = store.DeliveryExhausted
-	}
-	return v
-}
-
-// err returns what the handler returns to asynq.
-func (v verdict) err() error {
-	switch v.state {
-	case store.DeliveryPending:
-		return &laterError{reason: v.reason, delay: v.delay, failure: true}
-	case store.DeliveryExhausted:
-		return archived(v.reason + "; the last one, cloudidq deliveries replay begins anew")
-	default:
-		return nil
-	}
-}
-
-// If an endpoint takes no deliveries, its circuit opens for all of its deliveries.
-const (
-	endpointTrips = 5 // consecutive attempts without a usable answer, see takesDeliveries
-	firstShut     = 30 * time.Second
-	maxShut       = 2 * time.Minute
-	maxAsked      = time.Hour // upper bound on Retry-After
-	// probeFor is the time from one probe to the next if the first brings no result. It is
-	// longer than an attempt.
-	probeFor = 45 * time.Second
-)
-
-// shutFor returns how long an endpoint's circuit stays open after a failure. before.InRow
-// counts this failure. The pause is at least firstShut. It grows with the time since the first
-// failure, up to maxShut. A longer Retry-After is respected, up to maxAsked. 0 = the circuit
-// stays closed.
-func shutFor(before store.EndpointState, retryAfter time.Duration, now time.Time) time.Duration {
-	if before.InRow < endpointTrips {
-		return 0
-	}
-	pause := min(maxShut, max(firstShut, now.Sub(before.FirstFailure.Time)/10))
-	return max(pause, min(retryAfter, maxAsked))
-}
-
-// laterError requeues the task of a delivery.
-type laterError struct {
-	reason  string // the dashboard shows it, so it contains no address and no value
-	delay   time.Duration
-	failure bool // an attempt was made and failed
-}
-
-// Error is what the dashboard shows.
-func (e *laterError) Error() string { return e.reason }
-
-// Delays of a delivery that was not attempted. A random part is added.
-const (
-	delaySoon  = time.Second
-	delayLater = 30 * time.Second
-)
-
-// deliverSoon requeues a delivery for trouble that should pass in seconds.
-func deliverSoon(reason string) error {
-	return &laterError{reason: reason, delay: delaySoon + rand.N(delaySoon)}
-}
-
-// deliverLater requeues a delivery for trouble that an operator must fix.
-func deliverLater(reason string) error {
-	return &laterError{reason: reason, delay: delayLater + rand.N(delayLater/2)}
 }

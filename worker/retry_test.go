@@ -2,13 +2,13 @@ package worker
 
 import (
 	"context"
-	"errors"
-	"strings"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/hibiken/asynq"
 
+	"cloudidq/internal/attempt"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
 )
@@ -57,6 +57,16 @@ func TestRetryDelay_DeadWorker_AtOnce(t *testing.T) {
 	}
 }
 
+// A snoozed task is retried after its own delay.
+func TestRetryDelay_Snoozed(t *testing.T) {
+	err := fmt.Errorf("wrapped: %w", &attempt.SnoozeError{Reason: "no", Delay: 7 * time.Second})
+	for retried := range 10 {
+		if got := retryDelay(retried, err, nil); got != 7*time.Second {
+			t.Errorf("retryDelay(%d) = %s, want 7s", retried, got)
+		}
+	}
+}
+
 // Waiting, a dead worker and a stop do not count as failures. Other errors do.
 func TestIsFailure_WaitingIsNot(t *testing.T) {
 	for name, tc := range map[string]struct {
@@ -65,39 +75,15 @@ func TestIsFailure_WaitingIsNot(t *testing.T) {
 	}{
 		"busy":         {&againError{failure: true}, true},
 		"quota":        {&againError{delay: delayQuota}, false},
+		"snoozed":      {&attempt.SnoozeError{}, false},
+		"refused":      {&attempt.SnoozeError{Failure: true}, true},
 		"dead worker":  {asynq.ErrLeaseExpired, false},
 		"stop":         {context.Canceled, false},
 		"panic":        {errPanic, true},
 		"task timeout": {context.DeadlineExceeded, true},
 	} {
-		if got := isFailure(tc.err); got != tc.want {
-			t.Errorf("isFailure(%s) = %t, want %t", name, got, tc.want)
-		}
-	}
-}
-
-// The circuit of an endpoint opens after endpointTrips failures in a row. It stays open longer
-// the longer the endpoint fails, and as long as Retry-After says, up to an hour.
-func TestShutFor(t *testing.T) {
-	now := time.Now()
-	for name, tc := range map[string]struct {
-		inRow                int
-		failing, asked, want time.Duration
-	}{
-		"the first":      {1, 0, time.Hour, 0},
-		"one below":      {endpointTrips - 1, 72 * time.Hour, 0, 0},
-		"at once":        {endpointTrips, 0, 0, 30 * time.Second},
-		"stragglers":     {3 * endpointTrips, 20 * time.Second, 0, 30 * time.Second},
-		"ten minutes":    {endpointTrips + 2, 10 * time.Minute, 0, time.Minute},
-		"for days":       {1000, 72 * time.Hour, 0, 2 * time.Minute},
-		"asks for less":  {endpointTrips, 0, 10 * time.Second, 30 * time.Second},
-		"asks for more":  {endpointTrips, 0, 10 * time.Minute, 10 * time.Minute},
-		"asks for a day": {endpointTrips, 0, 24 * time.Hour, time.Hour},
-		"answers, fails": {0, 72 * time.Hour, 0, 0},
-	} {
-		before := store.EndpointState{InRow: tc.inRow, FirstFailure: store.At(now.Add(-tc.failing))}
-		if got := shutFor(before, tc.asked, now).Round(time.Second); got != tc.want {
-			t.Errorf("%s: %s, want %s", name, got, tc.want)
+		if got := attempt.IsFailure(tc.err); got != tc.want {
+			t.Errorf("IsFailure(%s) = %t, want %t", name, got, tc.want)
 		}
 	}
 }
@@ -124,13 +110,5 @@ func TestAgainFor_RateWaitsForTheNextMinute(t *testing.T) {
 	now := time.Date(2026, 11, 22, 8, 0, 47, 0, time.UTC)
 	if got := againFor(&wechat.Error{Class: wechat.ClassRate, Code: 45011}, now); got.delay != 13*time.Second {
 		t.Errorf("delay = %s, want 13s", got.delay)
-	}
-}
-
-// archived returns an error that asynq does not retry.
-func TestArchived_IsNotRetried(t *testing.T) {
-	err := archived("payload cannot be read")
-	if !errors.Is(err, asynq.SkipRetry) || !strings.HasPrefix(err.Error(), "payload cannot be read") {
-		t.Errorf("archived() = %v", err)
 	}
 }

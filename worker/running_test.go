@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"testing"
+	"time"
 )
 
 // runUntilTheEnd runs a worker until the test ends. Cleanups that the test has registered
@@ -18,4 +19,17 @@ func runUntilTheEnd(tb testing.TB, w *Worker) {
 			tb.Errorf("Run = %v", err)
 		}
 	})
+}
+
+// await polls until is returns true. It fails the test if that takes minutes.
+func await(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	limit := time.After(5 * time.Minute) // on a very busy machine
+	for !is() {
+		select {
+		case <-limit:
+			t.Fatalf("waited in vain for %s", what)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"cloudidq/internal/attempt"
 	"cloudidq/tasks"
 )
 
@@ -66,7 +67,7 @@ func (w *Worker) serverConfig(queue string, slots int) asynq.Config {
 		TaskCheckInterval:        poll,
 		DelayedTaskCheckInterval: pollDelayed,
 		RetryDelayFunc:           w.redact.retryDelayOf(queue),
-		IsFailure:                isFailure,
+		IsFailure:                attempt.IsFailure,
 		// The rest of the time is for the batcher and the background loops.
 		ShutdownTimeout: w.cfg.ShutdownTimeout - w.cfg.ShutdownTimeout/stopReserve,
 		Logger:          asynqLog{w.log},

@@ -15,11 +15,10 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 
+	"cloudidq/internal/attempt"
 	"cloudidq/internal/batch"
 	"cloudidq/internal/batch/batchtest"
-	"cloudidq/internal/webhook"
 	"cloudidq/internal/wechat"
-	"cloudidq/store"
 	"cloudidq/tasks"
 )
 
@@ -47,16 +46,16 @@ func TestTrace_ATryByWhatBecameOfTheTask(t *testing.T) {
 	provider, spans := recording(t)
 	var answer *wechat.Error
 	b := newResolverBed(t, &batchtest.WeChat{Answer: func(wechat.Request) *wechat.Error { return answer }})
-	b.traces = newTracing(provider)
+	b.tracer = attempt.NewTracer(provider)
 	for _, tt := range []struct {
 		answer         *wechat.Error
 		result, fault  string
 		resolved, open string
 	}{
-		{&wechat.Error{Class: wechat.ClassRetry, Code: -1, Message: "planted"}, tryAgain, "open cloudIDs: 1; wechat: errcode -1 (retry)", "0", "1"},
-		{nil, tryDone, "", "1", "0"},
-		{&wechat.Error{Class: wechat.ClassItem, Code: -601007, Message: "planted"}, tryArchived, "no cloudID brought data: 1 failed, 0 expired", "0", "0"},
-		{&wechat.Error{Class: wechat.ClassQuota, Code: 45009, Message: "planted"}, tryWait, "", "0", "1"},
+		{&wechat.Error{Class: wechat.ClassRetry, Code: -1, Message: "planted"}, attempt.Again, "open cloudIDs: 1; wechat: errcode -1 (retry)", "0", "1"},
+		{nil, attempt.Done, "", "1", "0"},
+		{&wechat.Error{Class: wechat.ClassItem, Code: -601007, Message: "planted"}, attempt.Archived, "no cloudID brought data: 1 failed, 0 expired", "0", "0"},
+		{&wechat.Error{Class: wechat.ClassQuota, Code: 45009, Message: "planted"}, attempt.Wait, "", "0", "1"},
 	} {
 		answer = tt.answer
 		payload := tasks.ResolvePayload{AppID: testApp, Items: []tasks.Item{{CloudID: "73_planted" + tt.result, OpenID: "o-planted"}}}
@@ -109,58 +108,15 @@ func TestTrace_ARequestKnowsItsTries(t *testing.T) {
 	})
 }
 
-// The span of a delivery has as its parent the attempt that has saved its results. If several
-// attempts have, it is linked to all of them.
-func TestTrace_ADeliveryKnowsItsTries(t *testing.T) {
-	provider, spans := recording(t)
-	b := newDeliverBed(t, webhook.Attempt{Status: 500, Class: webhook.Refused, Duration: time.Millisecond})
-	b.d.traces = newTracing(provider)
-	deliver := func(traces ...string) sdktrace.ReadOnlySpan {
-		t.Helper()
-		for _, parent := range traces {
-			rec := store.Record{AppID: testApp, CloudID: fmt.Sprint("73_trace", endsSaved.Add(1)), Status: store.Resolved, Data: []byte(`{}`),
-				Deliver: store.Outlet{Endpoint: "orders", Trace: parent}}
-			if err := b.results.Save(t.Context(), "t", []store.Record{rec}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		id, _, err := b.rows.Cut(t.Context(), testApp, "orders", 10)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = b.try(id)
-		all := spans.Ended()
-		return all[len(all)-1]
-	}
-	one, two := tasks.Traceparent(start(t, provider)), tasks.Traceparent(start(t, provider))
-	if span := deliver(one, one); tasks.ParseTraceparent(one).SpanID() != span.Parent().SpanID() || len(span.Links()) != 0 ||
-		says(span, "cloudidq.webhook.results") != "2" || says(span, "error.type") != tryAgain {
-		t.Errorf("span %v below %v with links %v", span.Attributes(), span.Parent(), span.Links())
-	}
-	if span := deliver(one, two); span.Parent().IsValid() || len(span.Links()) != 2 {
-		t.Errorf("span below %v with links %v, want 2 links and no parent", span.Parent(), span.Links())
-	}
-	if span := deliver(""); span.Parent().IsValid() || len(span.Links()) != 0 || !span.SpanContext().IsValid() {
-		t.Errorf("span below %v with links %v, want neither", span.Parent(), span.Links())
-	}
-}
-
-// start returns a context with a span.
-func start(t *testing.T, provider trace.TracerProvider) context.Context {
-	t.Helper()
-	ctx, _ := provider.Tracer("test").Start(t.Context(), "process")
-	return ctx
-}
-
 // Without a tracer provider no span is created and nothing is allocated.
 func TestTrace_OffCostsNothing(t *testing.T) {
-	var off *tracing
+	off := &resolver{}
 	task, ctx := asynq.NewTask(tasks.TypeResolve, nil), t.Context()
 	r := &resolution{}
 	if n := testing.AllocsPerRun(100, func() {
-		_, span := off.resolve(ctx, task)
-		span.settle(r)
-		span.end(nil)
+		_, span := off.startSpan(ctx, task)
+		r.describe(span)
+		span.End(nil)
 	}); n != 0 {
 		t.Errorf("%v allocations for a try that is not traced", n)
 	}

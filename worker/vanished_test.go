@@ -41,7 +41,7 @@ func TestVanished_BetweenTwoTries(t *testing.T) {
 	b.noteOpen(t.Context(), r, err)
 
 	// With this lifetime, the records are overdue.
-	timely := store.NewTimely(b.resolver.results, time.Second, rightClock)
+	timely := store.NewTimely(b.resolver.results, time.Second, rightClock, nil)
 	v := newVanished(b.resolver, Parts{Queue: rdb, Open: b.open, Results: timely, Log: slog.New(slog.DiscardHandler)})
 	look := func(now time.Time, want ...store.Status) {
 		t.Helper()

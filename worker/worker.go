@@ -4,9 +4,8 @@
 // To follow one cloudID through the code, start at [resolver.ProcessTask] in resolve.go. Next
 // is batcher.go, which merges the cloudIDs of all tasks in flight into requests. The
 // internal/wechat package makes each request. Then outcome.go turns the answer into a record
-// for the store, and retry.go decides what the queue does about each outcome. The result
-// continues to outbox.go, which makes deliveries, and to deliver.go, which attempts them.
-// line.go holds the deliveries that cannot be attempted yet.
+// for the store, and retry.go decides what the queue does about each outcome. From there the
+// result continues in internal/deliver.
 //
 // The worker never relies on asynq to finish a cloudID: retries do not run out, and asynq's
 // deadlines are not used. A cloudID is finished when it is resolved, when it has failed, or
@@ -26,7 +25,9 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
+	"cloudidq/internal/attempt"
 	"cloudidq/internal/batch"
+	"cloudidq/internal/deliver"
 	"cloudidq/store"
 	"cloudidq/tasks"
 )
@@ -50,10 +51,10 @@ type Parts struct {
 	Authorizers authorizers
 	// Deliveries is where Results puts the records that are to be delivered. nil = nothing is
 	// delivered.
-	Deliveries deliveries
-	// HandOver relays to Deliveries the results that Results still holds. nil = Save puts them
+	Deliveries deliver.Store
+	// Relay relays to Deliveries the results that Results still holds. nil = Save puts them
 	// there itself. If it is set, the code that relays results must call [Worker.Notify].
-	HandOver func(context.Context, store.Handed) error
+	Relay func(context.Context, store.Relayed) error
 	// Backfills counts the finished cloudIDs of backfills. nil = they are not counted.
 	Backfills backfills
 	// Open records the cloudIDs that an attempt leaves open, in case their task vanishes from
@@ -98,7 +99,7 @@ type Worker struct {
 	rescuer *rescuer
 	clock   *tasks.Clock
 	redact  *redactor
-	outbox  *outbox // nil = nothing is delivered
+	deliver *deliver.Deliverer // nil = nothing is delivered
 	tells   recorder
 	shares  *shares
 	log     *slog.Logger
@@ -122,7 +123,6 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 	b := batch.New(parts.WeChat, cfg.Apps, batch.Options{
 		Rates: parts.Rates, Activity: parts.Activity, Metrics: batching, Traced: parts.Tracers != nil,
 	})
-	traces := newTracing(parts.Tracers)
 	w := &Worker{
 		cfg: cfg, rdb: parts.Queue, clock: tasks.NewClock(parts.Queue), batcher: b, tells: parts.Activity, log: parts.Log, ready: make(chan struct{}),
 		pauser: batch.NewPauser(parts.Pauses, b, batching, parts.Log),
@@ -132,19 +132,18 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 	}
 	// The parts below refer to each other, so the order of the steps matters.
 	w.redact = newRedactor(parts.Queue, parts.Log)
-	endpoints := newEndpoints(cfg.Webhooks, w.slots(tasks.QueueWebhooks))
 	mux := asynq.NewServeMux()
 	// Tasks of all types go through this middleware.
 	mux.Use(m.observeTries, recoverPanics(parts.Log))
-	w.deliverWith(mux, parts, endpoints, m, traces)
+	w.deliverWith(mux, parts)
 	w.besides = append(w.besides, (&announcer{w.rdb, cfg.queues(), w.log}).run)
 	w.shareSlots(len(cfg.Apps) > 1 || parts.Authorizers != nil)
 	// The handler of cloudid:resolve is also used without a task, to finish cloudIDs (ends.go).
 	w.redact.ends = &resolver{
 		apps:     &directory{batcher: b, authorizers: parts.Authorizers},
 		lifetime: cfg.Lifetime, clock: w.clock, results: parts.Results, batcher: b, shares: w.shares,
-		outbox: w.outbox, redact: w.redact, bulk: newBulk(parts.Backfills), activity: parts.Activity, log: parts.Log,
-		metrics: m, traces: traces, open: parts.Open,
+		deliver: w.deliver, redact: w.redact, bulk: newBulk(parts.Backfills), activity: parts.Activity, log: parts.Log,
+		metrics: m, tracer: attempt.NewTracer(parts.Tracers), open: parts.Open,
 	}
 	if parts.Deliveries != nil {
 		w.redact.ends.outlets = outletsOf(cfg.Webhooks, func(appID string) string { app, _ := b.App(appID); return app.Webhook })
@@ -169,24 +168,22 @@ func (w *Worker) shareSlots(several bool) {
 	}
 }
 
-// deliverWith sets up the outbox, and the handler and background loops that deliver results to
-// endpoints.
-func (w *Worker) deliverWith(mux *asynq.ServeMux, parts Parts, endpoints map[string]*endpoint, m *metrics, traces *tracing) {
-	queue := asynq.NewClientFromRedisClient(parts.Queue)
-	if parts.Deliveries != nil {
-		w.outbox = newOutbox(parts.Deliveries, queue, endpoints, parts.Log)
-		w.outbox.handOver = parts.HandOver
-	}
-	// Without endpoints this worker still makes deliveries. A worker that knows the endpoint
-	// sends them.
-	if len(endpoints) == 0 {
+// deliverWith sets up the deliveries. Without endpoints this worker still makes them, and a
+// worker that knows the endpoint sends them.
+func (w *Worker) deliverWith(mux *asynq.ServeMux, parts Parts) {
+	if parts.Deliveries == nil {
 		return
 	}
-	line := &lines{deliveries: parts.Deliveries, queue: queue, endpoints: endpoints, log: parts.Log}
-	mux.Handle(tasks.TypeDeliver, &deliverer{
-		deliveries: parts.Deliveries, endpoints: endpoints, lines: line, log: parts.Log, metrics: m, traces: traces,
+	w.deliver = deliver.New(deliver.Config{
+		Webhooks: deliverWebhooks(w.cfg.Webhooks), Slots: w.slots(tasks.QueueWebhooks),
+	}, deliver.Deps{
+		Store: parts.Deliveries, Queue: asynq.NewClientFromRedisClient(parts.Queue), Relay: parts.Relay,
+		Log: parts.Log, Metrics: parts.Metrics, Tracers: parts.Tracers,
 	})
-	w.besides = append(w.besides, (&endpointWatch{parts.Deliveries, endpoints, m}).run, line.run)
+	if len(w.cfg.Webhooks) > 0 {
+		mux.Handle(tasks.TypeDeliver, w.deliver)
+	}
+	w.besides = append(w.besides, w.deliver.Run)
 }
 
 // validate returns all errors of c together, or nil.
@@ -220,8 +217,8 @@ func (c *Config) validate(parts Parts) error {
 // Notify reports that n results of an app were put into Deliveries for an endpoint. It is safe
 // to call at any time and from any goroutine.
 func (w *Worker) Notify(appID, endpoint string, n int) {
-	if w.outbox != nil {
-		w.outbox.notify(appID, endpoint, n)
+	if w.deliver != nil {
+		w.deliver.Notify(appID, endpoint, n)
 	}
 }
 
@@ -253,9 +250,6 @@ func (w *Worker) Run(ctx context.Context) error {
 	g.Go(func() error { w.clock.Run(besides); return nil })
 	g.Go(func() error { w.redact.run(besides); return nil })
 	g.Go(func() error { w.tells.Run(besides, w.log); return nil })
-	if w.outbox != nil {
-		g.Go(func() error { w.outbox.run(besides); return nil })
-	}
 	for _, run := range w.besides {
 		g.Go(func() error { run(besides); return nil })
 	}

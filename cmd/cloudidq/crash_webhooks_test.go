@@ -113,7 +113,7 @@ func TestWebhooks_CrashWhileParked(t *testing.T) {
 			deliveries := store.NewDeliveries(s.redis.Client(t))
 			openCircuit := func(d time.Duration) {
 				t.Helper()
-				if err := deliveries.Shut(t.Context(), "orders", time.Now().Add(d)); err != nil {
+				if err := deliveries.OpenCircuit(t.Context(), "orders", time.Now().Add(d)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -126,7 +126,7 @@ func TestWebhooks_CrashWhileParked(t *testing.T) {
 			if !tt.parks {
 				waitFor(t, "all deliveries to be parked", func() bool {
 					_, finished := s.records(t, taps)
-					n, err := deliveries.InLine(t.Context(), "orders")
+					n, err := deliveries.Parked(t.Context(), "orders")
 					return err == nil && finished == len(taps) && n > 0 && n == s.undelivered(t) && s.inDeliveries(t) == len(taps)
 				})
 				wire.arm(crashPoint{mark: tt.mark}, victim)

@@ -14,8 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"cloudidq/config"
+	"cloudidq/internal/deliver"
 	"cloudidq/store"
-	"cloudidq/worker"
 )
 
 // newDeliveries returns the command group deliveries.
@@ -205,7 +205,7 @@ func newDeliveriesReplay(s streams) *cobra.Command {
 			return usagef("--endpoint is not among the webhooks of the configuration")
 		}
 		return useDeliveries(cmd, s, cfg, func(rdb redis.UniversalClient, d *store.Deliveries) error {
-			replayer := worker.NewReplayer(
+			replayer := deliver.NewReplayer(
 				d, asynq.NewClientFromRedisClient(rdb), asynq.NewInspectorFromRedisClient(rdb))
 			if endpoint != "" {
 				n, err := replayer.ReplayEndpoint(cmd.Context(), endpoint)
@@ -229,7 +229,7 @@ func newDeliveriesReplay(s streams) *cobra.Command {
 
 // replay restarts a delivery, unless its endpoint no longer accepts results of the app.
 func replay(
-	ctx context.Context, cfg *config.Config, d *store.Deliveries, replayer *worker.Replayer, id string,
+	ctx context.Context, cfg *config.Config, d *store.Deliveries, replayer *deliver.Replayer, id string,
 ) error {
 	delivery, err := d.Get(ctx, id)
 	if err != nil {

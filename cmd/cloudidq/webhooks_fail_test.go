@@ -76,8 +76,8 @@ func (s *site) closeCircuit(t *testing.T) {
 	t.Helper()
 	deliveries := store.NewDeliveries(s.redis.Client(t))
 	state, err := deliveries.Endpoint(t.Context(), "orders")
-	if err == nil && state.Shut.After(time.Now()) {
-		err = deliveries.Shut(t.Context(), "orders", time.Now())
+	if err == nil && state.OpenUntil.After(time.Now()) {
+		err = deliveries.OpenCircuit(t.Context(), "orders", time.Now())
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"cloudidq/config"
+	"cloudidq/internal/deliver"
 	"cloudidq/internal/httpapi"
 	"cloudidq/store"
 	"cloudidq/worker"
@@ -52,14 +53,14 @@ func (p *process) newEnder(d *deps) *worker.Ender {
 
 // apiWebhooks implements [httpapi.Webhooks].
 type apiWebhooks struct {
-	*worker.Replayer
+	*deliver.Replayer
 	hooks map[string]worker.Webhook
 }
 
 // newAPIWebhooks returns the API's access to the given webhooks.
 func newAPIWebhooks(rdb redis.UniversalClient, d *store.Deliveries, hooks []worker.Webhook) *apiWebhooks {
 	w := &apiWebhooks{
-		Replayer: worker.NewReplayer(d, asynq.NewClientFromRedisClient(rdb), asynq.NewInspectorFromRedisClient(rdb)),
+		Replayer: deliver.NewReplayer(d, asynq.NewClientFromRedisClient(rdb), asynq.NewInspectorFromRedisClient(rdb)),
 		hooks:    make(map[string]worker.Webhook, len(hooks)),
 	}
 	for _, hook := range hooks {

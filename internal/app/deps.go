@@ -7,6 +7,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"cloudidq/internal/coord"
+	"cloudidq/internal/deliver"
 	"cloudidq/store"
 	"cloudidq/worker"
 )
@@ -53,7 +54,8 @@ func (d *deps) open(ctx context.Context, p *process) (err error) {
 		return err
 	}
 	d.onClose("records", d.records.Close)
-	d.observed = store.NewTimely(store.Observed(d.records.stored, p.store, p.tel.Tracers), p.cfg.CloudIDLifetime, clockOf(d.rdb))
+	observed := store.Observed(d.records.stored, p.store, p.tel.Tracers)
+	d.observed = store.NewTimely(observed, p.cfg.CloudIDLifetime, clockOf(d.rdb), deliver.ThinResult)
 	webhooks, closeWebhooks, err := openWebhooks(p.cfg, p.userAgent, p.tel.Tracers)
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 
 	"cloudidq/config"
 	"cloudidq/internal/backfill"
+	"cloudidq/internal/deliver"
 	"cloudidq/store"
 )
 
@@ -63,7 +64,7 @@ func OpenRecords(ctx context.Context, cfg *config.Config, rdb redis.UniversalCli
 	if r.stored, err = r.openStore(ctx, cfg, rdb, sealed); err != nil {
 		return nil, err
 	}
-	r.Results = store.NewTimely(r.stored, cfg.CloudIDLifetime, clockOf(rdb))
+	r.Results = store.NewTimely(r.stored, cfg.CloudIDLifetime, clockOf(rdb), deliver.ThinResult)
 	return r, nil
 }
 
@@ -106,18 +107,18 @@ func (r *Records) Close() {
 
 // run does the background work of the store until ctx ends: it deletes expired records and
 // relays results to the deliveries. Only PostgreSQL needs it.
-func (r *Records) run(ctx context.Context, log *slog.Logger, handed store.Handed) error {
+func (r *Records) run(ctx context.Context, log *slog.Logger, relayed store.Relayed) error {
 	if r.postgres == nil {
 		return nil
 	}
-	return r.postgres.Run(ctx, log, handed)
+	return r.postgres.Run(ctx, log, relayed)
 }
 
 // relay returns the function that relays results to the deliveries, or nil if Save puts them
 // there itself.
-func (r *Records) relay() func(context.Context, store.Handed) error {
+func (r *Records) relay() func(context.Context, store.Relayed) error {
 	if r.postgres == nil {
 		return nil
 	}
-	return r.postgres.HandOver
+	return r.postgres.Relay
 }

@@ -54,7 +54,7 @@ func (p *process) newWorker(d *deps, queue redis.UniversalClient) (*worker.Worke
 		Queue:      queue,
 		Results:    d.observed,
 		Deliveries: store.ObserveDeliveries(d.records.Deliveries, p.store, p.tel.Tracers),
-		HandOver:   d.records.relay(),
+		Relay:      d.records.relay(),
 		Backfills:  d.records.Backfills,
 		Open:       d.records.open,
 		WeChat:     d.wechat.Client,

@@ -14,6 +14,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"cloudidq/internal/deliver"
 	"cloudidq/store"
 	"cloudidq/tasks"
 )
@@ -83,7 +84,7 @@ type resolution struct {
 // resolutionOf returns the resolution of a cloudID. It leaves the record's fields out while the
 // record is pending.
 func resolutionOf(appID, cloudID string, rec store.Record) resolution {
-	url := store.RecordPath(appID, cloudID)
+	url := deliver.RecordPath(appID, cloudID)
 	if !rec.Status.Final() {
 		return resolution{CloudID: cloudID, Status: store.Pending, URL: url}
 	}

@@ -1,11 +1,13 @@
-package worker
+package deliver
 
 import (
+	"context"
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"cloudidq/internal/webhook"
-	"cloudidq/internal/wechat"
 	"cloudidq/store"
 )
 
@@ -21,8 +23,12 @@ var endpointStates = [...]string{endpointEnabled, endpointFailing, endpointDisab
 // attemptBuckets are the histogram buckets of attempt durations, in seconds.
 var attemptBuckets = []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
 
-// hookMetrics are the metrics of webhook deliveries.
-type hookMetrics struct {
+// otherEndpoints is the label value of the endpoints outside the configuration.
+const otherEndpoints = "other"
+
+// metrics holds the metrics of deliveries. attempted and recorded accept a nil *metrics and do
+// nothing then.
+type metrics struct {
 	endpoints map[string]struct{} // the configured ones, by name
 
 	attempts   *prometheus.HistogramVec // endpoint, class
@@ -32,18 +38,19 @@ type hookMetrics struct {
 	waiting    *prometheus.GaugeVec     // endpoint
 }
 
-// newHookMetrics registers the metrics. It creates the expected series with value 0, as expect
-// does.
-func newHookMetrics(with promauto.Factory, hooks []Webhook) hookMetrics {
-	m := hookMetrics{
+// newMetrics creates the metrics and registers them with r. If r is nil, they are not
+// registered. It creates the expected series with value 0.
+func newMetrics(r prometheus.Registerer, hooks []Webhook) *metrics {
+	with := promauto.With(r)
+	m := &metrics{
 		endpoints: make(map[string]struct{}),
 		attempts: with.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "cloudidq_webhook_attempt_duration_seconds", Buckets: attemptBuckets,
-			Help: "Time of an attempt at a delivery, by endpoint and class of its end (ok, refused, timeout …).",
+			Help: "Time of an attempt at a delivery, by endpoint and class of its result (ok, refused, timeout …).",
 		}, []string{"endpoint", "class"}),
 		deliveries: with.NewCounterVec(prometheus.CounterOpts{
 			Name: "cloudidq_webhook_deliveries_total",
-			Help: "Deliveries that have come to a state in which they are not tried (delivered, held, exhausted).",
+			Help: "Deliveries that have reached a state without further attempts (delivered, held, exhausted).",
 		}, []string{"endpoint", "state"}),
 		results: with.NewCounterVec(prometheus.CounterOpts{
 			Name: "cloudidq_webhook_results_total",
@@ -55,7 +62,7 @@ func newHookMetrics(with promauto.Factory, hooks []Webhook) hookMetrics {
 		}, []string{"endpoint", "state"}),
 		waiting: with.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "cloudidq_webhook_deliveries_waiting",
-			Help: "Deliveries that stand in line for an endpoint, which takes nothing or has no slot, for all processes. They have no task.",
+			Help: "Deliveries parked for an endpoint whose circuit is open or whose slots are taken, for all processes. They have no task.",
 		}, []string{"endpoint"}),
 	}
 	// A series that exists from the start shows its first event as an increase.
@@ -64,7 +71,9 @@ func newHookMetrics(with promauto.Factory, hooks []Webhook) hookMetrics {
 		m.attempts.WithLabelValues(hook.Name, string(webhook.OK))
 		m.results.WithLabelValues(hook.Name)
 		m.waiting.WithLabelValues(hook.Name)
-		for _, state := range []store.DeliveryState{store.DeliveryDelivered, store.DeliveryHeld, store.DeliveryExhausted} {
+		for _, state := range []store.DeliveryState{
+			store.DeliveryDelivered, store.DeliveryHeld, store.DeliveryExhausted,
+		} {
 			m.deliveries.WithLabelValues(hook.Name, string(state))
 		}
 	}
@@ -77,19 +86,19 @@ func (m *metrics) endpointLabel(name string) string {
 	if _, known := m.endpoints[name]; known {
 		return name
 	}
-	return wechat.OtherLabel
+	return otherEndpoints
 }
 
 // attempted counts an attempt at a delivery.
-func (m *metrics) attempted(name string, attempt webhook.Attempt) {
+func (m *metrics) attempted(name string, a webhook.Attempt) {
 	if m != nil {
-		m.attempts.WithLabelValues(m.endpointLabel(name), string(attempt.Class)).Observe(attempt.Duration.Seconds())
+		m.attempts.WithLabelValues(m.endpointLabel(name), string(a.Class)).Observe(a.Duration.Seconds())
 	}
 }
 
-// settled counts a delivery that has left the pending state. If it was delivered, settled
+// recorded counts a delivery that has left the pending state. If it was delivered, recorded
 // counts its results too.
-func (m *metrics) settled(delivery *store.Delivery, state store.DeliveryState) {
+func (m *metrics) recorded(delivery *store.Delivery, state store.DeliveryState) {
 	if m == nil || state == store.DeliveryPending {
 		return
 	}
@@ -116,5 +125,38 @@ func (m *metrics) showEndpoint(name string, s store.EndpointState, waiting int) 
 			value = 1
 		}
 		m.endpoint.WithLabelValues(name, state).Set(value)
+	}
+}
+
+// watchEvery is how often the state of each endpoint is read, with two Redis commands.
+const watchEvery = 10 * time.Second
+
+// endpointWatch keeps the metrics of the endpoints up to date. Any process may change the state
+// of an endpoint.
+type endpointWatch struct {
+	store     Store
+	endpoints map[string]*endpoint
+	metrics   *metrics
+}
+
+// run reads the states until ctx ends.
+func (w *endpointWatch) run(ctx context.Context) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		for name := range w.endpoints {
+			// While Redis is unavailable the metrics keep the last state. The store's own
+			// metrics show the outage.
+			state, err := w.store.Endpoint(ctx, name)
+			waiting, listErr := w.store.Parked(ctx, name)
+			if err == nil && listErr == nil {
+				w.metrics.showEndpoint(name, state, waiting)
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
 	}
 }

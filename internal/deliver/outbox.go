@@ -1,4 +1,4 @@
-package worker
+package deliver
 
 import (
 	"context"
@@ -35,11 +35,11 @@ const (
 // A crash loses nothing. The results are in the outbox, and the delivery has its id, before
 // anything is sent. The sweep of any worker continues from there.
 type outbox struct {
-	deliveries deliveries
-	queue      *asynq.Client
-	endpoints  map[string]*endpoint
-	log        *slog.Logger
-	handOver   func(context.Context, store.Handed) error // see Parts.HandOver
+	store     Store
+	queue     *asynq.Client
+	endpoints map[string]*endpoint
+	log       *slog.Logger
+	relay     func(context.Context, store.Relayed) error // see Deps.Relay
 
 	wake    chan struct{}
 	mu      sync.Mutex
@@ -55,17 +55,19 @@ type gathering struct {
 	until time.Time // when the next delivery is made
 }
 
-func newOutbox(d deliveries, queue *asynq.Client, endpoints map[string]*endpoint, log *slog.Logger) *outbox {
+func newOutbox(
+	s Store, queue *asynq.Client, endpoints map[string]*endpoint, log *slog.Logger,
+) *outbox {
 	return &outbox{
-		deliveries: d, queue: queue, endpoints: endpoints, log: log,
+		store: s, queue: queue, endpoints: endpoints, log: log,
 		wake: make(chan struct{}, 1), waiting: make(map[outlet]*gathering),
 	}
 }
 
-// saved reports that n results were saved for an endpoint. With handOver set, the results are
+// saved reports that n results were saved for an endpoint. With relay set, the results are
 // not in the outbox yet, and the relay calls notify later.
 func (o *outbox) saved(appID, name string, n int) {
-	if o.handOver == nil {
+	if o.relay == nil {
 		o.notify(appID, name, n)
 	}
 }
@@ -129,8 +131,8 @@ func (o *outbox) run(ctx context.Context) {
 func (o *outbox) flush() {
 	ctx, cancel := context.WithTimeout(context.Background(), flushFor)
 	defer cancel()
-	if o.handOver != nil {
-		if err := o.handOver(ctx, o.notify); err != nil {
+	if o.relay != nil {
+		if err := o.relay(ctx, o.notify); err != nil {
 			o.trouble(err)
 		}
 	}
@@ -169,7 +171,8 @@ func (o *outbox) cut(ctx context.Context, key outlet) {
 	for left := 1; left > 0; {
 		var id string
 		var err error
-		if id, left, err = o.deliveries.Cut(ctx, key.appID, key.endpoint, o.batchMax(key.endpoint)); err != nil {
+		id, left, err = o.store.Cut(ctx, key.appID, key.endpoint, o.batchMax(key.endpoint))
+		if err != nil {
 			o.trouble(err)
 			return
 		}
@@ -192,7 +195,7 @@ func (o *outbox) enqueue(ctx context.Context, id string) {
 
 func (o *outbox) trouble(err error) {
 	if !errors.Is(err, context.Canceled) {
-		o.log.Error("what waits for delivery cannot be brought on its way; it is tried again", "error", err)
+		o.log.Error("making deliveries failed; it is attempted again", "error", err)
 	}
 }
 
@@ -215,7 +218,7 @@ func (o *outbox) sweeps(ctx context.Context) {
 // a task. all checks every app instead of those in the index.
 func (o *outbox) sweep(ctx context.Context, all bool) {
 	by := time.Now().Add(-sweepGrace)
-	unfinished, err := o.deliveries.Unfinished(ctx, by, all)
+	unfinished, err := o.store.Unfinished(ctx, by, all)
 	for i := range unfinished {
 		if err == nil {
 			err = o.sweepApp(ctx, &unfinished[i], by)
@@ -236,7 +239,7 @@ func (o *outbox) sweepApp(ctx context.Context, u *store.Unfinished, by time.Time
 		return nil
 	}
 	// Deliveries without a task.
-	ids, err := o.deliveries.Due(ctx, u.AppID, by, sweepAgain, sweepMax)
+	ids, err := o.store.Due(ctx, u.AppID, by, sweepAgain, sweepMax)
 	for _, id := range ids {
 		o.enqueue(ctx, id)
 	}

@@ -1,4 +1,4 @@
-package worker
+package deliver
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"cloudidq/internal/attempt"
 	"cloudidq/internal/webhook"
 	"cloudidq/store"
 	"cloudidq/tasks"
@@ -20,7 +21,7 @@ import (
 // remembered is an in-memory store of deliveries with one endpoint. It lets days pass at once
 // in a synctest bubble. A socket would block the clock of the bubble.
 type remembered struct {
-	deliveries
+	Store
 
 	mu    sync.Mutex
 	rows  map[string]*store.Delivery
@@ -36,7 +37,7 @@ func (r *remembered) Load(_ context.Context, id string) (store.Delivery, error) 
 	return store.Delivery{}, store.ErrNoDelivery
 }
 
-func (r *remembered) Settle(_ context.Context, id string, state store.DeliveryState, _ time.Time, a *store.Attempt, _ bool) error {
+func (r *remembered) RecordAttempt(_ context.Context, id string, state store.DeliveryState, _ time.Time, a *store.Attempt, _ bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	row := r.rows[id]
@@ -72,7 +73,7 @@ func (r *remembered) EndpointFailed(_ context.Context, _ string, answered bool, 
 		}
 		s.LastFailure = store.At(now)
 		if s.InRow++; answered {
-			s.InRow, s.Shut = 0, store.Time{}
+			s.InRow, s.OpenUntil = 0, store.Time{}
 		}
 	})
 	before.FirstFailure, before.InRow = after.FirstFailure, after.InRow
@@ -84,29 +85,29 @@ func (r *remembered) Disable(_ context.Context, _, reason string, now time.Time)
 	return err
 }
 
-func (r *remembered) Shut(_ context.Context, _ string, until time.Time) error {
-	_, err := r.change(func(s *store.EndpointState) { s.Shut = store.At(until) })
+func (r *remembered) OpenCircuit(_ context.Context, _ string, until time.Time) error {
+	_, err := r.change(func(s *store.EndpointState) { s.OpenUntil = store.At(until) })
 	return err
 }
 
 func (r *remembered) Probe(_ context.Context, _ string, now time.Time, hold time.Duration) (may bool, err error) {
 	_, err = r.change(func(s *store.EndpointState) {
-		if may = !s.Shut.After(now); may && !s.Shut.IsZero() {
-			s.Shut = store.At(now.Add(hold))
+		if may = !s.OpenUntil.After(now); may && !s.OpenUntil.IsZero() {
+			s.OpenUntil = store.At(now.Add(hold))
 		}
 	})
 	return may, err
 }
 
-func (r *remembered) LineUp(context.Context, string, string) error { return nil }
+func (r *remembered) Park(context.Context, string, string) error { return nil }
 
-func (r *remembered) CallUp(context.Context, string, int) ([]string, error) { return nil, nil }
+func (r *remembered) Unpark(context.Context, string, int) ([]string, error) { return nil, nil }
 
-// days is a fixture: a deliverer and its queue in a synctest bubble.
+// days is a fixture: an attempter and its queue in a synctest bubble.
 type days struct {
 	*testing.T
 	rows  *remembered
-	d     *deliverer
+	d     *attempter
 	begun time.Time
 	at    map[string][]time.Duration // by delivery: times of its attempts, since begun
 	mu    sync.Mutex
@@ -127,7 +128,7 @@ func newDays(t *testing.T, answer answers) *days {
 		return answer(time.Since(s.begun))
 	}), BatchMax: 10}}, 100)
 	log := slog.New(slog.DiscardHandler)
-	s.d = &deliverer{deliveries: rows, endpoints: endpoints, lines: &lines{deliveries: rows, endpoints: endpoints, log: log}, log: log}
+	s.d = &attempter{store: rows, endpoints: endpoints, lists: &waitLists{store: rows, endpoints: endpoints, log: log}, log: log}
 	return s
 }
 
@@ -150,13 +151,17 @@ func (s *days) deliver(id string) {
 		for {
 			err := s.d.ProcessTask(s.Context(), task)
 			row, _ := s.rows.Load(s.Context(), id)
+			snooze, again := errors.AsType[*attempt.SnoozeError](err)
 			switch {
 			case errors.Is(err, asynq.SkipRetry), row.State != store.DeliveryPending:
 				return
+			case again:
+				time.Sleep(snooze.Delay)
 			case err != nil:
-				time.Sleep(retryDelay(row.Tried, err, task))
+				s.Errorf("ProcessTask = %v", err)
+				return
 			default:
-				time.Sleep(lineEvery)
+				time.Sleep(checkEvery)
 			}
 		}
 	})
@@ -183,7 +188,7 @@ func TestDeliverDays_TheSchedule(t *testing.T) {
 				t.Fatalf("%s: attempts after %s, it is %s", class, at, s.stateOf("msg_1"))
 			}
 			for i, wait := range waits {
-				if got := at[i+1] - at[i]; got < wait*4/5 || got > wait*6/5+maxShut {
+				if got := at[i+1] - at[i]; got < wait*4/5 || got > wait*6/5+maxOpen {
 					t.Errorf("%s: attempt %d came %s after the one before, want %s", class, i+2, got, wait)
 				}
 			}
@@ -193,20 +198,20 @@ func TestDeliverDays_TheSchedule(t *testing.T) {
 
 // A receiver gets the wait that it requests by Retry-After, up to an hour.
 func TestDeliverDays_RetryAfter(t *testing.T) {
-	for asked, want := range map[time.Duration]time.Duration{
+	for requested, want := range map[time.Duration]time.Duration{
 		time.Second: 4 * time.Second, 2 * time.Minute: 2 * time.Minute, time.Hour: time.Hour, 24 * time.Hour: time.Hour,
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newDays(t, func(since time.Duration) webhook.Attempt {
 				if since == 0 {
-					return webhook.Attempt{Status: 429, Class: webhook.Slow, RetryAfter: asked}
+					return webhook.Attempt{Status: 429, Class: webhook.Slow, RetryAfter: requested}
 				}
 				return webhook.Attempt{Status: 200, Class: webhook.OK}
 			})
 			s.deliver("msg_1")
 			s.queue.Wait()
 			if at := s.at["msg_1"]; len(at) != 2 || at[1] < want || at[1] > want+2*time.Second || s.stateOf("msg_1") != store.DeliveryDelivered {
-				t.Errorf("asked for %s: attempts after %s, want the second after %s", asked, at, want)
+				t.Errorf("Retry-After %s: attempts after %s, want the second after %s", requested, at, want)
 			}
 		})
 	}

@@ -9,66 +9,66 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// lineCheck is how long after its last parking a delivery becomes due by itself. A sweep then
+// parkedCheck is how long after its last parking a delivery becomes due by itself. A sweep then
 // makes a task for it, in case no worker unparked it.
-const lineCheck = time.Hour
+const parkedCheck = time.Hour
 
-// calledFor is how long unparked deliveries stay out of the wait list if the caller dies before
+// unparkedFor is how long unparked deliveries stay out of the wait list if the caller dies before
 // they are due.
-const calledFor = time.Minute
+const unparkedFor = time.Minute
 
-//go:embed call_up.lua
-var callUpLua string
+//go:embed unpark.lua
+var unparkLua string
 
-var callUpScript = redis.NewScript(callUpLua)
+var unparkScript = redis.NewScript(unparkLua)
 
-// lineKey returns the key of an endpoint's wait list: a sorted set of deliveries of all apps,
+// waitListKey returns the key of an endpoint's wait list: a sorted set of deliveries of all apps,
 // by the time they were parked.
-func lineKey(endpoint string) string { return endpointKey(endpoint) + ":line" }
+func waitListKey(endpoint string) string { return endpointKey(endpoint) + ":line" }
 
-// LineUp parks a delivery at the end of its endpoint's wait list. The delivery stays pending,
-// but is not due for lineCheck. CallUp unparks it.
-func (d *Deliveries) LineUp(ctx context.Context, endpoint, id string) error {
+// Park parks a delivery at the end of its endpoint's wait list. The delivery stays pending,
+// but is not due for parkedCheck. Unpark unparks it.
+func (d *Deliveries) Park(ctx context.Context, endpoint, id string) error {
 	due, err := dueKey(id)
 	if err != nil {
 		return err
 	}
 	now := time.Now()
 	_, err = d.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		p.ZAdd(ctx, lineKey(endpoint), redis.Z{Member: id, Score: float64(now.UnixMilli())})
-		p.PExpire(ctx, lineKey(endpoint), DeliverFor)
+		p.ZAdd(ctx, waitListKey(endpoint), redis.Z{Member: id, Score: float64(now.UnixMilli())})
+		p.PExpire(ctx, waitListKey(endpoint), DeliverFor)
 		return nil
 	})
 	// Postpone the delivery only once it is in the list, so that the sweep finds it after a
 	// crash in between.
 	if err == nil {
-		err = d.rdb.ZAddXX(ctx, due, redis.Z{Member: id, Score: float64(now.Add(lineCheck).UnixMilli())}).Err()
+		err = d.rdb.ZAddXX(ctx, due, redis.Z{Member: id, Score: float64(now.Add(parkedCheck).UnixMilli())}).Err()
 	}
 	if err != nil {
-		return fmt.Errorf("lining up a delivery: %w", err)
+		return fmt.Errorf("parking a delivery: %w", err)
 	}
 	return nil
 }
 
-// InLine returns how many deliveries are parked for an endpoint.
-func (d *Deliveries) InLine(ctx context.Context, endpoint string) (int, error) {
-	n, err := d.rdb.ZCard(ctx, lineKey(endpoint)).Result()
+// Parked returns how many deliveries are parked for an endpoint.
+func (d *Deliveries) Parked(ctx context.Context, endpoint string) (int, error) {
+	n, err := d.rdb.ZCard(ctx, waitListKey(endpoint)).Result()
 	if err != nil {
-		return 0, fmt.Errorf("looking at an endpoint's line: %w", err)
+		return 0, fmt.Errorf("counting parked deliveries: %w", err)
 	}
 	return int(n), nil
 }
 
-// CallUp unparks up to n deliveries of an endpoint, the longest parked first. Each goes to one
+// Unpark unparks up to n deliveries of an endpoint, the longest parked first. Each goes to one
 // caller. The deliveries are due at once, so that the sweep finds them if the caller dies.
-func (d *Deliveries) CallUp(ctx context.Context, endpoint string, n int) ([]string, error) {
+func (d *Deliveries) Unpark(ctx context.Context, endpoint string, n int) ([]string, error) {
 	if n < 1 {
 		return nil, nil
 	}
-	line, now := lineKey(endpoint), time.Now()
-	ids, err := callUpScript.Run(ctx, d.rdb, []string{line}, n, now.UnixMilli(), now.Add(calledFor).UnixMilli()).StringSlice()
+	list, now := waitListKey(endpoint), time.Now()
+	ids, err := unparkScript.Run(ctx, d.rdb, []string{list}, n, now.UnixMilli(), now.Add(unparkedFor).UnixMilli()).StringSlice()
 	if err != nil {
-		return nil, fmt.Errorf("calling up deliveries: %w", err)
+		return nil, fmt.Errorf("unparking deliveries: %w", err)
 	}
 	if len(ids) == 0 {
 		return nil, nil
@@ -86,10 +86,10 @@ func (d *Deliveries) CallUp(ctx context.Context, endpoint string, n int) ([]stri
 		return nil
 	})
 	if err == nil {
-		err = d.rdb.ZRem(ctx, line, ids).Err()
+		err = d.rdb.ZRem(ctx, list, ids).Err()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("calling up deliveries: %w", err)
+		return nil, fmt.Errorf("unparking deliveries: %w", err)
 	}
 	return ids, nil
 }

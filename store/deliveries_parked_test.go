@@ -23,7 +23,7 @@ func (b *outboxBed) deliveriesOf(n int) []string {
 func (b *outboxBed) lineUp(ids ...string) {
 	b.Helper()
 	for _, id := range ids {
-		if err := b.deliveries.LineUp(b.Context(), "orders", id); err != nil {
+		if err := b.deliveries.Park(b.Context(), "orders", id); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -40,23 +40,23 @@ func (b *outboxBed) due(by time.Time) []string {
 
 // With many callers, each delivery is unparked once. It is then due again, so that a sweep
 // finds it if its caller dies.
-func TestLine_EachOnce(t *testing.T) {
+func TestPark_EachOnce(t *testing.T) {
 	b := newOutboxBed(t)
 	ids := b.deliveriesOf(60)
 	b.lineUp(ids...)
 	if due := b.due(time.Now().Add(time.Minute)); len(due) != 0 {
-		t.Errorf("%d in line are due, want none for a while", len(due))
+		t.Errorf("%d parked ones are due, want none for a while", len(due))
 	}
-	if n, err := b.deliveries.InLine(t.Context(), "orders"); n != 60 || err != nil {
-		t.Errorf("InLine = %d, %v", n, err)
+	if n, err := b.deliveries.Parked(t.Context(), "orders"); n != 60 || err != nil {
+		t.Errorf("Parked = %d, %v", n, err)
 	}
 	var mu sync.Mutex
-	var called []string
+	var unparked []string
 	var callers sync.WaitGroup
 	for range 8 {
 		callers.Go(func() {
 			for {
-				some, err := b.deliveries.CallUp(t.Context(), "orders", 3)
+				some, err := b.deliveries.Unpark(t.Context(), "orders", 3)
 				if err != nil || len(some) == 0 {
 					if err != nil {
 						t.Error(err)
@@ -64,48 +64,48 @@ func TestLine_EachOnce(t *testing.T) {
 					return
 				}
 				mu.Lock()
-				called = append(called, some...)
+				unparked = append(unparked, some...)
 				mu.Unlock()
 			}
 		})
 	}
 	callers.Wait()
 	due := b.due(time.Now())
-	for _, list := range [][]string{ids, called, due} {
+	for _, list := range [][]string{ids, unparked, due} {
 		slices.Sort(list)
 	}
-	if !slices.Equal(called, ids) || !slices.Equal(due, ids) {
-		t.Errorf("%d were called up and %d are due, want each of 60 once", len(called), len(due))
+	if !slices.Equal(unparked, ids) || !slices.Equal(due, ids) {
+		t.Errorf("%d were unparked and %d are due, want each of 60 once", len(unparked), len(due))
 	}
-	if n, err := b.deliveries.InLine(t.Context(), "orders"); n != 0 || err != nil {
-		t.Errorf("InLine = %d, %v", n, err)
+	if n, err := b.deliveries.Parked(t.Context(), "orders"); n != 0 || err != nil {
+		t.Errorf("Parked = %d, %v", n, err)
 	}
 }
 
 // The delivery parked longest is unparked first. A delivery parked again goes to the end.
-func TestLine_Order(t *testing.T) {
+func TestPark_Order(t *testing.T) {
 	b := newOutboxBed(t)
 	ids := b.deliveriesOf(3)
 	for _, id := range append(ids, ids[0]) {
 		b.lineUp(id)
 		time.Sleep(2 * time.Millisecond) // the order is by milliseconds
 	}
-	got, err := b.deliveries.CallUp(t.Context(), "orders", 10)
+	got, err := b.deliveries.Unpark(t.Context(), "orders", 10)
 	if want := []string{ids[1], ids[2], ids[0]}; err != nil || !slices.Equal(got, want) {
-		t.Errorf("CallUp = %v, %v, want %v", got, err, want)
+		t.Errorf("Unpark = %v, %v, want %v", got, err, want)
 	}
 }
 
 // A delivery that no longer exists leaves nothing in the due list.
-func TestLine_Erased(t *testing.T) {
+func TestPark_Erased(t *testing.T) {
 	b := newOutboxBed(t)
 	id := b.deliveriesOf(1)[0]
 	if err := b.deliveries.Forget(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
 	b.lineUp(id)
-	if got, err := b.deliveries.CallUp(t.Context(), "orders", 10); err != nil || len(got) != 1 {
-		t.Errorf("CallUp = %v, %v", got, err)
+	if got, err := b.deliveries.Unpark(t.Context(), "orders", 10); err != nil || len(got) != 1 {
+		t.Errorf("Unpark = %v, %v", got, err)
 	}
 	if due := b.due(time.Now().Add(2 * time.Hour)); len(due) != 0 {
 		t.Errorf("%v are due again, want it forgotten", due)
@@ -124,7 +124,7 @@ func TestProbe_OneAtATime(t *testing.T) {
 	}
 	probe(now, true) // the circuit is closed
 	probe(now, true)
-	if err := b.deliveries.Shut(t.Context(), "orders", now.Add(30*time.Second)); err != nil {
+	if err := b.deliveries.OpenCircuit(t.Context(), "orders", now.Add(30*time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	probe(now.Add(29*time.Second), false)
@@ -136,13 +136,13 @@ func TestProbe_OneAtATime(t *testing.T) {
 			t.Errorf("EndpointFailed = %+v, %v", state, err)
 		}
 	}
-	if state, err := b.deliveries.Endpoint(t.Context(), "orders"); err != nil || state.InRow != 3 || state.Shut.IsZero() {
+	if state, err := b.deliveries.Endpoint(t.Context(), "orders"); err != nil || state.InRow != 3 || state.OpenUntil.IsZero() {
 		t.Errorf("Endpoint = %+v, %v, want three in a row", state, err)
 	}
 	if _, err := b.deliveries.EndpointFailed(t.Context(), "orders", true, now); err != nil {
 		t.Fatal(err)
 	}
-	if state, err := b.deliveries.Endpoint(t.Context(), "orders"); err != nil || state.InRow != 0 || !state.Shut.IsZero() {
+	if state, err := b.deliveries.Endpoint(t.Context(), "orders"); err != nil || state.InRow != 0 || !state.OpenUntil.IsZero() {
 		t.Errorf("Endpoint = %+v, %v, want it open after an answer", state, err)
 	}
 }

@@ -1,4 +1,4 @@
-package worker
+package deliver
 
 import (
 	"bytes"
@@ -24,13 +24,13 @@ const forgedAppID = `wx1","results":[{"cloud_id":"73_forged","status":"resolved"
 // A signed body contains only the stored results, even if the appid of the delivery would end
 // its JSON string.
 func TestDeliver_SignsNothingThatAnAppIDAdds(t *testing.T) {
-	b := newDeliverBed(t, webhook.Attempt{Status: 200, Class: webhook.OK})
+	b := newDeliverEnv(t, webhook.Attempt{Status: 200, Class: webhook.OK})
 	id := b.delivery(1)
 	row := "cloudidq:{" + id[len("msg_"):len("msg_")+8] + "}:d:" + id
 	if err := b.rdb.HSet(t.Context(), row, "appid", forgedAppID).Err(); err != nil {
 		t.Fatal(err)
 	}
-	err := b.try(id)
+	err := b.attempt(id)
 	for _, body := range b.sender.bodies {
 		t.Errorf("sent: %s", body)
 	}
@@ -103,7 +103,7 @@ func holdBody(t interface{ Fatalf(string, ...any) }, appID string, items []json.
 		}
 		return
 	}
-	var m deliveryMessage
+	var m message
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&m); err != nil {
@@ -120,6 +120,21 @@ func holdBody(t interface{ Fatalf(string, ...any) }, appID string, items []json.
 		if err := json.Compact(&want, item); err != nil || !bytes.Equal(m.Data.Results[i], want.Bytes()) {
 			t.Fatalf("result %d is %s, want %s", i, m.Data.Results[i], item)
 		}
+	}
+}
+
+// A thin result has ids and a link instead of the record.
+func TestThinResult(t *testing.T) {
+	rec := store.Record{AppID: "wx1", OpenID: "o1", CloudID: "73_a/b+c=?<&", Status: store.Resolved, Data: []byte(`{"a":1}`)}
+	const want = `{"cloud_id":"73_a/b+c=?<&","status":"resolved","url":"/v1/resolutions/wx1/73_a%2Fb%2Bc%3D%3F%3C%26"}`
+	if got := ThinResult(&rec); string(got) != want {
+		t.Errorf("ThinResult = %s, want %s", got, want)
+	}
+	if to := (Destination{Endpoint: "orders", Thin: true}).Outlet(&rec, ""); string(to.Result) != want || to.Endpoint != "orders" {
+		t.Errorf("Outlet = %+v, want the thin result for orders", to)
+	}
+	if to := (Destination{Endpoint: "orders"}).Outlet(&rec, "00-1"); to.Result != nil || to.Trace != "00-1" {
+		t.Errorf("Outlet = %+v, want the record itself, traced", to)
 	}
 }
 

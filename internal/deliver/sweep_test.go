@@ -1,4 +1,4 @@
-package worker
+package deliver
 
 import (
 	"context"
@@ -14,13 +14,13 @@ import (
 
 // sweptSlowly are deliveries in which a sweep runs until its context ends.
 type sweptSlowly struct {
-	deliveries
-	asked chan struct{}
+	Store
+	called chan struct{}
 }
 
 func (s sweptSlowly) Unfinished(ctx context.Context, _ time.Time, _ bool) ([]store.Unfinished, error) {
 	select {
-	case s.asked <- struct{}{}:
+	case s.called <- struct{}{}:
 	default:
 	}
 	<-ctx.Done()
@@ -29,13 +29,13 @@ func (s sweptSlowly) Unfinished(ctx context.Context, _ time.Time, _ bool) ([]sto
 
 // A long sweep does not delay deliveries of results that are saved meanwhile.
 func TestOutbox_CutsWhileItSweeps(t *testing.T) {
-	b := newDeliverBed(t, webhook.Attempt{})
+	b := newDeliverEnv(t, webhook.Attempt{})
 	slow := sweptSlowly{b.rows, make(chan struct{}, 1)}
 	o := newOutbox(slow, asynq.NewClientFromRedisClient(b.rdb), b.d.endpoints, b.d.log)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); o.run(ctx) }()
-	<-slow.asked
+	<-slow.called
 	saveEnds(t, b.results, "orders", 10)
 	o.saved(testApp, "orders", 10)
 	inspector := asynq.NewInspectorFromRedisClient(b.rdb)
