@@ -75,7 +75,7 @@ bench: ## run the benchmarks of the whole program against other designs
 	$(GO) test -run '^$$' -bench . -benchmem ./bench
 
 bench-micro: ## run the benchmarks of single packages
-	$(GO) test -run '^$$' -bench . -benchmem ./worker ./internal/wechat ./store ./tasks ./internal/lines ./internal/backfill
+	$(GO) test -run '^$$' -bench . -benchmem ./worker ./internal/queue ./internal/wechat ./store ./tasks ./internal/lines ./internal/backfill
 
 fuzz: ## run every fuzz test for FUZZTIME (20s)
 	@GO=$(GO) .ci/fuzz $(FUZZTIME)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"cloudidq/internal/queue"
 	"cloudidq/internal/redistest"
 	"cloudidq/tasks"
 )
@@ -71,7 +72,7 @@ apps: [{appid: %s, token: {mode: static, access_token: "env:UNUSED"}}]
 		if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
 			peak = max(peak, float64(usage.Maxrss)/1024) // Linux reports KiB
 		}
-		if waiting, err := tasks.Backlog(b.Context(), rdb, tasks.QueueBackfill); err != nil || waiting < n/tasks.MaxItems {
+		if waiting, err := queue.Backlog(b.Context(), rdb, tasks.QueueBackfill); err != nil || waiting < n/tasks.MaxItems {
 			b.Fatalf("%d tasks wait, %v, want %d at least; %s", waiting, err, n/tasks.MaxItems, said.String())
 		}
 	}

@@ -2,46 +2,38 @@ package worker
 
 import (
 	"context"
-	_ "embed"
-	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"cloudidq/internal/queue"
 )
-
-//go:embed ahead.lua
-var aheadLua string
-
-var aheadScript = redis.NewScript(aheadLua)
 
 const (
 	// aheadEvery is how often a queue is scanned while tasks wait for a slot of their app. A
 	// task of another app may have to wait that long for a slot.
 	aheadEvery = 100 * time.Millisecond
-	// aheadLooks is how many tasks one scan reads. Each task is read once, so after one pass
+	// aheadReads is how many tasks one scan reads. Each task is read once, so after one pass
 	// through the backlog only new tasks are read.
-	aheadLooks = 80
+	aheadReads = 80
 	// aheadLast bounds the last scan, after ctx has ended.
 	aheadLast = 2 * time.Second
 )
 
 // ahead scans a queue past the tasks of an app that waits for its share of the slots, and lets
 // the tasks of other apps go first. For each of these, one waiting task makes way: it is
-// requeued for a retry and then moved back to the head of the queue. asynq offers no way to do
-// this, so ahead uses asynq's own keys. It is written for the layout of asynq v0.26.0.
+// requeued for a retry and then moved back to the head of the queue, by [queue.MoveAhead].
 //
-// Every worker process has one per queue. It does nothing unless tasks wait. The script is
-// atomic, so the processes do not disturb each other.
+// Every worker process has one per queue. It does nothing unless tasks wait.
 type ahead struct {
 	rdb    redis.UniversalClient
 	queue  string
 	shares *shares
 	log    *slog.Logger
 
-	mark string // the last task of the waiting app that was read; used by run only
+	mark string // where the next scan reads on; used by run only
 }
 
 // run scans until ctx ends. Then it brings back the tasks that have made way.
@@ -51,13 +43,13 @@ func (a *ahead) run(ctx context.Context) {
 	for {
 		select {
 		case <-tick.C:
-			if err := a.look(ctx); err != nil && ctx.Err() == nil {
+			if err := a.scan(ctx); err != nil && ctx.Err() == nil {
 				a.log.Error("cannot look for the tasks of other apps", "queue", a.queue, "error", err)
 			}
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), aheadLast)
 			defer cancel()
-			if err := a.look(last); err != nil {
+			if err := a.scan(last); err != nil {
 				a.log.Error("tasks that have made way stay behind those that came after them", "queue", a.queue, "error", err)
 			}
 			return
@@ -65,33 +57,23 @@ func (a *ahead) run(ctx context.Context) {
 	}
 }
 
-// look makes one scan, if tasks wait or have made way.
-func (a *ahead) look(ctx context.Context) error {
+// scan makes one scan, if tasks wait or have made way.
+func (a *ahead) scan(ctx context.Context) error {
 	appID, waiting, back := a.shares.crowd(a.queue, time.Now())
 	if waiting == 0 && len(back) == 0 {
 		a.mark = ""
 		return nil
 	}
-	prefix := "asynq:{" + a.queue + "}:"
-	args := []any{prefix + "t:", appID, waiting, aheadLooks, a.mark}
-	for _, id := range back {
-		args = append(args, id)
-	}
-	answer, err := aheadScript.Run(ctx, a.rdb, []string{prefix + "pending", prefix + "retry"}, args...).Slice()
+	moved, err := queue.MoveAhead(ctx, a.rdb, a.queue, queue.Ahead{
+		AppID: appID, Most: waiting, Reads: aheadReads, Mark: a.mark, Return: back,
+	})
 	if err != nil {
-		return fmt.Errorf("looking ahead: %w", err)
+		return err
 	}
-	if len(answer) < 3 {
-		return errAhead
-	}
-	others, _ := answer[0].(int64)
-	a.mark, _ = answer[1].(string)
-	unseen, _ := answer[2].(int64)
-	a.shares.looked(a.queue, int(others), unseen == 0, answer[3:], time.Now())
+	a.mark = moved.Mark
+	a.shares.applyScan(a.queue, moved, time.Now())
 	return nil
 }
-
-var errAhead = errors.New("looking ahead: Redis gave an answer of another form")
 
 // crowd returns the app whose tasks wait for slots and the number of these tasks. It also
 // returns the ids of the tasks that have made way, the oldest first.
@@ -118,21 +100,22 @@ func (s *shares) crowd(queue string, now time.Time) (appID string, waiting int, 
 	return appID, len(r.waiting), back
 }
 
-// looked applies the result of a scan. others is the number of other apps' tasks at the head of
-// the queue. through means that the scan has reached the end of the queue. back are the tasks
-// returned to its head.
-func (s *shares) looked(queue string, others int, through bool, back []any, now time.Time) {
+// applyScan applies the result of a scan: tasks that are back at the head need no more help, and
+// as many waiting tasks make way as tasks of other apps need slots.
+func (s *shares) applyScan(name string, moved queue.Moved, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := s.rooms[queue]
-	r.back = slices.DeleteFunc(r.back, func(b wentBack) bool { return slices.Contains(back, any(b.taskID)) })
-	r.nobody = through && others == 0
+	r := s.rooms[name]
+	r.back = slices.DeleteFunc(r.back, func(b wentBack) bool {
+		return slices.Contains(moved.Returned, b.taskID)
+	})
+	r.nobody = moved.Unread == 0 && moved.Others == 0
 	held := len(r.waiting)
 	for _, n := range r.working {
 		held += n
 	}
 	// Free slots take tasks of others first. Only for the rest must waiting tasks make way.
-	if need := others - max(0, r.slots-held); need > 0 {
+	if need := moved.Others - max(0, r.slots-held); need > 0 {
 		r.tellToGo(need)
 	}
 	r.admit(now)

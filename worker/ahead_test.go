@@ -52,10 +52,10 @@ func (b *aheadBed) order() []string {
 	return ids
 }
 
-// looks makes one scan.
-func (b *aheadBed) looks() {
+// scanOnce makes one scan.
+func (b *aheadBed) scanOnce() {
 	b.Helper()
-	if err := b.look(b.Context()); err != nil {
+	if err := b.scan(b.Context()); err != nil {
 		b.Fatal(err)
 	}
 }
@@ -78,16 +78,16 @@ func TestAhead_OthersGoFirst(t *testing.T) {
 	b.enqueue("wx1", "a5")
 	b.enqueue("wx3", "c0")
 	b.enqueue("wx2", "b1")
-	b.looks()
+	b.scanOnce()
 	b.wantOrder("a0 a1 a2 a3 a4 b0 a5 c0 b1") // no task waits
 	places := enterAll(b.shares, 8)           // two of the tasks wait
-	b.looks()
+	b.scanOnce()
 	b.wantOrder("b0 c0 a0 a1 a2 a3 a4 a5 b1")
 	if places[6].wait(t.Context(), 0) || places[7].wait(t.Context(), 0) {
 		t.Error("those that wait have not made way")
 	}
 	enterAll(b.shares, 2)
-	b.looks()
+	b.scanOnce()
 	b.wantOrder("b0 c0 a0 a1 a2 a3 a4 a5 b1") // as many as can be fetched are first already
 }
 
@@ -113,7 +113,7 @@ func TestAhead_WhatHasMadeWayIsBackAtTheHead(t *testing.T) {
 	places := enterAll(b.shares, 8)
 	places[7].makesWay("a1")
 	places[6].makesWay("a0")
-	b.looks()
+	b.scanOnce()
 	b.wantOrder("b0 a0 a1 a2 a3")
 	info, err := inspector.GetTaskInfo(b.queue, "a0")
 	if err != nil || info.State != asynq.TaskStatePending {
@@ -125,15 +125,15 @@ func TestAhead_WhatHasMadeWayIsBackAtTheHead(t *testing.T) {
 }
 
 // A scan reads each task of a backlog once. After that it reads only new tasks.
-func TestAhead_LooksAtATaskOnce(t *testing.T) {
+func TestAhead_ReadsATaskOnce(t *testing.T) {
 	b := newAheadBed(t, 8)
-	const n = 4 * aheadLooks
+	const n = 4 * aheadReads
 	for i := range n {
 		b.enqueue("wx1", fmt.Sprintf("a%03d", i))
 	}
 	enterAll(b.shares, 8)
 	for range 6 {
-		b.looks()
+		b.scanOnce()
 	}
 	if through := hgets(t, b.rdb); through > n+6 {
 		t.Errorf("%d tasks were read in a backlog of %d", through, n)
@@ -144,13 +144,13 @@ func TestAhead_LooksAtATaskOnce(t *testing.T) {
 	b.rdb.ConfigResetStat(t.Context())
 	b.enqueue("wx1", "late")
 	for range 10 {
-		b.looks()
+		b.scanOnce()
 	}
 	if again := hgets(t, b.rdb); again > 10+1 {
-		t.Errorf("%d tasks were read in 10 looks after one has come, want it and the head of the queue", again)
+		t.Errorf("%d tasks were read in 10 scans after one has come, want it and the queue's head", again)
 	}
 	b.enqueue("wx2", "b0")
-	b.looks()
+	b.scanOnce()
 	if got := b.order()[0]; got != "b0" {
 		t.Errorf("%s is first, want the task of the other app", got)
 	}

@@ -8,13 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hibiken/asynq"
-
 	"cloudidq/internal/batch"
 	"cloudidq/internal/redistest"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
-	"cloudidq/tasks"
 )
 
 // instant is a WeChat that answers at once and stores nothing.
@@ -51,34 +48,6 @@ func BenchmarkBatcher(b *testing.B) {
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(asks)), "ns/cloudID")
 		})
 	}
-}
-
-// BenchmarkEraser erases a user from a queue of 2,000 tasks of 100 cloudIDs each. Only one task
-// holds a cloudID of the user.
-func BenchmarkEraser(b *testing.B) {
-	rdb := redistest.Start(b).Client(b)
-	client := asynq.NewClientFromRedisClient(rdb)
-	const n = 2000
-	for i := range n {
-		p := payloadOf(tasks.MaxItems, time.Now())
-		if i == n/2 {
-			p.Items[50].OpenID = planted
-		}
-		task, err := tasks.NewResolveTask(p, tasks.QueueEvents)
-		if err == nil {
-			_, err = client.EnqueueContext(b.Context(), task)
-		}
-		if err != nil {
-			b.Fatal(err)
-		}
-	}
-	eraser := NewEraser(store.NewRedis(rdb, time.Hour), rdb)
-	for b.Loop() {
-		if _, err := eraser.Erase(b.Context(), testApp, planted); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.ReportMetric(float64(b.N)*n/b.Elapsed().Seconds(), "tasks/s")
 }
 
 // BenchmarkDeliver measures results from the outbox to an endpoint that answers after 20 ms.

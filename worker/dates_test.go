@@ -193,7 +193,7 @@ func TestRun_KnowsRedisClock(t *testing.T) {
 	ended := make(chan error)
 	go func() { ended <- w.Run(ctx) }()
 	<-w.Ready()
-	if ahead := w.redact.ends.clock.Ahead(); (ahead - clockAhead).Abs() > time.Minute {
+	if ahead := w.clock.Ahead(); (ahead - clockAhead).Abs() > time.Minute {
 		t.Errorf("the worker takes Redis's clock to be %s ahead, want %s", ahead, clockAhead)
 	}
 	stop()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"cloudidq/internal/queue"
 	"cloudidq/store"
 	"cloudidq/tasks"
 )
@@ -56,23 +57,17 @@ var errNewerTask = errors.New("a task is of a newer version, whose cloudIDs this
 // exist, that a worker has claimed, that is completed, or that has another type. It returns an
 // error for a task that a newer version has written. After an error the caller must not delete
 // the task, and may call FinishTask again.
-func (e *Ender) FinishTask(ctx context.Context, queue, taskID string) (int, error) {
-	found, err := readTasks(ctx, e.rdb, queue, []string{taskID})
-	if err != nil {
+func (e *Ender) FinishTask(ctx context.Context, queueName, taskID string) (int, error) {
+	payload, ok, err := queue.OpenPayload(ctx, e.rdb, queueName, taskID)
+	if err != nil || !ok {
 		return 0, err
 	}
-	task := found[0]
-	// A redacted task has no cloudIDs left: they are finished already.
-	m, ok := parseMessage(task.message)
-	if !ok || m.kind != tasks.TypeResolve || task.state == stateActive || task.state == stateCompleted || isRedacted(m.payload) {
-		return 0, nil
-	}
-	p, err := tasks.ParseResolve(m.payload)
+	p, err := tasks.ParseResolve(payload)
 	switch {
 	case errors.Is(err, tasks.ErrNewer):
 		return 0, errNewerTask
 	case err != nil:
-		if err := e.h.bulk.lost(ctx, taskID); err != nil {
+		if err := e.h.CountUnreadable(ctx, taskID); err != nil {
 			return 0, fmt.Errorf("counting a task that cannot be read: %w", err)
 		}
 		return 0, nil

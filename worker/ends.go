@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"cloudidq/internal/queue"
 	"cloudidq/store"
 	"cloudidq/tasks"
 )
@@ -15,23 +16,25 @@ import (
 // under the same task id. If the task is attempted again after all, that attempt finds the
 // cloudIDs done.
 
-// openEnds describes the cloudIDs of a task that are not finished yet.
-type openEnds struct {
-	n     int
-	again time.Time // when the next of them may be finished; zero if n is 0
-}
-
 // busyAgain is the delay before the next check of a cloudID that another task has claimed.
 const busyAgain = 5 * time.Second
 
-// endOutlivedOf finishes the cloudIDs of a task that are past their lifetime. The task must not
-// wait in a queue. It returns what is still open.
-func (h *resolver) endOutlivedOf(ctx context.Context, taskID string, p tasks.ResolvePayload) (openEnds, error) {
+var _ queue.Finisher = (*resolver)(nil)
+
+// FinishOverdue implements [queue.Finisher]. The task must not wait in a queue.
+func (h *resolver) FinishOverdue(
+	ctx context.Context, taskID string, p tasks.ResolvePayload,
+) (queue.Open, error) {
 	r := newResolution(h, taskID, p)
 	if err := r.tally(ctx, r.endWithoutAsking(ctx, "")); err != nil {
-		return openEnds{}, err
+		return queue.Open{}, err
 	}
 	return r.stillOpen(time.Now()), nil
+}
+
+// CountUnreadable implements [queue.Finisher].
+func (h *resolver) CountUnreadable(ctx context.Context, taskID string) error {
+	return h.bulk.lost(ctx, taskID)
 }
 
 // endAllOf finishes all open cloudIDs of a task as failed and returns their number. A cloudID
@@ -80,21 +83,21 @@ func (r *resolution) endWithoutAsking(ctx context.Context, why string) error {
 }
 
 // stillOpen returns what endWithoutAsking has left open.
-func (r *resolution) stillOpen(now time.Time) openEnds {
-	var open openEnds
+func (r *resolution) stillOpen(now time.Time) queue.Open {
+	var open queue.Open
 	for i := range r.items {
 		it := &r.items[i]
 		if it.ended.Final() {
 			continue
 		}
-		again := it.sendBy
+		next := it.sendBy
 		// Another task has claimed it.
 		if !it.open {
-			again = now.Add(busyAgain)
+			next = now.Add(busyAgain)
 		}
-		open.n++
-		if open.again.IsZero() || again.Before(open.again) {
-			open.again = again
+		open.CloudIDs++
+		if open.Next.IsZero() || next.Before(open.Next) {
+			open.Next = next
 		}
 	}
 	return open

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"cloudidq/internal/backfill"
+	"cloudidq/internal/queue"
 	"cloudidq/internal/redistest"
 	"cloudidq/store"
 	"cloudidq/tasks"
@@ -19,7 +20,9 @@ import (
 // endsBed is a redactor with the parts that a worker gives it. It has no worker, so nothing is
 // requested from WeChat.
 type endsBed struct {
-	*redactor
+	*queue.Redactor
+	resolver   *resolver
+	log        *slog.Logger
 	rdb        *redis.Client
 	client     *asynq.Client
 	inspector  *asynq.Inspector
@@ -33,14 +36,15 @@ func newEndsBed(t *testing.T) *endsBed {
 	rdb := redistest.Start(t).Client(t)
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
 	b := &endsBed{
-		redactor: newRedactor(rdb, log), rdb: rdb, client: asynq.NewClientFromRedisClient(rdb),
+		log: log, rdb: rdb, client: asynq.NewClientFromRedisClient(rdb),
 		inspector: asynq.NewInspectorFromRedisClient(rdb), results: store.NewRedis(rdb, time.Hour),
 		deliveries: store.NewDeliveries(rdb), backfills: backfill.NewStore(rdb, time.Hour, nil),
 	}
-	b.ends = &resolver{
+	b.resolver = &resolver{
 		lifetime: 5 * time.Minute, results: b.results, bulk: newBulk(b.backfills), activity: noActivity{}, log: log,
 		outlets: outletsOf(nil, func(string) string { return "orders" }),
 	}
+	b.restart()
 	return b
 }
 
@@ -102,12 +106,9 @@ func (b *endsBed) delivered(t *testing.T) int {
 	return len(d.Items)
 }
 
-// later makes all archived tasks due for the next pass.
-func (b *endsBed) later(queue string) {
-	for id := range b.archives[queue].open {
-		b.archives[queue].settle(id, time.Now())
-	}
-}
+// restart replaces the redactor, as a restart of the worker does. The first pass of the new one
+// checks all archived tasks.
+func (b *endsBed) restart() { b.Redactor = queue.NewRedactor(b.rdb, b.resolver, b.log) }
 
 // A task that an operator archives keeps its open cloudIDs for their lifetime, so that it can
 // be run again. Then each cloudID gets a record, a delivery and its count in the backfill. Only
@@ -122,8 +123,8 @@ func TestRedactor_ArchivedByHand_EndsWithItsLifetime(t *testing.T) {
 	b.enqueue(t, tasks.QueueBackfill, chunk, p)
 	b.archiveByHand(t, tasks.QueueBackfill, chunk)
 	for range 2 { // no matter how often the archive is read
-		b.pass(t.Context())
-		b.later(tasks.QueueBackfill)
+		b.Pass(t.Context())
+		b.restart()
 	}
 	task := b.task(t, tasks.QueueBackfill, chunk)
 	if _, err := tasks.ParseResolve(task.Payload); err != nil || task.State != asynq.TaskStateArchived {
@@ -138,9 +139,9 @@ func TestRedactor_ArchivedByHand_EndsWithItsLifetime(t *testing.T) {
 		t.Errorf("%d results are delivered of what has not ended", n)
 	}
 
-	b.ends.lifetime = time.Nanosecond // the lifetime is over now
-	b.later(tasks.QueueBackfill)
-	b.pass(t.Context())
+	b.resolver.lifetime = time.Nanosecond // the lifetime is over now
+	b.restart()
+	b.Pass(t.Context())
 	for _, rec := range b.records(t, p) {
 		if rec.Status != store.Expired || !strings.Contains(rec.Error.Message, "its lifetime ended") || rec.Reference == "" {
 			t.Errorf("record = %+v, want it expired", rec)
@@ -155,8 +156,8 @@ func TestRedactor_ArchivedByHand_EndsWithItsLifetime(t *testing.T) {
 	if payload := string(b.task(t, tasks.QueueBackfill, chunk).Payload); !strings.HasPrefix(payload, redactedMark) {
 		t.Errorf("the archive still holds %s", payload)
 	}
-	b.later(tasks.QueueBackfill)
-	b.pass(t.Context())
+	b.restart()
+	b.Pass(t.Context())
 	if n := b.delivered(t); n != 0 {
 		t.Errorf("%d results are delivered twice", n)
 	}
@@ -168,17 +169,17 @@ func TestEraser_ArchivedTask_KeepsWhatIsOpenOfOthers(t *testing.T) {
 	p := mixed("archived", 4, time.Now())
 	b.enqueue(t, tasks.QueueEvents, "by-hand", p)
 	b.archiveByHand(t, tasks.QueueEvents, "by-hand")
-	if _, err := NewEraser(b.results, b.rdb).Erase(t.Context(), testApp, planted); err != nil {
+	if _, err := queue.NewEraser(b.results, b.rdb).Erase(t.Context(), testApp, planted); err != nil {
 		t.Fatal(err)
 	}
-	b.pass(t.Context())
+	b.Pass(t.Context())
 	text, err := tasks.ParseResolve(b.task(t, tasks.QueueEvents, "by-hand").Payload)
 	if err != nil || len(text.Items) != 2 || text.Items[0].OpenID == planted {
 		t.Fatalf("payload = %+v, %v, want the two of others", text, err)
 	}
-	b.ends.lifetime = time.Nanosecond
-	b.later(tasks.QueueEvents)
-	b.pass(t.Context())
+	b.resolver.lifetime = time.Nanosecond
+	b.restart()
+	b.Pass(t.Context())
 	for i, rec := range b.records(t, p) {
 		if want := map[bool]store.Status{true: store.Expired}[p.Items[i].OpenID != planted]; rec.Status != want {
 			t.Errorf("record %d = %+v, want status %q", i, rec, want)
@@ -187,7 +188,7 @@ func TestEraser_ArchivedTask_KeepsWhatIsOpenOfOthers(t *testing.T) {
 }
 
 // An archived task that cannot be read is counted in its backfill and redacted. A task of a
-// newer version is left to a newer worker for newerFor.
+// newer version is left to a newer worker for an hour.
 func TestRedactor_Unreadable(t *testing.T) {
 	b := newEndsBed(t)
 	id := backfill.NewID()
@@ -199,7 +200,7 @@ func TestRedactor_Unreadable(t *testing.T) {
 		}
 		b.archiveByHand(t, tasks.QueueBackfill, name)
 	}
-	b.pass(t.Context())
+	b.Pass(t.Context())
 	if of, err := b.backfills.Get(t.Context(), id); err != nil || of.Failed != 2 {
 		t.Errorf("backfill = %+v, %v, want 2 failed", of, err)
 	}
@@ -210,12 +211,12 @@ func TestRedactor_Unreadable(t *testing.T) {
 		t.Errorf("what is for a newer worker is %s", payload)
 	}
 	key := "asynq:{" + tasks.QueueBackfill + "}:archived"
-	if err := b.rdb.ZAdd(t.Context(), key, redis.Z{Score: float64(time.Now().Add(-2 * newerFor).Unix()), Member: "newer"}).Err(); err != nil {
+	longAgo := float64(time.Now().Add(-2 * time.Hour).Unix())
+	if err := b.rdb.ZAdd(t.Context(), key, redis.Z{Score: longAgo, Member: "newer"}).Err(); err != nil {
 		t.Fatal(err)
 	}
-	again := newRedactor(b.rdb, b.log) // as after a restart of the worker
-	again.ends = b.ends
-	again.pass(t.Context())
+	b.restart()
+	b.Pass(t.Context())
 	if payload := string(b.task(t, tasks.QueueBackfill, "newer").Payload); payload != redactedMark+"}" {
 		t.Errorf("what no newer worker has come for is %s", payload)
 	}
@@ -234,6 +235,9 @@ func (c *counted) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 	return func(ctx context.Context, cmds []redis.Cmder) error { c.n += len(cmds); return next(ctx, cmds) }
 }
 
+// redactedMark is the start of a redacted payload.
+const redactedMark = `{"v":0,"redacted":true`
+
 // A pass of the redactor costs as much as there are new tasks, no matter how many are archived.
 // With asynq's limit of 10,000 tasks, all archived within the last minute, a pass takes a few
 // commands for both queues, and one new task takes a few more.
@@ -242,11 +246,11 @@ func TestRedactor_CostsWhatIsNew(t *testing.T) {
 	const n = 9_999
 	now := time.Now().Unix()
 	payload := []byte(redactedMark + `,"appid":"` + testApp + `","items":1}`)
-	message := withPayloadOf(t, payload)
+	message := messageOf(t, payload)
 	pipe := b.rdb.Pipeline()
 	archived := func(i int, at int64) {
 		id := "task-" + time.Unix(int64(i), 0).UTC().Format("150405")
-		pipe.HSet(t.Context(), "asynq:{events}:t:"+id, "msg", message, "state", stateArchived)
+		pipe.HSet(t.Context(), "asynq:{events}:t:"+id, "msg", message, "state", "archived")
 		pipe.ZAdd(t.Context(), "asynq:{events}:archived", redis.Z{Score: float64(at), Member: id})
 	}
 	for i := range n {
@@ -255,12 +259,12 @@ func TestRedactor_CostsWhatIsNew(t *testing.T) {
 	if _, err := pipe.Exec(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	b.pass(t.Context()) // a worker reads all of them once when it starts
+	b.Pass(t.Context()) // a worker reads all of them once when it starts
 	count := &counted{}
 	b.rdb.AddHook(count)
 	const passes = 10
 	for range passes {
-		b.pass(t.Context())
+		b.Pass(t.Context())
 	}
 	if most := 10 * passes; count.n > most {
 		t.Errorf("%d commands in %d passes over %d archived tasks, want %d at most", count.n, passes, n, most)
@@ -269,42 +273,27 @@ func TestRedactor_CostsWhatIsNew(t *testing.T) {
 	b.enqueue(t, tasks.QueueEvents, "new", payloadOf(1, time.Now().Add(-time.Hour)))
 	b.archiveByHand(t, tasks.QueueEvents, "new")
 	count.n = 0
-	b.pass(t.Context())
+	b.Pass(t.Context())
 	if payload := string(b.task(t, tasks.QueueEvents, "new").Payload); !strings.HasPrefix(payload, redactedMark) {
 		t.Errorf("the new task holds %s, want it redacted within a pass", payload)
 	}
 	if count.n > 30 {
 		t.Errorf("%d commands for one new task", count.n)
 	}
-	// A task archived by a machine with a slow clock sorts before others. If another task
-	// leaves at the same time, the counts hide the new one for a while.
-	b.enqueue(t, tasks.QueueEvents, "slow", payloadOf(1, time.Now().Add(-time.Hour)))
-	b.archiveByHand(t, tasks.QueueEvents, "slow")
-	if err := b.rdb.ZAdd(t.Context(), "asynq:{events}:archived", redis.Z{Score: float64(b.archives[tasks.QueueEvents].newest - 50), Member: "slow"}).Err(); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.rdb.ZRem(t.Context(), "asynq:{events}:archived", "task-000000").Err(); err != nil {
-		t.Fatal(err)
-	}
-	b.archives[tasks.QueueEvents].whole = time.Now()
-	b.pass(t.Context())
-	if payload := string(b.task(t, tasks.QueueEvents, "slow").Payload); !strings.HasPrefix(payload, redactedMark) {
-		t.Errorf("the task of a slow clock holds %s", payload)
-	}
 }
 
-// withPayloadOf returns a TaskMessage of asynq with another payload.
-func withPayloadOf(t *testing.T, payload []byte) []byte {
+// messageOf returns the message that asynq stores for a cloudid:resolve task.
+func messageOf(t *testing.T, payload []byte) []byte {
 	t.Helper()
 	b := newEndsBed(t)
-	b.enqueue(t, tasks.QueueEvents, "model", payloadOf(1, time.Now()))
-	text, err := b.rdb.HGet(t.Context(), "asynq:{events}:t:model", "msg").Bytes()
+	task := asynq.NewTask(tasks.TypeResolve, payload)
+	_, err := b.client.Enqueue(task, asynq.TaskID("model"), asynq.Queue(tasks.QueueEvents))
 	if err != nil {
 		t.Fatal(err)
 	}
-	message, ok := withPayload(text, func([]byte) ([]byte, bool) { return payload, true })
-	if !ok {
-		t.Fatal("the message of asynq is not understood")
+	message, err := b.rdb.HGet(t.Context(), "asynq:{events}:t:model", "msg").Bytes()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return message
 }

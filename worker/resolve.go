@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -13,6 +14,7 @@ import (
 	"cloudidq/internal/attempt"
 	"cloudidq/internal/batch"
 	"cloudidq/internal/deliver"
+	"cloudidq/internal/queue"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
 	"cloudidq/tasks"
@@ -24,9 +26,9 @@ const (
 	// flight, and still stays below the task's timeout of one minute.
 	tryFor = 25 * time.Second
 	// heldFor is how long a task certainly belongs to this process after it was fetched.
-	// Rescuers leave a task alone for 30 s, and no request for it begins after heldFor. So a
-	// process that was suspended and then continues does not send cloudIDs that another process
-	// has taken over.
+	// Rescuers leave a task alone for [queue.DeadAfter], and no request for it begins after
+	// heldFor. So a process that was suspended and then continues does not send cloudIDs that
+	// another process has taken over.
 	heldFor = 28 * time.Second
 	// claimFor is the length of a claim in the store. It is longer than an attempt, so only the
 	// claims of dead workers lapse.
@@ -37,6 +39,11 @@ const (
 	// saveFor bounds the retries of a save that fails. After that the task is requeued and the
 	// unsaved answers are discarded.
 	saveFor = 10 * time.Second
+	// troublePause is the mean time that a task keeps its slot after an error of the store. The
+	// time varies from half to one and a half times the mean. The queue may work while the
+	// store does not, for example if the Redis user lacks a permission. Without the pause, task
+	// after task would run into the same error.
+	troublePause = time.Second
 )
 
 // resolver handles cloudid:resolve. Only a resolver writes the final status of a cloudID: in an
@@ -51,7 +58,7 @@ type resolver struct {
 
 	outlets  deliver.Destinations // nil = nothing is delivered
 	deliver  *deliver.Deliverer   // nil = other processes make the deliveries
-	redact   *redactor
+	redactor *queue.Redactor      // nil = cloudIDs of erased users stay in requeued tasks
 	activity recorder
 	bulk     *bulk     // nil = backfills are not counted
 	open     openTasks // nil = what attempts leave open is not recorded
@@ -80,13 +87,13 @@ func (h *resolver) ProcessTask(ctx context.Context, task *asynq.Task) (err error
 		return h.unreadable(ctx, taskID, err)
 	}
 	r := newResolution(h, taskID, payload)
-	queue, _ := asynq.GetQueueName(ctx)
+	queueName, _ := asynq.GetQueueName(ctx)
 	// The attempt counts against the slots of its app until it returns.
-	place := h.shares.enter(queue, payload.AppID)
+	place := h.shares.enter(queueName, payload.AppID)
 	defer place.leave()
 	err = r.run(ctx, place)
 	// Record what the attempt left open, and report it.
-	h.takeOutErased(r, queue, err)
+	h.redactErased(r, queueName, err)
 	h.noteOpen(ctx, r, err)
 	r.countRetries()
 	r.describe(span)
@@ -94,11 +101,10 @@ func (h *resolver) ProcessTask(ctx context.Context, task *asynq.Task) (err error
 	return err
 }
 
-// takeOutErased schedules the removal of erased users' cloudIDs from a task that is requeued.
-// asynq requeues the payload that it fetched, so the cloudIDs are removed after that
-// (leftover.go).
-func (h *resolver) takeOutErased(r *resolution, queue string, err error) {
-	if again, ok := errors.AsType[*againError](err); !ok || again == nil || r.erased == 0 || h.redact == nil {
+// redactErased schedules the removal of erased users' cloudIDs from a task that is requeued.
+// asynq requeues the payload that it fetched, so the redactor removes them after that.
+func (h *resolver) redactErased(r *resolution, queueName string, err error) {
+	if _, again := errors.AsType[*againError](err); !again || r.erased == 0 || h.redactor == nil {
 		return
 	}
 	cloudIDs := make(map[string]bool, r.erased)
@@ -107,7 +113,7 @@ func (h *resolver) takeOutErased(r *resolution, queue string, err error) {
 			cloudIDs[r.items[i].record.CloudID] = true
 		}
 	}
-	h.redact.takeOut(queue, r.taskID, cloudIDs)
+	h.redactor.Defer(queueName, r.taskID, cloudIDs)
 }
 
 // run makes the attempt, or requeues the task if its app is paused or over its share of the
@@ -128,7 +134,7 @@ func (r *resolution) run(ctx context.Context, place *place) error {
 // unreadable archives a task that no retry can make readable. A chunk of a backfill is first
 // counted as failed. If the store does not answer, the task is requeued.
 func (h *resolver) unreadable(ctx context.Context, taskID string, why error) error {
-	if err := h.bulk.lost(ctx, taskID); err != nil {
+	if err := h.CountUnreadable(ctx, taskID); err != nil {
 		h.log.Error("the store does not answer", "task_id", taskID, "error", err)
 		// If the queue still works, the pause keeps it from bringing task after task to the
 		// same refusal.
@@ -295,6 +301,16 @@ func (r *resolution) storeTrouble(ctx context.Context, err error) error {
 	r.h.log.Error("the store does not answer", "task_id", r.taskID, "error", err)
 	pause(ctx, troublePause)
 	return &againError{open: len(r.items), reason: "the store does not answer", failure: true}
+}
+
+// pause waits for half to one and a half times mean, or until ctx ends.
+func pause(ctx context.Context, mean time.Duration) {
+	timer := time.NewTimer(mean/2 + rand.N(mean))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // sendBy returns the time after which a cloudID is not sent any more. It is the end of its

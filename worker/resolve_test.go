@@ -15,6 +15,7 @@ import (
 	"cloudidq/internal/attempt"
 	"cloudidq/internal/batch"
 	"cloudidq/internal/batch/batchtest"
+	"cloudidq/internal/queue"
 	"cloudidq/internal/redistest"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
@@ -339,5 +340,13 @@ func TestTry_HoldsCloudIDsNoLongerThanTheTask(t *testing.T) {
 	until := b.wechat.Requests[0].Items[0].LeaseUntil
 	if until.Before(begun.Add(heldFor)) || until.After(time.Now().Add(heldFor)) {
 		t.Errorf("held until %s after the beginning, want %s", until.Sub(begun), heldFor)
+	}
+}
+
+// A frozen worker sends no request for a task once other workers may take the task over.
+func TestRescuer_LeavesTimeToTheHolder(t *testing.T) {
+	if heldFor >= queue.DeadAfter || tryFor >= heldFor {
+		t.Errorf("tryFor %s, heldFor %s, queue.DeadAfter %s, want them to grow",
+			tryFor, heldFor, queue.DeadAfter)
 	}
 }

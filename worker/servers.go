@@ -8,18 +8,17 @@ import (
 	"github.com/hibiken/asynq"
 
 	"cloudidq/internal/attempt"
+	"cloudidq/internal/queue"
 	"cloudidq/tasks"
 )
 
-// resolveQueues are the queues that hold cloudid:resolve tasks.
-var resolveQueues = [...]string{tasks.QueueEvents, tasks.QueueBackfill}
-
 // queues returns the queues that this worker takes tasks from.
 func (c *Config) queues() []string {
-	if len(c.Webhooks) == 0 {
-		return resolveQueues[:]
+	queues := queue.WithCloudIDs()
+	if len(c.Webhooks) > 0 {
+		queues = append(queues, tasks.QueueWebhooks)
 	}
-	return append(resolveQueues[:], tasks.QueueWebhooks)
+	return queues
 }
 
 // These are the mean intervals at which an empty queue is polled. asynq sleeps between half and
@@ -66,7 +65,7 @@ func (w *Worker) serverConfig(queue string, slots int) asynq.Config {
 		Queues:                   map[string]int{queue: 1},
 		TaskCheckInterval:        poll,
 		DelayedTaskCheckInterval: pollDelayed,
-		RetryDelayFunc:           w.redact.retryDelayOf(queue),
+		RetryDelayFunc:           w.redactor.RetryDelay(queue, retryDelay),
 		IsFailure:                attempt.IsFailure,
 		// The rest of the time is for the batcher and the background loops.
 		ShutdownTimeout: w.cfg.ShutdownTimeout - w.cfg.ShutdownTimeout/stopReserve,

@@ -5,6 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"cloudidq/internal/queue"
 	"cloudidq/tasks"
 )
 
@@ -58,15 +59,15 @@ func TestShares_BindOnlyWhileAnotherAppWantsSlots(t *testing.T) {
 		other := s.enter(tasks.QueueEvents, "wx2")
 		other.leave()
 		places := enterAll(s, 16)
-		looked := func(others int, through bool) { s.looked(tasks.QueueEvents, others, through, nil, time.Now()) }
-		if looked(0, true); working(places) != 12 {
+		apply := func(moved queue.Moved) { s.applyScan(tasks.QueueEvents, moved, time.Now()) }
+		if apply(queue.Moved{}); working(places) != 12 {
 			t.Errorf("%d at work just after another app was seen, want 12 of 16", working(places))
 		}
 		time.Sleep(wantsFor)
-		if looked(0, false); working(places) != 12 {
+		if apply(queue.Moved{Unread: 1}); working(places) != 12 {
 			t.Errorf("%d at work before the queue was looked through, want 12", working(places))
 		}
-		if looked(0, true); working(places) != 14 {
+		if apply(queue.Moved{}); working(places) != 14 {
 			t.Errorf("%d at work while no other app has tasks, want 14 of 16", working(places))
 		}
 		s.enter(tasks.QueueEvents, "wx2")
@@ -85,7 +86,7 @@ func TestShares_TheYoungestMakeWay(t *testing.T) {
 	s := newShares(true, map[string]int{tasks.QueueEvents: 8})
 	p := enterAll(s, 8)
 	extra := s.enter(tasks.QueueEvents, "wx1") // the third waiting task; no slot is free
-	s.looked(tasks.QueueEvents, 2, false, nil, time.Now())
+	s.applyScan(tasks.QueueEvents, queue.Moved{Others: 2, Unread: 1}, time.Now())
 	if extra.wait(t.Context(), time.Hour) || p[7].wait(t.Context(), time.Hour) {
 		t.Error("the youngest two have not made way")
 	}
@@ -98,7 +99,7 @@ func TestShares_TheYoungestMakeWay(t *testing.T) {
 	if _, _, back := s.crowd(tasks.QueueEvents, time.Now()); len(back) != 2 || back[0] != "task-7" {
 		t.Errorf("crowd() = %v, want both, the oldest first", back)
 	}
-	s.looked(tasks.QueueEvents, 0, false, []any{"task-7"}, time.Now())
+	s.applyScan(tasks.QueueEvents, queue.Moved{Unread: 1, Returned: []string{"task-7"}}, time.Now())
 	if _, _, back := s.crowd(tasks.QueueEvents, time.Now()); len(back) != 1 || back[0] != "task-8" {
 		t.Errorf("crowd() = %v, want the one that is not back", back)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"cloudidq/internal/backfill"
+	"cloudidq/internal/queue"
 	"cloudidq/store"
 	"cloudidq/tasks"
 )
@@ -165,15 +166,15 @@ func (v *vanished) endChunks(ctx context.Context, of *backfill.Backfill) error {
 		for i := range open {
 			ids[i] = tasks.ChunkTaskID(of.ID, open[i].Number)
 		}
-		found, err := readTasks(ctx, v.rdb, tasks.QueueBackfill, ids)
+		exist, err := queue.Exist(ctx, v.rdb, tasks.QueueBackfill, ids)
 		if err != nil {
 			return err
 		}
-		for i := range found {
-			if found[i].message != "" { // the task exists
+		for i, id := range ids {
+			if exist[i] {
 				continue
 			}
-			if err := v.endChunk(ctx, of, ids[i], open[i].CloudIDs); err != nil {
+			if err := v.endChunk(ctx, of, id, open[i].CloudIDs); err != nil {
 				return err
 			}
 		}
@@ -190,7 +191,7 @@ func (v *vanished) endChunk(ctx context.Context, of *backfill.Backfill, taskID s
 	for _, id := range cloudIDs {
 		p.Items = append(p.Items, tasks.Item{CloudID: id, ObtainedAt: of.CreatedAt.Time})
 	}
-	_, err := v.ends.endOutlivedOf(ctx, taskID, p)
+	_, err := v.ends.FinishOverdue(ctx, taskID, p)
 	if err == nil {
 		v.log.Warn("ended cloudIDs of a backfill whose task is gone from the queue", "backfill", of.ID, "cloudids", len(cloudIDs))
 	}

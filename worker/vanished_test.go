@@ -82,8 +82,8 @@ func TestVanished_ChunksOfABackfill(t *testing.T) {
 	other.Items[0].CloudID, other.Items[1].CloudID = "73_other_0", "73_other_1"
 	loadChunk(t, b.backfills, there, other)
 	b.enqueue(t, tasks.QueueBackfill, tasks.ChunkTaskID(there, 0), other, asynq.ProcessIn(time.Hour))
-	b.ends.lifetime = time.Nanosecond
-	v := newVanished(b.ends, Parts{Queue: b.rdb, Backfills: b.backfills, Results: b.results, Log: b.log})
+	b.resolver.lifetime = time.Nanosecond
+	v := newVanished(b.resolver, Parts{Queue: b.rdb, Backfills: b.backfills, Results: b.results, Log: b.log})
 	v.lifetime = 5 * time.Minute
 
 	counts := func(id string) backfill.Backfill {

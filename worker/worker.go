@@ -28,6 +28,7 @@ import (
 	"cloudidq/internal/attempt"
 	"cloudidq/internal/batch"
 	"cloudidq/internal/deliver"
+	"cloudidq/internal/queue"
 	"cloudidq/store"
 	"cloudidq/tasks"
 )
@@ -39,8 +40,7 @@ type App = batch.App
 type Parts struct {
 	// Queue is the Redis client of the asynq servers. It must not retry commands by itself (set
 	// MaxRetries: -1). If a dequeue whose answer was lost were repeated, the first task would
-	// stay behind. New adds no hook to this client: the brake for a Redis that is unavailable
-	// belongs to the worker (braked.go).
+	// stay behind. New adds no hook to this client: it wraps the client ([queue.Brake]).
 	Queue   redis.UniversalClient
 	Results store.Results
 	WeChat  batch.OpenData
@@ -91,19 +91,19 @@ type Config struct {
 
 // Worker processes tasks in this process. Make one with New and call Run once.
 type Worker struct {
-	cfg     Config
-	rdb     redis.UniversalClient
-	batcher *batch.Batcher
-	pauser  *batch.Pauser
-	handler asynq.Handler
-	rescuer *rescuer
-	clock   *tasks.Clock
-	redact  *redactor
-	deliver *deliver.Deliverer // nil = nothing is delivered
-	tells   recorder
-	shares  *shares
-	log     *slog.Logger
-	ready   chan struct{}
+	cfg      Config
+	rdb      redis.UniversalClient
+	batcher  *batch.Batcher
+	pauser   *batch.Pauser
+	handler  asynq.Handler
+	rescuer  *queue.Rescuer
+	clock    *tasks.Clock
+	redactor *queue.Redactor
+	deliver  *deliver.Deliverer // nil = nothing is delivered
+	tells    recorder
+	shares   *shares
+	log      *slog.Logger
+	ready    chan struct{}
 
 	besides []func(context.Context) // background loops, started by Run and stopped after the handlers
 }
@@ -114,7 +114,7 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 	if err := cfg.validate(parts); err != nil {
 		return nil, err
 	}
-	parts.Queue = braked{parts.Queue}
+	parts.Queue = queue.Brake(parts.Queue)
 	if parts.Activity == nil {
 		parts.Activity = noActivity{}
 	}
@@ -125,31 +125,34 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 	})
 	w := &Worker{
 		cfg: cfg, rdb: parts.Queue, clock: tasks.NewClock(parts.Queue), batcher: b, tells: parts.Activity, log: parts.Log, ready: make(chan struct{}),
-		pauser: batch.NewPauser(parts.Pauses, b, batching, parts.Log),
-		rescuer: &rescuer{
-			rdb: parts.Queue, queues: cfg.queues(), log: parts.Log, still: stillFor, lapsed: lapsedFor, metrics: m,
-		},
+		pauser:  batch.NewPauser(parts.Pauses, b, batching, parts.Log),
+		rescuer: queue.NewRescuer(parts.Queue, cfg.queues(), m.rescuedTasks, parts.Log),
 	}
 	// The parts below refer to each other, so the order of the steps matters.
-	w.redact = newRedactor(parts.Queue, parts.Log)
 	mux := asynq.NewServeMux()
 	// Tasks of all types go through this middleware.
 	mux.Use(m.observeTries, recoverPanics(parts.Log))
 	w.deliverWith(mux, parts)
-	w.besides = append(w.besides, (&announcer{w.rdb, cfg.queues(), w.log}).run)
+	w.besides = append(w.besides, queue.NewAnnouncer(w.rdb, cfg.queues(), w.log).Run)
 	w.shareSlots(len(cfg.Apps) > 1 || parts.Authorizers != nil)
 	// The handler of cloudid:resolve is also used without a task, to finish cloudIDs (ends.go).
-	w.redact.ends = &resolver{
+	h := &resolver{
 		apps:     &directory{batcher: b, authorizers: parts.Authorizers},
 		lifetime: cfg.Lifetime, clock: w.clock, results: parts.Results, batcher: b, shares: w.shares,
-		deliver: w.deliver, redact: w.redact, bulk: newBulk(parts.Backfills), activity: parts.Activity, log: parts.Log,
+		deliver: w.deliver, bulk: newBulk(parts.Backfills), activity: parts.Activity, log: parts.Log,
 		metrics: m, tracer: attempt.NewTracer(parts.Tracers), open: parts.Open,
 	}
 	if parts.Deliveries != nil {
-		w.redact.ends.outlets = outletsOf(cfg.Webhooks, func(appID string) string { app, _ := b.App(appID); return app.Webhook })
+		h.outlets = outletsOf(cfg.Webhooks, func(appID string) string {
+			app, _ := b.App(appID)
+			return app.Webhook
+		})
 	}
-	mux.Handle(tasks.TypeResolve, w.redact.ends)
-	w.besides = append(w.besides, newVanished(w.redact.ends, parts).run)
+	// The redactor finishes cloudIDs with the handler, and the handler defers redactions to it.
+	w.redactor = queue.NewRedactor(parts.Queue, h, parts.Log)
+	h.redactor = w.redactor
+	mux.Handle(tasks.TypeResolve, h)
+	w.besides = append(w.besides, newVanished(h, parts).run)
 	if parts.Quotas != nil {
 		w.besides = append(w.besides, newQuotaWatch(cfg.Apps, parts.Quotas, parts.Leases, m, parts.Log).run)
 	}
@@ -161,9 +164,10 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 // serves several apps.
 func (w *Worker) shareSlots(several bool) {
 	w.shares = newShares(several, w.allSlots())
-	for _, queue := range resolveQueues {
+	for _, name := range queue.WithCloudIDs() {
 		if several {
-			w.besides = append(w.besides, (&ahead{rdb: w.rdb, queue: queue, shares: w.shares, log: w.log}).run)
+			scanner := &ahead{rdb: w.rdb, queue: name, shares: w.shares, log: w.log}
+			w.besides = append(w.besides, scanner.run)
 		}
 	}
 }
@@ -245,10 +249,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	// The background loops have their own context: they go on until the handlers have returned.
 	besides, stop := context.WithCancel(context.Background())
 	var g errgroup.Group
-	g.Go(func() error { w.rescuer.run(besides); return nil })
+	g.Go(func() error { w.rescuer.Run(besides); return nil })
 	g.Go(func() error { w.pauser.Run(besides); return nil })
 	g.Go(func() error { w.clock.Run(besides); return nil })
-	g.Go(func() error { w.redact.run(besides); return nil })
+	g.Go(func() error { w.redactor.Run(besides); return nil })
 	g.Go(func() error { w.tells.Run(besides, w.log); return nil })
 	for _, run := range w.besides {
 		g.Go(func() error { run(besides); return nil })

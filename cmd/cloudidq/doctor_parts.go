@@ -13,6 +13,7 @@ import (
 
 	"cloudidq/config"
 	"cloudidq/internal/doctor"
+	"cloudidq/internal/queue"
 	"cloudidq/internal/webhook"
 	"cloudidq/store"
 	"cloudidq/tasks"
@@ -65,7 +66,7 @@ func inspectQueue(
 		info, err = asynq.NewInspectorFromRedisClient(rdb).GetQueueInfo(name)
 	} else {
 		// The queue has never had a task, or its name was lost.
-		info, err = tasks.Count(ctx, rdb, name)
+		info, err = queue.Count(ctx, rdb, name)
 	}
 	if err != nil {
 		state.Err = err

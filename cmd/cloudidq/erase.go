@@ -10,8 +10,8 @@ import (
 
 	"cloudidq/config"
 	"cloudidq/internal/app"
+	"cloudidq/internal/queue"
 	"cloudidq/tasks"
-	"cloudidq/worker"
 )
 
 // newErase returns the command erase.
@@ -46,7 +46,7 @@ func newErase(s streams) *cobra.Command {
 		}
 		return withRecords(cmd.Context(), s, cfg, func(rdb redis.UniversalClient, records *app.Records) error {
 			// The eraser removes the records, and the user's cloudIDs from the queued tasks.
-			erased, err := worker.NewEraser(records, rdb).Erase(cmd.Context(), appID, openID)
+			erased, err := queue.NewEraser(records, rdb).Erase(cmd.Context(), appID, openID)
 			if err != nil {
 				return err
 			}

@@ -21,6 +21,7 @@ import (
 
 	"cloudidq/internal/coord"
 	"cloudidq/internal/httpapi"
+	"cloudidq/internal/queue"
 	"cloudidq/internal/redistest"
 	"cloudidq/internal/secret"
 	"cloudidq/internal/telemetry"
@@ -121,7 +122,7 @@ func registered(t *testing.T) (map[string]series, *prometheus.Registry) {
 	t.Cleanup(client.Close)
 	stores := store.NewMetrics(r)
 	httpapi.NewMetrics(r)
-	queues := worker.NewQueueCollector(rdb)
+	queues := queue.NewCollector(rdb)
 	t.Cleanup(queues.Close)
 	r.MustRegister(queues)
 	key, err := webhook.ParseKey(secret.New(hookSecret))
@@ -249,7 +250,7 @@ func TestQueueCollector_BrokenQueue(t *testing.T) {
 			}
 		}
 	}
-	queues := worker.NewQueueCollector(rdb)
+	queues := queue.NewCollector(rdb)
 	t.Cleanup(queues.Close)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(queues)

@@ -8,8 +8,8 @@ import (
 	"cloudidq/internal/coord"
 	"cloudidq/internal/httpapi"
 	"cloudidq/internal/monitoring"
+	"cloudidq/internal/queue"
 	"cloudidq/tasks"
-	"cloudidq/worker"
 )
 
 // runAPI runs the API until ctx ends.
@@ -49,7 +49,7 @@ func (p *process) newAPI(d *deps, producer *tasks.Client) (*httpapi.Server, erro
 	settings := httpapi.Config{Listen: cfg.API.Listen, Keys: apiKeys(cfg), TrustedProxies: cfg.API.Proxies(), TLS: apiTLS(cfg)}
 	return httpapi.New(settings, httpapi.Parts{
 		Producer:   producer,
-		Results:    worker.NewEraser(d.observed, d.rdb),
+		Results:    queue.NewEraser(d.observed, d.rdb),
 		Deliveries: d.records.Deliveries,
 		Backfills:  d.records.Backfills,
 		Webhooks:   newAPIWebhooks(d.rdb, d.records.Deliveries, d.webhooks),

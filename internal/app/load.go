@@ -10,6 +10,7 @@ import (
 
 	"cloudidq/internal/backfill"
 	"cloudidq/internal/coord"
+	"cloudidq/internal/queue"
 	"cloudidq/tasks"
 )
 
@@ -70,14 +71,14 @@ func (l *QueueLoad) Room(ctx context.Context, appID string) error {
 }
 
 // measure measures a queue and logs a warning when the queue becomes full.
-func (l *QueueLoad) measure(ctx context.Context, queue string) bool {
-	n, err := tasks.Backlog(ctx, l.rdb, queue)
+func (l *QueueLoad) measure(ctx context.Context, name string) bool {
+	n, err := queue.Backlog(ctx, l.rdb, name)
 	high := err == nil && n >= l.most
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if high && !l.seen[queue].high {
-		l.log.Warn("queue is full; requests are rejected and backfills wait", "queue", queue, "tasks", n)
+	if high && !l.seen[name].high {
+		l.log.Warn("queue is full; requests are rejected and backfills wait", "queue", name, "tasks", n)
 	}
-	l.seen[queue] = backlog{time.Now(), high}
+	l.seen[name] = backlog{time.Now(), high}
 	return high
 }

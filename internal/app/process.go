@@ -12,11 +12,11 @@ import (
 	"cloudidq/config"
 	"cloudidq/internal/httpapi"
 	"cloudidq/internal/ops"
+	"cloudidq/internal/queue"
 	"cloudidq/internal/telemetry"
 	"cloudidq/internal/wechat"
 	"cloudidq/store"
 	"cloudidq/tasks"
-	"cloudidq/worker"
 )
 
 // The parts of a process that stays up.
@@ -134,7 +134,7 @@ func collectQueues(cfg *config.Config, r prometheus.Registerer) (stop func(), er
 	if err != nil {
 		return nil, err
 	}
-	queues := worker.NewQueueCollector(rdb)
+	queues := queue.NewCollector(rdb)
 	if err := r.Register(queues); err != nil {
 		queues.Close()
 		return nil, err

@@ -11,9 +11,9 @@ import (
 	"cloudidq/internal/activity"
 	"cloudidq/internal/backfill"
 	"cloudidq/internal/coord"
+	"cloudidq/internal/queue"
 	"cloudidq/internal/status"
 	"cloudidq/internal/wechat"
-	"cloudidq/tasks"
 )
 
 // newStatus creates the collector of the status page with its sources.
@@ -34,8 +34,8 @@ func newStatus(cfg *config.Config, rdb redis.UniversalClient, from *Records) *st
 	return status.New(shown, status.Sources{
 		Activity: activity.NewReader(rdb), Pauses: coord.NewPauses(rdb), Deliveries: from.Deliveries, Explain: explain,
 		Backfills: func(ctx context.Context) ([]status.BackfillStatus, error) { return shownBackfills(ctx, from.Backfills) },
-		Queues: func(ctx context.Context) ([]tasks.Snapshot, error) {
-			return tasks.LookAll(ctx, rdb, cfg.CloudIDLifetime)
+		Queues: func(ctx context.Context) ([]queue.Snapshot, error) {
+			return queue.TakeSnapshots(ctx, rdb, cfg.CloudIDLifetime)
 		},
 	})
 }

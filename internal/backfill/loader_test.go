@@ -13,6 +13,7 @@ import (
 
 	"cloudidq/internal/backfill"
 	"cloudidq/internal/lines"
+	"cloudidq/internal/queue"
 	"cloudidq/tasks"
 )
 
@@ -222,7 +223,7 @@ func TestLoad_PausedApp(t *testing.T) {
 	if got, err := b.load(at, text, backfill.Options{MaxFull: time.Millisecond}); !errors.Is(err, backfill.ErrPaused) || got.Lines != 0 {
 		t.Errorf("Load = %+v, %v, want ErrPaused and nothing in", got, err)
 	}
-	if n, err := tasks.Backlog(t.Context(), b.rdb, tasks.QueueBackfill); n != 0 || err != nil {
+	if n, err := queue.Backlog(t.Context(), b.rdb, tasks.QueueBackfill); n != 0 || err != nil {
 		t.Errorf("%d tasks in the queue, %v, want none", n, err)
 	}
 	var why error

@@ -12,9 +12,9 @@ import (
 
 	"cloudidq/internal/activity"
 	"cloudidq/internal/coord"
+	"cloudidq/internal/queue"
 	"cloudidq/internal/status"
 	"cloudidq/internal/wechat"
-	"cloudidq/tasks"
 )
 
 // status returns a collector for apps, with the webhooks orders (of wxA) and stock.
@@ -24,7 +24,9 @@ func (b *bed) status(apps []string) *status.Collector {
 		Webhooks: []status.Webhook{{Name: "orders", Apps: []string{"wxA"}}, {Name: "stock"}},
 	}, status.Sources{
 		Activity: activity.NewReader(b.rdb), Pauses: coord.NewPauses(b.rdb), Deliveries: b.deliveries,
-		Queues:    func(ctx context.Context) ([]tasks.Snapshot, error) { return tasks.LookAll(ctx, b.rdb, 5*time.Minute) },
+		Queues: func(ctx context.Context) ([]queue.Snapshot, error) {
+			return queue.TakeSnapshots(ctx, b.rdb, 5*time.Minute)
+		},
 		Backfills: func(context.Context) ([]status.BackfillStatus, error) { return b.underWay, nil },
 		Explain: func(code int) (text, remedy string) {
 			known, _ := wechat.LookupCode(code)

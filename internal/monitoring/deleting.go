@@ -12,6 +12,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"cloudidq/internal/queue"
 	"cloudidq/tasks"
 )
 
@@ -145,11 +146,11 @@ func (p *pages) deleteNamed(w http.ResponseWriter, r *http.Request, queue string
 
 // deleteAll deletes tasks page by page. It leaves the tasks that a worker has claimed, because
 // these cannot be deleted.
-func (p *pages) deleteAll(ctx context.Context, queue, group, state string, d *deletion) error {
+func (p *pages) deleteAll(ctx context.Context, name, group, state string, d *deletion) error {
 	deleted, until := 0, time.Now().Add(deleteFor)
 	d.Deleted = &deleted
 	for {
-		infos, err := p.list(queue, group, state)
+		infos, err := p.list(name, group, state)
 		if errors.Is(err, asynq.ErrQueueNotFound) {
 			return nil
 		}
@@ -159,7 +160,7 @@ func (p *pages) deleteAll(ctx context.Context, queue, group, state string, d *de
 		before := deleted
 		var last error
 		for _, info := range infos {
-			if last = p.deleteOne(ctx, queue, info.ID, d); last == nil {
+			if last = p.deleteOne(ctx, name, info.ID, d); last == nil {
 				deleted++
 			}
 		}
@@ -169,7 +170,7 @@ func (p *pages) deleteAll(ctx context.Context, queue, group, state string, d *de
 		case deleted == before:
 			return fmt.Errorf("after %d tasks: %w", deleted, last)
 		case time.Now().After(until):
-			d.Left, err = p.left(ctx, queue, group, state)
+			d.Left, err = queue.CountWaiting(ctx, p.rdb, name, state, group)
 			return err
 		}
 	}
@@ -190,24 +191,6 @@ func (p *pages) list(queue, group, state string) ([]*asynq.TaskInfo, error) {
 	default:
 		return p.inspector.ListAggregatingTasks(queue, group, size)
 	}
-}
-
-// left returns how many tasks are in a state (asynq v0.26.0 internal/base/base.go:106-232).
-func (p *pages) left(ctx context.Context, queue, group, state string) (int, error) {
-	prefix := "asynq:{" + queue + "}:"
-	count := p.rdb.ZCard
-	key := prefix + state
-	switch state {
-	case "pending":
-		count = p.rdb.LLen
-	case "aggregating":
-		key = prefix + "g:" + group
-	}
-	n, err := count(ctx, key).Result()
-	if err != nil {
-		return 0, fmt.Errorf("counting tasks: %w", err)
-	}
-	return int(n), nil
 }
 
 // noteArchived adds a note to asynqmon's response that says what happens to the cloudIDs of an

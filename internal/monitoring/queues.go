@@ -9,7 +9,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
-	"cloudidq/tasks"
+	"cloudidq/internal/queue"
 )
 
 // listQueuesSeparately returns asynqmon's list of queues, but reads each queue separately. asynqmon
@@ -47,7 +47,7 @@ func (p *pages) queue(ctx context.Context, name string) (json.RawMessage, error)
 	if answer.status <= http.StatusOK && json.Unmarshal(answer.body.Bytes(), &whole) == nil && whole.Current != nil {
 		return whole.Current, nil
 	}
-	s, err := tasks.Look(ctx, p.rdb, name, time.Minute)
+	s, err := queue.TakeSnapshot(ctx, p.rdb, name, time.Minute)
 	if err != nil {
 		return nil, err
 	}

@@ -7,8 +7,8 @@ import (
 
 	"cloudidq/internal/activity"
 	"cloudidq/internal/coord"
+	"cloudidq/internal/queue"
 	"cloudidq/store"
-	"cloudidq/tasks"
 )
 
 // Sources holds what a [Collector] reads. The caller closes them.
@@ -24,7 +24,7 @@ type Sources struct {
 		Backlogs(ctx context.Context, limit int) (backlogs []store.Backlog, more bool, err error)
 	}
 	// Queues takes a snapshot of each queue.
-	Queues func(ctx context.Context) ([]tasks.Snapshot, error)
+	Queues func(ctx context.Context) ([]queue.Snapshot, error)
 	// Backfills lists the backfills in progress and those that finished recently; nil = none.
 	Backfills func(ctx context.Context) ([]BackfillStatus, error)
 	// Explain returns the meaning of a WeChat errcode and what an operator can do about it.
@@ -66,7 +66,7 @@ type Collector struct {
 type snapshot struct {
 	at        time.Time
 	window    activity.Recent
-	queues    []tasks.Snapshot
+	queues    []queue.Snapshot
 	pauses    []coord.Pause
 	endpoints map[string]store.EndpointState
 	backlogs  []store.Backlog

@@ -15,6 +15,7 @@ import (
 
 	"cloudidq/internal/activity"
 	"cloudidq/internal/coord"
+	"cloudidq/internal/queue"
 	"cloudidq/internal/status"
 	"cloudidq/store"
 	"cloudidq/tasks"
@@ -26,7 +27,7 @@ type fakeSources struct {
 	pauses    []coord.Pause
 	endpoints map[string]store.EndpointState
 	backlogs  []store.Backlog
-	queues    []tasks.Snapshot
+	queues    []queue.Snapshot
 	err       error
 	reads     atomic.Int64
 }
@@ -67,7 +68,7 @@ func (f *fakeSources) collector() *status.Collector {
 				return "text",
 					"remedy"
 			},
-			Queues: func(context.Context) ([]tasks.Snapshot, error) { return f.queues, nil },
+			Queues: func(context.Context) ([]queue.Snapshot, error) { return f.queues, nil },
 		})
 }
 
@@ -81,8 +82,9 @@ func (f *fakeSources) status(t *testing.T, v status.Viewer) *status.Status {
 }
 
 func TestAlerts(t *testing.T) {
-	waits := func(age time.Duration) []tasks.Snapshot {
-		return []tasks.Snapshot{{Queue: tasks.QueueEvents, Waiting: []tasks.Waiting{{AppID: "wxA", Since: time.Now().Add(-age)}}}}
+	waits := func(age time.Duration) []queue.Snapshot {
+		waiting := []queue.Waiting{{AppID: "wxA", Since: time.Now().Add(-age)}}
+		return []queue.Snapshot{{Queue: tasks.QueueEvents, Waiting: waiting}}
 	}
 	for name, tc := range map[string]struct {
 		change func(f *fakeSources)

@@ -18,7 +18,8 @@
 -- Returns the number of rescued tasks.
 local clock = redis.call("TIME")
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local most, still, lapsed, grace = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local most, grace = tonumber(ARGV[2]), tonumber(ARGV[5])
+local dead_after, lapsed_for = tonumber(ARGV[3]), tonumber(ARGV[4])
 local leases = redis.call("ZRANGE", KEYS[1], 0, -1, "WITHSCORES")
 local flat, seen = redis.call("HGETALL", KEYS[4]), {}
 for i = 1, #flat, 2 do
@@ -34,7 +35,8 @@ local function rescue(id)
 	if held == 0 or redis.call("EXISTS", key) == 0 then
 		return 0
 	end
-	redis.call("HSET", key, "state", "pending", "pending_since", clock[1] .. string.format("%06d", clock[2]) .. "000")
+	local nanoseconds = clock[1] .. string.format("%06d", clock[2]) .. "000"
+	redis.call("HSET", key, "state", "pending", "pending_since", nanoseconds)
 	redis.call("RPUSH", KEYS[3], id)
 	return 1
 end
@@ -51,7 +53,7 @@ for i = 1, #leases, 2 do
 		seen[id] = nil
 	else
 		local same, out = now - tonumber(since), now - tonumber(mark) * 1000 > grace
-		if (same >= still or (out and same >= lapsed)) and rescued < most then
+		if (same >= dead_after or (out and same >= lapsed_for)) and rescued < most then
 			rescued = rescued + rescue(id)
 		else
 			seen[id] = nil

@@ -1,4 +1,4 @@
-package worker
+package queue
 
 import (
 	"context"
@@ -46,12 +46,12 @@ func (a *afterPage) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 // (ahead.lua), or be fetched or deleted. All later tasks then change their position. The eraser
 // must not skip any of them.
 func TestEraser_TasksGoAheadDuringTheWalk_NoneIsMissed(t *testing.T) {
-	const n = 3*queuedPage + 3
-	for name, moved := range map[string]int{"Few": queuedPage / 4, "MoreThanHalfAPage": queuedPage - 1} {
+	const n = 3*taskPage + 3
+	for name, moved := range map[string]int{"Few": taskPage / 4, "MoreThanHalfAPage": taskPage - 1} {
 		for what, back := range map[string]bool{"GoAhead": true, "Deleted": false} {
 			t.Run(name+what, func(t *testing.T) {
 				b := newEraserBed(t)
-				pending := "asynq:{" + tasks.QueueEvents + "}:" + statePending
+				pending := stateKey(tasks.QueueEvents, statePending)
 				for i := range n {
 					b.enqueue(fmt.Sprint("pending-", i), mixed(fmt.Sprint(i), 1, time.Now()))
 				}
@@ -77,7 +77,7 @@ func TestEraser_TasksGoAheadDuringTheWalk_NoneIsMissed(t *testing.T) {
 					}
 				}
 				if missed > 0 {
-					t.Errorf("%d tasks still hold the person, want none", missed)
+					t.Errorf("%d tasks still hold the user, want none", missed)
 				}
 			})
 		}
@@ -93,11 +93,14 @@ func TestEraser_GroupedTask_LosesThePerson(t *testing.T) {
 		t.Fatal(err)
 	}
 	if all := b.everything(); strings.Contains(all, "PLANTED") {
-		t.Error("Redis still holds the person")
+		t.Error("Redis still holds the user")
 	}
-	claimed, err := b.results.Claim(t.Context(), store.Claim{AppID: testApp, TaskID: "grouped", Records: []store.Record{{
-		AppID: testApp, OpenID: planted, CloudID: "73_PLANTED_grouped_0", Status: store.Pending, AcceptedAt: store.At(time.Now()),
-	}}})
+	claimed, err := b.results.Claim(t.Context(), store.Claim{
+		AppID: testApp, TaskID: "grouped", Records: []store.Record{{
+			AppID: testApp, OpenID: planted, CloudID: "73_PLANTED_grouped_0", Status: store.Pending,
+			AcceptedAt: store.At(time.Now()),
+		}},
+	})
 	if err != nil || claimed[0].State != store.Erased {
 		t.Errorf("claimed = %v, %v, want the cloudID erased", claimed, err)
 	}

@@ -1,4 +1,4 @@
--- Looks past the tasks of an app that uses its whole share of the slots, and moves the tasks of
+-- Reads past the tasks of an app that uses its whole share of the slots, and moves the tasks of
 -- other apps to the head of the queue. Tasks of the app that have made way for others go back
 -- to the head, too. The layout is that of asynq v0.26.0 (internal/rdb/rdb.go:227 dequeueCmd,
 -- :772 retryCmd, :960 forwardCmd). The head of the list is its right end.
@@ -6,10 +6,11 @@
 -- KEYS    pending, retry
 -- ARGV    task key prefix, appid, how many tasks of others may go first, how many tasks to read,
 --         the last task that an earlier scan has read, then the ids to bring back, oldest first
--- Answer: how many tasks of others are first, the last task that was read, how many tasks behind
+-- Returns: how many tasks of others are first, the last task that was read, how many tasks behind
 --         it were not read, and the ids that are back
 local pending, retry = KEYS[1], KEYS[2]
-local prefix, app, most, looks, mark = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+local prefix, app, mark = ARGV[1], ARGV[2], ARGV[5]
+local most, reads = tonumber(ARGV[3]), tonumber(ARGV[4])
 local call = redis.call
 
 -- Reports whether a task belongs to another app. A task without an appid, or that does not
@@ -37,7 +38,8 @@ local unseen = call('LLEN', pending)
 local back, now = {}, call('TIME')
 for i = #ARGV, 6, -1 do
 	if call('ZREM', retry, ARGV[i]) == 1 then
-		call('HSET', prefix .. ARGV[i], 'state', 'pending', 'pending_since', now[1] .. string.format('%06d', now[2]) .. '000')
+		local nanoseconds = now[1] .. string.format('%06d', now[2]) .. '000'
+		call('HSET', prefix .. ARGV[i], 'state', 'pending', 'pending_since', nanoseconds)
 		call('RPUSH', pending, ARGV[i])
 		back[#back + 1] = ARGV[i]
 	end
@@ -47,12 +49,13 @@ end
 -- new tasks come in. The second one searches from the right end.
 if mark ~= '' then
 	-- A bounded search first: the mark is near the left end once the backlog has been read.
-	unseen = call('LPOS', pending, mark, 'MAXLEN', 2000) or call('LPOS', pending, mark, 'RANK', -1) or unseen
+	unseen = call('LPOS', pending, mark, 'MAXLEN', 2000)
+		or call('LPOS', pending, mark, 'RANK', -1) or unseen
 end
 -- Read on towards the left end for tasks of others.
 local found = {}
 if unseen > 0 then
-	local ids = call('LRANGE', pending, math.max(0, unseen - looks), unseen - 1)
+	local ids = call('LRANGE', pending, math.max(0, unseen - reads), unseen - 1)
 	for i = #ids, 1, -1 do
 		if #first + #found >= most then
 			break

@@ -1,4 +1,4 @@
-package worker
+package queue
 
 import (
 	"context"
@@ -39,19 +39,19 @@ return 1`)
 
 // adopt schedules a retry of an archived task, with the options of cloudidq's own producers. A
 // task that has changed since it was read stays as it is.
-func (r *redactor) adopt(ctx context.Context, task *queuedTask) error {
-	message, ok := withOwnOptions(task.message)
+func (r *Redactor) adopt(ctx context.Context, t *task) error {
+	message, ok := withOwnOptions(t.message)
 	if !ok {
 		return nil
 	}
-	prefix := "asynq:{" + task.queue + "}:"
-	n, err := adoptScript.Run(ctx, r.rdb, []string{task.key(), prefix + stateArchived, prefix + stateRetry},
-		task.id, task.message, message, time.Now().Add(adoptAfter).Unix()).Int()
+	keys := []string{t.key(), stateKey(t.queue, stateArchived), stateKey(t.queue, stateRetry)}
+	retryAt := time.Now().Add(adoptAfter).Unix()
+	n, err := adoptScript.Run(ctx, r.rdb, keys, t.id, t.message, message, retryAt).Int()
 	if err != nil {
 		return fmt.Errorf("taking over a task: %w", err)
 	}
 	if n == 1 {
-		r.log.Info("took over a task that asynq has given up", "queue", task.queue, "task_id", task.id)
+		r.log.Info("took over a task that asynq has given up", "queue", t.queue, "task_id", t.id)
 	}
 	return nil
 }
@@ -68,12 +68,13 @@ type lateTask struct {
 // lateDelay is the delay of such a retry. It gives adoptLate enough time to find the task.
 const lateDelay = 2*redactEvery + time.Second
 
-// retryDelayOf returns asynq's RetryDelayFunc for a queue. It records the retry time of each
-// cloudid:resolve task that has run into its deadline or timeout.
-func (r *redactor) retryDelayOf(queue string) asynq.RetryDelayFunc {
+// RetryDelay returns asynq's RetryDelayFunc for a queue. It chooses and records the retry time of
+// each cloudid:resolve task that has run into its deadline or timeout, so that the redactor finds
+// the task. For all other tasks it calls next.
+func (r *Redactor) RetryDelay(queue string, next asynq.RetryDelayFunc) asynq.RetryDelayFunc {
 	return func(retried int, err error, task *asynq.Task) time.Duration {
 		if !errors.Is(err, context.DeadlineExceeded) || task.Type() != tasks.TypeResolve {
-			return retryDelay(retried, err, task)
+			return next(retried, err, task)
 		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -84,7 +85,7 @@ func (r *redactor) retryDelayOf(queue string) asynq.RetryDelayFunc {
 
 // adoptLate adopts the tasks that have run into their deadline or timeout and wait for their
 // retry.
-func (r *redactor) adoptLate(ctx context.Context, queue string) error {
+func (r *Redactor) adoptLate(ctx context.Context, queue string) error {
 	r.mu.Lock()
 	var late []lateTask
 	for one := range r.late {
@@ -107,11 +108,10 @@ func (r *redactor) adoptLate(ctx context.Context, queue string) error {
 }
 
 // adoptAt adopts the late tasks of one queue and one retry time.
-func (r *redactor) adoptAt(ctx context.Context, one lateTask) error {
-	key := "asynq:{" + one.queue + "}:" + stateRetry
-	// asynq reads the clock itself, right after retryDelayOf does. So its time may be in
+func (r *Redactor) adoptAt(ctx context.Context, one lateTask) error {
+	// asynq reads the clock itself, right after RetryDelay does. So its time may be in
 	// the next second.
-	ids, err := r.rdb.ZRangeByScore(ctx, key, &redis.ZRangeBy{
+	ids, err := r.rdb.ZRangeByScore(ctx, stateKey(one.queue, stateRetry), &redis.ZRangeBy{
 		Min: strconv.FormatInt(one.at, 10), Max: strconv.FormatInt(one.at+1, 10),
 	}).Result()
 	if err != nil {
@@ -137,14 +137,14 @@ func (r *redactor) adoptAt(ctx context.Context, one lateTask) error {
 
 // runGrouped runs the tasks that wait in a group of asynq. cloudidq has no aggregator, because
 // it batches cloudIDs itself. So no worker would ever get these tasks.
-func (r *redactor) runGrouped(ctx context.Context, queue string) error {
-	prefix := "asynq:{" + queue + "}:"
-	groups, err := r.rdb.SMembers(ctx, prefix+"groups").Result()
+func (r *Redactor) runGrouped(ctx context.Context, queue string) error {
+	groups, err := r.rdb.SMembers(ctx, groupsKey(queue)).Result()
 	if err != nil {
 		return fmt.Errorf("listing groups: %w", err)
 	}
+	inspector := asynq.NewInspectorFromRedisClient(r.rdb)
 	for _, group := range groups {
-		ids, err := r.rdb.ZRange(ctx, prefix+"g:"+group, 0, queuedPage-1).Result()
+		ids, err := r.rdb.ZRange(ctx, groupKey(queue, group), 0, taskPage-1).Result()
 		if err != nil {
 			return fmt.Errorf("listing a group: %w", err)
 		}
@@ -156,8 +156,9 @@ func (r *redactor) runGrouped(ctx context.Context, queue string) error {
 			if m, ok := parseMessage(found[i].message); !ok || m.kind != tasks.TypeResolve {
 				continue
 			}
-			err := asynq.NewInspectorFromRedisClient(r.rdb).RunTask(queue, found[i].id)
-			if err != nil && !errors.Is(err, asynq.ErrTaskNotFound) && !errors.Is(err, asynq.ErrQueueNotFound) {
+			err := inspector.RunTask(queue, found[i].id)
+			gone := errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound)
+			if err != nil && !gone {
 				return fmt.Errorf("running a grouped task: %w", err)
 			}
 		}

@@ -1,4 +1,4 @@
-package worker
+package queue
 
 import (
 	"context"
@@ -28,17 +28,20 @@ func TestRescuer_FitsTheLayoutOfAsynq(t *testing.T) {
 	}
 	hanging := newHangingServer(t, func() *asynq.Server {
 		return asynq.NewServerFromRedisClient(rdb, asynq.Config{
-			Concurrency: 3, Queues: map[string]int{queue: 1}, LogLevel: asynq.FatalLevel, ShutdownTimeout: time.Millisecond,
+			Concurrency: 3, Queues: map[string]int{queue: 1}, LogLevel: asynq.FatalLevel,
+			ShutdownTimeout: time.Millisecond,
 		})
 	})
 	hanging.waitForTasks(t, 3)
 
-	// lapsed is zero: an expired lease is dead at the second scan.
-	r := &rescuer{rdb: rdb, queues: []string{queue}, log: slog.New(slog.DiscardHandler), still: time.Hour}
+	// lapsedFor is zero: an expired lease is dead at the second scan.
+	r := &Rescuer{
+		rdb: rdb, queues: []string{queue}, log: slog.New(slog.DiscardHandler), deadAfter: time.Hour,
+	}
 	if n, err := r.rescue(t.Context(), queue); n != 0 || err != nil {
 		t.Fatalf("rescue() of living tasks = %d, %v, want none", n, err)
 	}
-	lease := "asynq:{" + queue + "}:lease"
+	lease := leaseKey(queue)
 	ids, err := rdb.ZRange(t.Context(), lease, 0, -1).Result()
 	if err != nil || len(ids) != 3 {
 		t.Fatalf("the lease key holds %d tasks, %v, want 3: asynq's layout has changed", len(ids), err)
@@ -49,9 +52,9 @@ func TestRescuer_FitsTheLayoutOfAsynq(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for look, want := range []int{0, 2} { // the first scan sees that the leases have changed
+	for scan, want := range []int{0, 2} { // the first scan sees that the leases have changed
 		if n, err := r.rescue(t.Context(), queue); n != want || err != nil {
-			t.Fatalf("look %d: rescue() = %d, %v, want %d", look, n, err, want)
+			t.Fatalf("scan %d: rescue() = %d, %v, want %d", scan, n, err, want)
 		}
 	}
 	info, err := inspector.GetQueueInfo(queue)
@@ -59,14 +62,16 @@ func TestRescuer_FitsTheLayoutOfAsynq(t *testing.T) {
 		t.Fatalf("after the rescue: %+v, %v, want 2 pending and 1 active", info, err)
 	}
 	pending, err := inspector.ListPendingTasks(queue)
-	if err != nil || len(pending) != 2 || pending[0].Retried != 0 || string(pending[0].Payload) != "p" {
+	if err != nil || len(pending) != 2 || pending[0].Retried != 0 ||
+		string(pending[0].Payload) != "p" {
 		t.Fatalf("pending tasks = %+v, %v, want the two, no retry burnt", pending, err)
 	}
 	hanging.stop()
 
 	began := make(chan string, 3)
 	srv := asynq.NewServerFromRedisClient(rdb, asynq.Config{
-		Concurrency: 1, Queues: map[string]int{queue: 1}, TaskCheckInterval: 10 * time.Millisecond, LogLevel: asynq.FatalLevel,
+		Concurrency: 1, Queues: map[string]int{queue: 1}, LogLevel: asynq.FatalLevel,
+		TaskCheckInterval: 10 * time.Millisecond,
 	})
 	if err := srv.Start(asynq.HandlerFunc(func(ctx context.Context, _ *asynq.Task) error {
 		id, _ := asynq.GetTaskID(ctx)
@@ -97,10 +102,10 @@ func TestRescuer_DropsWhatIsGone(t *testing.T) {
 		rdb.ZIncrBy(ctx, prefix+"lease", 1, id)
 	}
 	// A lease that is unchanged at the second scan is dead.
-	r := &rescuer{rdb: rdb, log: slog.New(slog.DiscardHandler)}
-	for look, want := range []int{0, 1} {
+	r := &Rescuer{rdb: rdb, log: slog.New(slog.DiscardHandler)}
+	for scan, want := range []int{0, 1} {
 		if n, err := r.rescue(ctx, tasks.QueueEvents); n != want || err != nil {
-			t.Fatalf("look %d: rescue() = %d, %v, want %d", look, n, err, want)
+			t.Fatalf("scan %d: rescue() = %d, %v, want %d", scan, n, err, want)
 		}
 	}
 	if n := rdb.Exists(ctx, rescueKey(tasks.QueueEvents)).Val(); n != 0 {
@@ -125,17 +130,17 @@ func TestRescuer_ClockOfTheWorkerHasNoSay(t *testing.T) {
 		rdb.HSet(ctx, prefix+"t:"+id, "state", "active", "msg", "m")
 	}
 	beat := func(id string, skew time.Duration, n int) {
-		ends := time.Now().Add(30*time.Second + skew + 5*time.Duration(n)*time.Second)
-		rdb.ZAdd(ctx, prefix+"lease", redis.Z{Score: float64(ends.Unix()), Member: id})
+		expiry := time.Now().Add(30*time.Second + skew + 5*time.Duration(n)*time.Second)
+		rdb.ZAdd(ctx, prefix+"lease", redis.Z{Score: float64(expiry.Unix()), Member: id})
 	}
 	beat("ahead", 10*time.Minute, 0)
 	// A lease that is unchanged at the second scan is dead.
-	r := &rescuer{rdb: rdb, log: slog.New(slog.DiscardHandler), still: 0, lapsed: 0}
+	r := &Rescuer{rdb: rdb, log: slog.New(slog.DiscardHandler), deadAfter: 0, lapsedFor: 0}
 	want := []int{0, 1, 0, 0, 0, 0}
 	for n := range want {
 		beat("behind", -10*time.Minute, n)
 		if got, err := r.rescue(ctx, tasks.QueueEvents); got != want[n] || err != nil {
-			t.Errorf("look %d: rescue() = %d, %v, want %d", n, got, err, want[n])
+			t.Errorf("scan %d: rescue() = %d, %v, want %d", n, got, err, want[n])
 		}
 	}
 	if state := rdb.HGet(ctx, prefix+"t:ahead", "state").Val(); state != "pending" {
@@ -143,13 +148,6 @@ func TestRescuer_ClockOfTheWorkerHasNoSay(t *testing.T) {
 	}
 	if state := rdb.HGet(ctx, prefix+"t:behind", "state").Val(); state != "active" {
 		t.Errorf("state of the living worker's task = %q, want active", state)
-	}
-}
-
-// A frozen worker sends no request for a task once other workers may take the task over.
-func TestRescuer_LeavesTimeToTheHolder(t *testing.T) {
-	if heldFor >= stillFor || tryFor >= heldFor {
-		t.Errorf("tryFor %s, heldFor %s, stillFor %s, want them to grow", tryFor, heldFor, stillFor)
 	}
 }
 

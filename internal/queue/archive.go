@@ -1,4 +1,4 @@
-package worker
+package queue
 
 import (
 	"context"
@@ -17,9 +17,9 @@ const (
 	// usually appear. They are counted separately. When the archive is at asynq's size limit,
 	// each new task removes the oldest one, and the total count does not change.
 	archiveRecent = int64(3)
-	// archiveWhole is how often the whole span of archiveSkew is read, in case the counts have
+	// archiveFullEvery is how often the whole span of archiveSkew is read, in case the counts have
 	// hidden a new task.
-	archiveWhole = 30 * time.Second
+	archiveFullEvery = 30 * time.Second
 )
 
 // archive tracks the archived tasks of a queue for this process. If there are no new tasks, a scan
@@ -28,32 +28,33 @@ type archive struct {
 	rdb redis.UniversalClient
 	key string
 
-	begun  bool                 // the first scan has been made
-	newest int64                // when the newest task was archived, Unix seconds
-	seen   map[string]int64     // by id: Unix seconds of the tasks within archiveSkew
-	whole  time.Time            // when the whole span of archiveSkew is read next
-	open   map[string]openEntry // by id: tasks that are not done yet
+	scanned bool                 // the first scan has been made
+	newest  int64                // when the newest task was archived, Unix seconds
+	seen    map[string]int64     // by id: Unix seconds of the tasks within archiveSkew
+	fullAt  time.Time            // when the whole span of archiveSkew is read next
+	open    map[string]openEntry // by id: tasks that are not done yet
 }
 
 // openEntry is an archived task that the redactor still has to check.
 type openEntry struct {
 	archivedAt int64     // Unix seconds
-	at         time.Time // when it is due for a check
+	next       time.Time // when it is due for a check
 }
 
 func newArchive(rdb redis.UniversalClient, queue string) *archive {
 	return &archive{
-		rdb: rdb, key: "asynq:{" + queue + "}:" + stateArchived, seen: make(map[string]int64), open: make(map[string]openEntry),
+		rdb: rdb, key: stateKey(queue, stateArchived),
+		seen: make(map[string]int64), open: make(map[string]openEntry),
 	}
 }
 
-// look finds the tasks that were archived since the last scan. The first scan finds all of them.
-func (a *archive) look(ctx context.Context, now time.Time) error {
-	if !a.begun {
+// scan finds the tasks that were archived since the last scan. The first scan finds all of them.
+func (a *archive) scan(ctx context.Context, now time.Time) error {
+	if !a.scanned {
 		if err := a.readAll(ctx, now); err != nil {
 			return err
 		}
-		a.begun, a.whole = true, now.Add(archiveWhole)
+		a.scanned, a.fullAt = true, now.Add(archiveFullEvery)
 		return nil
 	}
 	from := max(0, a.newest-archiveSkew)
@@ -66,9 +67,9 @@ func (a *archive) look(ctx context.Context, now time.Time) error {
 			known++
 		}
 	}
-	if !now.Before(a.whole) {
-		a.whole = now.Add(archiveWhole)
-		return a.readWhole(ctx, from, now)
+	if !now.Before(a.fullAt) {
+		a.fullAt = now.Add(archiveFullEvery)
+		return a.readSince(ctx, from, now)
 	}
 	all, recent, err := a.count(ctx, from)
 	if err != nil {
@@ -94,16 +95,16 @@ func (a *archive) count(ctx context.Context, from int64) (all, recent int, err e
 	return int(counts[0].Val()), int(counts[1].Val()), nil
 }
 
-// readWhole reads all tasks that were archived since from (Unix seconds). It forgets the
+// readSince reads all tasks that were archived since from (Unix seconds). It forgets the
 // tasks that are gone.
-func (a *archive) readWhole(ctx context.Context, from int64, now time.Time) error {
+func (a *archive) readSince(ctx context.Context, from int64, now time.Time) error {
 	was := a.seen
 	a.seen = make(map[string]int64, len(was))
 	return a.read(ctx, from, func(id string, at int64) bool {
 		if before, known := was[id]; known && before == at {
 			a.seen[id] = at
 		} else {
-			a.note(id, at, now)
+			a.add(id, at, now)
 		}
 		return true
 	})
@@ -113,13 +114,13 @@ func (a *archive) readWhole(ctx context.Context, from int64, now time.Time) erro
 // others come and go.
 func (a *archive) readAll(ctx context.Context, now time.Time) error {
 	for cursor := uint64(0); ; {
-		pairs, next, err := a.rdb.ZScan(ctx, a.key, cursor, "", queuedPage).Result()
+		pairs, next, err := a.rdb.ZScan(ctx, a.key, cursor, "", taskPage).Result()
 		if err != nil {
 			return fmt.Errorf("listing archived tasks: %w", err)
 		}
 		for i := 0; i+1 < len(pairs); i += 2 {
 			if at, err := strconv.ParseFloat(pairs[i+1], 64); err == nil {
-				a.note(pairs[i], int64(at), now)
+				a.add(pairs[i], int64(at), now)
 			}
 		}
 		if cursor = next; cursor == 0 {
@@ -136,7 +137,7 @@ func (a *archive) readNewest(ctx context.Context, from int64, missing int, now t
 	}
 	return a.read(ctx, from, func(id string, at int64) bool {
 		if before, known := a.seen[id]; !known || before != at {
-			a.note(id, at, now)
+			a.add(id, at, now)
 			missing--
 		}
 		return missing > 0
@@ -145,15 +146,18 @@ func (a *archive) readNewest(ctx context.Context, from int64, missing int, now t
 
 // read calls visit for each task that was archived since from (Unix seconds), newest first. It
 // reads no further page once visit returned false.
-func (a *archive) read(ctx context.Context, from int64, visit func(id string, at int64) (more bool)) error {
-	for offset := int64(0); ; offset += queuedPage {
+func (a *archive) read(
+	ctx context.Context, from int64, visit func(id string, at int64) (more bool),
+) error {
+	for offset := int64(0); ; offset += taskPage {
 		page, err := a.rdb.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{
-			Key: a.key, ByScore: true, Rev: true, Start: "+inf", Stop: from, Offset: offset, Count: queuedPage,
+			Key: a.key, ByScore: true, Rev: true, Start: "+inf", Stop: from,
+			Offset: offset, Count: taskPage,
 		}).Result()
 		if err != nil {
 			return fmt.Errorf("listing archived tasks: %w", err)
 		}
-		more := len(page) == queuedPage
+		more := len(page) == taskPage
 		for i := range page {
 			if !visit(fmt.Sprint(page[i].Member), int64(page[i].Score)) {
 				more = false
@@ -165,8 +169,8 @@ func (a *archive) read(ctx context.Context, from int64, visit func(id string, at
 	}
 }
 
-// note makes an archived task due for a check at once.
-func (a *archive) note(id string, at int64, now time.Time) {
+// add makes an archived task due for a check at once.
+func (a *archive) add(id string, at int64, now time.Time) {
 	a.newest = max(a.newest, at)
 	if at >= a.newest-archiveSkew {
 		a.seen[id] = at
@@ -178,7 +182,7 @@ func (a *archive) note(id string, at int64, now time.Time) {
 func (a *archive) due(now time.Time) []string {
 	var ids []string
 	for id, one := range a.open {
-		if !now.Before(one.at) {
+		if !now.Before(one.next) {
 			ids = append(ids, id)
 		}
 	}
@@ -187,11 +191,11 @@ func (a *archive) due(now time.Time) []string {
 
 func (a *archive) archivedAt(id string) int64 { return a.open[id].archivedAt }
 
-// settle sets the time of the next check of a task. Zero means never.
-func (a *archive) settle(id string, again time.Time) {
-	if again.IsZero() {
+// reschedule sets the time of the next check of a task. Zero means never.
+func (a *archive) reschedule(id string, next time.Time) {
+	if next.IsZero() {
 		delete(a.open, id)
 		return
 	}
-	a.open[id] = openEntry{a.open[id].archivedAt, again}
+	a.open[id] = openEntry{a.open[id].archivedAt, next}
 }

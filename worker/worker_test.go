@@ -2,10 +2,8 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -96,22 +94,5 @@ func TestRun_AFailedStartClosesTheBatcher(t *testing.T) {
 	default:
 		t.Error("a request goes on after Run has returned")
 		w.batcher.Close()
-	}
-}
-
-// The brake slows down the scripts of the asynq servers while Redis is down, and only then.
-func TestBraked_Scripts(t *testing.T) {
-	for name, err := range map[string]error{"away": errors.New("dial tcp: connection refused"), "empty": redis.Nil, "well": nil} {
-		synctest.Test(t, func(t *testing.T) {
-			client, begun := braked{&watched{err: err}}, time.Now()
-			script := redis.NewScript("return 1")
-			got := script.Run(t.Context(), client, nil).Err()
-			if !errors.Is(got, err) {
-				t.Errorf("%s: %v, want %v", name, got, err)
-			}
-			if paused := time.Since(begun) > 0; paused != (name == "away") {
-				t.Errorf("%s: paused = %v", name, paused)
-			}
-		})
 	}
 }

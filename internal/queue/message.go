@@ -1,4 +1,4 @@
-package worker
+package queue
 
 import (
 	"time"
@@ -18,7 +18,7 @@ const (
 	fieldLastFailed protowire.Number = 11
 )
 
-// message holds the fields of asynq's TaskMessage that the worker reads.
+// message holds the fields of asynq's TaskMessage that this package reads.
 type message struct {
 	kind       string
 	payload    []byte
@@ -70,17 +70,24 @@ func withOwnOptions(text string) ([]byte, bool) {
 		}
 	})
 	// protobuf allows fields in any order, so the new ones are appended.
-	out = protowire.AppendVarint(protowire.AppendTag(out, fieldRetry, protowire.VarintType), tasks.MaxRetry)
-	out = protowire.AppendVarint(protowire.AppendTag(out, fieldTimeout, protowire.VarintType), uint64(tasks.TaskTimeout/time.Second))
+	for _, option := range []struct {
+		number protowire.Number
+		value  uint64
+	}{{fieldRetry, tasks.MaxRetry}, {fieldTimeout, uint64(tasks.TaskTimeout / time.Second)}} {
+		out = protowire.AppendTag(out, option.number, protowire.VarintType)
+		out = protowire.AppendVarint(out, option.value)
+	}
 	return out, ok
 }
 
 // withPayload returns the message of a cloudid:resolve task with its payload replaced by
 // change. It reports false for any other message, and if change reports false.
-func withPayload(text []byte, change func(payload []byte) ([]byte, bool)) ([]byte, bool) {
+func withPayload(
+	text []byte, change func(payload []byte) (changed []byte, ok bool),
+) (message []byte, ok bool) {
 	out := make([]byte, 0, len(text))
 	kind, done, refused := "", false, false
-	ok := eachField(text, func(number protowire.Number, _ protowire.Type, field, value []byte) {
+	parsed := eachField(text, func(number protowire.Number, _ protowire.Type, field, value []byte) {
 		switch number {
 		case fieldType:
 			bytes, _ := protowire.ConsumeBytes(value)
@@ -92,16 +99,19 @@ func withPayload(text []byte, change func(payload []byte) ([]byte, bool)) ([]byt
 				refused = true
 				return
 			}
-			field, done = protowire.AppendBytes(protowire.AppendTag(nil, fieldPayload, protowire.BytesType), changed), true
+			field = protowire.AppendTag(nil, fieldPayload, protowire.BytesType)
+			field, done = protowire.AppendBytes(field, changed), true
 		}
 		out = append(out, field...)
 	})
-	return out, ok && done && !refused && kind == tasks.TypeResolve
+	return out, parsed && done && !refused && kind == tasks.TypeResolve
 }
 
 // eachField calls visit for each field of a protobuf message. field includes the field's tag,
 // value does not. It reports false if text is no protobuf message.
-func eachField(text []byte, visit func(number protowire.Number, wire protowire.Type, field, value []byte)) bool {
+func eachField(
+	text []byte, visit func(number protowire.Number, wire protowire.Type, field, value []byte),
+) bool {
 	for rest := text; len(rest) > 0; {
 		number, wire, n := protowire.ConsumeTag(rest)
 		if n < 0 {

@@ -1,4 +1,4 @@
-package worker
+package queue
 
 import (
 	"context"
@@ -16,8 +16,8 @@ var rescueLua string
 
 var rescueScript = redis.NewScript(rescueLua)
 
-// Every 5 s, a worker extends the lease of its tasks to 30 s from now, by its own clock (asynq
-// v0.26.0 rdb.go:26 and 1355, server.go:521). So a lease that does not change belongs to a
+// Every 5 s, an asynq server extends the lease of its tasks to 30 s from now, by its own clock
+// (asynq v0.26.0 rdb.go:26 and 1355, server.go:521). So a lease that does not change belongs to a
 // worker that is dead or frozen.
 //
 // With the constants below, the tasks of a dead worker return to the queue in under 35 s.
@@ -25,10 +25,11 @@ var rescueScript = redis.NewScript(rescueLua)
 // long for a lifetime of 5 minutes.
 const (
 	rescueEvery = 2 * time.Second
-	// stillFor is how long a lease must stay unchanged, by Redis's clock. It is longer than
-	// heldFor. So a worker that was only frozen sends no request for the task after that time.
-	stillFor = 30 * time.Second
-	// lapsedFor replaces stillFor if the lease has also expired, for example because all
+	// DeadAfter is how long the lease of a task must stay unchanged, by Redis's clock, until its
+	// worker counts as dead. A worker must begin no request for a task that it has held for that
+	// long: it may have been frozen, and another worker has the task.
+	DeadAfter = 30 * time.Second
+	// lapsedFor replaces DeadAfter if the lease has also expired, for example because all
 	// workers were down. It covers two missing heartbeats.
 	lapsedFor   = 11 * time.Second
 	rescueGrace = time.Second
@@ -38,26 +39,35 @@ const (
 	rescueKept = 10 * time.Minute
 )
 
-// rescuer returns the tasks of dead workers to their queue. It accesses asynq's own keys,
-// because asynq has no API for this. It uses the layout of v0.26.0, and a test checks it
-// against the version in go.mod.
+// Rescuer returns the tasks of dead workers to their queue.
 //
-// Every worker process runs a rescuer. The script is atomic, so the rescuers do not interfere
-// with each other or with asynq's recoverer. A worker that is frozen, or cut off from Redis for
-// half a minute, loses its tasks to another worker. It sends no request for them after heldFor.
+// Every worker process runs one. The script is atomic, so the rescuers do not interfere with
+// each other or with asynq's recoverer. A worker that is frozen, or cut off from Redis for half
+// a minute, loses its tasks to another worker. It begins no request for them after [DeadAfter].
 // So the cost is at most one repeated request, and none after the result.
-type rescuer struct {
+type Rescuer struct {
 	rdb    redis.UniversalClient
 	queues []string
+	count  func(queue string, rescued int)
 	log    *slog.Logger
-	still  time.Duration // stillFor
-	lapsed time.Duration // lapsedFor
 
-	metrics *metrics
+	deadAfter time.Duration // DeadAfter
+	lapsedFor time.Duration // lapsedFor
 }
 
-// run rescues until ctx ends.
-func (r *rescuer) run(ctx context.Context) {
+// NewRescuer returns a rescuer of queues. It calls count after each rescue with the number of
+// tasks. It does nothing before Run.
+func NewRescuer(
+	rdb redis.UniversalClient, queues []string, count func(queue string, rescued int),
+	log *slog.Logger,
+) *Rescuer {
+	return &Rescuer{
+		rdb: rdb, queues: queues, count: count, log: log, deadAfter: DeadAfter, lapsedFor: lapsedFor,
+	}
+}
+
+// Run looks for tasks of dead workers every two seconds, until ctx ends.
+func (r *Rescuer) Run(ctx context.Context) {
 	tick := time.NewTicker(rescueEvery)
 	defer tick.Stop()
 	for {
@@ -73,7 +83,7 @@ func (r *rescuer) run(ctx context.Context) {
 }
 
 // rescueQueue runs the script until no task is left to rescue. It logs errors.
-func (r *rescuer) rescueQueue(ctx context.Context, queue string) {
+func (r *Rescuer) rescueQueue(ctx context.Context, queue string) {
 	for {
 		n, err := r.rescue(ctx, queue)
 		if err != nil {
@@ -83,7 +93,7 @@ func (r *rescuer) rescueQueue(ctx context.Context, queue string) {
 			return
 		}
 		if n > 0 {
-			r.metrics.rescuedTasks(queue, n)
+			r.count(queue, n)
 			r.log.Warn("took tasks back from a dead worker", "queue", queue, "tasks", n)
 		}
 		if n < rescueMax {
@@ -93,10 +103,12 @@ func (r *rescuer) rescueQueue(ctx context.Context, queue string) {
 }
 
 // rescue runs the script once, and returns how many tasks it returned to the queue.
-func (r *rescuer) rescue(ctx context.Context, queue string) (int, error) {
-	prefix := "asynq:{" + queue + "}:"
-	keys := []string{prefix + "lease", prefix + "active", prefix + "pending", rescueKey(queue)}
-	n, err := rescueScript.Run(ctx, r.rdb, keys, prefix+"t:", rescueMax, r.still.Milliseconds(), r.lapsed.Milliseconds(),
+func (r *Rescuer) rescue(ctx context.Context, queue string) (int, error) {
+	keys := []string{
+		leaseKey(queue), stateKey(queue, stateActive), stateKey(queue, statePending), rescueKey(queue),
+	}
+	n, err := rescueScript.Run(ctx, r.rdb, keys, taskPrefix(queue), rescueMax,
+		r.deadAfter.Milliseconds(), r.lapsedFor.Milliseconds(),
 		rescueGrace.Milliseconds(), rescueKept.Milliseconds()).Int()
 	if err != nil {
 		return 0, fmt.Errorf("rescuing tasks: %w", err)

@@ -1,4 +1,4 @@
-package worker
+package queue
 
 import (
 	"io/fs"
@@ -8,32 +8,31 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hibiken/asynq"
-
 	"cloudidq/internal/redistest"
-	"cloudidq/store"
 	"cloudidq/tasks"
 )
 
 // An append-only file contains the unsealed task of an erased user until the file is rewritten,
 // and nothing of the user afterwards. docs/operations.md says so.
 func TestEraser_AppendOnlyFile_KeepsThePersonUntilItIsRewritten(t *testing.T) {
-	rdb := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always", "--rdbcompression", "no").Client(t)
-	b := &eraserBed{t, rdb, asynq.NewClientFromRedisClient(rdb), asynq.NewInspectorFromRedisClient(rdb), store.NewRedis(rdb, time.Hour)}
+	options := []string{"--appendonly", "yes", "--appendfsync", "always", "--rdbcompression", "no"}
+	rdb := redistest.Start(t, options...).Client(t)
+	b := newEraserBedOn(t, rdb)
 	b.enqueue("waits", mixed("waits", 4, time.Now()))
 	if _, err := NewEraser(b.results, rdb).Erase(t.Context(), testApp, planted); err != nil {
 		t.Fatal(err)
 	}
 	dir := rdb.ConfigGet(t.Context(), "dir").Val()["dir"]
 	if !holdsFile(t, dir, planted) {
-		t.Fatal("the append-only file does not hold the person after the erasure: nothing is proved")
+		t.Fatal("the append-only file does not hold the user after the erasure: nothing is proved")
 	}
 	if err := rdb.BgRewriteAOF(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
 	await(t, "the file is rewritten", func() bool {
 		info := rdb.Info(t.Context(), "persistence").Val()
-		return strings.Contains(info, "aof_rewrite_in_progress:0") && strings.Contains(info, "aof_rewrite_scheduled:0") && !holdsFile(t, dir, planted)
+		return strings.Contains(info, "aof_rewrite_in_progress:0") &&
+			strings.Contains(info, "aof_rewrite_scheduled:0") && !holdsFile(t, dir, planted)
 	})
 	if !holdsFile(t, dir, tasks.TypeResolve) {
 		t.Error("the file does not hold the task any more")

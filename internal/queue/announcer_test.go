@@ -1,4 +1,4 @@
-package worker
+package queue
 
 import (
 	"context"
@@ -23,7 +23,9 @@ func TestQueues_TheirNamesAreLost(t *testing.T) {
 	client := asynq.NewClientFromRedisClient(rdb)
 	enqueue := func() {
 		t.Helper()
-		if _, err := client.EnqueueContext(t.Context(), asynq.NewTask("x", nil), asynq.Queue(tasks.QueueBackfill)); err != nil {
+		_, err := client.EnqueueContext(
+			t.Context(), asynq.NewTask("x", nil), asynq.Queue(tasks.QueueBackfill))
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -34,15 +36,17 @@ func TestQueues_TheirNamesAreLost(t *testing.T) {
 	enqueue()
 	enqueue()
 
-	c := NewQueueCollector(srv.Client(t))
+	c := NewCollector(srv.Client(t))
 	defer c.Close()
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(c)
 	await(t, "the collector's first numbers", func() bool { // a scrape does not wait long for Redis
 		return shown(t, registry, "asynq_queue_size") == "backfill=2"
 	})
-	wantShown(t, registry, map[string]string{"asynq_queue_size": "backfill=2", "asynq_tasks_enqueued_total": "backfill pending=2"})
-	info, err := tasks.Count(t.Context(), rdb, tasks.QueueBackfill)
+	wantShown(t, registry, map[string]string{
+		"asynq_queue_size": "backfill=2", "asynq_tasks_enqueued_total": "backfill pending=2",
+	})
+	info, err := Count(t.Context(), rdb, tasks.QueueBackfill)
 	if err != nil || info.Pending != 2 || info.Size != 2 || info.Latency <= 0 {
 		t.Errorf("Count() = %+v, %v, want two that wait", info, err)
 	}
@@ -51,7 +55,7 @@ func TestQueues_TheirNamesAreLost(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		(&announcer{rdb, []string{tasks.QueueEvents, tasks.QueueBackfill}, slog.New(slog.DiscardHandler)}).run(ctx)
+		NewAnnouncer(rdb, WithCloudIDs(), slog.New(slog.DiscardHandler)).Run(ctx)
 	}()
 	inspector := asynq.NewInspectorFromRedisClient(rdb)
 	for range 2 { // at the start, and after the names are lost again
@@ -59,7 +63,7 @@ func TestQueues_TheirNamesAreLost(t *testing.T) {
 			known, err := inspector.Queues()
 			return err == nil && slices.Contains(known, tasks.QueueBackfill)
 		})
-		rdb.Del(t.Context(), "asynq:queues")
+		rdb.Del(t.Context(), queuesKey)
 	}
 	stop()
 	<-done

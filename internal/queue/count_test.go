@@ -1,4 +1,4 @@
-package tasks_test
+package queue_test
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"cloudidq/internal/queue"
 	"cloudidq/internal/redistest"
 	"cloudidq/tasks"
 )
@@ -19,13 +20,14 @@ func TestBacklog(t *testing.T) {
 	client := asynq.NewClientFromRedisClient(rdb)
 	want := func(n int, when string) {
 		t.Helper()
-		if got, err := tasks.Backlog(t.Context(), rdb, tasks.QueueEvents); got != n || err != nil {
+		if got, err := queue.Backlog(t.Context(), rdb, tasks.QueueEvents); got != n || err != nil {
 			t.Errorf("Backlog = %d, %v %s, want %d", got, err, when, n)
 		}
 	}
 	enqueue := func(opts ...asynq.Option) {
 		t.Helper()
-		if _, err := client.EnqueueContext(t.Context(), asynq.NewTask("x", nil), append(opts, asynq.Queue(tasks.QueueEvents))...); err != nil {
+		opts = append(opts, asynq.Queue(tasks.QueueEvents))
+		if _, err := client.EnqueueContext(t.Context(), asynq.NewTask("x", nil), opts...); err != nil {
 			t.Fatal(err)
 		}
 	}

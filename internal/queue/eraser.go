@@ -1,4 +1,4 @@
-package worker
+package queue
 
 import (
 	"context"
@@ -19,7 +19,7 @@ import (
 // Erase does not compare times, because the clock of a producer may be wrong. Every task that
 // it finds in a queue counts as accepted before the erasure. A task in flight stays as it is:
 // the store refuses the user's cloudIDs in it. If asynq requeues the task, the worker removes
-// them from it ([redactor]).
+// them from it ([Redactor.Defer]).
 type Eraser struct {
 	store.Results
 	rdb redis.UniversalClient
@@ -33,21 +33,21 @@ func NewEraser(results store.Results, rdb redis.UniversalClient) *Eraser {
 // Erase implements [store.Results]. It returns the number of erased records. CloudIDs that were
 // only in a queue have no record and are not counted. After an error, Erase may be repeated.
 func (e *Eraser) Erase(ctx context.Context, appID, openID string) (int, error) {
-	one := subject{appID, openID}
+	u := user{appID, openID}
 	n, err := e.Results.Erase(ctx, appID, openID)
 	if err != nil {
 		return 0, err
 	}
-	for _, queue := range resolveQueues {
-		if err := e.eraseQueue(ctx, queue, one); err != nil {
-			return n, fmt.Errorf("erasing a person from queue %s: %w", queue, err)
+	for _, queue := range WithCloudIDs() {
+		if err := e.eraseQueue(ctx, queue, u); err != nil {
+			return n, fmt.Errorf("erasing a user from queue %s: %w", queue, err)
 		}
 	}
 	return n, nil
 }
 
-// subject is the user to erase.
-type subject struct{ appID, openID string }
+// user is the user to erase.
+type user struct{ appID, openID string }
 
 // eraseQueue removes the user from all tasks of a queue. It misses no task that changes its
 // state meanwhile:
@@ -56,18 +56,19 @@ type subject struct{ appID, openID string }
 //   - An active task may return to a state that was read already. So active tasks are read first,
 //     and once more after pending. The retry set is read again after that.
 //   - A list is read from the end at which tasks are added, and a sorted set by cursor.
-func (e *Eraser) eraseQueue(ctx context.Context, queue string, one subject) error {
-	if err := e.eraseGroups(ctx, queue, one); err != nil {
+func (e *Eraser) eraseQueue(ctx context.Context, queue string, u user) error {
+	if err := e.eraseGroups(ctx, queue, u); err != nil {
 		return err
 	}
 	for _, state := range []string{
-		stateActive, stateScheduled, stateRetry, statePending, stateActive, stateRetry, stateArchived, stateCompleted,
+		stateActive, stateScheduled, stateRetry, statePending, stateActive, stateRetry,
+		stateArchived, stateCompleted,
 	} {
 		list := e.eraseSorted
 		if state == stateActive || state == statePending {
 			list = e.eraseList
 		}
-		if err := list(ctx, queue, "asynq:{"+queue+"}:"+state, one); err != nil {
+		if err := list(ctx, queue, stateKey(queue, state), u); err != nil {
 			return err
 		}
 	}
@@ -75,15 +76,14 @@ func (e *Eraser) eraseQueue(ctx context.Context, queue string, one subject) erro
 }
 
 // eraseGroups removes the user from tasks that wait in a group of asynq until a worker runs
-// them ([redactor]).
-func (e *Eraser) eraseGroups(ctx context.Context, queue string, one subject) error {
-	prefix := "asynq:{" + queue + "}:"
-	groups, err := e.rdb.SMembers(ctx, prefix+"groups").Result()
+// them ([Redactor]).
+func (e *Eraser) eraseGroups(ctx context.Context, queue string, u user) error {
+	groups, err := e.rdb.SMembers(ctx, groupsKey(queue)).Result()
 	if err != nil {
 		return fmt.Errorf("listing groups: %w", err)
 	}
 	for _, group := range groups {
-		if err := e.eraseSorted(ctx, queue, prefix+"g:"+group, one); err != nil {
+		if err := e.eraseSorted(ctx, queue, groupKey(queue, group), u); err != nil {
 			return err
 		}
 	}
@@ -95,22 +95,22 @@ func (e *Eraser) eraseGroups(ctx context.Context, queue string, one subject) err
 // move one position towards the start, and the next page could miss one. So consecutive pages
 // overlap by half. If the first half of a page has no task of the previous page, eraseList goes
 // back half a page.
-func (e *Eraser) eraseList(ctx context.Context, queue, key string, one subject) error {
-	const step = queuedPage / 2
+func (e *Eraser) eraseList(ctx context.Context, queue, key string, u user) error {
+	const step = taskPage / 2
 	var before []string
 	for at := int64(0); ; {
-		ids, err := e.rdb.LRange(ctx, key, at, at+queuedPage-1).Result()
+		ids, err := e.rdb.LRange(ctx, key, at, at+taskPage-1).Result()
 		if err != nil {
 			return fmt.Errorf("listing tasks: %w", err)
 		}
 		fresh, follows := without(ids, before)
-		if err := e.eraseTasks(ctx, queue, fresh, one); err != nil {
+		if err := e.eraseTasks(ctx, queue, fresh, u); err != nil {
 			return err
 		}
 		switch {
 		case at > 0 && !follows:
 			at = max(0, at-step)
-		case len(ids) < queuedPage:
+		case len(ids) < taskPage:
 			return nil
 		default:
 			before, at = ids, at+step
@@ -128,7 +128,7 @@ func without(ids, before []string) (fresh []string, follows bool) {
 	for i, id := range ids {
 		if !known[id] {
 			fresh = append(fresh, id)
-		} else if i < queuedPage/2 {
+		} else if i < taskPage/2 {
 			follows = true
 		}
 	}
@@ -136,9 +136,9 @@ func without(ids, before []string) (fresh []string, follows bool) {
 }
 
 // eraseSorted reads a sorted set of tasks by cursor.
-func (e *Eraser) eraseSorted(ctx context.Context, queue, key string, one subject) error {
+func (e *Eraser) eraseSorted(ctx context.Context, queue, key string, u user) error {
 	for cursor := uint64(0); ; {
-		pairs, next, err := e.rdb.ZScan(ctx, key, cursor, "", queuedPage).Result()
+		pairs, next, err := e.rdb.ZScan(ctx, key, cursor, "", taskPage).Result()
 		if err != nil {
 			return fmt.Errorf("listing tasks: %w", err)
 		}
@@ -146,7 +146,7 @@ func (e *Eraser) eraseSorted(ctx context.Context, queue, key string, one subject
 		for i := 0; i < len(pairs); i += 2 { // each id is followed by its score
 			ids = append(ids, pairs[i])
 		}
-		if err := e.eraseTasks(ctx, queue, ids, one); err != nil {
+		if err := e.eraseTasks(ctx, queue, ids, u); err != nil {
 			return err
 		}
 		if cursor = next; cursor == 0 {
@@ -155,23 +155,23 @@ func (e *Eraser) eraseSorted(ctx context.Context, queue, key string, one subject
 	}
 }
 
-// eraseTries is the maximum number of reads of a task that changes meanwhile, for example
+// eraseReads is the maximum number of reads of a task that changes meanwhile, for example
 // because a worker requeues it.
-const eraseTries = 5
+const eraseReads = 5
 
-var errRestless = errors.New("a task changes faster than it can be written")
+var errChanging = errors.New("a task changes faster than it can be written")
 
-// eraseTasks removes the user from the tasks with these ids. It returns errRestless if a task
-// has changed at each of eraseTries reads.
-func (e *Eraser) eraseTasks(ctx context.Context, queue string, ids []string, one subject) error {
-	for range eraseTries {
+// eraseTasks removes the user from the tasks with these ids. It returns errChanging if a task
+// has changed at each of eraseReads reads.
+func (e *Eraser) eraseTasks(ctx context.Context, queue string, ids []string, u user) error {
+	for range eraseReads {
 		found, err := readTasks(ctx, e.rdb, queue, ids)
 		if err != nil {
 			return err
 		}
 		ids = ids[:0:0]
 		for i := range found {
-			switch done, err := e.eraseTask(ctx, &found[i], one); {
+			switch done, err := e.eraseTask(ctx, &found[i], u); {
 			case err != nil:
 				return err
 			case !done:
@@ -182,18 +182,18 @@ func (e *Eraser) eraseTasks(ctx context.Context, queue string, ids []string, one
 			return nil
 		}
 	}
-	return errRestless
+	return errChanging
 }
 
 // eraseTask removes the user from one task. It reports false if the task has changed and
 // must be read again.
-func (e *Eraser) eraseTask(ctx context.Context, task *queuedTask, one subject) (bool, error) {
-	if !one.mayBeIn(task.message) {
+func (e *Eraser) eraseTask(ctx context.Context, t *task, u user) (bool, error) {
+	if !u.mayBeIn(t.message) {
 		return true, nil
 	}
-	var gone []store.Record
-	message, ok := withPayload([]byte(task.message), func(payload []byte) (changed []byte, ok bool) {
-		changed, gone, ok = one.takeOut(payload, task.state)
+	var removed []store.Record
+	message, ok := withPayload([]byte(t.message), func(payload []byte) (changed []byte, ok bool) {
+		changed, removed, ok = u.removeFrom(payload, t.state)
 		return changed, ok
 	})
 	if !ok {
@@ -201,64 +201,71 @@ func (e *Eraser) eraseTask(ctx context.Context, task *queuedTask, one subject) (
 	}
 	// The tombstones come before the task. A cloudID that is in neither would count as new if a
 	// producer submitted it again.
-	if err := e.bury(ctx, task.id, one.appID, gone); err != nil {
+	if err := e.addTombstones(ctx, t.id, u.appID, removed); err != nil {
 		return false, err
 	}
 	// The worker that holds an active task would overwrite a change of it.
-	if task.state == stateActive {
+	if t.state == stateActive {
 		return true, nil
 	}
-	return task.rewrite(ctx, e.rdb, message)
+	return t.rewrite(ctx, e.rdb, message)
 }
 
 // mayBeIn is a quick check whether a task may contain the user. Most tasks of a queue do not. A
 // message with a backslash may contain the openid in escaped form, so it has to be parsed.
-func (s *subject) mayBeIn(message string) bool {
-	return strings.Contains(message, s.openID) || strings.Contains(message, `\`)
+func (u *user) mayBeIn(message string) bool {
+	return strings.Contains(message, u.openID) || strings.Contains(message, `\`)
 }
 
-// takeOut returns a payload without the user, and a record for each of the user's cloudIDs in it.
+// removeFrom returns a payload without the user, and a record for each of the user's cloudIDs in
+// it.
 //
 // The payload of a completed task, and one that no worker can read, is redacted as a whole. The
 // payload of an archived task is not, because it may hold open cloudIDs of other users
-// ([redactor]). takeOut reports false if the payload does not contain the user, or if it is of
+// ([Redactor]). removeFrom reports false if the payload does not contain the user, or if it is of
 // a newer version that only a newer worker can read.
-func (s *subject) takeOut(payload []byte, state string) (changed []byte, gone []store.Record, ok bool) {
+func (u *user) removeFrom(
+	payload []byte, state string,
+) (changed []byte, removed []store.Record, ok bool) {
 	p, err := tasks.ParseResolve(payload)
 	switch {
 	case errors.Is(err, tasks.ErrNewer):
 		return nil, nil, false
 	case err != nil:
 		changed, ok = redactPayload(payload)
-		return changed, nil, ok && strings.Contains(string(payload), s.openID)
-	case p.AppID != s.appID:
+		return changed, nil, ok && strings.Contains(string(payload), u.openID)
+	case p.AppID != u.appID:
 		return nil, nil, false
 	}
-	for _, it := range p.TakeOut(func(it tasks.Item) bool { return it.OpenID == s.openID }) {
+	for _, it := range p.TakeOut(func(it tasks.Item) bool { return it.OpenID == u.openID }) {
 		// A record without AcceptedAt counts as accepted before any erasure.
-		gone = append(gone, store.Record{AppID: s.appID, OpenID: s.openID, CloudID: it.CloudID, Status: store.Pending})
+		removed = append(removed, store.Record{
+			AppID: u.appID, OpenID: u.openID, CloudID: it.CloudID, Status: store.Pending,
+		})
 	}
-	if len(gone) == 0 {
+	if len(removed) == 0 {
 		return nil, nil, false
 	}
 	if state == stateCompleted {
 		changed, ok = redactPayload(payload)
-		return changed, gone, ok
+		return changed, removed, ok
 	}
 	changed, err = json.Marshal(p)
-	return changed, gone, err == nil
+	return changed, removed, err == nil
 }
 
-// bury makes the store refuse the cloudIDs of an erased user that it does not know yet. It does
-// so by a claim, which turns a cloudID that was accepted before the erasure into a tombstone. A
-// record with no user, or of another user, stays.
-func (e *Eraser) bury(ctx context.Context, taskID, appID string, gone []store.Record) error {
+// addTombstones makes the store refuse the cloudIDs of an erased user that it does not know yet.
+// It does so by a claim, which turns a cloudID that was accepted before the erasure into a
+// tombstone. A record with no user, or of another user, stays.
+func (e *Eraser) addTombstones(
+	ctx context.Context, taskID, appID string, removed []store.Record,
+) error {
 	// A task may repeat a cloudID, a claim may not.
-	claim, seen := store.Claim{AppID: appID, TaskID: taskID}, make(map[string]bool, len(gone))
-	for i := range gone {
-		if id := gone[i].CloudID; !seen[id] {
+	claim, seen := store.Claim{AppID: appID, TaskID: taskID}, make(map[string]bool, len(removed))
+	for i := range removed {
+		if id := removed[i].CloudID; !seen[id] {
 			seen[id] = true
-			claim.Records = append(claim.Records, gone[i])
+			claim.Records = append(claim.Records, removed[i])
 		}
 	}
 	_, err := e.Claim(ctx, claim)

@@ -1,10 +1,9 @@
-package worker
+package queue
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -12,9 +11,6 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
-	"cloudidq/internal/attempt"
-	"cloudidq/internal/batch"
-	"cloudidq/internal/batch/batchtest"
 	"cloudidq/internal/redistest"
 	"cloudidq/store"
 	"cloudidq/tasks"
@@ -30,7 +26,8 @@ func mixed(name string, n int, accepted time.Time) tasks.ResolvePayload {
 	for i := range n {
 		it := tasks.Item{CloudID: fmt.Sprintf("73_%s_%d", name, i), OpenID: "oOther", Reference: "other"}
 		if i%2 == 0 {
-			it = tasks.Item{CloudID: fmt.Sprintf("73_PLANTED_%s_%d", name, i), OpenID: planted, Reference: "PLANTED"}
+			it.CloudID, it.OpenID = fmt.Sprintf("73_PLANTED_%s_%d", name, i), planted
+			it.Reference = "PLANTED"
 		}
 		p.Items = append(p.Items, it)
 	}
@@ -49,9 +46,13 @@ type eraserBed struct {
 
 func newEraserBed(t *testing.T) *eraserBed {
 	t.Helper()
-	rdb := redistest.Start(t).Client(t)
+	return newEraserBedOn(t, redistest.Start(t).Client(t))
+}
+
+func newEraserBedOn(t *testing.T, rdb *redis.Client) *eraserBed {
 	return &eraserBed{
-		t, rdb, asynq.NewClientFromRedisClient(rdb), asynq.NewInspectorFromRedisClient(rdb), store.NewRedis(rdb, time.Hour),
+		t, rdb, asynq.NewClientFromRedisClient(rdb), asynq.NewInspectorFromRedisClient(rdb),
+		store.NewRedis(rdb, time.Hour),
 	}
 }
 
@@ -60,7 +61,8 @@ func (b *eraserBed) enqueue(id string, p tasks.ResolvePayload, options ...asynq.
 	b.Helper()
 	task, err := tasks.NewResolveTask(p, tasks.QueueEvents)
 	if err == nil {
-		_, err = b.client.Enqueue(task, append(options, asynq.TaskID(id), asynq.Queue(tasks.QueueEvents))...)
+		options = append(options, asynq.TaskID(id), asynq.Queue(tasks.QueueEvents))
+		_, err = b.client.Enqueue(task, options...)
 	}
 	if err != nil {
 		b.Fatal(err)
@@ -72,8 +74,9 @@ func (b *eraserBed) serve(n int, handler asynq.HandlerFunc) {
 	b.Helper()
 	handled := make(chan struct{}, n)
 	srv := asynq.NewServerFromRedisClient(b.rdb, asynq.Config{
-		Concurrency: 1, Queues: map[string]int{tasks.QueueEvents: 1}, TaskCheckInterval: 10 * time.Millisecond,
-		LogLevel: asynq.FatalLevel, RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return time.Hour },
+		Concurrency: 1, Queues: map[string]int{tasks.QueueEvents: 1}, LogLevel: asynq.FatalLevel,
+		TaskCheckInterval: 10 * time.Millisecond,
+		RetryDelayFunc:    func(int, error, *asynq.Task) time.Duration { return time.Hour },
 	})
 	err := srv.Start(asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
 		defer func() { handled <- struct{}{} }()
@@ -91,7 +94,8 @@ func (b *eraserBed) serve(n int, handler asynq.HandlerFunc) {
 // everything returns a dump of all keys of Redis.
 func (b *eraserBed) everything() string {
 	b.Helper()
-	if err := b.rdb.ConfigSet(b.Context(), "rdbcompression", "no").Err(); err != nil { // DUMP compresses as well
+	// DUMP compresses as well.
+	if err := b.rdb.ConfigSet(b.Context(), "rdbcompression", "no").Err(); err != nil {
 		b.Fatal(err)
 	}
 	var all strings.Builder
@@ -115,11 +119,11 @@ func TestEraser_EveryState_FitsTheLayoutOfAsynq(t *testing.T) {
 		case "retry":
 			return errors.New("again")
 		case "archived":
-			return attempt.Archive("no data")
+			return fmt.Errorf("no data: %w", asynq.SkipRetry)
 		}
 		return nil
 	})
-	for i := range 2*queuedPage + 3 {
+	for i := range 2*taskPage + 3 {
 		b.enqueue(fmt.Sprint("pending-", i), mixed(fmt.Sprint(i), n, now))
 	}
 	b.enqueue("scheduled", mixed("scheduled", n, now), asynq.ProcessIn(time.Hour))
@@ -136,7 +140,7 @@ func TestEraser_EveryState_FitsTheLayoutOfAsynq(t *testing.T) {
 		t.Errorf("Erase = %d, %v, want no record, and no error", erased, err)
 	}
 	if all := b.everything(); strings.Contains(all, "PLANTED") {
-		t.Errorf("Redis still holds the person: %.300q", all[strings.Index(all, "PLANTED")-200:])
+		t.Errorf("Redis still holds the user: %.300q", all[strings.Index(all, "PLANTED")-200:])
 	}
 	after := b.tasks()
 	if len(after) != len(before) {
@@ -144,8 +148,9 @@ func TestEraser_EveryState_FitsTheLayoutOfAsynq(t *testing.T) {
 	}
 	for id, was := range before {
 		is := after[id]
-		if is == nil || is.State != was.State || is.Retried != was.Retried || is.MaxRetry != was.MaxRetry || is.LastErr != was.LastErr ||
-			!is.NextProcessAt.Equal(was.NextProcessAt) && was.State != asynq.TaskStatePending || is.Timeout != was.Timeout {
+		if is == nil || is.State != was.State || is.Retried != was.Retried ||
+			is.MaxRetry != was.MaxRetry || is.LastErr != was.LastErr || is.Timeout != was.Timeout ||
+			!is.NextProcessAt.Equal(was.NextProcessAt) && was.State != asynq.TaskStatePending {
 			t.Fatalf("task %s is %+v, want all but the payload of %+v", id, is, was)
 		}
 		if was.State == asynq.TaskStateCompleted {
@@ -170,7 +175,8 @@ func checkOthers(t *testing.T, id string, was, is []byte) {
 		t.Fatalf("task %s: %v", id, err)
 	}
 	gone := before.TakeOut(func(it tasks.Item) bool { return it.OpenID == planted })
-	if len(gone) == 0 || after.Erased != len(gone) || fmt.Sprint(after.Items) != fmt.Sprint(before.Items) ||
+	if len(gone) == 0 || after.Erased != len(gone) ||
+		fmt.Sprint(after.Items) != fmt.Sprint(before.Items) ||
 		!after.AcceptedAt.Equal(before.AcceptedAt) {
 		t.Errorf("task %s holds %s, want the others of %s", id, is, was)
 	}
@@ -202,29 +208,31 @@ func TestEraser_WhatWaited_StaysErased(t *testing.T) {
 	b := newEraserBed(t)
 	b.enqueue("before", mixed("before", 2, time.Now()))
 	b.enqueue("ahead", mixed("ahead", 2, time.Now().Add(time.Hour)))
-	foreign := mixed("foreign", 2, time.Now())
-	foreign.AppID = "wxother"
-	b.enqueue("foreign", foreign)
+	elsewhere := mixed("elsewhere", 2, time.Now())
+	elsewhere.AppID = "wxother"
+	b.enqueue("elsewhere", elsewhere)
 	if _, err := NewEraser(b.results, b.rdb).Erase(t.Context(), testApp, planted); err != nil {
 		t.Fatal(err)
 	}
 	b.enqueue("later", mixed("later", 2, time.Now().Add(time.Hour)))
 	after := b.tasks()
-	for id, want := range map[string]int{"before": 1, "ahead": 1, "later": 2, "foreign": 2} {
+	for id, want := range map[string]int{"before": 1, "ahead": 1, "later": 2, "elsewhere": 2} {
 		if p, err := tasks.ParseResolve(after[id].Payload); err != nil || len(p.Items) != want {
 			t.Errorf("task %s holds %d items, %v, want %d", id, len(p.Items), err, want)
 		}
 	}
 	for id, want := range map[string]store.ClaimState{
-		"73_PLANTED_before_0": store.Erased, "73_PLANTED_ahead_0": store.Erased, "73_PLANTED_later_0": store.Claimed,
+		"73_PLANTED_before_0": store.Erased, "73_PLANTED_ahead_0": store.Erased,
+		"73_PLANTED_later_0": store.Claimed,
 	} {
 		got, err := b.results.Claim(t.Context(), store.Claim{
 			AppID: testApp, TaskID: "another", For: time.Hour, Records: []store.Record{{
-				AppID: testApp, OpenID: planted, CloudID: id, Status: store.Pending, AcceptedAt: store.At(time.Now().Add(time.Hour)),
+				AppID: testApp, OpenID: planted, CloudID: id, Status: store.Pending,
+				AcceptedAt: store.At(time.Now().Add(time.Hour)),
 			}},
 		})
 		if err != nil || got[0].State != want {
-			t.Errorf("%s asked for again: %v, %v, want %v", id, got, err, want)
+			t.Errorf("%s requested again: %v, %v, want %v", id, got, err, want)
 		}
 	}
 }
@@ -239,87 +247,56 @@ func TestEraser_TaskBegunAndNotClaimed_ProducerAhead_FindsThePersonErased(t *tes
 		if _, err := NewEraser(b.results, b.rdb).Erase(ctx, testApp, planted); err != nil {
 			t.Error(err)
 		}
-		got, err := b.results.Claim(ctx, store.Claim{AppID: testApp, TaskID: "begun", For: time.Hour, Records: []store.Record{
-			{AppID: testApp, OpenID: planted, CloudID: "73_PLANTED_begun_0", Status: store.Pending, AcceptedAt: store.At(ahead)},
-			{AppID: testApp, OpenID: "oOther", CloudID: "73_begun_1", Status: store.Pending, AcceptedAt: store.At(ahead)},
-		}})
+		record := func(openID, cloudID string) store.Record {
+			return store.Record{
+				AppID: testApp, OpenID: openID, CloudID: cloudID, Status: store.Pending,
+				AcceptedAt: store.At(ahead),
+			}
+		}
+		got, err := b.results.Claim(ctx, store.Claim{
+			AppID: testApp, TaskID: "begun", For: time.Hour,
+			Records: []store.Record{record(planted, "73_PLANTED_begun_0"), record("oOther", "73_begun_1")},
+		})
 		if err != nil || got[0].State != store.Erased || got[1].State != store.Claimed {
-			t.Errorf("Claim = %v, %v, want the person erased, and the other claimed", got, err)
+			t.Errorf("Claim = %v, %v, want the user erased, and the other claimed", got, err)
 		}
 		return nil
 	})
 }
 
-// A task that is held by a worker is not rewritten. If the task is requeued, it loses the user,
-// because the handler has found the user erased and reported that to the redactor.
-func TestEraser_TaskInHand_LosesThePersonWhenItComesBack(t *testing.T) {
-	b := newEraserBed(t)
-	now := time.Now()
-	b.enqueue("in-hand", mixed("hand", 5, now))
-	eraser := NewEraser(b.results, b.rdb)
-	redact := newRedactor(b.rdb, slog.New(slog.DiscardHandler))
-	f := &batchtest.WeChat{}
-	batches := batch.New(f, []App{app(nil)}, batch.Options{})
-	defer batches.Close()
-	h := &resolver{
-		apps: &directory{batcher: batches}, lifetime: 5 * time.Minute, results: b.results, batcher: batches, shares: &shares{},
-		activity: noActivity{}, log: slog.New(slog.DiscardHandler), redact: redact,
-	}
-	b.serve(1, func(ctx context.Context, task *asynq.Task) error {
-		if _, err := eraser.Erase(ctx, testApp, planted); err != nil {
-			t.Error(err)
-		}
-		if !strings.Contains(string(b.message("in-hand")), "PLANTED") {
-			t.Error("the task was rewritten while a worker had it")
-		}
-		// Another task has claimed a cloudID of another user, so that this task is requeued.
-		busy := store.Claim{AppID: testApp, TaskID: "another", For: time.Hour, Records: []store.Record{{
-			AppID: testApp, OpenID: "oOther", CloudID: "73_hand_1", Status: store.Pending, AcceptedAt: store.At(now),
-		}}}
-		if _, err := b.results.Claim(ctx, busy); err != nil {
-			t.Error(err)
-		}
-		err := h.ProcessTask(ctx, task)
-		// Too early: the task is active, and stays noted.
-		if err := redact.takeOutAll(ctx); err != nil {
-			t.Error(err)
-		}
-		return err
-	})
-	before := b.tasks()["in-hand"]
-	if before == nil || before.State != asynq.TaskStateRetry || !strings.Contains(string(before.Payload), "PLANTED") {
-		t.Fatalf("task = %+v, want it back with all that it had: nothing is proved", before)
-	}
-	if err := redact.takeOutAll(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	checkOthers(t, "in-hand", before.Payload, b.tasks()["in-hand"].Payload)
-	if len(redact.left) != 0 {
-		t.Errorf("%d tasks are still to lose somebody", len(redact.left))
-	}
-}
-
 func (b *eraserBed) message(id string) []byte {
 	b.Helper()
-	message, err := b.rdb.HGet(b.Context(), "asynq:{"+tasks.QueueEvents+"}:t:"+id, "msg").Bytes()
+	message, err := b.rdb.HGet(b.Context(), taskKey(tasks.QueueEvents, id), "msg").Bytes()
 	if err != nil {
 		b.Fatal(err)
 	}
 	return message
 }
 
-// A task that has lost all of its cloudIDs is done. In a backfill, erased cloudIDs
-// count as failed.
-func TestTry_ErasedFromThePayload_CountsAsFailed(t *testing.T) {
-	b := newBackfillBed(t, &batchtest.WeChat{}, 3)
-	first := b.p.Items[0].OpenID
-	b.p.TakeOut(func(it tasks.Item) bool { return it.OpenID == first })
-	if err := b.run(t); err != nil {
-		t.Fatal(err)
+// BenchmarkEraser erases a user from a queue of 2,000 tasks of 100 cloudIDs each. Only one task
+// holds a cloudID of the user.
+func BenchmarkEraser(b *testing.B) {
+	rdb := redistest.Start(b).Client(b)
+	client := asynq.NewClientFromRedisClient(rdb)
+	const n = 2000
+	for i := range n {
+		p := payloadOf(tasks.MaxItems, time.Now())
+		if i == n/2 {
+			p.Items[50].OpenID = planted
+		}
+		task, err := tasks.NewResolveTask(p, tasks.QueueEvents)
+		if err == nil {
+			_, err = client.EnqueueContext(b.Context(), task)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
 	}
-	b.want(t, 0, 2, 2, 0)
-	b.p.TakeOut(func(tasks.Item) bool { return true })
-	if err := b.run(t); err != nil {
-		t.Errorf("a try of nothing = %v, want done", err)
+	eraser := NewEraser(store.NewRedis(rdb, time.Hour), rdb)
+	for b.Loop() {
+		if _, err := eraser.Erase(b.Context(), testApp, planted); err != nil {
+			b.Fatal(err)
+		}
 	}
+	b.ReportMetric(float64(b.N)*n/b.Elapsed().Seconds(), "tasks/s")
 }
