@@ -8,17 +8,10 @@ import (
 )
 
 // Webhook is the configuration of an endpoint that receives results.
-type Webhook struct {
-	Name     string
-	Sender   deliver.Sender
-	Thin     bool // send ids and links instead of records
-	BatchMax int  // results in one delivery, at least 1
-	// Admits reports whether results of an app may be sent to the endpoint. nil admits every
-	// app.
-	Admits func(appID string) bool
-}
+type Webhook = deliver.Webhook
 
-func (h *Webhook) validate() error {
+// validateWebhook returns the first error of a webhook's settings, or nil.
+func validateWebhook(h *Webhook) error {
 	if problem := tasks.NameProblem(h.Name); problem != "" {
 		return fmt.Errorf("worker: the name of a webhook %s", problem)
 	}
@@ -28,17 +21,8 @@ func (h *Webhook) validate() error {
 	return nil
 }
 
-// deliverWebhooks returns the webhooks as internal/deliver takes them.
-func deliverWebhooks(hooks []Webhook) []deliver.Webhook {
-	converted := make([]deliver.Webhook, len(hooks))
-	for i, hook := range hooks {
-		converted[i] = deliver.Webhook(hook)
-	}
-	return converted
-}
-
 // outletsOf returns the destinations of the apps' results. own returns the name of an app's own
 // endpoint.
 func outletsOf(hooks []Webhook, own func(appID string) string) deliver.Destinations {
-	return deliver.NewDestinations(deliverWebhooks(hooks), own)
+	return deliver.NewDestinations(hooks, own)
 }

@@ -1,9 +1,9 @@
 // Package worker processes cloudid:resolve tasks from asynq and brings every cloudID to a final
-// status.
+// status. [Open] runs it inside another program.
 //
 // To follow one cloudID through the code, start at [resolver.ProcessTask] in resolve.go. Next
-// is batcher.go, which merges the cloudIDs of all tasks in flight into requests. The
-// internal/wechat package makes each request. Then outcome.go turns the answer into a record
+// is internal/batch, which merges the cloudIDs of all tasks in flight into requests, and
+// internal/wechat, which makes each request. Then outcome.go turns the answer into a record
 // for the store, and retry.go decides what the queue does about each outcome. From there the
 // result continues in internal/deliver.
 //
@@ -179,7 +179,7 @@ func (w *Worker) deliverWith(mux *asynq.ServeMux, parts Parts) {
 		return
 	}
 	w.deliver = deliver.New(deliver.Config{
-		Webhooks: deliverWebhooks(w.cfg.Webhooks), Slots: w.slots(tasks.QueueWebhooks),
+		Webhooks: w.cfg.Webhooks, Slots: w.slots(tasks.QueueWebhooks),
 	}, deliver.Deps{
 		Store: parts.Deliveries, Queue: asynq.NewClientFromRedisClient(parts.Queue), Relay: parts.Relay,
 		Log: parts.Log, Metrics: parts.Metrics, Tracers: parts.Tracers,
@@ -213,7 +213,7 @@ func (c *Config) validate(parts Parts) error {
 		faults = append(faults, errors.New("worker: Quotas need Leases"))
 	}
 	for _, hook := range c.Webhooks {
-		faults = append(faults, hook.validate())
+		faults = append(faults, validateWebhook(&hook))
 	}
 	return errors.Join(faults...)
 }

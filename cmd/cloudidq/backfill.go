@@ -14,6 +14,7 @@ import (
 	"cloudidq/internal/app"
 	"cloudidq/internal/backfill"
 	"cloudidq/internal/lines"
+	"cloudidq/internal/open"
 	"cloudidq/tasks"
 )
 
@@ -85,7 +86,7 @@ func newBackfill(s streams) *cobra.Command {
 		}
 		defer out.discard()
 		f.wait = f.wait || out != nil // --out implies --wait
-		load := func(rdb redis.UniversalClient, records *app.Records) error {
+		load := func(rdb redis.UniversalClient, records *open.Records) error {
 			return f.run(cmd.Context(), s, cfg, rdb, records, in, out)
 		}
 		return withRecords(cmd.Context(), s, cfg, load)
@@ -118,7 +119,7 @@ func (f *backfillFlags) check(cfg *config.Config, s streams, path string) (*inpu
 
 // run loads the input. With --wait it also waits for the results and reports them.
 func (f *backfillFlags) run(
-	ctx context.Context, s streams, cfg *config.Config, rdb redis.UniversalClient, records *app.Records,
+	ctx context.Context, s streams, cfg *config.Config, rdb redis.UniversalClient, records *open.Records,
 	in *input, out *output,
 ) error {
 	// Print the id first, so that an interrupted load can be resumed.

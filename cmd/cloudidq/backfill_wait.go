@@ -9,8 +9,8 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 
-	"cloudidq/internal/app"
 	"cloudidq/internal/backfill"
+	"cloudidq/internal/open"
 )
 
 // pollInterval is the interval at which awaitBackfill reads the state of the backfill.
@@ -49,7 +49,7 @@ func awaitBackfill(
 
 // report writes the records and prints the summary. It returns an error if not all cloudIDs are
 // resolved.
-func report(ctx context.Context, s streams, records *app.Records, of backfill.Backfill, out *output) error {
+func report(ctx context.Context, s streams, records *open.Records, of backfill.Backfill, out *output) error {
 	if out != nil {
 		if err := backfill.Results(ctx, records.Backfills, records, &of, out.write); err != nil {
 			return err

@@ -13,9 +13,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"cloudidq/config"
-	"cloudidq/internal/app"
 	"cloudidq/internal/coord"
 	"cloudidq/internal/doctor"
+	"cloudidq/internal/open"
 	"cloudidq/internal/secret"
 	"cloudidq/store"
 )
@@ -61,7 +61,7 @@ func newDoctor(s streams) *cobra.Command {
 // examine runs all checks. If Redis is down, that is one of the findings and not an error.
 func examine(ctx context.Context, cfg *config.Config) ([]doctor.Finding, error) {
 	newLogger(io.Discard, config.Log{Level: "error"}) // go-redis would log what the findings report
-	rdb, err := cfg.Redis.Open(app.NeverRepeat)
+	rdb, err := cfg.Redis.Open(open.NeverRepeat)
 	if errors.Is(err, config.ErrEmbedded) {
 		return nil, cfg.Refuse("redis.url",
 			errors.New("is embedded, so there is no server to check; doctor requires the URL of a server"))
@@ -71,12 +71,12 @@ func examine(ctx context.Context, cfg *config.Config) ([]doctor.Finding, error) 
 	}
 	defer func() { _ = rdb.Close() }()
 	// Open what the checks use. Nothing connects yet.
-	access, err := app.OpenWeChat(cfg, coord.NewTokens(rdb))
+	access, err := open.WeChat(cfg, coord.NewTokens(rdb))
 	if err != nil {
 		return nil, err
 	}
 	defer access.Client.Close()
-	hooks, closeWebhooks, err := app.OpenWebhooks(cfg, app.UserAgent(version))
+	hooks, closeWebhooks, err := open.Webhooks(cfg, open.UserAgent(version))
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +145,7 @@ func serverChecks(cfg *config.Config, rdb redis.UniversalClient) []doctor.Check 
 
 // appChecks returns the checks of the platforms and apps.
 func appChecks(
-	cfg *config.Config, access *app.WeChat, rdb redis.UniversalClient,
+	cfg *config.Config, access *open.Access, rdb redis.UniversalClient,
 ) ([]doctor.Check, error) {
 	var checks []doctor.Check
 	for _, component := range cfg.Components {

@@ -11,6 +11,7 @@ import (
 
 	"cloudidq/config"
 	"cloudidq/internal/app"
+	"cloudidq/internal/open"
 	"cloudidq/store"
 	"cloudidq/tasks"
 )
@@ -65,7 +66,7 @@ func newEnqueue(s streams) *cobra.Command {
 				return enqueue(cmd.Context(), s, cfg, rdb, req)
 			})
 		}
-		return withRecords(cmd.Context(), s, cfg, func(rdb redis.UniversalClient, records *app.Records) error {
+		return withRecords(cmd.Context(), s, cfg, func(rdb redis.UniversalClient, records *open.Records) error {
 			ids := cloudIDsOf(req.Items)
 			// A final status from an earlier request must not complete the wait.
 			before, err := store.EndsSoFar(cmd.Context(), records, req.AppID, ids)

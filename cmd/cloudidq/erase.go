@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cloudidq/config"
-	"cloudidq/internal/app"
+	"cloudidq/internal/open"
 	"cloudidq/internal/queue"
 	"cloudidq/tasks"
 )
@@ -44,7 +44,7 @@ func newErase(s streams) *cobra.Command {
 		if err := checkSubject(cfg, appID, openID, former); err != nil {
 			return err
 		}
-		return withRecords(cmd.Context(), s, cfg, func(rdb redis.UniversalClient, records *app.Records) error {
+		return withRecords(cmd.Context(), s, cfg, func(rdb redis.UniversalClient, records *open.Records) error {
 			// The eraser removes the records, and the user's cloudIDs from the queued tasks.
 			erased, err := queue.NewEraser(records, rdb).Erase(cmd.Context(), appID, openID)
 			if err != nil {

@@ -13,7 +13,7 @@ import (
 	"syscall"
 
 	"cloudidq/config"
-	"cloudidq/internal/app"
+	"cloudidq/internal/open"
 	"cloudidq/internal/secret"
 	"cloudidq/tasks"
 )
@@ -77,7 +77,7 @@ func exitStatus(err error) int {
 	if _, ok := errors.AsType[config.Faults](err); ok {
 		return exitUsage
 	}
-	if _, ok := errors.AsType[*app.SettingError](err); ok {
+	if _, ok := errors.AsType[*open.SettingError](err); ok {
 		return exitUsage
 	}
 	if _, ok := errors.AsType[*tasks.InvalidError](err); ok {

@@ -7,11 +7,12 @@ import (
 
 	"cloudidq/config"
 	"cloudidq/internal/app"
+	"cloudidq/internal/open"
 )
 
 // loadWithSecrets loads the configuration and all its secrets.
 func loadWithSecrets(path string, s streams) (*config.Config, error) {
-	return config.LoadSecrets(path, s.lookupEnv, app.CheckStore, app.CheckWebhooks)
+	return config.LoadSecrets(path, s.lookupEnv, open.CheckStore, open.CheckWebhooks)
 }
 
 // options describes this process to package app.
@@ -23,7 +24,7 @@ func options(s streams) app.Options {
 // client, which it closes afterwards.
 func withRedis(ctx context.Context, s streams, cfg *config.Config, use func(redis.UniversalClient) error) error {
 	newLogger(s.err, cfg.Log)
-	rdb, err := app.OpenRedis(ctx, cfg, app.RepeatCommands)
+	rdb, err := open.Redis(ctx, cfg, open.RepeatCommands)
 	if err != nil {
 		return err
 	}
@@ -33,13 +34,13 @@ func withRedis(ctx context.Context, s streams, cfg *config.Config, use func(redi
 
 // withRecords is withRedis for a command that reads or erases records.
 func withRecords(
-	ctx context.Context, s streams, cfg *config.Config, use func(redis.UniversalClient, *app.Records) error,
+	ctx context.Context, s streams, cfg *config.Config, use func(redis.UniversalClient, *open.Records) error,
 ) error {
 	if err := cfg.ResolveStore(); err != nil {
 		return err
 	}
 	return withRedis(ctx, s, cfg, func(rdb redis.UniversalClient) error {
-		records, err := app.OpenRecords(ctx, cfg, rdb)
+		records, err := open.Store(ctx, cfg, rdb)
 		if err != nil {
 			return err
 		}

@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"cloudidq/config"
-	"cloudidq/internal/app"
 	"cloudidq/internal/coord"
+	"cloudidq/internal/open"
 	"cloudidq/internal/wechat"
 )
 
@@ -109,7 +109,7 @@ func requestQuotas(
 	ctx context.Context, cfg *config.Config, rdb redis.UniversalClient, at []int,
 ) (quotas []appQuota, failed int, err error) {
 	// The tokens are shared with the workers, so this command normally fetches none.
-	access, err := app.OpenWeChat(cfg, coord.NewTokens(rdb))
+	access, err := open.WeChat(cfg, coord.NewTokens(rdb))
 	if err != nil {
 		return nil, 0, err
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cloudidq/config"
-	"cloudidq/internal/app"
+	"cloudidq/internal/open"
 	"cloudidq/store"
 	"cloudidq/tasks"
 )
@@ -36,7 +36,7 @@ func newResult(s streams) *cobra.Command {
 		if err := checkResult(cfg, appID, args); err != nil {
 			return err
 		}
-		return withRecords(cmd.Context(), s, cfg, func(_ redis.UniversalClient, records *app.Records) error {
+		return withRecords(cmd.Context(), s, cfg, func(_ redis.UniversalClient, records *open.Records) error {
 			found, err := records.Lookup(cmd.Context(), appID, args)
 			if err != nil {
 				return errors.Join(printRecords(s.out, found), err)

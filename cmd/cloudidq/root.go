@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cloudidq/config"
-	"cloudidq/internal/app"
+	"cloudidq/internal/open"
 	"cloudidq/internal/telemetry"
 )
 
@@ -113,6 +113,6 @@ func configFlag(cmd *cobra.Command, s streams) *string {
 // which would otherwise write to stderr in its own format.
 func newLogger(out io.Writer, cfg config.Log) *slog.Logger {
 	log := telemetry.NewLogger(out, cfg.Level, cfg.Format)
-	app.LogRedis(log)
+	open.LogRedis(log)
 	return log
 }

@@ -1,3 +1,5 @@
+// Package activity counts what all processes do, in Redis, for the status page. [Recorder] writes
+// the counts of a process, and [Reader] adds up those of all.
 package activity
 
 import (

@@ -12,6 +12,7 @@ import (
 	"cloudidq/config"
 	"cloudidq/internal/deliver"
 	"cloudidq/internal/httpapi"
+	"cloudidq/internal/open"
 	"cloudidq/store"
 	"cloudidq/worker"
 )
@@ -43,10 +44,12 @@ func apiTLS(cfg *config.Config) func() (httpapi.TLS, error) {
 }
 
 // newEnder creates the part that finalizes the cloudIDs of tasks deleted at /monitoring/.
-func (p *process) newEnder(d *deps) *worker.Ender {
+func (p *process) newEnder(d *open.Deps) *worker.Ender {
 	return worker.NewEnder(worker.EnderParts{
-		Queue: d.rdb, Results: d.observed, Backfills: d.records.Backfills, Webhooks: d.webhooks,
-		Endpoint: func(ctx context.Context, appID string) (string, error) { return webhookOf(ctx, p.cfg, d.wechat, appID) },
+		Queue: d.Redis, Results: d.Observed, Backfills: d.Records.Backfills, Webhooks: d.Webhooks,
+		Endpoint: func(ctx context.Context, appID string) (string, error) {
+			return open.WebhookOf(ctx, p.cfg, d.WeChat, appID)
+		},
 		Lifetime: p.cfg.CloudIDLifetime, Log: p.log,
 	})
 }
@@ -54,14 +57,14 @@ func (p *process) newEnder(d *deps) *worker.Ender {
 // apiWebhooks implements [httpapi.Webhooks].
 type apiWebhooks struct {
 	*deliver.Replayer
-	hooks map[string]worker.Webhook
+	hooks map[string]deliver.Webhook
 }
 
 // newAPIWebhooks returns the API's access to the given webhooks.
-func newAPIWebhooks(rdb redis.UniversalClient, d *store.Deliveries, hooks []worker.Webhook) *apiWebhooks {
+func newAPIWebhooks(rdb redis.UniversalClient, d *store.Deliveries, hooks []deliver.Webhook) *apiWebhooks {
 	w := &apiWebhooks{
 		Replayer: deliver.NewReplayer(d, asynq.NewClientFromRedisClient(rdb), asynq.NewInspectorFromRedisClient(rdb)),
-		hooks:    make(map[string]worker.Webhook, len(hooks)),
+		hooks:    make(map[string]deliver.Webhook, len(hooks)),
 	}
 	for _, hook := range hooks {
 		w.hooks[hook.Name] = hook

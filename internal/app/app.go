@@ -2,13 +2,12 @@
 // connects the API, the worker and their dependencies, and that decides in which order they
 // start and stop.
 //
-// [RunAPI], [RunWorker] and [RunServe] are whole processes. Commands that run once open only
-// what they need: [OpenRedis], [OpenRecords], [OpenWeChat], [OpenWebhooks].
+// [RunAPI], [RunWorker] and [RunServe] are whole processes. Package open opens their dependencies,
+// and those of commands that run once.
 package app
 
 import (
 	"context"
-	"fmt"
 	"io"
 
 	"golang.org/x/sync/errgroup"
@@ -32,20 +31,6 @@ type Options struct {
 type Addresses struct {
 	API string // host:port
 	Ops string // host:port
-}
-
-// SettingError reports an invalid setting that package config does not know. The process has
-// done nothing.
-type SettingError struct{ Err error }
-
-// Error implements error.
-func (e *SettingError) Error() string { return e.Err.Error() }
-
-// Unwrap returns the reason.
-func (e *SettingError) Unwrap() error { return e.Err }
-
-func settingf(format string, args ...any) error {
-	return &SettingError{fmt.Errorf(format, args...)}
 }
 
 // RunAPI runs the API until ctx ends.

@@ -11,6 +11,7 @@ import (
 
 	"cloudidq/config"
 	"cloudidq/internal/httpapi"
+	"cloudidq/internal/open"
 	"cloudidq/internal/ops"
 	"cloudidq/internal/queue"
 	"cloudidq/internal/telemetry"
@@ -52,9 +53,9 @@ func runProcess(
 		return err
 	}
 	defer tel.Shutdown()
-	LogRedis(tel.Log)
+	open.LogRedis(tel.Log)
 	p := &process{
-		cfg: cfg, tel: tel, log: tel.Log, userAgent: UserAgent(options.Version),
+		cfg: cfg, tel: tel, log: tel.Log, userAgent: open.UserAgent(options.Version),
 		ready:  readiness{missing: len(parts), report: options.Ready},
 		wechat: wechat.NewMetrics(tel.Registry, wechat.NewAppLabels(appIDs(cfg)...)), store: store.NewMetrics(tel.Registry),
 	}
@@ -100,14 +101,14 @@ func opsHosts(listen string) func(host string) bool {
 
 // OpenTelemetry creates the log, the metrics and the traces of a process. once says whether the
 // process runs once or stays up. The caller shuts the telemetry down. An invalid variable of the
-// environment is a [*SettingError].
+// environment is a [*open.SettingError].
 func OpenTelemetry(ctx context.Context, cfg *config.Config, options Options, once bool) (*telemetry.Telemetry, error) {
 	tel, err := telemetry.New(ctx, telemetry.Config{
 		Out: options.Log, Level: cfg.Log.Level, Format: cfg.Log.Format, Version: options.Version, Commit: options.Commit,
 		Once: once, LookupEnv: options.LookupEnv,
 	})
 	if err != nil {
-		return nil, &SettingError{err}
+		return nil, &open.SettingError{Err: err}
 	}
 	return tel, nil
 }
@@ -127,7 +128,7 @@ func appIDs(cfg *config.Config) []string {
 // collectQueues registers the metrics of the queues. It uses its own Redis client, so that a
 // scrape takes no connection from the workers and its commands are not repeated.
 func collectQueues(cfg *config.Config, r prometheus.Registerer) (stop func(), err error) {
-	rdb, err := cfg.Redis.Open(NeverRepeat)
+	rdb, err := cfg.Redis.Open(open.NeverRepeat)
 	if errors.Is(err, config.ErrEmbedded) {
 		return func() {}, nil // the parts report this error
 	}
@@ -180,11 +181,11 @@ func (p *process) reportReady(
 }
 
 // checks returns the readiness checks that every part needs.
-func (d *deps) checks() []ops.Check {
-	writable := store.NewWritable(d.rdb, tasks.QueueEvents, tasks.QueueBackfill, tasks.QueueWebhooks)
+func checks(d *open.Deps) []ops.Check {
+	writable := store.NewWritable(d.Redis, tasks.QueueEvents, tasks.QueueBackfill, tasks.QueueWebhooks)
 	all := []ops.Check{{Name: "redis", Ask: reportRefusal(writable.Ask)}}
-	if d.records.postgres != nil {
-		all = append(all, ops.Check{Name: "store", Ask: reportRefusal(d.records.postgres.Writable)})
+	if p := d.Records.Postgres(); p != nil {
+		all = append(all, ops.Check{Name: "store", Ask: reportRefusal(p.Writable)})
 	}
 	return all
 }
@@ -198,4 +199,11 @@ func reportRefusal(check func(context.Context) error) func(context.Context) erro
 		}
 		return err
 	}
+}
+
+// openDeps opens what a part of the process needs. The caller closes it.
+func (p *process) openDeps(ctx context.Context) (*open.Deps, error) {
+	return open.All(ctx, p.cfg, open.Shared{
+		WeChat: p.wechat, Store: p.store, Tracers: p.tel.Tracers, UserAgent: p.userAgent,
+	})
 }

@@ -10,6 +10,7 @@ import (
 	"cloudidq/internal/batch"
 	"cloudidq/internal/coord"
 	"cloudidq/internal/httpapi"
+	"cloudidq/internal/open"
 	"cloudidq/internal/secret"
 	"cloudidq/internal/wechat"
 	"cloudidq/internal/wechat/push"
@@ -56,7 +57,7 @@ func (t pushTarget) follow(ctx context.Context, appID string) error {
 
 // pushTargets returns the receivers of the platforms' events, by the appid of the platform.
 func pushTargets(
-	cfg *config.Config, access *WeChat, rdb redis.UniversalClient,
+	cfg *config.Config, access *open.Access, rdb redis.UniversalClient,
 ) (map[string]httpapi.Platform, error) {
 	targets := make(map[string]httpapi.Platform, len(cfg.Components))
 	for _, component := range cfg.Components {

@@ -11,13 +11,14 @@ import (
 	"cloudidq/internal/activity"
 	"cloudidq/internal/backfill"
 	"cloudidq/internal/coord"
+	"cloudidq/internal/open"
 	"cloudidq/internal/queue"
 	"cloudidq/internal/status"
 	"cloudidq/internal/wechat"
 )
 
 // newStatus creates the collector of the status page with its sources.
-func newStatus(cfg *config.Config, rdb redis.UniversalClient, from *Records) *status.Collector {
+func newStatus(cfg *config.Config, rdb redis.UniversalClient, from *open.Records) *status.Collector {
 	shown := status.Config{Lifetime: cfg.CloudIDLifetime}
 	for _, app := range cfg.Apps {
 		shown.Apps = append(shown.Apps, app.AppID)

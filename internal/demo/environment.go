@@ -13,6 +13,7 @@ import (
 
 	"cloudidq/config"
 	"cloudidq/internal/app"
+	"cloudidq/internal/open"
 	"cloudidq/internal/wechat/wechattest"
 )
 
@@ -25,7 +26,7 @@ type environment struct {
 
 	// Set while play runs.
 	rdb     redis.UniversalClient
-	records *app.Records
+	records *open.Records
 }
 
 // newEnvironment creates the simulator and the configuration of the process. hook is the
@@ -100,11 +101,11 @@ func (e *environment) run(ctx context.Context, play func(context.Context, app.Ad
 
 // playWith opens what a producer and a reader of records have, and runs play.
 func (e *environment) playWith(ctx context.Context, at app.Addresses, play func(context.Context, app.Addresses) error) (err error) {
-	if e.rdb, err = app.OpenRedis(ctx, e.serve, app.RepeatCommands); err != nil {
+	if e.rdb, err = open.Redis(ctx, e.serve, open.RepeatCommands); err != nil {
 		return err
 	}
 	defer func() { _ = e.rdb.Close() }()
-	if e.records, err = app.OpenRecords(ctx, e.serve, e.rdb); err != nil {
+	if e.records, err = open.Store(ctx, e.serve, e.rdb); err != nil {
 		return err
 	}
 	defer e.records.Close()

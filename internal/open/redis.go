@@ -1,4 +1,4 @@
-package app
+package open
 
 import (
 	"context"
@@ -22,8 +22,8 @@ const (
 	pingTimeout = 5 * time.Second
 )
 
-// OpenRedis returns a client that has successfully reached its Redis. The caller closes it.
-func OpenRedis(ctx context.Context, cfg *config.Config, maxRetries int) (redis.UniversalClient, error) {
+// Redis returns a client that has successfully reached its Redis. The caller closes it.
+func Redis(ctx context.Context, cfg *config.Config, maxRetries int) (redis.UniversalClient, error) {
 	rdb, err := cfg.Redis.Open(maxRetries)
 	if errors.Is(err, config.ErrEmbedded) {
 		return nil, cfg.Refuse("redis.url", errors.New("is embedded: a Redis inside the process of `cloudidq serve`, at a port that "+

@@ -1,4 +1,4 @@
-package app
+package open
 
 import (
 	"context"
@@ -44,14 +44,15 @@ type Records struct {
 	Deliveries *store.Deliveries
 	Backfills  *backfill.Store
 
-	stored   store.Results // without expiry
-	open     *store.OpenTasks
+	OpenTasks *store.OpenTasks
+
+	stored   store.Results   // without expiry
 	postgres *store.Postgres // nil means that the records are in Redis
 }
 
-// OpenRecords opens the configured store. It uses rdb for everything that is in Redis. The
+// Store opens the configured store. It uses rdb for everything that is in Redis. The
 // caller closes the records and then rdb.
-func OpenRecords(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient) (*Records, error) {
+func Store(ctx context.Context, cfg *config.Config, rdb redis.UniversalClient) (*Records, error) {
 	keyset, err := sealing(cfg)
 	if err != nil {
 		return nil, err
@@ -59,7 +60,7 @@ func OpenRecords(ctx context.Context, cfg *config.Config, rdb redis.UniversalCli
 	sealed := store.Sealed(keyset)
 	r := &Records{
 		Deliveries: store.NewDeliveries(rdb, sealed), Backfills: backfill.NewStore(rdb, cfg.Store.ResultTTL, keyset),
-		open: store.NewOpenTasks(rdb, sealed),
+		OpenTasks: store.NewOpenTasks(rdb, sealed),
 	}
 	if r.stored, err = r.openStore(ctx, cfg, rdb, sealed); err != nil {
 		return nil, err
@@ -105,20 +106,23 @@ func (r *Records) Close() {
 	}
 }
 
-// run does the background work of the store until ctx ends: it deletes expired records and
+// Run does the background work of the store until ctx ends: it deletes expired records and
 // relays results to the deliveries. Only PostgreSQL needs it.
-func (r *Records) run(ctx context.Context, log *slog.Logger, relayed store.Relayed) error {
+func (r *Records) Run(ctx context.Context, log *slog.Logger, relayed store.Relayed) error {
 	if r.postgres == nil {
 		return nil
 	}
 	return r.postgres.Run(ctx, log, relayed)
 }
 
-// relay returns the function that relays results to the deliveries, or nil if Save puts them
+// Relay returns the function that relays results to the deliveries, or nil if Save puts them
 // there itself.
-func (r *Records) relay() func(context.Context, store.Relayed) error {
+func (r *Records) Relay() func(context.Context, store.Relayed) error {
 	if r.postgres == nil {
 		return nil
 	}
 	return r.postgres.Relay
 }
+
+// Postgres returns the store in PostgreSQL, or nil if the records are in Redis.
+func (r *Records) Postgres() *store.Postgres { return r.postgres }

@@ -1,41 +1,39 @@
-package app
+package open
 
 import (
 	"context"
 	"fmt"
 
 	"cloudidq/config"
+	"cloudidq/internal/batch"
 	"cloudidq/internal/coord"
 	"cloudidq/internal/secret"
 	"cloudidq/internal/wechat"
-	"cloudidq/worker"
 )
 
-// WeChat is the client of WeChat with the sources of its credentials.
-type WeChat struct {
+// Access is the client of WeChat with the sources of its credentials.
+type Access struct {
 	Client    *wechat.Client
 	Platforms map[string]*wechat.Platform // by the component's appid
 }
 
-// OpenWeChat creates the client and the platforms of the configuration for a command that runs
+// WeChat creates the client and the platforms of the configuration for a command that runs
 // once. tokens shares the access tokens with the workers. The caller closes the client.
-func OpenWeChat(cfg *config.Config, tokens *coord.Tokens) (*WeChat, error) {
-	return openWeChat(cfg, tokens, nil)
+func WeChat(cfg *config.Config, tokens *coord.Tokens) (*Access, error) {
+	return openWeChat(cfg, tokens, Shared{})
 }
 
-// openWeChat is OpenWeChat with the metrics and traces of a process; p may be nil.
-func openWeChat(cfg *config.Config, tokens *coord.Tokens, p *process) (*WeChat, error) {
+// openWeChat is WeChat with the metrics and traces of a process.
+func openWeChat(cfg *config.Config, tokens *coord.Tokens, shared Shared) (*Access, error) {
 	settings := wechat.Config{
 		BaseURL: string(cfg.WeChat.BaseURL), Timeout: cfg.WeChat.Timeout, MaxConns: connections(cfg), Tokens: tokens,
 	}
-	if p != nil {
-		settings.Metrics, settings.Tracers = p.wechat, p.tel.Tracers
-	}
+	settings.Metrics, settings.Tracers = shared.WeChat, shared.Tracers
 	client, err := wechat.New(settings)
 	if err != nil {
 		return nil, err
 	}
-	access := &WeChat{Client: client, Platforms: make(map[string]*wechat.Platform, len(cfg.Components))}
+	access := &Access{Client: client, Platforms: make(map[string]*wechat.Platform, len(cfg.Components))}
 	for _, component := range cfg.Components {
 		platform, err := client.Platform(component.AppID, component.Secret.Text())
 		if err != nil {
@@ -48,7 +46,7 @@ func openWeChat(cfg *config.Config, tokens *coord.Tokens, p *process) (*WeChat, 
 }
 
 // TokenSource returns the token source of an app of the configuration.
-func (a *WeChat) TokenSource(app config.App) (wechat.TokenSource, error) {
+func (a *Access) TokenSource(app config.App) (wechat.TokenSource, error) {
 	switch token := app.Token; token.Mode {
 	case config.ModeStable:
 		return a.Client.StableToken(app.AppID, token.Secret.Text()), nil
@@ -74,9 +72,9 @@ func (a *WeChat) TokenSource(app config.App) (wechat.TokenSource, error) {
 	return nil, fmt.Errorf("token mode %q of %s has no source", app.Token.Mode, app.AppID)
 }
 
-// apps returns the apps of the configuration in the worker's form.
-func (a *WeChat) apps(cfg *config.Config) ([]worker.App, error) {
-	apps := make([]worker.App, len(cfg.Apps))
+// Apps returns the apps of the configuration in the worker's form.
+func (a *Access) Apps(cfg *config.Config) ([]batch.App, error) {
+	apps := make([]batch.App, len(cfg.Apps))
 	for i, app := range cfg.Apps {
 		tokens, err := a.TokenSource(app)
 		if err != nil {
@@ -88,45 +86,45 @@ func (a *WeChat) apps(cfg *config.Config) ([]worker.App, error) {
 }
 
 // workerApp returns an app in the worker's form.
-func workerApp(appID string, tokens wechat.TokenSource, calls config.Calls) worker.App {
-	return worker.App{
+func workerApp(appID string, tokens wechat.TokenSource, calls config.Calls) batch.App {
+	return batch.App{
 		AppID: appID, Tokens: tokens, GroupByApp: calls.GroupBy == config.GroupByApp,
 		BatchMax: calls.BatchMax, BatchLinger: calls.BatchLinger, MaxInFlight: calls.MaxInFlight,
 		RatePerMinute: calls.RatePerMinute, Webhook: calls.Webhook,
 	}
 }
 
-// authorizers finds merchants' apps that have authorised a platform. It queries the platforms in
+// Authorizers finds merchants' apps that have authorised a platform. It queries the platforms in
 // the order of the configuration.
-type authorizers struct {
-	access     *WeChat
+type Authorizers struct {
+	access     *Access
 	components []config.Component
 }
 
-// Find asks each platform, because there are few platforms but thousands of merchants.
-func (a authorizers) Find(ctx context.Context, appID string) (worker.App, bool, error) {
+// Find looks the app up in each platform, because there are few platforms but thousands of merchants.
+func (a Authorizers) Find(ctx context.Context, appID string) (batch.App, bool, error) {
 	for _, component := range a.components {
 		platform := a.access.Platforms[component.AppID]
 		authorised, err := platform.Authorized(ctx, appID)
 		if err != nil {
-			return worker.App{}, false, err
+			return batch.App{}, false, err
 		}
 		if authorised {
 			return workerApp(appID, platform.Authorizer(appID, secret.Text{}), component.Authorizers), true, nil
 		}
 	}
-	return worker.App{}, false, nil
+	return batch.App{}, false, nil
 }
 
-// webhookOf returns the default endpoint for an app's results, for an app of the configuration or
+// WebhookOf returns the default endpoint for an app's results, for an app of the configuration or
 // of a platform's merchant. It returns "" if there is no default endpoint or the app is unknown.
-func webhookOf(ctx context.Context, cfg *config.Config, access *WeChat, appID string) (string, error) {
+func WebhookOf(ctx context.Context, cfg *config.Config, access *Access, appID string) (string, error) {
 	for _, app := range cfg.Apps {
 		if app.AppID == appID {
 			return app.Webhook, nil
 		}
 	}
-	app, _, err := authorizers{access, cfg.Components}.Find(ctx, appID)
+	app, _, err := access.Authorizers(cfg).Find(ctx, appID)
 	return app.Webhook, err
 }
 
@@ -145,3 +143,6 @@ func connections(cfg *config.Config) int {
 	}
 	return min(sum, maxConnections)
 }
+
+// Authorizers returns the merchants' apps of the configured platforms.
+func (a *Access) Authorizers(cfg *config.Config) Authorizers { return Authorizers{a, cfg.Components} }

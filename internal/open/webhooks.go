@@ -1,4 +1,4 @@
-package app
+package open
 
 import (
 	"crypto/tls"
@@ -9,23 +9,23 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"cloudidq/config"
+	"cloudidq/internal/deliver"
 	"cloudidq/internal/webhook"
-	"cloudidq/worker"
 )
 
 // UserAgent returns the User-Agent of requests to webhooks.
 func UserAgent(version string) string { return "cloudidq/" + version }
 
-// OpenWebhooks creates the webhooks of the configuration for a command that runs once. closeAll
+// Webhooks creates the webhooks of the configuration for a command that runs once. closeAll
 // closes their idle connections.
-func OpenWebhooks(cfg *config.Config, userAgent string) (hooks []worker.Webhook, closeAll func(), err error) {
+func Webhooks(cfg *config.Config, userAgent string) (hooks []deliver.Webhook, closeAll func(), err error) {
 	return openWebhooks(cfg, userAgent, nil)
 }
 
-// openWebhooks is OpenWebhooks with traces.
+// openWebhooks is Webhooks with traces.
 func openWebhooks(
 	cfg *config.Config, userAgent string, tracers trace.TracerProvider,
-) (hooks []worker.Webhook, closeAll func(), err error) {
+) (hooks []deliver.Webhook, closeAll func(), err error) {
 	var senders []*webhook.Sender
 	closeAll = func() {
 		for _, sender := range senders {
@@ -44,7 +44,7 @@ func openWebhooks(
 			return nil, nil, settingf("webhooks[%d].%w", i, err)
 		}
 		senders = append(senders, sender)
-		hooks = append(hooks, worker.Webhook{
+		hooks = append(hooks, deliver.Webhook{
 			Name: hook.Name, Sender: sender, Thin: hook.Payload == config.PayloadThin,
 			BatchMax: hook.BatchMax, Admits: hook.Admits,
 		})
