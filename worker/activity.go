@@ -12,9 +12,9 @@ import (
 // recorder counts what the status page shows; [activity.Recorder] implements it. Ended and Sent do
 // not block.
 type recorder interface {
-	// Ended is called for each cloudID whose final record was saved. took is the time since its
+	// Finished is called for each cloudID whose final record was saved. took is the time since its
 	// acceptance.
-	Ended(appID string, status store.Status, took time.Duration)
+	Finished(appID string, status store.Status, took time.Duration)
 	// Sent is called after each call of WeChat. requests is the number of requests that the
 	// call made, and cloudIDs the number of cloudIDs in them.
 	Sent(appID string, requests, cloudIDs int)
@@ -25,15 +25,15 @@ type recorder interface {
 // noActivity discards activity reports.
 type noActivity struct{}
 
-func (noActivity) Ended(string, store.Status, time.Duration) {}
-func (noActivity) Sent(string, int, int)                     {}
-func (noActivity) Run(context.Context, *slog.Logger)         {}
+func (noActivity) Finished(string, store.Status, time.Duration) {}
+func (noActivity) Sent(string, int, int)                        {}
+func (noActivity) Run(context.Context, *slog.Logger)            {}
 
 // reportFinished reports the final records among records, which were saved.
 func reportFinished(a recorder, records []store.Record) {
 	for i := range records {
 		if rec := &records[i]; rec.Status.Final() {
-			a.Ended(rec.AppID, rec.Status, rec.FinishedAt.Sub(rec.AcceptedAt.Time))
+			a.Finished(rec.AppID, rec.Status, rec.FinishedAt.Sub(rec.AcceptedAt.Time))
 		}
 	}
 }

@@ -107,11 +107,11 @@ func TestBackfill_CommandLine(t *testing.T) {
 	text, _ := os.ReadFile(path)
 	other := writeFile(t, "taps.ndjson", strings.Replace(string(text), "o_planted_500", "o_planted_501", 1))
 	status, _, stderr = run("--resume", id, other)
-	if status != exitFailed || !regexp.MustCompile(`the input has changed: among lines \d+ to \d+ is one that is not what was read before; nothing more was enqueued`).MatchString(stderr) {
+	if status != exitFailed || !regexp.MustCompile(`the input has changed: at least one of lines \d+ to \d+ differs from the earlier load; `).MatchString(stderr) {
 		t.Errorf("resumed with another file: exit %d, %s", status, stderr)
 	}
 	longer := writeFile(t, "taps.ndjson", string(text)+`{"cloud_id":"planted"}`)
-	if status, _, stderr = run("--resume", id, longer); status != exitFailed || !strings.Contains(stderr, "complete with 1000 lines, and the input has more") {
+	if status, _, stderr = run("--resume", id, longer); status != exitFailed || !strings.Contains(stderr, "complete with 1000 lines, but the input has more") {
 		t.Errorf("resumed with a longer file: exit %d, %s", status, stderr)
 	}
 	if n := len(queuedLines(t, rdb)); n != 900 {

@@ -50,7 +50,7 @@ func newErase(s streams) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			newLogger(s.err, cfg.Log).Info("a person was erased", "appid", appID, "records", erased) // the audit entry
+			newLogger(s.err, cfg.Log).Info("user erased", "appid", appID, "records", erased) // the audit entry
 			if err := json.NewEncoder(s.out).Encode(map[string]int{"erased": erased}); err != nil {
 				return fmt.Errorf("writing the result: %w", err)
 			}

@@ -282,7 +282,7 @@ func TestErase_StoredInFlightAndQueued(t *testing.T) {
 	if status := p.status(t); status != 0 || p.out.String() != "{\"erased\":10}\n" {
 		t.Fatalf("erase = %d %s%s, want 10 erased", status, p.out.String(), p.err.String())
 	}
-	if said := p.err.String(); !strings.Contains(said, "a person was erased") || strings.Contains(said, stored[0].OpenID) {
+	if said := p.err.String(); !strings.Contains(said, "user erased") || strings.Contains(said, stored[0].OpenID) {
 		t.Errorf("stderr = %s, want an audit entry without the openid", said)
 	}
 	again := s.start(t, "result", "--config", s.config, "--appid", appA, stored[0].CloudID, inFlight[0].CloudID)

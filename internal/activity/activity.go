@@ -1,5 +1,6 @@
-// Package activity counts what all processes do, in Redis, for the status page. [Recorder] writes
-// the counts of a process, and [Reader] adds up those of all.
+// Package activity records what the workers do, per app and in steps of five seconds, and reads
+// the last 15 minutes back for the status page. A [Recorder] writes the counts of one process to
+// Redis. A [Reader] adds up those of all processes.
 package activity
 
 import (
@@ -17,8 +18,7 @@ import (
 	"cloudidq/store"
 )
 
-// The processes report their activity in Redis, where it stays for about 15 minutes for the
-// status page:
+// The layout in Redis. Keys expire after 16 minutes:
 //
 //	cloudidq:activity:N    hash of the five seconds that begin at Unix second 5·N
 //	                       field  the process, a random name
@@ -35,10 +35,10 @@ const (
 	// Window is how far back activity is reported.
 	Window = 15 * time.Minute
 
-	activityFlush = time.Second
+	flushInterval = time.Second
 	activityTTL   = Window + time.Minute
-	// activityLast bounds the last write, when the process stops.
-	activityLast = 2 * time.Second
+	// lastFlushTimeout bounds the last write, when the process stops.
+	lastFlushTimeout = 2 * time.Second
 )
 
 // Tally counts the work done for one app in a period. The JSON names are short because Redis
@@ -53,7 +53,7 @@ type Tally struct {
 }
 
 // Ended returns how many cloudIDs reached a final status.
-func (t *Tally) Ended() int64 { return t.Resolved + t.Failed + t.Expired }
+func (t *Tally) Finished() int64 { return t.Resolved + t.Failed + t.Expired }
 
 // Add adds other to t.
 func (t *Tally) Add(other *Tally) {
@@ -85,7 +85,7 @@ func NewRecorder(rdb redis.Cmdable) *Recorder {
 
 // Ended counts a cloudID that reached the final status, and how long that took since its
 // acceptance. A status that is not final counts nothing.
-func (a *Recorder) Ended(appID string, status store.Status, took time.Duration) {
+func (a *Recorder) Finished(appID string, status store.Status, took time.Duration) {
 	if !status.Final() {
 		return
 	}
@@ -136,25 +136,25 @@ func activityKey(slot int64) string { return activityPrefix + strconv.FormatInt(
 // Run writes the counts once a second until ctx is canceled, then writes once more. It logs
 // only the first of several failures in a row.
 func (a *Recorder) Run(ctx context.Context, log *slog.Logger) {
-	tick := time.NewTicker(activityFlush)
+	tick := time.NewTicker(flushInterval)
 	defer tick.Stop()
-	away := false
+	failing := false
 	for {
 		select {
 		case <-ctx.Done():
 			// ctx is canceled already, so the last write needs its own deadline.
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), activityLast)
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlushTimeout)
 			defer cancel()
-			if err := a.flush(last); err != nil && !away {
-				log.Warn("the last activity is not told", "error", err)
+			if err := a.flush(last); err != nil && !failing {
+				log.Warn("writing the last activity failed", "error", err)
 			}
 			return
 		case <-tick.C:
 			err := a.flush(ctx)
-			if err != nil && !away && ctx.Err() == nil {
-				log.Warn("the status page does not hear of this process", "error", err)
+			if err != nil && !failing && ctx.Err() == nil {
+				log.Warn("writing activity failed; the status page lacks this process", "error", err)
 			}
-			away = err != nil
+			failing = err != nil
 		}
 	}
 }
@@ -163,7 +163,7 @@ func (a *Recorder) Run(ctx context.Context, log *slog.Logger) {
 // memory until they are older than Window.
 func (a *Recorder) flush(ctx context.Context) error {
 	current := slotOf(a.now())
-	texts, err := a.take(current)
+	texts, err := a.unwritten(current)
 	if err != nil || len(texts) == 0 {
 		return err
 	}
@@ -189,9 +189,9 @@ func (a *Recorder) flush(ctx context.Context) error {
 	return nil
 }
 
-// take returns the slots to write, as JSON, and drops those too old to be read. If a process
+// unwritten returns the slots to write, as JSON, and drops those too old to be read. If a process
 // has nothing to report for the current slot, it reports once that it is alive.
-func (a *Recorder) take(current int64) (map[int64][]byte, error) {
+func (a *Recorder) unwritten(current int64) (map[int64][]byte, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	oldest := current - int64(Window/Slot)

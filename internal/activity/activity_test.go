@@ -17,7 +17,7 @@ import (
 	"cloudidq/store"
 )
 
-// clock is a clock that a test advances. It starts at the beginning of a slot.
+// clock is a clock that a test advances.
 type clock struct{ at time.Time }
 
 // newClock returns a clock that starts at a whole minute, in the future.
@@ -26,8 +26,8 @@ func newClock() *clock { return &clock{time.Now().Truncate(time.Minute).Add(10 *
 func (c *clock) now() time.Time       { return c.at }
 func (c *clock) pass(d time.Duration) { c.at = c.at.Add(d) }
 
-// activityOf returns an Activity of its own process that uses c.
-func activityOf(t *testing.T, srv *redistest.Server, c *clock) *activity.Recorder {
+// newRecorder returns a recorder of its own process that uses c.
+func newRecorder(t *testing.T, srv *redistest.Server, c *clock) *activity.Recorder {
 	t.Helper()
 	a := activity.NewRecorder(srv.Client(t))
 	a.SetClock(c.now)
@@ -53,23 +53,23 @@ func read(t *testing.T, r *activity.Reader, c *clock) activity.Recent {
 }
 
 // The counts of all processes add up, also if a process writes the same slot twice.
-func TestActivity_ProcessesAddUp(t *testing.T) {
+func TestRecorder_ProcessesAddUp(t *testing.T) {
 	srv, c := redistest.Start(t), newClock()
-	one, two := activityOf(t, srv, c), activityOf(t, srv, c)
+	one, two := newRecorder(t, srv, c), newRecorder(t, srv, c)
 	recent := activity.NewReader(srv.Client(t))
 	for range 3 {
-		one.Ended("wxA", store.Resolved, 100*time.Millisecond)
+		one.Finished("wxA", store.Resolved, 100*time.Millisecond)
 	}
-	one.Ended("wxA", store.Pending, time.Hour) // not a final status, so not counted
+	one.Finished("wxA", store.Pending, time.Hour) // not a final status, so not counted
 	one.Sent("wxA", 1, 5)
-	two.Ended("wxA", store.Failed, time.Second)
-	two.Ended("wxB", store.Expired, 5*time.Minute)
+	two.Finished("wxA", store.Failed, time.Second)
+	two.Finished("wxB", store.Expired, 5*time.Minute)
 	two.Sent("wxA", 2, 2)
 	flush(t, one, two)
-	one.Ended("wxA", store.Resolved, 100*time.Millisecond)
+	one.Finished("wxA", store.Resolved, 100*time.Millisecond)
 	flush(t, one, two, one) // repeats the write, with more counts in the same slot
 	if w := read(t, recent, c); len(w.Apps) != 0 || w.Workers != 2 {
-		t.Errorf("of an open slot: %d apps and %d workers, want 0 and 2", len(w.Apps), w.Workers)
+		t.Errorf("in an open slot: %d apps and %d workers, want 0 and 2", len(w.Apps), w.Workers)
 	}
 	c.pass(activity.Slot + 2*time.Second)
 	w := read(t, recent, c)
@@ -83,10 +83,10 @@ func TestActivity_ProcessesAddUp(t *testing.T) {
 		t.Errorf("tally (-want +got):\n%s", diff)
 	}
 	if p50, ok := took.Quantile(0.5); !ok || p50 < 80*time.Millisecond || p50 > 120*time.Millisecond {
-		t.Errorf("median = %v, want some 100 ms", p50)
+		t.Errorf("median = %v, want about 100 ms", p50)
 	}
-	if b.Total.Expired != 1 || b.Total.Ended() != 1 || a.Lately.Resolved != 4 {
-		t.Errorf("wxB = %+v, lately wxA = %+v", b.Total, a.Lately)
+	if b.Total.Expired != 1 || b.Total.Finished() != 1 || a.LastMinute.Resolved != 4 {
+		t.Errorf("wxB = %+v, lastMinute wxA = %+v", b.Total, a.LastMinute)
 	}
 	last := activity.SeriesPoints - 1
 	if a.Resolved[last] != 4 || a.Failed[last] != 1 || b.Expired[last] != 1 || len(a.Resolved) != activity.SeriesPoints {
@@ -96,33 +96,36 @@ func TestActivity_ProcessesAddUp(t *testing.T) {
 
 // Activity moves through the window and leaves it, whether or not anything read the window
 // meanwhile.
-func TestRecent_TheWindowMoves(t *testing.T) {
+func TestReader_WindowMoves(t *testing.T) {
 	srv, c := redistest.Start(t), newClock()
-	a := activityOf(t, srv, c)
-	often := activity.NewReader(srv.Client(t))
-	ended := func(r *activity.Reader) (total, lately int64) {
+	a := newRecorder(t, srv, c)
+	reader := activity.NewReader(srv.Client(t))
+	finished := func(r *activity.Reader) (total, lastMinute int64) {
 		if s := read(t, r, c).Apps["wxA"]; s != nil {
-			return s.Total.Resolved, s.Lately.Resolved
+			return s.Total.Resolved, s.LastMinute.Resolved
 		}
 		return 0, 0
 	}
 	for minute := range 20 {
 		for range minute + 1 {
-			a.Ended("wxA", store.Resolved, time.Second)
+			a.Finished("wxA", store.Resolved, time.Second)
 		}
 		flush(t, a)
 		c.pass(10 * time.Second)
-		if total, lately := ended(often); lately != int64(minute+1) || total != int64(sum(max(0, minute-14), minute)) {
-			t.Fatalf("in minute %d: %d in all and %d lately, want %d and %d", minute, total, lately, sum(max(0, minute-14), minute), minute+1)
+		if total, lastMinute := finished(reader); lastMinute != int64(minute+1) ||
+			total != int64(sum(max(0, minute-14), minute)) {
+			t.Fatalf("in minute %d: %d in total and %d in the last minute, want %d and %d", minute, total,
+				lastMinute, sum(max(0, minute-14), minute), minute+1)
 		}
-		if seldom := activity.NewReader(srv.Client(t)); cmp.Diff(read(t, often, c), read(t, seldom, c)) != "" {
-			t.Fatalf("in minute %d one who looks for the first time sees something else", minute)
+		if fresh := activity.NewReader(srv.Client(t)); cmp.Diff(read(t, reader, c),
+			read(t, fresh, c)) != "" {
+			t.Fatalf("in minute %d a new reader returns something else", minute)
 		}
 		c.pass(50 * time.Second)
 	}
 	c.pass(activity.Window)
-	if w := read(t, often, c); len(w.Apps) != 0 || w.Workers != 0 {
-		t.Errorf("after a quarter of an hour: %v, %d workers", w.Apps, w.Workers)
+	if w := read(t, reader, c); len(w.Apps) != 0 || w.Workers != 0 {
+		t.Errorf("after the window: %v, %d workers", w.Apps, w.Workers)
 	}
 }
 
@@ -135,7 +138,7 @@ func sum(from, to int) (n int) {
 }
 
 // A read costs only the slots of the last seconds, not all slots of the window.
-func TestRecent_ReadsWhatIsNew(t *testing.T) {
+func TestReader_ReadsNewSlotsOnly(t *testing.T) {
 	srv, c := redistest.Start(t), newClock()
 	rdb := srv.Client(t)
 	recent := activity.NewReader(rdb)
@@ -143,27 +146,27 @@ func TestRecent_ReadsWhatIsNew(t *testing.T) {
 	before := calls(t, srv, "hgetall")
 	read(t, recent, c)
 	if n := calls(t, srv, "hgetall") - before; n < 1 || n > 8 {
-		t.Errorf("a second look reads %d slots, want those of the last seconds", n)
+		t.Errorf("a second read fetches %d slots, want those of the last seconds", n)
 	}
 }
 
 // A write costs two commands per slot, however busy the process is. All keys expire.
-func TestActivity_AWriteIsAHandfulOfCommands(t *testing.T) {
+func TestRecorder_WriteIsCheap(t *testing.T) {
 	srv, c := redistest.Start(t), newClock()
-	a := activityOf(t, srv, c)
+	a := newRecorder(t, srv, c)
 	flush(t, a)
 	sets, expires := calls(t, srv, "hset"), calls(t, srv, "pexpire")
 	for i := range 3000 {
-		a.Ended(strings.Repeat("w", i%300), store.Resolved, time.Duration(i)*time.Millisecond)
+		a.Finished(strings.Repeat("w", i%300), store.Resolved, time.Duration(i)*time.Millisecond)
 	}
 	flush(t, a)
 	if s, e := calls(t, srv, "hset")-sets, calls(t, srv, "pexpire")-expires; s != 1 || e != 1 {
-		t.Errorf("3000 ends of 300 apps took %d HSET and %d PEXPIRE, want one of each", s, e)
+		t.Errorf("3000 final statuses of 300 apps took %d HSET and %d PEXPIRE, want one of each", s, e)
 	}
 	rdb := srv.Client(t)
 	for _, key := range rdb.Keys(t.Context(), "*").Val() {
 		if ttl := rdb.TTL(t.Context(), key).Val(); ttl <= 0 || ttl > 20*time.Minute {
-			t.Errorf("%s lives for %v", key, ttl)
+			t.Errorf("%s expires in %v", key, ttl)
 		}
 	}
 }
@@ -190,17 +193,17 @@ func calls(t *testing.T, srv *redistest.Server, command string) int64 {
 
 // Counts from an outage of Redis are written once it is back. A process that stops writes what
 // it has.
-func TestActivity_RedisAway_NothingIsLost(t *testing.T) {
+func TestRecorder_RedisDown_NothingIsLost(t *testing.T) {
 	t.Parallel()
 	srv, c := redistest.Start(t), newClock()
-	a := activityOf(t, srv, c)
-	a.Ended("wxA", store.Resolved, time.Second)
+	a := newRecorder(t, srv, c)
+	a.Finished("wxA", store.Resolved, time.Second)
 	srv.Kill()
 	if err := a.Flush(t.Context()); err == nil {
 		t.Fatal("a write without Redis succeeded")
 	}
 	c.pass(30 * time.Second)
-	a.Ended("wxA", store.Failed, time.Second)
+	a.Finished("wxA", store.Failed, time.Second)
 	srv.Restart()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -208,19 +211,19 @@ func TestActivity_RedisAway_NothingIsLost(t *testing.T) {
 	c.pass(10 * time.Second)
 	s := read(t, activity.NewReader(srv.Client(t)), c).Apps["wxA"]
 	if s == nil || s.Total.Resolved != 1 || s.Total.Failed != 1 {
-		t.Fatalf("told = %+v, want both ends", s)
+		t.Fatalf("activity = %+v, want both final statuses", s)
 	}
 	if at := slices.Index(s.Resolved, 1); at < 0 || slices.Index(s.Failed, 1) <= at {
-		t.Errorf("series = %v %v, want the one before the other", s.Resolved, s.Failed)
+		t.Errorf("series = %v %v, want resolved before failed", s.Resolved, s.Failed)
 	}
 }
 
 // A value of another format is not counted as activity, and does not hide that of other
 // processes.
-func TestRecent_ForeignValues(t *testing.T) {
+func TestReader_InvalidValues(t *testing.T) {
 	srv, c := redistest.Start(t), newClock()
-	a := activityOf(t, srv, c)
-	a.Ended("wxA", store.Resolved, time.Second)
+	a := newRecorder(t, srv, c)
+	a.Finished("wxA", store.Resolved, time.Second)
 	flush(t, a)
 	rdb := srv.Client(t)
 	key := rdb.Keys(t.Context(), "cloudidq:activity:*").Val()[0]
@@ -239,7 +242,7 @@ func TestRecent_ForeignValues(t *testing.T) {
 // A quantile is exact to one step of the bounds, even if counts of several processes are added.
 func TestLatencies_Quantile(t *testing.T) {
 	if _, ok := (activity.Latencies{}).Quantile(0.5); ok {
-		t.Error("there is a median of nothing")
+		t.Error("no durations have a median")
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		took := rapid.SliceOfN(rapid.Int64Range(2, 300_000), 1, 200).Draw(t, "milliseconds")
@@ -263,7 +266,7 @@ func BenchmarkActivity(b *testing.B) {
 	a := activity.NewRecorder(nil)
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			a.Ended("wx0000000000000001", store.Resolved, 120*time.Millisecond)
+			a.Finished("wx0000000000000001", store.Resolved, 120*time.Millisecond)
 		}
 	})
 }

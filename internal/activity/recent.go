@@ -18,18 +18,18 @@ const (
 	// SeriesPoints is the number of points of a [Series].
 	SeriesPoints = int(Window / SeriesStep)
 
-	windowSlots  = int64(Window / Slot)
-	slotsPerStep = int64(SeriesStep / Slot)
-	latelySlots  = int64(time.Minute / Slot)
+	windowSlots     = int64(Window / Slot)
+	slotsPerStep    = int64(SeriesStep / Slot)
+	lastMinuteSlots = int64(time.Minute / Slot)
 
-	// activityLate is how long after its end a slot counts as complete. Processes write once a
+	// writeDelay is how long after its end a slot counts as complete. Processes write once a
 	// second.
-	activityLate = 1500 * time.Millisecond
-	// activitySettled is how long after its end a slot is no longer read from Redis. It leaves
+	writeDelay = 1500 * time.Millisecond
+	// cacheAfter is how long after its end a slot is no longer read from Redis. It leaves
 	// room for clock differences and for a short outage of Redis.
-	activitySettled = 15 * time.Second
-	// activityPage is how many slots are read in one round trip.
-	activityPage = 30
+	cacheAfter = 15 * time.Second
+	// slotsPerRead is how many slots are read in one round trip.
+	slotsPerRead = 30
 )
 
 // Recent is the work of all processes in the last Window.
@@ -41,8 +41,8 @@ type Recent struct {
 
 // Series is the work done for one app.
 type Series struct {
-	Total  Tally // the whole window
-	Lately Tally // the last minute of the window
+	Total      Tally // the whole window
+	LastMinute Tally // the last minute of the window
 	// cloudIDs that reached each final status, per step, the oldest first.
 	Resolved, Failed, Expired []int64
 }
@@ -52,13 +52,13 @@ type Series struct {
 type Reader struct {
 	rdb redis.Cmdable
 
-	mu      sync.Mutex
-	settled map[int64]map[string]Tally // by slot and app; guarded by mu
+	mu     sync.Mutex
+	cached map[int64]map[string]Tally // by slot and app; guarded by mu
 }
 
 // NewReader returns a reader of rdb. The caller closes rdb.
 func NewReader(rdb redis.Cmdable) *Reader {
-	return &Reader{rdb: rdb, settled: make(map[int64]map[string]Tally)}
+	return &Reader{rdb: rdb, cached: make(map[int64]map[string]Tally)}
 }
 
 // slotRead is the content of one slot.
@@ -70,15 +70,15 @@ type slotRead struct {
 
 // Read returns the window that ends a few seconds before now.
 func (r *Reader) Read(ctx context.Context, now time.Time) (Recent, error) {
-	end := slotOf(now.Add(-activityLate)) // the first incomplete slot
+	end := slotOf(now.Add(-writeDelay)) // the first incomplete slot
 	first, newest := end-windowSlots, slotOf(now)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	maps.DeleteFunc(r.settled, func(slot int64, _ map[string]Tally) bool { return slot < first })
+	maps.DeleteFunc(r.cached, func(slot int64, _ map[string]Tally) bool { return slot < first })
 	var missing []int64
 	// The open slot is included because it shows which processes are alive.
 	for slot := first; slot <= newest; slot++ {
-		if _, known := r.settled[slot]; !known {
+		if _, known := r.cached[slot]; !known {
 			missing = append(missing, slot)
 		}
 	}
@@ -93,13 +93,13 @@ func (r *Reader) Read(ctx context.Context, now time.Time) (Recent, error) {
 		maps.Copy(alive, fresh[slot].processes)
 	}
 	w.Workers = len(alive)
-	settled := slotOf(now.Add(-activitySettled))
+	stable := slotOf(now.Add(-cacheAfter))
 	for slot := first; slot < end; slot++ {
-		apps, known := r.settled[slot]
+		apps, known := r.cached[slot]
 		if !known {
 			apps = fresh[slot].apps
-			if slot < settled {
-				r.settled[slot] = apps
+			if slot < stable {
+				r.cached[slot] = apps
 			}
 		}
 		w.add(apps, slot-first)
@@ -107,11 +107,11 @@ func (r *Reader) Read(ctx context.Context, now time.Time) (Recent, error) {
 	return w, nil
 }
 
-// fetch reads slots, activityPage of them per round trip.
+// fetch reads slots, slotsPerRead of them per round trip.
 func (r *Reader) fetch(ctx context.Context, slots []int64) (map[int64]slotRead, error) {
 	read := make(map[int64]slotRead, len(slots))
 	for len(slots) > 0 {
-		page := slots[:min(activityPage, len(slots))]
+		page := slots[:min(slotsPerRead, len(slots))]
 		slots = slots[len(page):]
 		fields := make([]*redis.MapStringStringCmd, len(page))
 		_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -164,8 +164,8 @@ func (w *Recent) add(apps map[string]Tally, n int64) {
 			w.Apps[appID] = s
 		}
 		s.Total.Add(&tally)
-		if n >= windowSlots-latelySlots {
-			s.Lately.Add(&tally)
+		if n >= windowSlots-lastMinuteSlots {
+			s.LastMinute.Add(&tally)
 		}
 		step := n / slotsPerStep
 		s.Resolved[step] += tally.Resolved

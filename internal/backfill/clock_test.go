@@ -12,7 +12,7 @@ import (
 	"cloudidq/tasks"
 )
 
-// tenAhead is a Redis whose clock is ten minutes ahead of the machine that loads.
+// tenAhead is a Redis whose clock is ten minutes ahead of the loader's clock.
 type tenAhead struct{ redis.UniversalClient }
 
 // Time implements [redis.UniversalClient].
@@ -25,10 +25,11 @@ func (c tenAhead) Time(ctx context.Context) *redis.TimeCmd {
 // A machine whose clock is behind accepts a line with a correct obtained_at. Its tasks have the
 // acceptance time of Redis's clock.
 func TestLoad_ClockIsBehind(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	producer := tasks.NewClient(tenAhead{b.rdb}, tasks.Options{})
 	t.Cleanup(producer.Close)
-	b.loader = (&backfill.Loader{Store: backfill.NewStore(b.rdb, time.Hour, nil), Producer: producer, Pressure: b}).Small(windowOfTests)
+	b.loader = (&backfill.Loader{Store: backfill.NewStore(b.rdb, time.Hour, nil), Producer: producer,
+		Pressure: b}).WithWindow(testWindow)
 	right := time.Now().Add(10 * time.Minute).UTC()
 	text := `{"cloud_id":"73_1","obtained_at":"` + right.Format(time.RFC3339) + `"}` + "\n"
 	if got, err := b.load(b.create(lines.NDJSON), text, backfill.Options{}); err != nil || got.Accepted != 1 {

@@ -19,95 +19,96 @@ import (
 	"cloudidq/tasks"
 )
 
-// dying is a Redis hook that fails every command from a certain one on. The first of
+// crashHook is a Redis hook that fails every command from a certain one on. The first of
 // these is either not sent, or sent with its answer lost. The error of the hook is one
 // that a load does not retry.
-type dying struct {
-	left   atomic.Int64 // commands until the first failure
-	answer bool         // the first failed command is executed
+type crashHook struct {
+	left      atomic.Int64 // commands until the first failure
+	loseReply bool         // the first failed command is executed
 }
 
-var errDead = fmt.Errorf("dead: %w", backfill.ErrTaken)
+var errCrashed = fmt.Errorf("crashed: %w", backfill.ErrSuperseded)
 
-func (d *dying) run(send func() error) error {
+func (d *crashHook) call(send func() error) error {
 	switch left := d.left.Add(-1); {
 	case left > 0:
 		return send()
-	case left == 0 && d.answer:
+	case left == 0 && d.loseReply:
 		_ = send()
 	}
-	return errDead
+	return errCrashed
 }
 
-func (d *dying) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (d *crashHook) DialHook(next redis.DialHook) redis.DialHook { return next }
 
-func (d *dying) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+func (d *crashHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		err := d.run(func() error { return next(ctx, cmd) })
+		err := d.call(func() error { return next(ctx, cmd) })
 		cmd.SetErr(err)
 		return err
 	}
 }
 
-func (d *dying) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (d *crashHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return next
 }
 
-// A load may die before or after any command, and the next load continues it. In the end, each
-// good line is queued exactly once. In the second half, a worker processes the queued tasks
+// A load may crash before or after any command, and the next load continues it. In the end, each
+// valid line is queued exactly once. In the second half, a worker processes the queued tasks
 // between the crash and the next load, and no task ever runs twice.
-func TestLoad_DiesAtEveryCommand(t *testing.T) {
-	b := newBed(t)
-	text, good := file(33)
-	for _, works := range []bool{false, true} {
-		for _, answer := range []bool{false, true} {
+func TestLoad_CrashAtEveryCommand(t *testing.T) {
+	b := newFixture(t)
+	text, valid := file(33)
+	for _, withWorker := range []bool{false, true} {
+		for _, loseReply := range []bool{false, true} {
 			for n := int64(1); ; n++ {
 				b.flush()
 				at := b.create(lines.NDJSON)
 				rdb := redis.NewClient(&redis.Options{Addr: b.redis.Addr})
-				hook := &dying{answer: answer}
+				hook := &crashHook{loseReply: loseReply}
 				hook.left.Store(n)
 				rdb.AddHook(hook)
-				_, err := b.over(rdb).Load(t.Context(), at, lines.New(strings.NewReader(text), lines.NDJSON), backfill.Options{})
+				_, err := b.loaderWith(rdb).Load(t.Context(), at, lines.New(strings.NewReader(text), lines.NDJSON), backfill.Options{})
 				_ = rdb.Close()
 				survived := err == nil
-				if !survived && !errors.Is(err, backfill.ErrTaken) {
-					t.Fatalf("death %d: Load = %v", n, err)
+				if !survived && !errors.Is(err, backfill.ErrSuperseded) {
+					t.Fatalf("crash %d: Load = %v", n, err)
 				}
 
 				ran := map[string]int{}
-				if works {
+				if withWorker {
 					b.work(at.Backfill.ID, ran)
 				}
 				before := b.queued()
 				got, err := b.load(b.resume(at.Backfill.ID), text, backfill.Options{})
-				if err != nil || got.Accepted != len(good) || got.Rejected != 5 || got.Lines != 33 {
-					t.Fatalf("death %d: Load = %+v, %v", n, got, err)
+				if err != nil || got.Accepted != len(valid) || got.Rejected != 5 || got.Lines != 33 {
+					t.Fatalf("crash %d: Load = %+v, %v", n, got, err)
 				}
 				queued := b.queued()
 				for id := range before {
 					if _, there := queued[id]; !there {
-						t.Errorf("death %d: task %s has gone", n, id)
+						t.Errorf("crash %d: task %s is missing", n, id)
 					}
 				}
-				if works {
+				if withWorker {
 					b.work(at.Backfill.ID, ran)
 					for id, times := range ran {
 						if times != 1 {
-							t.Errorf("death %d: task %s ran %d times", n, id, times)
+							t.Errorf("crash %d: task %s ran %d times", n, id, times)
 						}
 					}
-					if got, err = b.backfills.Get(t.Context(), got.ID); err != nil || got.Resolved != len(good) || !got.Finished() {
-						t.Errorf("death %d: %+v, %v, want all resolved", n, got, err)
+					if got, err = b.backfills.Get(t.Context(), got.ID); err != nil || got.Resolved != len(valid) ||
+						!got.Finished() {
+						t.Errorf("crash %d: %+v, %v, want all resolved", n, got, err)
 					}
-				} else if diff := cmp.Diff(good, references(queued)); diff != "" {
-					t.Errorf("death %d: lines that are queued (-want +got):\n%s", n, diff)
+				} else if diff := cmp.Diff(valid, references(queued)); diff != "" {
+					t.Errorf("crash %d: queued lines (-want +got):\n%s", n, diff)
 				}
 				if t.Failed() {
 					return
 				}
 				if survived {
-					t.Logf("a worker between: %v, the last answer lost: %v, %d deaths", works, answer, n-1)
+					t.Logf("with a worker: %v, the last reply lost: %v, %d crashes", withWorker, loseReply, n-1)
 					break
 				}
 			}
@@ -116,7 +117,7 @@ func TestLoad_DiesAtEveryCommand(t *testing.T) {
 }
 
 // flush empties Redis, and restores the key that producers write only once.
-func (b *bed) flush() {
+func (b *fixture) flush() {
 	b.Helper()
 	flush(b, b.rdb)
 	if err := b.rdb.SAdd(b.Context(), "asynq:queues", tasks.QueueBackfill).Err(); err != nil {
@@ -125,7 +126,7 @@ func (b *bed) flush() {
 }
 
 // work removes all tasks from the queue, as a worker would, and counts their lines as resolved.
-func (b *bed) work(id string, ran map[string]int) {
+func (b *fixture) work(id string, ran map[string]int) {
 	b.Helper()
 	inspector := asynq.NewInspectorFromRedisClient(b.rdb)
 	for task, p := range b.queued() {
@@ -145,7 +146,7 @@ func (b *bed) work(id string, ran map[string]int) {
 
 // flaky loses every eleventh answer, as a network may. The command itself is executed.
 type flaky struct {
-	dying
+	crashHook
 	n atomic.Int64
 }
 
@@ -162,25 +163,25 @@ func (f *flaky) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 
 // If Redis executes a command and its answer is lost, the load repeats the step. No line is
 // lost or queued twice.
-func TestLoad_LostAnswers(t *testing.T) {
-	b := newBed(t)
-	text, good := file(60)
+func TestLoad_LostReplies(t *testing.T) {
+	b := newFixture(t)
+	text, valid := file(60)
 	rdb := redis.NewClient(&redis.Options{Addr: b.redis.Addr})
 	defer func() { _ = rdb.Close() }()
 	rdb.AddHook(&flaky{})
-	got, err := b.over(rdb).Load(t.Context(), b.create(lines.NDJSON), lines.New(strings.NewReader(text), lines.NDJSON), backfill.Options{})
-	if err != nil || got.Accepted != len(good) {
+	got, err := b.loaderWith(rdb).Load(t.Context(), b.create(lines.NDJSON), lines.New(strings.NewReader(text), lines.NDJSON), backfill.Options{})
+	if err != nil || got.Accepted != len(valid) {
 		t.Fatalf("Load = %+v, %v", got, err)
 	}
-	if diff := cmp.Diff(good, references(b.queued())); diff != "" {
-		t.Errorf("lines that are queued (-want +got):\n%s", diff)
+	if diff := cmp.Diff(valid, references(b.queued())); diff != "" {
+		t.Errorf("queued lines (-want +got):\n%s", diff)
 	}
 }
 
 // If Redis restarts during a load, the load waits and continues.
 func TestLoad_RedisRestarts(t *testing.T) {
-	b := newBed(t, "--appendonly", "yes", "--appendfsync", "always")
-	text, good := file(60)
+	b := newFixture(t, "--appendonly", "yes", "--appendfsync", "always")
+	text, valid := file(60)
 	restarted := make(chan struct{})
 	got, err := b.load(b.create(lines.NDJSON), text, backfill.Options{Progress: func(bf backfill.Backfill) {
 		if bf.Lines == 20 {
@@ -189,21 +190,21 @@ func TestLoad_RedisRestarts(t *testing.T) {
 		}
 	}})
 	<-restarted
-	if err != nil || got.Accepted != len(good) {
+	if err != nil || got.Accepted != len(valid) {
 		t.Fatalf("Load = %+v, %v", got, err)
 	}
-	if diff := cmp.Diff(good, references(b.queued())); diff != "" {
-		t.Errorf("lines that are queued (-want +got):\n%s", diff)
+	if diff := cmp.Diff(valid, references(b.queued())); diff != "" {
+		t.Errorf("queued lines (-want +got):\n%s", diff)
 	}
 }
 
-// If two clients load one backfill at the same time, one of them gets ErrBackfillTaken. No line
+// If two clients load one backfill at the same time, one of them gets ErrSuperseded. No line
 // is queued twice.
-func TestLoad_TwoAtOnce(t *testing.T) {
-	b := newBed(t)
-	text, good := file(400)
+func TestLoad_TwoClients(t *testing.T) {
+	b := newFixture(t)
+	text, valid := file(400)
 	at := b.create(lines.NDJSON)
-	ended := make(chan error, 1)
+	done := make(chan error, 1)
 	begun := make(chan struct{})
 	go func() {
 		first := true
@@ -213,24 +214,24 @@ func TestLoad_TwoAtOnce(t *testing.T) {
 				close(begun)
 			}
 		}})
-		ended <- err
+		done <- err
 	}()
 	<-begun
 	got, err := b.load(b.resume(at.Backfill.ID), text, backfill.Options{})
-	if err != nil || got.Accepted != len(good) {
+	if err != nil || got.Accepted != len(valid) {
 		t.Errorf("Load of the second = %+v, %v", got, err)
 	}
-	if err := <-ended; !errors.Is(err, backfill.ErrTaken) {
-		t.Errorf("Load of the first = %v, want ErrBackfillTaken", err)
+	if err := <-done; !errors.Is(err, backfill.ErrSuperseded) {
+		t.Errorf("Load of the first = %v, want ErrSuperseded", err)
 	}
-	if diff := cmp.Diff(good, references(b.queued())); diff != "" {
-		t.Errorf("lines that are queued (-want +got):\n%s", diff)
+	if diff := cmp.Diff(valid, references(b.queued())); diff != "" {
+		t.Errorf("queued lines (-want +got):\n%s", diff)
 	}
 }
 
-// If the input has changed, the error names the lines of the change, and none of it is queued.
+// If the input has changed, the error names the changed lines, and none of them is queued.
 func TestLoad_ChangedInput(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	text, _ := file(60)
 	edit := func(line int, to string) string {
 		all := strings.SplitAfter(text, "\n")
@@ -238,31 +239,33 @@ func TestLoad_ChangedInput(t *testing.T) {
 		return strings.Join(all, "")
 	}
 	for name, tc := range map[string]struct {
-		begun bool // the first load died after it began lines 31 to 40 and before it committed them
+		begun bool // the first load crashed after it began lines 31 to 40 and before it committed them
 		text  string
 		want  string
 	}{
-		"FirstLine":   {false, edit(1, "{}\n"), "among lines 1 to 10 "},
-		"ABlankLine":  {false, edit(6, " \n"), "among lines 1 to 10 "},
-		"LaterLine":   {false, edit(30, "{}\n"), "among lines 21 to 30 "},
-		"OneLineMore": {false, edit(12, "{}\n{}\n"), "among lines 11 to 20 "},
-		"OneLess":     {false, edit(12, ""), "among lines 11 to 20 "},
-		"Shorter":     {false, text[:strings.Index(text, "line 00026")], "line 27, which was read before, is not there"},
-		"Empty":       {false, "", "line 1, which was read before, is not there"},
-		"NotIn":       {false, edit(31, "{}\n"), ""}, // no earlier load has read the line
-		"Begun":       {true, edit(31, "{}\n"), "among lines 31 to 40 "},
-		"BegunShort":  {true, text[:strings.Index(text, "line 00035")] + `"}`, "line 36, which was read before, is not there"},
-		"BegunSame":   {true, strings.ReplaceAll(text, "\n", "\r\n"), ""},
+		"FirstLine":   {false, edit(1, "{}\n"), "at least one of lines 1 to 10 "},
+		"ABlankLine":  {false, edit(6, " \n"), "at least one of lines 1 to 10 "},
+		"LaterLine":   {false, edit(30, "{}\n"), "at least one of lines 21 to 30 "},
+		"OneLineMore": {false, edit(12, "{}\n{}\n"), "at least one of lines 11 to 20 "},
+		"OneLess":     {false, edit(12, ""), "at least one of lines 11 to 20 "},
+		"Shorter": {false, text[:strings.Index(text, "line 00026")],
+			"line 27, which an earlier load read, is missing"},
+		"Empty": {false, "", "line 1, which an earlier load read, is missing"},
+		"NotIn": {false, edit(31, "{}\n"), ""}, // no earlier load has read the line
+		"Begun": {true, edit(31, "{}\n"), "at least one of lines 31 to 40 "},
+		"BegunShort": {true, text[:strings.Index(text, "line 00035")] + `"}`,
+			"line 36, which an earlier load read, is missing"},
+		"BegunSame": {true, strings.ReplaceAll(text, "\n", "\r\n"), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b.flush()
 			at := b.create(lines.NDJSON)
 			rdb := redis.NewClient(&redis.Options{Addr: b.redis.Addr})
 			defer func() { _ = rdb.Close() }()
-			hook := &dying{}
+			hook := &crashHook{}
 			hook.left.Store(1 << 40)
 			rdb.AddHook(hook)
-			_, err := b.over(rdb).Load(t.Context(), at, lines.New(strings.NewReader(text), lines.NDJSON), backfill.Options{Progress: func(bf backfill.Backfill) {
+			_, err := b.loaderWith(rdb).Load(t.Context(), at, lines.New(strings.NewReader(text), lines.NDJSON), backfill.Options{Progress: func(bf backfill.Backfill) {
 				if bf.Lines == 30 {
 					hook.left.Store(1)
 					if tc.begun {
@@ -270,7 +273,7 @@ func TestLoad_ChangedInput(t *testing.T) {
 					}
 				}
 			}})
-			if !errors.Is(err, backfill.ErrTaken) {
+			if !errors.Is(err, backfill.ErrSuperseded) {
 				t.Fatalf("Load = %v", err)
 			}
 			if resumed := b.resume(at.Backfill.ID); tc.begun != (resumed.Begun != nil) || resumed.Backfill.Lines != 30 {

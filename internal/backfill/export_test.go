@@ -1,7 +1,7 @@
 package backfill
 
-// Small returns the loader with windows of n lines.
-func (l *Loader) Small(n int) *Loader {
+// WithWindow returns the loader with windows of n lines.
+func (l *Loader) WithWindow(n int) *Loader {
 	small := *l
 	small.windowMax = n
 	return &small

@@ -83,7 +83,7 @@ type InputError struct {
 
 // Error implements error.
 func (e *InputError) Error() string {
-	return fmt.Sprintf("the input has broken off, %d lines are in: %v", e.Lines, e.Err)
+	return fmt.Sprintf("the input failed after %d loaded lines: %v", e.Lines, e.Err)
 }
 
 // Unwrap returns the input's error.
@@ -98,9 +98,11 @@ type ChangedError struct {
 // Error implements error.
 func (e *ChangedError) Error() string {
 	if e.To == 0 {
-		return fmt.Sprintf("the input has changed: line %d, which was read before, is not there any more", e.From)
+		return fmt.Sprintf("the input has changed: line %d, which an earlier load read, is missing",
+			e.From)
 	}
-	return fmt.Sprintf("the input has changed: among lines %d to %d is one that is not what was read before", e.From, e.To)
+	return fmt.Sprintf(
+		"the input has changed: at least one of lines %d to %d differs from the earlier load", e.From, e.To)
 }
 
 // ErrFull means that the queue is full. Load returns it after waiting for Options.MaxFull.
@@ -127,23 +129,25 @@ const (
 // continue, call Load again with the same source from its start.
 //
 // The error is that of ctx, an [*InputError], a [*ChangedError], a [*lines.HeaderError],
-// [ErrFull], [ErrPaused], one of the ErrBackfill errors of package store, or an error of Redis.
+// [ErrFull], [ErrPaused], [ErrNotFound], [ErrSuperseded], [ErrCanceled], [ErrComplete],
+// [ErrDiffers], or an error of Redis.
 func (l *Loader) Load(ctx context.Context, loading Loading, source Source, options Options) (Backfill, error) {
-	in := startReading(source)
-	defer in.stop(options.Unblock)
-	r := &run{
-		Loader: l, options: options, at: loading, in: in, digest: sha256.New(), checks: checks{store: l.Store, id: loading.Backfill.ID},
+	reader := startReader(source)
+	defer reader.stop(options.Unblock)
+	s := &session{
+		Loader: l, options: options, loading: loading, reader: reader, digest: sha256.New(),
+		checks: checks{store: l.Store, id: loading.Backfill.ID},
 	}
-	err := r.all(ctx)
-	return r.at.Backfill, err
+	err := s.loop(ctx)
+	return s.loading.Backfill, err
 }
 
-// run is one call of Load.
-type run struct {
+// session is one call of Load.
+type session struct {
 	*Loader
 	options Options
-	at      Loading
-	in      *reading
+	loading Loading
+	reader  *reader
 
 	digest hash.Hash // of all lines that were read
 	read   int       // number of lines that were read
@@ -151,53 +155,54 @@ type run struct {
 	lines  []lines.Line // the current window: lines that are not loaded yet
 }
 
-// all takes batches of lines until the input or ctx ends.
-func (r *run) all(ctx context.Context) error {
+// loop processes batches of lines until the input or ctx ends.
+func (s *session) loop(ctx context.Context) error {
 	flush := time.NewTimer(linger)
 	defer flush.Stop()
 	for {
 		select {
-		case batch := <-r.in.batches:
-			if len(r.lines) == 0 {
+		case batch := <-s.reader.batches:
+			if len(s.lines) == 0 {
 				flush.Reset(linger)
 			}
-			if err := r.take(ctx, batch.lines); err != nil {
+			if err := s.addLines(ctx, batch.lines); err != nil {
 				return err
 			}
-			r.in.release(batch)
+			s.reader.release(batch)
 			if batch.err != nil {
-				return r.end(ctx, batch.err)
+				return s.finish(ctx, batch.err)
 			}
 		case <-flush.C:
-			if err := r.flush(ctx); err != nil {
+			if err := s.flush(ctx); err != nil {
 				return err
 			}
 		case <-ctx.Done():
-			return errors.Join(ctx.Err(), r.flushLast(ctx))
+			return errors.Join(ctx.Err(), s.flushLast(ctx))
 		}
 	}
 }
 
-// take adds lines to the window, and writes the window when it is full.
-func (r *run) take(ctx context.Context, batch []lines.Line) error {
+// addLines adds lines to the window, and writes the window when it is full.
+func (s *session) addLines(ctx context.Context, batch []lines.Line) error {
 	for i := range batch {
 		line := &batch[i]
-		r.read = line.Number
-		_, _ = io.WriteString(r.digest, line.Text)
-		_, _ = io.WriteString(r.digest, "\n") // no line contains a newline
+		s.read = line.Number
+		_, _ = io.WriteString(s.digest, line.Text)
+		_, _ = io.WriteString(s.digest, "\n") // no line contains a newline
 		// The line was loaded by an earlier call.
-		if line.Number <= r.at.Backfill.Lines {
-			if err := r.checks.check(ctx, line.Number, r.sum); err != nil {
+		if line.Number <= s.loading.Backfill.Lines {
+			if err := s.checks.check(ctx, line.Number, s.digestSoFar); err != nil {
 				return err
 			}
 			continue
 		}
-		if r.at.Backfill.State == Complete {
-			return fmt.Errorf("%w with %d lines, and the input has more", ErrComplete, r.at.Backfill.Lines)
+		if s.loading.Backfill.State == Complete {
+			return fmt.Errorf("%w with %d lines, but the input has more", ErrComplete,
+				s.loading.Backfill.Lines)
 		}
-		r.lines = append(r.lines, *line)
-		if r.full() {
-			if err := r.flush(ctx); err != nil {
+		s.lines = append(s.lines, *line)
+		if s.windowFull() {
+			if err := s.flush(ctx); err != nil {
 				return err
 			}
 		}
@@ -205,78 +210,79 @@ func (r *run) take(ctx context.Context, batch []lines.Line) error {
 	return nil
 }
 
-// sum returns the digest of all lines that were read.
-func (r *run) sum() string { return hex.EncodeToString(r.digest.Sum(nil)[:16]) }
+// digestSoFar returns the digest of all lines that were read.
+func (s *session) digestSoFar() string { return hex.EncodeToString(s.digest.Sum(nil)[:16]) }
 
-// full reports whether the window must be written now. A window that an earlier load began must
-// end at the same line.
-func (r *run) full() bool {
-	if begun := r.at.Begun; begun != nil {
-		return r.read == begun.To
+// windowFull reports whether the window must be written now. A window that an earlier load began
+// must end at the same line.
+func (s *session) windowFull() bool {
+	if begun := s.loading.Begun; begun != nil {
+		return s.read == begun.To
 	}
-	return len(r.lines) == cmp.Or(r.windowMax, windowLines)
+	return len(s.lines) == cmp.Or(s.windowMax, windowLines)
 }
 
-// end handles the end of the input. err is io.EOF or the error of the source. At io.EOF, it
+// finish handles the end of the input. err is io.EOF or the error of the source. At io.EOF, it
 // writes the last window and completes the backfill.
-func (r *run) end(ctx context.Context, err error) error {
+func (s *session) finish(ctx context.Context, err error) error {
 	if !errors.Is(err, io.EOF) {
 		var header *lines.HeaderError
 		if errors.As(err, &header) {
 			return err
 		}
-		return r.brokenOff(ctx, err)
+		return s.inputFailed(ctx, err)
 	}
-	// An earlier load has read more lines than the input has now.
-	if was := max(r.at.Backfill.Lines, r.begunTo()); r.read < was {
-		return &ChangedError{From: r.read + 1}
+	// An earlier load may have read more lines than the input has now.
+	if known := max(s.loading.Backfill.Lines, s.begunTo()); s.read < known {
+		return &ChangedError{From: s.read + 1}
 	}
-	if err := r.flush(ctx); err != nil {
+	if err := s.flush(ctx); err != nil {
 		return err
 	}
-	if r.options.AtEnd != nil {
-		if err := r.options.AtEnd(); err != nil {
-			return &InputError{r.at.Backfill.Lines, err}
+	if s.options.AtEnd != nil {
+		if err := s.options.AtEnd(); err != nil {
+			return &InputError{s.loading.Backfill.Lines, err}
 		}
 	}
-	return r.persist(ctx, func(ctx context.Context) error { return r.Store.Complete(ctx, &r.at) })
+	return s.withRetry(ctx, func(ctx context.Context) error { return s.Store.Complete(ctx, &s.loading) })
 }
 
 // begunTo returns the last line of the window that an earlier load began, or 0 if there is none.
-func (r *run) begunTo() int {
-	if r.at.Begun == nil {
+func (s *session) begunTo() int {
+	if s.loading.Begun == nil {
 		return 0
 	}
-	return r.at.Begun.To
+	return s.loading.Begun.To
 }
 
-// brokenOff loads the lines that were read, and returns an *InputError with err.
-func (r *run) brokenOff(ctx context.Context, err error) error {
-	if flushed := r.flushLast(ctx); flushed != nil {
-		return flushed
+// inputFailed loads the lines that were read, and returns an *InputError with err.
+func (s *session) inputFailed(ctx context.Context, err error) error {
+	if flushErr := s.flushLast(ctx); flushErr != nil {
+		return flushErr
 	}
-	return &InputError{r.at.Backfill.Lines, err}
+	return &InputError{s.loading.Backfill.Lines, err}
 }
 
 // flush waits for room and writes the window, unless it is empty. A window that an earlier load
 // began is written only when it is complete.
-func (r *run) flush(ctx context.Context) error {
-	if len(r.lines) == 0 || r.read < r.begunTo() {
+func (s *session) flush(ctx context.Context) error {
+	if len(s.lines) == 0 || s.read < s.begunTo() {
 		return nil
 	}
-	if err := r.room(ctx); err != nil {
+	if err := s.waitForRoom(ctx); err != nil {
 		return err
 	}
-	return r.write(ctx)
+	return s.writeWindow(ctx)
 }
 
 // flushLast is flush for a load that stops. It does not wait for room, waits for Redis at most
 // lastFlush, and also works if ctx has ended.
-func (r *run) flushLast(ctx context.Context) error {
+func (s *session) flushLast(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)
 	defer cancel()
-	if len(r.lines) == 0 || r.read < r.begunTo() || r.Pressure.Room(ctx, r.at.Backfill.AppID) != nil {
+	if len(s.lines) == 0 || s.read < s.begunTo() ||
+		s.Pressure.Room(ctx, s.loading.Backfill.AppID) != nil {
 		return nil
 	}
-	return r.write(ctx)
+	return s.writeWindow(ctx)
 }

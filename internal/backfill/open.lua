@@ -2,7 +2,7 @@
 -- changes nothing.
 --
 -- ARGV  …, writer, 1 to create it if it does not exist, appid, webhook, format
--- Answer: the backfill, or nothing if it does not exist. If it was to be created but exists with
+-- Reply: the backfill, or nothing if it does not exist. If it was to be created but exists with
 --         another appid, webhook or format, it stays as it is.
 local writer, make = ARGV[3], ARGV[4] == '1'
 local appid, webhook, format = ARGV[5], ARGV[6], ARGV[7]

@@ -21,15 +21,16 @@ const chunksAtOnce = 1000 / tasks.MaxItems
 // to a thousand at a time. A line has no record if its record is pending or does not exist, for
 // example after an erasure. Results returns the first error of yield or of a store.
 func Results(
-	ctx context.Context, backfills *Store, results store.Results, of *Backfill, yield func([]store.Record) error,
+	ctx context.Context, backfills *Store, results store.Results, bf *Backfill,
+	yield func([]store.Record) error,
 ) error {
 	for from, more := 0, true; more; from += chunksAtOnce {
 		var ids []string
 		var err error
-		if ids, more, err = backfills.CloudIDs(ctx, of, from, chunksAtOnce); err != nil {
+		if ids, more, err = backfills.CloudIDs(ctx, bf, from, chunksAtOnce); err != nil {
 			return err
 		}
-		records, err := lookup(ctx, results, of.AppID, ids)
+		records, err := lookup(ctx, results, bf.AppID, ids)
 		if err != nil {
 			return err
 		}
@@ -43,12 +44,12 @@ func Results(
 // lookup returns the final records of the ids, in their order. It looks up a repeated id once,
 // and returns its record for each occurrence.
 func lookup(ctx context.Context, results store.Results, appID string, ids []string) ([]store.Record, error) {
-	// at has the position of each id in unique, and so in found.
-	at := make(map[string]int, len(ids))
+	// index has the position of each id in unique, and so in found.
+	index := make(map[string]int, len(ids))
 	unique := make([]string, 0, len(ids))
 	for _, id := range ids {
-		if _, repeated := at[id]; !repeated {
-			at[id] = len(unique)
+		if _, repeated := index[id]; !repeated {
+			index[id] = len(unique)
 			unique = append(unique, id)
 		}
 	}
@@ -58,7 +59,7 @@ func lookup(ctx context.Context, results store.Results, appID string, ids []stri
 	}
 	records := make([]store.Record, 0, len(ids))
 	for _, id := range ids {
-		if rec := found[at[id]]; rec.Status.Final() {
+		if rec := found[index[id]]; rec.Status.Final() {
 			records = append(records, rec)
 		}
 	}

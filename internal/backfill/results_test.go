@@ -19,7 +19,7 @@ import (
 // Results come in the order of the lines, once for each line of a cloudID. Pending and erased
 // ones are absent.
 func TestResults(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	const n = 2500 // enough for several look-ups
 	var text strings.Builder
 	var want []string
@@ -48,7 +48,7 @@ func TestResults(t *testing.T) {
 			want = append(want, fmt.Sprintf("73_%d", at))
 		}
 	}
-	b.loader = b.loader.Small(1000)
+	b.loader = b.loader.WithWindow(1000)
 	of, err := b.load(b.create(lines.NDJSON), text.String(), backfill.Options{})
 	if err != nil {
 		t.Fatal(err)

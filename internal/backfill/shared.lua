@@ -1,5 +1,5 @@
 -- Shared functions of the backfill scripts; prepended to each of them. The layout is in
--- backfills.go.
+-- store.go.
 --
 -- KEYS  the backfill; its other keys begin with its name and lie in the same slot
 -- ARGV  now (Unix ms), how long all of it is retained (ms), then the arguments of the script

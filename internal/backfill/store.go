@@ -106,47 +106,47 @@ var (
 	// ErrNotFound says that no such backfill exists: the id is unknown, or its retention is
 	// over.
 	ErrNotFound = errors.New("no such backfill")
-	// ErrTaken says that another client has continued the backfill since.
-	ErrTaken = errors.New("another client has gone on with this backfill since")
-	// ErrCanceled says that the backfill is canceled and takes no more lines.
+	// ErrSuperseded says that another client has continued the backfill since.
+	ErrSuperseded = errors.New("another client has continued this backfill")
+	// ErrCanceled says that the backfill is canceled and accepts no more lines.
 	ErrCanceled = errors.New("the backfill has been canceled")
-	// ErrComplete says that the backfill is complete and takes no more lines.
+	// ErrComplete says that the backfill is complete and accepts no more lines.
 	ErrComplete = errors.New("the backfill is complete")
 	// ErrDiffers says that the client's lines are not those of the window that is
 	// begun.
-	ErrDiffers = errors.New("the lines are not taken the way they were when they were begun, perhaps by another version")
+	ErrDiffers = errors.New("the lines differ from those of the begun window")
 )
 
 // errAnswer is returned for an answer that the scripts of this package never give.
 var errAnswer = errors.New("unexpected answer from Redis")
 
 //go:embed shared.lua
-var backfillLua string
+var sharedLua string
 
 //go:embed open.lua
-var backfillOpenLua string
+var openLua string
 
 //go:embed begin.lua
-var backfillBeginLua string
+var beginLua string
 
 //go:embed commit.lua
-var backfillCommitLua string
+var commitLua string
 
 //go:embed complete.lua
-var backfillCompleteLua string
+var completeLua string
 
 //go:embed report.lua
-var backfillReportLua string
+var reportLua string
 
 //go:embed cancel.lua
-var backfillCancelLua string
+var cancelLua string
 
 // Store stores the state of backfills. It uses Redis even if the records are in PostgreSQL.
 // It is safe for concurrent use.
 type Store struct {
-	rdb    redis.Cmdable
-	keyset *seal.Keyset // nil = cloudIDs are not sealed
-	keep   int64        // retention of a backfill, in ms
+	rdb       redis.Cmdable
+	keyset    *seal.Keyset // nil = cloudIDs are not sealed
+	retention int64        // retention of a backfill, in ms
 
 	open, begin, commit, complete, report, cancel *redis.Script
 }
@@ -154,12 +154,12 @@ type Store struct {
 // NewStore returns the backfills in rdb. The caller closes rdb. ttl is how long records are
 // retained. keyset seals cloudIDs, as it seals records; nil = they are not sealed.
 func NewStore(rdb redis.Cmdable, ttl time.Duration, keyset *seal.Keyset) *Store {
-	// Every script needs the shared functions of backfill.lua.
-	script := func(lua string) *redis.Script { return redis.NewScript(backfillLua + lua) }
+	// Every script needs the shared functions of shared.lua.
+	script := func(lua string) *redis.Script { return redis.NewScript(sharedLua + lua) }
 	return &Store{
-		rdb: rdb, keyset: keyset, keep: (ttl + backfillMargin).Milliseconds(),
-		open: script(backfillOpenLua), begin: script(backfillBeginLua), commit: script(backfillCommitLua),
-		complete: script(backfillCompleteLua), report: script(backfillReportLua), cancel: script(backfillCancelLua),
+		rdb: rdb, keyset: keyset, retention: (ttl + backfillMargin).Milliseconds(),
+		open: script(openLua), begin: script(beginLua), commit: script(commitLua),
+		complete: script(completeLua), report: script(reportLua), cancel: script(cancelLua),
 	}
 }
 
@@ -175,13 +175,15 @@ func IDOf(text string) string {
 
 var backfillID = regexp.MustCompile(`^bf_[a-z2-7]{26}$`)
 
-// run runs a script on a backfill, with the current time and the retention as its first
+// runScript runs a script on a backfill, with the current time and the retention as its first
 // arguments. The error is ErrNotFound if id is malformed.
-func (b *Store) run(ctx context.Context, script *redis.Script, id string, args ...any) ([]any, error) {
+func (b *Store) runScript(
+	ctx context.Context, script *redis.Script, id string, args ...any,
+) ([]any, error) {
 	if !backfillID.MatchString(id) {
 		return nil, ErrNotFound
 	}
-	args = append([]any{time.Now().UnixMilli(), b.keep}, args...)
+	args = append([]any{time.Now().UnixMilli(), b.retention}, args...)
 	return script.Run(ctx, b.rdb, []string{backfillPrefix + id}, args...).Slice()
 }
 
@@ -200,11 +202,11 @@ func (b *Store) Get(ctx context.Context, id string) (Backfill, error) {
 	return parseBackfill(id, fields), nil
 }
 
-// Cancel stops a backfill: it takes no more lines, and its pending cloudIDs are not requested
+// Cancel stops a backfill: it accepts no more lines, and its pending cloudIDs are not requested
 // any more. Only a window that was begun before can still be committed. A finished backfill
 // stays as it is. The error is ErrNotFound if the backfill does not exist.
 func (b *Store) Cancel(ctx context.Context, id string) (Backfill, error) {
-	answer, err := b.run(ctx, b.cancel, id)
+	answer, err := b.runScript(ctx, b.cancel, id)
 	if err != nil {
 		return Backfill{}, fmt.Errorf("canceling a backfill: %w", err)
 	}
@@ -218,18 +220,18 @@ func backfillOf(id string, answer []any) (Backfill, error) {
 		return Backfill{}, ErrNotFound
 	}
 	if len(answer) == 1 {
-		return Backfill{}, refusedBackfill(answer[0])
+		return Backfill{}, scriptError(answer[0])
 	}
 	return parseBackfill(id, pairs(answer)), nil
 }
 
-// refusedBackfill returns the error that a script names by a word.
-func refusedBackfill(word any) error {
+// scriptError returns the error that a script names with a word.
+func scriptError(word any) error {
 	switch word {
 	case "gone":
 		return ErrNotFound
-	case "taken":
-		return ErrTaken
+	case "superseded":
+		return ErrSuperseded
 	case "canceled":
 		return ErrCanceled
 	case "complete":

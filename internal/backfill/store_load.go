@@ -71,7 +71,7 @@ func (b *Store) Resume(ctx context.Context, id string) (Loading, error) {
 // exist.
 func (b *Store) load(ctx context.Context, as Backfill, create int) (Loading, error) {
 	l := Loading{writer: rand.Text()}
-	answer, err := b.run(ctx, b.open, as.ID, l.writer, create, as.AppID, as.Webhook, as.Format)
+	answer, err := b.runScript(ctx, b.open, as.ID, l.writer, create, as.AppID, as.Webhook, as.Format)
 	if err == nil {
 		l.Backfill, err = backfillOf(as.ID, answer)
 	}
@@ -109,30 +109,32 @@ func parseBegun(text string) (*Begun, error) {
 	return &begun, nil
 }
 
-// First returns the number of the next chunk.
-func (l *Loading) First() int { return l.Backfill.chunks }
+// NextChunk returns the number of the next chunk.
+func (l *Loading) NextChunk() int { return l.Backfill.chunks }
 
 // Digest returns the digest of the committed lines.
 func (l *Loading) Digest() string { return l.digest }
 
-// Begin stores which lines come next, before their tasks are enqueued. For each chunk, ended
+// Begin stores which lines come next, before their tasks are enqueued. For each chunk, finished
 // reports whether all its cloudIDs already have a final status, as after a crash. The tasks of
 // such chunks need not be enqueued again. Begin may be repeated. If the window is committed
-// already, committed is true. The errors include [ErrNotFound], [ErrTaken],
+// already, committed is true. The errors include [ErrNotFound], [ErrSuperseded],
 // [ErrCanceled], [ErrComplete] and [ErrDiffers].
-func (b *Store) Begin(ctx context.Context, l *Loading, w *Window) (ended []bool, committed bool, err error) {
+func (b *Store) Begin(
+	ctx context.Context, l *Loading, w *Window,
+) (finished []bool, committed bool, err error) {
 	// The cloudIDs are stored with the chunk, so that its results can be listed in the order of
 	// the lines.
 	args := make([]any, 0, 6+len(w.Chunks))
 	args = append(args, l.writer, l.Backfill.Lines, w.To, w.Digest, w.Checked.UnixMilli(), w.layout())
 	for i, chunk := range w.Chunks {
-		ids, err := b.sealIDs(l.Backfill.AppID, l.Backfill.ID, l.First()+i, chunk)
+		ids, err := b.sealIDs(l.Backfill.AppID, l.Backfill.ID, l.NextChunk()+i, chunk)
 		if err != nil {
-			return nil, false, fmt.Errorf("beginning lines: %w", err)
+			return nil, false, fmt.Errorf("beginning a window: %w", err)
 		}
 		args = append(args, ids)
 	}
-	answer, err := b.run(ctx, b.begin, l.Backfill.ID, args...)
+	answer, err := b.runScript(ctx, b.begin, l.Backfill.ID, args...)
 	// The script answers "ok" and a flag per chunk, or a single word.
 	switch {
 	case err != nil:
@@ -141,17 +143,17 @@ func (b *Store) Begin(ctx context.Context, l *Loading, w *Window) (ended []bool,
 	case len(answer) != 1+len(w.Chunks) || answer[0] != "ok":
 		err = errAnswer
 		if len(answer) > 0 {
-			err = refusedBackfill(answer[0])
+			err = scriptError(answer[0])
 		}
 	}
 	if err != nil {
-		return nil, false, fmt.Errorf("beginning lines: %w", err)
+		return nil, false, fmt.Errorf("beginning a window: %w", err)
 	}
-	ended = make([]bool, len(w.Chunks))
-	for i := range ended {
-		ended[i] = answer[1+i] == int64(1)
+	finished = make([]bool, len(w.Chunks))
+	for i := range finished {
+		finished[i] = answer[1+i] == int64(1)
 	}
-	return ended, false, nil
+	return finished, false, nil
 }
 
 // Commit counts the lines of a begun window once its tasks are enqueued, and updates l. It may
@@ -162,23 +164,23 @@ func (b *Store) Commit(ctx context.Context, l *Loading, w *Window) error {
 	for _, reject := range w.Rejects {
 		text, err := json.Marshal(reject)
 		if err != nil {
-			return fmt.Errorf("committing lines: %w", err)
+			return fmt.Errorf("committing a window: %w", err)
 		}
 		args = append(args, text)
 	}
-	answer, err := b.run(ctx, b.commit, l.Backfill.ID, args...)
+	answer, err := b.runScript(ctx, b.commit, l.Backfill.ID, args...)
 	if err == nil {
 		err = l.advance(answer)
 	}
 	if err != nil {
-		return fmt.Errorf("committing lines: %w", err)
+		return fmt.Errorf("committing a window: %w", err)
 	}
 	return nil
 }
 
 // Complete records that all lines are committed, and updates l. It may be repeated.
 func (b *Store) Complete(ctx context.Context, l *Loading) error {
-	answer, err := b.run(ctx, b.complete, l.Backfill.ID, l.writer, l.Backfill.Lines)
+	answer, err := b.runScript(ctx, b.complete, l.Backfill.ID, l.writer, l.Backfill.Lines)
 	if err == nil {
 		err = l.advance(answer)
 	}
@@ -207,7 +209,7 @@ func (b *Store) sealIDs(appID, id string, chunk int, cloudIDs []string) ([]byte,
 	}
 	sealed, err := b.keyset.Seal(nil, text, chunkAD(appID, id, chunk))
 	if err != nil {
-		return nil, errors.New("cloudIDs cannot be sealed")
+		return nil, errors.New("sealing cloudIDs failed")
 	}
 	return sealed, nil
 }

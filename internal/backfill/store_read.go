@@ -41,24 +41,26 @@ func (b *Store) Latest(ctx context.Context, most int) ([]Backfill, error) {
 // Report records how many cloudIDs of a chunk have a final status. The counts are totals, not
 // the difference to an earlier report, so Report may be repeated. It ignores a chunk that does
 // not exist.
-func (b *Store) Report(ctx context.Context, id string, chunk int, ends Counts) error {
-	return b.reportEnds(ctx, id, chunk, ends, 0)
+func (b *Store) Report(ctx context.Context, id string, chunk int, counts Counts) error {
+	return b.reportCounts(ctx, id, chunk, counts, 0)
 }
 
 // ReportLost counts all cloudIDs of a chunk that have no final status yet as failed. Use it for
 // a task whose payload cannot be read.
 func (b *Store) ReportLost(ctx context.Context, id string, chunk int) error {
-	return b.reportEnds(ctx, id, chunk, Counts{}, 1)
+	return b.reportCounts(ctx, id, chunk, Counts{}, 1)
 }
 
-// reportEnds records the counts of a chunk. With rest 1 all cloudIDs that remain have failed.
-func (b *Store) reportEnds(ctx context.Context, id string, chunk int, ends Counts, rest int) error {
+// reportCounts records the counts of a chunk. If rest is 1, all remaining cloudIDs have failed.
+func (b *Store) reportCounts(
+	ctx context.Context, id string, chunk int, counts Counts, rest int,
+) error {
 	if !backfillID.MatchString(id) {
 		return nil // an external producer may write any name into a task
 	}
-	args := []any{chunk, ends.Resolved, ends.Failed, ends.Expired, rest}
-	if _, err := b.run(ctx, b.report, id, args...); err != nil {
-		return fmt.Errorf("counting ends of a backfill: %w", err)
+	args := []any{chunk, counts.Resolved, counts.Failed, counts.Expired, rest}
+	if _, err := b.runScript(ctx, b.report, id, args...); err != nil {
+		return fmt.Errorf("reporting counts of a backfill: %w", err)
 	}
 	return nil
 }
@@ -128,13 +130,15 @@ func (b *Store) list(ctx context.Context, id, name string, from, most int) ([]st
 
 // CloudIDs returns the cloudIDs of up to most chunks in line order, starting at chunk number from.
 // more reports whether further chunks follow. It omits a chunk whose retention is over.
-func (b *Store) CloudIDs(ctx context.Context, of *Backfill, from, most int) (ids []string, more bool, err error) {
+func (b *Store) CloudIDs(
+	ctx context.Context, bf *Backfill, from, most int,
+) (ids []string, more bool, err error) {
 	// Read all chunks in one round trip.
-	to := min(from+most, of.chunks)
+	to := min(from+most, bf.chunks)
 	stored := make([]*redis.StringCmd, 0, most)
 	_, err = b.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for chunk := from; chunk < to; chunk++ {
-			stored = append(stored, p.HGet(ctx, backfillPrefix+of.ID+":c:"+strconv.Itoa(chunk), "ids"))
+			stored = append(stored, p.HGet(ctx, backfillPrefix+bf.ID+":c:"+strconv.Itoa(chunk), "ids"))
 		}
 		return nil
 	})
@@ -148,11 +152,11 @@ func (b *Store) CloudIDs(ctx context.Context, of *Backfill, from, most int) (ids
 		if cmd.Err() != nil {
 			return nil, false, fmt.Errorf("reading chunks: %w", cmd.Err())
 		}
-		chunk, err := b.openIDs(of.AppID, of.ID, from+i, cmd.Val())
+		chunk, err := b.openIDs(bf.AppID, bf.ID, from+i, cmd.Val())
 		if err != nil {
 			return nil, false, fmt.Errorf("reading chunks: %w", err)
 		}
 		ids = append(ids, chunk...)
 	}
-	return ids, to < of.chunks, nil
+	return ids, to < bf.chunks, nil
 }

@@ -14,8 +14,8 @@ import (
 )
 
 // No cloudID is readable in Redis, and every key expires.
-func TestBackfill_NothingLegible(t *testing.T) {
-	b := newBackfillBed(t)
+func TestBackfill_NothingReadable(t *testing.T) {
+	b := newStoreFixture(t)
 	l := b.create()
 	b.load(&l, window(&l, 1, 100, 1))
 	b.begin(&l, window(&l, 0, 3))
@@ -27,10 +27,10 @@ func TestBackfill_NothingLegible(t *testing.T) {
 	for _, key := range keys {
 		dump := b.rdb.Dump(t.Context(), key).Val()
 		if strings.Contains(key+dump, "PLANTED") || !strings.HasPrefix(key, "cloudidq:{backfill}:") {
-			t.Errorf("%s holds an id", key)
+			t.Errorf("%s contains an id", key)
 		}
 		if ttl := b.rdb.PTTL(t.Context(), key).Val(); ttl < 24*time.Hour || ttl > 25*time.Hour {
-			t.Errorf("%s ends in %s, want a day after the records", key, ttl)
+			t.Errorf("%s expires in %s, want a day after the records", key, ttl)
 		}
 	}
 	_, _, pruned := sealtest.Keysets(t)
@@ -46,11 +46,12 @@ func TestBackfill_NothingLegible(t *testing.T) {
 	key := "cloudidq:{backfill}:" + b.id + ":c:"
 	b.rdb.HSet(t.Context(), key+"1", "ids", b.rdb.HGet(t.Context(), key+"0", "ids").Val())
 	if _, _, err := b.CloudIDs(t.Context(), &l.Backfill, 0, 10); !errors.Is(err, store.ErrUnreadable) {
-		t.Errorf("CloudIDs with a chunk that was moved = %v, want ErrUnreadable", err)
+		t.Errorf("CloudIDs with a moved chunk = %v, want ErrUnreadable", err)
 	}
 	// Chunks written without a keyset stay readable. A chunk whose retention is over is
 	// omitted.
-	plain := &backfillBed{T: t, rdb: b.rdb, Store: backfill.NewStore(b.rdb, time.Hour, nil), id: backfill.NewID()}
+	plain := &storeFixture{T: t, rdb: b.rdb, Store: backfill.NewStore(b.rdb, time.Hour, nil),
+		id: backfill.NewID()}
 	l = plain.create()
 	plain.load(&l, window(&l, 0, 2, 1))
 	b.rdb.Del(t.Context(), "cloudidq:{backfill}:"+plain.id+":c:0")

@@ -17,11 +17,11 @@ func (b *Store) Stalled(ctx context.Context, since time.Time, done map[string]bo
 	if err != nil {
 		return nil, fmt.Errorf("listing backfills: %w", err)
 	}
-	there := make(map[string]bool, len(ids))
+	listed := make(map[string]bool, len(ids))
 	rows := make(map[string]*redis.MapStringStringCmd)
 	_, err = b.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, id := range ids {
-			there[id] = true
+			listed[id] = true
 			if !done[id] {
 				rows[id] = p.HGetAll(ctx, backfillPrefix+id)
 			}
@@ -31,23 +31,23 @@ func (b *Store) Stalled(ctx context.Context, since time.Time, done map[string]bo
 	if err != nil {
 		return nil, fmt.Errorf("listing backfills: %w", err)
 	}
-	// Store that left the list need no entry any more.
+	// Backfills that have left the list need no entry any more.
 	for id := range done {
-		if !there[id] {
+		if !listed[id] {
 			delete(done, id)
 		}
 	}
 	var stalled []Backfill
 	for id, row := range rows {
-		of := parseBackfill(id, row.Val())
+		bf := parseBackfill(id, row.Val())
 		switch {
 		// A backfill whose retention is over has no fields and needs no second read either. A
 		// canceled one may still receive a window that was begun before, so it must have been
 		// finished for a while.
-		case len(row.Val()) == 0 || of.Finished() && of.UpdatedAt.Before(since):
+		case len(row.Val()) == 0 || bf.Finished() && bf.UpdatedAt.Before(since):
 			done[id] = true
-		case of.Pending > 0 && of.UpdatedAt.Before(since):
-			stalled = append(stalled, of)
+		case bf.Pending > 0 && bf.UpdatedAt.Before(since):
+			stalled = append(stalled, bf)
 		}
 	}
 	return stalled, nil
@@ -62,12 +62,15 @@ type OpenChunk struct {
 // OpenChunks returns the open chunks among up to most chunks, starting at chunk number from.
 // more reports whether further chunks follow. A chunk that is not committed is not open,
 // because its task may not exist yet.
-func (b *Store) OpenChunks(ctx context.Context, of *Backfill, from, most int) (open []OpenChunk, more bool, err error) {
-	to := min(from+most, of.chunks)
+func (b *Store) OpenChunks(
+	ctx context.Context, bf *Backfill, from, most int,
+) (open []OpenChunk, more bool, err error) {
+	to := min(from+most, bf.chunks)
 	rows := make([]*redis.SliceCmd, 0, most)
 	_, err = b.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for chunk := from; chunk < to; chunk++ {
-			rows = append(rows, p.HMGet(ctx, backfillPrefix+of.ID+":c:"+strconv.Itoa(chunk), "n", "in", "resolved", "failed", "expired", "ids"))
+			rows = append(rows, p.HMGet(ctx, backfillPrefix+bf.ID+":c:"+strconv.Itoa(chunk), "n", "in",
+				"resolved", "failed", "expired", "ids"))
 		}
 		return nil
 	})
@@ -81,11 +84,11 @@ func (b *Store) OpenChunks(ctx context.Context, of *Backfill, from, most int) (o
 		if value(1) == "" || number(0) <= number(2)+number(3)+number(4) {
 			continue
 		}
-		ids, err := b.openIDs(of.AppID, of.ID, from+i, value(5))
+		ids, err := b.openIDs(bf.AppID, bf.ID, from+i, value(5))
 		if err != nil {
 			return nil, false, fmt.Errorf("reading chunks: %w", err)
 		}
 		open = append(open, OpenChunk{from + i, ids})
 	}
-	return open, to < of.chunks, nil
+	return open, to < bf.chunks, nil
 }

@@ -14,22 +14,23 @@ import (
 	"cloudidq/internal/seal/sealtest"
 )
 
-// backfillBed is a fixture: the state of one backfill in a real Redis, sealed.
-type backfillBed struct {
+// storeFixture is the state of one backfill in a real Redis, sealed.
+type storeFixture struct {
 	*testing.T
 	rdb *redis.Client
 	*backfill.Store
 	id string
 }
 
-func newBackfillBed(t *testing.T) *backfillBed {
+func newStoreFixture(t *testing.T) *storeFixture {
 	t.Helper()
 	keyset, _, _ := sealtest.Keysets(t)
 	rdb := redistest.Start(t).Client(t)
-	return &backfillBed{T: t, rdb: rdb, Store: backfill.NewStore(rdb, time.Hour, keyset), id: backfill.NewID()}
+	return &storeFixture{T: t, rdb: rdb, Store: backfill.NewStore(rdb, time.Hour, keyset),
+		id: backfill.NewID()}
 }
 
-func (b *backfillBed) create() backfill.Loading {
+func (b *storeFixture) create() backfill.Loading {
 	b.Helper()
 	l, err := b.Create(b.Context(), backfill.Backfill{ID: b.id, AppID: "wx1", Webhook: "orders", Format: "ndjson"})
 	if err != nil {
@@ -57,16 +58,18 @@ func window(l *backfill.Loading, rejected int, chunks ...int) *backfill.Window {
 	return w
 }
 
-func (b *backfillBed) begin(l *backfill.Loading, w *backfill.Window) (ended []bool, committed bool) {
+func (b *storeFixture) begin(
+	l *backfill.Loading, w *backfill.Window,
+) (finished []bool, committed bool) {
 	b.Helper()
-	ended, committed, err := b.Begin(b.Context(), l, w)
+	finished, committed, err := b.Begin(b.Context(), l, w)
 	if err != nil {
 		b.Fatal(err)
 	}
-	return ended, committed
+	return finished, committed
 }
 
-func (b *backfillBed) load(l *backfill.Loading, w *backfill.Window) {
+func (b *storeFixture) load(l *backfill.Loading, w *backfill.Window) {
 	b.Helper()
 	b.begin(l, w)
 	if err := b.Commit(b.Context(), l, w); err != nil {
@@ -74,16 +77,16 @@ func (b *backfillBed) load(l *backfill.Loading, w *backfill.Window) {
 	}
 }
 
-func (b *backfillBed) report(chunk int, ends backfill.Counts) {
+func (b *storeFixture) report(chunk int, counts backfill.Counts) {
 	b.Helper()
-	if err := b.Report(b.Context(), b.id, chunk, ends); err != nil {
+	if err := b.Report(b.Context(), b.id, chunk, counts); err != nil {
 		b.Fatal(err)
 	}
 }
 
 // want compares state and counts: lines, accepted, rejected, pending, resolved, failed,
 // expired.
-func (b *backfillBed) want(state backfill.State, finished bool, counts ...int) {
+func (b *storeFixture) want(state backfill.State, finished bool, counts ...int) {
 	b.Helper()
 	got, err := b.Get(b.Context(), b.id)
 	if err != nil {
@@ -96,21 +99,21 @@ func (b *backfillBed) want(state backfill.State, finished bool, counts ...int) {
 }
 
 // A backfill goes from open to complete to finished, and repeated calls change nothing.
-func TestBackfill_Life(t *testing.T) {
-	b := newBackfillBed(t)
+func TestBackfill_Lifecycle(t *testing.T) {
+	b := newStoreFixture(t)
 	l := b.create()
 	if l.Begun != nil || l.Backfill.State != backfill.Open || l.Backfill.AppID != "wx1" || l.Backfill.Webhook != "orders" || l.Backfill.CreatedAt.IsZero() {
 		t.Errorf("Create = %+v", l)
 	}
 	w := window(&l, 2, 100, 30)
-	ended, committed := b.begin(&l, w)
-	if diff := cmp.Diff([]bool{false, false}, ended); diff != "" || committed {
-		t.Errorf("Begin: %v, %v", ended, committed)
+	finished, committed := b.begin(&l, w)
+	if diff := cmp.Diff([]bool{false, false}, finished); diff != "" || committed {
+		t.Errorf("Begin: %v, %v", finished, committed)
 	}
 	b.report(1, backfill.Counts{Resolved: 20, Failed: 10}) // before the commit
 	b.want(backfill.Open, false, 0, 0, 0, 0, 0, 0, 0)
-	if ended, _ := b.begin(&l, w); !ended[1] || ended[0] {
-		t.Errorf("Begin again: %v, want the second chunk to have ended", ended)
+	if finished, _ := b.begin(&l, w); !finished[1] || finished[0] {
+		t.Errorf("Begin again: %v, want the second chunk to be finished", finished)
 	}
 	before := l
 	if err := b.Commit(t.Context(), &l, w); err != nil {
@@ -120,7 +123,7 @@ func TestBackfill_Life(t *testing.T) {
 
 	// Both steps are repeated, as after lost answers.
 	if _, committed, err := b.Begin(t.Context(), &before, w); err != nil || !committed {
-		t.Errorf("Begin of what is in = %v, %v, want that it is committed", committed, err)
+		t.Errorf("Begin of a committed window = %v, %v, want committed", committed, err)
 	}
 	if err := b.Commit(t.Context(), &before, w); err != nil || before.Backfill != l.Backfill {
 		t.Errorf("Commit again = %v", err)
@@ -161,7 +164,7 @@ func TestBackfill_Life(t *testing.T) {
 
 // A later attempt may count an erased user's status in another way. The sum stays right.
 func TestBackfill_CountsNeverFallNorExceed(t *testing.T) {
-	b := newBackfillBed(t)
+	b := newStoreFixture(t)
 	l := b.create()
 	b.load(&l, window(&l, 0, 3, 2))
 	if err := b.Complete(t.Context(), &l); err != nil {
@@ -192,8 +195,8 @@ func TestBackfill_CountsNeverFallNorExceed(t *testing.T) {
 }
 
 // Of two clients, the later one continues.
-func TestBackfill_Taken(t *testing.T) {
-	b := newBackfillBed(t)
+func TestBackfill_Superseded(t *testing.T) {
+	b := newStoreFixture(t)
 	first := b.create()
 	w := window(&first, 0, 10)
 	b.begin(&first, w)
@@ -201,28 +204,28 @@ func TestBackfill_Taken(t *testing.T) {
 	if err != nil || second.Begun == nil || second.Begun.To != 10 || second.Begun.Digest != w.Digest || !second.Begun.Checked.Equal(w.Checked) {
 		t.Fatalf("Resume = %+v, %v, want the window that was begun", second.Begun, err)
 	}
-	if err := b.Commit(t.Context(), &first, w); !errors.Is(err, backfill.ErrTaken) {
-		t.Errorf("Commit of the first = %v, want ErrBackfillTaken", err)
+	if err := b.Commit(t.Context(), &first, w); !errors.Is(err, backfill.ErrSuperseded) {
+		t.Errorf("Commit of the first = %v, want ErrSuperseded", err)
 	}
-	if _, _, err := b.Begin(t.Context(), &first, w); !errors.Is(err, backfill.ErrTaken) {
-		t.Errorf("Begin of the first = %v, want ErrBackfillTaken", err)
+	if _, _, err := b.Begin(t.Context(), &first, w); !errors.Is(err, backfill.ErrSuperseded) {
+		t.Errorf("Begin of the first = %v, want ErrSuperseded", err)
 	}
-	if err := b.Complete(t.Context(), &first); !errors.Is(err, backfill.ErrTaken) {
-		t.Errorf("Complete of the first = %v, want ErrBackfillTaken", err)
+	if err := b.Complete(t.Context(), &first); !errors.Is(err, backfill.ErrSuperseded) {
+		t.Errorf("Complete of the first = %v, want ErrSuperseded", err)
 	}
-	// Other lines than the begun ones, or the same lines in other chunks, are refused.
+	// Other lines than the begun ones, or the same lines in other chunks, are rejected.
 	if _, _, err := b.Begin(t.Context(), &second, window(&second, 0, 11)); !errors.Is(err, backfill.ErrDiffers) {
-		t.Errorf("Begin of other lines = %v, want ErrBackfillDiffers", err)
+		t.Errorf("Begin of other lines = %v, want ErrDiffers", err)
 	}
 	if _, _, err := b.Begin(t.Context(), &second, window(&second, 0, 5, 5)); !errors.Is(err, backfill.ErrDiffers) {
-		t.Errorf("Begin of other chunks = %v, want ErrBackfillDiffers", err)
+		t.Errorf("Begin of other chunks = %v, want ErrDiffers", err)
 	}
 	if err := b.Complete(t.Context(), &second); !errors.Is(err, backfill.ErrDiffers) {
-		t.Errorf("Complete with lines that are begun = %v, want ErrBackfillDiffers", err)
+		t.Errorf("Complete with a begun window = %v, want ErrDiffers", err)
 	}
 	b.load(&second, w)
 	if err := b.Commit(t.Context(), &second, window(&second, 0, 1)); !errors.Is(err, backfill.ErrDiffers) {
-		t.Errorf("Commit of what was not begun = %v, want ErrBackfillDiffers", err)
+		t.Errorf("Commit of a window that was not begun = %v, want ErrDiffers", err)
 	}
 	b.want(backfill.Open, false, 10, 10, 0, 10, 0, 0, 0)
 
@@ -239,9 +242,9 @@ func TestBackfill_Taken(t *testing.T) {
 	b.load(&third, window(&third, 0, 1))
 }
 
-// A canceled backfill takes no new window.
+// A canceled backfill accepts no new window.
 func TestBackfill_Cancel(t *testing.T) {
-	b := newBackfillBed(t)
+	b := newStoreFixture(t)
 	l := b.create()
 	b.load(&l, window(&l, 0, 10))
 	w := window(&l, 0, 5)
@@ -269,10 +272,10 @@ func TestBackfill_Cancel(t *testing.T) {
 		t.Errorf("Stalled = %v, %v, want the backfill: lines came after it was finished", found, err)
 	}
 	if _, _, err := b.Begin(t.Context(), &l, window(&l, 0, 1)); !errors.Is(err, backfill.ErrCanceled) {
-		t.Errorf("Begin = %v, want ErrBackfillCanceled", err)
+		t.Errorf("Begin = %v, want ErrCanceled", err)
 	}
 	if err := b.Complete(t.Context(), &l); !errors.Is(err, backfill.ErrCanceled) {
-		t.Errorf("Complete = %v, want ErrBackfillCanceled", err)
+		t.Errorf("Complete = %v, want ErrCanceled", err)
 	}
 	b.report(1, backfill.Counts{Failed: 5})
 	b.want(backfill.Canceled, true, 15, 15, 0, 0, 0, 15, 0)
@@ -291,20 +294,20 @@ func TestBackfill_Cancel(t *testing.T) {
 		t.Errorf("Cancel = %+v, %v", got, err)
 	}
 	if _, _, err := b.Begin(t.Context(), &l, window(&l, 0, 1)); !errors.Is(err, backfill.ErrComplete) {
-		t.Errorf("Begin = %v, want ErrBackfillComplete", err)
+		t.Errorf("Begin = %v, want ErrComplete", err)
 	}
 }
 
-// Unknown and expired backfills are ErrNoBackfill.
+// Unknown and expired backfills are ErrNotFound.
 func TestBackfill_Unknown(t *testing.T) {
-	b := newBackfillBed(t)
+	b := newStoreFixture(t)
 	for _, id := range []string{"", "planted", "bf_", b.id, b.id + ":c:0", "bf_ABCDEFGHIJKLMNOPQRSTUVWXYZ"} {
 		_, get := b.Get(t.Context(), id)
 		_, resume := b.Resume(t.Context(), id)
 		_, cancel := b.Cancel(t.Context(), id)
 		for _, err := range []error{get, resume, cancel} {
 			if !errors.Is(err, backfill.ErrNotFound) {
-				t.Errorf("%q: %v, want ErrNoBackfill", id, err)
+				t.Errorf("%q: %v, want ErrNotFound", id, err)
 			}
 		}
 	}
@@ -314,14 +317,14 @@ func TestBackfill_Unknown(t *testing.T) {
 	_, _, begin := b.Begin(t.Context(), &l, w)
 	for _, err := range []error{begin, b.Commit(t.Context(), &l, w), b.Complete(t.Context(), &l)} {
 		if !errors.Is(err, backfill.ErrNotFound) {
-			t.Errorf("%v, want ErrNoBackfill once its time is over", err)
+			t.Errorf("%v, want ErrNotFound once its retention is over", err)
 		}
 	}
 }
 
 // Only the first 10,000 rejects are stored, but all are counted.
 func TestBackfill_RejectsAreBounded(t *testing.T) {
-	b := newBackfillBed(t)
+	b := newStoreFixture(t)
 	l := b.create()
 	for range 3 {
 		b.load(&l, window(&l, 4000, 1))

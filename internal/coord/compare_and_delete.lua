@@ -1,6 +1,6 @@
--- Releases a lock if the caller still holds it.
+-- Deletes a lock, a lease or a claim if the caller still holds it.
 -- KEYS: the lock. ARGV: the value that the caller wrote there.
--- Answer: 1 if released, else 0.
+-- Reply: 1 if released, else 0.
 if redis.call("GET", KEYS[1]) == ARGV[1] then
 	return redis.call("DEL", KEYS[1])
 end

@@ -1,6 +1,6 @@
-// Package coord holds the state that the processes of one installation share in Redis besides
-// tasks and records: pauses of apps, access tokens, request rates, leases, and the API's
-// idempotency keys. Every value has a key of its own, so no operation needs more than one slot
+// Package coord holds the state that all processes of one installation share in Redis: pauses of
+// apps, access tokens, request rates, leases, and the API's idempotency keys. Tasks and records
+// are not part of it. Every value has a key of its own, so no operation needs more than one slot
 // of a cluster.
 package coord
 

@@ -1,5 +1,5 @@
 -- Acquires a lease, or extends it. KEYS: the lease. ARGV: the holder, the lifetime (ms).
--- Answer: 1, or 0 if another holder has it
+-- Reply: 1, or 0 if another holder has it
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then
   return 0

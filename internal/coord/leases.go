@@ -27,11 +27,12 @@ func leaseKey(name string) string { return "cloudidq:lease:" + name }
 // Hold acquires the lease of a name for ttl, or extends it if holder already has it. It reports
 // whether holder has the lease now.
 func (l *Leases) Hold(ctx context.Context, name, holder string, ttl time.Duration) (bool, error) {
-	held, err := leaseScript.Run(ctx, l.rdb, []string{leaseKey(name)}, holder, max(1, ttl.Milliseconds())).Bool()
+	acquired, err := leaseScript.Run(ctx, l.rdb, []string{leaseKey(name)}, holder,
+		max(1, ttl.Milliseconds())).Bool()
 	if err != nil {
-		return false, fmt.Errorf("holding a lease: %w", err)
+		return false, fmt.Errorf("acquiring a lease: %w", err)
 	}
-	return held, nil
+	return acquired, nil
 }
 
 // Release releases the lease if holder has it. Otherwise it does nothing.

@@ -34,9 +34,9 @@ type Pauses struct{ rdb redis.Cmdable }
 // reason", with times in Unix milliseconds.
 const pausesKey = "cloudidq:pauses"
 
-// pauseTries bounds how often a write is repeated when two processes write at once. The other
+// pauseAttempts bounds how often a write is repeated when two processes write at once. The other
 // process's write is as good as this one.
-const pauseTries = 5
+const pauseAttempts = 5
 
 //go:embed pause.lua
 var pauseLua string
@@ -70,8 +70,8 @@ func (p *Pauses) Get(ctx context.Context, appID string) (Pause, bool, error) {
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return Pause{}, false, fmt.Errorf("reading a pause: %w", err)
 	}
-	pause, there := parsePause(appID, text)
-	return pause, there, nil
+	pause, ok := parsePause(appID, text)
+	return pause, ok, nil
 }
 
 // Set pauses an app until the time that until returns for the number of pauses in a row. It
@@ -115,13 +115,13 @@ func (p *Pauses) Lift(ctx context.Context, appID string) (bool, error) {
 	return n > 0, nil
 }
 
-var errPauseContended = errors.New("other processes keep changing it")
+var errPauseContended = errors.New("too many concurrent changes by other processes")
 
 // change replaces the pause of an app with the result of next. If next returns nil, change
 // writes nothing. If another process wrote in between, change calls next again. After
-// pauseTries calls it returns errPauseContended. Otherwise it returns the pause that now holds.
+// pauseAttempts calls it returns errPauseContended. Otherwise it returns the pause that now holds.
 func (p *Pauses) change(ctx context.Context, appID string, next func(old *Pause, now time.Time) *Pause) (Pause, error) {
-	for range pauseTries {
+	for range pauseAttempts {
 		text, err := p.rdb.HGet(ctx, pausesKey, appID).Result()
 		if err != nil && !errors.Is(err, redis.Nil) {
 			return Pause{}, fmt.Errorf("reading a pause: %w", err)

@@ -17,7 +17,7 @@ func in(d time.Duration) func(int) time.Time {
 }
 
 // A pause that still runs is not replaced by a later Set.
-func TestPauses_FirstHoldsWhileItRuns(t *testing.T) {
+func TestPauses_RunningPauseIsKept(t *testing.T) {
 	p := coord.NewPauses(redistest.Start(t).Client(t))
 	first, err := p.Set(t.Context(), "wx1", 45009, "quota", in(time.Minute))
 	if err != nil || first.Times != 1 || first.Code != 45009 || first.Reason != "quota" {
@@ -34,18 +34,18 @@ func TestPauses_FirstHoldsWhileItRuns(t *testing.T) {
 }
 
 // Pauses in a row are counted, and a row ends with Lift.
-func TestPauses_CountsThoseInARow(t *testing.T) {
+func TestPauses_CountsPausesInARow(t *testing.T) {
 	p := coord.NewPauses(redistest.Start(t).Client(t))
 	var since store.Time
 	for times := 1; times <= 3; times++ {
 		got, err := p.Set(t.Context(), "wx1", 45009, "quota", func(n int) time.Time {
 			if n != times {
-				t.Errorf("asked for the end of pause %d, want %d", n, times)
+				t.Errorf("until was called for pause %d, want %d", n, times)
 			}
 			return time.Now().Add(-time.Millisecond)
 		})
 		if err != nil || got.Times != times {
-			t.Fatalf("Set() = %+v, %v, want the %d. in a row", got, err, times)
+			t.Fatalf("Set() = %+v, %v, want pause %d in a row", got, err, times)
 		}
 		if since.IsZero() {
 			since = got.Since
@@ -54,11 +54,11 @@ func TestPauses_CountsThoseInARow(t *testing.T) {
 			t.Errorf("since = %s, want that of the first, %s", got.Since, since)
 		}
 	}
-	if there, err := p.Lift(t.Context(), "wx1"); !there || err != nil {
-		t.Errorf("Lift() = %t, %v", there, err)
+	if ok, err := p.Lift(t.Context(), "wx1"); !ok || err != nil {
+		t.Errorf("Lift() = %t, %v", ok, err)
 	}
-	if there, err := p.Lift(t.Context(), "wx1"); there || err != nil {
-		t.Errorf("second Lift() = %t, %v, want none", there, err)
+	if ok, err := p.Lift(t.Context(), "wx1"); ok || err != nil {
+		t.Errorf("second Lift() = %t, %v, want none", ok, err)
 	}
 	if again, err := p.Set(t.Context(), "wx1", 45009, "quota", in(time.Minute)); err != nil || again.Times != 1 {
 		t.Errorf("Set() after Lift = %+v, %v, want the first in a new row", again, err)
@@ -103,10 +103,10 @@ func TestPauses_OneProbe(t *testing.T) {
 }
 
 // A field of another format counts as no pause.
-func TestPauses_ForeignFieldIsNone(t *testing.T) {
+func TestPauses_InvalidFieldIsIgnored(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	p := coord.NewPauses(rdb)
-	rdb.HSet(t.Context(), "cloudidq:pauses", "wx1", "what is this")
+	rdb.HSet(t.Context(), "cloudidq:pauses", "wx1", "invalid")
 	if list, err := p.List(t.Context()); err != nil || len(list) != 0 {
 		t.Errorf("List() = %+v, %v, want none", list, err)
 	}
@@ -115,15 +115,15 @@ func TestPauses_ForeignFieldIsNone(t *testing.T) {
 	}
 }
 
-// No minute has more requests than the limit, over all processes.
-func TestRates_NoWindowOverTheLimit(t *testing.T) {
+// All processes together send no more requests per minute than the limit.
+func TestRates_LimitHoldsInEveryWindow(t *testing.T) {
 	t.Parallel()
 	srv := redistest.Start(t)
 	const perMinute = 600
 	processes := []*coord.Rates{coord.NewRates(srv.Client(t)), coord.NewRates(srv.Client(t))}
 	// A burst of a tenth, then nine tenths spread over the minute: nine per second.
 	const burst, more = 60, 18
-	begun, taken, told := time.Now(), 0, time.Duration(0)
+	start, taken, waited := time.Now(), 0, time.Duration(0)
 	for taken < burst+more {
 		wait, err := processes[taken%2].Take(t.Context(), "wx1", perMinute)
 		if err != nil {
@@ -134,18 +134,18 @@ func TestRates_NoWindowOverTheLimit(t *testing.T) {
 			continue
 		}
 		if wait > time.Second {
-			t.Fatalf("told to wait %s at %d a minute", wait, perMinute)
+			t.Fatalf("wait of %s at %d requests a minute", wait, perMinute)
 		}
-		told += wait
+		waited += wait
 		time.Sleep(wait)
 	}
-	if seconds := time.Since(begun).Seconds(); taken > burst+int(seconds*9)+1 {
+	if seconds := time.Since(start).Seconds(); taken > burst+int(seconds*9)+1 {
 		t.Errorf("%d requests in %.1f s", taken, seconds)
 	}
-	if told > 2*more*time.Second/9 {
-		t.Errorf("told to wait %s for %d requests", told, more)
+	if waited > 2*more*time.Second/9 {
+		t.Errorf("waited %s for %d requests", waited, more)
 	}
 	if wait, err := processes[0].Take(t.Context(), "wx2", perMinute); wait != 0 || err != nil {
-		t.Errorf("another app waits %s, %v", wait, err)
+		t.Errorf("another app must wait %s, %v", wait, err)
 	}
 }

@@ -24,7 +24,7 @@ func NewRates(rdb redis.Cmdable) *Rates { return &Rates{limiter: redis_rate.NewL
 func (r *Rates) Take(ctx context.Context, appID string, perMinute int) (time.Duration, error) {
 	got, err := r.limiter.Allow(ctx, rateKey(appID), gcra(perMinute))
 	if err != nil {
-		return 0, fmt.Errorf("asking for a request of the minute: %w", err)
+		return 0, fmt.Errorf("applying the rate limit of an app: %w", err)
 	}
 	if got.Allowed > 0 {
 		return 0, nil

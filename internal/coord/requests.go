@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	requestKnown = 24 * time.Hour   // how long a finished request is remembered
-	requestClaim = 30 * time.Second // how long a claim lasts if its process dies
+	requestRetention = 24 * time.Hour   // how long a finished request is remembered
+	claimTTL         = 30 * time.Second // how long a claim lasts if its process dies
 )
 
 // Requests remembers which requests took effect, by the key that the client gave them. It
@@ -34,7 +34,7 @@ type RequestState struct {
 
 // requestKey returns the Redis key of a request. The value is a string. While the request runs,
 // it is "fingerprint 0". Afterwards it is the fingerprint, the Unix milliseconds of the effect
-// and, if there were any, the former ends ([store.FormerEnds]), separated by spaces.
+// and, if there were any, the earlier final statuses ([store.FormerEnds]), separated by spaces.
 func requestKey(key string) string { return "cloudidq:request:" + key }
 
 // Claim claims a key for the request with this fingerprint. If another request holds the key,
@@ -42,11 +42,11 @@ func requestKey(key string) string { return "cloudidq:request:" + key }
 func (r *Requests) Claim(ctx context.Context, key, fingerprint string) (RequestState, error) {
 	mine := RequestState{Claimed: true, Fingerprint: fingerprint}
 	for range 2 { // the value may expire between the two commands
-		taken, err := r.rdb.SetNX(ctx, requestKey(key), fingerprint+" 0", requestClaim).Result()
+		claimed, err := r.rdb.SetNX(ctx, requestKey(key), fingerprint+" 0", claimTTL).Result()
 		if err != nil {
 			return RequestState{}, fmt.Errorf("claiming a request: %w", err)
 		}
-		if taken {
+		if claimed {
 			return mine, nil
 		}
 		value, err := r.rdb.Get(ctx, requestKey(key)).Result()
@@ -65,10 +65,10 @@ func (r *Requests) Claim(ctx context.Context, key, fingerprint string) (RequestS
 
 func parseRequest(value string) RequestState {
 	fingerprint, effect, _ := strings.Cut(value, " ")
-	at, ends, _ := strings.Cut(effect, " ")
+	at, statuses, _ := strings.Cut(effect, " ")
 	state := RequestState{Fingerprint: fingerprint}
 	if ms, err := strconv.ParseInt(at, 10, 64); err == nil && ms > 0 {
-		state.Accepted, state.Before = time.UnixMilli(ms), store.ParseFormerEnds(ends)
+		state.Accepted, state.Before = time.UnixMilli(ms), store.ParseFormerEnds(statuses)
 	}
 	return state
 }
@@ -77,10 +77,10 @@ func parseRequest(value string) RequestState {
 // before.
 func (r *Requests) Finish(ctx context.Context, key, fingerprint string, accepted time.Time, before store.FormerEnds) error {
 	value := fingerprint + " " + strconv.FormatInt(accepted.UnixMilli(), 10)
-	if ends := before.String(); ends != "" {
-		value += " " + ends
+	if statuses := before.String(); statuses != "" {
+		value += " " + statuses
 	}
-	if err := r.rdb.Set(ctx, requestKey(key), value, requestKnown).Err(); err != nil {
+	if err := r.rdb.Set(ctx, requestKey(key), value, requestRetention).Err(); err != nil {
 		return fmt.Errorf("finishing a request: %w", err)
 	}
 	return nil

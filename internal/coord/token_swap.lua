@@ -1,6 +1,6 @@
 -- Replaces a cached token if it still has the value that the caller read.
 -- KEYS: the token. ARGV: old value ("" = nothing), new value, ttl in ms (0 = no expiry).
--- Answer: 1 if replaced, else 0.
+-- Reply: 1 if replaced, else 0.
 if (redis.call("GET", KEYS[1]) or "") ~= ARGV[1] then
 	return 0
 end

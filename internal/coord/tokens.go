@@ -42,9 +42,9 @@ func tokenKey(key string) string {
 // value is nil if nothing is cached. A lifetime of 0 means that the value does not expire.
 func (t *Tokens) Load(ctx context.Context, key string) (value []byte, left time.Duration, err error) {
 	at := tokenKey(key)
-	both := t.rdb.Pipeline()
-	got, life := both.Get(ctx, at), both.PTTL(ctx, at)
-	if _, err = both.Exec(ctx); errors.Is(err, redis.Nil) {
+	pipe := t.rdb.Pipeline()
+	got, ttl := pipe.Get(ctx, at), pipe.PTTL(ctx, at)
+	if _, err = pipe.Exec(ctx); errors.Is(err, redis.Nil) {
 		return nil, 0, nil
 	}
 	if err != nil {
@@ -53,7 +53,7 @@ func (t *Tokens) Load(ctx context.Context, key string) (value []byte, left time.
 	if value, err = got.Bytes(); err != nil {
 		return nil, 0, fmt.Errorf("loading a token: %w", err)
 	}
-	switch left = life.Val(); left {
+	switch left = ttl.Val(); left {
 	case -1: // no TTL
 		left = 0
 	case -2: // expired between the two commands

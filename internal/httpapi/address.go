@@ -57,14 +57,14 @@ func hopsOf(header http.Header) []string {
 	}
 	var hops []string
 	for element := range strings.SplitSeq(strings.Join(lines, ","), ",") {
-		hops = append(hops, forIn(element))
+		hops = append(hops, forParam(element))
 	}
 	return hops
 }
 
-// forIn returns the for= parameter of one element of a Forwarded header. It returns "" if the
+// forParam returns the for= parameter of one element of a Forwarded header. It returns "" if the
 // element has none.
-func forIn(element string) string {
+func forParam(element string) string {
 	for pair := range strings.SplitSeq(element, ";") {
 		name, value, _ := strings.Cut(pair, "=")
 		if strings.EqualFold(strings.TrimSpace(name), "for") {
@@ -88,9 +88,9 @@ func addressIn(text string) netip.Addr {
 	return address.Unmap().WithZone("")
 }
 
-// neighbours returns the prefix that counts as one client: a single IPv4 address, or the /64 of
+// clientPrefix returns the prefix that counts as one client: a single IPv4 address, or the /64 of
 // an IPv6 address. Whoever has one address of a /64 can use all of them.
-func neighbours(address netip.Addr) netip.Prefix {
+func clientPrefix(address netip.Addr) netip.Prefix {
 	bits := address.BitLen()
 	if address.Is6() {
 		bits = 64

@@ -8,7 +8,8 @@ import (
 	"cloudidq/internal/httpapi"
 )
 
-var inside = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
+var trustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"),
+	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
 
 // The client is the address that the last trusted proxy has seen. Headers from other peers are
 // ignored. Entries that a client writes into the header itself are to the left of that address,
@@ -45,7 +46,8 @@ func TestClientOf(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := httpapi.ClientOf(inside, &http.Request{RemoteAddr: tt.peer, Header: tt.header}); got != tt.want {
+			if got := httpapi.ClientOf(trustedProxies,
+				&http.Request{RemoteAddr: tt.peer, Header: tt.header}); got != tt.want {
 				t.Errorf("client = %s, want %s", got, tt.want)
 			}
 		})

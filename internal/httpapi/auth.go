@@ -45,15 +45,15 @@ func NewKey(name string, text secret.Text, scopes []Scope, apps []string) Key {
 	return Key{Name: name, hash: sha256.Sum256([]byte(text.Reveal())), scopes: scopes, apps: apps}
 }
 
-// ended reports whether the key has expired.
-func (k *Key) ended(now time.Time) bool { return !k.NotAfter.IsZero() && now.After(k.NotAfter) }
+// expired reports whether the key has expired.
+func (k *Key) expired(now time.Time) bool { return !k.NotAfter.IsZero() && now.After(k.NotAfter) }
 
-// has reports whether the key has a scope, for any app.
-func (k *Key) has(scope Scope) bool { return slices.Contains(k.scopes, scope) }
+// hasScope reports whether the key has a scope, for any app.
+func (k *Key) hasScope(scope Scope) bool { return slices.Contains(k.scopes, scope) }
 
-// reaches reports whether the key has a scope and may use an app. An empty appID means all apps.
-func (k *Key) reaches(scope Scope, appID string) bool {
-	if !k.has(scope) {
+// allows reports whether the key has a scope and may use an app. An empty appID means all apps.
+func (k *Key) allows(scope Scope, appID string) bool {
+	if !k.hasScope(scope) {
 		return false
 	}
 	return len(k.apps) == 0 || slices.Contains(k.apps, appID)
@@ -62,15 +62,15 @@ func (k *Key) reaches(scope Scope, appID string) bool {
 // limited reports whether the key may use only some apps.
 func (k *Key) limited() bool { return len(k.apps) > 0 }
 
-// everything is the key of every caller when the configuration has no keys.
-var everything = Key{Name: "nobody", scopes: Scopes}
+// anyKey is the key of every caller when the configuration has no keys.
+var anyKey = Key{Name: "nobody", scopes: Scopes}
 
-// keyOf is the context key under which wrap stores the caller's [Key].
-type keyOf struct{}
+// callerKey is the context key under which wrap stores the caller's [Key].
+type callerKey struct{}
 
 // caller returns the key that the request of ctx was authenticated with.
 func caller(ctx context.Context) *Key {
-	if key, ok := ctx.Value(keyOf{}).(*Key); ok {
+	if key, ok := ctx.Value(callerKey{}).(*Key); ok {
 		return key
 	}
 	return &Key{} // a key without scopes
@@ -81,12 +81,12 @@ func caller(ctx context.Context) *Key {
 func permit(ctx context.Context, scope Scope, appID string) error {
 	key := caller(ctx)
 	switch {
-	case !key.has(scope):
-		return newProblem(http.StatusForbidden, "the key has no scope "+string(scope))
-	case !key.reaches(scope, appID) && appID == "":
-		return newProblem(http.StatusForbidden, "a key that reaches all apps is needed")
-	case !key.reaches(scope, appID):
-		return newProblem(http.StatusForbidden, "the key does not reach this app")
+	case !key.hasScope(scope):
+		return newProblem(http.StatusForbidden, "the key does not have scope "+string(scope))
+	case !key.allows(scope, appID) && appID == "":
+		return newProblem(http.StatusForbidden, "a key for all apps is required")
+	case !key.allows(scope, appID):
+		return newProblem(http.StatusForbidden, "the key is not valid for this app")
 	default:
 		return nil
 	}
@@ -95,7 +95,7 @@ func permit(ctx context.Context, scope Scope, appID string) error {
 // authenticator admits requests that carry a valid key.
 type authenticator struct {
 	keys    []Key
-	failed  *limiter // limits wrong keys per address
+	failed  *keyLimiter // limits wrong keys per address
 	proxies proxies
 	log     *slog.Logger
 }
@@ -103,34 +103,34 @@ type authenticator struct {
 // wrap returns a handler that authenticates a request before it calls next.
 func (a *authenticator) wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if open(r.URL.Path) {
+		if isPublic(r.URL.Path) {
 			next.ServeHTTP(w, r)
 			return
 		}
 		key, p := a.authenticate(r)
 		if p != nil {
-			write(w, p)
+			writeProblem(w, p)
 			return
 		}
-		vouch(r.Context())
-		noteKey(r.Context(), key.Name)
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), keyOf{}, key)))
+		markAuthenticated(r.Context())
+		recordKey(r.Context(), key.Name)
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, key)))
 	})
 }
 
-// open reports whether a path needs no key. WeChat signs its pushes. The API description and the
-// status page's style sheet and script contain no data.
-func open(path string) bool {
-	return pushed(path) || path == "/openapi.yaml" || path == "/openapi.json" ||
+// isPublic reports whether a path needs no key. WeChat signs its pushes. The API description and
+// the status page's style sheet and script contain no data.
+func isPublic(path string) bool {
+	return isPush(path) || path == "/openapi.yaml" || path == "/openapi.json" ||
 		strings.HasPrefix(path, "/status/")
 }
 
-// pushed reports whether a path receives WeChat's pushes.
-func pushed(path string) bool { return strings.HasPrefix(path, "/v1/wechat/components/") }
+// isPush reports whether a path receives WeChat's pushes.
+func isPush(path string) bool { return strings.HasPrefix(path, "/v1/wechat/components/") }
 
-// browsed reports whether a path is a page for browsers. A browser prompts for a key only if the
+// isPage reports whether a path is a page for browsers. A browser prompts for a key only if the
 // response challenges it with Basic.
-func browsed(path string) bool {
+func isPage(path string) bool {
 	return path == "/" || path == "/monitoring" || strings.HasPrefix(path, "/monitoring/")
 }
 
@@ -141,7 +141,7 @@ func browsed(path string) bool {
 // out the others.
 func (a *authenticator) authenticate(r *http.Request) (*Key, *problem) {
 	if len(a.keys) == 0 {
-		return &everything, nil
+		return &anyKey, nil
 	}
 	token, given := bearer(r)
 	now := time.Now()
@@ -149,23 +149,26 @@ func (a *authenticator) authenticate(r *http.Request) (*Key, *problem) {
 	switch {
 	case !given:
 	case key == nil:
-		if !a.failed.wrong(a.proxies.clientOf(r)) {
-			return nil, newProblem(http.StatusTooManyRequests, "this key is wrong, as were too many others from this address; a right key is let in at once").retryAfter("60")
+		if !a.failed.allow(a.proxies.clientOf(r)) {
+			return nil, newProblem(http.StatusTooManyRequests,
+				"the key is wrong, and this address has sent too many wrong keys; "+
+					"a valid key is accepted at once").retryAfter("60")
 		}
-	case !key.ended(now):
+	case !key.expired(now):
 		return key, nil
 	default: // not a guess: the client still uses an expired key, so it does not count as wrong
-		a.log.Warn("a key has ended, and is still sent", "key", key.Name, "not_after", key.NotAfter)
+		a.log.Warn("expired key used", "key", key.Name, "not_after", key.NotAfter)
 	}
-	return nil, noKey(browsed(r.URL.Path))
+	return nil, unauthorized(isPage(r.URL.Path))
 }
 
-// noKey returns the 401 problem for a request without a valid key. A browser prompts for a key
-// only if the challenge is Basic.
-func noKey(browser bool) *problem {
-	p, challenge := newProblem(http.StatusUnauthorized, "a key is needed: Authorization: Bearer KEY"), `Bearer realm="cloudidq"`
+// unauthorized returns the 401 problem for a request without a valid key. A browser prompts for a
+// key only if the challenge is Basic.
+func unauthorized(browser bool) *problem {
+	p := newProblem(http.StatusUnauthorized, "a key is required: Authorization: Bearer KEY")
+	challenge := `Bearer realm="cloudidq"`
 	if browser {
-		p.Detail = "a key is needed: any user name, and the key as the password"
+		p.Detail = "a key is required: any user name, with the key as the password"
 		challenge = `Basic realm="cloudidq", charset="UTF-8"`
 	}
 	p.header = http.Header{"Www-Authenticate": {challenge}}
@@ -193,7 +196,7 @@ func (a *authenticator) find(token string, now time.Time) *Key {
 	var found *Key
 	for i := range a.keys {
 		key := &a.keys[i]
-		if subtle.ConstantTimeCompare(hash[:], key.hash[:]) == 1 && (found == nil || !key.ended(now)) {
+		if subtle.ConstantTimeCompare(hash[:], key.hash[:]) == 1 && (found == nil || !key.expired(now)) {
 			found = key
 		}
 	}

@@ -12,13 +12,13 @@ import (
 )
 
 // A key is valid until NotAfter, inclusive. After that, it counts as unknown.
-func TestAuth_KeyThatEnds(t *testing.T) {
+func TestAuth_ExpiredKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const mortal, twin = "key-that-ends-in-an-hour", "key-that-stands-there-twice"
+		const expiring, shared = "key-that-expires-in-an-hour", "key-that-is-listed-twice"
 		keys := []httpapi.Key{
-			httpapi.NewKey("mortal", secret.New(mortal), httpapi.Scopes, nil),
-			httpapi.NewKey("new", secret.New(twin), httpapi.Scopes, nil),
-			httpapi.NewKey("old", secret.New(twin), httpapi.Scopes, nil),
+			httpapi.NewKey("expiring", secret.New(expiring), httpapi.Scopes, nil),
+			httpapi.NewKey("new", secret.New(shared), httpapi.Scopes, nil),
+			httpapi.NewKey("old", secret.New(shared), httpapi.Scopes, nil),
 		}
 		keys[0].NotAfter = time.Now().Add(time.Hour)
 		keys[2].NotAfter = keys[0].NotAfter
@@ -29,22 +29,23 @@ func TestAuth_KeyThatEnds(t *testing.T) {
 				t.Errorf("with %s: %d, want %d", key, got, status)
 			}
 		}
-		want(mortal, 202)
+		want(expiring, 202)
 		time.Sleep(time.Hour)
-		want(mortal, 202) // still valid at exactly NotAfter
+		want(expiring, 202) // still valid at exactly NotAfter
 		time.Sleep(time.Nanosecond)
 		for range 20 { // an expired key does not count as a wrong key
-			want(mortal, 401)
+			want(expiring, 401)
 		}
-		want(twin, 202)
-		if log := o.log.String(); strings.Count(log, "a key has ended") != 20 || !strings.Contains(log, "key=mortal") || strings.Contains(log, mortal) {
+		want(shared, 202)
+		if log := o.log.String(); strings.Count(log, "expired key used") != 20 ||
+			!strings.Contains(log, "key=expiring") || strings.Contains(log, expiring) {
 			t.Errorf("log = %s", log)
 		}
 	})
 }
 
 func TestAuth(t *testing.T) {
-	b := newBed(t, allKeys()...)
+	b := newFixture(t, allKeys()...)
 	b.save("wxA", "73_1")
 	b.save("wxB", "73_1")
 	resolveA, resolveB := `{"appid":"wxA","cloud_ids":["x"]}`, `{"appid":"wxB","cloud_ids":["x"]}`
@@ -92,7 +93,7 @@ func TestAuth(t *testing.T) {
 		t.Errorf("%d tasks are queued", n)
 	}
 	if rec, err := b.results.Lookup(t.Context(), "wxB", []string{"73_1"}); err != nil || rec[0].Status == "" {
-		t.Errorf("app B's record = %+v, %v, want it there", rec, err)
+		t.Errorf("app B's record = %+v, %v, want it unchanged", rec, err)
 	}
 	// A client that guesses keys gets 429 after ten attempts.
 	for range 20 {

@@ -19,27 +19,33 @@ func describeBackfills(api huma.API) {
 	name := &huma.Schema{Type: "string", Pattern: tasks.NamePattern}
 	// Submit a backfill.
 	post := streamed(api, "createBackfill", http.MethodPost, "/v1/backfills", ScopeResolve, 400, 404, 408, 409, 415, 422)
-	post.Summary = "Hand in cloudIDs as a file of any size"
-	post.Description = "Needs scope resolve. The body is NDJSON and is taken as it comes: a line is an object of cloud_id, openid?, obtained_at? " +
-		"and reference?, of at most 16384 bytes. Bad lines are skipped and counted, and /rejects says why. A body that breaks " +
-		"off leaves what has come in; sent again from its start, under the same Idempotency-Key or with resume, it goes on " +
-		"behind that, and no line is enqueued twice. One that has changed is refused with 422. The Location header names the " +
-		"backfill, also where the answer is a problem."
+	post.Summary = "Submit cloudIDs as a file of any size"
+	post.Description = "Requires scope resolve. The body is NDJSON and is processed while it " +
+		"arrives. A line is an object of cloud_id, openid?, obtained_at? and reference?, of at most " +
+		"16384 bytes. Invalid lines are skipped and counted; GET /rejects returns the reasons. If the " +
+		"body breaks off, the lines received so far are enqueued. To continue, send the body again " +
+		"from its start with the same Idempotency-Key or with resume. No line is enqueued twice. A " +
+		"changed body is rejected with 422. The Location header has the URL of the backfill, also if " +
+		"the response is a problem."
 	post.Parameters = []*huma.Param{
 		{Name: "appid", In: "query", Required: true, Schema: name, Description: "the mini program that the cloudIDs come from"},
-		{Name: "webhook", In: "query", Schema: name, Description: "the endpoint to deliver the results to, instead of " +
-			"the app's; one that takes results of this app, and for a key of some apps one that lists it (webhooks[].appids)"},
-		{Name: "resume", In: "query", Schema: text, Description: "id of a backfill to go on with"},
-		{Name: "Idempotency-Key", In: "header", Schema: text, Description: "a request that is repeated under the same key goes on where the one before has stopped"},
+		{Name: "webhook", In: "query", Schema: name,
+			Description: "the webhook that gets the results instead of the app's own; it must accept " +
+				"results of this app, and for a key limited to some apps it must list the app " +
+				"(webhooks[].appids)"},
+		{Name: "resume", In: "query", Schema: text, Description: "id of the backfill to continue"},
+		{Name: "Idempotency-Key", In: "header", Schema: text,
+			Description: "a repeated request with the same key continues where the previous one stopped"},
 	}
 	line := schemas.Schema(reflect.TypeFor[backfillLine](), true, "")
 	post.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{ndjsonType: {Schema: line}}}
 	post.Responses["202"] = &huma.Response{
-		Description: "all lines are in",
+		Description: "all lines have been read and enqueued",
 		Content:     map[string]*huma.MediaType{"application/json": {Schema: schemas.Schema(reflect.TypeFor[backfillAccepted](), true, "")}},
 		Headers: map[string]*huma.Param{
-			"Location":             {Schema: text, Description: "of the backfill"},
-			"Idempotency-Replayed": {Schema: text, Description: "true if all lines were in before"},
+			"Location": {Schema: text, Description: "URL of the backfill"},
+			"Idempotency-Replayed": {Schema: text,
+				Description: "true if an earlier request had submitted all lines"},
 		},
 	}
 	id := &huma.Param{Name: "id", In: "path", Required: true, Schema: text}
@@ -47,31 +53,39 @@ func describeBackfills(api huma.API) {
 
 	// Follow a backfill.
 	events := streamed(api, "followBackfill", http.MethodGet, "/v1/backfills/{id}/events", ScopeRead, 404)
-	events.Summary = "How far a backfill is, as server-sent events"
-	events.Description = "Needs scope read. Events progress and, at the end, done; the data of each is the backfill, as GET of it has it. " +
-		"A client that comes back with Last-Event-ID is told what has changed since; 204 says that it has been told the end."
-	events.Parameters = []*huma.Param{id, {Name: "Last-Event-ID", In: "header", Schema: text, Description: "id of the last event that the client has"}}
+	events.Summary = "Follow the progress of a backfill as server-sent events"
+	events.Description = "Requires scope read. Sends progress events and, when the backfill has " +
+		"finished, a done event. The data of each event is the backfill, as its GET returns it. " +
+		"A client that reconnects with Last-Event-ID gets what has changed since. It gets 204 if it " +
+		"has received the done event already."
+	events.Parameters = []*huma.Param{id,
+		{Name: "Last-Event-ID", In: "header", Schema: text,
+			Description: "id of the last event that the client has received"}}
 	events.Responses["200"] = &huma.Response{Description: "events", Content: map[string]*huma.MediaType{"text/event-stream": {Schema: backfillSchema}}}
-	events.Responses["204"] = &huma.Response{Description: "the client has been told the end"}
+	events.Responses["204"] = &huma.Response{Description: "the client has received the done event"}
 
 	// Download the results.
 	results := streamed(api, "getBackfillResults", http.MethodGet, "/v1/backfills/{id}/results", ScopeRead, 404, 422)
-	results.Summary = "The records of a backfill that have ended, in the order of its lines"
+	results.Summary = "Get the finished records of a backfill, in the order of its lines"
 	results.Parameters = []*huma.Param{id, {
-		Name: "format", In: "query", Schema: &huma.Schema{Type: "string", Enum: []any{"ndjson", "csv"}}, Description: "ndjson unless said",
+		Name: "format", In: "query", Schema: &huma.Schema{Type: "string", Enum: []any{"ndjson", "csv"}},
+		Description: "ndjson by default",
 	}, {
 		Name: "raw_csv", In: "query", Schema: &huma.Schema{Type: "boolean"},
-		Description: "true with format=csv: texts that begin as formulas do stay as they are. Without it they stand behind a single quote, so that a spreadsheet does not run them",
+		Description: "only with format=csv. If true, texts that begin like formulas are unchanged. If " +
+			"false, they are preceded by a single quote, so that a spreadsheet does not run them",
 	}}
 	record := schemas.Schema(reflect.TypeFor[store.Record](), true, "")
-	results.Responses["200"] = &huma.Response{Description: "a record a line", Content: map[string]*huma.MediaType{ndjsonType: {Schema: record}, "text/csv": {Schema: text}}}
+	results.Responses["200"] = &huma.Response{Description: "one record per line",
+		Content: map[string]*huma.MediaType{ndjsonType: {Schema: record}, "text/csv": {Schema: text}}}
 
 	// Download the rejected lines.
 	rejects := streamed(api, "getBackfillRejects", http.MethodGet, "/v1/backfills/{id}/rejects", ScopeRead, 404)
-	rejects.Summary = "The lines of a backfill that were rejected, and why; the first " + strconv.Itoa(backfill.MaxRejects)
+	rejects.Summary = "Get the rejected lines of a backfill and the reasons; at most the first " + strconv.Itoa(backfill.MaxRejects)
 	rejects.Parameters = []*huma.Param{id}
 	reject := schemas.Schema(reflect.TypeFor[backfill.Reject](), true, "")
-	rejects.Responses["200"] = &huma.Response{Description: "a reject a line", Content: map[string]*huma.MediaType{ndjsonType: {Schema: reject}}}
+	rejects.Responses["200"] = &huma.Response{Description: "one reject per line",
+		Content: map[string]*huma.MediaType{ndjsonType: {Schema: reject}}}
 
 	for _, op := range []*huma.Operation{post, events, results, rejects} {
 		api.OpenAPI().AddOperation(op)
@@ -82,16 +96,17 @@ func describeBackfills(api huma.API) {
 // lines.
 type backfillLine struct {
 	CloudID    string `json:"cloud_id" minLength:"1" maxLength:"512"`
-	OpenID     string `json:"openid,omitempty" maxLength:"128" doc:"the user whose it is; WeChat demands it for sensitive data"`
-	ObtainedAt string `json:"obtained_at,omitempty" format:"date-time" doc:"when the front end got it: its five minutes run from here. Without it, from its coming in"`
-	Reference  string `json:"reference,omitempty" maxLength:"256" doc:"your own key, which comes back in the record"`
+	OpenID     string `json:"openid,omitempty" maxLength:"128" doc:"the user that the cloudID belongs to; WeChat requires it for sensitive data"`
+	ObtainedAt string `json:"obtained_at,omitempty" format:"date-time" doc:"when the front end obtained it; its lifetime of five minutes starts then. By default, the time at which the line arrives"`
+	Reference  string `json:"reference,omitempty" maxLength:"256" doc:"your own key; it is returned in the record"`
 }
 
 // streamed describes a plain handler. Its problems are those that every route can return, and
 // errors.
 func streamed(api huma.API, id, method, path string, scope Scope, errors ...int) *huma.Operation {
 	op := &huma.Operation{
-		OperationID: id, Method: method, Path: path, Description: "Needs scope " + string(scope) + ".", Responses: map[string]*huma.Response{},
+		OperationID: id, Method: method, Path: path, Description: "Requires scope " + string(scope) + ".",
+		Responses: map[string]*huma.Response{},
 	}
 	addProblems(api, op, append(errors, 401, 403, 421, 429, 500, 503)...)
 	return op

@@ -17,7 +17,7 @@ import (
 // begin sends the first part of a body and waits until the given number of lines is enqueued. It
 // returns the writer for the rest of the body, the id of the backfill, and a channel for the
 // response.
-func (b *bed) begin(key, part string, lines int) (*io.PipeWriter, string, chan reply) {
+func (b *fixture) begin(key, part string, lines int) (*io.PipeWriter, string, chan reply) {
 	b.Helper()
 	r, w := io.Pipe()
 	answered := make(chan reply, 1)
@@ -43,11 +43,11 @@ func (b *bed) begin(key, part string, lines int) (*io.PipeWriter, string, chan r
 	}
 	id := backfill.IDOf("key\x00nobody\x00" + key)
 	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
-		if of, err := b.backfills.Get(b.Context(), id); err == nil && of.Lines >= lines {
+		if bf, err := b.backfills.Get(b.Context(), id); err == nil && bf.Lines >= lines {
 			return w, id, answered
 		}
 		if time.Now().After(deadline) {
-			b.Fatal("the lines do not come in")
+			b.Fatal("the lines were not enqueued within 2 minutes")
 		}
 	}
 }
@@ -55,17 +55,18 @@ func (b *bed) begin(key, part string, lines int) (*io.PipeWriter, string, chan r
 // If the connection breaks in the middle of a body, the complete lines are enqueued. Sending the
 // same body again continues the backfill, by its Idempotency-Key or by its id.
 func TestBackfill_LostConnection(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	for _, how := range []string{"key", "resume"} {
 		b.rdb.FlushAll(t.Context())
 		b.rdb.SAdd(t.Context(), "asynq:queues", tasks.QueueBackfill)
 		all := bulk(400)
 		cut := strings.Index(all, "line 00151") // within line 151
 		body, id, answered := b.begin("k", all[:cut], 150)
-		if of := b.counts(id); of.State != backfill.Open || of.Lines != 150 || of.Accepted != 150 || of.Pending != 150 {
-			t.Errorf("counts in the middle = %+v", of)
+		if bf := b.counts(id); bf.State != backfill.Open || bf.Lines != 150 || bf.Accepted != 150 ||
+			bf.Pending != 150 {
+			t.Errorf("counts in the middle = %+v", bf)
 		}
-		_ = body.CloseWithError(errors.New("the client has died"))
+		_ = body.CloseWithError(errors.New("client crashed"))
 		<-answered
 		var got reply
 		if how == "key" {
@@ -83,7 +84,7 @@ func TestBackfill_LostConnection(t *testing.T) {
 // If two clients send under one key at once, the later request continues and the earlier one is
 // rejected.
 func TestBackfill_TwoClients(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	all := bulk(300)
 	body, id, answered := b.begin("k", all[:strings.Index(all, "line 00100")], 99)
 	got := b.call("POST", "/v1/backfills?appid=wxA", all, "Idempotency-Key", "k")
@@ -104,16 +105,17 @@ func TestBackfill_TwoClients(t *testing.T) {
 
 // If a client stops sending, or the server stops, the response says how to continue.
 func TestBackfill_SlowClientAndStop(t *testing.T) {
-	b := newBedWith(t, []string{"wxA", "wxB"}, func(s *httpapi.Server) { s.Hurry(2*time.Second, time.Minute, time.Millisecond, time.Minute) })
+	b := newFixtureWith(t, []string{"wxA", "wxB"}, func(s *httpapi.Server) { s.SetStreamTiming(2*time.Second, time.Minute, time.Millisecond, time.Minute) })
 	body, id, answered := b.begin("slow", bulk(10), 10)
 	got := <-answered
 	wantProblem(t, got, 408)
-	if !strings.Contains(got.body, "resume="+id) || !strings.Contains(got.body, "lines that are in: 10") {
+	if !strings.Contains(got.body, "resume="+id) ||
+		!strings.Contains(got.body, "10 lines were enqueued") {
 		t.Errorf("answer = %s", got.body)
 	}
 	_ = body.Close()
 
-	b = newBed(t)
+	b = newFixture(t)
 	body, id, answered = b.begin("stop", bulk(10), 10)
 	b.stop() // while the client may still send
 	got = <-answered
@@ -125,17 +127,17 @@ func TestBackfill_SlowClientAndStop(t *testing.T) {
 }
 
 // If the queue fills up in the middle of a body, the server waits for a limited time.
-func TestBackfill_TheQueueGetsFull(t *testing.T) {
-	for relief, patience := range map[bool]time.Duration{true: time.Minute, false: 700 * time.Millisecond} {
-		b := newBedWith(t, []string{"wxA", "wxB"}, func(s *httpapi.Server) { s.Hurry(time.Minute, patience, time.Millisecond, time.Minute) })
-		body, id, answered := b.begin(fmt.Sprint(relief), bulk(10), 10)
+func TestBackfill_QueueFull(t *testing.T) {
+	for recovers, maxWait := range map[bool]time.Duration{true: time.Minute, false: 700 * time.Millisecond} {
+		b := newFixtureWith(t, []string{"wxA", "wxB"}, func(s *httpapi.Server) { s.SetStreamTiming(time.Minute, maxWait, time.Millisecond, time.Minute) })
+		body, id, answered := b.begin(fmt.Sprint(recovers), bulk(10), 10)
 		b.full.Store(true)
 		go func() { _, _ = io.WriteString(body, bulk(10)); _ = body.Close() }()
-		if relief {
+		if recovers {
 			time.AfterFunc(50*time.Millisecond, func() { b.full.Store(false) })
 		}
 		got := <-answered
-		if relief {
+		if recovers {
 			if got.status != 202 || parse[acceptedBody](t, got.body).Accepted != 20 {
 				t.Errorf("answer = %d %s", got.status, got.body)
 			}
@@ -150,8 +152,10 @@ func TestBackfill_TheQueueGetsFull(t *testing.T) {
 
 // If an app is paused in the middle of a body, the remaining lines are not enqueued. The
 // response says why and how to continue.
-func TestBackfill_TheAppIsPaused(t *testing.T) {
-	b := newBedWith(t, []string{"wxA", "wxB"}, func(s *httpapi.Server) { s.Hurry(time.Minute, 10*time.Millisecond, time.Millisecond, time.Minute) })
+func TestBackfill_AppPaused(t *testing.T) {
+	b := newFixtureWith(t, []string{"wxA", "wxB"}, func(s *httpapi.Server) {
+		s.SetStreamTiming(time.Minute, 10*time.Millisecond, time.Millisecond, time.Minute)
+	})
 	body, id, answered := b.begin("paused", bulk(10), 10)
 	b.paused.Store(true)
 	go func() { _, _ = io.WriteString(body, bulk(10)); _ = body.Close() }()
@@ -164,7 +168,7 @@ func TestBackfill_TheAppIsPaused(t *testing.T) {
 
 // At most 32 bodies arrive at once while none of them is slow.
 func TestBackfill_TooManyAtOnce(t *testing.T) {
-	b := newBedWith(t, []string{"wxA", "wxB"}, func(s *httpapi.Server) { s.Crowd(time.Hour, time.Minute) })
+	b := newFixtureWith(t, []string{"wxA", "wxB"}, func(s *httpapi.Server) { s.SetUploadTiming(time.Hour, time.Minute) })
 	for i := range 32 {
 		body, _, answered := b.begin(fmt.Sprint(i), bulk(1), 0)
 		defer func() { _ = body.Close(); <-answered }()
@@ -176,13 +180,13 @@ func TestBackfill_TooManyAtOnce(t *testing.T) {
 	}
 }
 
-// A slow body does not keep its place when a new upload needs it. Each new upload takes the
-// place of the slowest body, whose response says how to continue.
-func TestBackfill_DrippingBodiesGiveWay(t *testing.T) {
-	b := newBedWith(t, []string{"wxA", "wxB"}, func(s *httpapi.Server) { s.Crowd(50*time.Millisecond, time.Minute) })
-	const places, newcomers = 32, 3
+// A slow body does not keep its slot when a new upload needs it. Each new upload takes the
+// slot of the slowest body, whose response says how to continue.
+func TestBackfill_SlowBodies_AreEvicted(t *testing.T) {
+	b := newFixtureWith(t, []string{"wxA", "wxB"}, func(s *httpapi.Server) { s.SetUploadTiming(50*time.Millisecond, time.Minute) })
+	const slots, newUploads = 32, 3
 	var answers []chan reply
-	for i := range places {
+	for i := range slots {
 		body, _, answered := b.begin(fmt.Sprint(i), bulk(1), 0)
 		stop, stopped := make(chan struct{}), make(chan struct{})
 		go func() { // send a byte from time to time until the server closes the body
@@ -201,23 +205,23 @@ func TestBackfill_DrippingBodiesGiveWay(t *testing.T) {
 		answers = append(answers, answered)
 		defer func() { close(stop); _ = body.Close(); <-stopped }()
 	}
-	for range newcomers {
+	for range newUploads {
 		if got := b.call("POST", "/v1/backfills?appid=wxA", bulk(20)); got.status != 202 {
-			t.Fatalf("a backfill beside bodies that drip = %d %s", got.status, got.body)
+			t.Fatalf("backfill during slow uploads = %d %s, want 202", got.status, got.body)
 		}
 	}
-	ended := 0
+	evicted := 0
 	for _, answered := range answers {
 		select {
 		case got := <-answered:
-			ended++
+			evicted++
 			if got.status != 0 && (got.status != 408 || !strings.Contains(got.body, "resume=")) { // 0: the response was lost
-				t.Errorf("a body that drips ends with %d %s", got.status, got.body)
+				t.Errorf("a slow body got %d %s, want 408 with a hint", got.status, got.body)
 			}
 		default:
 		}
 	}
-	if ended > newcomers {
-		t.Errorf("%d bodies lost their places to %d newcomers", ended, newcomers)
+	if evicted > newUploads {
+		t.Errorf("%d bodies were evicted by %d new uploads", evicted, newUploads)
 	}
 }

@@ -19,9 +19,9 @@ import (
 // backfillAccepted is the response to a body that has been loaded completely.
 type backfillAccepted struct {
 	ID       string `json:"id"`
-	Accepted int    `json:"accepted" doc:"lines, of this request and those before it together"`
-	Rejected int    `json:"rejected" doc:"lines that are bad; /rejects says why"`
-	URL      string `json:"url" doc:"where the counts are"`
+	Accepted int    `json:"accepted" doc:"accepted lines of this request and of earlier ones for the backfill"`
+	Rejected int    `json:"rejected" doc:"invalid lines; GET /rejects returns the reasons"`
+	URL      string `json:"url" doc:"URL of the backfill"`
 }
 
 // upload holds the parameters of a request that submits a backfill.
@@ -34,42 +34,43 @@ const backfillsPath = "/v1/backfills/"
 
 // post loads a body of any size into a backfill, at the rate that the queue accepts.
 func (h *backfills) post(w http.ResponseWriter, r *http.Request) {
-	u, err := h.mayUpload(r)
+	u, err := h.parseUpload(r)
 	if err != nil {
-		answer(w, err)
+		writeError(w, err)
 		return
 	}
 	// The number of concurrent uploads is limited, because each one takes memory.
-	place, ok := h.uploads.enter(r.Context())
+	slot, ok := h.uploads.acquire(r.Context())
 	if !ok {
-		write(w, newProblem(http.StatusServiceUnavailable, "too many backfills come in at once").retryAfter("5"))
+		writeProblem(w, newProblem(http.StatusServiceUnavailable,
+			"too many backfills are being uploaded; retry later").retryAfter("5"))
 		return
 	}
-	defer h.uploads.exit(place)
+	defer h.uploads.release(slot)
 	at, err := h.open(r.Context(), u)
 	if err != nil {
-		answer(w, err)
+		writeError(w, err)
 		return
 	}
 	// Set the header for problems too, because the backfill exists from here on.
 	w.Header().Set("Location", backfillsPath+at.Backfill.ID)
 	// If all lines of the backfill were loaded before, this request enqueues nothing.
 	replayed := at.Backfill.State == backfill.Complete
-	of, err := h.take(w, r, at, place)
+	bf, err := h.loadBody(w, r, at, slot)
 	// The server's write deadline started with the request. Start it again for the response.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(h.pace.write))
-	// If another upload has taken the place, report this instead of the interrupted read.
-	if _, broken := errors.AsType[*backfill.InputError](err); broken && place.turnedOut() {
-		err = errTurnedOut
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(h.timing.write))
+	// If another upload has taken the slot, report this instead of the interrupted read.
+	if _, broken := errors.AsType[*backfill.InputError](err); broken && slot.wasEvicted() {
+		err = errEvicted
 	}
-	h.logUpload(r.Context(), of, err)
+	h.logUpload(r.Context(), bf, err)
 	if err != nil {
-		write(w, uploadProblem(of, err, h.stopping.Err() != nil))
+		writeProblem(w, uploadProblem(bf, err, h.stopping.Err() != nil))
 		return
 	}
-	text, err := json.Marshal(backfillAccepted{of.ID, of.Accepted, of.Rejected, backfillsPath + of.ID})
+	text, err := json.Marshal(backfillAccepted{bf.ID, bf.Accepted, bf.Rejected, backfillsPath + bf.ID})
 	if err != nil { // impossible: the struct has only strings and numbers
-		refuse(w, http.StatusInternalServerError, "")
+		httpError(w, http.StatusInternalServerError, "")
 		return
 	}
 	if replayed {
@@ -80,16 +81,16 @@ func (h *backfills) post(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(text)
 }
 
-// mayUpload validates everything of a request except its body.
-func (h *backfills) mayUpload(r *http.Request) (upload, error) {
+// parseUpload validates everything of a request except its body.
+func (h *backfills) parseUpload(r *http.Request) (upload, error) {
 	// Reject unknown and repeated parameters, so that a typing error is noticed.
 	query, faults := r.URL.Query(), []fault(nil)
 	for name, values := range query {
 		switch {
 		case name != "appid" && name != "webhook" && name != "resume":
-			faults = append(faults, fault{"query", "has a parameter that does not exist"})
+			faults = append(faults, fault{"query", "has an unknown parameter"})
 		case len(values) > 1:
-			faults = append(faults, fault{"query." + name, "stands there more than once"})
+			faults = append(faults, fault{"query." + name, "is repeated"})
 		}
 	}
 	u := upload{resume: query.Get("resume")}
@@ -105,7 +106,8 @@ func (h *backfills) mayUpload(r *http.Request) (upload, error) {
 	case err != nil:
 		return upload{}, err
 	case key != "" && u.resume != "":
-		faults = append(faults, fault{"query.resume", "does not go with an Idempotency-Key, which goes on by itself"})
+		faults = append(faults, fault{"query.resume",
+			"must be empty if the request has an Idempotency-Key, which continues the backfill by itself"})
 	case key != "":
 		u.as.ID = backfill.IDOf("key\x00" + caller(r.Context()).Name + "\x00" + key)
 	default:
@@ -117,8 +119,8 @@ func (h *backfills) mayUpload(r *http.Request) (upload, error) {
 	if err := mediaProblem(r.Header); err != nil {
 		return upload{}, err
 	}
-	// Reject the upload early if the queue is full already. If the queue fills up later, take
-	// waits.
+	// Reject the upload early if the queue is full already. If the queue fills up later,
+	// loadBody waits.
 	if h.load.High(r.Context(), tasks.QueueBackfill) {
 		return upload{}, newProblem(http.StatusServiceUnavailable, "the queue is full; nothing was enqueued").retryAfter("5")
 	}
@@ -173,10 +175,10 @@ func (h *backfills) open(ctx context.Context, u upload) (backfill.Loading, error
 			return backfill.Loading{}, backfillProblem(backfill.ErrCanceled)
 		case was.Format != u.as.Format:
 			return backfill.Loading{}, newProblem(http.StatusUnprocessableEntity, "nothing was enqueued",
-				fault{"query.resume", "is a backfill of another format; the command line goes on with it"})
+				fault{"query.resume", "is a backfill of another format; continue it with the command line"})
 		case u.as.Webhook != "" && was.Webhook != u.as.Webhook:
 			return backfill.Loading{}, newProblem(http.StatusUnprocessableEntity, "nothing was enqueued",
-				fault{"query.webhook", "is not that of the backfill"})
+				fault{"query.webhook", "differs from the webhook of the backfill"})
 		}
 		// Another key may have created the backfill, and the caller's key may not be allowed to
 		// name its endpoint.
@@ -197,63 +199,67 @@ func (h *backfills) open(ctx context.Context, u upload) (backfill.Loading, error
 		return backfill.Loading{}, backfillProblem(err)
 	case is.AppID != u.as.AppID || is.Webhook != u.as.Webhook || is.Format != u.as.Format:
 		return backfill.Loading{}, newProblem(http.StatusUnprocessableEntity, "nothing was enqueued",
-			fault{"header.Idempotency-Key", "has come with another request before"})
+			fault{"header.Idempotency-Key", "was used for a different request before"})
 	case is.State == backfill.Canceled:
 		return backfill.Loading{}, backfillProblem(backfill.ErrCanceled)
 	}
 	return at, nil
 }
 
-// errTurnedOut ends a body that arrives too slowly while another upload waits for its place.
-var errTurnedOut = errors.New("the body comes too slowly, and another has its place")
+// errEvicted stops a body that arrives too slowly while another upload waits for a slot.
+var errEvicted = errors.New("the body arrives too slowly, and another upload needs its slot")
 
 // uploadProblem returns the problem for a body that was not loaded completely. Its detail says
 // how many lines were loaded and how to continue.
-func uploadProblem(of backfill.Backfill, err error, stopping bool) *problem {
-	// Most problems tell the client how to continue.
-	goOn := fmt.Sprintf("; lines that are in: %d; send the body again, from its start, under the same Idempotency-Key or with resume=%s", of.Lines, of.ID)
+func uploadProblem(bf backfill.Backfill, err error, stopping bool) *problem {
+	// Most problems say how to continue.
+	hint := fmt.Sprintf("; %d lines were enqueued; to continue, send the body again from its start "+
+		"with the same Idempotency-Key or with resume=%s", bf.Lines, bf.ID)
 	changed, isChanged := errors.AsType[*backfill.ChangedError](err)
 	_, isInput := errors.AsType[*backfill.InputError](err)
 	invalid, isInvalid := errors.AsType[*tasks.InvalidError](err)
 	switch {
 	// The first problems concern a body that cannot be continued.
 	case isChanged:
-		return newProblem(http.StatusUnprocessableEntity, changed.Error()+"; nothing more was enqueued")
+		return newProblem(http.StatusUnprocessableEntity, changed.Error()+"; no more lines were enqueued")
 	case isInvalid:
 		return newProblem(http.StatusUnprocessableEntity, invalid.Error())
 	case errors.Is(err, backfill.ErrComplete):
 		return newProblem(http.StatusUnprocessableEntity, fmt.Sprintf(
-			"the backfill is complete with %d lines, and the body has more; nothing more was enqueued", of.Lines))
+			"the backfill is complete with %d lines, but the body has more; no more lines were enqueued",
+			bf.Lines))
 	case stopping:
-		return newProblem(http.StatusServiceUnavailable, "the server stops"+goOn).retryAfter("1")
-	case errors.Is(err, errTurnedOut):
-		return newProblem(http.StatusRequestTimeout, errTurnedOut.Error()+goOn)
+		return newProblem(http.StatusServiceUnavailable, "the server is stopping"+hint).retryAfter("1")
+	case errors.Is(err, errEvicted):
+		return newProblem(http.StatusRequestTimeout, errEvicted.Error()+hint)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return newProblem(http.StatusRequestTimeout, "nothing more of the body has come"+goOn)
+		return newProblem(http.StatusRequestTimeout, "timeout reading the body"+hint)
 	case isInput, errors.Is(err, context.Canceled):
 		// The client may have disconnected. Respond anyway, in case it still reads.
-		return newProblem(http.StatusBadRequest, "the body has broken off"+goOn)
+		return newProblem(http.StatusBadRequest, "the body is incomplete"+hint)
 	case errors.Is(err, backfill.ErrFull):
-		return newProblem(http.StatusServiceUnavailable, "the queue is full"+goOn).retryAfter("5")
+		return newProblem(http.StatusServiceUnavailable, "the queue is full"+hint).retryAfter("5")
 	case errors.Is(err, backfill.ErrPaused):
-		return newProblem(http.StatusServiceUnavailable, "the app is paused"+goOn).retryAfter("15")
+		return newProblem(http.StatusServiceUnavailable, "the app is paused"+hint).retryAfter("15")
 	}
 	p := backfillProblem(err)
 	if p.Status == http.StatusServiceUnavailable {
-		p.Detail += goOn
+		p.Detail += hint
 	}
 	return p
 }
 
 // logUpload logs the outcome of an upload.
-func (h *backfills) logUpload(ctx context.Context, of backfill.Backfill, err error) {
+func (h *backfills) logUpload(ctx context.Context, bf backfill.Backfill, err error) {
 	attrs := []any{
-		"backfill", of.ID, "appid", of.AppID, "state", string(of.State), "lines", of.Lines, "accepted", of.Accepted, "rejected", of.Rejected,
+		"backfill", bf.ID, "appid", bf.AppID, "state", string(bf.State), "lines", bf.Lines,
+		"accepted", bf.Accepted, "rejected", bf.Rejected,
 		"key", caller(ctx).Name,
 	}
 	if err == nil {
-		h.log.Info("a backfill is in", attrs...)
+		h.log.Info("backfill loaded", attrs...)
 		return
 	}
-	h.log.Info("a backfill has broken off", append(attrs, "error", uploadProblem(of, err, h.stopping.Err() != nil).Detail)...)
+	h.log.Info("backfill interrupted",
+		append(attrs, "error", uploadProblem(bf, err, h.stopping.Err() != nil).Detail)...)
 }

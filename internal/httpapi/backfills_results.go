@@ -12,14 +12,14 @@ import (
 
 // getResults streams the finished records of a backfill, in the order of its lines.
 func (h *backfills) getResults(w http.ResponseWriter, r *http.Request) {
-	of, err := h.find(r.Context(), r.PathValue("id"), ScopeRead)
+	bf, err := h.find(r.Context(), r.PathValue("id"), ScopeRead)
 	if err != nil {
-		answer(w, err)
+		writeError(w, err)
 		return
 	}
 	format, raw, err := formatOf(r.URL.Query())
 	if err != nil {
-		answer(w, err)
+		writeError(w, err)
 		return
 	}
 	// Choose the media type of the format.
@@ -33,7 +33,7 @@ func (h *backfills) getResults(w http.ResponseWriter, r *http.Request) {
 			out.Raw()
 		}
 		// A stop of the server interrupts the download between two batches.
-		return backfill.Results(r.Context(), h.store, h.results, &of, func(records []store.Record) error {
+		return backfill.Results(r.Context(), h.store, h.results, &bf, func(records []store.Record) error {
 			if err := h.stopping.Err(); err != nil {
 				return err
 			}
@@ -53,7 +53,7 @@ func formatOf(query url.Values) (format lines.Format, raw bool, err error) {
 	}
 	for name := range query {
 		if name != "format" && name != "raw_csv" {
-			return refused("query", "has a parameter that does not exist")
+			return refused("query", "has an unknown parameter")
 		}
 	}
 	if format = lines.Format(query.Get("format")); format == "" {
@@ -69,7 +69,7 @@ func formatOf(query url.Values) (format lines.Format, raw bool, err error) {
 		if format == lines.CSV {
 			return format, true, nil
 		}
-		return refused("query.raw_csv", "goes with format=csv")
+		return refused("query.raw_csv", "requires format=csv")
 	default:
 		return refused("query.raw_csv", "must be true or false")
 	}
@@ -80,15 +80,15 @@ const rejectsAtOnce = 1000
 
 // rejects streams the first 10,000 rejected lines of a backfill ([backfill.MaxRejects]).
 func (h *backfills) rejects(w http.ResponseWriter, r *http.Request) {
-	of, err := h.find(r.Context(), r.PathValue("id"), ScopeRead)
+	bf, err := h.find(r.Context(), r.PathValue("id"), ScopeRead)
 	if err != nil {
-		answer(w, err)
+		writeError(w, err)
 		return
 	}
 	h.download(w, r, ndjsonType, func(s *stream) error {
 		enc := json.NewEncoder(s)
 		for from := 0; ; from += rejectsAtOnce {
-			rejects, err := h.store.Rejects(r.Context(), of.ID, from, rejectsAtOnce)
+			rejects, err := h.store.Rejects(r.Context(), bf.ID, from, rejectsAtOnce)
 			if err != nil {
 				return err
 			}
@@ -113,13 +113,13 @@ func (h *backfills) download(w http.ResponseWriter, r *http.Request, kind string
 		return
 	}
 	// The statusWriter records whether anything was sent.
-	answer := &statusWriter{ResponseWriter: w}
-	switch err := send(newStream(answer, h.pace.write)); {
+	response := &statusWriter{ResponseWriter: w}
+	switch err := send(newStream(response, h.timing.write)); {
 	case err == nil:
-	case answer.begun():
-		h.log.Info("a download has broken off", "route", r.Pattern, "stopping", h.stopping.Err() != nil)
+	case response.started():
+		h.log.Info("download interrupted", "route", r.Pattern, "stopping", h.stopping.Err() != nil)
 		panic(http.ErrAbortHandler)
 	default:
-		write(w, storeAway())
+		writeProblem(w, storeUnavailable())
 	}
 }

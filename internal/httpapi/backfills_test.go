@@ -32,7 +32,7 @@ func bulk(n int) string {
 }
 
 // wantQueued checks that the queue contains exactly the references of bulk(n).
-func (b *bed) wantQueued(n int) {
+func (b *fixture) wantQueued(n int) {
 	b.Helper()
 	want, got := make([]string, n), []string{}
 	for i := range want {
@@ -45,11 +45,11 @@ func (b *bed) wantQueued(n int) {
 	}
 	slices.Sort(got)
 	if diff := cmp.Diff(want, got); diff != "" {
-		b.Errorf("lines that are queued (-want +got):\n%s", diff)
+		b.Errorf("queued lines (-want +got):\n%s", diff)
 	}
 }
 
-func (b *bed) counts(id string) backfill.Backfill {
+func (b *fixture) counts(id string) backfill.Backfill {
 	b.Helper()
 	got := b.call("GET", "/v1/backfills/"+id, "", "Authorization", "Bearer "+admin)
 	if got.status != 200 {
@@ -58,8 +58,8 @@ func (b *bed) counts(id string) backfill.Backfill {
 	return parse[backfill.Backfill](b.T, got.body)
 }
 
-func TestBackfill_ComesIn(t *testing.T) {
-	b := newBed(t)
+func TestBackfill_Upload(t *testing.T) {
+	b := newFixture(t)
 	body := "\ufeff" + bulk(250) + "\r\n" + `{"cloud_id":17}` + "\n" + `{"cloud_id":"x","planted":1}`
 	got := b.call("POST", "/v1/backfills?appid=wxA&webhook=orders", body, "Content-Type", "application/x-ndjson")
 	in := parse[acceptedBody](t, got.body)
@@ -73,9 +73,10 @@ func TestBackfill_ComesIn(t *testing.T) {
 			t.Errorf("payload = %+v", p)
 		}
 	}
-	of := b.counts(in.ID)
-	if of.State != backfill.Complete || of.Lines != 253 || of.Accepted != 250 || of.Pending != 250 || of.Rejected != 2 || of.AppID != "wxA" || of.ID != in.ID {
-		t.Errorf("counts = %+v", of)
+	bf := b.counts(in.ID)
+	if bf.State != backfill.Complete || bf.Lines != 253 || bf.Accepted != 250 || bf.Pending != 250 ||
+		bf.Rejected != 2 || bf.AppID != "wxA" || bf.ID != in.ID {
+		t.Errorf("counts = %+v", bf)
 	}
 	rejects := b.call("GET", in.URL+"/rejects", "")
 	want := `{"line":252,"error":"cloud_id must be a string"}` + "\n" + `{"line":253,"error":"has an unknown field; cloud_id, openid, obtained_at and reference are known"}` + "\n"
@@ -85,13 +86,14 @@ func TestBackfill_ComesIn(t *testing.T) {
 	if empty := b.call("POST", "/v1/backfills?appid=wxA", ""); empty.status != 202 || parse[acceptedBody](t, empty.body).Accepted != 0 {
 		t.Errorf("an empty body = %d %s", empty.status, empty.body)
 	}
-	if said := b.log.String(); !strings.Contains(said, "a backfill is in") || strings.Contains(said, "73_") || strings.Contains(said, "planted") {
+	if said := b.log.String(); !strings.Contains(said, "backfill loaded") ||
+		strings.Contains(said, "73_") || strings.Contains(said, "planted") {
 		t.Errorf("log = %s", said)
 	}
 }
 
 func TestBackfill_BadRequests(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	for name, tt := range map[string]struct {
 		query  string
 		header []string
@@ -100,7 +102,7 @@ func TestBackfill_BadRequests(t *testing.T) {
 	}{
 		"NoApp":      {"", nil, 422, "query.appid"},
 		"UnknownApp": {"appid=planted", nil, 422, "query.appid"},
-		"Parameter":  {"appid=wxA&planted=planted", nil, 422, "a parameter that does not exist"},
+		"Parameter":  {"appid=wxA&planted=planted", nil, 422, "unknown parameter"},
 		"AppTwice":   {"appid=wxA&appid=wxB", nil, 422, "query.appid"},
 		"Webhook":    {"appid=wxA&webhook=planted", nil, 422, "query.webhook"},
 		"Key":        {"appid=wxA", []string{"Idempotency-Key", "plan\tted"}, 400, "header.Idempotency-Key"},
@@ -148,32 +150,32 @@ func TestBackfill_BadRequests(t *testing.T) {
 }
 
 func TestBackfill_Auth(t *testing.T) {
-	b := newBed(t, allKeys()...)
+	b := newFixture(t, allKeys()...)
 	post := func(app string) string {
 		return parse[acceptedBody](t, b.call("POST", "/v1/backfills?appid="+app, bulk(2), "Authorization", "Bearer "+admin).body).URL
 	}
-	ofA, ofB := post("wxA"), post("wxB")
-	idB := strings.TrimPrefix(ofB, "/v1/backfills/")
+	urlA, urlB := post("wxA"), post("wxB")
+	idB := strings.TrimPrefix(urlB, "/v1/backfills/")
 	for name, tt := range map[string]struct {
 		token, method, path string
 		want                int
 	}{
-		"NoKey":           {"", "GET", ofA, 401},
+		"NoKey":           {"", "GET", urlA, 401},
 		"NoKeyPost":       {"", "POST", "/v1/backfills?appid=wxA", 401},
-		"OwnApp":          {shopA, "GET", ofA, 200},
-		"OtherApp":        {shopA, "GET", ofB, 404},
-		"OtherAppEvents":  {shopA, "GET", ofB + "/events", 404},
-		"OtherAppResults": {shopA, "GET", ofB + "/results", 404},
-		"OtherAppRejects": {shopA, "GET", ofB + "/rejects", 404},
-		"OtherAppCancel":  {shopA, "DELETE", ofB, 404},
+		"OwnApp":          {shopA, "GET", urlA, 200},
+		"OtherApp":        {shopA, "GET", urlB, 404},
+		"OtherAppEvents":  {shopA, "GET", urlB + "/events", 404},
+		"OtherAppResults": {shopA, "GET", urlB + "/results", 404},
+		"OtherAppRejects": {shopA, "GET", urlB + "/rejects", 404},
+		"OtherAppCancel":  {shopA, "DELETE", urlB, 404},
 		"OtherAppPost":    {shopA, "POST", "/v1/backfills?appid=wxB", 403},
 		"OtherAppResume":  {shopA, "POST", "/v1/backfills?appid=wxA&resume=" + idB, 404},
 		"ResumeAsOther":   {admin, "POST", "/v1/backfills?appid=wxA&resume=" + idB, 404},
-		"ReaderReads":     {reader, "GET", ofB + "/results", 200},
+		"ReaderReads":     {reader, "GET", urlB + "/results", 200},
 		"ReaderPosts":     {reader, "POST", "/v1/backfills?appid=wxA", 403},
-		"ReaderCancels":   {reader, "DELETE", ofA, 403},
-		"ShopCancels":     {shopA, "DELETE", ofA, 200},
-		"AdminCancels":    {admin, "DELETE", ofB, 200},
+		"ReaderCancels":   {reader, "DELETE", urlA, 403},
+		"ShopCancels":     {shopA, "DELETE", urlA, 200},
+		"AdminCancels":    {admin, "DELETE", urlB, 200},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := b.call(tt.method, tt.path, "", "Authorization", "Bearer "+tt.token)
@@ -187,7 +189,7 @@ func TestBackfill_Auth(t *testing.T) {
 }
 
 func TestBackfill_IdempotencyKey(t *testing.T) {
-	b := newBed(t, allKeys()...)
+	b := newFixture(t, allKeys()...)
 	post := func(token, app, body string) reply {
 		return b.call("POST", "/v1/backfills?appid="+app, body, "Idempotency-Key", `"k1"`, "Authorization", "Bearer "+token)
 	}
@@ -220,17 +222,17 @@ func TestBackfill_IdempotencyKey(t *testing.T) {
 	wantProblem(t, b.call("POST", "/v1/backfills?appid=wxA&resume="+id, "", "Authorization", "Bearer "+admin), 409)
 	for _, key := range b.rdb.Keys(t.Context(), "cloudidq:*").Val() {
 		if strings.Contains(key, "k1") {
-			t.Errorf("%s shows the client's key", key)
+			t.Errorf("%s contains the client's key", key)
 		}
 	}
 }
 
 func TestBackfill_Results(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	in := parse[acceptedBody](t, b.call("POST", "/v1/backfills?appid=wxA", bulk(2500)).body)
 	got := b.call("GET", in.URL+"/results", "")
 	if got.status != 200 || got.body != "" || got.header.Get("Content-Type") != "application/x-ndjson" {
-		t.Errorf("before the first end: %d %s", got.status, got.body)
+		t.Errorf("before the first final status: %d %s", got.status, got.body)
 	}
 	b.save("wxA", "73_2", "73_2499", "73_7")
 	got = b.call("GET", in.URL+"/results", "")
@@ -263,7 +265,7 @@ func TestBackfill_Results(t *testing.T) {
 		_ = resp.Body.Close()
 	}
 	if !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
-		t.Errorf("a download that broke off in the middle = %v", err)
+		t.Errorf("a download interrupted in the middle = %v", err)
 	}
 	for _, path := range []string{"/results", "/rejects", "/events"} {
 		if head := b.call("HEAD", in.URL+path, ""); head.status != 200 {
@@ -273,11 +275,12 @@ func TestBackfill_Results(t *testing.T) {
 }
 
 func TestBackfill_Cancel(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	in := parse[acceptedBody](t, b.call("POST", "/v1/backfills?appid=wxA", bulk(5)).body)
 	for range 2 {
 		got := b.call("DELETE", in.URL, "")
-		if of := parse[backfill.Backfill](t, got.body); got.status != 200 || of.State != backfill.Canceled || of.Pending != 5 {
+		if bf := parse[backfill.Backfill](t, got.body); got.status != 200 ||
+			bf.State != backfill.Canceled || bf.Pending != 5 {
 			t.Errorf("answer = %d %s", got.status, got.body)
 		}
 	}

@@ -20,9 +20,9 @@ import (
 	"cloudidq/tasks"
 )
 
-var shots = flag.String("shots", "", "keep pictures of the pages in this `folder`")
+var shots = flag.String("shots", "", "save screenshots of the pages in this `folder`")
 
-func (b *bed) shoot(page *browsertest.Page, name string) {
+func (b *fixture) shoot(page *browsertest.Page, name string) {
 	if *shots != "" {
 		page.Shot(filepath.Join(*shots, name+".png"))
 	}
@@ -30,9 +30,9 @@ func (b *bed) shoot(page *browsertest.Page, name string) {
 
 // history writes 15 minutes of activity of several apps, one of them with a problem. The
 // screenshots show it. It is the same in each run.
-func (b *bed) history() {
+func (b *fixture) history() {
 	b.Helper()
-	dice := rand.New(rand.NewPCG(4, 7)) //nolint:gosec // pictures
+	dice := rand.New(rand.NewPCG(4, 7)) //nolint:gosec // only for screenshots
 	poisson := func(mean float64) (n int64) {
 		for limit, p := math.Exp(-mean), dice.Float64(); p > limit; p *= dice.Float64() {
 			n++
@@ -56,9 +56,10 @@ func (b *bed) history() {
 				continue
 			}
 			t := activity.Tally{Resolved: poisson(app.rate * tide), Failed: poisson(app.failed * tide), Expired: poisson(app.expired * tide)}
-			if ended := t.Ended(); ended > 0 {
-				t.Requests, t.Sent = int64(math.Ceil(float64(ended)/app.perRequest)), ended+poisson(0.06*app.rate)
-				for range ended {
+			if finished := t.Finished(); finished > 0 {
+				t.Requests, t.Sent = int64(math.Ceil(float64(finished)/app.perRequest)),
+					finished+poisson(0.06*app.rate)
+				for range finished {
 					at := app.median + math.Abs(dice.NormFloat64())*app.to/2.2
 					for len(t.Took) <= int(at) {
 						t.Took = append(t.Took, 0)
@@ -68,15 +69,15 @@ func (b *bed) history() {
 			}
 			tallies[app.id] = t
 		}
-		b.tell(time.Duration(ago)*activity.Slot, "w1", tallies)
-		b.tell(time.Duration(ago)*activity.Slot, "w2", nil)
+		b.recordActivity(time.Duration(ago)*activity.Slot, "w1", tallies)
+		b.recordActivity(time.Duration(ago)*activity.Slot, "w2", nil)
 	}
 	if _, err := coord.NewPauses(b.rdb).Set(b.Context(), "wxe1f7b34c90a2d503", 45011, "rate", func(int) time.Time {
 		return time.Now().Add(37 * time.Second)
 	}); err != nil {
 		b.Fatal(err)
 	}
-	b.underWay = []status.BackfillStatus{{
+	b.activeBackfills = []status.BackfillStatus{{
 		AppID: "wx0d17c4f2b9e8a602", State: "open", Created: store.At(time.Now().Add(-11 * time.Minute)),
 		Accepted: 200_000, Rejected: 12, Resolved: 126_203, Failed: 318, Expired: 1_204,
 	}}
@@ -84,12 +85,12 @@ func (b *bed) history() {
 		b.Fatal(err)
 	}
 	for range 3 {
-		b.waiting("wxe1f7b34c90a2d503")
+		b.enqueuePending("wxe1f7b34c90a2d503")
 	}
 }
 
-// waiting enqueues a task of an app.
-func (b *bed) waiting(appID string) {
+// enqueuePending enqueues a task of an app.
+func (b *fixture) enqueuePending(appID string) {
 	b.Helper()
 	enqueue(b.T, b.rdb, appID, 21*time.Second)
 }
@@ -110,7 +111,7 @@ func TestBrowser(t *testing.T) {
 }
 
 func statusPageLooks(t *testing.T, browser *browsertest.Browser) {
-	b := newBedOf(t, []string{"wx5a98aa3e1d2b7c01", "wxc94d01b7a2fe3606"}, allKeys()...)
+	b := newFixtureWithApps(t, []string{"wx5a98aa3e1d2b7c01", "wxc94d01b7a2fe3606"}, allKeys()...)
 	b.history()
 	// These checks apply to every variant of the page.
 	check := func(page *browsertest.Page, title string) {
@@ -124,14 +125,14 @@ func statusPageLooks(t *testing.T, browser *browsertest.Browser) {
 			t.Error("the page is wider than its window")
 		}
 		if got := page.Eval(contrasts); got != "" {
-			t.Errorf("texts that are hard to read: %s", got)
+			t.Errorf("texts with too little contrast: %s", got)
 		}
 		if got := page.Eval(`[...document.querySelectorAll("table")].filter((t) => !t.caption?.textContent.trim()).length`); got != "0" {
 			t.Errorf("%s tables have no caption", got)
 		}
 		for _, url := range page.URLs() {
 			if !strings.HasPrefix(url, b.url+"/") {
-				t.Errorf("the page asks %s", url)
+				t.Errorf("the page requests %s", url)
 			}
 		}
 		page.WantNoErrors()
@@ -145,7 +146,7 @@ func statusPageLooks(t *testing.T, browser *browsertest.Browser) {
 		page := browser.Page(t, browsertest.Key(reader), browsertest.Dark())
 		check(page, "Status · cloudidq")
 		if ground := page.Eval(`getComputedStyle(document.body).backgroundColor`); ground != "rgb(18, 22, 23)" {
-			t.Errorf("the ground is %s", ground)
+			t.Errorf("the background is %s", ground)
 		}
 		b.shoot(page, "dark")
 	})
@@ -168,7 +169,7 @@ func statusPageLooks(t *testing.T, browser *browsertest.Browser) {
 		page := browser.Page(t, browsertest.Key(reader), browsertest.NoScript())
 		check(page, "Status · cloudidq")
 		if got := page.Eval(`document.querySelector("noscript meta[http-equiv=refresh]")?.content`); got != "10" {
-			t.Errorf("the page loads itself anew after %s s, want 10", got)
+			t.Errorf("the page reloads after %s s, want 10", got)
 		}
 	})
 }
@@ -191,15 +192,17 @@ const contrasts = `(() => {
 
 // The page updates itself without a reload, and says so if it cannot.
 func statusPageLives(t *testing.T, browser *browsertest.Browser) {
-	b := newBed(t)
+	b := newFixture(t)
 	page := browser.Page(t)
 	page.Open(b.url + "/")
 	page.WaitFor(`document.querySelector(".condition").textContent.includes("No worker is running")`)
 	page.Eval(`window.stays = true`)
 	for ahead := range 24 { // the worker stays alive, in case the page updates late
-		b.tell(time.Duration(-ahead)*activity.Slot, "w1", nil)
+		b.recordActivity(time.Duration(-ahead)*activity.Slot, "w1", nil)
 	}
-	b.tell(10*time.Second, "w1", map[string]activity.Tally{"wxA": {Resolved: 4711, Requests: 2000, Sent: 4711, Took: activity.Latencies{0, 4711}}})
+	b.recordActivity(10*time.Second, "w1",
+		map[string]activity.Tally{"wxA": {Resolved: 4711, Requests: 2000, Sent: 4711,
+			Took: activity.Latencies{0, 4711}}})
 	page.WaitFor(`document.querySelector(".condition").textContent.includes("Everything is running")`)
 	page.WaitFor(`document.querySelector("table.apps").textContent.includes("4,711") && window.stays`)
 	page.WantNoErrors()
@@ -211,7 +214,7 @@ func statusPageLives(t *testing.T, browser *browsertest.Browser) {
 
 // The pages of a key that may only read offer no changes.
 func monitoringReader(t *testing.T, browser *browsertest.Browser) {
-	b := newQueueBed(t)
+	b := newQueueFixture(t)
 	page := browser.Page(t, browsertest.Key(reader))
 	page.Open(b.url + "/monitoring/queues/events?status=retry")
 	page.WaitFor(`document.body.innerText.includes("` + b.retry[:8] + `")`)
@@ -223,7 +226,7 @@ func monitoringReader(t *testing.T, browser *browsertest.Browser) {
 
 // The pages of an administrator work in a browser: the test archives a task and runs it again.
 func monitoringAdministrator(t *testing.T, browser *browsertest.Browser) {
-	b := newQueueBed(t)
+	b := newQueueFixture(t)
 	page := browser.Page(t, browsertest.Key(admin))
 	shows := func(path, text string) {
 		t.Helper()
@@ -263,13 +266,13 @@ func monitoringAdministrator(t *testing.T, browser *browsertest.Browser) {
 	page.WantNoErrors()
 	for _, url := range page.URLs() {
 		if !strings.HasPrefix(url, b.url+"/") && !strings.HasPrefix(url, "data:") {
-			t.Errorf("the page asks %s", url)
+			t.Errorf("the page requests %s", url)
 		}
 	}
 }
 
 // untilHandled waits until work has processed the task with this id. Other tasks may come first.
-func (b *queueBed) untilHandled(id string) {
+func (b *queueFixture) untilHandled(id string) {
 	b.Helper()
 	for late := time.After(2 * time.Minute); ; {
 		select {
@@ -278,13 +281,13 @@ func (b *queueBed) untilHandled(id string) {
 				return
 			}
 		case <-late:
-			b.Fatalf("the task that was run by hand is %q, and nobody has done it", b.state(id))
+			b.Fatalf("the task run by the operator is %q, and was not processed", b.state(id))
 		}
 	}
 }
 
 // work processes tasks of the queue until the test ends.
-func (b *queueBed) work() {
+func (b *queueFixture) work() {
 	b.Helper()
 	server := asynq.NewServerFromRedisClient(b.rdb, asynq.Config{
 		Concurrency: 1, Queues: map[string]int{tasks.QueueEvents: 1}, LogLevel: asynq.FatalLevel, TaskCheckInterval: 10 * time.Millisecond,

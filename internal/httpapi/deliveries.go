@@ -12,8 +12,8 @@ import (
 	"cloudidq/store"
 )
 
-// deliveryRows is the part of [store.Deliveries] that the API uses.
-type deliveryRows interface {
+// deliveryStore is the part of [store.Deliveries] that the API uses.
+type deliveryStore interface {
 	Get(ctx context.Context, id string) (store.Delivery, error)
 	List(ctx context.Context, filter store.Filter, yield func(store.Delivery) bool) error
 }
@@ -30,7 +30,7 @@ type Webhooks interface {
 
 // deliveries serves the routes of webhook deliveries.
 type deliveries struct {
-	rows     deliveryRows
+	store    deliveryStore
 	webhooks Webhooks
 	names    naming
 }
@@ -43,18 +43,18 @@ const (
 
 // listInput holds the query of [deliveries.list].
 type listInput struct {
-	Status    string `query:"status" enum:"pending,delivered,held,exhausted" doc:"only those"`
-	Endpoint  string `query:"endpoint" pattern:"^[A-Za-z0-9_-]{1,64}$" patternDescription:"1 to 64 letters, digits, - or _" doc:"only those to this webhook"`
-	AppID     string `query:"appid" pattern:"^[A-Za-z0-9_-]{1,64}$" patternDescription:"1 to 64 letters, digits, - or _" doc:"only those of this app"`
-	PageSize  int    `query:"page_size" minimum:"0" doc:"50 unless said; 200 at most"`
-	PageToken string `query:"page_token" maxLength:"200" doc:"next_page_token of the page before"`
+	Status    string `query:"status" enum:"pending,delivered,held,exhausted" doc:"only deliveries with this status"`
+	Endpoint  string `query:"endpoint" pattern:"^[A-Za-z0-9_-]{1,64}$" patternDescription:"1 to 64 letters, digits, - or _" doc:"only deliveries to this webhook"`
+	AppID     string `query:"appid" pattern:"^[A-Za-z0-9_-]{1,64}$" patternDescription:"1 to 64 letters, digits, - or _" doc:"only deliveries of this app"`
+	PageSize  int    `query:"page_size" minimum:"0" doc:"50 by default, at most 200"`
+	PageToken string `query:"page_token" maxLength:"200" doc:"next_page_token of the previous page"`
 }
 
 // listOutput is a page of deliveries.
 type listOutput struct {
 	Body struct {
-		Deliveries    []store.Delivery `json:"deliveries" nullable:"false" doc:"first those that have not arrived, the newest first, then those of the last hour that have"`
-		NextPageToken string           `json:"next_page_token" doc:"empty at the end"`
+		Deliveries    []store.Delivery `json:"deliveries" nullable:"false" doc:"undelivered ones, the newest first, then those delivered in the last hour"`
+		NextPageToken string           `json:"next_page_token" doc:"empty on the last page"`
 	}
 }
 
@@ -77,11 +77,11 @@ type testOutput struct{ Body store.Attempt }
 // register adds the routes to api.
 func (h *deliveries) register(api huma.API) {
 	huma.Register(api, operation("listDeliveries", http.MethodGet, "/v1/deliveries",
-		"Webhook deliveries", ScopeRead, http.StatusOK, 400, 422, 503), h.list)
+		"List webhook deliveries", ScopeRead, http.StatusOK, 400, 422, 503), h.list)
 	huma.Register(api, operation("replayDelivery", http.MethodPost, "/v1/deliveries/{id}/replay",
-		"Let a delivery begin anew", ScopeAdmin, http.StatusAccepted, 404, 409, 503), h.replay)
+		"Replay a delivery", ScopeAdmin, http.StatusAccepted, 404, 409, 503), h.replay)
 	huma.Register(api, operation("testWebhook", http.MethodPost, "/v1/webhooks/{name}/test",
-		"Make one attempt at a webhook, with a message of type webhook.test", ScopeAdmin, http.StatusOK, 404, 422), h.test)
+		"Send a webhook one message of type webhook.test", ScopeAdmin, http.StatusOK, 404, 422), h.test)
 }
 
 // list returns one page of the deliveries that the caller's key may read. A page token is the
@@ -92,10 +92,10 @@ func (h *deliveries) list(ctx context.Context, in *listInput) (*listOutput, erro
 	if err := permit(ctx, ScopeRead, in.AppID); err != nil && in.AppID != "" {
 		return nil, err
 	}
-	if !caller(ctx).has(ScopeRead) {
+	if !caller(ctx).hasScope(ScopeRead) {
 		return nil, permit(ctx, ScopeRead, "")
 	}
-	after, err := lastOf(in.PageToken)
+	after, err := parsePageToken(in.PageToken)
 	if err != nil {
 		return nil, err
 	}
@@ -109,11 +109,11 @@ func (h *deliveries) list(ctx context.Context, in *listInput) (*listOutput, erro
 	// Skip the deliveries up to the token's, then fill the page. One further delivery shows that
 	// there is a next page.
 	skipping, more := after != "", false
-	err = h.rows.List(ctx, filter, func(d store.Delivery) bool {
+	err = h.store.List(ctx, filter, func(d store.Delivery) bool {
 		switch {
 		case skipping:
 			skipping = d.ID != after
-		case !caller(ctx).reaches(ScopeRead, d.AppID):
+		case !caller(ctx).allows(ScopeRead, d.AppID):
 		case len(out.Body.Deliveries) == size:
 			more = true
 		default:
@@ -122,12 +122,13 @@ func (h *deliveries) list(ctx context.Context, in *listInput) (*listOutput, erro
 		return !more
 	})
 	if err != nil {
-		return nil, storeAway()
+		return nil, storeUnavailable()
 	}
 	// The token's delivery no longer exists, so the position of the page is lost.
 	if skipping {
-		return nil, newProblem(http.StatusBadRequest, "the page before is not there any more; begin anew",
-			fault{"query.page_token", "has ended"})
+		return nil, newProblem(http.StatusBadRequest,
+			"the previous page no longer exists; start again with the first page",
+			fault{"query.page_token", "has expired"})
 	}
 	if more {
 		last := out.Body.Deliveries[size-1].ID
@@ -136,25 +137,27 @@ func (h *deliveries) list(ctx context.Context, in *listInput) (*listOutput, erro
 	return out, nil
 }
 
-// lastOf returns the delivery id that a page token stands for. It returns "" for an empty token.
-func lastOf(token string) (string, error) {
+// parsePageToken returns the delivery id that a page token stands for. It returns "" for an empty
+// token.
+func parsePageToken(token string) (string, error) {
 	if token == "" {
 		return "", nil
 	}
 	last, err := base64.RawURLEncoding.DecodeString(token)
 	if err != nil || !strings.HasPrefix(string(last), "msg_") {
-		return "", newProblem(http.StatusBadRequest, "nothing was listed", fault{"query.page_token", "is not one that was given out"})
+		return "", newProblem(http.StatusBadRequest, "nothing was listed",
+			fault{"query.page_token", "is invalid"})
 	}
 	return string(last), nil
 }
 
 // replay restarts a delivery.
 func (h *deliveries) replay(ctx context.Context, in *replayInput) (*replayOutput, error) {
-	if !caller(ctx).has(ScopeAdmin) {
+	if !caller(ctx).hasScope(ScopeAdmin) {
 		return nil, permit(ctx, ScopeAdmin, "")
 	}
-	row, err := h.rows.Get(ctx, in.ID)
-	if err == nil && !caller(ctx).reaches(ScopeAdmin, row.AppID) {
+	row, err := h.store.Get(ctx, in.ID)
+	if err == nil && !caller(ctx).allows(ScopeAdmin, row.AppID) {
 		// Respond like for an unknown id, so that a caller cannot probe for ids.
 		err = store.ErrNoDelivery
 	}
@@ -166,11 +169,11 @@ func (h *deliveries) replay(ctx context.Context, in *replayInput) (*replayOutput
 	}
 	switch {
 	case errors.Is(err, store.ErrNoDelivery):
-		return nil, newProblem(http.StatusNotFound, "there is no such delivery")
+		return nil, newProblem(http.StatusNotFound, "no such delivery")
 	case errors.Is(err, store.ErrDelivered):
 		return nil, newProblem(http.StatusConflict, store.ErrDelivered.Error())
 	case err != nil:
-		return nil, storeAway()
+		return nil, storeUnavailable()
 	}
 	out := &replayOutput{}
 	out.Body.ID = in.ID
@@ -198,7 +201,7 @@ func (h *deliveries) test(ctx context.Context, in *testInput) (*testOutput, erro
 	}
 	attempt, known := h.webhooks.Test(ctx, in.Name)
 	if !known {
-		return nil, newProblem(http.StatusNotFound, "no webhook of the configuration has this name")
+		return nil, newProblem(http.StatusNotFound, "no webhook with this name is configured")
 	}
 	return &testOutput{attempt}, nil
 }

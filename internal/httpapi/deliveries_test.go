@@ -10,7 +10,7 @@ import (
 )
 
 func TestDeliveries(t *testing.T) {
-	b := newBed(t, allKeys()...)
+	b := newFixture(t, allKeys()...)
 	for n := range 7 {
 		for _, app := range []string{"wxA", "wxB"} {
 			rec := store.Record{AppID: app, CloudID: fmt.Sprintf("73_%d", n), Status: store.Failed, Error: &store.Error{}, Deliver: store.Outlet{Endpoint: "orders"}}

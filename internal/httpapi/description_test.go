@@ -10,6 +10,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -185,7 +186,7 @@ func (d *description) consistent() error {
 		for method, op := range methods {
 			at := method + " " + path
 			if other, ok := seen[op.ID]; ok || op.ID == "" {
-				errs = append(errs, fmt.Errorf("%s: operationId %q is that of %q too, or empty", at, op.ID, other))
+				errs = append(errs, fmt.Errorf("%s: operationId %q is empty or also used by %q", at, op.ID, other))
 			}
 			seen[op.ID] = at
 			var described []string
@@ -195,7 +196,7 @@ func (d *description) consistent() error {
 				}
 			}
 			if slices.Sort(described); !slices.Equal(described, inPath) {
-				errs = append(errs, fmt.Errorf("%s: parameters in the path are %q, described are %q", at, inPath, described))
+				errs = append(errs, fmt.Errorf("%s: path parameters are %q, but %q are described", at, inPath, described))
 			}
 		}
 	}
@@ -210,4 +211,30 @@ func committed(t *testing.T) []byte {
 		t.Fatal(err)
 	}
 	return text
+}
+
+// openAPIFormats holds the number formats that OpenAPI adds to those of JSON Schema.
+var openAPIFormats = []*jsonschema.Format{
+	{Name: "int32", Validate: func(v any) error { return integer(v, 32) }},
+	{Name: "int64", Validate: func(v any) error { return integer(v, 64) }},
+	{Name: "double", Validate: func(v any) error {
+		n, ok := v.(json.Number)
+		if !ok {
+			return nil // the schema checks the type
+		}
+		_, err := strconv.ParseFloat(n.String(), 64)
+		return err
+	}},
+}
+
+// integer returns nil if v is an integer with at most the given number of bits, or no number at all.
+func integer(v any, bits int) error {
+	n, ok := v.(json.Number)
+	if !ok {
+		return nil
+	}
+	if _, err := strconv.ParseInt(n.String(), 10, bits); err != nil {
+		return fmt.Errorf("not an integer of %d bits", bits)
+	}
+	return nil
 }

@@ -8,23 +8,23 @@ import (
 	"time"
 )
 
-// atOnce sends the response and closes the connection without reading the rest of an unwanted
+// respondEarly sends the response and closes the connection without reading the rest of an unwanted
 // body. By itself, [http.Server] reads that rest first, so that it can reuse the connection. A
 // client without a key could then send a header and nothing else, and hold a connection for as
 // long as a body may take.
-func atOnce(proxied proxies, next http.Handler) http.Handler {
+func respondEarly(trusted proxies, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		v := visitorOf(r.Context())
-		if v != nil && v.proxied {
-			v.door.meet(v, proxied.clientOf(r))
+		conn := connOf(r.Context())
+		if conn != nil && conn.proxied {
+			conn.limiter.setClient(conn, trusted.clientOf(r))
 		}
 		if r.Body == nil || r.Body == http.NoBody {
 			next.ServeHTTP(w, r)
 			return
 		}
-		body := &heard{ReadCloser: r.Body}
-		answer := &early{ResponseWriter: w, body: body}
-		defer func() { answer.end(v) }()
+		body := &trackedBody{ReadCloser: r.Body}
+		answer := &earlyWriter{ResponseWriter: w, body: body}
+		defer func() { answer.finish(conn) }()
 		// Use a copy. The server checks the body of the original request to see what is left of it.
 		r = r.WithContext(r.Context())
 		r.Body = body
@@ -32,65 +32,65 @@ func atOnce(proxied proxies, next http.Handler) http.Handler {
 	})
 }
 
-// heard is a body that records whether it was read to its end.
-type heard struct {
+// trackedBody is a body that records whether it was read to its end.
+type trackedBody struct {
 	io.ReadCloser
-	whole atomic.Bool // atomic, because another goroutine reads the body of a backfill
+	atEOF atomic.Bool // atomic, because another goroutine reads the body of a backfill
 }
 
 // Read implements [io.Reader].
-func (h *heard) Read(into []byte) (int, error) {
+func (h *trackedBody) Read(into []byte) (int, error) {
 	n, err := h.ReadCloser.Read(into)
 	if errors.Is(err, io.EOF) {
-		h.whole.Store(true)
+		h.atEOF.Store(true)
 	}
 	return n, err
 }
 
-// early is a response that may be sent before the body has arrived.
-type early struct {
+// earlyWriter is a response that may be sent before the body has been read.
+type earlyWriter struct {
 	http.ResponseWriter
-	body  *heard
-	begun bool
+	body    *trackedBody
+	started bool
 }
 
 // WriteHeader implements [http.ResponseWriter].
-func (e *early) WriteHeader(status int) {
-	if !e.begun && status >= http.StatusOK {
-		e.begin()
+func (e *earlyWriter) WriteHeader(status int) {
+	if !e.started && status >= http.StatusOK {
+		e.start()
 	}
 	e.ResponseWriter.WriteHeader(status)
 }
 
 // Write implements [http.ResponseWriter].
-func (e *early) Write(text []byte) (int, error) {
-	if !e.begun {
-		e.begin()
+func (e *earlyWriter) Write(text []byte) (int, error) {
+	if !e.started {
+		e.start()
 	}
 	return e.ResponseWriter.Write(text)
 }
 
 // Unwrap returns the wrapped writer, so that an [http.ResponseController] can reach the connection.
-func (e *early) Unwrap() http.ResponseWriter { return e.ResponseWriter }
+func (e *earlyWriter) Unwrap() http.ResponseWriter { return e.ResponseWriter }
 
-// begin tells the client that the connection closes, unless the body was read completely.
-func (e *early) begin() {
-	e.begun = true
-	if !e.body.whole.Load() {
+// start announces that the connection closes, unless the body was read completely.
+func (e *earlyWriter) start() {
+	e.started = true
+	if !e.body.atEOF.Load() {
 		e.Header().Set("Connection", "close")
 	}
 }
 
-// end prevents the server from waiting for the rest of the body.
-func (e *early) end(v *visitor) {
-	if e.body.whole.Load() {
+// finish prevents the server from waiting for the rest of the body.
+func (e *earlyWriter) finish(conn *trackedConn) {
+	if e.body.atEOF.Load() {
 		return
 	}
-	if !e.begun {
-		e.begin()
+	if !e.started {
+		e.start()
 	}
-	if v != nil {
-		v.refused.Store(true)
+	if conn != nil {
+		conn.rejected.Store(true)
 	}
 	// A deadline in the past makes the server give up the body. Ignore the error: without
 	// deadlines, the server waits.

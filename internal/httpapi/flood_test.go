@@ -18,36 +18,36 @@ import (
 
 // patientServer sets all timeouts to an hour, so that no connection ends because of a timeout.
 func patientServer(s *httpapi.Server) {
-	s.Cut(time.Hour, time.Hour, time.Hour, time.Hour)
-	s.Strangers(time.Hour, time.Hour)
+	s.SetHTTPTiming(time.Hour, time.Hour, time.Hour, time.Hour)
+	s.SetConnTiming(time.Hour, time.Hour)
 }
 
-// crowdedServer closes strangers at once if another connection needs their place. All other
+// noGraceServer closes anonymous connections at once if another one needs their slot. All other
 // timeouts are an hour.
-func crowdedServer(s *httpapi.Server) {
+func noGraceServer(s *httpapi.Server) {
 	patientServer(s)
-	s.Strangers(0, time.Hour)
+	s.SetConnTiming(0, time.Hour)
 }
 
 // crowded returns a fixture with keys and room for 64 connections.
-func crowded(t *testing.T, cfg httpapi.Config, change func(*httpapi.Server)) *bed {
+func crowded(t *testing.T, cfg httpapi.Config, change func(*httpapi.Server)) *fixture {
 	t.Helper()
 	cfg.Keys, cfg.MaxConnections = allKeys(), 64
-	return newBedOn(t, cfg, change)
+	return newFixtureWithConfig(t, cfg, change)
 }
 
 // wantServed checks that a request with a valid key on a new connection succeeds.
-func (b *bed) wantServed() {
+func (b *fixture) wantServed() {
 	b.Helper()
 	conn := b.dial("POST /v1/resolutions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n" +
 		"Authorization: Bearer " + admin + "\r\nContent-Length: 35\r\n\r\n" + `{"appid":"wxA","cloud_ids":["73_"]}`)
 	if text, err := io.ReadAll(conn); err != nil || !strings.HasPrefix(string(text), "HTTP/1.1 202 ") {
-		b.Fatalf("a right key gets %.200s, %v; want 202", text, err)
+		b.Fatalf("a valid key got %.200s, %v; want 202", text, err)
 	}
 }
 
-// wantRefused reads a response with this status, and checks that the server closes the connection.
-func wantRefused(t *testing.T, conn net.Conn, status int) {
+// wantRejected reads a response with this status, and checks that the server closes the connection.
+func wantRejected(t *testing.T, conn net.Conn, status int) {
 	t.Helper()
 	text, err := io.ReadAll(conn)
 	if want := fmt.Sprintf("HTTP/1.1 %d ", status); err != nil || !strings.HasPrefix(string(text), want) ||
@@ -56,18 +56,18 @@ func wantRefused(t *testing.T, conn net.Conn, status int) {
 	}
 }
 
-// wantCut checks that the server closes a connection without a response.
-func wantCut(t *testing.T, conn net.Conn) {
+// wantClosed checks that the server closes a connection without a response.
+func wantClosed(t *testing.T, conn net.Conn) {
 	t.Helper()
 	if text, err := io.ReadAll(conn); len(text) > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("read %.100q, %v; want the connection closed", text, err)
 	}
 }
 
-// Connections with unfinished bodies and without a key keep no place, however many there are.
+// Connections with unfinished bodies and without a key hold no slot, however many there are.
 // The server rejects and closes each one after its header. It serves a valid key while the
 // clients still hold all of these connections open.
-func TestRun_UnfinishedBodies_KeepNoPlace(t *testing.T) {
+func TestRun_UnfinishedBodies_HoldNoConnections(t *testing.T) {
 	t.Parallel()
 	b := crowded(t, httpapi.Config{}, patientServer)
 	var conns []net.Conn
@@ -80,14 +80,15 @@ func TestRun_UnfinishedBodies_KeepNoPlace(t *testing.T) {
 	}
 	b.wantServed()
 	for _, conn := range conns {
-		wantRefused(t, conn, 401)
+		wantRejected(t, conn, 401)
 	}
 }
 
-// Connections with unfinished headers make way for new ones, the oldest first.
-func TestRun_UnfinishedHeads_GiveWay(t *testing.T) {
+// Connections with unfinished headers are closed for new ones, the oldest first.
+func TestRun_UnfinishedHeaders_AreEvicted(t *testing.T) {
 	t.Parallel()
-	b := crowded(t, httpapi.Config{TrustedProxies: inside}, crowdedServer) // a trusted proxy has no limit of its own, so only the total counts
+	// a trusted proxy has no limit of its own, so only the total counts
+	b := crowded(t, httpapi.Config{TrustedProxies: trustedProxies}, noGraceServer)
 	var conns []net.Conn
 	for range 300 {
 		conns = append(conns, b.dial("POST /v1/resolutions HTTP/1.1\r\nX-Slow: "))
@@ -96,23 +97,23 @@ func TestRun_UnfinishedHeads_GiveWay(t *testing.T) {
 		}
 	}
 	for _, conn := range conns[:300-64] {
-		wantCut(t, conn)
+		wantClosed(t, conn)
 	}
 }
 
 // The connections of one address are limited, and only its own connections are closed for that.
 // A trusted proxy has no limit; instead, each client behind it has one.
-func TestRun_StrangersOfAnAddressAreBounded(t *testing.T) {
+func TestRun_AnonymousConnections_AreLimitedPerAddress(t *testing.T) {
 	t.Parallel()
-	const most, bound = 64, 64 / 4
+	const limit = 64 / 4
 	rest := func(conn net.Conn) {
 		t.Helper()
 		if _, err := io.WriteString(conn, "x\r\nHost: x\r\nConnection: close\r\n\r\n"); err != nil {
-			t.Errorf("a connection within the bound: %v", err)
+			t.Errorf("a connection within the limit: %v", err)
 		}
-		wantRefused(t, conn, 401)
+		wantRejected(t, conn, 401)
 	}
-	open := func(b *bed, n int, head string) (conns []net.Conn) {
+	open := func(b *fixture, n int, head string) (conns []net.Conn) {
 		t.Helper()
 		for range n {
 			conns = append(conns, b.dial(head))
@@ -121,26 +122,26 @@ func TestRun_StrangersOfAnAddressAreBounded(t *testing.T) {
 	}
 	const head = "GET /v1/status HTTP/1.1\r\nX-Slow: "
 
-	direct := open(crowded(t, httpapi.Config{}, crowdedServer), bound+4, head)
+	direct := open(crowded(t, httpapi.Config{}, noGraceServer), limit+4, head)
 	for _, conn := range direct[:4] {
-		wantCut(t, conn)
+		wantClosed(t, conn)
 	}
 	for _, conn := range direct[4:] {
 		rest(conn)
 	}
 
-	b := crowded(t, httpapi.Config{TrustedProxies: inside}, crowdedServer)
-	for _, conn := range open(b, bound+4, head) {
+	b := crowded(t, httpapi.Config{TrustedProxies: trustedProxies}, noGraceServer)
+	for _, conn := range open(b, limit+4, head) {
 		rest(conn)
 	}
 	push := func(client string) string { // the server must read the body to verify WeChat's signature
 		return "POST /v1/wechat/components/wxc/events HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: " + client + "\r\nContent-Length: 5\r\n\r\n<"
 	}
-	quiet := open(b, bound, push("198.51.100.1"))
-	loud := open(b, bound+4, push("198.51.100.2"))
-	b.until("four of the loud client's connections are cut", func() bool {
+	first := open(b, limit, push("198.51.100.1"))
+	second := open(b, limit+4, push("198.51.100.2"))
+	b.until("four connections of the second client are closed", func() bool {
 		cut := 0
-		for _, conn := range loud { // the order of arrival is the server's
+		for _, conn := range second { // the order of arrival is the server's
 			_ = conn.SetReadDeadline(time.Now().Add(time.Millisecond))
 			if _, err := conn.Read(make([]byte, 1)); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 				cut++
@@ -148,13 +149,13 @@ func TestRun_StrangersOfAnAddressAreBounded(t *testing.T) {
 		}
 		return cut == 4
 	})
-	for _, conn := range quiet {
+	for _, conn := range first {
 		if _, err := io.WriteString(conn, "xml>"); err != nil {
-			t.Errorf("another client's connection: %v", err)
+			t.Errorf("the first client's connection: %v", err)
 		}
 		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err != nil || resp.StatusCode != 200 {
-			t.Errorf("another client's push = %v, %v", resp, err)
+			t.Errorf("the first client's push = %v, %v", resp, err)
 			continue
 		}
 		_ = resp.Body.Close()
@@ -164,14 +165,14 @@ func TestRun_StrangersOfAnAddressAreBounded(t *testing.T) {
 
 // A request that can be rejected by its header alone is rejected, and its connection closed,
 // without a byte of the body. This holds with and without a key, and also with TLS.
-func TestRun_RefusalsWaitForNoBody(t *testing.T) {
+func TestRun_Rejections_DoNotWaitForBody(t *testing.T) {
 	t.Parallel()
 	const unfinished = "Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
 	key := func(of string) string { return "Authorization: Bearer " + of + "\r\n" }
 	f := &files{}
 	cert, private := newAuthority(t).issue(t, 1)
 	f.put(cert, private, "")
-	secure := newBedOn(t, httpapi.Config{Keys: allKeys(), TLS: f.read}, patientServer)
+	secure := newFixtureWithConfig(t, httpapi.Config{Keys: allKeys(), TLS: f.read}, patientServer)
 	for name, tt := range map[string]struct {
 		head string
 		want int
@@ -200,17 +201,19 @@ func TestRun_RefusalsWaitForNoBody(t *testing.T) {
 			if _, err := io.WriteString(plain, head); err != nil {
 				t.Fatal(err)
 			}
-			wantRefused(t, plain, tt.want)
+			wantRejected(t, plain, tt.want)
 		})
 	}
 	b := crowded(t, httpapi.Config{}, patientServer)
 	for range 12 { // ten attempts, then 429
 		b.call("GET", "/v1/status", "", "Authorization", "Bearer guess")
 	}
-	wantRefused(t, b.dial("POST /v1/resolutions HTTP/1.1\r\nHost: x\r\n"+key("guess")+unfinished), 429)
+	wantRejected(t, b.dial("POST /v1/resolutions HTTP/1.1\r\nHost: x\r\n"+key("guess")+unfinished),
+		429)
 
-	free := newBedOn(t, httpapi.Config{}, patientServer)
-	wantRefused(t, free.dial("POST /v1/resolutions HTTP/1.1\r\nHost: planted.example\r\n"+unfinished), 421)
+	free := newFixtureWithConfig(t, httpapi.Config{}, patientServer)
+	wantRejected(t, free.dial("POST /v1/resolutions HTTP/1.1\r\nHost: planted.example\r\n"+unfinished),
+		421)
 	for range 3 { // a response that needs no body does not wait for one either
 		text, err := io.ReadAll(free.dial("GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{"))
 		if err != nil || !strings.HasPrefix(string(text), "HTTP/1.1 200 ") {
@@ -221,7 +224,7 @@ func TestRun_RefusalsWaitForNoBody(t *testing.T) {
 
 // A client that sends its whole body before it reads still gets the response. The connection is
 // not reset because of unread data.
-func TestRun_RefusalReachesAClientThatSends(t *testing.T) {
+func TestRun_Rejection_ReachesSendingClient(t *testing.T) {
 	t.Parallel()
 	b := crowded(t, httpapi.Config{}, patientServer)
 	for i := range 20 {
@@ -230,13 +233,13 @@ func TestRun_RefusalReachesAClientThatSends(t *testing.T) {
 		if _, err := io.WriteString(conn, strings.Repeat("x", size)); err != nil {
 			t.Fatal(err)
 		}
-		wantRefused(t, conn, 401)
+		wantRejected(t, conn, 401)
 		_ = conn.Close()
 	}
 }
 
 // dialTLS opens a TLS connection to the server.
-func (b *bed) dialTLS() net.Conn {
+func (b *fixture) dialTLS() net.Conn {
 	b.Helper()
 	conn := tls.Client(b.dial(""), &tls.Config{InsecureSkipVerify: true})
 	if err := conn.HandshakeContext(b.Context()); err != nil {

@@ -28,11 +28,12 @@ func LoopbackHost(host string) bool {
 // in front of the server. They are let through, because they are signed.
 func loopbackHosts(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if LoopbackHost(r.Host) || pushed(r.URL.Path) {
+		if LoopbackHost(r.Host) || isPush(r.URL.Path) {
 			next.ServeHTTP(w, r)
 			return
 		}
-		refuse(w, http.StatusMisdirectedRequest,
-			"the Host header names another machine; without api.keys the API answers localhost, 127.0.0.1 and [::1] only, with keys any name")
+		httpError(w, http.StatusMisdirectedRequest,
+			"the Host header must be localhost, 127.0.0.1 or [::1] because the API has no keys; with "+
+				"api.keys, any name is accepted")
 	})
 }

@@ -26,8 +26,8 @@ func TestLoopbackHost(t *testing.T) {
 	}
 }
 
-// as sends a request with a Host header.
-func (b *bed) as(host, method, path, body string, header ...string) reply {
+// callHost sends a request with a Host header.
+func (b *fixture) callHost(host, method, path, body string, header ...string) reply {
 	b.Helper()
 	req, err := http.NewRequestWithContext(b.Context(), method, b.url+path, strings.NewReader(body))
 	if err != nil {
@@ -50,9 +50,9 @@ func (b *bed) as(host, method, path, body string, header ...string) reply {
 }
 
 // Without keys, a web page whose name resolves to 127.0.0.1 cannot use any route.
-func TestHosts_WithoutKeysLoopbackAlone(t *testing.T) {
-	b := newBed(t)
-	asked := [][3]string{
+func TestHosts_WithoutKeys_LoopbackOnly(t *testing.T) {
+	b := newFixture(t)
+	requests := [][3]string{
 		{"GET", "/v1/status"},
 		{"GET", "/"},
 		{"GET", "/status/page.css"},
@@ -66,9 +66,10 @@ func TestHosts_WithoutKeysLoopbackAlone(t *testing.T) {
 		{"GET", "/monitoring/"},
 		{"POST", "/monitoring/api/queues/events:pause"},
 	}
-	for _, ask := range asked {
+	for _, req := range requests {
 		for _, host := range []string{"planted.example:8080", "localhost.planted.example", "192.168.0.1"} {
-			wantProblem(t, b.as(host, ask[0], ask[1], ask[2], "Content-Type", "application/json"), http.StatusMisdirectedRequest)
+			wantProblem(t, b.callHost(host, req[0], req[1], req[2], "Content-Type", "application/json"),
+				http.StatusMisdirectedRequest)
 		}
 	}
 	if n := len(b.queued(tasks.QueueEvents)) + len(b.queued(tasks.QueueBackfill)); n != 0 {
@@ -76,22 +77,25 @@ func TestHosts_WithoutKeysLoopbackAlone(t *testing.T) {
 	}
 	_, port, _ := strings.Cut(strings.TrimPrefix(b.url, "http://"), ":")
 	for _, host := range []string{"localhost:" + port, "127.0.0.1:" + port, "[::1]:" + port, "cloudidq.localhost"} {
-		for _, ask := range asked {
-			if got := b.as(host, ask[0], ask[1], ask[2], "Content-Type", "application/json"); got.status == http.StatusMisdirectedRequest {
-				t.Errorf("%s %s of %s = %d", ask[0], ask[1], host, got.status)
+		for _, req := range requests {
+			if got := b.callHost(host, req[0], req[1], req[2], "Content-Type",
+				"application/json"); got.status == http.StatusMisdirectedRequest {
+				t.Errorf("%s %s of %s = %d", req[0], req[1], host, got.status)
 			}
 		}
 	}
 	// WeChat's pushes come through a proxy, carry its name, and are signed.
-	if got := b.as("pushes.example.com", "POST", "/v1/wechat/components/wxc/events", "<xml/>"); got.status != 200 {
+	if got := b.callHost("pushes.example.com", "POST", "/v1/wechat/components/wxc/events",
+		"<xml/>"); got.status != 200 {
 		t.Errorf("a push = %d %s", got.status, got.body)
 	}
 }
 
 // With keys, any Host header is accepted, because a web page does not know a key.
-func TestHosts_WithKeysAny(t *testing.T) {
-	b := newBed(t, allKeys()...)
-	if got := b.as("api.example.com", "GET", "/v1/status", "", "Authorization", "Bearer "+admin); got.status != 200 {
+func TestHosts_WithKeys_AnyHost(t *testing.T) {
+	b := newFixture(t, allKeys()...)
+	if got := b.callHost("api.example.com", "GET", "/v1/status", "", "Authorization",
+		"Bearer "+admin); got.status != 200 {
 		t.Errorf("answer = %d %s", got.status, got.body)
 	}
 }
@@ -99,7 +103,7 @@ func TestHosts_WithKeysAny(t *testing.T) {
 // A page of another origin cannot change anything, even without keys. This holds for every
 // content type that it can send without a preflight request.
 func TestHosts_OtherOriginsChangeNothing(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	_, port, _ := strings.Cut(strings.TrimPrefix(b.url, "http://"), ":")
 	host := "localhost:" + port
 	for _, from := range [][]string{
@@ -111,9 +115,11 @@ func TestHosts_OtherOriginsChangeNothing(t *testing.T) {
 	} {
 		for _, kind := range []string{"text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/json"} {
 			header := append([]string{"Content-Type", kind}, from...)
-			wantProblem(t, b.as(host, "POST", "/v1/backfills?appid=wxA", `{"cloud_id":"73_planted"}`, header...), http.StatusForbidden)
-			wantProblem(t, b.as(host, "POST", "/monitoring/api/queues/events:pause", "", header...), http.StatusForbidden)
-			wantProblem(t, b.as(host, "DELETE", "/v1/subjects/wxA/o1", "", header...), http.StatusForbidden)
+			wantProblem(t, b.callHost(host, "POST", "/v1/backfills?appid=wxA", `{"cloud_id":"73_planted"}`, header...), http.StatusForbidden)
+			wantProblem(t, b.callHost(host, "POST", "/monitoring/api/queues/events:pause", "", header...),
+				http.StatusForbidden)
+			wantProblem(t, b.callHost(host, "DELETE", "/v1/subjects/wxA/o1", "", header...),
+				http.StatusForbidden)
 		}
 	}
 	if n := len(b.queued(tasks.QueueBackfill)); n != 0 {

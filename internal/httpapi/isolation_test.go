@@ -19,17 +19,18 @@ import (
 const onlyA = "key-of-app-A-with-every-scope"
 
 // A key for one app, with any scopes, cannot read or change anything of another app, on any route.
-func TestRoutes_AKeyOfOneAppReachesNoOther(t *testing.T) {
-	b := newBed(t, httpapi.NewKey("all", secret.New(admin), httpapi.Scopes, nil), httpapi.NewKey("a", secret.New(onlyA), httpapi.Scopes, []string{"wxA"}))
+func TestRoutes_KeyOfOneApp_CannotReachOthers(t *testing.T) {
+	b := newFixture(t, httpapi.NewKey("all", secret.New(admin), httpapi.Scopes, nil),
+		httpapi.NewKey("a", secret.New(onlyA), httpapi.Scopes, []string{"wxA"}))
 	deliveryB := b.plant("wxB")
 	b.plant("wxA")
 	// The backfill has finished, so a stream of its events would end too.
 	backfillB := parse[acceptedBody](t, b.call("POST", "/v1/backfills?appid=wxB", `{"cloud_id":7}`,
 		"Authorization", "Bearer "+admin, "Idempotency-Key", "k").body).ID
-	before := b.ofB(backfillB)
+	before := b.viewOfB(backfillB)
 
 	resolveB := `{"appid":"wxB","cloud_ids":["73_planted"]}`
-	tried := map[string]bool{}
+	covered := map[string]bool{}
 	for _, tt := range []struct {
 		at, path, body string
 		want           int
@@ -65,7 +66,7 @@ func TestRoutes_AKeyOfOneAppReachesNoOther(t *testing.T) {
 		{"GET /monitoring/", "/monitoring/", "", 403, nil},
 		{"GET /monitoring/", "/monitoring/api/queues", "", 403, nil},
 	} {
-		tried[tt.at] = true
+		covered[tt.at] = true
 		method, _, _ := strings.Cut(tt.at, " ")
 		got := b.call(method, tt.path, tt.body, append(slices.Clone(tt.header), "Authorization", "Bearer "+onlyA)...)
 		if got.status != tt.want {
@@ -78,11 +79,11 @@ func TestRoutes_AKeyOfOneAppReachesNoOther(t *testing.T) {
 		}
 	}
 	for _, r := range slices.Concat(routes, pages) {
-		if !tried[r.at] && r.needs != nil {
-			t.Errorf("%s is not tried", r.at)
+		if !covered[r.at] && r.needs != nil {
+			t.Errorf("%s is not covered", r.at)
 		}
 	}
-	if diff := cmp.Diff(before, b.ofB(backfillB)); diff != "" {
+	if diff := cmp.Diff(before, b.viewOfB(backfillB)); diff != "" {
 		t.Errorf("app B has changed (-before +after):\n%s", diff)
 	}
 	if len(b.webhooks.replayed) > 0 || len(b.queued(tasks.QueueEvents)) > 0 {
@@ -92,7 +93,7 @@ func TestRoutes_AKeyOfOneAppReachesNoOther(t *testing.T) {
 
 // plant saves a record and a delivery of an app. Those of app B are the planted ones that must
 // not show up.
-func (b *bed) plant(appID string) (delivery string) {
+func (b *fixture) plant(appID string) (delivery string) {
 	b.Helper()
 	id := "73_own"
 	if appID == "wxB" {
@@ -112,8 +113,8 @@ func (b *bed) plant(appID string) (delivery string) {
 	return delivery
 }
 
-// ofB returns everything that the API shows of app B.
-func (b *bed) ofB(backfill string) []string {
+// viewOfB returns everything that the API shows of app B.
+func (b *fixture) viewOfB(backfill string) []string {
 	b.Helper()
 	var all []string
 	for _, path := range []string{"/v1/resolutions/wxB/73_planted", "/v1/deliveries?appid=wxB", "/v1/backfills/" + backfill, "/v1/backfills/" + backfill + "/rejects"} {

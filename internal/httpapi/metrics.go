@@ -25,20 +25,20 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		requests: with.NewCounterVec(prometheus.CounterOpts{
 			Name: "cloudidq_http_requests_total",
-			Help: "Requests to the API, by route (other: none of ours), method and status.",
+			Help: "Requests to the API, by route (other: unknown routes), method and status.",
 		}, []string{"route", "method", "status"}),
 		duration: with.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "cloudidq_http_request_duration_seconds",
-			Help:    "Time of a request to the API, with what it waited for records.",
+			Help:    "Duration of requests to the API, including the wait for records.",
 			Buckets: []float64{.0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}, []string{"route", "method"}),
 		inFlight: with.NewGauge(prometheus.GaugeOpts{
 			Name: "cloudidq_http_requests_in_flight",
-			Help: "Requests to the API that wait for their answer.",
+			Help: "Requests to the API that have not been answered yet.",
 		}),
 		accepted: with.NewCounterVec(prometheus.CounterOpts{
 			Name: "cloudidq_cloudids_accepted_total",
-			Help: "CloudIDs that the API has put into a queue.",
+			Help: "CloudIDs that the API has enqueued.",
 		}, []string{"queue"}),
 	}
 	// Show both queues from the start, with the value 0.
@@ -85,14 +85,14 @@ func statusLabel(status int) string {
 	return strconv.Itoa(status)
 }
 
-// counted is a producer that counts the cloudIDs of its chunks.
-type counted struct {
+// countingProducer is a producer that counts the cloudIDs of its chunks.
+type countingProducer struct {
 	producer
 	metrics *Metrics
 }
 
 // WriteChunk calls [tasks.Client.WriteChunk] and counts the cloudIDs on success.
-func (c counted) WriteChunk(ctx context.Context, chunk tasks.Chunk) error {
+func (c countingProducer) WriteChunk(ctx context.Context, chunk tasks.Chunk) error {
 	err := c.producer.WriteChunk(ctx, chunk)
 	if err == nil {
 		c.metrics.Accepted(tasks.QueueBackfill, len(chunk.Items))

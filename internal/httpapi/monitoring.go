@@ -14,7 +14,7 @@ type Monitoring interface {
 // monitors reports whether a key may see the queues. The queues hold tasks of all apps, so the
 // key must be valid for all apps.
 func monitors(key *Key) bool {
-	return len(key.apps) == 0 && (key.has(ScopeRead) || key.has(ScopeAdmin))
+	return len(key.apps) == 0 && (key.hasScope(ScopeRead) || key.hasScope(ScopeAdmin))
 }
 
 // serveMonitoring lets keys with scope read or admin view the queues, and keys with scope admin
@@ -23,19 +23,20 @@ func (s *Server) serveMonitoring(pages Monitoring) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		key := caller(r.Context())
 		if !monitors(key) {
-			refuse(w, http.StatusForbidden, "the queues hold tasks of all apps: a key that reaches all, with scope read or admin, is needed")
+			httpError(w, http.StatusForbidden,
+				"the queues contain tasks of all apps: a key for all apps with scope read or admin is required")
 			return
 		}
 		changes := r.Method != http.MethodGet && r.Method != http.MethodHead
-		if changes && !key.has(ScopeAdmin) {
-			refuse(w, http.StatusForbidden, "the key has no scope admin, it may only look")
+		if changes && !key.hasScope(ScopeAdmin) {
+			httpError(w, http.StatusForbidden, "the key does not have scope admin; it may only read")
 			return
 		}
 		answer := &statusWriter{ResponseWriter: w}
-		pages.Handler(key.has(ScopeAdmin)).ServeHTTP(answer, r)
-		if changes && answer.sent() < http.StatusBadRequest { // audit log
+		pages.Handler(key.hasScope(ScopeAdmin)).ServeHTTP(answer, r)
+		if changes && answer.statusCode() < http.StatusBadRequest { // audit log
 			queue, what := actionOf(r)
-			s.log.Info("a queue was changed by hand", "queue", queue, "action", what, "key", key.Name)
+			s.log.Info("queue changed by an operator", "queue", queue, "action", what, "key", key.Name)
 		}
 	})
 }

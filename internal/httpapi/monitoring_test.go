@@ -36,18 +36,18 @@ func enqueue(t *testing.T, rdb redis.UniversalClient, appID string, age time.Dur
 	return info.ID
 }
 
-// queueBed is a fixture with a task in every state. The active task stays active until the test
+// queueFixture is a fixture with a task in every state. The active task stays active until the test
 // ends.
-type queueBed struct {
-	*bed
+type queueFixture struct {
+	*fixture
 	retry, archived string      // ids
 	handled         chan string // ids of the tasks that work has processed
 }
 
-// newQueueBed runs a worker until there is a task in every state.
-func newQueueBed(t *testing.T) *queueBed {
+// newQueueFixture runs a worker until there is a task in every state.
+func newQueueFixture(t *testing.T) *queueFixture {
 	t.Helper()
-	b := &queueBed{bed: newBed(t, withResolver()...), handled: make(chan string, 100)}
+	b := &queueFixture{fixture: newFixture(t, withResolver()...), handled: make(chan string, 100)}
 	b.retry = enqueue(t, b.rdb, "wxRetry", time.Minute)
 	b.archived = enqueue(t, b.rdb, "wxArchived", time.Minute)
 	completed := enqueue(t, b.rdb, "wxCompleted", time.Minute, asynq.Retention(time.Hour))
@@ -63,9 +63,9 @@ func newQueueBed(t *testing.T) *queueBed {
 		defer func() { begun <- id }()
 		switch id {
 		case b.retry:
-			return errors.New("open cloudIDs: 1; a foreign worker says oplanted_1A2b3C4d5E6f7G8h9I0j")
+			return errors.New("open cloudIDs: 1; another worker says oplanted_1A2b3C4d5E6f7G8h9I0j")
 		case b.archived:
-			return fmt.Errorf("no cloudID brought data of 73_planted_cloudid1: %w", asynq.SkipRetry)
+			return fmt.Errorf("no data for 73_planted_cloudid1: %w", asynq.SkipRetry)
 		case completed:
 			_, err := task.ResultWriter().Write([]byte(`{"phoneNumber":"planted number"}`))
 			return err
@@ -88,7 +88,7 @@ func newQueueBed(t *testing.T) *queueBed {
 }
 
 // state returns the state of a task, or "" if the task does not exist.
-func (b *queueBed) state(id string) string {
+func (b *queueFixture) state(id string) string {
 	info, err := asynq.NewInspectorFromRedisClient(b.rdb).GetTaskInfo(tasks.QueueEvents, id)
 	if err != nil {
 		return ""
@@ -98,7 +98,7 @@ func (b *queueBed) state(id string) string {
 
 // No route of asynqmon shows any content of a task.
 func TestMonitoring_ShowsNoPayload(t *testing.T) {
-	b := newQueueBed(t)
+	b := newQueueFixture(t)
 	routes := []string{"queues", "queues/events", "queue_stats", "servers", "scheduler_entries", "redis_info", "queues/events/groups"}
 	for _, state := range []string{"active", "pending", "scheduled", "retry", "archived", "completed"} {
 		routes = append(routes, "queues/events/"+state+"_tasks")
@@ -120,7 +120,7 @@ func TestMonitoring_ShowsNoPayload(t *testing.T) {
 	// The permitted summary is shown.
 	for _, want := range []string{
 		`{\"appid\":\"wxRetry\",\"cloudids\":1,\"webhook\":\"orders\",\"redacted\":true}`, `wxActive`, `wxPending`, `wxScheduled`, `wxCompleted`, `wxArchived`,
-		"a foreign worker says [redacted]", "redacted, 32 bytes", b.retry,
+		"another worker says [redacted]", "redacted, 32 bytes", b.retry,
 	} {
 		if !strings.Contains(all.String(), want) {
 			t.Errorf("%q is not shown", want)
@@ -130,7 +130,7 @@ func TestMonitoring_ShowsNoPayload(t *testing.T) {
 
 // Only a key with scope admin can make changes. The log names the key.
 func TestMonitoring_Changes(t *testing.T) {
-	b := newQueueBed(t)
+	b := newQueueFixture(t)
 	change := "/monitoring/api/queues/events/retry_tasks/" + b.retry + ":run"
 	for _, key := range []string{reader, resolveOnly, shopA} {
 		wantProblem(t, b.call("POST", change, "", basic(key)...), 403)
@@ -139,7 +139,7 @@ func TestMonitoring_Changes(t *testing.T) {
 	if got := b.state(b.retry); got != "retry" {
 		t.Fatalf("the task is %s", got)
 	}
-	if strings.Contains(b.log.String(), "by hand") {
+	if strings.Contains(b.log.String(), "by an operator") {
 		t.Errorf("log = %s", b.log)
 	}
 	if got := b.call("POST", change, "", basic(admin)...); got.status != 204 || b.state(b.retry) != "pending" {
@@ -163,14 +163,14 @@ func TestMonitoring_Changes(t *testing.T) {
 
 // A key for some apps cannot see the queues, which hold tasks of all apps.
 func TestMonitoring_KeyOfOneApp(t *testing.T) {
-	b := newQueueBed(t)
+	b := newQueueFixture(t)
 	for _, path := range []string{"/monitoring/", "/monitoring/api/queues", "/monitoring/api/queues/events/retry_tasks", "/monitoring/static/js/x.js"} {
 		wantProblem(t, b.call("GET", path, "", basic(shopA)...), 403)
 	}
 }
 
 func TestMonitoring_Headers(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	got := b.call("GET", "/monitoring/queues/events/tasks?status=retry", "")
 	policy := got.header.Get("Content-Security-Policy")
 	if got.status != 200 || strings.Contains(got.body, "googleapis") || !strings.Contains(got.body, "/monitoring/static/js/") {
@@ -187,7 +187,7 @@ func TestMonitoring_Headers(t *testing.T) {
 
 // A page of another origin cannot use a browser's stored key to change anything.
 func TestCrossOrigin_Refused(t *testing.T) {
-	b := newBed(t, allKeys()...)
+	b := newFixture(t, allKeys()...)
 	for _, header := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"}, {"Origin", "null"}} {
 		for _, tc := range [][2]string{
 			{"POST", "/monitoring/api/queues/events:pause"}, {"DELETE", "/monitoring/api/queues/events"},
@@ -197,7 +197,7 @@ func TestCrossOrigin_Refused(t *testing.T) {
 		}
 	}
 	if got := b.call("DELETE", "/v1/subjects/wxA/o1", "", append(basic(admin), "Sec-Fetch-Site", "same-origin")...); got.status != 200 {
-		t.Errorf("of the same origin = %d %s", got.status, got.body)
+		t.Errorf("from the same origin = %d %s", got.status, got.body)
 	}
 }
 
@@ -214,7 +214,9 @@ func basic(key string) []string {
 }
 
 // queuedOf enqueues a task with n cloudIDs under an id.
-func queuedOf(t *testing.T, b *bed, queue, id string, n int, options ...asynq.Option) (cloudIDs []string) {
+func queuedOf(
+	t *testing.T, b *fixture, queue, id string, n int, options ...asynq.Option,
+) (cloudIDs []string) {
 	t.Helper()
 	p := tasks.ResolvePayload{AppID: "wxA", AcceptedAt: time.Now()}
 	if backfill, _, ok := tasks.ParseChunkTaskID(id); ok {
@@ -238,7 +240,7 @@ func queuedOf(t *testing.T, b *bed, queue, id string, n int, options ...asynq.Op
 // has a record with the reason, a delivery, and a count in the backfill. The response says how
 // many cloudIDs were affected.
 func TestMonitoring_DeletedTasks_EndTheirCloudIDs(t *testing.T) {
-	b := newBed(t, allKeys()...)
+	b := newFixture(t, allKeys()...)
 	of, err := b.backfills.Create(t.Context(), backfill.Backfill{ID: backfill.NewID(), AppID: "wxA", Format: "ndjson"})
 	if err != nil {
 		t.Fatal(err)
@@ -317,7 +319,7 @@ func TestMonitoring_DeletedTasks_EndTheirCloudIDs(t *testing.T) {
 // If the cloudIDs of a task cannot be given a final status, the task is not deleted and the
 // response says so. A key that may only read deletes nothing.
 func TestMonitoring_Deleting_Refused(t *testing.T) {
-	b := newBed(t, allKeys()...)
+	b := newFixture(t, allKeys()...)
 	for id, payload := range map[string]string{"newer": `{"v":9}`, "unreadable": "planted"} {
 		if _, err := asynq.NewClientFromRedisClient(b.rdb).Enqueue(asynq.NewTask(tasks.TypeResolve, []byte(payload)),
 			asynq.TaskID(id), asynq.Queue(tasks.QueueEvents)); err != nil {

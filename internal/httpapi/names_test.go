@@ -11,15 +11,15 @@ import (
 
 // The same rule for appids and webhook names applies to every input of the API. An invalid name
 // is rejected before Redis is used. The response has the field and the rule, but not the name.
-func TestNames_OneRuleOnEveryWayIn(t *testing.T) {
-	b := newBed(t, allKeys()...)
+func TestNames_SameRuleForEveryInput(t *testing.T) {
+	b := newFixture(t, allKeys()...)
 	for _, planted := range []string{`planted","x":"`, "planted 1", "planted.1", "planted:1", "planted%1", "planted\u200b", strings.Repeat("planted-", 9)} {
 		path, query := url.PathEscape(planted), url.QueryEscape(planted)
 		quoted, err := json.Marshal(planted)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, ask := range []struct{ method, path, body, location string }{
+		for _, req := range []struct{ method, path, body, location string }{
 			{"POST", "/v1/resolutions", `{"appid":` + string(quoted) + `,"cloud_ids":["73_1"]}`, "body.appid"},
 			{"POST", "/v1/resolutions", `{"appid":"wxA","cloud_ids":["73_1"],"webhook":` + string(quoted) + `}`, "body.webhook"},
 			{"POST", "/v1/resolutions/lookup", `{"appid":` + string(quoted) + `,"cloud_ids":["73_1"]}`, "body.appid"},
@@ -33,10 +33,10 @@ func TestNames_OneRuleOnEveryWayIn(t *testing.T) {
 			{"GET", "/v1/status?appid=" + query, "", "query.appid"},
 			{"GET", "/?appid=" + query, "", "query.appid"},
 		} {
-			got := b.call(ask.method, ask.path, ask.body, "Authorization", "Bearer "+admin)
+			got := b.call(req.method, req.path, req.body, "Authorization", "Bearer "+admin)
 			wantProblem(t, got, 422)
-			if !strings.Contains(got.body, `"location":"`+ask.location+`"`) || !strings.Contains(got.body, "1 to 64 letters, digits, - or _") {
-				t.Errorf("%s %s: %s, want %s and what it must be", ask.method, ask.path, got.body, ask.location)
+			if !strings.Contains(got.body, `"location":"`+req.location+`"`) || !strings.Contains(got.body, "1 to 64 letters, digits, - or _") {
+				t.Errorf("%s %s: %s, want %s and what it must be", req.method, req.path, got.body, req.location)
 			}
 		}
 	}
@@ -48,8 +48,8 @@ func TestNames_OneRuleOnEveryWayIn(t *testing.T) {
 }
 
 // The API description contains the rule of package tasks.
-func TestNames_TheDescriptionHasTheRule(t *testing.T) {
-	text := newBed(t).call("GET", "/openapi.json", "").body
+func TestNames_RuleIsInDescription(t *testing.T) {
+	text := newFixture(t).call("GET", "/openapi.json", "").body
 	optional := strings.Replace(tasks.NamePattern, "{1,", "{0,", 1)
 	for pattern, n := range map[string]int{tasks.NamePattern: 10, optional: 1} {
 		quoted, err := json.Marshal(pattern)
@@ -57,7 +57,7 @@ func TestNames_TheDescriptionHasTheRule(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := strings.Count(text, `"pattern":`+string(quoted)); got != n {
-			t.Errorf("%s stands %d times in the description, want %d", pattern, got, n)
+			t.Errorf("%s is %d times in the description, want %d", pattern, got, n)
 		}
 	}
 }

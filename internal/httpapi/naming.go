@@ -15,7 +15,7 @@ type naming struct {
 // query (in). It returns an error if the caller's key may not name the endpoint.
 func (n naming) faults(ctx context.Context, in, appID, webhook string) (faults []fault, err error) {
 	if !n.serves(appID) {
-		faults = append(faults, fault{in + ".appid", "is not among the apps of the configuration"})
+		faults = append(faults, fault{in + ".appid", "is not a configured app"})
 	}
 	if err := n.webhook(ctx, appID, webhook); err != nil {
 		faults = append(faults, fault{in + ".webhook", err.Error()})

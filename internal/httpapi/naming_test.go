@@ -15,7 +15,7 @@ const onlyB = "key-of-app-B-with-every-scope"
 // A key limited to some apps may name only the endpoints that list these apps. No key may name
 // an endpoint of another app. Both hold for every route. See mayName for the endpoints.
 func TestNaming_EndpointsOfOtherApps(t *testing.T) {
-	b := newBed(t, httpapi.NewKey("all", secret.New(admin), httpapi.Scopes, nil),
+	b := newFixture(t, httpapi.NewKey("all", secret.New(admin), httpapi.Scopes, nil),
 		httpapi.NewKey("a", secret.New(onlyA), httpapi.Scopes, []string{"wxA"}),
 		httpapi.NewKey("b", secret.New(onlyB), httpapi.Scopes, []string{"wxB"}))
 	queued := 0
@@ -58,15 +58,16 @@ func TestNaming_EndpointsOfOtherApps(t *testing.T) {
 // A limited key cannot get around this with work of another key. It cannot continue a backfill
 // or replay a delivery whose endpoint it may not name. No key can replay a delivery to an
 // endpoint of other apps.
-func TestNaming_WhatOthersHaveBegun(t *testing.T) {
-	b := newBed(t, httpapi.NewKey("all", secret.New(admin), httpapi.Scopes, nil),
+func TestNaming_WorkOfOtherKeys(t *testing.T) {
+	b := newFixture(t, httpapi.NewKey("all", secret.New(admin), httpapi.Scopes, nil),
 		httpapi.NewKey("b", secret.New(onlyB), httpapi.Scopes, []string{"wxB"}))
-	begun := b.call("POST", "/v1/backfills?appid=wxB&webhook=orders", `{"cloud_id":"73_1"}`, "Authorization", "Bearer "+admin)
-	id := parse[acceptedBody](t, begun.body).ID
+	started := b.call("POST", "/v1/backfills?appid=wxB&webhook=orders", `{"cloud_id":"73_1"}`,
+		"Authorization", "Bearer "+admin)
+	id := parse[acceptedBody](t, started.body).ID
 	got := b.call("POST", "/v1/backfills?appid=wxB&resume="+id, `{"cloud_id":"73_1"}`, "Authorization", "Bearer "+onlyB)
 	wantProblem(t, got, 403)
 	if got := b.call("POST", "/v1/backfills?appid=wxB&resume="+id, `{"cloud_id":"73_1"}`, "Authorization", "Bearer "+admin); got.status != 202 {
-		t.Errorf("a key of all apps goes on = %d %s", got.status, got.body)
+		t.Errorf("continuing with a key for all apps = %d %s, want 202", got.status, got.body)
 	}
 	for endpoint, want := range map[string]map[string]int{
 		"orders": {admin: 202, onlyB: 403},

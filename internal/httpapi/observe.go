@@ -26,26 +26,26 @@ type observer struct {
 	log     *slog.Logger
 }
 
-// passing collects facts about a request while the handlers process it.
-type passing struct {
+// requestInfo collects facts about a request while the handlers process it.
+type requestInfo struct {
 	route string
 	key   string // the name of the key that authenticated it
 }
 
-// passingKey is the context key of [passing].
-type passingKey struct{}
+// requestInfoKey is the context key of [passing].
+type requestInfoKey struct{}
 
-// routeIn returns the route of a request, for code that has only the context.
-func routeIn(ctx context.Context) string {
-	if p, ok := ctx.Value(passingKey{}).(*passing); ok {
+// routeFrom returns the route of a request, for code that has only the context.
+func routeFrom(ctx context.Context) string {
+	if p, ok := ctx.Value(requestInfoKey{}).(*requestInfo); ok {
 		return p.route
 	}
 	return otherRoute
 }
 
-// noteKey records the name of the key that authenticated the request.
-func noteKey(ctx context.Context, name string) {
-	if p, ok := ctx.Value(passingKey{}).(*passing); ok {
+// recordKey records the name of the key that authenticated the request.
+func recordKey(ctx context.Context, name string) {
+	if p, ok := ctx.Value(requestInfoKey{}).(*requestInfo); ok {
 		p.key = name
 	}
 }
@@ -53,19 +53,19 @@ func noteKey(ctx context.Context, name string) {
 // wrap returns a handler that observes a request and calls next.
 func (o *observer) wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		begun, method, route := time.Now(), methodOf(r), o.routeOf(r)
+		started, method, route := time.Now(), methodOf(r), o.routeOf(r)
 		o.metrics.begin()
-		p := &passing{route: route}
+		p := &requestInfo{route: route}
 		ctx, span := o.start(r, method, route)
 		answer := &statusWriter{ResponseWriter: w}
 		defer func() {
-			took := time.Since(begun)
-			o.metrics.end(route, method, answer.sent(), took)
-			endSpan(span, answer.sent())
+			took := time.Since(started)
+			o.metrics.end(route, method, answer.statusCode(), took)
+			endSpan(span, answer.statusCode())
 			o.log.LogAttrs(ctx, slog.LevelDebug, "request", slog.String("method", method), slog.String("route", route),
-				slog.Int("status", answer.sent()), slog.Duration("took", took), slog.String("key", p.key))
+				slog.Int("status", answer.statusCode()), slog.Duration("took", took), slog.String("key", p.key))
 		}()
-		next.ServeHTTP(answer, r.WithContext(context.WithValue(ctx, passingKey{}, p)))
+		next.ServeHTTP(answer, r.WithContext(context.WithValue(ctx, requestInfoKey{}, p)))
 	})
 }
 

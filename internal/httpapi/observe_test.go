@@ -26,15 +26,15 @@ import (
 // panics.
 type observedAPI struct {
 	*httpapi.Server
-	registry *prometheus.Registry
-	spans    *tracetest.SpanRecorder
-	log      *lockedBuffer
-	inside   []trace.SpanContext // span contexts that the producer was called with
+	registry     *prometheus.Registry
+	spans        *tracetest.SpanRecorder
+	log          *lockedBuffer
+	spanContexts []trace.SpanContext // span contexts that the producer was called with
 }
 
 // Resolve implements the producer. It records the span context.
 func (o *observedAPI) Resolve(ctx context.Context, req tasks.Request) (tasks.Receipt, error) {
-	o.inside = append(o.inside, trace.SpanContextFromContext(ctx))
+	o.spanContexts = append(o.spanContexts, trace.SpanContextFromContext(ctx))
 	return tasks.Receipt{AcceptedAt: time.Now(), Enqueued: len(req.Items)}, nil
 }
 
@@ -89,7 +89,7 @@ func (o *observedAPI) call(t *testing.T, method, path, body string, header ...st
 
 const plantedRequest = `{"appid":"wxA","openid":"o-planted","cloud_ids":["73_planted","73_planted2"]}`
 
-func TestObserve_EveryRequestByItsRoute(t *testing.T) {
+func TestObserve_RecordsRoutes(t *testing.T) {
 	o := observe(t, allKeys()...)
 	bearer := []string{"Authorization", "Bearer " + admin}
 	o.call(t, "POST", "/v1/resolutions", plantedRequest, bearer...)
@@ -98,18 +98,18 @@ func TestObserve_EveryRequestByItsRoute(t *testing.T) {
 	o.call(t, "DELETE", "/planted/73_planted?access_token=planted", "", bearer...)
 	o.call(t, "PLANTED", "/v1/resolutions", "", bearer...)
 	want := `
-# HELP cloudidq_http_requests_total Requests to the API, by route (other: none of ours), method and status.
+# HELP cloudidq_http_requests_total Requests to the API, by route (other: unknown routes), method and status.
 # TYPE cloudidq_http_requests_total counter
 cloudidq_http_requests_total{method="DELETE",route="other",status="404"} 1
 cloudidq_http_requests_total{method="GET",route="/v1/resolutions/{appid}/{cloud_id}",status="401"} 1
 cloudidq_http_requests_total{method="GET",route="/v1/resolutions/{appid}/{cloud_id}",status="500"} 1
 cloudidq_http_requests_total{method="POST",route="/v1/resolutions",status="202"} 1
 cloudidq_http_requests_total{method="_OTHER",route="other",status="405"} 1
-# HELP cloudidq_cloudids_accepted_total CloudIDs that the API has put into a queue.
+# HELP cloudidq_cloudids_accepted_total CloudIDs that the API has enqueued.
 # TYPE cloudidq_cloudids_accepted_total counter
 cloudidq_cloudids_accepted_total{queue="backfill"} 0
 cloudidq_cloudids_accepted_total{queue="events"} 2
-# HELP cloudidq_http_requests_in_flight Requests to the API that wait for their answer.
+# HELP cloudidq_http_requests_in_flight Requests to the API that have not been answered yet.
 # TYPE cloudidq_http_requests_in_flight gauge
 cloudidq_http_requests_in_flight 0
 `
@@ -121,7 +121,7 @@ cloudidq_http_requests_in_flight 0
 	for _, span := range o.spans.Ended() {
 		names = append(names, span.Name()+" "+span.Status().Code.String())
 		if text := fmt.Sprint(span.Name(), span.Attributes(), span.Status(), span.Events()); strings.Contains(text, "planted") {
-			t.Errorf("a span holds what was submitted: %s", text)
+			t.Errorf("a span contains submitted data: %s", text)
 		}
 	}
 	wantNames := []string{
@@ -133,17 +133,17 @@ cloudidq_http_requests_in_flight 0
 	}
 	log := o.log.String()
 	if strings.Contains(log, "planted") || strings.Count(log, "msg=request") != 5 {
-		t.Errorf("log:\n%s\nwant a line for each of 5 requests, and nothing that was submitted", log)
+		t.Errorf("log:\n%s\nwant a line for each of 5 requests, and no submitted data", log)
 	}
-	for _, part := range []string{"route=/v1/resolutions status=202 ", "key=admin", "status=401", "route=other status=404", `has panicked" route=/v1/resolutions/{appid}/{cloud_id}`} {
+	for _, part := range []string{"route=/v1/resolutions status=202 ", "key=admin", "status=401", "route=other status=404", `handler panicked" route=/v1/resolutions/{appid}/{cloud_id}`} {
 		if !strings.Contains(log, part) {
-			t.Errorf("log misses %q:\n%s", part, log)
+			t.Errorf("log lacks %q:\n%s", part, log)
 		}
 	}
 }
 
 // A request that carries a trace context continues the client's trace.
-func TestObserve_GoesOnWithTheCallersTrace(t *testing.T) {
+func TestObserve_ContinuesTrace(t *testing.T) {
 	o := observe(t)
 	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	if status := o.call(t, "POST", "/v1/resolutions", plantedRequest, "Traceparent", parent); status != http.StatusAccepted {
@@ -156,8 +156,9 @@ func TestObserve_GoesOnWithTheCallersTrace(t *testing.T) {
 	if span.SpanKind() != trace.SpanKindServer {
 		t.Errorf("kind = %v", span.SpanKind())
 	}
-	if !o.inside[0].Equal(span.SpanContext()) {
-		t.Errorf("the producer was called within %v, want the request's span %v", o.inside[0], span.SpanContext())
+	if !o.spanContexts[0].Equal(span.SpanContext()) {
+		t.Errorf("the producer was called within %v, want the request's span %v", o.spanContexts[0],
+			span.SpanContext())
 	}
 	// Without a trace context, or with an invalid one, a new trace starts.
 	o.call(t, "POST", "/v1/resolutions", plantedRequest, "Traceparent", "00-planted")
@@ -167,8 +168,8 @@ func TestObserve_GoesOnWithTheCallersTrace(t *testing.T) {
 }
 
 // Handlers behind the observer can flush and set the deadlines of the connection.
-func TestObserve_LeavesTheConnectionWithinReach(t *testing.T) {
-	b := newBed(t)
+func TestObserve_KeepsConnectionControl(t *testing.T) {
+	b := newFixture(t)
 	if got := b.call("POST", "/v1/resolutions", plantedRequest); got.status != http.StatusAccepted {
 		t.Errorf("POST over a connection with deadlines = %d %s", got.status, got.body)
 	}

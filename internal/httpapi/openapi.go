@@ -16,9 +16,9 @@ import (
 	"cloudidq/store"
 )
 
-// bodyMax bounds the JSON body of a request in bytes: 100 cloudIDs of 512 bytes, and about as
+// maxBodyBytes bounds the JSON body of a request in bytes: 100 cloudIDs of 512 bytes, and about as
 // much again.
-const bodyMax = 128 << 10
+const maxBodyBytes = 128 << 10
 
 // useProblems makes huma respond with this package's problems. It also makes huma match field
 // names exactly: otherwise a body with both appid and AppID has two values for one field. huma
@@ -42,17 +42,17 @@ var useProblems = sync.OnceFunc(func() {
 func faultOf(err error) fault {
 	detailer, ok := err.(huma.ErrorDetailer)
 	if !ok {
-		return fault{Location: "request", Message: "is not understood"}
+		return fault{Location: "request", Message: "is invalid"}
 	}
 	detail := detailer.ErrorDetail()
 	location := detail.Location
 	switch {
 	case detail.Message == "unexpected property":
-		return fault{Location: parent(location), Message: "has a field that does not exist"}
+		return fault{Location: parent(location), Message: "has an unknown field"}
 	case strings.HasPrefix(detail.Message, huma.ErrUnknownContentType.Error()):
 		return fault{Location: "header.Content-Type", Message: "must be application/json"}
 	case strings.HasPrefix(detail.Message, "unknown "):
-		return fault{Location: parent(location), Message: "has a parameter that does not exist"}
+		return fault{Location: parent(location), Message: "has an unknown parameter"}
 	case strings.HasPrefix(detail.Message, "expected "):
 		return fault{Location: known(location), Message: detail.Message}
 	default:
@@ -96,27 +96,28 @@ func newHuma(mux *http.ServeMux) huma.API {
 // operation describes a route that requires a scope.
 func operation(id, method, path, summary string, scope Scope, status int, errors ...int) huma.Operation {
 	op := huma.Operation{
-		OperationID: id, Method: method, Path: path, Summary: summary, DefaultStatus: status, MaxBodyBytes: bodyMax,
-		Description: "Needs scope " + string(scope) + ".",
+		OperationID: id, Method: method, Path: path, Summary: summary, DefaultStatus: status,
+		MaxBodyBytes: maxBodyBytes,
+		Description:  "Requires scope " + string(scope) + ".",
 		Errors: append([]int{
 			http.StatusUnauthorized, http.StatusForbidden, http.StatusMisdirectedRequest, http.StatusTooManyRequests,
 		}, errors...),
 	}
 	if method == http.MethodPost {
-		op.Middlewares = huma.Middlewares{beforeTheBody(scope)}
+		op.Middlewares = huma.Middlewares{checkScopeFirst(scope)}
 	}
 	return op
 }
 
-// beforeTheBody rejects a key without the scope before the body is read.
-func beforeTheBody(scope Scope) func(huma.Context, func(huma.Context)) {
+// checkScopeFirst rejects a key without the scope before the body is read.
+func checkScopeFirst(scope Scope) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
-		if caller(ctx.Context()).has(scope) {
+		if caller(ctx.Context()).hasScope(scope) {
 			next(ctx)
 			return
 		}
 		_, w := humago.Unwrap(ctx)
-		answer(w, permit(ctx.Context(), scope, ""))
+		writeError(w, permit(ctx.Context(), scope, ""))
 	}
 }
 
@@ -125,11 +126,13 @@ func describe(mux *http.ServeMux, api huma.API) {
 	// WeChat's pushes.
 	push := &huma.Operation{
 		OperationID: "push", Method: http.MethodPost, Path: "/v1/wechat/components/{appid}/events",
-		Summary:     "WeChat's pushes to a third-party platform",
-		Description: "Encrypted and signed by WeChat, and answered with the text success. Set it in the platform's console.",
-		Security:    []map[string][]string{},
+		Summary: "Receive WeChat's pushes to a third-party platform",
+		Description: "WeChat encrypts and signs the body. The response is the text success. Enter this " +
+			"URL in the platform's console.",
+		Security: []map[string][]string{},
 		Parameters: []*huma.Param{{
-			Name: "appid", In: "path", Required: true, Schema: &huma.Schema{Type: "string"}, Description: "of the component",
+			Name: "appid", In: "path", Required: true, Schema: &huma.Schema{Type: "string"},
+			Description: "appid of the component",
 		}},
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"text/xml": {}}},
 		Responses:   map[string]*huma.Response{"200": {Description: "success", Content: map[string]*huma.MediaType{"text/plain": {}}}},
@@ -147,7 +150,7 @@ func describe(mux *http.ServeMux, api huma.API) {
 	// huma describes one status per route. Add the 200 of a request that waited.
 	responses := api.OpenAPI().Paths["/v1/resolutions"].Post.Responses
 	waited := *responses["202"]
-	waited.Description = "Prefer: wait was given, and all have ended: the records"
+	waited.Description = "the request had Prefer: wait, and all cloudIDs have a final status"
 	responses["200"] = &waited
 	mux.HandleFunc("GET /openapi.yaml", func(w http.ResponseWriter, _ *http.Request) {
 		text, err := api.OpenAPI().YAML()
@@ -173,7 +176,7 @@ func addProblems(api huma.API, op *huma.Operation, statuses ...int) {
 // serveText responds with a text, or with 500 if err is not nil.
 func serveText(w http.ResponseWriter, kind string, text []byte, err error) {
 	if err != nil {
-		refuse(w, http.StatusInternalServerError, "")
+		httpError(w, http.StatusInternalServerError, "")
 		return
 	}
 	w.Header().Set("Content-Type", kind)

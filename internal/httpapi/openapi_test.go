@@ -10,12 +10,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write docs/openapi.yaml anew")
+var update = flag.Bool("update", false, "rewrite docs/openapi.yaml")
 
 // docs/openapi.yaml equals the description that the server serves.
 func TestOpenAPI_IsCommitted(t *testing.T) {
 	const path = "../../docs/openapi.yaml"
-	b := newBed(t)
+	b := newFixture(t)
 	got := b.call("GET", "/openapi.yaml", "")
 	if *update {
 		if err := os.WriteFile(path, []byte(got.body), 0o644); err != nil { //nolint:gosec // a document
@@ -23,7 +23,7 @@ func TestOpenAPI_IsCommitted(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff(string(committed(t)), got.body); diff != "" {
-		t.Errorf("docs/openapi.yaml differs, run with -update if that is meant (-want +got):\n%s", diff)
+		t.Errorf("docs/openapi.yaml differs; run with -update if the change is intended (-want +got):\n%s", diff)
 	}
 	if json := b.call("GET", "/openapi.json", ""); json.status != 200 {
 		t.Errorf("answer = %d %s", json.status, json.body)
@@ -49,11 +49,11 @@ func TestOpenAPI_FaultsAreFound(t *testing.T) {
 		"no title":                            {"  title: cloudidq\n", ""},
 		"unknown field of the document":       {"\nopenapi:", "\nopenapy: 1\nopenapi:"},
 		"unknown field of an operation":       {"      operationId: status", "      operationid: x\n      operationId: status"},
-		"a parameter that is nowhere":         {"- description: only this app\n          explode: false\n          in: query", "- in: body"},
-		"an answer without a description":     {"          description: OK\n", ""},
-		"a type that there is not":            {"type: string", "type: text"},
-		"a bound that is no number":           {"maxLength: 128", "maxLength: many"},
-		"a pattern that is none":              {"type: string", "type: string\n          pattern: '('"},
+		"a parameter without a location":      {"- description: only this app\n          explode: false\n          in: query", "- in: body"},
+		"a response without a description":    {"          description: OK\n", ""},
+		"an unknown type":                     {"type: string", "type: text"},
+		"a bound that is not a number":        {"maxLength: 128", "maxLength: many"},
+		"an invalid pattern":                  {"type: string", "type: string\n          pattern: '('"},
 		"a reference to nothing":              {`"#/components/schemas/Problem"`, `"#/components/schemas/Problems"`},
 		"a reference to nothing, in a schema": {`"#/components/schemas/Alert"`, `"#/components/schemas/Alarm"`},
 		"one operationId twice":               {"operationId: getBackfill\n", "operationId: status\n"},
@@ -65,7 +65,7 @@ func TestOpenAPI_FaultsAreFound(t *testing.T) {
 				t.Fatalf("the document has no %q", change[0])
 			}
 			if _, err := newDescription([]byte(changed)); err == nil {
-				t.Error("the document is taken")
+				t.Error("the document was accepted")
 			}
 		})
 	}
@@ -73,7 +73,7 @@ func TestOpenAPI_FaultsAreFound(t *testing.T) {
 
 // A response with one fault is rejected, and accepted without the fault. This shows that the
 // test of all routes can fail.
-func TestOpenAPI_WrongAnswersAreFound(t *testing.T) {
+func TestOpenAPI_WrongResponsesAreFound(t *testing.T) {
 	d, err := newDescription(committed(t))
 	if err != nil {
 		t.Fatal(err)
@@ -104,7 +104,7 @@ func TestOpenAPI_WrongAnswersAreFound(t *testing.T) {
 		"a field too few":                {erase, erased, reply{200, of(json), `{}`}},
 		"a field of another type":        {erase, erased, reply{200, of(json), `{"erased":"1"}`}},
 		"an integer of 65 bits":          {erase, erased, reply{200, of(json), `{"erased":9223372036854775808}`}},
-		"no moment":                      {record, stored("2026-11-27T13:00:00Z"), stored("yesterday")},
+		"not a time":                     {record, stored("2026-11-27T13:00:00Z"), stored("yesterday")},
 		"an error that is no problem":    {record, absent, reply{404, of(json), absent.body}},
 		"a problem of another type":      {record, absent, reply{404, of(problem), strings.ReplaceAll(absent.body, "404", `"404"`)}},
 		"a second line that is wrong":    {rejects, reply{200, of(lines), "{\"line\":1,\"error\":\"e\"}\n"}, reply{200, of(lines), "{\"line\":1,\"error\":\"e\"}\n{\"line\":2}\n"}},
@@ -117,14 +117,14 @@ func TestOpenAPI_WrongAnswersAreFound(t *testing.T) {
 				t.Errorf("%s = %d %s: %v", c.to, c.right.status, c.right.body, err)
 			}
 			if err := d.answer(method, target, c.wrong); err == nil {
-				t.Errorf("%s = %d %s is taken", c.to, c.wrong.status, c.wrong.body)
+				t.Errorf("%s = %d %s was accepted", c.to, c.wrong.status, c.wrong.body)
 			}
 		})
 	}
 	for _, to := range []string{"DELETE /v1/subject/wxA/o1", "PUT /v1/subjects/wxA/o1", "DELETE /v1/subjects/wxA", "DELETE /v1/subjects//o1"} {
 		method, target, _ := strings.Cut(to, " ")
 		if err := d.answer(method, target, erased); err == nil {
-			t.Errorf("%s is taken, which is not described", to)
+			t.Errorf("%s was accepted, but is not described", to)
 		}
 	}
 }

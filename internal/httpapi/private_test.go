@@ -18,14 +18,14 @@ func TestPrivate_EveryRoute(t *testing.T) {
 	)
 	for _, r := range all {
 		method, _, _ := strings.Cut(r.at, " ")
-		for _, ask := range append(append([]request{}, r.bad...), r.good...) {
+		for _, req := range append(append([]request{}, r.bad...), r.good...) {
 			for _, key := range []string{admin, "", "a-wrong-key-of-sixteen"} {
-				header := ask.header
+				header := req.header
 				if key != "" {
-					header = append([]string{"Authorization", "Bearer " + key}, ask.header...)
+					header = append([]string{"Authorization", "Bearer " + key}, req.header...)
 				}
-				got := w.call(method, w.ids.Replace(ask.path), ask.body, header...)
-				wantPrivate(t, method+" "+ask.path, got)
+				got := w.call(method, w.ids.Replace(req.path), req.body, header...)
+				wantPrivate(t, method+" "+req.path, got)
 			}
 		}
 	}

@@ -8,11 +8,11 @@ import (
 // problem is an error response as RFC 9457 defines it. Its texts are fixed: they repeat nothing
 // that the client sent.
 type problem struct {
-	Type   string  `json:"type" doc:"about:blank: the status says what kind it is"`
+	Type   string  `json:"type" doc:"about:blank: the status identifies the kind of problem"`
 	Title  string  `json:"title" doc:"the text of the status"`
 	Status int     `json:"status"`
-	Detail string  `json:"detail,omitempty" doc:"what is wrong, and what to do about it"`
-	Errors []fault `json:"errors,omitempty" doc:"every fault of the request"`
+	Detail string  `json:"detail,omitempty" doc:"what is wrong, and how to fix it"`
+	Errors []fault `json:"errors,omitempty" doc:"all faults of the request"`
 
 	header http.Header
 }
@@ -45,12 +45,14 @@ func (p *problem) GetHeaders() http.Header { return p.header }
 // ContentType implements huma.ContentTypeFilter.
 func (p *problem) ContentType(string) string { return "application/problem+json" }
 
-// refuse responds with a problem. The caller sets the headers that go with the status before it
-// calls refuse.
-func refuse(w http.ResponseWriter, status int, detail string) { write(w, newProblem(status, detail)) }
+// httpError responds with a problem. The caller sets the headers that go with the status before it
+// calls httpError.
+func httpError(w http.ResponseWriter, status int, detail string) {
+	writeProblem(w, newProblem(status, detail))
+}
 
-// write sends p as the response.
-func write(w http.ResponseWriter, p *problem) {
+// writeProblem sends p as the response.
+func writeProblem(w http.ResponseWriter, p *problem) {
 	text, err := json.Marshal(p)
 	if err != nil { // impossible: the struct has only strings and a number
 		p.Status, text = http.StatusInternalServerError, nil

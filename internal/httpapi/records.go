@@ -25,11 +25,11 @@ func (h *resolutions) get(ctx context.Context, in *getInput) (*getOutput, error)
 	}
 	records, err := h.results.Lookup(ctx, in.AppID, []string{in.CloudID})
 	if err != nil {
-		return nil, storeAway()
+		return nil, storeUnavailable()
 	}
 	// Lookup returns a record without a status for an unknown cloudID.
 	if records[0].Status == "" {
-		return nil, newProblem(http.StatusNotFound, "nothing is known of this cloudID")
+		return nil, newProblem(http.StatusNotFound, "this cloudID is unknown")
 	}
 	return &getOutput{records[0]}, nil
 }
@@ -46,7 +46,7 @@ type lookupInput struct {
 // lookupOutput holds the records that exist.
 type lookupOutput struct {
 	Body struct {
-		Records []store.Record `json:"records" nullable:"false" doc:"in the order of the request; without those of which nothing is known"`
+		Records []store.Record `json:"records" nullable:"false" doc:"in the order of the request; unknown cloudIDs are omitted"`
 	}
 }
 
@@ -60,7 +60,7 @@ func (h *resolutions) lookup(ctx context.Context, in *lookupInput) (*lookupOutpu
 	}
 	records, err := h.results.Lookup(ctx, in.Body.AppID, unique(in.Body.CloudIDs))
 	if err != nil {
-		return nil, storeAway()
+		return nil, storeUnavailable()
 	}
 	out := &lookupOutput{}
 	out.Body.Records = make([]store.Record, 0, len(records))
@@ -88,14 +88,14 @@ type eraseInput struct {
 // eraseOutput reports how many records were erased.
 type eraseOutput struct {
 	Body struct {
-		Erased int `json:"erased" doc:"how many records there were"`
+		Erased int `json:"erased" doc:"number of erased records"`
 	}
 }
 
 // register adds the route to api.
 func (h *subjects) register(api huma.API) {
 	huma.Register(api, operation("erase", http.MethodDelete, "/v1/subjects/{appid}/{openid}",
-		"Remove all that is stored of one person", ScopeErase, http.StatusOK, 422, 503), h.erase)
+		"Erase everything stored about a user", ScopeErase, http.StatusOK, 422, 503), h.erase)
 }
 
 // erase deletes everything that is stored about one user of an app.
@@ -106,11 +106,12 @@ func (h *subjects) erase(ctx context.Context, in *eraseInput) (*eraseOutput, err
 	// A mistyped appid must not look like a user without records.
 	if !h.serves(in.AppID) {
 		return nil, newProblem(http.StatusUnprocessableEntity, "nothing was erased",
-			fault{"path.appid", "is not among the apps of the configuration; if it was once, erase with cloudidq erase --former-app"})
+			fault{"path.appid", "is not a configured app; for an app that was removed from the " +
+				"configuration, use cloudidq erase --former-app"})
 	}
 	erased, err := h.results.Erase(ctx, in.AppID, in.OpenID)
 	if err != nil {
-		return nil, storeAway()
+		return nil, storeUnavailable()
 	}
 	h.audit(caller(ctx).Name, in.AppID, erased)
 	out := &eraseOutput{}

@@ -28,12 +28,12 @@ type producer interface {
 
 // resolutions serves the routes of cloudIDs and their records.
 type resolutions struct {
-	producer producer
-	results  store.Results
-	names    naming
-	load     Load
-	once     *once // nil = ignore Idempotency-Key
-	accepted func(queue string, cloudIDs int)
+	producer    producer
+	results     store.Results
+	names       naming
+	load        Load
+	idempotency *idempotency // nil = ignore the Idempotency-Key
+	accepted    func(queue string, cloudIDs int)
 }
 
 // Load reports whether a queue has more tasks than its workers can handle.
@@ -50,17 +50,17 @@ const maxWait = 30 * time.Second
 
 // resolveInput is the request of [resolutions.resolve].
 type resolveInput struct {
-	Prefer         string `header:"Prefer" doc:"wait=N: answer with the records once all have ended, or after N seconds, 30 at most" example:"wait=10"`
-	IdempotencyKey string `header:"Idempotency-Key" doc:"a request that is repeated under the same key within 24 hours has its effect once; 1 to 256 printable ASCII characters"`
+	Prefer         string `header:"Prefer" doc:"wait=N: respond with the records once all have a final status, or after N seconds (at most 30)" example:"wait=10"`
+	IdempotencyKey string `header:"Idempotency-Key" doc:"a request that is repeated with the same key within 24 hours takes effect once; 1 to 256 printable ASCII characters"`
 	RawBody        []byte
 	Body           struct {
 		AppID      string    `json:"appid" pattern:"^[A-Za-z0-9_-]{1,64}$" patternDescription:"1 to 64 letters, digits, - or _" doc:"the mini program that the cloudIDs come from"`
-		OpenID     string    `json:"openid,omitempty" maxLength:"128" doc:"the user whose they are; WeChat demands it for sensitive data"`
-		CloudIDs   []string  `json:"cloud_ids" minItems:"1" maxItems:"100" nullable:"false" doc:"of at most 512 bytes each"`
-		ObtainedAt time.Time `json:"obtained_at,omitzero" doc:"when the front end got them: their five minutes run from here. Without it, from now"`
-		Queue      string    `json:"queue,omitempty" enum:"events,backfill" doc:"events, unless nobody waits"`
-		Webhook    string    `json:"webhook,omitempty" pattern:"^[A-Za-z0-9_-]{0,64}$" patternDescription:"1 to 64 letters, digits, - or _" doc:"the endpoint to deliver the results to, instead of the app's; one that takes results of this app, and for a key of some apps one that lists it (webhooks[].appids)"`
-		Reference  string    `json:"reference,omitempty" maxLength:"256" doc:"your own key, which comes back in the records"`
+		OpenID     string    `json:"openid,omitempty" maxLength:"128" doc:"the user that the cloudIDs belong to; WeChat requires it for sensitive data"`
+		CloudIDs   []string  `json:"cloud_ids" minItems:"1" maxItems:"100" nullable:"false" doc:"at most 512 bytes each"`
+		ObtainedAt time.Time `json:"obtained_at,omitzero" doc:"when the front end obtained them; their lifetime of five minutes starts then. The default is now"`
+		Queue      string    `json:"queue,omitempty" enum:"events,backfill" doc:"events by default; backfill for cloudIDs that nobody waits for"`
+		Webhook    string    `json:"webhook,omitempty" pattern:"^[A-Za-z0-9_-]{0,64}$" patternDescription:"1 to 64 letters, digits, - or _" doc:"the webhook that gets the results instead of the app's own; it must accept results of this app, and for a key limited to some apps it must list the app (webhooks[].appids)"`
+		Reference  string    `json:"reference,omitempty" maxLength:"256" doc:"your own key; it is returned in the records"`
 	}
 }
 
@@ -69,7 +69,7 @@ type resolveInput struct {
 type resolution struct {
 	CloudID    string          `json:"cloud_id"`
 	Status     store.Status    `json:"status" enum:"pending,resolved,failed,expired"`
-	URL        string          `json:"url" doc:"of the record"`
+	URL        string          `json:"url" doc:"URL of the record"`
 	AppID      string          `json:"appid,omitempty"`
 	OpenID     string          `json:"openid,omitempty"`
 	Kind       string          `json:"kind,omitempty"`
@@ -97,7 +97,7 @@ func resolutionOf(appID, cloudID string, rec store.Record) resolution {
 // resolveOutput is the response of [resolutions.resolve]: 200 if all records are final, else 202.
 type resolveOutput struct {
 	Status   int
-	Replayed string `header:"Idempotency-Replayed" doc:"true if the request had its effect before"`
+	Replayed string `header:"Idempotency-Replayed" doc:"true if the request has taken effect before"`
 	Body     struct {
 		Resolutions []resolution `json:"resolutions" nullable:"false"`
 	}
@@ -106,11 +106,12 @@ type resolveOutput struct {
 // register adds the routes to api.
 func (h *resolutions) register(api huma.API) {
 	huma.Register(api, operation("resolve", http.MethodPost, "/v1/resolutions",
-		"Hand in cloudIDs of one user", ScopeResolve, http.StatusAccepted, 400, 408, 409, 413, 422, 503), h.resolve)
+		"Submit cloudIDs of one user", ScopeResolve, http.StatusAccepted, 400, 408, 409, 413, 422, 503),
+		h.resolve)
 	huma.Register(api, operation("get", http.MethodGet, "/v1/resolutions/{appid}/{cloud_id}",
-		"The record of a cloudID", ScopeRead, http.StatusOK, 404, 422, 503), h.get)
+		"Get the record of a cloudID", ScopeRead, http.StatusOK, 404, 422, 503), h.get)
 	huma.Register(api, operation("lookup", http.MethodPost, "/v1/resolutions/lookup",
-		"The records of cloudIDs", ScopeRead, http.StatusOK, 400, 408, 413, 422, 503), h.lookup)
+		"Look up the records of cloudIDs", ScopeRead, http.StatusOK, 400, 408, 413, 422, 503), h.lookup)
 }
 
 // resolve enqueues cloudIDs. It responds only after Redis has stored the task.
@@ -130,21 +131,22 @@ func (h *resolutions) resolve(ctx context.Context, in *resolveInput) (*resolveOu
 		})
 	}
 	ids := unique(in.Body.CloudIDs)
-	done, repeated, err := h.once.do(ctx, in.IdempotencyKey, in.RawBody, func(ctx context.Context) (effect, error) {
-		return h.enqueue(ctx, req, ids, wait > 0 || in.IdempotencyKey != "")
-	})
+	result, replayed, err := h.idempotency.do(ctx, in.IdempotencyKey, in.RawBody,
+		func(ctx context.Context) (outcome, error) {
+			return h.enqueue(ctx, req, ids, wait > 0 || in.IdempotencyKey != "")
+		})
 	if err != nil {
-		return nil, refusal(ctx, err)
+		return nil, enqueueProblem(ctx, err)
 	}
 	// Wait for the records if the client requests it.
 	out := &resolveOutput{Status: http.StatusAccepted}
-	if repeated {
+	if replayed {
 		out.Replayed = "true"
 	}
 	records := make([]store.Record, len(ids))
 	if wait > 0 {
 		var all bool
-		if records, all = h.await(ctx, in.Body.AppID, ids, done.before, wait); all {
+		if records, all = h.await(ctx, in.Body.AppID, ids, result.before, wait); all {
 			out.Status = http.StatusOK
 		}
 	}
@@ -156,7 +158,9 @@ func (h *resolutions) resolve(ctx context.Context, in *resolveInput) (*resolveOu
 
 // enqueue enqueues the cloudIDs. If a client may wait for them, enqueue first reads their
 // earlier results. An error of the store is ignored here, because it must not block the request.
-func (h *resolutions) enqueue(ctx context.Context, req tasks.Request, ids []string, waits bool) (effect, error) {
+func (h *resolutions) enqueue(
+	ctx context.Context, req tasks.Request, ids []string, waits bool,
+) (outcome, error) {
 	var before store.FormerEnds
 	if waits {
 		before, _ = store.EndsSoFar(ctx, h.results, req.AppID, ids)
@@ -165,7 +169,7 @@ func (h *resolutions) enqueue(ctx context.Context, req tasks.Request, ids []stri
 	if err == nil {
 		h.accepted(req.Queue, receipt.Enqueued)
 	}
-	return effect{receipt.AcceptedAt, before}, err
+	return outcome{receipt.AcceptedAt, before}, err
 }
 
 // mayResolve checks what huma's validation cannot: permissions, names, encoding, and the load.
@@ -208,7 +212,8 @@ func lostCharacters(in *resolveInput) (faults []fault) {
 	// look checks one field.
 	look := func(location, text string) {
 		if strings.ContainsRune(text, utf8.RuneError) {
-			faults = append(faults, fault{location, "has a character that was lost on its way (U+FFFD)"})
+			faults = append(faults,
+				fault{location, "must not contain U+FFFD, which replaces a character that could not be decoded"})
 		}
 	}
 	for i, id := range in.Body.CloudIDs {
@@ -243,13 +248,13 @@ func waitOf(prefer string) (time.Duration, error) {
 	n, err := strconv.Atoi(found[1])
 	if err != nil || time.Duration(n)*time.Second > maxWait {
 		return 0, newProblem(http.StatusBadRequest, "nothing was enqueued",
-			fault{"header.Prefer", "wait is at most 30 seconds"})
+			fault{"header.Prefer", "wait must be at most 30 seconds"})
 	}
 	return time.Duration(n) * time.Second, nil
 }
 
-// refusal returns the problem for a request that was not enqueued.
-func refusal(ctx context.Context, err error) error {
+// enqueueProblem returns the problem for a request that was not enqueued.
+func enqueueProblem(ctx context.Context, err error) error {
 	// Report invalid items with the names of the request's fields.
 	if invalid, ok := errors.AsType[*tasks.InvalidError](err); ok {
 		faults := make([]fault, 0, len(invalid.Faults))
@@ -262,9 +267,11 @@ func refusal(ctx context.Context, err error) error {
 		return p
 	}
 	if ctx.Err() != nil {
-		return newProblem(http.StatusServiceUnavailable, "the request has ended before Redis answered; ask again").retryAfter("1")
+		return newProblem(http.StatusServiceUnavailable,
+			"the request was canceled before Redis answered; retry it").retryAfter("1")
 	}
-	return newProblem(http.StatusServiceUnavailable, "the queue does not answer; ask again").retryAfter("5")
+	return newProblem(http.StatusServiceUnavailable,
+		"the queue does not answer; retry the request").retryAfter("5")
 }
 
 var itemField = regexp.MustCompile(`^items\[(\d+)\]\.(.*)$`)
@@ -286,8 +293,8 @@ func fieldOf(field string) string {
 // in it.
 func notUTF8() *problem { return newProblem(http.StatusBadRequest, "the body is not UTF-8") }
 
-// storeAway returns the problem for a store that does not respond.
-func storeAway() *problem {
+// storeUnavailable returns the problem for a store that does not respond.
+func storeUnavailable() *problem {
 	return newProblem(http.StatusServiceUnavailable, "the store does not answer").retryAfter("5")
 }
 

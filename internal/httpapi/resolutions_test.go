@@ -16,7 +16,7 @@ type resolutionsBody struct {
 }
 
 func TestResolve_Enqueues(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	got := b.call("POST", "/v1/resolutions", `{"appid":"wxA","openid":"o1","cloud_ids":["73_1","73_a/b","73_1"],"obtained_at":"2026-01-02T03:04:05Z","webhook":"orders","reference":"r"}`)
 	want := `{"resolutions":[{"cloud_id":"73_1","status":"pending","url":"/v1/resolutions/wxA/73_1"},` +
 		`{"cloud_id":"73_a/b","status":"pending","url":"/v1/resolutions/wxA/73_a%2Fb"}]}`
@@ -34,7 +34,7 @@ func TestResolve_Enqueues(t *testing.T) {
 }
 
 func TestResolve_Waits(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	b.save("wxA", "73_1", "73_2")
 	got := b.call("POST", "/v1/resolutions", `{"appid":"wxA","cloud_ids":["73_1","73_2"]}`, "Prefer", "respond-async, wait=20")
 	body := parse[resolutionsBody](t, got.body)
@@ -50,23 +50,24 @@ func TestResolve_Waits(t *testing.T) {
 
 // Each invalid input gets a clear response that repeats nothing of the input. Nothing is enqueued.
 func TestResolve_BadInput(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	many := strings.Repeat(`"planted",`, 100) + `"planted"`
 	for name, tt := range map[string]struct {
 		body   string
 		status int
 		text   string // expected in the response
 	}{
-		"Empty":          {``, 400, "body"},
-		"NotJSON":        {`planted`, 400, "body"},
-		"Cut":            {`{"appid":"planted`, 400, "body"},
-		"Array":          {`["planted"]`, 422, "body"},
-		"Null":           {`null`, 422, "body"},
-		"WrongType":      {`{"appid":7,"cloud_ids":["planted"]}`, 422, "body.appid"},
-		"WrongItem":      {`{"appid":"wxA","cloud_ids":["planted",{"planted":1}]}`, 422, "body.cloud_ids[1]"},
-		"UnknownField":   {`{"appid":"wxA","cloud_ids":["x"],"planted":1}`, 422, "a field that does not exist"},
-		"OtherCase":      {`{"AppID":"wxA","cloud_ids":["planted"]}`, 422, "a field that does not exist"},
-		"TwoCases":       {`{"appid":"wxA","AppID":"wxB","cloud_ids":["planted"]}`, 422, "a field that does not exist"},
+		"Empty":        {``, 400, "body"},
+		"NotJSON":      {`planted`, 400, "body"},
+		"Cut":          {`{"appid":"planted`, 400, "body"},
+		"Array":        {`["planted"]`, 422, "body"},
+		"Null":         {`null`, 422, "body"},
+		"WrongType":    {`{"appid":7,"cloud_ids":["planted"]}`, 422, "body.appid"},
+		"WrongItem":    {`{"appid":"wxA","cloud_ids":["planted",{"planted":1}]}`, 422, "body.cloud_ids[1]"},
+		"UnknownField": {`{"appid":"wxA","cloud_ids":["x"],"planted":1}`, 422, "an unknown field"},
+		"OtherCase":    {`{"AppID":"wxA","cloud_ids":["planted"]}`, 422, "an unknown field"},
+		"TwoCases": {`{"appid":"wxA","AppID":"wxB","cloud_ids":["planted"]}`, 422,
+			"an unknown field"},
 		"NoAppID":        {`{"cloud_ids":["planted"]}`, 422, "appid"},
 		"NoCloudIDs":     {`{"appid":"wxA"}`, 422, "cloud_ids"},
 		"ZeroCloudIDs":   {`{"appid":"wxA","cloud_ids":[]}`, 422, "body.cloud_ids"},
@@ -77,7 +78,7 @@ func TestResolve_BadInput(t *testing.T) {
 		"ControlCloudID": {`{"appid":"wxA","cloud_ids":["planted\n"]}`, 422, "body.cloud_ids[0]"},
 		"BrokenUTF8":     {"{\"appid\":\"wxA\",\"cloud_ids\":[\"x\"],\"reference\":\"planted\xff\"}", 400, "UTF-8"},
 		"HalfSurrogate":  {`{"appid":"wxA","cloud_ids":["x","planted\ud800"]}`, 422, "body.cloud_ids[1]"},
-		"Lost":           {`{"appid":"wxA","cloud_ids":["x"],"openid":"\udc00","reference":"planted\ufffd"}`, 422, "lost on its way"},
+		"Lost":           {`{"appid":"wxA","cloud_ids":["x"],"openid":"\udc00","reference":"planted\ufffd"}`, 422, "must not contain U+FFFD"},
 		"Queue":          {`{"appid":"wxA","cloud_ids":["x"],"queue":"planted"}`, 422, "body.queue"},
 		"Webhook":        {`{"appid":"wxA","cloud_ids":["x"],"webhook":"planted"}`, 422, "body.webhook"},
 		"UnknownApp":     {`{"appid":"planted","cloud_ids":["x"]}`, 422, "body.appid"},
@@ -91,7 +92,7 @@ func TestResolve_BadInput(t *testing.T) {
 			got := b.call("POST", "/v1/resolutions", tt.body)
 			wantProblem(t, got, tt.status)
 			if !strings.Contains(got.body, tt.text) || strings.Contains(got.body, "planted") {
-				t.Errorf("answer = %s, want %q and nothing that was submitted", got.body, tt.text)
+				t.Errorf("answer = %s, want %q and no submitted data", got.body, tt.text)
 			}
 		})
 	}
@@ -111,9 +112,9 @@ func TestResolve_BadInput(t *testing.T) {
 	}
 }
 
-func TestResolve_TheQueueIsFullOrAway(t *testing.T) {
+func TestResolve_QueueFullOrDown(t *testing.T) {
 	t.Parallel()
-	b := newBed(t)
+	b := newFixture(t)
 	b.full.Store(true)
 	got := b.call("POST", "/v1/resolutions", `{"appid":"wxA","cloud_ids":["x"]}`)
 	wantProblem(t, got, 503)
@@ -138,17 +139,17 @@ func TestResolve_TheQueueIsFullOrAway(t *testing.T) {
 // An erasure for an app that is not configured is rejected. A response of "0 erased" would look
 // like success.
 func TestErase_AppIsNotServed_Refused(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	b.save("wxC", "73_1") // data of an app that was configured before
 	got := b.call("DELETE", "/v1/subjects/wxC/o1", "")
 	wantProblem(t, got, 422)
 	if !strings.Contains(got.body, "path.appid") || strings.Contains(got.body, "wxC") {
-		t.Errorf("answer = %s, want the field, and nothing that was submitted", got.body)
+		t.Errorf("answer = %s, want the field and no submitted data", got.body)
 	}
 }
 
 func TestRecords(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	b.save("wxA", "73_1", "73_a/b+c")
 	got := b.call("GET", "/v1/resolutions/wxA/73_a%2Fb%2Bc", "")
 	if rec := parse[store.Record](t, got.body); got.status != 200 || rec.CloudID != "73_a/b+c" || string(rec.Data) != `{"a":9007199254740993}` {
@@ -163,8 +164,8 @@ func TestRecords(t *testing.T) {
 	if strings.TrimSpace(got.body) != `{"erased":2}` || got.status != 200 {
 		t.Errorf("answer = %d %s", got.status, got.body)
 	}
-	if said := b.log.String(); !strings.Contains(said, "a person was erased") || strings.Contains(said, "o1") {
-		t.Errorf("log = %s, want the audit line without the person", said)
+	if said := b.log.String(); !strings.Contains(said, "user erased") || strings.Contains(said, "o1") {
+		t.Errorf("log = %s, want the audit line without the openid", said)
 	}
 	wantProblem(t, b.call("GET", "/v1/resolutions/wxA/73_1", ""), 404)
 	got = b.call("POST", "/v1/resolutions/lookup", `{"appid":"wxA","cloud_ids":["73_1"]}`)

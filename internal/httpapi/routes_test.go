@@ -141,7 +141,7 @@ var pages = []route{
 // walk is the fixture for a test of all routes. For each scope there is a key that has only this
 // scope.
 type walk struct {
-	*bed
+	*fixture
 	describes *description
 	ids       *strings.Replacer
 }
@@ -152,7 +152,7 @@ func newWalk(t *testing.T) *walk {
 	for _, scope := range httpapi.Scopes {
 		keys = append(keys, httpapi.NewKey("only "+string(scope), secret.New("key-with-only-"+string(scope)), []httpapi.Scope{scope}, nil))
 	}
-	w := &walk{bed: newBed(t, keys...)}
+	w := &walk{fixture: newFixture(t, keys...)}
 	w.save("wxA", "73_1", "73_2")
 	w.save("wxB", "73_1")
 	rec := store.Record{AppID: "wxA", CloudID: "73_d", Status: store.Failed, Error: &store.Error{}, Deliver: store.Outlet{Endpoint: "orders"}}
@@ -171,9 +171,9 @@ func newWalk(t *testing.T) *walk {
 	return w
 }
 
-// ask sends a request with a key. The response must have the expected status and match the
+// send sends a request with a key. The response must have the expected status and match the
 // description. If the request succeeds, the request must match the description too.
-func (w *walk) ask(t *testing.T, method string, r request, key string, described bool) reply {
+func (w *walk) send(t *testing.T, method string, r request, key string, described bool) reply {
 	t.Helper()
 	path := w.ids.Replace(r.path)
 	header := append([]string{"Authorization", "Bearer " + key}, r.header...)
@@ -191,17 +191,18 @@ func (w *walk) ask(t *testing.T, method string, r request, key string, described
 		return got
 	}
 	if err := w.describes.answer(method, path, got); err != nil {
-		t.Errorf("%s %s = %d %.300s, which is not as described: %v", method, r.path, got.status, got.body, err)
+		t.Errorf("%s %s = %d %.300s does not match the description: %v", method, r.path, got.status,
+			got.body, err)
 	}
 	if r.want < 400 {
 		if err := w.describes.request(method, path, headers(header), r.body); err != nil {
-			t.Errorf("%s %s succeeds, and is not as described: %v", method, r.path, err)
+			t.Errorf("%s %s succeeds, but does not match the description: %v", method, r.path, err)
 		}
 	}
 	return got
 }
 
-// headers converts the names and values of [bed.call] to a header.
+// headers converts the names and values of [fixture.call] to a header.
 func headers(pairs []string) http.Header {
 	h := http.Header{"Content-Type": {"application/json"}}
 	for i := 0; i < len(pairs); i += 2 {
@@ -213,7 +214,7 @@ func headers(pairs []string) http.Header {
 // Every route of the description is called over the network, with valid and invalid requests.
 // Its responses match the description, and each rejection is a problem that repeats nothing of
 // the request.
-func TestRoutes_AllOfTheDescription(t *testing.T) {
+func TestRoutes_MatchDescription(t *testing.T) {
 	w := newWalk(t)
 	known := map[string]bool{}
 	for _, r := range routes {
@@ -225,7 +226,7 @@ func TestRoutes_AllOfTheDescription(t *testing.T) {
 	}
 	wantAllDescribed(t, w, known)
 	if log := w.log.String(); strings.Contains(log, "planted") {
-		t.Errorf("the log holds what was submitted: %s", log)
+		t.Errorf("the log contains submitted data: %s", log)
 	}
 }
 
@@ -233,35 +234,35 @@ func (w *walk) route(t *testing.T, r route, described bool) {
 	method, _, _ := strings.Cut(r.at, " ")
 	// Send the invalid requests first, because a valid one may delete the data that they need.
 	for _, bad := range r.bad {
-		w.ask(t, method, bad, admin, described)
+		w.send(t, method, bad, admin, described)
 	}
 	for _, good := range r.good {
 		refused := good
 		if refused.want = 401; r.needs != nil {
-			got := w.ask(t, method, refused, "", described)
+			got := w.send(t, method, refused, "", described)
 			if got.header.Get("Www-Authenticate") == "" {
 				t.Errorf("%s: a 401 without WWW-Authenticate", r.at)
 			}
 		}
 		for _, scope := range httpapi.Scopes {
 			if refused.want = 403; r.needs != nil && !slices.Contains(r.needs, scope) {
-				w.ask(t, method, refused, "key-with-only-"+string(scope), described)
+				w.send(t, method, refused, "key-with-only-"+string(scope), described)
 			}
 		}
-		w.ask(t, method, good, admin, described)
+		w.send(t, method, good, admin, described)
 		for _, scope := range r.needs {
 			if !slices.Contains(good.header, "Prefer") || scope != httpapi.ScopeResolve { // waiting also needs scope read
-				w.ask(t, method, good, "key-with-only-"+string(scope), described)
+				w.send(t, method, good, "key-with-only-"+string(scope), described)
 			}
 		}
 	}
 	if path := r.good[0].path; path != "/monitoring/" {
-		got := w.ask(t, "PATCH", request{want: 405, path: path}, admin, false)
+		got := w.send(t, "PATCH", request{want: 405, path: path}, admin, false)
 		if !strings.Contains(got.header.Get("Allow"), method) {
 			t.Errorf("%s: Allow = %q", r.at, got.header.Get("Allow"))
 		}
 		path, _, _ = strings.Cut(strings.TrimSuffix(path, "/"), "?")
-		w.ask(t, method, request{want: 404, path: path + "/planted/planted/planted"}, admin, false)
+		w.send(t, method, request{want: 404, path: path + "/planted/planted/planted"}, admin, false)
 	}
 }
 
@@ -278,6 +279,7 @@ func wantAllDescribed(t *testing.T, w *walk, known map[string]bool) {
 		}
 	}
 	if !maps.Equal(described, known) {
-		t.Errorf("described and tested are not the same:\n%v\n%v", slices.Sorted(maps.Keys(described)), slices.Sorted(maps.Keys(known)))
+		t.Errorf("described and tested routes differ:\n%v\n%v", slices.Sorted(maps.Keys(described)),
+			slices.Sorted(maps.Keys(known)))
 	}
 }

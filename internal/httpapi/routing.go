@@ -23,17 +23,18 @@ func problemsOf(mux *http.ServeMux) http.Handler {
 // unrouted replaces the response of the mux to a request that matches no route.
 type unrouted struct {
 	http.ResponseWriter
-	done bool
+	written bool
 }
 
 // WriteHeader implements [http.ResponseWriter].
 func (u *unrouted) WriteHeader(status int) {
-	u.done = true
+	u.written = true
 	switch status {
 	case http.StatusNotFound:
-		refuse(u.ResponseWriter, status, "there is no such route")
+		httpError(u.ResponseWriter, status, "no such route")
 	case http.StatusMethodNotAllowed:
-		refuse(u.ResponseWriter, status, "the route takes another method, see the Allow header")
+		httpError(u.ResponseWriter, status,
+			"the route does not support this method; see the Allow header")
 	default: // a redirect to the clean path
 		u.ResponseWriter.WriteHeader(status)
 	}
@@ -41,7 +42,7 @@ func (u *unrouted) WriteHeader(status int) {
 
 // Write implements [http.ResponseWriter].
 func (u *unrouted) Write(text []byte) (int, error) {
-	if !u.done {
+	if !u.written {
 		u.WriteHeader(http.StatusNotFound)
 	}
 	return len(text), nil
@@ -53,7 +54,7 @@ func (u *unrouted) Write(text []byte) (int, error) {
 func sameOrigin(next http.Handler) http.Handler {
 	guard := http.NewCrossOriginProtection()
 	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		refuse(w, http.StatusForbidden, "this was sent by a page of another origin")
+		httpError(w, http.StatusForbidden, "the request comes from a page of another origin")
 	}))
 	return guard.Handler(next)
 }
@@ -62,15 +63,16 @@ func sameOrigin(next http.Handler) http.Handler {
 // monitoring pages are exempt too, because asynqmon defines their requests.
 func notTooLarge(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		most := int64(bodyMax)
+		most := int64(maxBodyBytes)
 		switch {
-		case pushed(r.URL.Path):
+		case isPush(r.URL.Path):
 			most = push.MaxBytes
-		case r.URL.Path == "/v1/backfills" || browsed(r.URL.Path):
+		case r.URL.Path == "/v1/backfills" || isPage(r.URL.Path):
 			most = math.MaxInt64
 		}
 		if r.ContentLength > most {
-			refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is too large: it may have %d KiB", most>>10))
+			httpError(w, http.StatusRequestEntityTooLarge,
+				fmt.Sprintf("the body is too large: at most %d KiB are allowed", most>>10))
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -87,10 +89,21 @@ func recoverPanics(log *slog.Logger, next http.Handler) http.Handler {
 			case http.ErrAbortHandler:
 				panic(p) // net/http aborts the connection
 			default:
-				log.Error("a handler has panicked", "route", routeIn(r.Context()))
-				refuse(w, http.StatusInternalServerError, "")
+				log.Error("handler panicked", "route", routeFrom(r.Context()))
+				httpError(w, http.StatusInternalServerError, "")
 			}
 		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// private keeps every response out of caches, and stops browsers from guessing its content type.
+// Nearly all responses contain user data, and the others are cheap to send again. A handler of
+// public files sets its own Cache-Control.
+func private(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
 		next.ServeHTTP(w, r)
 	})
 }

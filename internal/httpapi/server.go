@@ -2,11 +2,11 @@
 // pages of the queues. docs/openapi.yaml describes the API. Each group of routes has a file of
 // its own.
 //
-// [New] builds the chain of handlers that a request passes. The chain limits what strangers can
-// hold up (atOnce), forbids caching (private), records metrics and spans (observer) and recovers
-// from panics. It then checks the Host header if there are no keys (loopbackHosts), checks the
-// origin (sameOrigin), authenticates the caller (authenticator), and limits the size of the body
-// (notTooLarge). Each route checks the caller's scope and app itself.
+// [New] builds the chain of handlers that a request passes. The chain limits what anonymous
+// connections can hold up (respondEarly), forbids caching (private), records metrics and spans
+// (observer) and recovers from panics. It then checks the Host header if there are no keys
+// (loopbackHosts), checks the origin (sameOrigin), authenticates the caller (authenticator), and
+// limits the size of the body (notTooLarge). Each route checks the caller's scope and app itself.
 package httpapi
 
 import (
@@ -30,7 +30,7 @@ import (
 // Config holds the settings of a [Server].
 type Config struct {
 	Listen         string // host:port; port 0 picks a free port, see [Server.Addr]
-	MaxConnections int    // 0 = 4096; strangers from one address get a quarter, see [door]
+	MaxConnections int    // 0 = 4096; anonymous ones from one address get a quarter, see [connLimiter]
 	Keys           []Key  // keys that are valid; none = no key needed, for a loopback address
 	// TrustedProxies holds the address ranges of the proxies in front of the server. Only these
 	// proxies may report a client's address (X-Forwarded-For or Forwarded).
@@ -44,7 +44,7 @@ type Config struct {
 type Parts struct {
 	Producer   producer
 	Results    store.Results
-	Deliveries deliveryRows
+	Deliveries deliveryStore
 	Backfills  *backfill.Store
 	Webhooks   Webhooks
 	Load       Load
@@ -77,8 +77,8 @@ type Server struct {
 	ready chan struct{}
 
 	stop   context.CancelFunc // stops event streams, downloads and uploads
-	pace   *pace
-	failed *limiter // limits wrong keys
+	timing *timing
+	failed *keyLimiter // limits wrong keys
 }
 
 const (
@@ -113,18 +113,20 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	// Register the routes.
 	(&resolutions{
 		producer: parts.Producer, results: parts.Results, names: names, load: parts.Load,
-		once: &once{parts.Requests}, accepted: parts.Metrics.Accepted,
+		idempotency: &idempotency{parts.Requests}, accepted: parts.Metrics.Accepted,
 	}).register(api)
 	(&subjects{parts.Results, parts.Serves, func(key, appID string, erased int) {
-		parts.Log.Info("a person was erased", "appid", appID, "records", erased, "key", key) // audit log
+		parts.Log.Info("user erased", "appid", appID, "records", erased, "key", key) // audit log
 	}}).register(api)
 	(&deliveries{parts.Deliveries, parts.Webhooks, names}).register(api)
 	stopping, stop := context.WithCancel(context.Background())
 	bulk := newBackfills(stopping, parts, names)
 	bulk.register(mux, api)
 	describe(mux, api)
-	mux.Handle("POST /v1/wechat/components/{appid}/events", &events{platforms: parts.Platforms, log: parts.Log})
-	s := &Server{cfg: cfg, log: parts.Log, certs: certs, ready: make(chan struct{}), stop: stop, pace: bulk.pace, failed: newLimiter()}
+	mux.Handle("POST /v1/wechat/components/{appid}/events",
+		&wechatEvents{platforms: parts.Platforms, log: parts.Log})
+	s := &Server{cfg: cfg, log: parts.Log, certs: certs, ready: make(chan struct{}), stop: stop,
+		timing: bulk.timing, failed: newKeyLimiter()}
 	if parts.Status != nil {
 		(&overview{parts.Status, status.NewPage(), parts.Monitoring != nil}).register(mux, api)
 	}
@@ -141,7 +143,8 @@ func New(cfg Config, parts Parts) (*Server, error) {
 	if len(cfg.Keys) == 0 {
 		guarded = loopbackHosts(guarded)
 	}
-	s.inner = atOnce(cfg.TrustedProxies, private(observe.wrap(recoverPanics(parts.Log, guarded))))
+	s.inner = respondEarly(cfg.TrustedProxies,
+		private(observe.wrap(recoverPanics(parts.Log, guarded))))
 	return s, nil
 }
 
@@ -172,19 +175,19 @@ func (s *Server) Run(ctx context.Context) error {
 	s.addr.Store(&addr)
 	server := &http.Server{
 		Handler:           s,
-		ReadHeaderTimeout: s.pace.header,
-		ReadTimeout:       s.pace.read,
-		WriteTimeout:      s.pace.answer,
-		IdleTimeout:       s.pace.idle,
+		ReadHeaderTimeout: s.timing.header,
+		ReadTimeout:       s.timing.read,
+		WriteTimeout:      s.timing.response,
+		IdleTimeout:       s.timing.idle,
 		MaxHeaderBytes:    maxHeader,
-		ConnContext:       withVisitor,
+		ConnContext:       withConn,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // connection errors, e.g. of scanners
 	}
 	s.log.Info("the API is up", "addr", addr, "tls", s.certs != nil)
 	close(s.ready)
 
 	served := make(chan error, 1)
-	go func() { served <- s.serve(server, newDoor(listener, s.cfg, s.pace)) }()
+	go func() { served <- s.serve(server, newConnLimiter(listener, s.cfg, s.timing)) }()
 	select {
 	case err := <-served: // the listener has failed: stop the requests in progress too
 		s.stop()

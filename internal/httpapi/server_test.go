@@ -89,12 +89,12 @@ func serve(t *testing.T, cfg httpapi.Config, p httpapi.Platform) *api {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
 	<-s.Ready()
 	var once sync.Once
 	stop := func() (err error) {
-		once.Do(func() { cancel(); err = <-ended })
+		once.Do(func() { cancel(); err = <-done })
 		return err
 	}
 	t.Cleanup(func() { _ = stop(); http.DefaultClient.CloseIdleConnections() })
@@ -179,7 +179,7 @@ func TestPanic_IsAProblemWithoutItsValue(t *testing.T) {
 	}
 }
 
-func TestRun_FinishesWhatIsUnderWay(t *testing.T) {
+func TestRun_FinishesInFlightRequests(t *testing.T) {
 	p := &platform{event: push.Event{Type: push.Ticket}, block: make(chan struct{})}
 	a := serve(t, httpapi.Config{}, p)
 	answered := make(chan reply, 1)
@@ -192,7 +192,7 @@ func TestRun_FinishesWhatIsUnderWay(t *testing.T) {
 		t.Errorf("Run = %v, want nil", err)
 	}
 	if got := <-answered; got.status != 200 || got.body != "success" {
-		t.Errorf("the request under way got %d %s, want success", got.status, got.body)
+		t.Errorf("the request in flight got %d %s, want success", got.status, got.body)
 	}
 }
 
@@ -219,15 +219,15 @@ func TestRun_LimitsConnections(t *testing.T) {
 	defer transport.CloseIdleConnections()
 	if resp, err := transport.RoundTrip(req); !errors.Is(err, context.DeadlineExceeded) {
 		_ = resp.Body.Close()
-		t.Errorf("a second connection was served beside the only one: %v", err)
+		t.Errorf("a second connection was served above the limit of one: %v", err)
 	}
 	_ = first.Close()
 	if got := do(t, "GET", a.url, ""); got.status != 404 {
-		t.Errorf("after the first had gone: %d, want an answer", got.status)
+		t.Errorf("after the first was closed: %d, want 404", got.status)
 	}
 }
 
-func TestRun_HeaderThatDoesNotEnd_IsCut(t *testing.T) {
+func TestRun_EndlessHeader_IsRejected(t *testing.T) {
 	a := serve(t, httpapi.Config{}, &platform{})
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(a.url, "http://"))
 	if err != nil {

@@ -27,7 +27,7 @@ const (
 // statusInput holds the query of the JSON status.
 type statusInput struct {
 	AppID string `query:"appid" pattern:"^[A-Za-z0-9_-]{1,64}$" patternDescription:"1 to 64 letters, digits, - or _" doc:"only this app"`
-	Limit int    `query:"limit" minimum:"0" doc:"apps that are listed: 50 unless said; 500 at most"`
+	Limit int    `query:"limit" minimum:"0" doc:"maximum number of listed apps: 50 by default, at most 500"`
 }
 
 type statusOutput struct {
@@ -37,8 +37,10 @@ type statusOutput struct {
 // register adds the JSON to api, and the page and its files to mux.
 func (h *overview) register(mux *http.ServeMux, api huma.API) {
 	op := operation("status", http.MethodGet, "/v1/status",
-		"What ended and how fast, what waits, what is paused, where results do not arrive", ScopeRead, http.StatusOK, 422, 503)
-	op.Description += " A key of some apps is told of these only. Nothing in it is of a person."
+		"Get throughput, latencies, queues, pauses and webhook states", ScopeRead,
+		http.StatusOK, 422, 503)
+	op.Description += " A key for some apps gets the status of these apps only. The response " +
+		"contains no user data."
 	huma.Register(api, op, h.json)
 	mux.HandleFunc("GET /{$}", h.html)
 	files := http.StripPrefix("/status/", http.FileServerFS(status.Files()))
@@ -62,7 +64,7 @@ func (h *overview) json(ctx context.Context, in *statusInput) (*statusOutput, er
 	}
 	s, err := h.collector.For(ctx, viewer)
 	if err != nil {
-		return nil, storeAway()
+		return nil, storeUnavailable()
 	}
 	return &statusOutput{s}, nil
 }
@@ -75,7 +77,7 @@ func (h *overview) viewer(ctx context.Context, appID string) (status.Viewer, err
 	}
 	// Without an appid, the caller sees all of its apps, so the scope is enough.
 	key := caller(ctx)
-	if appID != "" || !key.has(ScopeRead) {
+	if appID != "" || !key.hasScope(ScopeRead) {
 		if err := permit(ctx, ScopeRead, appID); err != nil {
 			return status.Viewer{}, err
 		}
@@ -105,7 +107,7 @@ func (h *overview) html(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	viewer, err := h.viewer(r.Context(), q.Get("appid"))
 	if err != nil {
-		write(w, problemOf(err))
+		writeProblem(w, asProblem(err))
 		return
 	}
 	// Choose what to show: the number of apps, and the language.
@@ -129,7 +131,7 @@ func (h *overview) html(w http.ResponseWriter, r *http.Request) {
 	}
 	text, err := h.page.HTML(s, view)
 	if err != nil {
-		refuse(w, http.StatusInternalServerError, "")
+		httpError(w, http.StatusInternalServerError, "")
 		return
 	}
 	// Remember an explicit choice for a year.
@@ -149,8 +151,8 @@ func (h *overview) html(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(text)
 }
 
-// problemOf returns err as a problem. Any other error becomes a 500 without a text.
-func problemOf(err error) *problem {
+// asProblem returns err as a problem. Any other error becomes a 500 without a text.
+func asProblem(err error) *problem {
 	if p, ok := err.(*problem); ok { //nolint:errorlint // permit returns it bare
 		return p
 	}

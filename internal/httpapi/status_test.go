@@ -18,7 +18,7 @@ import (
 )
 
 // status returns a collector for apps, with the webhooks orders (of wxA) and stock.
-func (b *bed) status(apps []string) *status.Collector {
+func (b *fixture) status(apps []string) *status.Collector {
 	return status.New(status.Config{
 		Apps: apps, Lifetime: 5 * time.Minute,
 		Webhooks: []status.Webhook{{Name: "orders", Apps: []string{"wxA"}}, {Name: "stock"}},
@@ -27,7 +27,7 @@ func (b *bed) status(apps []string) *status.Collector {
 		Queues: func(ctx context.Context) ([]queue.Snapshot, error) {
 			return queue.TakeSnapshots(ctx, b.rdb, 5*time.Minute)
 		},
-		Backfills: func(context.Context) ([]status.BackfillStatus, error) { return b.underWay, nil },
+		Backfills: func(context.Context) ([]status.BackfillStatus, error) { return b.activeBackfills, nil },
 		Explain: func(code int) (text, remedy string) {
 			known, _ := wechat.LookupCode(code)
 			return known.Text, known.Remedy
@@ -35,8 +35,8 @@ func (b *bed) status(apps []string) *status.Collector {
 	})
 }
 
-// tell records activity as a worker would have done the given time ago.
-func (b *bed) tell(ago time.Duration, worker string, apps map[string]activity.Tally) {
+// recordActivity records activity as a worker would have done the given time ago.
+func (b *fixture) recordActivity(ago time.Duration, worker string, apps map[string]activity.Tally) {
 	b.Helper()
 	text, err := json.Marshal(apps)
 	if err != nil {
@@ -48,14 +48,16 @@ func (b *bed) tell(ago time.Duration, worker string, apps map[string]activity.Ta
 	}
 }
 
-// busy writes the activity that most tests expect.
-func (b *bed) busy() {
+// recordTypicalActivity writes the activity that most tests expect.
+func (b *fixture) recordTypicalActivity() {
 	b.Helper()
-	b.tell(0, "w1", nil)
-	b.tell(20*time.Second, "w1", map[string]activity.Tally{
+	b.recordActivity(0, "w1", nil)
+	b.recordActivity(20*time.Second, "w1", map[string]activity.Tally{
 		"wxA": {Resolved: 90, Failed: 6, Expired: 4, Requests: 40, Sent: 110, Took: append(make(activity.Latencies, 10), 100)},
 	})
-	b.tell(25*time.Second, "w2", map[string]activity.Tally{"wxB": {Resolved: 10, Requests: 10, Sent: 10, Took: append(make(activity.Latencies, 20), 10)}})
+	b.recordActivity(25*time.Second, "w2",
+		map[string]activity.Tally{"wxB": {Resolved: 10, Requests: 10, Sent: 10,
+			Took: append(make(activity.Latencies, 20), 10)}})
 	if _, err := coord.NewPauses(b.rdb).Set(b.Context(), "wxB", 48001, "app", func(int) time.Time { return time.Now().Add(time.Minute) }); err != nil {
 		b.Fatal(err)
 	}
@@ -69,7 +71,7 @@ func (b *bed) busy() {
 
 func keyHeader(key string) []string { return []string{"Authorization", "Bearer " + key} }
 
-func (b *bed) statusOf(path, key string) status.Status {
+func (b *fixture) statusOf(path, key string) status.Status {
 	b.Helper()
 	got := b.call("GET", path, "", keyHeader(key)...)
 	if got.status != 200 || got.header.Get("Cache-Control") != "no-store" || strings.Contains(got.body, "planted") {
@@ -93,8 +95,8 @@ func hookStates(s status.Status) (states []string) {
 }
 
 func TestStatus_All(t *testing.T) {
-	b := newBed(t, allKeys()...)
-	b.busy()
+	b := newFixture(t, allKeys()...)
+	b.recordTypicalActivity()
 	s := b.statusOf("/v1/status", reader)
 	if diff := cmp.Diff([]string{"wxB", "wxA"}, appIDs(s)); diff != "" {
 		t.Errorf("apps, the paused one first (-want +got):\n%s", diff)
@@ -118,7 +120,7 @@ func TestStatus_All(t *testing.T) {
 		t.Errorf("alerts (-want +got):\n%s", diff)
 	}
 	if s := b.statusOf("/v1/status?limit=1", reader); len(s.Apps) != 1 || s.LeftOut != 1 || s.Total.Resolved != 100 {
-		t.Errorf("of one app: %v, %d left out, total %d", appIDs(s), s.LeftOut, s.Total.Resolved)
+		t.Errorf("limit 1: %v, %d left out, total %d", appIDs(s), s.LeftOut, s.Total.Resolved)
 	}
 	if s := b.statusOf("/v1/status?appid=wxB", reader); len(s.Apps) != 1 || s.Total.Resolved != 10 || len(s.Queues) != 0 {
 		t.Errorf("of wxB: %v, total %+v", appIDs(s), s.Total)
@@ -127,9 +129,10 @@ func TestStatus_All(t *testing.T) {
 
 // A key for some apps sees nothing of other apps, not even in totals.
 func TestStatus_KeyOfOneApp(t *testing.T) {
-	b := newBed(t, allKeys()...)
-	b.busy()
-	b.underWay = []status.BackfillStatus{{AppID: "wxA", State: "open", Accepted: 10}, {AppID: "wxB", State: "open", Accepted: 10}}
+	b := newFixture(t, allKeys()...)
+	b.recordTypicalActivity()
+	b.activeBackfills = []status.BackfillStatus{{AppID: "wxA", State: "open", Accepted: 10},
+		{AppID: "wxB", State: "open", Accepted: 10}}
 	s := b.statusOf("/v1/status", shopA)
 	if diff := cmp.Diff([]string{"wxA"}, appIDs(s)); diff != "" || s.LeftOut != 0 {
 		t.Errorf("apps (-want +got), %d left out:\n%s", s.LeftOut, diff)
@@ -149,7 +152,7 @@ func TestStatus_KeyOfOneApp(t *testing.T) {
 }
 
 func TestStatus_BadInput(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	for _, query := range []string{"?limit=-1", "?limit=planted", "?planted=1", "?appid=" + strings.Repeat("planted", 10)} {
 		wantProblem(t, b.call("GET", "/v1/status"+query, ""), 422)
 	}
@@ -158,7 +161,7 @@ func TestStatus_BadInput(t *testing.T) {
 // A page without a valid key challenges the browser with Basic. The files of the status page
 // need no key.
 func TestPages_Keys(t *testing.T) {
-	b := newBed(t, withResolver()...)
+	b := newFixture(t, withResolver()...)
 	for _, path := range []string{"/", "/monitoring/", "/monitoring/queues/events", "/monitoring/api/queues"} {
 		got := b.call("GET", path, "")
 		wantProblem(t, got, 401)
@@ -191,7 +194,7 @@ func TestPages_Keys(t *testing.T) {
 }
 
 func TestPage_Languages(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	for _, tc := range []struct{ path, accept, cookie, want string }{
 		{"/", "", "", "en"}, {"/", "de, fr;q=0.5", "", "en"}, {"/", "zh-TW", "", "zh-CN"}, {"/", "zh-SG, en;q=0.5", "", "zh-CN"}, {"/", "en-GB, zh;q=0.9", "", "en"},
 		{"/", "zh-CN", "", "zh-CN"}, {"/?lang=zh", "en", "", "zh-CN"}, {"/?lang=en", "zh", "", "en"}, {"/?lang=planted", "zh", "", "zh-CN"},
@@ -210,8 +213,8 @@ func TestPage_Languages(t *testing.T) {
 // A backfill whose lines are all enqueued is not shown as complete until all cloudIDs have a
 // final status.
 func TestPage_Backfills(t *testing.T) {
-	b := newBed(t)
-	b.underWay = []status.BackfillStatus{
+	b := newFixture(t)
+	b.activeBackfills = []status.BackfillStatus{
 		{AppID: "wxA", State: "open", Accepted: 10, Resolved: 10},
 		{AppID: "wxA", State: "complete", Accepted: 10, Resolved: 8, Failed: 1},
 		{AppID: "wxA", State: "complete", Accepted: 10, Resolved: 8, Failed: 1, Expired: 1},
@@ -235,12 +238,13 @@ func TestPage_Backfills(t *testing.T) {
 }
 
 // Names from outside are escaped as text, not inserted as HTML.
-func TestPage_ForeignNamesAreText(t *testing.T) {
-	b := newBed(t)
-	b.tell(20*time.Second, "w1", map[string]activity.Tally{`<script>alert("1")</script>`: {Resolved: 1}})
+func TestPage_ExternalNamesAreEscaped(t *testing.T) {
+	b := newFixture(t)
+	b.recordActivity(20*time.Second, "w1",
+		map[string]activity.Tally{`<script>alert("1")</script>`: {Resolved: 1}})
 	refused := b.call("GET", "/?appid="+`%22%3E%3Cscript%3Ealert(2)%3C/script%3E`, "")
 	if wantProblem(t, refused, 422); strings.Contains(refused.body, "script") {
-		t.Errorf("the problem repeats what was submitted: %s", refused.body)
+		t.Errorf("the problem repeats submitted data: %s", refused.body)
 	}
 	all, one := b.call("GET", "/", ""), b.call("GET", "/?appid=wxA", "")
 	for _, page := range []reply{all, one} {
@@ -257,9 +261,9 @@ func TestPage_ForeignNamesAreText(t *testing.T) {
 }
 
 // If Redis does not respond, the page says so without a long wait.
-func TestPage_RedisAway(t *testing.T) {
+func TestPage_RedisDown(t *testing.T) {
 	t.Parallel()
-	b := newBed(t)
+	b := newFixture(t)
 	b.redis.Kill()
 	got := b.call("GET", "/", "")
 	if got.status != 503 || !strings.Contains(got.body, "Redis does not answer") || !strings.Contains(got.body, "http-equiv=\"refresh\"") ||

@@ -29,21 +29,21 @@ type certificates struct {
 	every time.Duration
 	log   *slog.Logger
 
-	mu     sync.Mutex
-	now    *tls.Config // guarded by mu, as are the fields below; the Config itself never changes
-	of     TLS         // the PEM texts that now was made from
-	refuse string      // the last error of a newer certificate
-	looked time.Time
+	mu        sync.Mutex
+	current   *tls.Config // guarded by mu, as are the fields below; the Config itself never changes
+	pems      TLS         // the PEM texts that current was made from
+	lastError string      // the last error of a newer certificate
+	loadedAt  time.Time
 }
 
 // newCertificates reads the certificate for the first time. It returns an error if it is invalid.
 func newCertificates(read func() (TLS, error), log *slog.Logger) (*certificates, error) {
 	c := &certificates{read: read, every: rereadEvery, log: log}
-	of, now, err := c.look()
+	pems, current, err := c.load()
 	if err != nil {
 		return nil, err
 	}
-	c.of, c.now, c.looked = of, now, time.Now()
+	c.pems, c.current, c.loadedAt = pems, current, time.Now()
 	return c, nil
 }
 
@@ -51,82 +51,83 @@ func newCertificates(read func() (TLS, error), log *slog.Logger) (*certificates,
 func (c *certificates) serverConfig() *tls.Config {
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS12,
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return c.current(), nil },
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return c.forHandshake(), nil },
 	}
 }
 
-// current returns the settings for a handshake. At most one handshake in c.every reads the
+// forHandshake returns the settings for a handshake. At most one handshake in c.every reads the
 // certificate again. The others use the present settings and do not wait.
-func (c *certificates) current() *tls.Config {
+func (c *certificates) forHandshake() *tls.Config {
 	c.mu.Lock()
-	now := c.now
-	if time.Since(c.looked) < c.every {
+	current := c.current
+	if time.Since(c.loadedAt) < c.every {
 		c.mu.Unlock()
-		return now
+		return current
 	}
-	c.looked = time.Now()
+	c.loadedAt = time.Now()
 	c.mu.Unlock()
-	of, newer, err := c.look()
+	pems, newer, err := c.load()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case err != nil:
-		if text := err.Error(); text != c.refuse { // log the same error only once
-			c.refuse = text
-			c.log.Error("a new certificate of the API is not in order; the old one stays", "error", text)
+		if text := err.Error(); text != c.lastError { // log the same error only once
+			c.lastError = text
+			c.log.Error("new API certificate is invalid, keeping the old one", "error", text)
 		}
 	case newer != nil:
-		c.of, c.now, c.refuse = of, newer, ""
-		c.log.Info("the API has a new certificate", "not_after", newer.Certificates[0].Leaf.NotAfter)
+		c.pems, c.current, c.lastError = pems, newer, ""
+		c.log.Info("API certificate replaced", "not_after", newer.Certificates[0].Leaf.NotAfter)
 	default:
-		c.refuse = ""
+		c.lastError = ""
 	}
-	return c.now
+	return c.current
 }
 
-// look reads the certificate. The Config is nil if nothing has changed.
-func (c *certificates) look() (TLS, *tls.Config, error) {
-	of, err := c.read()
+// load reads the certificate. The Config is nil if nothing has changed.
+func (c *certificates) load() (TLS, *tls.Config, error) {
+	pems, err := c.read()
 	if err != nil {
 		return TLS{}, nil, err
 	}
 	c.mu.Lock()
-	same := c.now != nil && of.Cert.Equal(c.of.Cert) && of.Key.Equal(c.of.Key) && of.ClientCA.Equal(c.of.ClientCA)
+	unchanged := c.current != nil && pems.Cert.Equal(c.pems.Cert) && pems.Key.Equal(c.pems.Key) &&
+		pems.ClientCA.Equal(c.pems.ClientCA)
 	c.mu.Unlock()
-	if same {
-		return of, nil, nil
+	if unchanged {
+		return pems, nil, nil
 	}
-	made, err := of.config()
-	return of, made, err
+	cfg, err := pems.config()
+	return pems, cfg, err
 }
 
 // config returns the settings for handshakes. Its error contains no part of the PEM texts.
 func (t TLS) config() (*tls.Config, error) {
 	pair, err := tls.X509KeyPair([]byte(t.Cert.Reveal()), []byte(t.Key.Reveal()))
 	if err != nil {
-		return nil, errors.New("not a certificate and its key, in PEM")
+		return nil, errors.New("cert and key must be a certificate and its private key, in PEM")
 	}
-	made := &tls.Config{
+	cfg := &tls.Config{
 		MinVersion:   tls.VersionTLS12,
 		Certificates: []tls.Certificate{pair},
 		NextProtos:   []string{"http/1.1"},
 	}
 	if t.ClientCA.Empty() {
-		return made, nil
+		return cfg, nil
 	}
-	made.ClientAuth, made.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
-	if !made.ClientCAs.AppendCertsFromPEM([]byte(t.ClientCA.Reveal())) {
-		return nil, errors.New("no certificate of a client CA, in PEM")
+	cfg.ClientAuth, cfg.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
+	if !cfg.ClientCAs.AppendCertsFromPEM([]byte(t.ClientCA.Reveal())) {
+		return nil, errors.New("client_ca must contain at least one certificate, in PEM")
 	}
 	// Session tickets would admit a client whose certificate is no longer accepted.
-	made.SessionTicketsDisabled = true
-	return made, nil
+	cfg.SessionTicketsDisabled = true
+	return cfg, nil
 }
 
 // serverTLS returns nil if cfg has no TLS.
 func serverTLS(cfg Config, log *slog.Logger) (*certificates, error) {
 	if cfg.TLS == nil {
-		return nil, nil //nolint:nilnil // there is none
+		return nil, nil //nolint:nilnil // no TLS is configured
 	}
 	c, err := newCertificates(cfg.TLS, log)
 	if err != nil {

@@ -127,21 +127,21 @@ func serveTLS(t *testing.T, f *files) *api {
 	}
 	s.RereadEvery(0)
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
 	<-s.Ready()
 	t.Cleanup(func() {
 		cancel()
-		if err := <-ended; err != nil {
+		if err := <-done; err != nil {
 			t.Errorf("Run = %v", err)
 		}
 	})
 	return &api{url: "https://" + s.Addr(), log: log}
 }
 
-// ask sends a request on a new connection. It returns the response and the state of the TLS
+// send sends a request on a new connection. It returns the response and the state of the TLS
 // connection.
-func ask(t *testing.T, a *api, client *tls.Config) (reply, *tls.ConnectionState, error) {
+func send(t *testing.T, a *api, client *tls.Config) (reply, *tls.ConnectionState, error) {
 	t.Helper()
 	transport := &http.Transport{TLSClientConfig: client, DisableKeepAlives: true, ForceAttemptHTTP2: true}
 	defer transport.CloseIdleConnections()
@@ -167,7 +167,7 @@ func TestTLS_Handshakes(t *testing.T) {
 	f.put(cert, key, "")
 	a := serveTLS(t, f)
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-		got, state, err := ask(t, a, &tls.Config{RootCAs: ours.pool, MinVersion: version, MaxVersion: version})
+		got, state, err := send(t, a, &tls.Config{RootCAs: ours.pool, MinVersion: version, MaxVersion: version})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,23 +176,23 @@ func TestTLS_Handshakes(t *testing.T) {
 			t.Errorf("version %x, protocol %q, certificate %v", state.Version, state.NegotiatedProtocol, state.PeerCertificates[0].SerialNumber)
 		}
 	}
-	_, _, err := ask(t, a, &tls.Config{RootCAs: ours.pool, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}) //nolint:gosec // which is refused
+	_, _, err := send(t, a, &tls.Config{RootCAs: ours.pool, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}) //nolint:gosec // the server must reject it
 	if err == nil || !strings.Contains(err.Error(), "protocol version") {
-		t.Errorf("a client of TLS 1.1 got in: %v", err)
+		t.Errorf("a client with TLS 1.1 was accepted: %v", err)
 	}
-	if _, _, err := ask(t, a, &tls.Config{RootCAs: newAuthority(t).pool}); err == nil {
-		t.Error("a client that trusts another authority went on")
+	if _, _, err := send(t, a, &tls.Config{RootCAs: newAuthority(t).pool}); err == nil {
+		t.Error("a client that trusts another authority connected")
 	}
 	plain := *a
 	plain.url = strings.Replace(a.url, "https", "http", 1)
-	if got, _, err := ask(t, &plain, nil); err != nil || got.status != 400 {
+	if got, _, err := send(t, &plain, nil); err != nil || got.status != 400 {
 		t.Errorf("a client without TLS = %+v, %v", got, err)
 	}
 }
 
 func TestTLS_ClientCertificates(t *testing.T) {
 	t.Parallel()
-	ours, clients, foreign := newAuthority(t), newAuthority(t), newAuthority(t)
+	ours, clients, other := newAuthority(t), newAuthority(t), newAuthority(t)
 	cert, key := ours.issue(t, 1)
 	f := &files{}
 	f.put(cert, key, clients.pem)
@@ -206,7 +206,7 @@ func TestTLS_ClientCertificates(t *testing.T) {
 			}
 			return &pairs[0], nil
 		}}
-		got, _, err := ask(t, a, client)
+		got, _, err := send(t, a, client)
 		if err == nil {
 			wantProblem(t, got, 404)
 		}
@@ -215,19 +215,20 @@ func TestTLS_ClientCertificates(t *testing.T) {
 	if err := with(); err == nil || !strings.Contains(err.Error(), "certificate required") {
 		t.Errorf("a client without certificate = %v", err)
 	}
-	if err := with(foreign.pair(t, 2)); err == nil || !strings.Contains(err.Error(), "unknown certificate authority") {
-		t.Errorf("a client with a foreign certificate = %v", err)
+	if err := with(other.pair(t, 2)); err == nil ||
+		!strings.Contains(err.Error(), "unknown certificate authority") {
+		t.Errorf("a client with a certificate of another authority = %v", err)
 	}
 	mine := clients.pair(t, 3)
 	if err := with(mine); err != nil {
-		t.Errorf("a client with the right certificate = %v", err)
+		t.Errorf("a client with a valid certificate = %v", err)
 	}
 	// From now on, the server trusts another authority.
-	f.put(cert, key, foreign.pem)
+	f.put(cert, key, other.pem)
 	if err := with(mine); err == nil {
-		t.Error("a client got in whose authority is not taken any more")
+		t.Error("a client of an authority that is no longer trusted was accepted")
 	}
-	if err := with(foreign.pair(t, 4)); err != nil {
+	if err := with(other.pair(t, 4)); err != nil {
 		t.Errorf("a client of the new authority = %v", err)
 	}
 }
@@ -242,7 +243,7 @@ func TestTLS_Rotation(t *testing.T) {
 	a := serveTLS(t, f)
 	wantSerial := func(want int64) {
 		t.Helper()
-		_, state, err := ask(t, a, &tls.Config{RootCAs: ours.pool})
+		_, state, err := send(t, a, &tls.Config{RootCAs: ours.pool})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -269,17 +270,18 @@ func TestTLS_Rotation(t *testing.T) {
 	wantSerial(1)
 	said := a.log.String()
 	for text, want := range map[string]int{
-		"not a certificate and its key, in PEM": 2, "no certificate of a client CA": 1, "no such file": 1, "the API has a new certificate": 2,
-		"planted": 0, "BEGIN": 0,
+		"cert and key must be": 2, "client_ca must contain": 1, "no such file": 1,
+		"API certificate replaced": 2,
+		"planted":                  0, "BEGIN": 0,
 	} {
 		if got := strings.Count(said, text); got != want {
-			t.Errorf("%q stands %d times in the log, want %d:\n%s", text, got, want, said)
+			t.Errorf("%q is %d times in the log, want %d:\n%s", text, got, want, said)
 		}
 	}
 }
 
 // Many handshakes do not read the files more often than configured.
-func TestTLS_ReadsNowAndThen(t *testing.T) {
+func TestTLS_LimitsReads(t *testing.T) {
 	t.Parallel()
 	ours := newAuthority(t)
 	cert, key := ours.issue(t, 1)
@@ -293,24 +295,24 @@ func TestTLS_ReadsNowAndThen(t *testing.T) {
 	}
 	s.RereadEvery(time.Hour)
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
 	<-s.Ready()
 	for range 5 {
-		if _, _, err := ask(t, &api{url: "https://" + s.Addr()}, &tls.Config{RootCAs: ours.pool}); err != nil {
+		if _, _, err := send(t, &api{url: "https://" + s.Addr()}, &tls.Config{RootCAs: ours.pool}); err != nil {
 			t.Error(err)
 		}
 	}
 	cancel()
-	if err := <-ended; err != nil {
+	if err := <-done; err != nil {
 		t.Error(err)
 	}
 	if reads != 1 {
-		t.Errorf("%d handshakes have read the files %d times, want once, at the start", 5, reads)
+		t.Errorf("%d handshakes read the files %d times, want once, at the start", 5, reads)
 	}
 }
 
-func TestTLS_NotInOrderAtTheStart(t *testing.T) {
+func TestTLS_InvalidAtStart(t *testing.T) {
 	t.Parallel()
 	cert, key := newAuthority(t).issue(t, 1)
 	for name, f := range map[string]*files{

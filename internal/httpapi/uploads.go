@@ -7,26 +7,26 @@ import (
 )
 
 // uploads limits the bodies that may arrive at once, because each body takes a few megabytes of
-// memory. A slow body keeps its place while no other upload needs it. If all places are taken, a
-// new upload gets the place of the body that the server has waited for longest, once that wait
-// reaches [pace.slow].
+// memory. A slow body keeps its slot while no other upload needs it. If all slots are taken, a
+// new upload gets the slot of the body that the server has waited for longest, once that wait
+// reaches [timing.slowBody].
 type uploads struct {
-	pace *pace
+	timing *timing
 
-	mu    sync.Mutex
-	under map[*upstream]struct{}
-	left  chan struct{} // closed and replaced when a place becomes free
+	mu     sync.Mutex
+	active map[*uploadSlot]struct{}
+	freed  chan struct{} // closed and replaced when a slot becomes free
 }
 
-// upstream is a body in progress.
-type upstream struct {
+// uploadSlot is the slot of a body that is arriving.
+type uploadSlot struct {
 	mu sync.Mutex // guards the fields below
-	// waited is how long the server has waited for the client since the last piece.
-	waited  time.Duration
-	reading time.Time // when the server began to wait for the client; zero = not waiting
-	brought int       // bytes since waited was last reset
-	leave   func()    // interrupts the read; nil = no read yet
-	out     bool      // its place was given to another upload
+	// waitedFor is how long the server has waited for the client since the last piece.
+	waitedFor    time.Duration
+	waitingSince time.Time // when the server began to wait for the client; zero = not waiting
+	received     int       // bytes since waitedFor was last reset
+	interrupt    func()    // interrupts the read; nil = no read yet
+	evicted      bool      // its slot was given to another upload
 }
 
 const (
@@ -36,27 +36,27 @@ const (
 	uploadPiece = 16 << 10
 )
 
-func newUploads(p *pace) *uploads {
-	return &uploads{pace: p, under: make(map[*upstream]struct{}), left: make(chan struct{})}
+func newUploads(p *timing) *uploads {
+	return &uploads{timing: p, active: make(map[*uploadSlot]struct{}), freed: make(chan struct{})}
 }
 
-// enter takes a place, which the caller frees with exit. If all places are taken, enter evicts
-// the slowest body once the server has waited for it for pace.slow. enter reports false if no
-// place becomes free within pace.place, or if ctx is done.
-func (u *uploads) enter(ctx context.Context) (*upstream, bool) {
-	limit := time.Now().Add(u.pace.place)
-	for asked := false; ; {
+// acquire returns a slot, which the caller frees with release. If all slots are taken, it evicts
+// the slowest body once the server has waited for it for timing.slowBody. It reports false if
+// no slot becomes free within timing.slotWait, or if ctx is done.
+func (u *uploads) acquire(ctx context.Context) (*uploadSlot, bool) {
+	deadline := time.Now().Add(u.timing.slotWait)
+	for hasEvicted := false; ; {
 		now := time.Now()
-		mine, slowest, left := u.look(now)
-		if mine != nil {
-			return mine, true
+		slot, slowest, freed := u.tryAcquire(now)
+		if slot != nil {
+			return slot, true
 		}
-		wait := limit.Sub(now)
-		if !asked { // each new upload evicts at most one body
-			switch ready := u.pace.slow - slowest.waits(now); {
+		wait := deadline.Sub(now)
+		if !hasEvicted { // each new upload evicts at most one body
+			switch ready := u.timing.slowBody - slowest.waitTime(now); {
 			case ready <= 0:
-				asked = true
-				slowest.turnOut()
+				hasEvicted = true
+				slowest.evict()
 			// The slowest body cannot become slow enough in time.
 			case ready > wait:
 				return nil, false
@@ -64,36 +64,36 @@ func (u *uploads) enter(ctx context.Context) (*upstream, bool) {
 				wait = ready
 			}
 		}
-		if wait <= 0 || !await(ctx, left, wait) {
+		if wait <= 0 || !await(ctx, freed, wait) {
 			return nil, false
 		}
 	}
 }
 
-// look takes a place if one is free. Otherwise it returns the slowest body.
-func (u *uploads) look(now time.Time) (mine, slowest *upstream, left <-chan struct{}) {
+// tryAcquire returns a slot if one is free. Otherwise it returns the slowest body.
+func (u *uploads) tryAcquire(now time.Time) (slot, slowest *uploadSlot, freed <-chan struct{}) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if len(u.under) < maxUploads {
-		mine = &upstream{}
-		u.under[mine] = struct{}{}
-		return mine, nil, nil
+	if len(u.active) < maxUploads {
+		slot = &uploadSlot{}
+		u.active[slot] = struct{}{}
+		return slot, nil, nil
 	}
-	for one := range u.under {
-		if slowest == nil || one.waits(now) > slowest.waits(now) {
-			slowest = one
+	for s := range u.active {
+		if slowest == nil || s.waitTime(now) > slowest.waitTime(now) {
+			slowest = s
 		}
 	}
-	return nil, slowest, u.left
+	return nil, slowest, u.freed
 }
 
-// exit frees a place and wakes the uploads that wait for one.
-func (u *uploads) exit(one *upstream) {
+// release frees a slot and wakes the uploads that wait for one.
+func (u *uploads) release(s *uploadSlot) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	delete(u.under, one)
-	close(u.left)
-	u.left = make(chan struct{})
+	delete(u.active, s)
+	close(u.freed)
+	u.freed = make(chan struct{})
 }
 
 // await waits until closed is closed or the time is over. It reports false if ctx is done.
@@ -110,55 +110,55 @@ func await(ctx context.Context, closed <-chan struct{}, most time.Duration) bool
 	}
 }
 
-// waits returns how long the server has waited for the body since its last piece. It returns -1
-// for a body that has already lost its place, so that no upload evicts it a second time.
-func (o *upstream) waits(now time.Time) time.Duration {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+// waitTime returns how long the server has waited for the body since its last piece. It returns -1
+// for a body that was already evicted, so that no upload evicts it a second time.
+func (s *uploadSlot) waitTime(now time.Time) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	switch {
-	case o.out:
+	case s.evicted:
 		return -1
-	case o.reading.IsZero():
-		return o.waited
+	case s.waitingSince.IsZero():
+		return s.waitedFor
 	default:
-		return o.waited + now.Sub(o.reading)
+		return s.waitedFor + now.Sub(s.waitingSince)
 	}
 }
 
-// begin records that the server starts to wait for the client. leave interrupts the wait. begin
-// reports false if the body has lost its place.
-func (o *upstream) begin(now time.Time, leave func()) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.reading, o.leave = now, leave
-	return !o.out
+// startRead records that the server starts to wait for the client. interrupt stops the wait.
+// startRead reports false if the body was evicted.
+func (s *uploadSlot) startRead(now time.Time, interrupt func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waitingSince, s.interrupt = now, interrupt
+	return !s.evicted
 }
 
-// got records that n bytes have arrived.
-func (o *upstream) got(n int, now time.Time) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.waited += now.Sub(o.reading)
-	o.reading = time.Time{}
-	if o.brought += n; o.brought >= uploadPiece {
-		o.waited, o.brought = 0, 0
+// finishRead records that n bytes have arrived.
+func (s *uploadSlot) finishRead(n int, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waitedFor += now.Sub(s.waitingSince)
+	s.waitingSince = time.Time{}
+	if s.received += n; s.received >= uploadPiece {
+		s.waitedFor, s.received = 0, 0
 	}
 }
 
-// turnOut takes the body's place away. It interrupts the current read, or fails the next one.
-func (o *upstream) turnOut() {
-	o.mu.Lock()
-	o.out = true
-	leave := o.leave
-	o.mu.Unlock()
-	if leave != nil {
-		leave()
+// evict takes the slot away from the body. It interrupts the current read, or fails the next one.
+func (s *uploadSlot) evict() {
+	s.mu.Lock()
+	s.evicted = true
+	interrupt := s.interrupt
+	s.mu.Unlock()
+	if interrupt != nil {
+		interrupt()
 	}
 }
 
-// turnedOut reports whether the body has lost its place.
-func (o *upstream) turnedOut() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.out
+// wasEvicted reports whether the body was evicted.
+func (s *uploadSlot) wasEvicted() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.evicted
 }

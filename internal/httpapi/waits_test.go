@@ -11,7 +11,7 @@ import (
 
 // If Redis has stored the task, the request is accepted, even if the store fails during the wait.
 func TestResolve_StoreFailsWhileWaiting_Accepted(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	b.lookups.Store(2)
 	got := b.call("POST", "/v1/resolutions", `{"appid":"wxA","cloud_ids":["73_1"]}`, "Prefer", "wait=20")
 	body := parse[resolutionsBody](t, got.body)
@@ -26,10 +26,11 @@ func TestResolve_StoreFailsWhileWaiting_Accepted(t *testing.T) {
 // A failure of an earlier request is not reported as the result of this one, also not at the end
 // of the wait.
 func TestResolve_WaitEnds_FormerFailureIsPending(t *testing.T) {
-	b := newBed(t)
-	long := store.At(time.Now().Add(-time.Minute))
+	b := newFixture(t)
+	earlier := store.At(time.Now().Add(-time.Minute))
 	err := b.results.Save(t.Context(), "t", []store.Record{{
-		AppID: "wxA", CloudID: "73_1", Status: store.Failed, Error: &store.Error{Code: -601007}, AcceptedAt: long, FinishedAt: long,
+		AppID: "wxA", CloudID: "73_1", Status: store.Failed, Error: &store.Error{Code: -601007},
+		AcceptedAt: earlier, FinishedAt: earlier,
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +43,7 @@ func TestResolve_WaitEnds_FormerFailureIsPending(t *testing.T) {
 
 // The names of preferences are case-insensitive (RFC 7240, section 2).
 func TestResolve_Prefer_AnyCase(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	b.save("wxA", "73_1")
 	if got := b.call("POST", "/v1/resolutions", `{"appid":"wxA","cloud_ids":["73_1"]}`, "Prefer", "Wait=20"); got.status != 200 {
 		t.Errorf("answer = %d %s, want 200", got.status, got.body)
@@ -50,7 +51,7 @@ func TestResolve_Prefer_AnyCase(t *testing.T) {
 }
 
 func TestResolve_NotJSON_SaysWhichType(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	got := b.call("POST", "/v1/resolutions", `{"appid":"wxA","cloud_ids":["73_1"]}`, "Content-Type", "text/planted")
 	wantProblem(t, got, 415)
 	if !strings.Contains(got.body, `{"location":"header.Content-Type","message":"must be application/json"}`) || strings.Contains(got.body, "planted") {
@@ -62,7 +63,7 @@ func TestResolve_NotJSON_SaysWhichType(t *testing.T) {
 func TestResolve_Waits_WorkerWithAnotherClock(t *testing.T) {
 	for name, skew := range map[string]time.Duration{"Behind": -time.Minute, "Ahead": time.Minute} {
 		t.Run(name, func(t *testing.T) {
-			b := newBed(t)
+			b := newFixture(t)
 			answered := make(chan reply, 1)
 			go func() {
 				answered <- b.call("POST", "/v1/resolutions", `{"appid":"wxA","cloud_ids":["73_1"]}`, "Prefer", "wait=30")
@@ -81,7 +82,7 @@ func TestResolve_Waits_WorkerWithAnotherClock(t *testing.T) {
 // that request's failure, even if the failure is older than the repetition. It does not return
 // the failure of an earlier request.
 func TestResolve_Waits_RepeatedUnderAKey(t *testing.T) {
-	b := newBed(t)
+	b := newFixture(t)
 	post := func(wait string) reply {
 		return b.call("POST", "/v1/resolutions", `{"appid":"wxA","cloud_ids":["73_1"]}`, "Idempotency-Key", "k", "Prefer", wait)
 	}
@@ -100,7 +101,7 @@ func TestResolve_Waits_RepeatedUnderAKey(t *testing.T) {
 }
 
 // fail saves the failure of a cloudID, as a worker whose clock says at.
-func (b *bed) fail(appID, id string, at time.Time) {
+func (b *fixture) fail(appID, id string, at time.Time) {
 	b.Helper()
 	err := b.results.Save(b.Context(), "t", []store.Record{{
 		AppID: appID, CloudID: id, Status: store.Failed, Error: &store.Error{Code: -601007}, Attempts: 1,

@@ -10,8 +10,8 @@ import (
 
 // Wrong keys from an address are limited, however many there are. A valid key from the same
 // address is always admitted, on every route.
-func TestAuth_WrongKeysLockOutNobody(t *testing.T) {
-	b := newBed(t, allKeys()...)
+func TestAuth_WrongKeys_DoNotBlockValidKeys(t *testing.T) {
+	b := newFixture(t, allKeys()...)
 	b.save("wxA", "73_1")
 	id := parse[acceptedBody](t, b.call("POST", "/v1/backfills?appid=wxA", `{"cloud_id":7}`, "Authorization", "Bearer "+admin).body).ID
 	refused := 0
@@ -28,7 +28,7 @@ func TestAuth_WrongKeysLockOutNobody(t *testing.T) {
 		}
 	}
 	if refused == 0 {
-		t.Error("no wrong key was slowed down")
+		t.Error("no wrong key got 429")
 	}
 	for _, tt := range []struct{ method, path, body string }{
 		{"GET", "/v1/resolutions/wxA/73_1", ""},
@@ -41,7 +41,7 @@ func TestAuth_WrongKeysLockOutNobody(t *testing.T) {
 	} {
 		for way, header := range map[string]string{"Bearer": "Bearer " + admin, "Basic": basic(admin)[1]} {
 			if got := b.call(tt.method, tt.path, tt.body, "Authorization", header); got.status >= 300 {
-				t.Errorf("%s %s by %s with a right key = %d %s", tt.method, tt.path, way, got.status, got.body)
+				t.Errorf("%s %s by %s with a valid key = %d %s", tt.method, tt.path, way, got.status, got.body)
 			}
 			if got := b.call(tt.method, tt.path, tt.body, "Authorization", strings.Replace(header, " ", " x", 1)); got.status != 401 && got.status != 429 {
 				t.Errorf("%s %s by %s with a wrong key = %d", tt.method, tt.path, way, got.status)
@@ -52,8 +52,9 @@ func TestAuth_WrongKeysLockOutNobody(t *testing.T) {
 
 // Behind a trusted proxy, wrong keys count for the client that sends them, not for all clients
 // of the proxy.
-func TestAuth_WrongKeysBehindAProxy(t *testing.T) {
-	b := newBedOn(t, httpapi.Config{Keys: allKeys(), TrustedProxies: inside}, func(*httpapi.Server) {})
+func TestAuth_WrongKeys_BehindProxy(t *testing.T) {
+	b := newFixtureWithConfig(t, httpapi.Config{Keys: allKeys(), TrustedProxies: trustedProxies},
+		func(*httpapi.Server) {})
 	guess := func(client string) int {
 		return b.call("GET", "/v1/deliveries", "", "Authorization", "Bearer guess", "X-Forwarded-For", "192.0.2.77, "+client).status
 	}
@@ -61,16 +62,16 @@ func TestAuth_WrongKeysBehindAProxy(t *testing.T) {
 		guess("198.51.100.1")
 	}
 	if got := guess("198.51.100.1"); got != http.StatusTooManyRequests {
-		t.Errorf("the guesser gets %d, want 429", got)
+		t.Errorf("the guessing client got %d, want 429", got)
 	}
 	if got := guess("198.51.100.2"); got != http.StatusUnauthorized {
-		t.Errorf("another client's first wrong key gets %d, want 401", got)
+		t.Errorf("another client's first wrong key got %d, want 401", got)
 	}
 	for range 20 { // addresses in one /64 count as one client
 		guess("2001:db8::1")
 		guess("2001:db8::2")
 	}
 	if got := guess("2001:db8::3"); got != http.StatusTooManyRequests {
-		t.Errorf("the next address of a guesser's network gets %d, want 429", got)
+		t.Errorf("another address of the same /64 got %d, want 429", got)
 	}
 }

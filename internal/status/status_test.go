@@ -56,7 +56,7 @@ func lately(resolved, failed, expired int64) *activity.Series {
 	last := activity.SeriesPoints - 1
 	s.Resolved[last], s.Failed[last], s.Expired[last] = resolved, failed, expired
 	s.Total = activity.Tally{Resolved: resolved, Failed: failed, Expired: expired}
-	s.Lately = s.Total
+	s.LastMinute = s.Total
 	return s
 }
 

@@ -153,8 +153,8 @@ func newSeries() EndSeries {
 func (a *AppStatus) fill(s *activity.Series) {
 	t := &s.Total
 	a.Resolved, a.Failed, a.Expired, a.Requests, a.Sent = t.Resolved, t.Failed, t.Expired, t.Requests, t.Sent
-	a.PerSecond = round(float64(s.Lately.Ended())/time.Minute.Seconds(), 100)
-	if finished := t.Ended(); finished > 0 && t.Requests > 0 {
+	a.PerSecond = round(float64(s.LastMinute.Finished())/time.Minute.Seconds(), 100)
+	if finished := t.Finished(); finished > 0 && t.Requests > 0 {
 		a.PerCloudID = round(float64(t.Requests)/float64(finished), 1000)
 	}
 	a.P50, a.P99 = quantile(t.Took, 0.5), quantile(t.Took, 0.99)
@@ -175,7 +175,7 @@ func quantile(took activity.Latencies, q float64) float64 {
 // addSeries adds s to sum.
 func addSeries(sum, s *activity.Series) {
 	sum.Total.Add(&s.Total)
-	sum.Lately.Add(&s.Lately)
+	sum.LastMinute.Add(&s.LastMinute)
 	for i := range s.Resolved {
 		sum.Resolved[i] += s.Resolved[i]
 		sum.Failed[i] += s.Failed[i]

@@ -32,7 +32,7 @@ func TestEvents_ReachThePlatform(t *testing.T) {
 			t.Errorf("answer to %s = %d %s, want the plain text success", event.Type, got.status, got.body)
 		}
 		if diff := cmp.Diff(want, strings.Join(p.calls, "; ")); diff != "" {
-			t.Errorf("the platform heard (-want +got):\n%s", diff)
+			t.Errorf("calls of the platform (-want +got):\n%s", diff)
 		}
 		if said := a.log.String(); strings.Contains(said, "planted") || !strings.Contains(said, "type="+event.Type.String()) {
 			t.Errorf("log = %s, want the event without its secrets", said)
@@ -48,9 +48,10 @@ func TestEvents_Refusals(t *testing.T) {
 	}{
 		"Signature": {&platform{open: push.ErrSignature}, "planted", 403},
 		"Stale":     {&platform{open: push.ErrStale}, "planted", 403},
-		"Malformed": {&platform{open: fmt.Errorf("%w: it contains no ticket", push.ErrMalformed)}, "planted", 400},
+		"Malformed": {&platform{open: fmt.Errorf("%w: no ticket", push.ErrMalformed)}, "planted", 400},
 		"TooLarge":  {&platform{}, strings.Repeat("planted", push.MaxBytes/7+1), 413},
-		"NoEffect":  {&platform{event: push.Event{Type: push.Ticket}, apply: errors.New("Redis is away")}, "planted", 503},
+		"NoEffect": {&platform{event: push.Event{Type: push.Ticket}, apply: errors.New("Redis is down")},
+			"planted", 503},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := serve(t, httpapi.Config{}, tt.platform)
@@ -60,7 +61,7 @@ func TestEvents_Refusals(t *testing.T) {
 				t.Errorf("Retry-After = %q with %d", retry, tt.want)
 			}
 			if said := a.log.String(); strings.Contains(said, "planted") {
-				t.Errorf("log = %s, repeats the push", said)
+				t.Errorf("log = %s, which repeats the push", said)
 			}
 		})
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 func TestIdempotencyKey(t *testing.T) {
-	b := newBed(t, allKeys()...)
+	b := newFixture(t, allKeys()...)
 	post := func(token, key, id string) reply {
 		return b.call("POST", "/v1/resolutions", `{"appid":"wxA","cloud_ids":["`+id+`"]}`, "Idempotency-Key", key, "Authorization", "Bearer "+token)
 	}
@@ -50,7 +50,7 @@ func TestIdempotencyKey(t *testing.T) {
 	}
 	for _, key := range b.rdb.Keys(t.Context(), "cloudidq:request:*").Val() {
 		if strings.Contains(key+b.rdb.Get(t.Context(), key).Val(), "73_") || b.rdb.TTL(t.Context(), key).Val() <= 0 {
-			t.Errorf("%s holds an id, or has no end", key)
+			t.Errorf("%s contains an id, or does not expire", key)
 		}
 	}
 }
@@ -59,7 +59,7 @@ func TestIdempotencyKey(t *testing.T) {
 // without quotes.
 func TestIdempotencyKey_Form(t *testing.T) {
 	t.Parallel()
-	b := newBed(t)
+	b := newFixture(t)
 	post := func(path, key string) reply {
 		body, kind := `{"appid":"wxA","cloud_ids":["73_1"]}`, "application/json"
 		if path != "/v1/resolutions" {
@@ -70,7 +70,8 @@ func TestIdempotencyKey_Form(t *testing.T) {
 	long := strings.Repeat("planted-", 40)
 	for _, path := range []string{"/v1/resolutions", "/v1/backfills?appid=wxA"} {
 		for name, key := range map[string]string{
-			"Long": long[:257], "QuotedLong": `"` + long[:257] + `"`, "VeryLong": strings.Repeat(long, 20), "Tab": "plan\tted", "Blank": "plan ted",
+			"Long": long[:257], "QuotedLong": `"` + long[:257] + `"`, "VeryLong": strings.Repeat(long, 20),
+			"Tab": "plan\tted", "Space": "plan ted",
 			"Umlaut": "pl\u00e4nted", "NotUTF8": "planted\xff", "EmptyQuotes": `""`, "Quote": `"`,
 		} {
 			got := post(path, key)
@@ -95,16 +96,16 @@ func TestIdempotencyKey_Form(t *testing.T) {
 	}
 }
 
-// While a request is in progress, its repetition gets 409 and is to come again later. Once the
+// While a request is in progress, its repetition gets 409 and must be sent again later. Once the
 // request was carried out, its repetition gets the same response, even if the first client has
 // disconnected.
-func TestIdempotencyKey_UnderWay(t *testing.T) {
+func TestIdempotencyKey_InProgress(t *testing.T) {
 	t.Parallel()
-	b := newBed(t)
+	b := newFixture(t)
 	const body = `{"appid":"wxA","cloud_ids":["73_1","73_2"]}`
 	for name, leaves := range map[string]bool{"stays": false, "leaves": true} {
-		held := &hold{come: make(chan struct{}), let: make(chan struct{})}
-		b.hold.Store(held)
+		g := &gate{arrived: make(chan struct{}), release: make(chan struct{})}
+		b.gate.Store(g)
 		ctx, leave := context.WithCancel(t.Context())
 		defer leave()
 		first := make(chan reply, 1)
@@ -124,21 +125,21 @@ func TestIdempotencyKey_UnderWay(t *testing.T) {
 			_ = resp.Body.Close()
 			first <- reply{status: resp.StatusCode}
 		}()
-		<-held.come
+		<-g.arrived
 		got := b.call("POST", "/v1/resolutions", body, "Idempotency-Key", name)
 		wantProblem(t, got, 409)
 		if got.header.Get("Retry-After") == "" {
 			t.Errorf("%s: no Retry-After", name)
 		}
 		wantProblem(t, b.call("POST", "/v1/resolutions", strings.Replace(body, "73_1", "73_3", 1), "Idempotency-Key", name), 422)
-		b.hold.Store(nil)
+		b.gate.Store(nil)
 		answered := strings.Count(b.log.String(), "route=/v1/resolutions ")
 		if leaves {
 			leave()
 			<-first
 		}
-		close(held.let)
-		b.until("the first has ended", func() bool { return strings.Count(b.log.String(), "route=/v1/resolutions ") > answered })
+		close(g.release)
+		b.until("the first request has finished", func() bool { return strings.Count(b.log.String(), "route=/v1/resolutions ") > answered })
 		if !leaves {
 			if got := <-first; got.status != 202 {
 				t.Errorf("%s: the first = %d", name, got.status)
@@ -159,7 +160,7 @@ func TestIdempotencyKey_UnderWay(t *testing.T) {
 // Of many concurrent repetitions, exactly one has an effect.
 func TestIdempotencyKey_ManyAtOnce(t *testing.T) {
 	t.Parallel()
-	b := newBed(t)
+	b := newFixture(t)
 	const many = 30
 	statuses := make(chan int, many)
 	for range many {
@@ -185,7 +186,7 @@ func TestIdempotencyKey_ManyAtOnce(t *testing.T) {
 // A request that is rejected at the high-water mark has no effect, and its key stays free.
 func TestIdempotencyKey_PastTheHighWaterMark(t *testing.T) {
 	t.Parallel()
-	b := newBed(t)
+	b := newFixture(t)
 	post := func(path string) reply {
 		return b.call("POST", path, `{"appid":"wxA","cloud_ids":["73_1"]}`, "Idempotency-Key", "k")
 	}
@@ -206,7 +207,7 @@ func TestIdempotencyKey_PastTheHighWaterMark(t *testing.T) {
 // Invalid input of a look-up is rejected.
 func TestLookup_BadInput(t *testing.T) {
 	t.Parallel()
-	b := newBed(t)
+	b := newFixture(t)
 	for name, tt := range map[string]struct {
 		body   string
 		status int

@@ -35,12 +35,12 @@ func (w *statusWriter) Flush() {
 // Unwrap returns the wrapped writer, so that an [http.ResponseController] can reach the connection.
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// begun reports whether any part of the response has been written.
-func (w *statusWriter) begun() bool { return w.status != 0 }
+// started reports whether any part of the response has been written.
+func (w *statusWriter) started() bool { return w.status != 0 }
 
-// sent returns the status of the response. It returns 200 if the handler has set none, as
+// statusCode returns the status of the response. It returns 200 if the handler has set none, as
 // net/http does.
-func (w *statusWriter) sent() int {
+func (w *statusWriter) statusCode() int {
 	if w.status == 0 {
 		return http.StatusOK
 	}

@@ -22,8 +22,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// bed is a fixture: a loader with small windows over a real Redis.
-type bed struct {
+// fixture is a loader with small windows and a real Redis.
+type fixture struct {
 	*testing.T
 	redis     *redistest.Server
 	rdb       *redis.Client
@@ -33,22 +33,22 @@ type bed struct {
 	paused    atomic.Bool
 }
 
-const windowOfTests = 10
+const testWindow = 10
 
-func newBed(t *testing.T, redisArgs ...string) *bed {
+func newFixture(t *testing.T, redisArgs ...string) *fixture {
 	t.Helper()
-	b := &bed{T: t, redis: redistest.Start(t, redisArgs...)}
+	b := &fixture{T: t, redis: redistest.Start(t, redisArgs...)}
 	b.rdb = b.redis.Client(t)
 	b.backfills = backfill.NewStore(b.rdb, time.Hour, nil)
-	b.loader = b.over(b.rdb)
+	b.loader = b.loaderWith(b.rdb)
 	return b
 }
 
 // Room implements the pressure interface of a loader.
-func (b *bed) Room(_ context.Context, appID string) error {
+func (b *fixture) Room(_ context.Context, appID string) error {
 	switch {
 	case appID != "wxA":
-		b.Errorf("Room was asked for app %q", appID)
+		b.Errorf("Room was called for app %q", appID)
 	case b.paused.Load():
 		return backfill.ErrPaused
 	case b.full.Load():
@@ -57,16 +57,16 @@ func (b *bed) Room(_ context.Context, appID string) error {
 	return nil
 }
 
-// over returns a loader that uses another Redis client.
-func (b *bed) over(rdb *redis.Client) *backfill.Loader {
+// loaderWith returns a loader that uses another Redis client.
+func (b *fixture) loaderWith(rdb *redis.Client) *backfill.Loader {
 	b.Helper()
 	producer := tasks.NewClient(rdb, tasks.Options{})
 	b.Cleanup(producer.Close)
 	l := backfill.Loader{Store: backfill.NewStore(rdb, time.Hour, nil), Producer: producer, Pressure: b}
-	return l.Small(windowOfTests)
+	return l.WithWindow(testWindow)
 }
 
-func (b *bed) create(format lines.Format) backfill.Loading {
+func (b *fixture) create(format lines.Format) backfill.Loading {
 	b.Helper()
 	at, err := b.backfills.Create(b.Context(), backfill.Backfill{ID: backfill.NewID(), AppID: "wxA", Webhook: "orders", Format: string(format)})
 	if err != nil {
@@ -75,7 +75,7 @@ func (b *bed) create(format lines.Format) backfill.Loading {
 	return at
 }
 
-func (b *bed) resume(id string) backfill.Loading {
+func (b *fixture) resume(id string) backfill.Loading {
 	b.Helper()
 	at, err := b.backfills.Resume(b.Context(), id)
 	if err != nil {
@@ -84,13 +84,15 @@ func (b *bed) resume(id string) backfill.Loading {
 	return at
 }
 
-func (b *bed) load(at backfill.Loading, text string, options backfill.Options) (backfill.Backfill, error) {
+func (b *fixture) load(
+	at backfill.Loading, text string, options backfill.Options,
+) (backfill.Backfill, error) {
 	b.Helper()
 	return b.loader.Load(b.Context(), at, lines.New(strings.NewReader(text), lines.Format(at.Backfill.Format)), options)
 }
 
 // queued returns the pending tasks of the queue by id.
-func (b *bed) queued() map[string]tasks.ResolvePayload {
+func (b *fixture) queued() map[string]tasks.ResolvePayload {
 	b.Helper()
 	all := make(map[string]tasks.ResolvePayload)
 	infos, err := asynq.NewInspectorFromRedisClient(b.rdb).ListPendingTasks(tasks.QueueBackfill, asynq.PageSize(10_000))
@@ -120,9 +122,9 @@ func references(queued map[string]tasks.ResolvePayload) []string {
 	return all
 }
 
-// file returns a text of n lines, and the references of its good lines. Some lines are bad, blank,
-// or repeat a cloudID with the same openid or another one. So a window has several chunks.
-func file(n int) (text string, good []string) {
+// file returns a text of n lines, and the references of its valid lines. Some lines are invalid,
+// blank, or repeat a cloudID with the same openid or another one. So a window has several chunks.
+func file(n int) (text string, valid []string) {
 	var b strings.Builder
 	for i := range n {
 		reference := fmt.Sprintf("line %05d", i+1)
@@ -140,16 +142,16 @@ func file(n int) (text string, good []string) {
 		default:
 			fmt.Fprintf(&b, `{"cloud_id":"73_%d","openid":"o%d","reference":"%s"}`+"\n", i, i, reference)
 		}
-		good = append(good, reference)
+		valid = append(valid, reference)
 	}
-	return b.String(), good
+	return b.String(), valid
 }
 
 // broken returns a reader of text that ends with err instead of io.EOF.
 func broken(text string, err error) io.Reader {
-	return io.MultiReader(strings.NewReader(text), failing{err})
+	return io.MultiReader(strings.NewReader(text), errReader{err})
 }
 
-type failing struct{ err error }
+type errReader struct{ err error }
 
-func (f failing) Read([]byte) (int, error) { return 0, f.err }
+func (f errReader) Read([]byte) (int, error) { return 0, f.err }

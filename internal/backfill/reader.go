@@ -7,12 +7,12 @@ import (
 	"cloudidq/internal/lines"
 )
 
-// reading is a goroutine that reads the source ahead of the goroutine that writes.
-type reading struct {
+// reader reads the source in a goroutine, ahead of the goroutine that writes.
+type reader struct {
 	batches chan batch
 	free    chan []lines.Line // memory of batches, for reuse
-	leave   chan struct{}     // closed when no more batches are taken
-	left    chan struct{}     // closed when the goroutine has ended
+	quit    chan struct{}     // closed when no more batches are needed
+	done    chan struct{}     // closed when the goroutine has finished
 }
 
 // batch is a number of lines, and the error of the source after them.
@@ -24,10 +24,11 @@ type batch struct {
 // readAhead is how many batches are read ahead: one window.
 const readAhead = windowLines / batchLines
 
-// startReading starts the goroutine. The caller calls stop.
-func startReading(source Source) *reading {
-	in := &reading{
-		batches: make(chan batch, readAhead), free: make(chan []lines.Line, readAhead+1), leave: make(chan struct{}), left: make(chan struct{}),
+// startReader starts the goroutine. The caller calls stop.
+func startReader(source Source) *reader {
+	in := &reader{
+		batches: make(chan batch, readAhead), free: make(chan []lines.Line, readAhead+1),
+		quit: make(chan struct{}), done: make(chan struct{}),
 	}
 	for range readAhead {
 		in.free <- make([]lines.Line, batchLines)
@@ -36,20 +37,20 @@ func startReading(source Source) *reading {
 	return in
 }
 
-func (in *reading) run(source Source) {
-	defer close(in.left)
+func (in *reader) run(source Source) {
+	defer close(in.done)
 	for {
 		var b batch
 		select {
 		case into := <-in.free:
 			n, err := source.Read(into)
 			b = batch{into[:n], err}
-		case <-in.leave:
+		case <-in.quit:
 			return
 		}
 		select {
 		case in.batches <- b:
-		case <-in.leave:
+		case <-in.quit:
 			return
 		}
 		if b.err != nil {
@@ -59,17 +60,17 @@ func (in *reading) run(source Source) {
 }
 
 // release returns the memory of a batch for reuse.
-func (in *reading) release(b batch) { in.free <- b.lines[:cap(b.lines)] }
+func (in *reader) release(b batch) { in.free <- b.lines[:cap(b.lines)] }
 
-// stop ends the goroutine. If unblock is not nil, stop calls it to end a blocked Read, and
+// stop stops the goroutine. If unblock is not nil, stop calls it to interrupt a blocked Read, and
 // waits for the goroutine.
-func (in *reading) stop(unblock func()) {
-	close(in.leave)
+func (in *reader) stop(unblock func()) {
+	close(in.quit)
 	if unblock == nil {
 		return
 	}
 	unblock()
-	<-in.left
+	<-in.done
 }
 
 // checks compares the input with the lines that are loaded already. The store has marks, which
@@ -78,30 +79,30 @@ type checks struct {
 	store *Store
 	id    string
 
-	marks []Mark // the next marks to compare
-	next  int    // position of the first mark after those
-	since int    // the lines up to this one are unchanged
-	done  bool   // all marks have been read from the store
+	marks   []Mark // the next marks to compare
+	next    int    // position of the first mark after those
+	since   int    // the lines up to this one are unchanged
+	allRead bool   // all marks have been read from the store
 }
 
 const marksAtOnce = 1000
 
-// errNoMarks means that the marks end before the loaded lines do. This happens only if Redis
+// errNoMarks means that the marks do not cover all loaded lines. This happens only if Redis
 // was modified externally.
-var errNoMarks = errors.New("the marks of a backfill are not all there; it cannot go on")
+var errNoMarks = errors.New("marks of the backfill are missing; it cannot be continued")
 
 // check compares the digest at a line with the mark of that line, if it has one. digest
 // returns the digest of all lines up to that line. The error is a *ChangedError, errNoMarks,
 // or one of the store.
 func (c *checks) check(ctx context.Context, line int, digest func() string) error {
 	// Fetch the next page of marks.
-	if len(c.marks) == 0 && !c.done {
+	if len(c.marks) == 0 && !c.allRead {
 		var err error
 		if c.marks, err = c.store.Marks(ctx, c.id, c.next, marksAtOnce); err != nil {
 			return err
 		}
 		c.next += len(c.marks)
-		c.done = len(c.marks) < marksAtOnce
+		c.allRead = len(c.marks) < marksAtOnce
 	}
 	switch {
 	case len(c.marks) == 0:

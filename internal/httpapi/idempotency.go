@@ -25,14 +25,14 @@ type claims interface {
 	Release(ctx context.Context, key, fingerprint string) error
 }
 
-// once carries out a request with an Idempotency-Key at most once
+// idempotency carries out a request with an Idempotency-Key at most once
 // (https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-idempotency-key-header-07). The
 // records of the cloudIDs are a second protection: a resolved cloudID is never sent to WeChat
 // again.
-type once struct{ claims claims }
+type idempotency struct{ claims claims }
 
-// effect is the stored outcome of a request that was carried out.
-type effect struct {
+// outcome is the stored outcome of a request that was carried out.
+type outcome struct {
 	accepted time.Time
 	before   store.FormerEnds
 }
@@ -40,43 +40,44 @@ type effect struct {
 var idempotencyKey = regexp.MustCompile(`^[!-~]{1,256}$`)
 
 // do calls act, unless a request with the same key was carried out before. It reports such a
-// repetition in repeated. The caller builds the response to a repetition again, so only the
-// effect has to be stored.
-func (o *once) do(
-	ctx context.Context, header string, body []byte, act func(context.Context) (effect, error),
-) (done effect, repeated bool, err error) {
+// repetition in replayed. The caller builds the response to a repetition again, so only the
+// outcome has to be stored.
+func (o *idempotency) do(
+	ctx context.Context, header string, body []byte, act func(context.Context) (outcome, error),
+) (result outcome, replayed bool, err error) {
 	key, err := idempotencyKeyOf(header)
 	if err != nil {
-		return effect{}, false, err
+		return outcome{}, false, err
 	}
 	if key == "" || o == nil {
-		done, err = act(ctx)
-		return done, false, err
+		result, err = act(ctx)
+		return result, false, err
 	}
 	key, fingerprint := digest(caller(ctx).Name, key), digest(string(body))
 	state, err := o.claims.Claim(ctx, key, fingerprint)
 	switch {
 	case err != nil:
-		return effect{}, false, storeAway()
+		return outcome{}, false, storeUnavailable()
 	case state.Fingerprint != fingerprint:
-		return effect{}, false, newProblem(http.StatusUnprocessableEntity, "nothing was enqueued",
-			fault{"header.Idempotency-Key", "has come with another request before"})
+		return outcome{}, false, newProblem(http.StatusUnprocessableEntity, "nothing was enqueued",
+			fault{"header.Idempotency-Key", "was used for a different request before"})
 	case !state.Accepted.IsZero():
-		return effect{state.Accepted, state.Before}, true, nil
+		return outcome{state.Accepted, state.Before}, true, nil
 	case !state.Claimed:
-		return effect{}, false, newProblem(http.StatusConflict, "a request of this Idempotency-Key is under way").retryAfter("1")
+		return outcome{}, false, newProblem(http.StatusConflict,
+			"a request with this Idempotency-Key is in progress; retry later").retryAfter("1")
 	}
 	// The client may disconnect before Redis answers. It then repeats the request, and must get
 	// the outcome of this one.
 	ctx = context.WithoutCancel(ctx)
-	done, err = act(ctx)
+	result, err = act(ctx)
 	if err != nil {
-		return done, false, errors.Join(err, o.claims.Release(ctx, key, fingerprint))
+		return result, false, errors.Join(err, o.claims.Release(ctx, key, fingerprint))
 	}
-	if err := o.claims.Finish(ctx, key, fingerprint, done.accepted, done.before); err != nil {
-		return done, false, nil //nolint:nilerr // Redis has the task; the claim ends by itself
+	if err := o.claims.Finish(ctx, key, fingerprint, result.accepted, result.before); err != nil {
+		return result, false, nil //nolint:nilerr // Redis has the task; the claim expires by itself
 	}
-	return done, false, nil
+	return result, false, nil
 }
 
 // idempotencyKeyOf returns the key in an Idempotency-Key header. It returns "" if there is none.
@@ -84,7 +85,8 @@ func idempotencyKeyOf(header string) (string, error) {
 	key := strings.Trim(header, `"`) // the draft requires quotes, but few clients send them
 	if header != "" && !idempotencyKey.MatchString(key) {
 		return "", newProblem(http.StatusBadRequest, "nothing was enqueued",
-			fault{"header.Idempotency-Key", "must be 1 to 256 printable ASCII characters without blanks"})
+			fault{"header.Idempotency-Key",
+				"must be 1 to 256 printable ASCII characters without whitespace"})
 	}
 	return key, nil
 }

@@ -28,10 +28,10 @@ type Platform interface {
 	Unauthorize(ctx context.Context, appID string, created time.Time) error
 }
 
-// events receives WeChat's pushes: POST /v1/wechat/components/{appid}/events. WeChat expects the
-// plain text "success".
+// wechatEvents receives WeChat's pushes: POST /v1/wechat/components/{appid}/events. WeChat expects
+// the plain text "success".
 // https://developers.weixin.qq.com/doc/oplatform/Third-party_Platforms/2.0/api/Before_Develop/component_verify_ticket.html.
-type events struct {
+type wechatEvents struct {
 	platforms map[string]Platform
 	log       *slog.Logger
 }
@@ -41,35 +41,36 @@ type events struct {
 const applyTimeout = 8 * time.Second
 
 // ServeHTTP implements [http.Handler].
-func (h *events) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h *wechatEvents) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	component := r.PathValue("appid")
 	platform := h.platforms[component]
 	if platform == nil {
-		refuse(w, http.StatusNotFound, "no component of the configuration has this appid")
+		httpError(w, http.StatusNotFound, "no component with this appid is configured")
 		return
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, push.MaxBytes))
 	if err != nil {
-		h.refuseBody(w, err)
+		h.writeBodyError(w, err)
 		return
 	}
 	event, err := platform.Open(r.URL.Query(), body, time.Now())
 	if err != nil {
-		h.refusePush(w, component, err)
+		h.writePushError(w, component, err)
 		return
 	}
-	vouch(r.Context())
+	markAuthenticated(r.Context())
 	// Finish an event even if WeChat disconnects. It must not stay half applied.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), applyTimeout)
 	defer cancel()
 	if err := apply(ctx, platform, event); err != nil {
-		h.log.Error("an event of WeChat had no effect", "component", component, "type", event.Type.String(),
+		h.log.Error("WeChat event failed", "component", component, "type", event.Type.String(),
 			"appid", event.Authorizer, "error", err)
 		w.Header().Set("Retry-After", "60")
-		refuse(w, http.StatusServiceUnavailable, "the event had no effect; send it again")
+		httpError(w, http.StatusServiceUnavailable, "the event had no effect; send it again")
 		return
 	}
-	h.log.Info("an event of WeChat", "component", component, "type", event.Type.String(), "appid", event.Authorizer,
+	h.log.Info("WeChat event processed", "component", component, "type", event.Type.String(),
+		"appid", event.Authorizer,
 		"created", event.CreatedAt)
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	_, _ = io.WriteString(w, "success")
@@ -89,20 +90,21 @@ func apply(ctx context.Context, platform Platform, event push.Event) error {
 	}
 }
 
-func (h *events) refuseBody(w http.ResponseWriter, err error) {
+func (h *wechatEvents) writeBodyError(w http.ResponseWriter, err error) {
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		refuse(w, http.StatusRequestEntityTooLarge, "a push has at most 64 KiB")
+		httpError(w, http.StatusRequestEntityTooLarge, "the body must have at most 64 KiB")
 		return
 	}
-	refuse(w, http.StatusBadRequest, "the body has not arrived")
+	httpError(w, http.StatusBadRequest, "the body is incomplete")
 }
 
-// refusePush responds to a push that cannot be verified. The errors contain no part of the push.
-func (h *events) refusePush(w http.ResponseWriter, component string, err error) {
-	h.log.Warn("a push is refused", "component", component, "error", err)
+// writePushError responds to a push that cannot be verified. The errors contain no part of the
+// push.
+func (h *wechatEvents) writePushError(w http.ResponseWriter, component string, err error) {
+	h.log.Warn("WeChat push rejected", "component", component, "error", err)
 	status := http.StatusBadRequest
 	if errors.Is(err, push.ErrSignature) || errors.Is(err, push.ErrStale) {
 		status = http.StatusForbidden
 	}
-	refuse(w, status, err.Error())
+	httpError(w, status, err.Error())
 }

@@ -34,51 +34,52 @@ const (
 	reader = "key-that-may-only-read"
 )
 
-// bed is a test fixture: the API with a real Redis.
-type bed struct {
+// fixture is an API server with a real Redis.
+type fixture struct {
 	*testing.T
-	url        string
-	log        *lockedBuffer
-	redis      *redistest.Server
-	rdb        *redis.Client
-	results    *store.Redis
-	lookups    atomic.Int64 // number of look-ups until the store fails; 0 = never
-	backfills  *backfill.Store
-	stop       func() // stops the server and waits for it
-	deliveries *store.Deliveries
-	full       atomic.Bool
-	paused     atomic.Bool
-	webhooks   *fakeWebhooks
-	underWay   []status.BackfillStatus
-	producer   *tasks.Client
-	hold       atomic.Pointer[hold] // if set, Resolve waits for it before it calls the producer
+	url             string
+	log             *lockedBuffer
+	redis           *redistest.Server
+	rdb             *redis.Client
+	results         *store.Redis
+	lookups         atomic.Int64 // number of look-ups until the store fails; 0 = never
+	backfills       *backfill.Store
+	stop            func() // stops the server and waits for it
+	deliveries      *store.Deliveries
+	full            atomic.Bool
+	paused          atomic.Bool
+	webhooks        *fakeWebhooks
+	activeBackfills []status.BackfillStatus
+	producer        *tasks.Client
+	gate            atomic.Pointer[gate] // if set, Resolve waits for it before it calls the producer
 }
 
-// hold delays a call. come is closed when the call arrives. The test closes let to let it through.
-type hold struct{ come, let chan struct{} }
+// gate delays a call. arrived is closed when the call arrives. The test closes release to let the
+// call continue.
+type gate struct{ arrived, release chan struct{} }
 
-// Resolve calls the real producer. A test can delay it with hold.
-func (b *bed) Resolve(ctx context.Context, req tasks.Request) (tasks.Receipt, error) {
-	if h := b.hold.Load(); h != nil {
-		close(h.come)
-		<-h.let
+// Resolve calls the real producer. A test can delay it with gate.
+func (b *fixture) Resolve(ctx context.Context, req tasks.Request) (tasks.Receipt, error) {
+	if h := b.gate.Load(); h != nil {
+		close(h.arrived)
+		<-h.release
 	}
 	return b.producer.Resolve(ctx, req)
 }
 
 // WriteChunk calls the real producer.
-func (b *bed) WriteChunk(ctx context.Context, chunk tasks.Chunk) error {
+func (b *fixture) WriteChunk(ctx context.Context, chunk tasks.Chunk) error {
 	return b.producer.WriteChunk(ctx, chunk)
 }
 
 // Now calls the real producer.
-func (b *bed) Now(ctx context.Context) (time.Time, error) { return b.producer.Now(ctx) }
+func (b *fixture) Now(ctx context.Context) (time.Time, error) { return b.producer.Now(ctx) }
 
 // High implements [httpapi.Load].
-func (b *bed) High(context.Context, string) bool { return b.full.Load() }
+func (b *fixture) High(context.Context, string) bool { return b.full.Load() }
 
 // Room implements [httpapi.Load].
-func (b *bed) Room(context.Context, string) error {
+func (b *fixture) Room(context.Context, string) error {
 	switch {
 	case b.paused.Load():
 		return backfill.ErrPaused
@@ -89,21 +90,21 @@ func (b *bed) Room(context.Context, string) error {
 }
 
 // Claim calls the real store, like the methods below. Only Lookup can be made to fail.
-func (b *bed) Claim(ctx context.Context, c store.Claim) ([]store.ClaimResult, error) {
+func (b *fixture) Claim(ctx context.Context, c store.Claim) ([]store.ClaimResult, error) {
 	return b.results.Claim(ctx, c)
 }
 
-func (b *bed) Save(ctx context.Context, taskID string, records []store.Record) error {
+func (b *fixture) Save(ctx context.Context, taskID string, records []store.Record) error {
 	return b.results.Save(ctx, taskID, records)
 }
 
-func (b *bed) Erase(ctx context.Context, appID, openID string) (int, error) {
+func (b *fixture) Erase(ctx context.Context, appID, openID string) (int, error) {
 	return b.results.Erase(ctx, appID, openID)
 }
 
-func (b *bed) Lookup(ctx context.Context, appID string, ids []string) ([]store.Record, error) {
+func (b *fixture) Lookup(ctx context.Context, appID string, ids []string) ([]store.Record, error) {
 	if b.lookups.Load() > 0 && b.lookups.Add(-1) == 0 {
-		return nil, errors.New("the store is away")
+		return nil, errors.New("store unavailable")
 	}
 	return b.results.Lookup(ctx, appID, ids)
 }
@@ -127,38 +128,42 @@ func mayName(appID, webhook string, limited bool) error {
 	case webhook == "ofA" && appID == "wxA", webhook == "ofB" && appID == "wxB", webhook == "orders" && (!limited || appID == "wxA"):
 		return nil
 	default:
-		return errors.New("is not one of these")
+		return errors.New("is not allowed")
 	}
 }
 
-// newBed starts the API with two apps, wxA and wxB.
-func newBed(t *testing.T, keys ...httpapi.Key) *bed {
+// newFixture starts the API with two apps, wxA and wxB.
+func newFixture(t *testing.T, keys ...httpapi.Key) *fixture {
 	t.Helper()
-	return newBedOf(t, []string{"wxA", "wxB"}, keys...)
+	return newFixtureWithApps(t, []string{"wxA", "wxB"}, keys...)
 }
 
-// newBedOf is like newBed, with other apps on the status page.
-func newBedOf(t *testing.T, apps []string, keys ...httpapi.Key) *bed {
+// newFixtureWithApps is like newFixture, with other apps on the status page.
+func newFixtureWithApps(t *testing.T, apps []string, keys ...httpapi.Key) *fixture {
 	t.Helper()
-	return newBedWith(t, apps, func(*httpapi.Server) {}, keys...)
+	return newFixtureWith(t, apps, func(*httpapi.Server) {}, keys...)
 }
 
-// newBedWith is like newBedOf, and changes the server before it runs.
-func newBedWith(t *testing.T, apps []string, change func(*httpapi.Server), keys ...httpapi.Key) *bed {
+// newFixtureWith is like newFixtureWithApps, and changes the server before it runs.
+func newFixtureWith(
+	t *testing.T, apps []string, change func(*httpapi.Server), keys ...httpapi.Key,
+) *fixture {
 	t.Helper()
-	return startBed(t, apps, httpapi.Config{Keys: keys}, change)
+	return startFixture(t, apps, httpapi.Config{Keys: keys}, change)
 }
 
-// newBedOn is like newBedWith, for a server with other settings.
-func newBedOn(t *testing.T, cfg httpapi.Config, change func(*httpapi.Server)) *bed {
+// newFixtureWithConfig is like newFixtureWith, for a server with other settings.
+func newFixtureWithConfig(t *testing.T, cfg httpapi.Config, change func(*httpapi.Server)) *fixture {
 	t.Helper()
-	return startBed(t, []string{"wxA", "wxB"}, cfg, change)
+	return startFixture(t, []string{"wxA", "wxB"}, cfg, change)
 }
 
-// startBed starts Redis and the server. Both stop at the end of the test.
-func startBed(t *testing.T, apps []string, cfg httpapi.Config, change func(*httpapi.Server)) *bed {
+// startFixture starts Redis and the server. Both stop at the end of the test.
+func startFixture(
+	t *testing.T, apps []string, cfg httpapi.Config, change func(*httpapi.Server),
+) *fixture {
 	t.Helper()
-	b := &bed{T: t, redis: redistest.Start(t), log: &lockedBuffer{}, webhooks: &fakeWebhooks{}}
+	b := &fixture{T: t, redis: redistest.Start(t), log: &lockedBuffer{}, webhooks: &fakeWebhooks{}}
 	b.rdb = b.redis.Client(t)
 	b.results, b.deliveries = store.NewRedis(b.rdb, time.Hour), store.NewDeliveries(b.rdb)
 	b.backfills = backfill.NewStore(b.rdb, time.Hour, nil)
@@ -182,16 +187,17 @@ func startBed(t *testing.T, apps []string, cfg httpapi.Config, change func(*http
 	if err != nil {
 		t.Fatal(err)
 	}
-	server.Tries(time.Hour) // no attempt is regained during the test, even on a slow machine
+	// no attempt is regained during the test, even on a slow machine
+	server.SetAttemptInterval(time.Hour)
 	change(server)
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- server.Run(ctx) }()
+	done := make(chan error, 1)
+	go func() { done <- server.Run(ctx) }()
 	<-server.Ready()
 	b.url = "http://" + server.Addr()
 	b.stop = sync.OnceFunc(func() {
 		cancel()
-		if err := <-ended; err != nil {
+		if err := <-done; err != nil {
 			t.Errorf("Run = %v", err)
 		}
 	})
@@ -213,23 +219,23 @@ func allKeys() []httpapi.Key {
 }
 
 // call sends a request with a JSON body. header holds names and values in turn.
-func (b *bed) call(method, path, body string, header ...string) reply {
+func (b *fixture) call(method, path, body string, header ...string) reply {
 	b.Helper()
 	return do(b.T, method, b.url+path, body, append([]string{"Content-Type", "application/json"}, header...)...)
 }
 
 // until waits until done returns true.
-func (b *bed) until(what string, done func() bool) {
+func (b *fixture) until(what string, done func() bool) {
 	b.Helper()
 	for deadline := time.Now().Add(2 * time.Minute); !done(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			b.Fatalf("%s: not within 20 s", what)
+			b.Fatalf("%s: not within 2 minutes", what)
 		}
 	}
 }
 
 // queued returns the payloads in a queue.
-func (b *bed) queued(queue string) []tasks.ResolvePayload {
+func (b *fixture) queued(queue string) []tasks.ResolvePayload {
 	b.Helper()
 	infos, err := asynq.NewInspectorFromRedisClient(b.rdb).ListPendingTasks(queue, asynq.PageSize(1000))
 	if err != nil && !strings.Contains(err.Error(), "not found") {
@@ -246,7 +252,7 @@ func (b *bed) queued(queue string) []tasks.ResolvePayload {
 	return payloads
 }
 
-func (b *bed) save(appID string, ids ...string) {
+func (b *fixture) save(appID string, ids ...string) {
 	b.Helper()
 	for _, id := range ids {
 		rec := store.Record{
