@@ -94,18 +94,15 @@ type Worker struct {
 	cfg      Config
 	rdb      redis.UniversalClient
 	batcher  *batch.Batcher
-	pauser   *batch.Pauser
 	handler  asynq.Handler
-	rescuer  *queue.Rescuer
 	clock    *tasks.Clock
 	redactor *queue.Redactor
 	deliver  *deliver.Deliverer // nil = nothing is delivered
-	tells    recorder
 	shares   *shares
 	log      *slog.Logger
 	ready    chan struct{}
 
-	besides []func(context.Context) // background loops, started by Run and stopped after the handlers
+	background []func(context.Context) // background loops, started by Run and stopped after the handlers
 }
 
 // New returns a worker that has not started. It returns an error if cfg is invalid or does not
@@ -124,16 +121,21 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 		Rates: parts.Rates, Activity: parts.Activity, Metrics: batching, Traced: parts.Tracers != nil,
 	})
 	w := &Worker{
-		cfg: cfg, rdb: parts.Queue, clock: tasks.NewClock(parts.Queue), batcher: b, tells: parts.Activity, log: parts.Log, ready: make(chan struct{}),
-		pauser:  batch.NewPauser(parts.Pauses, b, batching, parts.Log),
-		rescuer: queue.NewRescuer(parts.Queue, cfg.queues(), m.rescuedTasks, parts.Log),
+		cfg: cfg, rdb: parts.Queue, clock: tasks.NewClock(parts.Queue), batcher: b, log: parts.Log,
+		ready: make(chan struct{}),
 	}
+	w.background = append(w.background,
+		queue.NewRescuer(parts.Queue, cfg.queues(), m.rescuedTasks, parts.Log).Run,
+		batch.NewPauser(parts.Pauses, b, batching, parts.Log).Run,
+		w.clock.Run,
+		func(ctx context.Context) { parts.Activity.Run(ctx, parts.Log) },
+	)
 	// The parts below refer to each other, so the order of the steps matters.
 	mux := asynq.NewServeMux()
 	// Tasks of all types go through this middleware.
 	mux.Use(m.observeTries, recoverPanics(parts.Log))
 	w.deliverWith(mux, parts)
-	w.besides = append(w.besides, queue.NewAnnouncer(w.rdb, cfg.queues(), w.log).Run)
+	w.background = append(w.background, queue.NewAnnouncer(w.rdb, cfg.queues(), w.log).Run)
 	w.shareSlots(len(cfg.Apps) > 1 || parts.Authorizers != nil)
 	// The handler of cloudid:resolve is also used without a task, to finish cloudIDs (ends.go).
 	h := &resolver{
@@ -151,10 +153,11 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 	// The redactor finishes cloudIDs with the handler, and the handler defers redactions to it.
 	w.redactor = queue.NewRedactor(parts.Queue, h, parts.Log)
 	h.redactor = w.redactor
+	w.background = append(w.background, w.redactor.Run)
 	mux.Handle(tasks.TypeResolve, h)
-	w.besides = append(w.besides, newVanished(h, parts).run)
+	w.background = append(w.background, newVanished(h, parts).run)
 	if parts.Quotas != nil {
-		w.besides = append(w.besides, newQuotaWatch(cfg.Apps, parts.Quotas, parts.Leases, m, parts.Log).run)
+		w.background = append(w.background, newQuotaWatch(cfg.Apps, parts.Quotas, parts.Leases, m, parts.Log).run)
 	}
 	w.handler = mux
 	return w, nil
@@ -167,7 +170,7 @@ func (w *Worker) shareSlots(several bool) {
 	for _, name := range queue.WithCloudIDs() {
 		if several {
 			scanner := &ahead{rdb: w.rdb, queue: name, shares: w.shares, log: w.log}
-			w.besides = append(w.besides, scanner.run)
+			w.background = append(w.background, scanner.run)
 		}
 	}
 }
@@ -187,7 +190,7 @@ func (w *Worker) deliverWith(mux *asynq.ServeMux, parts Parts) {
 	if len(w.cfg.Webhooks) > 0 {
 		mux.Handle(tasks.TypeDeliver, w.deliver)
 	}
-	w.besides = append(w.besides, w.deliver.Run)
+	w.background = append(w.background, w.deliver.Run)
 }
 
 // validate returns all errors of c together, or nil.
@@ -247,15 +250,10 @@ func (w *Worker) Run(ctx context.Context) error {
 		return err
 	}
 	// The background loops have their own context: they go on until the handlers have returned.
-	besides, stop := context.WithCancel(context.Background())
+	background, stop := context.WithCancel(context.Background())
 	var g errgroup.Group
-	g.Go(func() error { w.rescuer.Run(besides); return nil })
-	g.Go(func() error { w.pauser.Run(besides); return nil })
-	g.Go(func() error { w.clock.Run(besides); return nil })
-	g.Go(func() error { w.redactor.Run(besides); return nil })
-	g.Go(func() error { w.tells.Run(besides, w.log); return nil })
-	for _, run := range w.besides {
-		g.Go(func() error { run(besides); return nil })
+	for _, run := range w.background {
+		g.Go(func() error { run(background); return nil })
 	}
 
 	w.log.Info("the worker is up", "apps", len(w.cfg.Apps), "concurrency", w.cfg.Concurrency, "servers", len(servers))
