@@ -64,7 +64,7 @@ func resolveOne(b *testing.B, producer *tasks.Client, results store.Results, tap
 	if _, err := producer.Resolve(ctx, tasks.Request{AppID: appID, Items: items([]wechattest.Tap{tap})}); err != nil {
 		b.Fatal(err)
 	}
-	records, err := store.Wait(ctx, results, appID, []string{tap.CloudID}, store.FormerEnds{})
+	records, err := store.Wait(ctx, results, appID, []string{tap.CloudID}, store.EarlierFinals{})
 	if err != nil || records[0].Status != store.Resolved {
 		b.Fatalf("record = %+v, %v", records, err)
 	}

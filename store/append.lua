@@ -14,17 +14,17 @@ local came, n = KEYS[1], #KEYS - 1
 -- is late, for instance because its connection hung. Both times are by the other store's clock.
 -- A result saved after the erasure had a record, whenever it was accepted: the store has
 -- already decided about it.
-local function forgotten(person, saved)
-  local at = person ~= came and call('HGET', person, 'erased')
+local function forgotten(user, saved)
+  local at = user ~= came and call('HGET', user, 'erased')
   return at and tonumber(saved) <= math.floor(1000 * tonumber(at) + 0.5)
 end
 
 -- Collect the new results per endpoint, then append each list at once.
 local lists, order = {}, {}
 for i = 1, n do
-  local person, at = KEYS[i + 1], 5 * i - 2
-  if call('SADD', came, ARGV[at + 1]) == 1 and not forgotten(person, ARGV[at + 3]) then
-    local whose = person ~= came and string.sub(person, -22) or string.rep('-', 22)
+  local user, at = KEYS[i + 1], 5 * i - 2
+  if call('SADD', came, ARGV[at + 1]) == 1 and not forgotten(user, ARGV[at + 3]) then
+    local whose = user ~= came and string.sub(user, -22) or string.rep('-', 22)
     local endpoint = ARGV[at + 4]
     local items = lists[endpoint]
     if not items then

@@ -23,15 +23,15 @@ import (
 
 var batchSizes = []int{1, 20, 100}
 
-// benchBatch returns n pending records of new cloudIDs of one person, and what becomes of them: some 500 bytes of JSON
-// each.
+// benchBatch returns n pending records of new cloudIDs of one user, and the same records resolved,
+// with some 500 bytes of JSON each.
 func benchBatch(serial *atomic.Int64, n int) (pending, resolved []store.Record) {
 	pending, resolved = make([]store.Record, n), make([]store.Record, n)
 	now := store.At(time.Now())
-	person := "o-" + strconv.FormatInt(serial.Load(), 10)
+	user := "o-" + strconv.FormatInt(serial.Load(), 10)
 	for i := range n {
 		rec := full()
-		rec.OpenID = person
+		rec.OpenID = user
 		rec.CloudID = "73_" + strconv.FormatInt(serial.Add(1), 10) + "_abcdefghijklmnopqrstuvwxyz0123456789"
 		rec.Error, rec.AcceptedAt, rec.FinishedAt = nil, now, now
 		rec.Data = benchData
@@ -45,7 +45,7 @@ func benchBatch(serial *atomic.Int64, n int) (pending, resolved []store.Record) 
 var benchData = json.RawMessage(`{"stepInfoList":[{"timestamp":1603641600,"step":1234},{"timestamp":1603728000,"step":4321},` +
 	`{"timestamp":1603814400,"step":8000}],"watermark":{"appid":"wx1234567890abcdef","timestamp":1603641700}}`)
 
-// BenchmarkRedis_ClaimSave is the life of a record in the worker, one batch after the other.
+// BenchmarkRedis_ClaimSave claims and saves as a worker does, one batch after the other.
 func BenchmarkRedis_ClaimSave(b *testing.B) {
 	for _, n := range batchSizes {
 		b.Run(fmt.Sprint("batch=", n), func(b *testing.B) {
@@ -63,7 +63,7 @@ func BenchmarkRedis_ClaimSave(b *testing.B) {
 	}
 }
 
-// BenchmarkRedis_ClaimSaveParallel is the same from many goroutines and under a keyset, as the worker does it.
+// BenchmarkRedis_ClaimSaveParallel does the same from many goroutines and with a keyset.
 func BenchmarkRedis_ClaimSaveParallel(b *testing.B) {
 	for _, n := range batchSizes {
 		b.Run(fmt.Sprint("batch=", n), func(b *testing.B) {
@@ -117,7 +117,8 @@ func claimSave(b *testing.B, results store.Results, serial *atomic.Int64, n int)
 	}
 }
 
-// redisCPU returns the seconds of processor time that the server has used, which a busy machine does not falsify.
+// redisCPU returns the processor time that the server has used, in seconds. Unlike elapsed time, it
+// does not depend on the load of the machine.
 func redisCPU(b *testing.B, rdb *redis.Client) float64 {
 	b.Helper()
 	sum := 0.0
@@ -164,7 +165,7 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
-// BenchmarkRedis_SaveSealed is one round trip for 100 outcomes, under a keyset.
+// BenchmarkRedis_SaveSealed saves 100 results in one round trip, with a keyset.
 func BenchmarkRedis_SaveSealed(b *testing.B) {
 	keyset, _, _ := sealtest.Keysets(b)
 	results := store.NewRedis(redistest.Start(b).Client(b), time.Hour, store.Sealed(keyset))
@@ -179,7 +180,8 @@ func BenchmarkRedis_SaveSealed(b *testing.B) {
 	perRecord(b, 100)
 }
 
-// BenchmarkPostgres_SaveSealed is one statement for 100 outcomes, under a keyset, on a server that syncs to disk.
+// BenchmarkPostgres_SaveSealed saves 100 results in one statement, with a keyset, on a server that
+// syncs to disk.
 func BenchmarkPostgres_SaveSealed(b *testing.B) {
 	results := benchPostgres(b)
 	var serial atomic.Int64
@@ -193,7 +195,7 @@ func BenchmarkPostgres_SaveSealed(b *testing.B) {
 	perRecord(b, 100)
 }
 
-// BenchmarkPostgres_ClaimSave is the life of a record in the worker, from one goroutine and from several.
+// BenchmarkPostgres_ClaimSave claims and saves as a worker does, from one goroutine and from several.
 func BenchmarkPostgres_ClaimSave(b *testing.B) {
 	b.Run("one", func(b *testing.B) {
 		results := benchPostgres(b)
@@ -216,7 +218,7 @@ func BenchmarkPostgres_ClaimSave(b *testing.B) {
 	})
 }
 
-// benchPostgres is a store under a keyset on a server of its own, as durable as one in production.
+// benchPostgres returns a store with a keyset on its own server, as durable as one in production.
 func benchPostgres(b *testing.B) *store.Postgres {
 	b.Helper()
 	keyset, _, _ := sealtest.Keysets(b)
@@ -224,7 +226,7 @@ func benchPostgres(b *testing.B) *store.Postgres {
 	return openPostgres(b, srv.Database(b), time.Hour, store.Sealed(keyset))
 }
 
-// BenchmarkPostgres_Relay is the way from PostgreSQL's outbox to that in Redis alone, 20,000 ends a time.
+// BenchmarkPostgres_Relay relays 20,000 results at a time from PostgreSQL's outbox to Redis.
 func BenchmarkPostgres_Relay(b *testing.B) {
 	const n = 20_000
 	p, dsn, rdb := benchOutbox(b)
@@ -241,7 +243,7 @@ func BenchmarkPostgres_Relay(b *testing.B) {
 	perRecord(b, n)
 }
 
-// fillOutbox puts ends of many persons of one app there, of 800 bytes each.
+// fillOutbox adds n results of many users of one app to the outbox, of 800 bytes each.
 func fillOutbox(b *testing.B, conn *pgx.Conn, n int) {
 	b.Helper()
 	_, err := conn.Exec(b.Context(), `INSERT INTO cloudidq_outbox (app, cloud, person, accepted, endpoint, item, expires_at)
@@ -252,7 +254,8 @@ func fillOutbox(b *testing.B, conn *pgx.Conn, n int) {
 	}
 }
 
-// BenchmarkPostgres_SaveAndRelay are the saves of a worker that delivers, from 16 goroutines, until Redis has every end.
+// BenchmarkPostgres_SaveAndRelay saves results to be delivered from 16 goroutines, and waits until
+// Redis has every result.
 func BenchmarkPostgres_SaveAndRelay(b *testing.B) {
 	for _, n := range []int{10, 100} {
 		b.Run(fmt.Sprint("batch=", n), func(b *testing.B) { benchSaveAndRelay(b, n) })
@@ -289,7 +292,7 @@ func benchSaveAndRelay(b *testing.B, n int) {
 	perRecord(b, n)
 }
 
-// benchOutbox is a durable store with an outbox.
+// benchOutbox returns a durable store with an outbox.
 func benchOutbox(b *testing.B) (*store.Postgres, string, *redis.Client) {
 	b.Helper()
 	keyset, _, _ := sealtest.Keysets(b)

@@ -21,8 +21,8 @@ local till = string.format('%013.0f', math.min(math.max(now + tonumber(ARGV[2]),
 
 -- Adds a record to the hash of its user. Returns true if an erasure of the user is impossible:
 -- the record has no user, or nothing was known of the user before.
-local function own(person, key)
-  return person == key or remember(person, sub(key, -22), ttl + margin)
+local function own(user, key)
+  return user == key or remember(user, sub(key, -22), ttl + margin)
 end
 
 -- Stores record i as it was sent.
@@ -34,12 +34,12 @@ end
 -- that hash is new, as for most users, there is no erasure to look up. Returns the answer for
 -- the record.
 local function claimNew(i)
-  local person, key = KEYS[n + i], KEYS[i]
-  if own(person, key) or not forgotten(person, key, ARGV[2 * i + 4]) then
+  local user, key = KEYS[n + i], KEYS[i]
+  if own(user, key) or not forgotten(user, key, ARGV[2 * i + 4]) then
     store(i)
     return 0
   end
-  call('HDEL', person, sub(key, -22))
+  call('HDEL', user, sub(key, -22))
   call('SET', key, tombstone, 'PX', ttl)
   return 2
 end
@@ -50,9 +50,9 @@ for first = 1, n, 1000 do -- safely below the limit of unpack
   -- A value is false if it does not exist, or is not a string.
   local values = call('MGET', unpack(KEYS, first, last))
   for i = first, last do
-    local key, person, value, rank, holder, held = KEYS[i], KEYS[n + i], values[i - first + 1]
+    local key, user, value, rank, holder, lapses = KEYS[i], KEYS[n + i], values[i - first + 1]
     if value then
-      rank, holder, held = match(value, header)
+      rank, holder, lapses = match(value, header)
     end
 
     if not rank then
@@ -61,23 +61,23 @@ for first = 1, n, 1000 do -- safely below the limit of unpack
       answer[i] = 2
     elseif rank == '2' then
       answer[i] = 'd' .. value
-    elseif forgotten(person, key, ARGV[2 * i + 4]) then
+    elseif forgotten(user, key, ARGV[2 * i + 4]) then
       answer[i] = 2
-    elseif rank == '1' and holder == owner and held == free then -- this task completed it
+    elseif rank == '1' and holder == owner and lapses == free then -- this task completed it
       answer[i] = 'd' .. value
-    elseif holder ~= owner and tonumber(held) > now then -- another task holds it
+    elseif holder ~= owner and tonumber(lapses) > now then -- claimed by another task
       answer[i] = 1
-    elseif not same(sub(value, 31, 53), person, key) then -- another user's: replace it
+    elseif not same(sub(value, 31, 53), user, key) then -- another user's: replace it
       store(i)
-      own(person, key)
+      own(user, key)
       leave(sub(value, 31, 53), key)
       answer[i] = 0
     else
       if rank == '0' then
         -- A value of an older version has no mark yet, so it gets one.
-        local mark = sub(value, 31, 31) == '@' and '' or '@' .. sub(person, -22)
+        local mark = sub(value, 31, 31) == '@' and '' or '@' .. sub(user, -22)
         call('SET', key, '0' .. owner .. till .. mark .. sub(value, 31), 'PX', ttl)
-        own(person, key)
+        own(user, key)
       else
         call('SETRANGE', key, 1, owner .. till) -- leaves the TTL alone
       end

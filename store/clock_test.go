@@ -8,7 +8,7 @@ import (
 	"cloudidq/store"
 )
 
-// A claim lapses when the server's clock says so, not when those of the callers do: here theirs stand still.
+// A claim lapses by the server's clock, not by the callers' clocks, which stand still here.
 func TestRedis_ClaimLapses_ByTheServersClock(t *testing.T) {
 	mini, rdb := startMini(t)
 	results := store.NewRedis(rdb, time.Hour)
@@ -30,8 +30,8 @@ func TestRedis_ClaimLapses_ByTheServersClock(t *testing.T) {
 	}
 }
 
-// An erasure happens at a moment of the server's clock: what a machine of the same time has accepted before is refused,
-// though the clock of the machine that erases is years behind.
+// The time of an erasure is by the server's clock. A cloudID accepted before it is refused, even if
+// the clock of the machine that erases is years behind.
 func TestRedis_Erasure_ByTheServersClock(t *testing.T) {
 	mini, rdb := startMini(t)
 	results := store.NewRedis(rdb, time.Hour)
@@ -52,32 +52,33 @@ func TestRedis_Erasure_ByTheServersClock(t *testing.T) {
 	}
 }
 
-// A process of the former version goes on beside the new schema: it calls the functions with moments of its own clock, an
-// hour behind here, and the server's clock counts.
-func TestPostgres_CallsOfTheFormerVersion_ByTheServersClock(t *testing.T) {
+// A process of the previous version still works with the new schema. It calls the functions with
+// times by its own clock, here an hour behind, but the server's clock counts.
+func TestPostgres_CallsOfThePreviousVersion_ByTheServersClock(t *testing.T) {
 	dsn := pgtest.Database(t)
 	results := openPostgres(t, dsn, time.Hour)
 	conn := connect(t, dsn)
-	app, cloud, person := store.Hashes("wx1", "73_1", "o1")
+	app, cloud, user := store.Hashes("wx1", "73_1", "o1")
 	behind := time.Now().Add(-time.Hour).UnixMilli()
 	var state int
 	err := conn.QueryRow(t.Context(), "SELECT o_state FROM cloudidq_claim($1::bigint[], $2, $3, $4, $5, $6, $7, $8, $9, $10)", []int64{1}, app,
-		[]byte("task-old"), behind, behind+60_000, time.Hour, [][]byte{cloud}, [][]byte{person}, []int64{behind}, [][]byte{[]byte(`{}`)}).Scan(&state)
+		[]byte("task-old"), behind, behind+60_000, time.Hour, [][]byte{cloud}, [][]byte{user}, []int64{behind}, [][]byte{[]byte(`{}`)}).Scan(&state)
 	if err != nil || state != 0 {
 		t.Fatalf("claim = %d, %v, want it claimed", state, err)
 	}
 	rec := pendingRecord("wx1", "73_1")
 	rec.OpenID = "o1"
 	if got, err := results.Claim(t.Context(), claimOf("b", rec)); err != nil || got[0].State != store.Busy {
-		t.Errorf("claim beside it = %v, %v, want busy", got, err)
+		t.Errorf("claim by another task = %v, %v, want busy", got, err)
 	}
 	var erased int
-	if err := conn.QueryRow(t.Context(), "SELECT cloudidq_erase($1::bigint, $2, $3, $4, $5, $6)", int64(1), app, person, behind, time.Hour, time.Hour).
+	if err := conn.QueryRow(t.Context(), "SELECT cloudidq_erase($1::bigint, $2, $3, $4, $5, $6)", int64(1), app, user, behind, time.Hour, time.Hour).
 		Scan(&erased); err != nil || erased != 1 {
 		t.Errorf("erase = %d, %v, want the record", erased, err)
 	}
-	rec.CloudID, rec.AcceptedAt = "73_2", store.At(time.Now().Add(-time.Minute)) // after what that process takes for the moment
+	// This is later than the time by the clock of that process.
+	rec.CloudID, rec.AcceptedAt = "73_2", store.At(time.Now().Add(-time.Minute))
 	if got, err := results.Claim(t.Context(), claimOf("b", rec)); err != nil || got[0].State != store.Erased {
-		t.Errorf("what was accepted before = %v, %v, want it erased", got, err)
+		t.Errorf("claim of a cloudID accepted before the erasure = %v, %v, want erased", got, err)
 	}
 }

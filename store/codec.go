@@ -20,8 +20,8 @@ var (
 	errResult = errors.New("the result to deliver is not a JSON object")
 )
 
-// errForeign is returned for a value that this package did not write.
-var errForeign = errors.New("not a record")
+// errNotRecord is returned for a value that this package did not write.
+var errNotRecord = errors.New("not a record")
 
 // ErrUnreadable is returned for a record that is sealed under a key that the keyset does not
 // hold.
@@ -40,12 +40,12 @@ type codec struct {
 // be opened there.
 const fieldRecord = "record"
 
-// encode returns the stored form of each record, unclaimed. persons holds the records' user
+// encode returns the stored form of each record, unclaimed. users holds the records' user
 // hashes as Redis names them; it is nil for another store.
 //
 // All forms share one buffer, which saves allocations. When the buffer grows, it moves to new
 // memory and leaves the forms already returned unchanged.
-func (c codec) encode(records []Record, owner string, persons []string) ([][]byte, error) {
+func (c codec) encode(records []Record, owner string, users []string) ([][]byte, error) {
 	size := 0
 	for i := range records {
 		size += headerLen + markLen + 384 + seal.Overhead + len(records[i].Data)
@@ -61,9 +61,9 @@ func (c codec) encode(records []Record, owner string, persons []string) ([][]byt
 		out.WriteByte(rankOf(rec.Status))
 		out.WriteString(owner)
 		out.WriteString(unclaimed)
-		if persons != nil {
-			out.WriteByte(markPerson)
-			out.WriteString(persons[i])
+		if users != nil {
+			out.WriteByte(markUser)
+			out.WriteString(users[i])
 		}
 		body, err := c.close(text.Bytes(), rec)
 		if err != nil {
@@ -110,12 +110,12 @@ func (c codec) close(text []byte, rec *Record) ([]byte, error) {
 	return sealed, nil
 }
 
-// decode reads a stored value. It returns errForeign for a value that encode did not write for
+// decode reads a stored value. It returns errNotRecord for a value that encode did not write for
 // this cloudID, and ErrUnreadable for one that is sealed under a key that the keyset does not
 // hold.
 func (c codec) decode(value, appID, cloudID string) (Record, error) {
 	if !validHeader(value) || value[0] == rankErased {
-		return Record{}, errForeign
+		return Record{}, errNotRecord
 	}
 	return c.decodeBody(value[0], []byte(bodyOf(value)), appID, cloudID)
 }
@@ -124,7 +124,7 @@ func (c codec) decode(value, appID, cloudID string) (Record, error) {
 // user.
 func bodyOf(value string) string {
 	body := value[headerLen:]
-	if len(body) >= markLen && body[0] == markPerson {
+	if len(body) >= markLen && body[0] == markUser {
 		return body[markLen:]
 	}
 	return body
@@ -144,7 +144,7 @@ func (c codec) decodeBody(rank byte, text []byte, appID, cloudID string) (Record
 	// The ids and the status must match the key and the header.
 	err := readStored(text, &rec)
 	if err != nil || rec.AppID != appID || rec.CloudID != cloudID || rankOf(rec.Status) != rank {
-		return Record{}, errForeign
+		return Record{}, errNotRecord
 	}
 	return rec, nil
 }

@@ -26,12 +26,12 @@ func full() store.Record {
 	}
 }
 
-func TestEncode_EveryFieldComesBack(t *testing.T) {
+func TestEncode_EveryFieldRoundTrips(t *testing.T) {
 	want := full()
 	for v, i := reflect.ValueOf(want), 0; i < v.NumField(); i++ {
 		field := v.Type().Field(i)
 		if stored := field.Tag.Get("json") != "-"; stored == v.Field(i).IsZero() {
-			t.Errorf("full() has %s: %t, and it is stored: %t", field.Name, !v.Field(i).IsZero(), stored)
+			t.Errorf("full() sets %s: %t, and the field is stored: %t", field.Name, !v.Field(i).IsZero(), stored)
 		}
 	}
 	for _, want := range []store.Record{want, {AppID: "wx1", CloudID: "73_1", Status: store.Pending}} {
@@ -63,7 +63,7 @@ func TestEncode_Header(t *testing.T) {
 	}
 }
 
-func TestEncode_WhatCouldNotBeRead_Refused(t *testing.T) {
+func TestEncode_UnreadableRecord_Refused(t *testing.T) {
 	for name, spoil := range map[string]func(*store.Record){
 		"no status":      func(r *store.Record) { r.Status = "" },
 		"unknown status": func(r *store.Record) { r.Status = "erased" },
@@ -83,48 +83,48 @@ func TestEncode_WhatCouldNotBeRead_Refused(t *testing.T) {
 	}
 }
 
-func TestDecode_ForeignValue_Unknown(t *testing.T) {
-	good, err := store.Encode("task", full())
+func TestDecode_InvalidValue_Unknown(t *testing.T) {
+	valid, err := store.Encode("task", full())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := store.Decode(string(good), "wx1", "73_1"); !ok {
-		t.Fatal("Decode of a good value = unknown")
+	if _, ok := store.Decode(string(valid), "wx1", "73_1"); !ok {
+		t.Fatal("Decode of a valid value = unknown")
 	}
-	body := string(good[store.HeaderLen:])
+	body := string(valid[store.HeaderLen:])
 	for name, value := range map[string]string{
 		"empty":            "",
-		"header only":      string(good[:store.HeaderLen]),
-		"cut off":          string(good[:len(good)-1]),
-		"more behind":      string(good) + "x",
+		"header only":      string(valid[:store.HeaderLen]),
+		"cut off":          string(valid[:len(valid)-1]),
+		"trailing text":    string(valid) + "x",
 		"JSON alone":       body,
-		"unknown rank":     "3" + string(good[1:]),
-		"rank of another":  "1" + string(good[1:]),
-		"owner not hex":    "2" + strings.Repeat("G", 16) + string(good[17:]),
-		"until not digits": string(good[:17]) + " 123456789012" + body,
-		"another type":     string(good[:store.HeaderLen]) + `{"appid":"wx1","cloud_id":7,"status":"resolved"}`,
-		"null":             string(good[:store.HeaderLen]) + `null`,
+		"unknown rank":     "3" + string(valid[1:]),
+		"rank of failed":   "1" + string(valid[1:]),
+		"owner not hex":    "2" + strings.Repeat("G", 16) + string(valid[17:]),
+		"until not digits": string(valid[:17]) + " 123456789012" + body,
+		"another type":     string(valid[:store.HeaderLen]) + `{"appid":"wx1","cloud_id":7,"status":"resolved"}`,
+		"null":             string(valid[:store.HeaderLen]) + `null`,
 	} {
 		if rec, ok := store.Decode(value, "wx1", "73_1"); ok || !reflect.ValueOf(rec).IsZero() {
 			t.Errorf("%s: Decode = %v, %v, want nothing", name, rec, ok)
 		}
 	}
 	for _, other := range [][2]string{{"wx2", "73_1"}, {"wx1", "73_2"}} {
-		if _, ok := store.Decode(string(good), other[0], other[1]); ok {
-			t.Errorf("Decode finds %v in a value of another", other)
+		if _, ok := store.Decode(string(valid), other[0], other[1]); ok {
+			t.Errorf("Decode of another record's value finds %v", other)
 		}
 	}
 }
 
 func FuzzDecode(f *testing.F) {
-	good, err := store.Encode("task", full())
+	valid, err := store.Encode("task", full())
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(string(good), "wx1", "73_1")
-	f.Add(string(good[:store.HeaderLen])+`{"appid":"","cloud_id":"","status":"resolved","data":null}`, "", "")
+	f.Add(string(valid), "wx1", "73_1")
+	f.Add(string(valid[:store.HeaderLen])+`{"appid":"","cloud_id":"","status":"resolved","data":null}`, "", "")
 	f.Add("", "", "")
-	f.Add(string(good[:store.HeaderLen])+`{"appid":"","cloud_id":"","status":"resolved","accepted_at":"9999-12-31T23:59:59-01:00"}`, "", "")
+	f.Add(string(valid[:store.HeaderLen])+`{"appid":"","cloud_id":"","status":"resolved","accepted_at":"9999-12-31T23:59:59-01:00"}`, "", "")
 	f.Fuzz(func(t *testing.T, value, appID, cloudID string) {
 		rec, ok := store.Decode(value, appID, cloudID)
 		if !ok {
@@ -136,7 +136,7 @@ func FuzzDecode(f *testing.F) {
 			if rec.AcceptedAt.UTC().Year() > 9999 || rec.FinishedAt.UTC().Year() > 9999 {
 				return
 			}
-			t.Fatalf("Encode of what Decode returned: %v", err)
+			t.Fatalf("Encode of the decoded record: %v", err)
 		}
 		got, ok := store.Decode(string(again), appID, cloudID)
 		rec.AcceptedAt, rec.FinishedAt = store.At(rec.AcceptedAt.Time), store.At(rec.FinishedAt.Time)
@@ -166,11 +166,11 @@ func FuzzEncode(f *testing.F) {
 		if !ok {
 			t.Fatalf("Decode cannot read %q", value)
 		}
-		// Insignificant blanks go, all else stays.
+		// Insignificant whitespace is removed. Everything else stays.
 		var want bytes.Buffer
 		if data != "" {
 			if err := json.Compact(&want, []byte(data)); err != nil {
-				t.Fatalf("Encode took data that is no JSON: %q", data)
+				t.Fatalf("Encode accepted invalid JSON: %q", data)
 			}
 		}
 		if string(got.Data) != want.String() {

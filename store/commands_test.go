@@ -14,7 +14,8 @@ import (
 	"cloudidq/store"
 )
 
-// commands are how many Redis has run since CONFIG RESETSTAT, those in scripts included.
+// commands returns how many commands Redis has run since CONFIG RESETSTAT, including those in
+// scripts.
 func commands(t *testing.T, rdb *redis.Client) (all int, each map[string]int) {
 	t.Helper()
 	each = map[string]int{}
@@ -27,8 +28,9 @@ func commands(t *testing.T, rdb *redis.Client) (all int, each map[string]int) {
 	return all, each
 }
 
-// What a claim and a save of 100 cloudIDs cost in Redis is counted in commands, which no busy machine falsifies: whose a
-// record is, and whether that one was erased, costs one more for each person of the call, and no round trip.
+// The cost of a claim and a save of 100 cloudIDs in Redis is counted in commands, which do not depend
+// on the load of the machine. The check of a record's user, and of the user's erasure, costs one more
+// command for each user of the call, and no round trip.
 func TestRedis_CommandsOfABatch(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	results := store.NewRedis(rdb, time.Hour)
@@ -50,9 +52,9 @@ func TestRedis_CommandsOfABatch(t *testing.T) {
 		return err
 	}
 	save := func(records []store.Record) error { return results.Save(t.Context(), "task", records) }
-	warm, ended := benchBatch(&serial, 1) // the server learns the scripts
+	warm, final := benchBatch(&serial, 1) // load the scripts into the server
 	count(func() error { return claim(warm) })
-	count(func() error { return save(ended) })
+	count(func() error { return save(final) })
 
 	all, each := count(func() error { return claim(pending) })
 	if all > 6*n || each["hget"] != 1 || each["evalsha"] != 1 || each["set"] != n {
@@ -63,16 +65,17 @@ func TestRedis_CommandsOfABatch(t *testing.T) {
 		t.Errorf("a save of %d took %d commands: %v", n, all, each)
 	}
 
-	// Of somebody new there is nothing to ask, so a user each costs a claim less than one user's many.
+	// A new user needs no check for an erasure. So a claim of cloudIDs of many new users costs fewer
+	// commands than one of the same number of cloudIDs of one known user.
 	pending, resolved = benchBatch(&serial, n)
 	for i := range n {
 		openID := fmt.Sprintf("o%027d", i)
 		pending[i].OpenID, resolved[i].OpenID = openID, openID
 	}
 	if all, each = count(func() error { return claim(pending) }); all > 4*n+3 || each["hget"] != 0 {
-		t.Errorf("a claim of %d, of a user each, took %d commands: %v", n, all, each)
+		t.Errorf("a claim of %d, each of another user, took %d commands: %v", n, all, each)
 	}
 	if all, each = count(func() error { return save(resolved) }); all > 2*n+1 {
-		t.Errorf("a save of %d, of a user each, took %d commands: %v", n, all, each)
+		t.Errorf("a save of %d, each of another user, took %d commands: %v", n, all, each)
 	}
 }

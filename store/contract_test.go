@@ -22,7 +22,7 @@ func TestRedis_Contract(t *testing.T) {
 	})
 }
 
-// A cluster of one node refuses, as any cluster does, a script whose keys lie in several slots.
+// Like any cluster, a cluster of one node refuses a script whose keys are in several slots.
 func TestRedisCluster_Contract(t *testing.T) {
 	t.Parallel()
 	srv := redistest.Start(t, "--cluster-enabled", "yes")
@@ -58,7 +58,7 @@ func startMini(t *testing.T) (*miniredis.Miniredis, *redis.Client) {
 	return mini, rdb
 }
 
-// age lets time pass in mini, which does not by itself.
+// age advances the clock of mini, which does not advance by itself.
 func age(t *testing.T, mini *miniredis.Miniredis) {
 	t.Helper()
 	stop, gone := make(chan struct{}), make(chan struct{})
@@ -79,7 +79,7 @@ func age(t *testing.T, mini *miniredis.Miniredis) {
 	t.Cleanup(func() { close(stop); <-gone })
 }
 
-// eventually polls until ok, for as long as a busy machine may need.
+// eventually polls until ok returns true, for as long as a busy machine may need.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -90,7 +90,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("still not: %s", what)
+			t.Fatalf("timed out waiting: %s", what)
 		}
 	}
 }

@@ -123,7 +123,8 @@ func NewDeliveries(rdb redis.Cmdable, options ...Option) *Deliveries {
 	}
 	return &Deliveries{
 		rdb: rdb, codec: codec{with.keyset},
-		cut: redis.NewScript(personLua + cutLua), record: redis.NewScript(recordAttemptLua), replay: redis.NewScript(replayLua),
+		cut: redis.NewScript(userLua + cutLua), record: redis.NewScript(recordAttemptLua),
+		replay: redis.NewScript(replayLua),
 	}
 }
 
@@ -134,7 +135,7 @@ func (d *Deliveries) Cut(ctx context.Context, appID, endpoint string, maximum in
 	prefix := appPrefix(appID)
 	id = newDeliveryID(appID)
 	counts, err := d.cut.Run(ctx, d.rdb, []string{prefix + outboxPart + endpoint, prefix + deliveryPart + id},
-		maximum, maxBodyBytes, time.Now().UnixMilli(), DeliverFor.Milliseconds(), id, appID, endpoint).Int64Slice()
+		maximum, maxBodyBytes, time.Now().UnixMilli(), deliverFor.Milliseconds(), id, appID, endpoint).Int64Slice()
 	if err != nil {
 		return "", 0, fmt.Errorf("making a delivery: %w", err)
 	}
@@ -185,9 +186,9 @@ func (d *Deliveries) read(ctx context.Context, id string, with func(redis.Pipeli
 		return Delivery{}, err
 	}
 	var fields *redis.MapStringStringCmd
-	var tries *redis.StringSliceCmd
+	var attempts *redis.StringSliceCmd
 	if _, err := d.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		fields, tries = p.HGetAll(ctx, row), p.LRange(ctx, row+":tries", 0, -1)
+		fields, attempts = p.HGetAll(ctx, row), p.LRange(ctx, row+":tries", 0, -1)
 		with(p)
 		return nil
 	}); err != nil {
@@ -196,12 +197,12 @@ func (d *Deliveries) read(ctx context.Context, id string, with func(redis.Pipeli
 	if len(fields.Val()) == 0 {
 		return Delivery{}, ErrNoDelivery
 	}
-	return parseDelivery(id, fields.Val(), tries.Val()), nil
+	return parseDelivery(id, fields.Val(), attempts.Val()), nil
 }
 
 // parseDelivery builds a Delivery from its hash and its attempts. It skips attempts that do not
 // parse.
-func parseDelivery(id string, fields map[string]string, tries []string) Delivery {
+func parseDelivery(id string, fields map[string]string, attempts []string) Delivery {
 	number := func(name string) int64 {
 		n, _ := strconv.ParseInt(fields[name], 10, 64)
 		return n
@@ -214,7 +215,7 @@ func parseDelivery(id string, fields map[string]string, tries []string) Delivery
 	if delivery.State == DeliveryPending {
 		delivery.Next = At(time.UnixMilli(number("next")))
 	}
-	for _, text := range tries {
+	for _, text := range attempts {
 		var attempt Attempt
 		if json.Unmarshal([]byte(text), &attempt) == nil {
 			delivery.Attempts = append(delivery.Attempts, attempt)
@@ -234,7 +235,7 @@ func (d *Deliveries) RecordAttempt(
 	if err != nil {
 		return err
 	}
-	// An empty text tells the script that there was no attempt.
+	// An empty text means that there was no attempt.
 	text, counted := []byte{}, 0
 	if attempt != nil {
 		if text, err = json.Marshal(attempt); err != nil {
@@ -260,8 +261,8 @@ func (d *Deliveries) Replay(ctx context.Context, id string) (DeliveryState, erro
 	if err != nil {
 		return "", err
 	}
-	there, err := d.rdb.Exists(ctx, row).Result()
-	if err == nil && there == 0 {
+	exists, err := d.rdb.Exists(ctx, row).Result()
+	if err == nil && exists == 0 {
 		return "", ErrNoDelivery
 	}
 	if err == nil {

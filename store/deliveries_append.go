@@ -79,14 +79,14 @@ func appending(rows []unrelayed) (keys []string, args []any) {
 	prefix := unrelayedPrefix(rows[0].App)
 	keys = make([]string, 1+len(rows))
 	keys[0] = prefix + appendedPart
-	args = append(make([]any, 0, 3+5*len(rows)), appendedFor.Milliseconds(), DeliverFor.Milliseconds(), prefix)
+	args = append(make([]any, 0, 3+5*len(rows)), appendedFor.Milliseconds(), deliverFor.Milliseconds(), prefix)
 	for i := range rows {
 		row := &rows[i]
 		keys[1+i] = keys[0]
-		if row.Person != nil {
-			keys[1+i] = prefix + personPart + cloudPart(row.Person)
+		if row.User != nil {
+			keys[1+i] = prefix + userPart + cloudPart(row.User)
 		}
-		args = append(args, row.ID, cloudPart(row.Cloud), row.Expires.Add(-DeliverFor).UnixMicro(), row.Endpoint, row.Item)
+		args = append(args, row.ID, cloudPart(row.Cloud), row.Expires.Add(-deliverFor).UnixMicro(), row.Endpoint, row.Item)
 	}
 	return keys, args
 }
@@ -120,10 +120,10 @@ var eraseScript = redis.NewScript(eraseLua)
 // the erasure by the clock of the store that saved the results, in Unix microseconds.
 func (d *Deliveries) erase(ctx context.Context, appID, openID string, micro int64) error {
 	moment := fmt.Sprintf("%d.%03d", micro/1000, micro%1000)
-	err := eraseScript.Run(ctx, d.rdb, d.codec.personKeys(appID, openID), moment,
-		DeliverFor.Milliseconds(), personMargin.Milliseconds(), appPrefix(appID)).Err()
+	err := eraseScript.Run(ctx, d.rdb, d.codec.userKeys(appID, openID), moment,
+		deliverFor.Milliseconds(), userMargin.Milliseconds(), appPrefix(appID)).Err()
 	if err != nil {
-		return fmt.Errorf("erasing what waits for delivery: %w", err)
+		return fmt.Errorf("erasing waiting results: %w", err)
 	}
 	return nil
 }

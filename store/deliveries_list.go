@@ -11,15 +11,6 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Outlets returns the endpoints for which results of an app wait to become deliveries.
-func (d *Deliveries) Outlets(ctx context.Context, appID string) ([]string, error) {
-	endpoints, err := d.rdb.SMembers(ctx, appPrefix(appID)+outletsPart).Result()
-	if err != nil {
-		return nil, fmt.Errorf("listing what waits for delivery: %w", err)
-	}
-	return endpoints, nil
-}
-
 // Apps returns the appids that have had deliveries, sorted.
 func (d *Deliveries) Apps(ctx context.Context) ([]string, error) {
 	apps, err := d.rdb.SMembers(ctx, outboxApps).Result()
@@ -80,9 +71,9 @@ type Filter struct {
 	State    DeliveryState
 }
 
-// takes reports whether the delivery matches Endpoint and State. List has applied AppID
+// matches reports whether the delivery matches Endpoint and State. List has applied AppID
 // already.
-func (f Filter) takes(d *Delivery) bool {
+func (f Filter) matches(d *Delivery) bool {
 	return (f.Endpoint == "" || d.Endpoint == f.Endpoint) && (f.State == "" || d.State == f.State)
 }
 
@@ -121,7 +112,7 @@ func (d *Deliveries) listIndex(ctx context.Context, key string, filter Filter, y
 			return false, err
 		}
 		for i := range rows {
-			if filter.takes(&rows[i]) && !yield(rows[i]) {
+			if filter.matches(&rows[i]) && !yield(rows[i]) {
 				return false, nil
 			}
 		}

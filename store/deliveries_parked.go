@@ -36,7 +36,7 @@ func (d *Deliveries) Park(ctx context.Context, endpoint, id string) error {
 	now := time.Now()
 	_, err = d.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		p.ZAdd(ctx, waitListKey(endpoint), redis.Z{Member: id, Score: float64(now.UnixMilli())})
-		p.PExpire(ctx, waitListKey(endpoint), DeliverFor)
+		p.PExpire(ctx, waitListKey(endpoint), deliverFor)
 		return nil
 	})
 	// Postpone the delivery only once it is in the list, so that the sweep finds it after a

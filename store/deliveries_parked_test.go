@@ -10,7 +10,7 @@ import (
 )
 
 // deliveriesOf makes n deliveries of one result each and returns their ids, the oldest first.
-func (b *outboxBed) deliveriesOf(n int) []string {
+func (b *outboxFixture) deliveriesOf(n int) []string {
 	b.Helper()
 	ids := make([]string, n)
 	for i := range ids {
@@ -20,7 +20,7 @@ func (b *outboxBed) deliveriesOf(n int) []string {
 	return ids
 }
 
-func (b *outboxBed) lineUp(ids ...string) {
+func (b *outboxFixture) park(ids ...string) {
 	b.Helper()
 	for _, id := range ids {
 		if err := b.deliveries.Park(b.Context(), "orders", id); err != nil {
@@ -29,7 +29,7 @@ func (b *outboxBed) lineUp(ids ...string) {
 	}
 }
 
-func (b *outboxBed) due(by time.Time) []string {
+func (b *outboxFixture) due(by time.Time) []string {
 	b.Helper()
 	ids, err := b.deliveries.Due(b.Context(), "wx1", by, time.Minute, 1000)
 	if err != nil {
@@ -41,9 +41,9 @@ func (b *outboxBed) due(by time.Time) []string {
 // With many callers, each delivery is unparked once. It is then due again, so that a sweep
 // finds it if its caller dies.
 func TestPark_EachOnce(t *testing.T) {
-	b := newOutboxBed(t)
+	b := newOutboxFixture(t)
 	ids := b.deliveriesOf(60)
-	b.lineUp(ids...)
+	b.park(ids...)
 	if due := b.due(time.Now().Add(time.Minute)); len(due) != 0 {
 		t.Errorf("%d parked ones are due, want none for a while", len(due))
 	}
@@ -84,10 +84,10 @@ func TestPark_EachOnce(t *testing.T) {
 
 // The delivery parked longest is unparked first. A delivery parked again goes to the end.
 func TestPark_Order(t *testing.T) {
-	b := newOutboxBed(t)
+	b := newOutboxFixture(t)
 	ids := b.deliveriesOf(3)
 	for _, id := range append(ids, ids[0]) {
-		b.lineUp(id)
+		b.park(id)
 		time.Sleep(2 * time.Millisecond) // the order is by milliseconds
 	}
 	got, err := b.deliveries.Unpark(t.Context(), "orders", 10)
@@ -98,12 +98,12 @@ func TestPark_Order(t *testing.T) {
 
 // A delivery that no longer exists leaves nothing in the due list.
 func TestPark_Erased(t *testing.T) {
-	b := newOutboxBed(t)
+	b := newOutboxFixture(t)
 	id := b.deliveriesOf(1)[0]
 	if err := b.deliveries.Forget(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
-	b.lineUp(id)
+	b.park(id)
 	if got, err := b.deliveries.Unpark(t.Context(), "orders", 10); err != nil || len(got) != 1 {
 		t.Errorf("Unpark = %v, %v", got, err)
 	}
@@ -112,9 +112,9 @@ func TestPark_Erased(t *testing.T) {
 	}
 }
 
-// While the circuit is open, one caller may probe per hold.
+// While the circuit is open, one caller may probe per interval.
 func TestProbe_OneAtATime(t *testing.T) {
-	b := newOutboxBed(t)
+	b := newOutboxFixture(t)
 	now := time.Now()
 	probe := func(at time.Time, want bool) {
 		t.Helper()

@@ -15,7 +15,7 @@ import (
 // Saved results become deliveries in order, each once, and stay sealed in Redis.
 func TestDeliveries_FromSaveToDelivery(t *testing.T) { eachStore(t, deliveriesFromSaveToDelivery) }
 
-func deliveriesFromSaveToDelivery(t *testing.T, b *outboxBed) {
+func deliveriesFromSaveToDelivery(t *testing.T, b *outboxFixture) {
 	if id, left := b.cut(10); id != "" || left != 0 {
 		t.Errorf("Cut of nothing = %q, %d", id, left)
 	}
@@ -53,7 +53,7 @@ func deliveriesFromSaveToDelivery(t *testing.T, b *outboxBed) {
 		t.Errorf("Apps = %v, %v", apps, err)
 	}
 	if dump := dumpOf(t, b.rdb); strings.Contains(dump, "PLANTED") {
-		t.Errorf("the dump shows what is sealed: %q", dump)
+		t.Errorf("the dump shows sealed data: %q", dump)
 	}
 	if _, err := store.NewDeliveries(b.rdb).Load(b.Context(), first); !errors.Is(err, store.ErrUnreadable) {
 		t.Errorf("Load without the keyset = %v, want ErrUnreadable", err)
@@ -61,9 +61,9 @@ func deliveriesFromSaveToDelivery(t *testing.T, b *outboxBed) {
 }
 
 // If a cloudID is requested again after a failure, its second final status is delivered too.
-func TestDeliveries_EachEndOnce(t *testing.T) { eachStore(t, deliveriesEachEndOnce) }
+func TestDeliveries_EachResultOnce(t *testing.T) { eachStore(t, deliveriesEachResultOnce) }
 
-func deliveriesEachEndOnce(t *testing.T, b *outboxBed) {
+func deliveriesEachResultOnce(t *testing.T, b *outboxFixture) {
 	b.save("t1", outgoing(1, store.Expired))
 	rec := outgoing(1, store.Resolved)
 	rec.Status = store.Pending
@@ -76,7 +76,7 @@ func deliveriesEachEndOnce(t *testing.T, b *outboxBed) {
 	b.save("t3", outgoing(1, store.Expired), outgoing(1, store.Resolved))
 	id, _ := b.cut(10)
 	if d := b.load(id); len(d.Items) != 2 || !strings.Contains(string(d.Items[0]), "expired") || !strings.Contains(string(d.Items[1]), "resolved") {
-		t.Errorf("the delivery holds %s, want the two ends", d.Items)
+		t.Errorf("the delivery holds %s, want the two results", d.Items)
 	}
 }
 
@@ -87,11 +87,11 @@ func TestDeliveries_OwnerErasedBeforeTheSave_NothingIsDelivered(t *testing.T) {
 	eachStore(t, deliveriesOwnerErasedBeforeTheSave)
 }
 
-func deliveriesOwnerErasedBeforeTheSave(t *testing.T, b *outboxBed) {
+func deliveriesOwnerErasedBeforeTheSave(t *testing.T, b *outboxFixture) {
 	var mine []store.Record
-	for n, former := range []string{"oFormer", ""} {
+	for n, previous := range []string{"oPrevious", ""} {
 		failed := outgoing(n, store.Failed)
-		failed.OpenID, failed.Deliver = former, store.Outlet{}
+		failed.OpenID, failed.Deliver = previous, store.Outlet{}
 		b.save("t1", failed)
 		rec := outgoing(n, store.Resolved)
 		rec.OpenID = fmt.Sprint("oOwner", n)
@@ -102,7 +102,7 @@ func deliveriesOwnerErasedBeforeTheSave(t *testing.T, b *outboxBed) {
 			t.Fatalf("Claim = %v, %v", got, err)
 		}
 	}
-	for _, openID := range []string{"oOwner0", "oFormer"} {
+	for _, openID := range []string{"oOwner0", "oPrevious"} {
 		if _, err := b.results.Erase(b.Context(), "wx1", openID); err != nil {
 			t.Fatal(err)
 		}
@@ -110,14 +110,14 @@ func deliveriesOwnerErasedBeforeTheSave(t *testing.T, b *outboxBed) {
 	b.save("t2", mine...)
 	id, _ := b.cut(10)
 	if got := cloudIDs(t, b.load(id)); !slices.Equal(got, []string{"1"}) {
-		t.Errorf("the delivery holds %v, want what is not the erased owner's", got)
+		t.Errorf("the delivery holds %v, want only the results of other users", got)
 	}
 }
 
 // An endpoint may receive another JSON object instead of the record.
 func TestDeliveries_Result(t *testing.T) { eachStore(t, deliveriesResult) }
 
-func deliveriesResult(t *testing.T, b *outboxBed) {
+func deliveriesResult(t *testing.T, b *outboxFixture) {
 	const want = `{"cloud_id":"73_<a>","url":"/of/the/record"}`
 	rec := outgoing(1, store.Resolved)
 	rec.Deliver.Result = json.RawMessage(want)
@@ -138,7 +138,7 @@ func deliveriesResult(t *testing.T, b *outboxBed) {
 // An attempt changes state, count and due time. A delivered delivery never changes again.
 func TestDeliveries_RecordAttempt(t *testing.T) { eachStore(t, deliveriesRecordAttempt) }
 
-func deliveriesRecordAttempt(t *testing.T, b *outboxBed) {
+func deliveriesRecordAttempt(t *testing.T, b *outboxFixture) {
 	b.save("t1", outgoing(1, store.Resolved))
 	id, _ := b.cut(10)
 	now := time.Now()
@@ -204,7 +204,7 @@ func deliveriesRecordAttempt(t *testing.T, b *outboxBed) {
 
 // Unknown and malformed ids are ErrNoDelivery.
 func TestDeliveries_Unknown(t *testing.T) {
-	b := newOutboxBed(t)
+	b := newOutboxFixture(t)
 	for _, id := range []string{"", "x", "msg_", "msg_0123abcd_" + strings.Repeat("0", 32), "msg_0123abcd_" + strings.Repeat("}", 32)} {
 		if _, err := b.deliveries.Load(b.Context(), id); !errors.Is(err, store.ErrNoDelivery) {
 			t.Errorf("Load(%q) = %v", id, err)
@@ -227,7 +227,7 @@ func TestDeliveries_Unknown(t *testing.T) {
 // message id.
 func TestDeliveries_Erase(t *testing.T) { eachStore(t, deliveriesErase) }
 
-func deliveriesErase(t *testing.T, b *outboxBed) {
+func deliveriesErase(t *testing.T, b *outboxFixture) {
 	b.save("t1", outgoing(1, store.Resolved), outgoing(2, store.Resolved), outgoing(3, store.Resolved))
 	mixed, _ := b.cut(10)
 	b.save("t2", outgoing(5, store.Resolved))
@@ -240,35 +240,35 @@ func deliveriesErase(t *testing.T, b *outboxBed) {
 	}
 	after := b.load(mixed)
 	if got := cloudIDs(t, after); !slices.Equal(got, []string{"2"}) || after.Results != 1 {
-		t.Errorf("the delivery holds %v, want what is left", got)
+		t.Errorf("the delivery has %v, want the remaining results", got)
 	}
 	if before.MessageID() == after.MessageID() || before.MessageID() != mixed || strings.Contains(after.MessageID(), ".") {
 		t.Errorf("ids %s and %s, want another one for other bytes", before.MessageID(), after.MessageID())
 	}
 	if _, err := b.deliveries.Load(b.Context(), alone); !errors.Is(err, store.ErrNoDelivery) {
-		t.Errorf("a delivery of nobody else: %v, want it gone", err)
+		t.Errorf("a delivery without remaining results: %v, want it removed", err)
 	}
 	waiting, _ := b.cut(10)
 	if got := cloudIDs(t, b.load(waiting)); !slices.Equal(got, []string{"8"}) {
-		t.Errorf("what waited holds %v, want what is left", got)
+		t.Errorf("the waiting results are %v, want the remaining ones", got)
 	}
 	if got := b.list(store.Filter{}); !slices.Contains(got, mixed) || slices.Contains(got, alone) {
 		t.Errorf("List = %v", got)
 	}
 	if ttl := b.rdb.TTL(b.Context(), keyOf(t, b.rdb, mixed+":items")).Val(); ttl < 6*24*time.Hour {
-		t.Errorf("the items end in %s", ttl)
+		t.Errorf("the items expire in %s", ttl)
 	}
 	// A result that arrives late for an erased user is neither stored nor delivered.
 	b.save("t4", outgoing(9, store.Resolved))
 	if id, _ := b.cut(10); id != "" {
-		t.Errorf("what is erased is delivered: %v", cloudIDs(t, b.load(id)))
+		t.Errorf("erased results are delivered: %v", cloudIDs(t, b.load(id)))
 	}
 }
 
 // Every key of the outbox expires, whatever the order of calls. Only the indexes of an app
 // remain.
-func TestDeliveries_EverythingEnds(t *testing.T) {
-	b := newOutboxBed(t)
+func TestDeliveries_EverythingExpires(t *testing.T) {
+	b := newOutboxFixture(t)
 	b.save("t1", outgoing(1, store.Resolved), outgoing(2, store.Resolved))
 	id, _ := b.cut(1)
 	if err := b.deliveries.RecordAttempt(b.Context(), id, store.DeliveryPending, time.Now(), &store.Attempt{}, true); err != nil {
@@ -277,7 +277,7 @@ func TestDeliveries_EverythingEnds(t *testing.T) {
 	for _, key := range b.rdb.Keys(b.Context(), "*").Val() {
 		index := strings.HasSuffix(key, ":deliveries") || strings.HasSuffix(key, ":due") || strings.HasSuffix(key, ":outlets") || strings.HasSuffix(key, ":apps")
 		if ttl := b.rdb.TTL(b.Context(), key).Val(); ttl <= 0 && !index {
-			t.Errorf("%s never ends", key)
+			t.Errorf("%s never expires", key)
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // backlogs returns the backlogs by "endpoint appid".
-func (b *outboxBed) backlogs(limit int) (map[string]store.Backlog, bool) {
+func (b *outboxFixture) backlogs(limit int) (map[string]store.Backlog, bool) {
 	b.Helper()
 	list, more, err := b.deliveries.Backlogs(b.Context(), limit)
 	if err != nil {
@@ -20,7 +20,7 @@ func (b *outboxBed) backlogs(limit int) (map[string]store.Backlog, bool) {
 	for _, backlog := range list {
 		key := backlog.Endpoint + " " + backlog.AppID
 		if _, twice := by[key]; twice {
-			b.Errorf("%s comes twice", key)
+			b.Errorf("%s is listed twice", key)
 		}
 		backlog.Endpoint, backlog.AppID = "", ""
 		by[key] = backlog
@@ -28,7 +28,7 @@ func (b *outboxBed) backlogs(limit int) (map[string]store.Backlog, bool) {
 	return by, more
 }
 
-func (b *outboxBed) setState(id string, state store.DeliveryState) {
+func (b *outboxFixture) setState(id string, state store.DeliveryState) {
 	b.Helper()
 	if err := b.deliveries.RecordAttempt(b.Context(), id, state, time.Now().Add(time.Hour), nil, false); err != nil {
 		b.Fatal(err)
@@ -37,7 +37,7 @@ func (b *outboxBed) setState(id string, state store.DeliveryState) {
 
 // Backlogs are counted by endpoint and app, and stop at the limit.
 func TestBacklogs_ByEndpointAndApp(t *testing.T) {
-	b := newOutboxBed(t)
+	b := newOutboxFixture(t)
 	if got, more := b.backlogs(10); len(got) != 0 || more {
 		t.Errorf("of nothing = %v, %v", got, more)
 	}
@@ -66,6 +66,6 @@ func TestBacklogs_ByEndpointAndApp(t *testing.T) {
 	}
 	got, more = b.backlogs(3)
 	if n := got["orders wx1"].Pending + got["orders wx1"].Held + got["orders wx1"].Exhausted; n != 3 || !more {
-		t.Errorf("of 3 at most = %v, %v, want 3 and that there are more", got, more)
+		t.Errorf("of 3 at most = %v, %v, want 3, and more = true", got, more)
 	}
 }

@@ -16,7 +16,7 @@ type EndpointState struct {
 	LastFailure  Time `json:"last_failure_at,omitzero"`
 	// InRow counts the consecutive attempts, up to the latest, after which the endpoint was
 	// taken to be unavailable, such as timeouts. It is reset by an answer that shows that it
-	// takes deliveries.
+	// accepts deliveries.
 	InRow int `json:"in_row,omitzero"`
 	// OpenUntil is when the next attempt may start while the circuit is open: one delivery as a
 	// probe, and more if the probe is answered. Zero = the circuit is closed.
@@ -55,7 +55,7 @@ func (d *Deliveries) Endpoint(ctx context.Context, name string) (EndpointState, 
 }
 
 // EndpointFailed records a failed attempt. answered reports whether the endpoint nevertheless
-// takes deliveries, for instance because it refused only this one. Then its circuit closes and
+// accepts deliveries, for instance because it refused only this one. Then its circuit closes and
 // InRow is 0. EndpointFailed returns the state before the failure, except that FirstFailure is
 // set and InRow counts this failure.
 func (d *Deliveries) EndpointFailed(ctx context.Context, name string, answered bool, now time.Time) (EndpointState, error) {
@@ -108,10 +108,14 @@ func (d *Deliveries) OpenCircuit(ctx context.Context, name string, until time.Ti
 }
 
 // Probe reports whether the caller may send to an endpoint whose circuit is open. Once the time
-// of OpenCircuit has passed, one caller may. The next may after hold, unless an attempt's result is
-// recorded before. If the circuit is closed, every caller may.
-func (d *Deliveries) Probe(ctx context.Context, name string, now time.Time, hold time.Duration) (bool, error) {
-	may, err := probeScript.Run(ctx, d.rdb, []string{endpointKey(name)}, now.UnixMilli(), hold.Milliseconds()).Bool()
+// of OpenCircuit has passed, one caller may. The next may after interval, unless an
+// attempt's result is recorded before. If the circuit is closed, every caller may.
+func (d *Deliveries) Probe(
+	ctx context.Context, name string, now time.Time, interval time.Duration,
+) (bool, error) {
+	may, err := probeScript.Run(
+		ctx, d.rdb, []string{endpointKey(name)}, now.UnixMilli(), interval.Milliseconds(),
+	).Bool()
 	if err != nil {
 		return false, fmt.Errorf("requesting a probe of an endpoint: %w", err)
 	}

@@ -9,7 +9,7 @@ import (
 
 // The state keeps the first failure until a success, and Enable clears everything but a probe.
 func TestEndpoints(t *testing.T) {
-	b := newOutboxBed(t)
+	b := newOutboxFixture(t)
 	now := time.Now().Truncate(time.Millisecond)
 	state, err := b.deliveries.EndpointFailed(b.Context(), "orders", true, now)
 	if err != nil || !state.FirstFailure.Equal(now) || !state.LastFailure.IsZero() {

@@ -16,10 +16,10 @@ end
 -- Removes the user's items from a list. Returns whether there were any, and how many items
 -- remain.
 local whose = {}
-for _, person in ipairs(KEYS) do
-  whose[sub(person, -22)] = true
+for _, user in ipairs(KEYS) do
+  whose[sub(user, -22)] = true
 end
-local function take(list)
+local function removeFrom(list)
   local stay, gone = {}, false
   for _, item in ipairs(call('LRANGE', list, 0, -1)) do
     if whose[sub(item, 23, 44)] then
@@ -45,7 +45,7 @@ end
 -- bytes may have been sent under this one.
 local function redact(id)
   local row = prefix .. 'd:' .. id
-  local gone, left = take(row .. ':items')
+  local gone, left = removeFrom(row .. ':items')
   if gone and left == 0 then
     call('DEL', row, row .. ':tries')
     call('ZREM', prefix .. 'due', id)
@@ -59,45 +59,46 @@ end
 -- Results that wait in an outbox are not listed in the user's hash, so check every outbox of
 -- the app.
 for _, endpoint in ipairs(call('SMEMBERS', prefix .. 'outlets')) do
-  take(prefix .. 'o:' .. endpoint)
+  removeFrom(prefix .. 'o:' .. endpoint)
 end
 
 -- Erases what a user's hash lists, and returns how many records existed. A record that now
 -- belongs to another user, or to no user, stays. A value of an older version does not name its
 -- user and is erased.
-local function erase(person)
+local function erase(user)
   local erased = 0
-  for _, field in ipairs(call('HKEYS', person)) do
+  for _, field in ipairs(call('HKEYS', user)) do
     if #field == 22 then
       -- In a cluster the record is in the same slot as the hash: both keys share a tag.
       local key = prefix .. field
-      local there = redis.pcall('GETRANGE', key, 0, 52)
-      if type(there) == 'string' and there ~= '' and (sub(there, 31, 31) ~= '@' or whose[sub(there, 32, 53)]) then
-        if sub(there, 1, 1) ~= '3' then
+      local header = redis.pcall('GETRANGE', key, 0, 52)
+      local exists = type(header) == 'string' and header ~= ''
+      if exists and (sub(header, 31, 31) ~= '@' or whose[sub(header, 32, 53)]) then
+        if sub(header, 1, 1) ~= '3' then
           erased = erased + 1
         end
         call('SET', key, tombstone, 'PX', ttl)
       end
-      call('HDEL', person, field)
+      call('HDEL', user, field)
     elseif sub(field, 1, 2) == 'd:' then
       redact(sub(field, 3))
-      call('HDEL', person, field)
+      call('HDEL', user, field)
     end
   end
   return erased
 end
 
 local erased = 0
-for i, person in ipairs(KEYS) do
+for i, user in ipairs(KEYS) do
   -- Create no unkeyed hash for a user whom a sealed store has never known under one.
-  if i == 1 or call('EXISTS', person) == 1 then
-    erased = erased + erase(person)
-    local before = call('HGET', person, 'erased')
+  if i == 1 or call('EXISTS', user) == 1 then
+    erased = erased + erase(user)
+    local before = call('HGET', user, 'erased')
     if not before or tonumber(before) < tonumber(now) then
-      call('HSET', person, 'erased', now)
+      call('HSET', user, 'erased', now)
     end
-    if call('PTTL', person) < ttl + margin then
-      call('PEXPIRE', person, ttl + margin)
+    if call('PTTL', user) < ttl + margin then
+      call('PEXPIRE', user, ttl + margin)
     end
   end
 end

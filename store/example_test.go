@@ -14,11 +14,13 @@ import (
 	"cloudidq/tasks"
 )
 
-// A producer that shares the Redis of its workers waits for the records of what it has handed in, and reads the data.
+// A producer that uses the same Redis as its workers waits for the records of its cloudIDs, and
+// reads their data.
 func ExampleWait() {
 	rdb, stop := startRedis()
 	defer stop()
-	keyset, err := store.ParseKeyset(resultsKeyset()) // what `cloudidq keys new` has printed, as the workers have it
+	// The keyset is the output of `cloudidq keys new`, the same as the workers use.
+	keyset, err := store.ParseKeyset(resultsKeyset())
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -28,7 +30,8 @@ func ExampleWait() {
 
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	before, err := store.EndsSoFar(ctx, results, "wx0000000000000001", []string{"73_x"}) // a former ask may have failed
+	// An earlier request for the cloudID may have failed.
+	before, err := store.FinalsSoFar(ctx, results, "wx0000000000000001", []string{"73_x"})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -42,7 +45,7 @@ func ExampleWait() {
 
 	records, err := store.Wait(ctx, results, "wx0000000000000001", []string{"73_x"}, before)
 	if err != nil {
-		log.Fatal(err) // of ctx, perhaps: the records say what has ended by then
+		log.Fatal(err) // if ctx has expired, records still has the results so far
 	}
 	data, err := tasks.ParseOpenData(records[0].Data)
 	if err != nil {
@@ -53,7 +56,7 @@ func ExampleWait() {
 	// resolved phone 13800000000
 }
 
-// playWorker saves what a worker would.
+// playWorker saves a record as a worker would.
 func playWorker(results store.Results) {
 	err := results.Save(context.Background(), "task", []store.Record{{
 		AppID: "wx0000000000000001", CloudID: "73_x", OpenID: "o1", Status: store.Resolved, Kind: "phone",

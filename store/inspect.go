@@ -31,7 +31,7 @@ type RedisState struct {
 func InspectRedis(ctx context.Context, rdb redis.Cmdable) (RedisState, error) {
 	info, err := rdb.Info(ctx).Result()
 	if err != nil {
-		return RedisState{}, fmt.Errorf("asking Redis for its state: %w", err)
+		return RedisState{}, fmt.Errorf("reading the state of Redis: %w", err)
 	}
 	state := parseInfo(info)
 	if ahead, err := skew(time.Now, func() (time.Time, error) { return rdb.Time(ctx).Result() }); err == nil {

@@ -11,13 +11,14 @@ import (
 	"cloudidq/store"
 )
 
-// What was saved before there was a keyset lies legible until its time is over: it is counted, and nothing else is.
+// Records saved before there was a keyset stay unsealed until they expire. InspectSealing counts
+// these and no others.
 func TestInspectSealing(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	keyset, _, _ := sealtest.Keysets(t)
 	sealed := store.NewRedis(rdb, time.Hour, store.Sealed(keyset))
 	fillUnsealed(t, store.NewRedis(rdb, time.Hour), sealed)
-	// A list whose key is as long as a record's.
+	// Add a list whose key is as long as a record's.
 	list := store.Keys("wx1", "73_x")[0]
 	if err := rdb.RPush(t.Context(), list[:len(list)-22]+"o:abcdefghijklmnopqrst", "{").Err(); err != nil {
 		t.Fatal(err)

@@ -29,7 +29,7 @@ func TestInspectRedis(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s := full; !s.AOF || s.AOFBroken || s.Fsync != "always" || s.Eviction != "allkeys-lru" || s.MaxBytes != 64<<20 {
-		t.Errorf("the server is %+v, want what it was started with", s)
+		t.Errorf("the state is %+v, want the settings that the server was started with", s)
 	}
 	srv.Kill()
 	away := redis.NewClient(&redis.Options{Addr: srv.Addr, MaxRetries: -1})
@@ -57,9 +57,9 @@ func TestInspectPostgres(t *testing.T) {
 	if _, err := store.InspectPostgres(t.Context(), "mysql://planted"); !errors.Is(err, store.ErrDSN) {
 		t.Errorf("InspectPostgres of no DSN = %v, want ErrDSN", err)
 	}
-	ended, cancel := context.WithCancel(t.Context())
+	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := store.InspectPostgres(ended, dsn); err == nil || strings.Contains(err.Error(), "cloudidq@") {
+	if _, err := store.InspectPostgres(canceled, dsn); err == nil || strings.Contains(err.Error(), "cloudidq@") {
 		t.Errorf("InspectPostgres = %v, want an error without the DSN", err)
 	}
 }

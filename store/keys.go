@@ -34,55 +34,67 @@ import (
 //	       erased: the time of the last erasure in Unix milliseconds, with decimals, of the
 //	            store's clock. What was accepted up to then can no longer be claimed
 //
-// When a record or a delivery expires, its field stays for a while, see person.lua.
+// When a record or a delivery expires, its field stays for a while, see user.lua.
 //
-// The table says what a call does to the record that exists. The first row that fits applies.
-// The conditions of the first column mean:
+// The table says what a call does to the existing record. The first row that fits applies. The
+// conditions in the first column mean:
 //
 //	none             no record, or a value that does not have this layout
 //	0, 1, 2, 3       the record's rank
 //	erased since     the user of the call's record was erased after that record was accepted
-//	a stranger's     the record belongs to another user than the call's record; no user counts
+//	another user's   the record belongs to another user than the call's record; no user counts
 //	                 as a user
-//	another's        the owner is not task T
-//	held by another  the owner is not task T, and its claim has not lapsed
+//	another task's   the owner is not task T
+//	another's claim  the owner is not task T, and its claim has not lapsed
 //	T's claim        the owner is task T, and until is not zero
-//	ended by T       the owner is task T, and until is zero
+//	finished by T    the owner is task T, and until is zero
+//
+// The effects in the other columns mean:
+//
+//	nothing            the record stays as it is
+//	write              store the call's record with the full TTL, its user, task T as the owner,
+//	                   and until, which is zero except for a claim; remove the record from its
+//	                   previous user's hash
+//	write, same owner  write, but owner and until stay
+//	write a tombstone  store a tombstone with the full TTL
+//	claim, full TTL    set owner and until, and renew the TTL; the record stays
+//	claim, same TTL    set owner and until; the record and its TTL stay
+//	release            set owner and until to zero
+//
+// The text after the semicolon is the call's answer.
 //
 // storetest/model_test.go reads the table from this comment and compares the model with it. The
 // words of its header, conditions and cells must match that test. storetest then compares the
 // stores with the model.
 //
-//	there                                     claim by task T                        save final            save pending
-//	3                                         Erased                                 nothing               nothing
-//	2                                         Done                                   nothing               nothing
-//	none, erased since                        write a tombstone; Erased              nothing               nothing
-//	T's claim, erased since                   Erased                                 owner and until := 0  owner and until := 0
-//	erased since                              Erased                                 nothing               nothing
-//	none                                      write; Claimed                         write                 write
-//	0, held by another, a stranger's          Busy                                   write                 nothing
-//	0, another's, a stranger's                write; Claimed                         write                 nothing
-//	0, a stranger's                           write; Claimed                         write                 write
-//	0, held by another                        Busy                                   write                 write, owner and until stay
-//	0, another's                              owner and until; full TTL; Claimed     write                 write, owner and until stay
-//	0                                         owner and until; full TTL; Claimed     write                 write
-//	1, ended by T                             Done                                   write                 nothing
-//	1, held by another                        Busy                                   write                 nothing
-//	1, T's claim, a stranger's                write; Claimed                         write                 owner and until := 0
-//	1, a stranger's                           write; Claimed                         write                 nothing
-//	1, T's claim                              owner and until; TTL goes on; Claimed  write                 owner and until := 0
-//	1                                         owner and until; TTL goes on; Claimed  write                 nothing
+//	existing record                     claim by task T            save final  save pending
+//	3                                   Erased                     nothing     nothing
+//	2                                   Done                       nothing     nothing
+//	none, erased since                  write a tombstone; Erased  nothing     nothing
+//	T's claim, erased since             Erased                     release     release
+//	erased since                        Erased                     nothing     nothing
+//	none                                write; Claimed             write       write
+//	0, another's claim, another user's  Busy                       write       nothing
+//	0, another task's, another user's   write; Claimed             write       nothing
+//	0, another user's                   write; Claimed             write       write
+//	0, another's claim                  Busy                       write       write, same owner
+//	0, another task's                   claim, full TTL; Claimed   write       write, same owner
+//	0                                   claim, full TTL; Claimed   write       write
+//	1, finished by T                    Done                       write       nothing
+//	1, another's claim                  Busy                       write       nothing
+//	1, T's claim, another user's        write; Claimed             write       release
+//	1, another user's                   write; Claimed             write       nothing
+//	1, T's claim                        claim, same TTL; Claimed   write       release
+//	1                                   claim, same TTL; Claimed   write       nothing
 //
-// "write" sets the full TTL, the user, the task as the owner, and until, which is zero except for
-// a claim. It removes the record from its previous user's hash. A claim writes the pending record
-// that it carries. Nothing of another user's record remains, so the user of a record and the data
-// in it always match.
+// A claim writes the pending record that it carries. Nothing of another user's record remains,
+// so the user of a record and the data in it always match.
 //
-// A user's erasure replaces every record of the user with a tombstone. So a save does not look
-// for one if task T still holds the record for the same user.
+// A user's erasure replaces every record of the user with a tombstone. So a save does not look up
+// an erasure if task T still has its claim on a record of the same user.
 //
-// A task that gives back its claim on a record of rank 1 must not stay its owner. It would take
-// the failure of an earlier request for its own.
+// A task that releases its claim on a record of rank 1 must not remain its owner. Otherwise it
+// would mistake the failure of an earlier request for its own.
 const (
 	keyPrefix = "cloudidq:{"
 	appLen    = 8
@@ -100,9 +112,9 @@ const (
 
 	unclaimed = "0000000000000" // until of an unclaimed record
 
-	markPerson = '@'
+	markUser   = '@'
 	markLen    = 1 + cloudLen
-	markNobody = "----------------------"
+	markNoUser = "----------------------"
 )
 
 // keys returns the keys of n cloudIDs of one app. They are parts of one string, which saves
@@ -169,40 +181,40 @@ func rankOf(s Status) byte {
 	return 0
 }
 
-// personPart distinguishes a user's key from a record's key.
-const personPart = "p:"
+// userPart distinguishes a user's key from a record's key.
+const userPart = "p:"
 
-// personKeys returns the keys of all hashes that may list a user's records. The first is the
+// userKeys returns the keys of all hashes that may list a user's records. The first is the
 // one that new records use.
-func (c codec) personKeys(appID, openID string) []string {
-	hashes := c.personHashes(appID, openID)
+func (c codec) userKeys(appID, openID string) []string {
+	hashes := c.userHashes(appID, openID)
 	keys := make([]string, len(hashes))
 	for i, hash := range hashes {
-		keys[i] = appPrefix(appID) + personPart + base64.RawURLEncoding.EncodeToString(hash[:])
+		keys[i] = appPrefix(appID) + userPart + base64.RawURLEncoding.EncodeToString(hash[:])
 	}
 	return keys
 }
 
-// personHash returns the hash that identifies a user in new records.
-func (c codec) personHash(appID, openID string) [16]byte {
+// userHash returns the hash that identifies a user in new records.
+func (c codec) userHash(appID, openID string) [16]byte {
 	if c.keyset != nil {
 		return c.keyset.PersonHash(appID, openID)
 	}
-	return plainPersonHash(appID, openID)
+	return plainUserHash(appID, openID)
 }
 
-// personHashes returns all hashes that may identify a user: the hash under the keyset first,
+// userHashes returns all hashes that may identify a user: the hash under the keyset first,
 // then the hash from before there was a keyset. A rotation of the keyset does not change its
 // hash.
-func (c codec) personHashes(appID, openID string) [][16]byte {
+func (c codec) userHashes(appID, openID string) [][16]byte {
 	if c.keyset == nil {
-		return [][16]byte{plainPersonHash(appID, openID)}
+		return [][16]byte{plainUserHash(appID, openID)}
 	}
-	return [][16]byte{c.keyset.PersonHash(appID, openID), plainPersonHash(appID, openID)}
+	return [][16]byte{c.keyset.PersonHash(appID, openID), plainUserHash(appID, openID)}
 }
 
-// plainPersonHash returns the hash that identifies a user if nothing is sealed.
-func plainPersonHash(appID, openID string) [16]byte {
+// plainUserHash returns the hash that identifies a user if nothing is sealed.
+func plainUserHash(appID, openID string) [16]byte {
 	sum := sha256.Sum256([]byte(appID + "\x00" + openID))
 	return [16]byte(sum[:16])
 }

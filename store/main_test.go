@@ -17,5 +17,6 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(pgtest.Main(m))
 }
 
-// atOnce is how many tests run at once. Most of them wait for a server, and some for the end of a record.
+// atOnce is how many tests run at once. Most of them wait for a server, and some for a record to
+// expire.
 const atOnce = "8"

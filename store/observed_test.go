@@ -18,7 +18,7 @@ import (
 	"cloudidq/store"
 )
 
-// failing is a store whose answer is written beforehand.
+// failing is a store whose Save returns a fixed error.
 type failing struct {
 	store.Results
 	err error
@@ -26,7 +26,7 @@ type failing struct {
 
 func (f failing) Save(context.Context, string, []store.Record) error { return f.err }
 
-// timed lists the calls that were timed.
+// timed returns the calls that were timed.
 func timed(t *testing.T, registry *prometheus.Registry) (all []string) {
 	t.Helper()
 	families, err := registry.Gather()
@@ -90,7 +90,7 @@ func TestObserved_TimesEveryCall(t *testing.T) {
 	}
 }
 
-// A call is part of the trace that it was made in; what runs by itself begins none, nor does waiting.
+// A call is part of the trace of its context. Background work and waiting start no trace.
 func TestObserved_SpansOnlyWithinATrace(t *testing.T) {
 	spans := tracetest.NewSpanRecorder()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
@@ -108,14 +108,14 @@ func TestObserved_SpansOnlyWithinATrace(t *testing.T) {
 	_ = s.Save(ctx, "t", []store.Record{{CloudID: "73_planted"}})
 	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
-	if _, err := store.Wait(short, s, "wx1", []string{"73_planted"}, store.FormerEnds{}); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := store.Wait(short, s, "wx1", []string{"73_planted"}, store.EarlierFinals{}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Wait = %v", err)
 	}
 	parent.End()
 	var got []string
 	for _, span := range spans.Ended() {
 		if text := fmt.Sprint(span.Name(), span.Attributes(), span.Status(), span.Events()); strings.Contains(text, "planted") {
-			t.Errorf("a span holds what was submitted, or a driver's text: %s", text)
+			t.Errorf("a span contains submitted data or a driver's text: %s", text)
 		}
 		if span.Name() != "process" && span.Parent().SpanID() != parent.SpanContext().SpanID() {
 			t.Errorf("%s has parent %v", span.Name(), span.Parent())
@@ -130,29 +130,29 @@ func TestObserved_SpansOnlyWithinATrace(t *testing.T) {
 func TestLeases_OneHolder(t *testing.T) {
 	srv := redistest.Start(t)
 	leases, ctx := coord.NewLeases(srv.Client(t)), t.Context()
-	hold := func(name, holder string, ttl time.Duration) bool {
+	acquire := func(name, holder string, ttl time.Duration) bool {
 		t.Helper()
-		held, err := leases.Hold(ctx, name, holder, ttl)
+		acquired, err := leases.Hold(ctx, name, holder, ttl)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return held
+		return acquired
 	}
-	if !hold("quota", "a", time.Minute) || hold("quota", "b", time.Minute) || !hold("quota", "a", time.Minute) {
-		t.Error("a has the lease, may prolong it, and b may not have it")
+	if !acquire("quota", "a", time.Minute) || acquire("quota", "b", time.Minute) || !acquire("quota", "a", time.Minute) {
+		t.Error("want a to acquire and renew the lease, and b not to acquire it")
 	}
-	if !hold("other", "b", time.Minute) {
-		t.Error("another lease is another's")
+	if !acquire("other", "b", time.Minute) {
+		t.Error("want b to acquire another lease")
 	}
-	if err := leases.Release(ctx, "quota", "b"); err != nil || hold("quota", "b", time.Minute) {
-		t.Errorf("b has released what a holds, %v", err)
+	if err := leases.Release(ctx, "quota", "b"); err != nil || acquire("quota", "b", time.Minute) {
+		t.Errorf("b has released the lease of a, %v", err)
 	}
-	if err := leases.Release(ctx, "quota", "a"); err != nil || !hold("quota", "b", time.Millisecond) {
-		t.Errorf("a has released it, %v: b may have it", err)
+	if err := leases.Release(ctx, "quota", "a"); err != nil || !acquire("quota", "b", time.Millisecond) {
+		t.Errorf("a has released the lease, %v, want b to acquire it", err)
 	}
-	for tries := 0; !hold("quota", "a", time.Minute); tries++ { // b's millisecond
-		if tries == 1000 {
-			t.Fatal("the lease does not lapse")
+	for attempts := 0; !acquire("quota", "a", time.Minute); attempts++ { // wait for b's lease to lapse
+		if attempts == 1000 {
+			t.Fatal("the lease has not lapsed after 1000 attempts")
 		}
 	}
 	srv.Kill()

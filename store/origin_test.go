@@ -9,6 +9,6 @@ import (
 func TestStoredJSON_BadID_Refused(t *testing.T) {
 	rec := Record{AppID: "wx1", CloudID: "73_\xff", Status: Pending, Origin: &Origin{TaskID: "t"}}
 	if err := storedJSON(new(bytes.Buffer), &rec); err == nil {
-		t.Error("storedJSON takes an id that is not UTF-8")
+		t.Error("storedJSON accepts an id that is not UTF-8")
 	}
 }

@@ -26,10 +26,10 @@ type Outlet struct {
 	Trace string
 }
 
-// DeliverFor is how long a result is retained for delivery after it is saved. An endpoint that
+// deliverFor is how long a result is retained for delivery after it is saved. An endpoint that
 // keeps failing is disabled after five days. An operator then has two more days to replay the
 // deliveries that it missed.
-const DeliverFor = 7 * 24 * time.Hour
+const deliverFor = 7 * 24 * time.Hour
 
 // The layout of the outbox in Redis, in the slot of the app:
 //
@@ -113,7 +113,7 @@ func writeItem(b *bytes.Buffer, rec *Record) error {
 // JSON cannot be opened, the error is ErrUnreadable.
 func (c codec) openItem(item, appID string) (text []byte, trace string, err error) {
 	if len(item) <= itemHead {
-		return nil, "", errForeign
+		return nil, "", errNotRecord
 	}
 	rest := item[itemHead:]
 	if strings.HasPrefix(rest, traceMark) && len(rest) > traceLen {

@@ -63,7 +63,7 @@ func hexOf(app [appLen / 2]byte) string { return hex.EncodeToString(app[:]) }
 func touch(ctx context.Context, rdb redis.Cmdable, touched *sync.Map, apps ...string) error {
 	now := time.Now()
 	// late holds the arguments of the script: the TTL, then the apps to add.
-	late := []any{DeliverFor.Milliseconds()}
+	late := []any{deliverFor.Milliseconds()}
 	for _, app := range apps {
 		if at, known := touched.Load(app); !known || now.Sub(at.(time.Time)) >= touchedFor {
 			late = append(late, app)
@@ -97,7 +97,7 @@ func (d *Deliveries) Unfinished(ctx context.Context, by time.Time, all bool) ([]
 	begun := time.Now()
 	apps, err := d.toLookAt(ctx, all)
 	if err != nil {
-		return nil, fmt.Errorf("looking for what waits for delivery: %w", err)
+		return nil, fmt.Errorf("checking the outboxes: %w", err)
 	}
 	var found []Unfinished
 	for first := 0; first < len(apps); first += lookChunk {
@@ -108,7 +108,7 @@ func (d *Deliveries) Unfinished(ctx context.Context, by time.Time, all bool) ([]
 			err = d.looked(ctx, chunk)
 		}
 		if err != nil {
-			return found, fmt.Errorf("looking for what waits for delivery: %w", err)
+			return found, fmt.Errorf("checking the outboxes: %w", err)
 		}
 		found = append(found, some...)
 	}
@@ -200,7 +200,7 @@ func (d *Deliveries) lookAt(ctx context.Context, apps []*indexed, by time.Time) 
 
 // looked writes to the index when apps are checked next.
 func (d *Deliveries) looked(ctx context.Context, apps []*indexed) error {
-	args := []any{DeliverFor.Milliseconds()}
+	args := []any{deliverFor.Milliseconds()}
 	for _, a := range apps {
 		if !a.stays {
 			args = append(args, a.app, a.fresh, a.again.Milliseconds())

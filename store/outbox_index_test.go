@@ -14,7 +14,7 @@ import (
 )
 
 // commands returns how often Redis ran a command.
-func (b *outboxBed) commands(name string) int {
+func (b *outboxFixture) commands(name string) int {
 	b.Helper()
 	_, stats, _ := strings.Cut(b.rdb.Info(b.Context(), "commandstats").Val(), "cmdstat_"+name+":calls=")
 	count, _, _ := strings.Cut(stats, ",")
@@ -23,7 +23,7 @@ func (b *outboxBed) commands(name string) int {
 }
 
 // unfinished returns the apps for which a scan finds work.
-func (b *outboxBed) unfinished(all bool) (apps []string) {
+func (b *outboxFixture) unfinished(all bool) (apps []string) {
 	b.Helper()
 	found, err := b.deliveries.Unfinished(b.Context(), time.Now().Add(-time.Second), all)
 	if err != nil {
@@ -37,14 +37,14 @@ func (b *outboxBed) unfinished(all bool) (apps []string) {
 }
 
 // quiet moves the last change of all outboxes into the distant past.
-func (b *outboxBed) quiet() {
+func (b *outboxFixture) quiet() {
 	b.Helper()
 	for _, app := range b.rdb.ZRange(b.Context(), "cloudidq:{outbox}:fresh", 0, -1).Val() {
 		b.rdb.ZAddXX(b.Context(), "cloudidq:{outbox}:fresh", redis.Z{Member: app, Score: float64(time.Now().Add(-time.Hour).UnixMilli())})
 	}
 }
 
-func (b *outboxBed) saveOf(appID string, n int) {
+func (b *outboxFixture) saveOf(appID string, n int) {
 	b.Helper()
 	rec := outgoing(n, store.Resolved)
 	rec.AppID = appID
@@ -52,7 +52,7 @@ func (b *outboxBed) saveOf(appID string, n int) {
 }
 
 // deliver makes a delivery of an app's waiting results and marks it delivered.
-func (b *outboxBed) deliver(appID string) {
+func (b *outboxFixture) deliver(appID string) {
 	b.Helper()
 	id, _, err := b.deliveries.Cut(b.Context(), appID, "orders", 100)
 	if err == nil {
@@ -66,7 +66,7 @@ func (b *outboxBed) deliver(appID string) {
 // A sweep costs as much as has changed, not as much as has ever existed. It queries none of 500
 // apps with an empty outbox.
 func TestUnfinished_IdleAppsCostNothing(t *testing.T) {
-	eachStore(t, func(t *testing.T, b *outboxBed) {
+	eachStore(t, func(t *testing.T, b *outboxFixture) {
 		const n = 500
 		for i := range n {
 			appID := fmt.Sprintf("wx%016d", i)
@@ -75,34 +75,34 @@ func TestUnfinished_IdleAppsCostNothing(t *testing.T) {
 		}
 		b.quiet()
 		if found := b.unfinished(false); len(found) != 0 {
-			t.Fatalf("%d apps have something to be done, want none", len(found))
+			t.Fatalf("%d apps have work to do, want none", len(found))
 		}
 		before := b.commands("smembers") + b.commands("zrange") + b.commands("zcard")
-		const looks = 10
-		for range looks {
+		const scans = 10
+		for range scans {
 			b.unfinished(false)
 		}
-		if asked := b.commands("smembers") + b.commands("zrange") + b.commands("zcard") - before; asked > looks {
-			t.Errorf("%d questions in %d looks at %d idle apps, want one each", asked, looks, n)
+		if commands := b.commands("smembers") + b.commands("zrange") + b.commands("zcard") - before; commands > scans {
+			t.Errorf("%d commands in %d scans of %d idle apps, want one each", commands, scans, n)
 		}
 		b.saveOf("wxnew", n)
 		b.quiet()
 		if found := b.unfinished(false); len(found) != 1 {
-			t.Errorf("%v have something to be done after one has come, want it", found)
+			t.Errorf("%v have work to do after one result was saved, want its app", found)
 		}
 	})
 }
 
 // Every process finds the work in an outbox at each step, however long the work waits.
-func TestUnfinished_FindsWhatIsLeft(t *testing.T) {
-	eachStore(t, func(t *testing.T, b *outboxBed) {
+func TestUnfinished_FindsTheWork(t *testing.T) {
+	eachStore(t, func(t *testing.T, b *outboxFixture) {
 		want := func(step string, apps ...string) {
 			t.Helper()
 			b.deliveries = store.NewDeliveries(b.rdb) // another process, which announced nothing
 			for _, all := range []bool{false, true} {
 				b.quiet()
 				if found := b.unfinished(all); !slices.Equal(found, apps) {
-					t.Errorf("%s: %v have something to be done (all: %t), want %v", step, found, all, apps)
+					t.Errorf("%s: %v have work to do (all: %t), want %v", step, found, all, apps)
 				}
 			}
 		}
@@ -124,15 +124,15 @@ func TestUnfinished_FindsWhatIsLeft(t *testing.T) {
 		want("it is due in an hour")
 		later := b.rdb.ZScore(t.Context(), "cloudidq:{outbox}:later", id[4:12]).Val()
 		if in := time.Until(time.UnixMilli(int64(later))); in <= 0 || in > time.Minute {
-			t.Errorf("it is looked at again in %s, want a minute at most", in)
+			t.Errorf("it is checked again in %s, want at most a minute", in)
 		}
 		if err := b.deliveries.RecordAttempt(t.Context(), id, store.DeliveryHeld, time.Now(), nil, false); err != nil {
 			t.Fatal(err)
 		}
 		b.rdb.ZAddXX(t.Context(), "cloudidq:{outbox}:later", redis.Z{Member: id[4:12], Score: 1})
-		want("it is held")
+		want("it is on hold")
 		if n := b.rdb.ZCard(t.Context(), "cloudidq:{outbox}:later").Val(); n != 0 {
-			t.Errorf("%d apps are looked at later, want none", n)
+			t.Errorf("%d apps are checked later, want none", n)
 		}
 		b.deliveries = mine
 		if _, err := b.deliveries.Replay(t.Context(), id); err != nil {
@@ -144,13 +144,13 @@ func TestUnfinished_FindsWhatIsLeft(t *testing.T) {
 }
 
 // An outbox that changes while it is checked remains in fresh.
-func TestUnfinished_AChangeDuringTheLook(t *testing.T) {
-	b := newOutboxBed(t)
+func TestUnfinished_ChangeDuringTheScan(t *testing.T) {
+	b := newOutboxFixture(t)
 	b.rdb.ZAdd(t.Context(), "cloudidq:{outbox}:fresh", redis.Z{Member: "00000001", Score: 1000}, redis.Z{Member: "00000002", Score: 2000})
 	if err := b.deliveries.Looked(t.Context(), "00000001", "999", "00000002", "2000"); err != nil {
 		t.Fatal(err)
 	}
 	if fresh := b.rdb.ZRange(t.Context(), "cloudidq:{outbox}:fresh", 0, -1).Val(); !slices.Equal(fresh, []string{"00000001"}) {
-		t.Errorf("%v are looked at, want the one that has changed meanwhile", fresh)
+		t.Errorf("%v are in fresh, want the app that has changed meanwhile", fresh)
 	}
 }

@@ -22,12 +22,12 @@ func TestDeliveries_AnyCalls_AsTheModel(t *testing.T) {
 	eachStore(t, deliveriesAnyCalls)
 	t.Run("RedisUnsealed", func(t *testing.T) {
 		rdb := redistest.Start(t).Client(t)
-		deliveriesAnyCalls(t, &outboxBed{T: t, rdb: rdb, results: store.NewRedis(rdb, time.Hour), deliveries: store.NewDeliveries(rdb)})
+		deliveriesAnyCalls(t, &outboxFixture{T: t, rdb: rdb, results: store.NewRedis(rdb, time.Hour), deliveries: store.NewDeliveries(rdb)})
 	})
 }
 
 // deliveriesAnyCalls compares the outbox of b with the model.
-func deliveriesAnyCalls(t *testing.T, b *outboxBed) {
+func deliveriesAnyCalls(t *testing.T, b *outboxFixture) {
 	storetest.RunOutbox(t, b.results, func(ctx context.Context, appID, endpoint string) (all []json.RawMessage, err error) {
 		b.relay()
 		for left := 1; left > 0; {
@@ -47,16 +47,16 @@ func deliveriesAnyCalls(t *testing.T, b *outboxBed) {
 
 // For any sequence of saves, repetitions, cuts and erasures, each result that is written once
 // is in one delivery, once. No delivery contains a result of an erased user.
-func TestDeliveries_EveryEndInOneDelivery(t *testing.T) {
+func TestDeliveries_EveryResultInOneDelivery(t *testing.T) {
 	t.Parallel()
-	eachStore(t, deliveriesEveryEndInOneDelivery)
+	eachStore(t, deliveriesEveryResultInOneDelivery)
 }
 
-func deliveriesEveryEndInOneDelivery(t *testing.T, b *outboxBed) {
+func deliveriesEveryResultInOneDelivery(t *testing.T, b *outboxFixture) {
 	run := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		run++
-		person := func(n int) string { return fmt.Sprintf("o%d-%d", run, n%3) }
+		user := func(n int) string { return fmt.Sprintf("o%d-%d", run, n%3) }
 		want, erased := map[string]bool{}, map[string]bool{}
 		next := 0
 		var cuts []string
@@ -66,7 +66,7 @@ func deliveriesEveryEndInOneDelivery(t *testing.T, b *outboxBed) {
 				for range rapid.IntRange(1, 5).Draw(rt, "n") {
 					next++
 					rec := outgoing(next, rapid.SampledFrom([]store.Status{store.Resolved, store.Failed, store.Expired}).Draw(rt, "status"))
-					rec.CloudID, rec.OpenID = fmt.Sprintf("73_%d_%d", run, next), person(next)
+					rec.CloudID, rec.OpenID = fmt.Sprintf("73_%d_%d", run, next), user(next)
 					records = append(records, rec)
 					if !erased[rec.OpenID] {
 						want[rec.CloudID] = true
@@ -83,13 +83,13 @@ func deliveriesEveryEndInOneDelivery(t *testing.T, b *outboxBed) {
 			},
 			"erase": func(rt *rapid.T) {
 				who := rapid.IntRange(0, 2).Draw(rt, "who")
-				if _, err := b.results.Erase(b.Context(), "wx1", person(who)); err != nil {
+				if _, err := b.results.Erase(b.Context(), "wx1", user(who)); err != nil {
 					rt.Fatal(err)
 				}
-				erased[person(who)] = true
+				erased[user(who)] = true
 				for id := range want {
 					var r, n int
-					if _, err := fmt.Sscanf(id, "73_%d_%d", &r, &n); err == nil && person(n) == person(who) {
+					if _, err := fmt.Sscanf(id, "73_%d_%d", &r, &n); err == nil && user(n) == user(who) {
 						delete(want, id)
 					}
 				}
@@ -114,7 +114,7 @@ func deliveriesEveryEndInOneDelivery(t *testing.T, b *outboxBed) {
 }
 
 // delivered returns the cloudIDs in deliveries. It fails the test if one is delivered twice.
-func (b *outboxBed) delivered(rt *rapid.T, deliveries []string) map[string]bool {
+func (b *outboxFixture) delivered(rt *rapid.T, deliveries []string) map[string]bool {
 	got := map[string]bool{}
 	for _, id := range deliveries {
 		d, err := b.deliveries.Load(b.Context(), id)

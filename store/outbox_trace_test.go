@@ -16,11 +16,11 @@ func TestDeliveries_Traces(t *testing.T) {
 	eachStore(t, deliveriesTraces)
 	t.Run("Unsealed", func(t *testing.T) {
 		rdb := redistest.Start(t).Client(t)
-		deliveriesTraces(t, &outboxBed{T: t, rdb: rdb, results: store.NewRedis(rdb, time.Hour), deliveries: store.NewDeliveries(rdb)})
+		deliveriesTraces(t, &outboxFixture{T: t, rdb: rdb, results: store.NewRedis(rdb, time.Hour), deliveries: store.NewDeliveries(rdb)})
 	})
 }
 
-func deliveriesTraces(t *testing.T, b *outboxBed) {
+func deliveriesTraces(t *testing.T, b *outboxFixture) {
 	const (
 		one = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 		two = "00-11111111111111111111111111111111-2222222222222222-00"
@@ -60,7 +60,7 @@ func deliveriesTraces(t *testing.T, b *outboxBed) {
 		t.Fatal(err)
 	}
 	if got := b.load(with.ID); len(got.Items) != 3 || !slices.Equal(got.Traces, []string{two}) {
-		t.Errorf("%d items of %q are left after an erasure, want 3 of the other person", len(got.Items), got.Traces)
+		t.Errorf("%d items of %q are left after an erasure, want 3 of the other user", len(got.Items), got.Traces)
 	}
 }
 

@@ -229,18 +229,18 @@ const stripes = 16
 // database share the lock numbers.
 const lockSpace = 0x636c6f << 40
 
-// personLock returns the advisory lock of a user.
-func personLock(app [appLen / 2]byte, person []byte) int64 {
-	return lockSpace | int64(binary.BigEndian.Uint32(app[:]))<<8 | int64(person[0]%stripes)
+// userLock returns the advisory lock of a user.
+func userLock(app [appLen / 2]byte, user []byte) int64 {
+	return lockSpace | int64(binary.BigEndian.Uint32(app[:]))<<8 | int64(user[0]%stripes)
 }
 
 // locks is a set of advisory locks.
 type locks map[int64]struct{}
 
-// add adds the lock of a user. If person is nil there is no user, and add does nothing.
-func (l locks) add(app [appLen / 2]byte, person []byte) {
-	if person != nil {
-		l[personLock(app, person)] = struct{}{}
+// add adds the lock of a user. If user is nil there is no user, and add does nothing.
+func (l locks) add(app [appLen / 2]byte, user []byte) {
+	if user != nil {
+		l[userLock(app, user)] = struct{}{}
 	}
 }
 

@@ -26,9 +26,9 @@ func postgresCalls(t *testing.T, p *store.Postgres) map[string]func() error {
 	}
 }
 
-// together makes all calls at once, passes their results to judge, and fails the test if a call
+// together makes all calls at once, passes their results to check, and fails the test if a call
 // does not return.
-func together(t *testing.T, calls map[string]func() error, judge func(name string, err error)) {
+func together(t *testing.T, calls map[string]func() error, check func(name string, err error)) {
 	t.Helper()
 	type answer struct {
 		name string
@@ -42,16 +42,16 @@ func together(t *testing.T, calls map[string]func() error, judge func(name strin
 	for left := len(calls); left > 0; left-- {
 		select {
 		case a := <-answers:
-			judge(a.name, a.err)
+			check(a.name, a.err)
 		case <-missing:
-			t.Fatalf("%d calls never end", left)
+			t.Fatalf("%d calls never return", left)
 		}
 	}
 }
 
 // If a server stalls, as behind a network that drops packets, no call takes longer than its
 // timeout. This holds for calls that have a connection and for calls that need one.
-func TestPostgres_ServerStalls_EveryCallEnds(t *testing.T) {
+func TestPostgres_ServerStalls_EveryCallReturns(t *testing.T) {
 	t.Parallel()
 	proxy := newProxy(t, pgtest.Database(t))
 	deliveries := store.NewDeliveries(redistest.Start(t).Client(t))
@@ -86,7 +86,7 @@ func TestPostgres_ServerStalls_EveryCallEnds(t *testing.T) {
 
 // If a statement waits for another session's lock, the server cancels it, and the connection
 // stays usable for the next call.
-func TestPostgres_LockedByAnother_ServerEndsTheStatement(t *testing.T) {
+func TestPostgres_LockedByAnother_ServerCancelsTheStatement(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
 	rec := full()

@@ -72,7 +72,8 @@ func (p *Postgres) claimAll(ctx context.Context, c Claim, results []ClaimResult)
 // claim runs cloudidq_claim for the rows of one app.
 func (p *Postgres) claim(ctx context.Context, c Claim, r rows) ([]claimAnswer, error) {
 	me := ownerHash(c.TaskID)
-	found, err := p.pool.Query(ctx, claimSQL, r.locks.sorted(), r.apps[0], me[:], c.For.Milliseconds(), p.ttl, r.clouds, r.persons, r.accepted, r.bodies)
+	found, err := p.pool.Query(ctx, claimSQL, r.locks.sorted(), r.apps[0], me[:],
+		c.For.Milliseconds(), p.ttl, r.clouds, r.users, r.accepted, r.bodies)
 	if err != nil {
 		return nil, err
 	}

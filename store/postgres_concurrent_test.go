@@ -16,7 +16,7 @@ import (
 
 // While a user is erased, other calls write records that were accepted before. After the
 // erasure none of them exists.
-func TestPostgres_EraseBesideWriters_NothingIsLeft(t *testing.T) {
+func TestPostgres_EraseDuringWrites_NothingRemains(t *testing.T) {
 	t.Parallel()
 	p := openPostgres(t, pgtest.Database(t), time.Hour)
 	for round := range 20 {
@@ -51,7 +51,7 @@ func TestPostgres_EraseBesideWriters_NothingIsLeft(t *testing.T) {
 		}
 		for _, rec := range got {
 			if rec.Status != "" {
-				t.Fatalf("round %d: %s is %s after its person's erasure", round, rec.CloudID, rec.Status)
+				t.Fatalf("round %d: %s is %s after its user's erasure", round, rec.CloudID, rec.Status)
 			}
 		}
 	}

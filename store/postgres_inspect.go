@@ -49,7 +49,7 @@ func InspectPostgres(ctx context.Context, dsn string) (PostgresState, error) {
 		current_setting('synchronous_commit'), current_setting('default_transaction_isolation'), pg_is_in_recovery()`).
 		Scan(&state.Version, &fsync, &state.SyncCommit, &state.Isolation, &state.Replica)
 	if err != nil {
-		return PostgresState{}, fmt.Errorf("asking PostgreSQL for its settings: %w", plain(err))
+		return PostgresState{}, fmt.Errorf("reading the settings of PostgreSQL: %w", plain(err))
 	}
 	state.Fsync = fsync == "on"
 	state.Ahead, err = skew(time.Now, func() (clock time.Time, err error) {
@@ -57,10 +57,10 @@ func InspectPostgres(ctx context.Context, dsn string) (PostgresState, error) {
 		return clock, err
 	})
 	if err != nil {
-		return PostgresState{}, fmt.Errorf("asking PostgreSQL for its clock: %w", plain(err))
+		return PostgresState{}, fmt.Errorf("reading the clock of PostgreSQL: %w", plain(err))
 	}
 	if err := state.inspectSchema(ctx, conn); err != nil {
-		return PostgresState{}, fmt.Errorf("asking PostgreSQL for cloudidq's tables: %w", plain(err))
+		return PostgresState{}, fmt.Errorf("reading cloudidq's tables in PostgreSQL: %w", plain(err))
 	}
 	return state, nil
 }
@@ -85,8 +85,8 @@ func (s *PostgresState) inspectSchema(ctx context.Context, conn *pgx.Conn) error
 // inspectVersion reads the number of the last applied migration. It stays 0 if no migration has
 // been applied.
 func (s *PostgresState) inspectVersion(ctx context.Context, conn *pgx.Conn) error {
-	var there bool
-	if err := conn.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", migrationTable).Scan(&there); err != nil || !there {
+	var exists bool
+	if err := conn.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", migrationTable).Scan(&exists); err != nil || !exists {
 		return err
 	}
 	return conn.QueryRow(ctx, "SELECT coalesce(max(version_id), 0) FROM "+migrationTable+" WHERE is_applied").Scan(&s.Schema)

@@ -38,11 +38,11 @@ type unrelayed struct {
 	ID       int64
 	App      []byte
 	Cloud    []byte
-	Person   []byte
+	User     []byte
 	Accepted int64
 	Endpoint string
 	Item     []byte
-	Expires  time.Time // DeliverFor after the save
+	Expires  time.Time // deliverFor after the save
 }
 
 // Relayed is called with the number of results of an app that have been relayed to the outbox of

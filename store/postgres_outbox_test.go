@@ -17,13 +17,13 @@ import (
 
 // While Redis is down, results saved in PostgreSQL wait there. Later each is relayed once, even
 // if a process dies after Redis has the result and before the row is deleted.
-func TestPostgresOutbox_RedisIsAway_ThenADeath(t *testing.T) {
+func TestPostgresOutbox_RedisDown_ThenACrash(t *testing.T) {
 	redis := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
 	rdb := redis.Client(t)
 	deliveries := store.NewDeliveries(rdb)
 	dsn := pgtest.Database(t)
 	p := openPostgres(t, dsn, time.Hour, store.WithOutbox(deliveries))
-	b := &outboxBed{T: t, rdb: rdb, results: p, deliveries: deliveries}
+	b := &outboxFixture{T: t, rdb: rdb, results: p, deliveries: deliveries}
 	b.save("t1", outgoing(1, store.Resolved))
 	redis.Kill()
 	if err := p.Save(t.Context(), "t2", []store.Record{outgoing(2, store.Resolved), outgoing(3, store.Failed)}); err != nil {
@@ -31,7 +31,7 @@ func TestPostgresOutbox_RedisIsAway_ThenADeath(t *testing.T) {
 	}
 	conn := connect(t, dsn)
 	if err := p.Relay(t.Context(), nil); err == nil || count(t, conn, "cloudidq_outbox") != 2 {
-		t.Errorf("Relay = %v, want an error, and the two ends where they were", err)
+		t.Errorf("Relay = %v, want an error, and both results unrelayed", err)
 	}
 	redis.Restart()
 	// The connection dies between the answer of Redis and the commit of the transaction.
@@ -40,37 +40,37 @@ func TestPostgresOutbox_RedisIsAway_ThenADeath(t *testing.T) {
 	}}
 	rdb.AddHook(dying)
 	if err := p.Relay(t.Context(), nil); err == nil || count(t, conn, "cloudidq_outbox") != 2 {
-		t.Errorf("Relay = %v, want an error, and the two ends where they were", err)
+		t.Errorf("Relay = %v, want an error, and both results unrelayed", err)
 	}
 	dying.do = nil
 	if n := rdb.LLen(t.Context(), keyOf(t, rdb, ":o:orders")).Val(); n != 3 {
-		t.Fatalf("%d results have come to Redis, want 3: nothing is proved", n)
+		t.Fatalf("%d results were relayed to Redis, want 3, or the test proves nothing", n)
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	told := make(chan int, 10)
+	done := make(chan error, 1)
+	relayed := make(chan int, 10)
 	go func() {
-		ended <- p.Run(ctx, slog.New(slog.DiscardHandler), func(appID, endpoint string, n int) {
+		done <- p.Run(ctx, slog.New(slog.DiscardHandler), func(appID, endpoint string, n int) {
 			if appID != "wx1" || endpoint != "orders" {
-				t.Errorf("told of %s and %s", appID, endpoint)
+				t.Errorf("relayed called for %s and %s", appID, endpoint)
 			}
-			told <- n
+			relayed <- n
 		})
 	}()
-	if n := <-told; n != 2 {
-		t.Errorf("told of %d results, want 2", n)
+	if n := <-relayed; n != 2 {
+		t.Errorf("relayed called with %d results, want 2", n)
 	}
 	if n := count(t, conn, "cloudidq_outbox"); n != 0 {
-		t.Errorf("%d ends are left", n)
+		t.Errorf("%d results are unrelayed", n)
 	}
 	if err := p.Save(t.Context(), "t3", []store.Record{outgoing(4, store.Resolved)}); err != nil {
 		t.Fatal(err)
 	}
-	if n := <-told; n != 1 {
-		t.Errorf("told of %d results, want 1", n)
+	if n := <-relayed; n != 1 {
+		t.Errorf("relayed called with %d results, want 1", n)
 	}
 	stop()
-	if err := <-ended; err != nil {
+	if err := <-done; err != nil {
 		t.Errorf("Run = %v", err)
 	}
 	id, left := b.cut(10)
@@ -85,8 +85,8 @@ func TestPostgresOutbox_RedisIsAway_ThenADeath(t *testing.T) {
 // A result that was saved before its user's erasure and arrives after it, for instance over a
 // connection that hung, is not delivered. A result saved after the erasure is delivered, even
 // if it was accepted before.
-func TestPostgresOutbox_EndThatComesBehindAnErasure(t *testing.T) {
-	b := newOutboxBed(t)
+func TestPostgresOutbox_ResultRelayedAfterAnErasure(t *testing.T) {
+	b := newOutboxFixture(t)
 	rec := outgoing(1, store.Resolved)
 	if _, err := b.results.Erase(t.Context(), rec.AppID, rec.OpenID); err != nil {
 		t.Fatal(err)

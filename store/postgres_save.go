@@ -37,7 +37,7 @@ func (p *Postgres) save(ctx context.Context, taskID string, records []Record) ([
 	me := ownerHash(taskID)
 	var written []bool
 	err = p.pool.QueryRow(ctx, saveSQL, r.locks.sorted(), me[:], p.ttl,
-		r.apps, r.clouds, r.persons, r.accepted, r.ranks, r.bodies, DeliverFor, r.endpoints, r.items).Scan(&written)
+		r.apps, r.clouds, r.users, r.accepted, r.ranks, r.bodies, deliverFor, r.endpoints, r.items).Scan(&written)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +52,7 @@ type rows struct {
 	locks    locks
 	apps     [][]byte
 	clouds   [][]byte
-	persons  [][]byte // nil = no user
+	users    [][]byte // nil = no user
 	accepted []int64
 	ranks    []int16
 	bodies   [][]byte
@@ -70,7 +70,7 @@ func (p *Postgres) rowsOf(records []Record, taskID string) (rows, error) {
 	}
 	n := len(records)
 	r := rows{
-		locks: locks{}, apps: make([][]byte, n), clouds: make([][]byte, n), persons: make([][]byte, n),
+		locks: locks{}, apps: make([][]byte, n), clouds: make([][]byte, n), users: make([][]byte, n),
 		accepted: make([]int64, n), ranks: make([]int16, n), bodies: make([][]byte, n),
 		endpoints: make([]string, n), items: make([][]byte, n),
 	}
@@ -81,9 +81,9 @@ func (p *Postgres) rowsOf(records []Record, taskID string) (rows, error) {
 		id = append(append(id[:0], rec.AppID...), 0)
 		cloud := cloudHash(id, rec.CloudID)
 		if rec.OpenID != "" {
-			person := p.codec.personHash(rec.AppID, rec.OpenID)
-			r.persons[i] = person[:]
-			r.locks.add(app, person[:])
+			user := p.codec.userHash(rec.AppID, rec.OpenID)
+			r.users[i] = user[:]
+			r.locks.add(app, user[:])
 		}
 		r.apps[i], r.clouds[i], r.bodies[i] = app[:], cloud[:], values[i][headerLen:]
 		r.accepted[i], r.ranks[i] = milli(rec.AcceptedAt), rankNumber(rec.Status)

@@ -34,17 +34,17 @@ func (p *Postgres) Run(ctx context.Context, log *slog.Logger, relayed Relayed) e
 		case <-ctx.Done():
 			return nil
 		}
-		if _, err := p.Sweep(ctx); err != nil && ctx.Err() == nil {
+		if _, err := p.sweep(ctx); err != nil && ctx.Err() == nil {
 			log.WarnContext(ctx, "expired records stay for now", "error", err)
 		}
 		timer.Reset(sweepEvery*9/10 + rand.N(sweepEvery/5))
 	}
 }
 
-// Sweep deletes the rows that have expired by now and returns how many there were, even if it
+// sweep deletes the rows that have expired by now and returns how many there were, even if it
 // fails midway. It works in batches, each in its own statement. So it holds few locks, and the
 // server can clean up behind it.
-func (p *Postgres) Sweep(ctx context.Context) (int, error) {
+func (p *Postgres) sweep(ctx context.Context) (int, error) {
 	for all := 0; ; {
 		var deleted int
 		err := p.within(ctx, func(ctx context.Context) error {

@@ -14,7 +14,7 @@ import (
 )
 
 // Sweep deletes all expired rows, in several batches if need be, and no others.
-func TestPostgres_Sweep_DeletesWhatHasExpiredAndNothingElse(t *testing.T) {
+func TestPostgres_Sweep_DeletesOnlyExpiredRows(t *testing.T) {
 	dsn := pgtest.Database(t)
 	short, long := openPostgres(t, dsn, time.Millisecond), openPostgres(t, dsn, time.Hour)
 	const expired = 2500 // more than two batches
@@ -34,8 +34,8 @@ func TestPostgres_Sweep_DeletesWhatHasExpiredAndNothingElse(t *testing.T) {
 	if err := long.Save(t.Context(), "task", []store.Record{stays}); err != nil {
 		t.Fatal(err)
 	}
-	for person, p := range map[string]*store.Postgres{"o-1": short, "o-2": long} {
-		if _, err := p.Erase(t.Context(), "wx-persons", person); err != nil {
+	for user, p := range map[string]*store.Postgres{"o-1": short, "o-2": long} {
+		if _, err := p.Erase(t.Context(), "wx-persons", user); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -57,7 +57,7 @@ func TestPostgres_Sweep_DeletesWhatHasExpiredAndNothingElse(t *testing.T) {
 }
 
 // Run deletes an expired record by itself, and returns nil when its context ends.
-func TestPostgres_Run_SweepsAndEndsWithItsContext(t *testing.T) {
+func TestPostgres_Run_SweepsUntilItsContextIsCanceled(t *testing.T) {
 	dsn := pgtest.Database(t)
 	p := openPostgres(t, dsn, time.Millisecond)
 	if err := p.Save(t.Context(), "task", []store.Record{full()}); err != nil {
@@ -68,11 +68,11 @@ func TestPostgres_Run_SweepsAndEndsWithItsContext(t *testing.T) {
 		return count(t, conn, "cloudidq_records WHERE expires_at <= now()") == 1
 	})
 	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error)
-	go func() { ended <- p.Run(ctx, slog.New(slog.DiscardHandler), nil) }()
+	done := make(chan error)
+	go func() { done <- p.Run(ctx, slog.New(slog.DiscardHandler), nil) }()
 	eventually(t, "the record is gone", func() bool { return count(t, conn, "cloudidq_records") == 0 })
 	cancel()
-	if err := <-ended; err != nil {
+	if err := <-done; err != nil {
 		t.Errorf("Run = %v, want nil", err)
 	}
 }

@@ -119,7 +119,7 @@ func TestPostgres_DatabaseOfNewerProgram_Opens(t *testing.T) {
 func TestOpenPostgres_Refused(t *testing.T) {
 	dsn := pgtest.Database(t)
 	if _, err := store.OpenPostgres(t.Context(), dsn, time.Microsecond); err == nil {
-		t.Error("a ttl of a microsecond is taken")
+		t.Error("a ttl of a microsecond is accepted")
 	}
 	for _, bad := range []string{"postgres://u:planted@host:port/db", "host=h port=planted", "mysql://planted"} {
 		if _, err := store.OpenPostgres(t.Context(), bad, time.Hour); !errors.Is(err, store.ErrDSN) || strings.Contains(err.Error(), "planted") {
@@ -128,7 +128,7 @@ func TestOpenPostgres_Refused(t *testing.T) {
 	}
 	serializable := dsn + "&default_transaction_isolation=serializable"
 	if _, err := store.OpenPostgres(t.Context(), serializable, time.Hour); err == nil || !strings.Contains(err.Error(), "read committed") {
-		t.Errorf("OpenPostgres of a serializable database = %v, want what it must be", err)
+		t.Errorf("OpenPostgres of a serializable database = %v, want an error that names the required level", err)
 	}
 	_, err := store.OpenPostgres(t.Context(), "postgres://u:planted@127.0.0.1:1/planted?connect_timeout=2", time.Hour)
 	if _, ok := errors.AsType[*net.OpError](err); !ok || strings.Contains(err.Error(), "planted") {
@@ -138,7 +138,7 @@ func TestOpenPostgres_Refused(t *testing.T) {
 
 // save reports which records were written: none of an erased user, none over a resolved record,
 // no pending one over a failed one.
-func TestPostgres_Save_TellsWhatWasWritten(t *testing.T) {
+func TestPostgres_Save_ReportsWhatWasWritten(t *testing.T) {
 	p := openPostgres(t, pgtest.Database(t), time.Hour)
 	resolved, failed, gone := full(), full(), full()
 	resolved.CloudID, failed.CloudID, gone.CloudID, gone.OpenID = "r", "f", "g", "o-gone"
@@ -183,7 +183,7 @@ func TestPostgres_ErrorQuotesNothing(t *testing.T) {
 
 // A row with a broken body counts as missing: Lookup does not know it, and Claim stores a new
 // record.
-func TestPostgres_BodyNobodyCanRead_CountsAsMissing(t *testing.T) {
+func TestPostgres_UnreadableBody_CountsAsMissing(t *testing.T) {
 	dsn := pgtest.Database(t)
 	p := openPostgres(t, dsn, time.Hour)
 	rec := full()
@@ -230,7 +230,7 @@ func TestPostgres_OneRoundTripPerCall(t *testing.T) {
 		{"Save", 1, func() error { return p.Save(t.Context(), "task", many) }},
 		{"Save of three apps", 1, func() error { return p.Save(t.Context(), "task", ofThree) }},
 		{"Save, delivered", 1, func() error { return p.Save(t.Context(), "task", delivered(many)) }},
-		{"Relay of 300 ends", 3, func() error {
+		{"Relay of 300 results", 3, func() error {
 			if n := count(t, conn, "cloudidq_outbox"); n == 0 {
 				execute(t, conn, owe, 300)
 			}

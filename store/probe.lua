@@ -3,11 +3,11 @@
 -- KEYS  the endpoint
 -- ARGV  now (Unix ms), for how long no other attempt is let through (ms)
 -- Answer: 1, or 0 if it is not time yet or another attempt has been let through
-local shut = redis.call('HGET', KEYS[1], 'shut')
-if not shut then
+local openUntil = redis.call('HGET', KEYS[1], 'shut')
+if not openUntil then
   return 1
 end
-if tonumber(shut) > tonumber(ARGV[1]) then
+if tonumber(openUntil) > tonumber(ARGV[1]) then
   return 0
 end
 redis.call('HSET', KEYS[1], 'shut', ARGV[1] + ARGV[2])

@@ -13,12 +13,12 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// personLua precedes every script that assigns something to a user.
+// userLua precedes every script that assigns something to a user.
 //
-//go:embed person.lua
-var personLua string
+//go:embed user.lua
+var userLua string
 
-// whoseLua precedes the claim and save scripts, after personLua.
+// whoseLua precedes the claim and save scripts, after userLua.
 //
 //go:embed whose.lua
 var whoseLua string
@@ -68,8 +68,8 @@ func NewRedis(rdb redis.Cmdable, ttl time.Duration, options ...Option) *Redis {
 		rdb:   rdb,
 		codec: codec{with.keyset},
 		ttl:   strconv.FormatInt(ttl.Milliseconds(), 10),
-		claim: redis.NewScript(personLua + whoseLua + claimLua),
-		save:  redis.NewScript(personLua + whoseLua + saveLua),
+		claim: redis.NewScript(userLua + whoseLua + claimLua),
+		save:  redis.NewScript(userLua + whoseLua + saveLua),
 		erase: redis.NewScript(eraseLua),
 		drop:  redis.NewScript(dropLua),
 	}
@@ -93,19 +93,19 @@ func (r *Redis) claimAll(ctx context.Context, c Claim, results []ClaimResult) er
 		return err
 	}
 	ks := recordKeys(c.AppID, c.Records)
-	persons := r.personKeys(c.Records, ks)
+	users := r.userKeys(c.Records, ks)
 	me := owner(c.TaskID)
-	values, err := r.codec.encode(c.Records, me, marks(persons))
+	values, err := r.codec.encode(c.Records, me, marks(users))
 	if err != nil {
 		return err
 	}
-	args := append(make([]any, 0, 4+2*len(values)), me, c.For.Milliseconds(), r.ttl, personMargin.Milliseconds())
+	args := append(make([]any, 0, 4+2*len(values)), me, c.For.Milliseconds(), r.ttl, userMargin.Milliseconds())
 	for i, v := range values {
 		args = append(args, v[headerLen:], milli(c.Records[i].AcceptedAt))
 	}
 
 	// The script expects the keys of the records, then the keys of their users.
-	answers, err := r.claim.Run(ctx, r.rdb, append(ks, persons...), args...).Slice()
+	answers, err := r.claim.Run(ctx, r.rdb, append(ks, users...), args...).Slice()
 	if err != nil {
 		return err
 	}

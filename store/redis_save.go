@@ -40,12 +40,12 @@ func (r *Redis) saveAll(ctx context.Context, taskID string, records []Record) er
 	// Encode everything before sending anything, so that a faulty record fails the whole call.
 	for _, recs := range apps {
 		ks := recordKeys(recs[0].AppID, recs)
-		persons := r.personKeys(recs, ks)
-		values, err := r.codec.encode(recs, me, marks(persons))
+		users := r.userKeys(recs, ks)
+		values, err := r.codec.encode(recs, me, marks(users))
 		if err != nil {
 			return err
 		}
-		args := append(make([]any, 0, 4+4*len(values)), me, r.ttl, personMargin.Milliseconds(), DeliverFor.Milliseconds())
+		args := append(make([]any, 0, 4+4*len(values)), me, r.ttl, userMargin.Milliseconds(), deliverFor.Milliseconds())
 		for i, v := range values {
 			item, err := r.codec.item(&recs[i], ks[i])
 			if err != nil {
@@ -53,7 +53,7 @@ func (r *Redis) saveAll(ctx context.Context, taskID string, records []Record) er
 			}
 			args = append(args, v, milli(recs[i].AcceptedAt), recs[i].Deliver.Endpoint, item)
 		}
-		runs = append(runs, saving{keys: append(ks, persons...), args: args})
+		runs = append(runs, saving{keys: append(ks, users...), args: args})
 	}
 	// The usual case needs no pipeline, and Run handles an unknown script by itself.
 	if len(runs) == 1 {

@@ -28,7 +28,7 @@ func claimOf(task string, records ...store.Record) store.Claim {
 
 func TestKeys(t *testing.T) {
 	got := store.Keys("wx1234567890abcdef", "73_a", "73_b")
-	// Taken from sha256sum and basenc --base64url: a change would lose every record that is stored.
+	// These come from sha256sum and basenc --base64url. A change would lose every stored record.
 	want := []string{"cloudidq:{0fd24ae4}:KT3caqIaMEupMWX4pAxXSQ", "cloudidq:{0fd24ae4}:z-Ht0oJHfXtAGcoWzo1hkw"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Keys (-want +got):\n%s", diff)
@@ -46,7 +46,7 @@ func TestRedis_NoIDInKeys_TTLInMilliseconds(t *testing.T) {
 	keys := rdb.Keys(t.Context(), "*").Val()
 	slices.Sort(keys)
 	if len(keys) != 2 || strings.Contains(keys[0]+keys[1], "secret") || len(keys[0]) != 42 || len(keys[1]) != 44 {
-		t.Fatalf("keys = %q, want one of 42 characters, and its person's, without ids", keys)
+		t.Fatalf("keys = %q, want one of 42 characters, and the key of its user, without ids", keys)
 	}
 	if ttl := rdb.PTTL(t.Context(), keys[0]).Val(); ttl <= 0 || ttl > 100_500*time.Millisecond {
 		t.Errorf("PTTL = %v, want at most 100.5s", ttl)
@@ -66,13 +66,14 @@ func (h *trips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 	return func(ctx context.Context, cmds []redis.Cmder) error { h.n++; return next(ctx, cmds) }
 }
 
-// delivered makes failed records of others, on their way to an endpoint.
+// delivered returns records as failed, to be delivered to an endpoint.
 func delivered(records []store.Record) []store.Record {
-	ends := slices.Clone(records)
-	for i := range ends {
-		ends[i].Status, ends[i].Error, ends[i].Deliver = store.Failed, &store.Error{Message: "no"}, store.Outlet{Endpoint: "orders"}
+	final := slices.Clone(records)
+	for i := range final {
+		final[i].Status, final[i].Error = store.Failed, &store.Error{Message: "no"}
+		final[i].Deliver = store.Outlet{Endpoint: "orders"}
 	}
-	return ends
+	return final
 }
 
 func TestRedis_OneRoundTripPerCall(t *testing.T) {
@@ -104,7 +105,7 @@ func TestRedis_OneRoundTripPerCall(t *testing.T) {
 		"Claim, all Busy now": func() error { _, err := results.Claim(t.Context(), claimOf("other", many...)); return err },
 	}
 	want := map[string]int{"Claim": 1, "Save": 1, "Save of three apps": 1, "Save, delivered": 1, "Lookup": 1, "Claim, all Busy now": 1}
-	for name, call := range calls { // the server learns the scripts
+	for name, call := range calls { // load the scripts into the server
 		if err := call(); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -122,7 +123,7 @@ func TestRedis_OneRoundTripPerCall(t *testing.T) {
 	}
 }
 
-func TestRedis_ServerRestarted_ScriptsLearntAgain(t *testing.T) {
+func TestRedis_ServerRestarted_ScriptsLoadedAgain(t *testing.T) {
 	srv := redistest.Start(t, "--appendonly", "yes")
 	results := store.NewRedis(srv.Client(t), time.Hour)
 	rec := full()
@@ -176,13 +177,13 @@ func TestRedis_TTLTooShort_Error(t *testing.T) {
 	}
 }
 
-// Values that somebody else left at a record's key.
-func TestRedis_ForeignValue_CountsAsMissing(t *testing.T) {
+// A value at a record's key that this package did not write counts as no record.
+func TestRedis_InvalidValue_CountsAsMissing(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	_, mini := startMini(t)
-	const notTheRanks = "not the rank's"
+	const wrongRank = "wrong rank"
 	rec := full()
-	rec.CloudID = notTheRanks
+	rec.CloudID = wrongRank
 	sound, err := store.Encode("task-a", rec)
 	if err != nil {
 		t.Fatal(err)
@@ -192,7 +193,7 @@ func TestRedis_ForeignValue_CountsAsMissing(t *testing.T) {
 		results := store.NewRedis(client, time.Hour)
 		for kind, value := range map[string]any{
 			"empty": "", "short": "2", "text": strings.Repeat("x", 100), "list": []string{"x"},
-			"header only": header, "broken body": header + `{"appid":`, notTheRanks: "1" + string(sound[1:]),
+			"header only": header, "broken body": header + `{"appid":`, wrongRank: "1" + string(sound[1:]),
 			"claimed, broken": "0" + header[1:17] + "9999999999999{",
 		} {
 			put := func(id string) {
@@ -230,7 +231,7 @@ func TestRedis_ForeignValue_CountsAsMissing(t *testing.T) {
 	}
 }
 
-func TestRedis_ForeignValue_OverwrittenBySave(t *testing.T) {
+func TestRedis_InvalidValue_OverwrittenBySave(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	results := store.NewRedis(rdb, time.Hour)
 	key := store.Keys("wx1", "73_1")[0]
@@ -258,8 +259,9 @@ func TestRedis_ForeignValue_OverwrittenBySave(t *testing.T) {
 	}
 }
 
-// Somebody who comes every day is known for ever; what has ended of him is not.
-func TestRedis_PersonWhoComesOften_FieldsStayBounded(t *testing.T) {
+// The hash of a user who returns every day never expires, but the fields of their expired records
+// are removed.
+func TestRedis_UserWhoReturnsOften_FieldsStayBounded(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Start(t).Client(t)
 	mini, embedded := startMini(t)
@@ -291,21 +293,21 @@ func TestRedis_PersonWhoComesOften_FieldsStayBounded(t *testing.T) {
 					t.Fatal(err)
 				}
 				b.age("cloudidq:{" + strings.Split(id, "_")[1] + "}:d:" + id)
-				for len(ids) > live { // the time of the oldest is over
+				for len(ids) > live { // the oldest expire
 					b.age(store.Keys("wx1", ids[0])[0])
 					ids = ids[1:]
 				}
-				persons := b.rdb.Keys(t.Context(), "cloudidq:{*}:p:*").Val()
-				if len(persons) != 1 {
-					t.Fatalf("persons = %v", persons)
+				users := b.rdb.Keys(t.Context(), "cloudidq:{*}:p:*").Val()
+				if len(users) != 1 {
+					t.Fatalf("users = %v", users)
 				}
-				most = max(most, b.rdb.HLen(t.Context(), persons[0]).Val())
+				most = max(most, b.rdb.HLen(t.Context(), users[0]).Val())
 			}
 			if most > 4*live {
-				t.Errorf("the person had %d fields, for %d records at once", most, live)
+				t.Errorf("the user had %d fields, for %d records at a time", most, live)
 			}
 			if n, err := results.Erase(t.Context(), "wx1", "o-often"); err != nil || n != live {
-				t.Errorf("Erase = %d, %v, want every record that is there: %d", n, err, live)
+				t.Errorf("Erase = %d, %v, want all %d records", n, err, live)
 			}
 		})
 	}

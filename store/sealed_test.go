@@ -25,7 +25,7 @@ func TestRedisSealed_Contract(t *testing.T) {
 	})
 }
 
-// sealedBed is one Redis under stores of several keysets, and a resolved record.
+// sealedRecord returns a resolved record whose data must never be stored unsealed.
 func sealedRecord() store.Record {
 	return store.Record{
 		AppID: "wx1", OpenID: "oPLANTED", CloudID: "73_PLANTED", Status: store.Resolved, Kind: "phone", Reference: "rPLANTED",
@@ -47,14 +47,14 @@ func TestRedisSealed_NothingLegible(t *testing.T) {
 	}
 	dump := dumpOf(t, rdb)
 	if len(dump) < 100 || strings.Contains(dump, "PLANTED") {
-		t.Errorf("the dump shows what is sealed: %q", dump)
+		t.Errorf("the dump shows sealed data: %q", dump)
 	}
 	if _, err := store.NewRedis(rdb, time.Hour).Lookup(t.Context(), "wx1", []string{rec.CloudID}); !errors.Is(err, store.ErrUnreadable) {
 		t.Errorf("Lookup without the keyset = %v, want ErrUnreadable", err)
 	}
 }
 
-// dumpOf is every key of Redis with its value, as text.
+// dumpOf returns every key of Redis with its value, as text.
 func dumpOf(t *testing.T, rdb *redis.Client) string {
 	t.Helper()
 	var all strings.Builder
@@ -91,19 +91,20 @@ func TestRedisSealed_Rotation(t *testing.T) {
 	if diff := cmp.Diff([]store.Record{{}, recent}, got); diff != "" {
 		t.Errorf("after pruning (-want +got):\n%s", diff)
 	}
-	// A process that does not have the new key yet knows that the record is there and resolved: it asks for nothing.
+	// A process that does not have the new key yet sees that the record is resolved, so it does not
+	// request the cloudID again.
 	claimed, err := with(first).Claim(t.Context(), store.Claim{AppID: "wx1", TaskID: "u", For: time.Hour,
 		Records: []store.Record{{AppID: "wx1", CloudID: recent.CloudID, Status: store.Pending}}})
 	if err != nil || claimed[0].State != store.Done || claimed[0].Record.Status != store.Resolved {
 		t.Errorf("Claim with the old keyset = %+v, %v, want done", claimed, err)
 	}
-	// Persons are found whatever the key: the index is not rotated.
+	// The hash of a user does not depend on the key: a rotation does not change it.
 	if n, err := with(pruned).Erase(t.Context(), "wx1", old.OpenID); n != 2 || err != nil {
 		t.Errorf("Erase = %d, %v, want both records", n, err)
 	}
 }
 
-func TestRedisSealed_ReadsWhatLiesThereUnsealed(t *testing.T) {
+func TestRedisSealed_ReadsUnsealedRecords(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	keyset, _, _ := sealtest.Keysets(t)
 	rec := sealedRecord()

@@ -8,16 +8,19 @@ import (
 	"cloudidq/store"
 )
 
-// The way to a server and back must not be taken for a difference of clocks, nor one slow answer spoil the others.
-func TestSkew_MiddleOfTheShortestWay(t *testing.T) {
+// A round trip must not count as a difference of clocks, and one slow answer must not falsify the
+// result.
+func TestSkew_MiddleOfTheShortestTrip(t *testing.T) {
 	clock := time.Unix(1_800_000_000, 0) // this machine's
-	ways := []struct{ there, back time.Duration }{{4 * time.Second, 0}, {50 * time.Millisecond, 50 * time.Millisecond}, {0, 7 * time.Second}}
+	trips := []struct{ out, back time.Duration }{
+		{4 * time.Second, 0}, {50 * time.Millisecond, 50 * time.Millisecond}, {0, 7 * time.Second},
+	}
 	ahead, err := store.Skew(func() time.Time { return clock }, func() (time.Time, error) {
-		way := ways[0]
-		ways = ways[1:]
-		clock = clock.Add(way.there)
+		trip := trips[0]
+		trips = trips[1:]
+		clock = clock.Add(trip.out)
 		server := clock.Add(-3 * time.Second)
-		clock = clock.Add(way.back)
+		clock = clock.Add(trip.back)
 		return server, nil
 	})
 	if ahead != -3*time.Second || err != nil {

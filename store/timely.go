@@ -54,14 +54,14 @@ func (t *Timely) Lookup(ctx context.Context, appID string, cloudIDs []string) ([
 	// This machine's clock may be ahead, so the queues' clock decides.
 	now, clockErr := t.now(ctx)
 	if clockErr != nil {
-		return nil, fmt.Errorf("asking Redis for its clock: %w", clockErr)
+		return nil, fmt.Errorf("reading the clock of Redis: %w", clockErr)
 	}
 	overdue := t.overdue(records, now)
 	if len(overdue) == 0 {
 		return records, err
 	}
 	for taskID, of := range overdue {
-		if err := t.end(ctx, appID, taskID, of); err != nil {
+		if err := t.expire(ctx, appID, taskID, of); err != nil {
 			return nil, err
 		}
 	}
@@ -74,7 +74,7 @@ func (t *Timely) overdue(records []Record, now time.Time) map[string][]Record {
 	var overdue map[string][]Record
 	for i := range records {
 		rec := &records[i]
-		if !rec.Overdue(t.lifetime, now) {
+		if !rec.overdue(t.lifetime, now) {
 			continue
 		}
 		if overdue == nil {
@@ -85,9 +85,9 @@ func (t *Timely) overdue(records []Record, now time.Time) map[string][]Record {
 	return overdue
 }
 
-// Overdue reports whether a record is still pending more than OverdueAfter after the end of its
+// overdue reports whether a record is still pending more than OverdueAfter after the end of its
 // lifetime.
-func (rec *Record) Overdue(lifetime time.Duration, now time.Time) bool {
+func (rec *Record) overdue(lifetime time.Duration, now time.Time) bool {
 	return rec.Status == Pending && !rec.AcceptedAt.IsZero() && now.After(rec.AcceptedAt.Add(lifetime+OverdueAfter))
 }
 
@@ -102,9 +102,9 @@ func (rec *Record) origin() Origin {
 	return *rec.Origin
 }
 
-// end expires the given records, except those that are no longer pending or that another task
-// holds.
-func (t *Timely) end(ctx context.Context, appID, taskID string, records []Record) error {
+// expire expires the given records, except those that are no longer pending or that another task
+// has claimed.
+func (t *Timely) expire(ctx context.Context, appID, taskID string, records []Record) error {
 	// A call of Claim may contain a cloudID only once.
 	unique := records[:0:0]
 	seen := make(map[string]bool, len(records))
@@ -119,30 +119,31 @@ func (t *Timely) end(ctx context.Context, appID, taskID string, records []Record
 	if err != nil {
 		return err
 	}
-	var ends []Record
+	var finals []Record
 	for i, c := range claimed {
 		if c.State == Claimed && c.Record.Status == Pending {
-			end := unique[i].expiredAt(t.lifetime)
-			if end.Deliver, err = t.outlet(&end, unique[i].origin()); err != nil {
+			final := unique[i].expiredAt(t.lifetime)
+			if final.Deliver, err = t.outlet(&final, unique[i].origin()); err != nil {
 				return err
 			}
-			ends = append(ends, end)
+			finals = append(finals, final)
 		}
 	}
-	return t.Save(ctx, taskID, ends)
+	return t.Save(ctx, taskID, finals)
 }
 
 // expiredAt returns the final record of a record whose task is gone.
 func (rec *Record) expiredAt(lifetime time.Duration) Record {
-	end := *rec
-	end.Status, end.FinishedAt = Expired, At(rec.AcceptedAt.Add(lifetime))
-	end.Error = &Error{Message: "its lifetime ended, and its task is gone from the queue"}
+	final := *rec
+	final.Status, final.FinishedAt = Expired, At(rec.AcceptedAt.Add(lifetime))
+	final.Error = &Error{Message: "its lifetime ended, and its task is gone from the queue"}
 	// Keep the last answer of WeChat, which may show why the record stayed pending.
 	if last := rec.Error; last != nil {
-		end.Error = &Error{Code: last.Code, Message: end.Error.Message + "; last answer: " + last.Message, RID: last.RID}
+		message := final.Error.Message + "; last answer: " + last.Message
+		final.Error = &Error{Code: last.Code, Message: message, RID: last.RID}
 	}
-	end.Origin = nil
-	return end
+	final.Origin = nil
+	return final
 }
 
 var errNoThin = errors.New("a result is to be delivered in its short form, which is unknown here")

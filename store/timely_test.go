@@ -14,8 +14,8 @@ import (
 
 const lifetime = 5 * time.Minute
 
-// forgotten claims cloudIDs for a task that is never heard of again, accepted some time ago.
-func forgotten(t *testing.T, r store.Results, taskID, endpoint string, ago time.Duration, ids ...string) {
+// abandon claims cloudIDs that were accepted some time ago, for a task that then does nothing more.
+func abandon(t *testing.T, r store.Results, taskID, endpoint string, ago time.Duration, ids ...string) {
 	t.Helper()
 	c := store.Claim{AppID: "wxA", TaskID: taskID}
 	for _, id := range ids {
@@ -35,8 +35,8 @@ func forgotten(t *testing.T, r store.Results, taskID, endpoint string, ago time.
 	}
 }
 
-// A record whose task has vanished is not shown as pending any longer than its lifetime and two minutes: who reads it ends
-// it, once, with its delivery.
+// A record whose task has vanished is not returned as pending after its lifetime and two minutes. The
+// first lookup after that time expires the record once, with its delivery.
 func TestTimely_TaskIsGone(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	deliveries := store.NewDeliveries(rdb)
@@ -62,17 +62,17 @@ func TestTimely_TaskIsGone(t *testing.T) {
 func testTimely(t *testing.T, r store.Results, deliveries *store.Deliveries, relay func(*testing.T)) {
 	timely := store.NewTimely(r, lifetime, redisAhead(0), nil)
 	due := lifetime + store.OverdueAfter + time.Second
-	forgotten(t, r, "gone", "orders", due, "overdue-1", "overdue-2")
-	forgotten(t, r, "alive", "orders", lifetime, "young")
-	forgotten(t, r, "asking", "orders", due, "asked")
-	held := store.Claim{AppID: "wxA", TaskID: "another", For: time.Hour, Records: []store.Record{{
-		AppID: "wxA", OpenID: "o1", CloudID: "asked", Status: store.Pending, AcceptedAt: store.At(time.Now()),
+	abandon(t, r, "gone", "orders", due, "overdue-1", "overdue-2")
+	abandon(t, r, "alive", "orders", lifetime, "young")
+	abandon(t, r, "lost", "orders", due, "claimed")
+	other := store.Claim{AppID: "wxA", TaskID: "another", For: time.Hour, Records: []store.Record{{
+		AppID: "wxA", OpenID: "o1", CloudID: "claimed", Status: store.Pending, AcceptedAt: store.At(time.Now()),
 	}}}
-	if _, err := r.Claim(t.Context(), held); err != nil {
+	if _, err := r.Claim(t.Context(), other); err != nil {
 		t.Fatal(err)
 	}
 
-	ids := []string{"overdue-1", "young", "unknown", "overdue-2", "asked", "overdue-1"}
+	ids := []string{"overdue-1", "young", "unknown", "overdue-2", "claimed", "overdue-1"}
 	want := []store.Status{store.Expired, store.Pending, "", store.Expired, store.Pending, store.Expired}
 	for range 2 {
 		records, err := timely.Lookup(t.Context(), "wxA", ids)
@@ -84,7 +84,7 @@ func testTimely(t *testing.T, r store.Results, deliveries *store.Deliveries, rel
 				t.Errorf("%s is %+v, want %q", ids[i], rec, want[i])
 			}
 			if rec.Status == store.Expired && (!rec.FinishedAt.Equal(rec.AcceptedAt.Add(lifetime)) || rec.Reference != "r" || rec.Error == nil) {
-				t.Errorf("%s = %+v, want its end at the end of its lifetime, with a reason", ids[i], rec)
+				t.Errorf("%s = %+v, want it finished at the end of its lifetime, with a reason", ids[i], rec)
 			}
 		}
 	}
@@ -94,10 +94,10 @@ func testTimely(t *testing.T, r store.Results, deliveries *store.Deliveries, rel
 		t.Fatalf("Cut: %d left, %v", left, err)
 	}
 	if d, err := deliveries.Load(t.Context(), id); err != nil || len(d.Items) != 2 {
-		t.Errorf("%d results are delivered, %v, want each end once", len(d.Items), err)
+		t.Errorf("%d results are delivered, %v, want each final record once", len(d.Items), err)
 	}
 
-	// Its own task, should it come back, finds it done; a later one asks again, and a resolved end replaces it.
+	// If its own task returns, it finds the record done. A late resolved record still replaces it.
 	again := store.Claim{AppID: "wxA", TaskID: "gone", Records: []store.Record{{
 		AppID: "wxA", OpenID: "o1", CloudID: "overdue-1", Status: store.Pending, AcceptedAt: store.At(time.Now()),
 	}}}
@@ -112,9 +112,9 @@ func testTimely(t *testing.T, r store.Results, deliveries *store.Deliveries, rel
 		t.Errorf("after a late answer = %+v, %v, want it resolved", records, err)
 	}
 
-	// Whose answer it is: the end of a former ask is none to one that has come since.
-	forgotten(t, r, "former", "", due, "again")
-	before, err := store.EndsSoFar(t.Context(), timely, "wxA", []string{"again"})
+	// The final status of an earlier request does not answer a later request.
+	abandon(t, r, "earlier", "", due, "again")
+	before, err := store.FinalsSoFar(t.Context(), timely, "wxA", []string{"again"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func testTimely(t *testing.T, r store.Results, deliveries *store.Deliveries, rel
 	defer cancel()
 	records, err := store.Wait(short, timely, "wxA", []string{"again"}, before)
 	if !errors.Is(err, context.DeadlineExceeded) || records[0].Status != "" {
-		t.Errorf("record = %+v, %v, want it no answer to an ask that has come since", records, err)
+		t.Errorf("record = %+v, %v, want it not to answer the later request", records, err)
 	}
 	if _, err := timely.Erase(t.Context(), "wxA", "o1"); err != nil {
 		t.Fatal(err)
@@ -132,18 +132,18 @@ func testTimely(t *testing.T, r store.Results, deliveries *store.Deliveries, rel
 	}
 }
 
-// redisAhead is Redis's clock, ahead of this machine's.
+// redisAhead returns a clock of Redis that is ahead of this machine's.
 func redisAhead(by time.Duration) func(context.Context) (time.Time, error) {
 	return func(context.Context) (time.Time, error) { return time.Now().Add(by), nil }
 }
 
-// A reader whose clock is ten minutes ahead ends nothing that a task still waits with: workers judge lifetimes by Redis's
-// clock, and so does who looks a record up.
+// A reader whose clock is ten minutes ahead expires no record of a task that still waits. Workers
+// and readers both measure lifetimes by Redis's clock.
 func TestTimely_ReaderAhead(t *testing.T) {
 	r := store.NewRedis(redistest.Start(t).Client(t), time.Hour)
 	const ahead = 10 * time.Minute
-	forgotten(t, r, "alive", "", ahead, "new") // by Redis's clock it has just come
-	forgotten(t, r, "gone", "", ahead+lifetime+store.OverdueAfter+time.Second, "old")
+	abandon(t, r, "alive", "", ahead, "new") // by Redis's clock it was just accepted
+	abandon(t, r, "gone", "", ahead+lifetime+store.OverdueAfter+time.Second, "old")
 	timely := store.NewTimely(r, lifetime, redisAhead(-ahead), nil)
 	for range 2 {
 		records, err := timely.Lookup(t.Context(), "wxA", []string{"new", "old"})
@@ -185,18 +185,19 @@ func TestTimely_Thin(t *testing.T) {
 	}
 }
 
-// Redis is asked for its clock where something is overdue, and not on every look. One that does not answer ends nothing.
-func TestTimely_AsksForTheClockWhereItMatters(t *testing.T) {
+// Timely reads Redis's clock only if a record is overdue. If Redis does not answer, no record
+// expires.
+func TestTimely_ReadsTheClockOnlyIfOverdue(t *testing.T) {
 	r := store.NewRedis(redistest.Start(t).Client(t), time.Hour)
-	asked, away := 0, errors.New("away")
-	timely := store.NewTimely(r, lifetime, func(context.Context) (time.Time, error) { asked++; return time.Time{}, away }, nil)
-	forgotten(t, r, "alive", "", time.Minute, "young")
-	if _, err := timely.Lookup(t.Context(), "wxA", []string{"young", "unknown"}); err != nil || asked != 0 {
-		t.Errorf("%v, asked %d times with nothing overdue, want none", err, asked)
+	reads, away := 0, errors.New("away")
+	timely := store.NewTimely(r, lifetime, func(context.Context) (time.Time, error) { reads++; return time.Time{}, away }, nil)
+	abandon(t, r, "alive", "", time.Minute, "young")
+	if _, err := timely.Lookup(t.Context(), "wxA", []string{"young", "unknown"}); err != nil || reads != 0 {
+		t.Errorf("%v, %d reads of the clock with nothing overdue, want none", err, reads)
 	}
-	forgotten(t, r, "gone", "", time.Hour, "old")
-	if _, err := timely.Lookup(t.Context(), "wxA", []string{"old"}); !errors.Is(err, away) || asked != 1 {
-		t.Errorf("%v, asked %d times, want the error of the one question", err, asked)
+	abandon(t, r, "gone", "", time.Hour, "old")
+	if _, err := timely.Lookup(t.Context(), "wxA", []string{"old"}); !errors.Is(err, away) || reads != 1 {
+		t.Errorf("%v, %d reads of the clock, want one read and its error", err, reads)
 	}
 	if records, err := r.Lookup(t.Context(), "wxA", []string{"old"}); err != nil || records[0].Status != store.Pending {
 		t.Errorf("record = %+v, %v, want it pending", records[0], err)

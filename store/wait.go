@@ -18,14 +18,16 @@ const (
 // Wait polls r until every cloudID has been completed, and returns the records in order. A
 // resolved record always counts. A failed or expired record counts only if before does not
 // contain it, so that Wait does not take the failure of an earlier request for the answer to
-// this one. before is the result of [EndsSoFar] from before the request. With the zero
-// FormerEnds every final status counts.
+// this one. before is the result of [FinalsSoFar] from before the request. With the zero
+// EarlierFinals every final status counts.
 //
 // Wait looks up only the cloudIDs that are still open. If ctx ends first, Wait returns the
 // error of ctx. If a lookup fails, Wait returns the error of the lookup. With either error it
 // also returns the records as last seen. Some of them may be pending or unknown (empty Status).
 // A cloudID that only an earlier request has completed is unknown.
-func Wait(ctx context.Context, r Results, appID string, cloudIDs []string, before FormerEnds) ([]Record, error) {
+func Wait(
+	ctx context.Context, r Results, appID string, cloudIDs []string, before EarlierFinals,
+) ([]Record, error) {
 	records := make([]Record, len(cloudIDs))
 	open := make([]int, len(cloudIDs)) // indexes of the cloudIDs that are still open
 	for i := range open {

@@ -50,10 +50,10 @@ func NewWritable(rdb redis.Cmdable, slots ...string) *Writable {
 	return w
 }
 
-// Ask returns nil if Redis has accepted a write within the last second, a [*RefusedError] if
+// Check returns nil if Redis has accepted a write within the last second, a [*RefusedError] if
 // Redis is up but refused the write, and another error if Redis does not answer. It writes at
 // most once a second, one key per slot. The keys expire by themselves.
-func (w *Writable) Ask(ctx context.Context) error {
+func (w *Writable) Check(ctx context.Context) error {
 	select {
 	case w.turn <- struct{}{}:
 		defer func() { <-w.turn }()

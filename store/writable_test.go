@@ -13,8 +13,9 @@ import (
 	"cloudidq/store"
 )
 
-// A server that answers a PING and takes no writes does not pass for one that does. The error names the reason.
-func TestWritable_ARedisThatRefuses(t *testing.T) {
+// Check returns an error for a server that answers a PING but accepts no writes. The error names the
+// reason.
+func TestWritable_RedisRefuses(t *testing.T) {
 	for word, command := range map[string][]any{
 		"OOM":        {"CONFIG", "SET", "maxmemory", "1"},
 		"NOREPLICAS": {"CONFIG", "SET", "min-replicas-to-write", "1"},
@@ -23,61 +24,61 @@ func TestWritable_ARedisThatRefuses(t *testing.T) {
 	} {
 		t.Run(word, func(t *testing.T) {
 			rdb := redistest.Start(t).Client(t)
-			if err := store.NewWritable(rdb, "events").Ask(t.Context()); err != nil {
-				t.Fatalf("Ask() = %v before", err)
+			if err := store.NewWritable(rdb, "events").Check(t.Context()); err != nil {
+				t.Fatalf("Check() = %v before", err)
 			}
 			if err := rdb.Do(t.Context(), command...).Err(); err != nil {
 				t.Fatal(err)
 			}
 			if err := rdb.Ping(t.Context()).Err(); err != nil {
-				t.Fatalf("PING = %v, want an answer: nothing is proved", err)
+				t.Fatalf("PING = %v, want an answer, or the test proves nothing", err)
 			}
-			err := store.NewWritable(rdb, "events").Ask(t.Context())
+			err := store.NewWritable(rdb, "events").Check(t.Context())
 			if refused, ok := errors.AsType[*store.RefusedError](err); !ok || refused.Word != word {
-				t.Errorf("Ask() = %v, want it refused with %s", err, word)
+				t.Errorf("Check() = %v, want it refused with %s", err, word)
 			}
 		})
 	}
 }
 
-func TestWritable_ARedisThatIsGone(t *testing.T) {
+func TestWritable_RedisIsDown(t *testing.T) {
 	srv := redistest.Start(t)
 	rdb := srv.Client(t)
 	srv.Kill()
-	err := store.NewWritable(rdb, "events").Ask(t.Context())
+	err := store.NewWritable(rdb, "events").Check(t.Context())
 	if _, refused := errors.AsType[*store.RefusedError](err); err == nil || refused {
-		t.Errorf("Ask() = %v, want that it does not answer", err)
+		t.Errorf("Check() = %v, want another error than a refusal", err)
 	}
 }
 
-// However many ask, Redis is written to once a second.
+// Redis is written to at most once a second, however many callers there are.
 func TestWritable_WritesAtMostOnceASecond(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	w := store.NewWritable(rdb, "events", "backfill")
 	begun := time.Now()
-	var asking sync.WaitGroup
+	var callers sync.WaitGroup
 	for range 20 {
-		asking.Go(func() {
+		callers.Go(func() {
 			for range 200 {
-				if err := w.Ask(t.Context()); err != nil {
-					t.Errorf("Ask() = %v", err)
+				if err := w.Check(t.Context()); err != nil {
+					t.Errorf("Check() = %v", err)
 				}
 			}
 		})
 	}
-	asking.Wait()
+	callers.Wait()
 	most := 2 * (1 + int(time.Since(begun)/time.Second))
 	_, stats, _ := strings.Cut(rdb.Info(t.Context(), "commandstats").Val(), "cmdstat_set:calls=")
 	count, _, _ := strings.Cut(stats, ",")
 	if n, err := strconv.Atoi(count); err != nil || n > most || n == 0 {
-		t.Errorf("%d writes for 4000 questions (%v), want 1 to %d", n, err, most)
+		t.Errorf("%d writes for 4000 calls (%v), want 1 to %d", n, err, most)
 	}
 	if ttl := rdb.TTL(t.Context(), "cloudidq:writable:{events}").Val(); ttl <= 0 || ttl > time.Minute {
-		t.Errorf("the probe's key stays for %s, want a minute at most", ttl)
+		t.Errorf("the probe's key expires in %s, want at most a minute", ttl)
 	}
 }
 
-// A standby, or a database that was set read-only, answers as ever and saves nothing.
+// A standby or a read-only database answers queries but accepts no writes.
 func TestPostgres_Writable_ReadOnlyIsRefused(t *testing.T) {
 	dsn := pgtest.Database(t)
 	p := openPostgres(t, dsn, time.Hour)

@@ -153,7 +153,7 @@ func (w *world) resolved(t *testing.T, appID string, ids []string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
-	records, err := store.Wait(ctx, w.results, appID, ids, store.FormerEnds{})
+	records, err := store.Wait(ctx, w.results, appID, ids, store.EarlierFinals{})
 	if err != nil {
 		t.Fatalf("waiting for %s: %v", appID, err)
 	}

@@ -69,7 +69,7 @@ func newEnqueue(s streams) *cobra.Command {
 		return withRecords(cmd.Context(), s, cfg, func(rdb redis.UniversalClient, records *open.Records) error {
 			ids := cloudIDsOf(req.Items)
 			// A final status from an earlier request must not complete the wait.
-			before, err := store.EndsSoFar(cmd.Context(), records, req.AppID, ids)
+			before, err := store.FinalsSoFar(cmd.Context(), records, req.AppID, ids)
 			if err != nil {
 				return fmt.Errorf("nothing was enqueued: %w", err)
 			}
@@ -143,7 +143,7 @@ func enqueue(
 // count.
 func awaitRecords(
 	ctx context.Context, s streams, results store.Results, appID string, ids []string,
-	before store.FormerEnds, wait time.Duration,
+	before store.EarlierFinals, wait time.Duration,
 ) error {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()

@@ -183,7 +183,7 @@ func (p *process) reportReady(
 // checks returns the readiness checks that every part needs.
 func checks(d *open.Deps) []ops.Check {
 	writable := store.NewWritable(d.Redis, tasks.QueueEvents, tasks.QueueBackfill, tasks.QueueWebhooks)
-	all := []ops.Check{{Name: "redis", Ask: reportRefusal(writable.Ask)}}
+	all := []ops.Check{{Name: "redis", Ask: reportRefusal(writable.Check)}}
 	if p := d.Records.Postgres(); p != nil {
 		all = append(all, ops.Check{Name: "store", Ask: reportRefusal(p.Writable)})
 	}

@@ -26,15 +26,15 @@ func NewRequests(rdb redis.Cmdable) *Requests { return &Requests{rdb: rdb} }
 
 // RequestState is what is known about a key.
 type RequestState struct {
-	Claimed     bool             // by this call
-	Fingerprint string           // of the request that holds the key
-	Accepted    time.Time        // when that request took effect; zero = still running
-	Before      store.FormerEnds // final statuses that its cloudIDs had before it
+	Claimed     bool                // by this call
+	Fingerprint string              // of the request that holds the key
+	Accepted    time.Time           // when that request took effect; zero = still running
+	Before      store.EarlierFinals // final statuses that its cloudIDs had before it
 }
 
 // requestKey returns the Redis key of a request. The value is a string. While the request runs,
 // it is "fingerprint 0". Afterwards it is the fingerprint, the Unix milliseconds of the effect
-// and, if there were any, the earlier final statuses ([store.FormerEnds]), separated by spaces.
+// and, if there were any, the earlier final statuses ([store.EarlierFinals]), separated by spaces.
 func requestKey(key string) string { return "cloudidq:request:" + key }
 
 // Claim claims a key for the request with this fingerprint. If another request holds the key,
@@ -68,14 +68,14 @@ func parseRequest(value string) RequestState {
 	at, statuses, _ := strings.Cut(effect, " ")
 	state := RequestState{Fingerprint: fingerprint}
 	if ms, err := strconv.ParseInt(at, 10, 64); err == nil && ms > 0 {
-		state.Accepted, state.Before = time.UnixMilli(ms), store.ParseFormerEnds(statuses)
+		state.Accepted, state.Before = time.UnixMilli(ms), store.ParseEarlierFinals(statuses)
 	}
 	return state
 }
 
 // Finish records that the request took effect, and which final statuses its cloudIDs had
 // before.
-func (r *Requests) Finish(ctx context.Context, key, fingerprint string, accepted time.Time, before store.FormerEnds) error {
+func (r *Requests) Finish(ctx context.Context, key, fingerprint string, accepted time.Time, before store.EarlierFinals) error {
 	value := fingerprint + " " + strconv.FormatInt(accepted.UnixMilli(), 10)
 	if statuses := before.String(); statuses != "" {
 		value += " " + statuses

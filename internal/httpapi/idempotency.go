@@ -20,7 +20,7 @@ type claims interface {
 	// of that request.
 	Claim(ctx context.Context, key, fingerprint string) (coord.RequestState, error)
 	// Finish records that the request was carried out, and the earlier results of its cloudIDs.
-	Finish(ctx context.Context, key, fingerprint string, accepted time.Time, before store.FormerEnds) error
+	Finish(ctx context.Context, key, fingerprint string, accepted time.Time, before store.EarlierFinals) error
 	// Release frees the key, because the request had no effect.
 	Release(ctx context.Context, key, fingerprint string) error
 }
@@ -34,7 +34,7 @@ type idempotency struct{ claims claims }
 // outcome is the stored outcome of a request that was carried out.
 type outcome struct {
 	accepted time.Time
-	before   store.FormerEnds
+	before   store.EarlierFinals
 }
 
 var idempotencyKey = regexp.MustCompile(`^[!-~]{1,256}$`)

@@ -161,9 +161,9 @@ func (h *resolutions) resolve(ctx context.Context, in *resolveInput) (*resolveOu
 func (h *resolutions) enqueue(
 	ctx context.Context, req tasks.Request, ids []string, waits bool,
 ) (outcome, error) {
-	var before store.FormerEnds
+	var before store.EarlierFinals
 	if waits {
-		before, _ = store.EndsSoFar(ctx, h.results, req.AppID, ids)
+		before, _ = store.FinalsSoFar(ctx, h.results, req.AppID, ids)
 	}
 	receipt, err := h.producer.Resolve(ctx, req)
 	if err == nil {
@@ -228,7 +228,7 @@ func lostCharacters(in *resolveInput) (faults []fault) {
 // records that are final by then and false. An error of the store ends the wait too: the
 // cloudIDs are already enqueued.
 func (h *resolutions) await(
-	ctx context.Context, appID string, ids []string, before store.FormerEnds, wait time.Duration,
+	ctx context.Context, appID string, ids []string, before store.EarlierFinals, wait time.Duration,
 ) (records []store.Record, all bool) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()

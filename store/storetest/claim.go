@@ -14,7 +14,7 @@ var claimRules = map[string]func(*suite){
 		s.wantClaim(taskA, store.Claimed, s.pending(id))
 		s.wantStored(s.pending(id))
 	},
-	"ClaimHeldByOther_Busy": func(s *suite) {
+	"ClaimedByOther_Busy": func(s *suite) {
 		s.claim(taskA, id)
 		s.wantClaim(taskB, store.Busy, store.Record{})
 		s.wantStored(s.pending(id))
@@ -35,7 +35,7 @@ var claimRules = map[string]func(*suite){
 			return s.claim(taskB, id)[0].State == store.Claimed
 		})
 	},
-	"ClaimOfAnyLength_NotTakenForFree": func(s *suite) {
+	"ClaimOfAnyLength_NotMistakenForUnclaimed": func(s *suite) {
 		s.save(taskB, s.failed(id, "no"))
 		for _, length := range []time.Duration{0, -time.Hour, math.MinInt64} {
 			s.claimFor(length, taskA, id)
@@ -46,12 +46,12 @@ var claimRules = map[string]func(*suite){
 		s.wantClaim(taskB, store.Busy, store.Record{})
 	},
 	"SavedPending_ClaimReleasedAndRecordUpdated": func(s *suite) {
-		tried := s.pending(id)
-		tried.Attempts, tried.Error = 1, &store.Error{Code: -1, Message: "system error"}
+		attempted := s.pending(id)
+		attempted.Attempts, attempted.Error = 1, &store.Error{Code: -1, Message: "system error"}
 		s.claim(taskA, id)
-		s.save(taskA, tried)
-		s.wantStored(tried)
-		s.wantClaim(taskB, store.Claimed, tried)
+		s.save(taskA, attempted)
+		s.wantStored(attempted)
+		s.wantClaim(taskB, store.Claimed, attempted)
 	},
 	"Resolved_DoneForAll": func(s *suite) {
 		want := s.resolved(id, `{"a":1}`)
@@ -67,7 +67,7 @@ var claimRules = map[string]func(*suite){
 			s.wantClaim(taskA, store.Done, want)
 		}
 	},
-	"FailedOfFormerTask_ClaimedWithRecord": func(s *suite) {
+	"FailedOfEarlierTask_ClaimedWithRecord": func(s *suite) {
 		old := s.failed(id, "no")
 		s.claim(taskA, id)
 		s.save(taskA, old)
@@ -76,14 +76,14 @@ var claimRules = map[string]func(*suite){
 		s.wantClaim(taskA, store.Busy, store.Record{})
 		s.wantStored(old)
 	},
-	"FailedOfFormerTask_ClaimLapsed_TakenOver": func(s *suite) {
+	"FailedOfEarlierTask_ClaimLapsed_TakenOver": func(s *suite) {
 		old := s.expired(id)
 		s.save(taskA, old)
 		s.lapsed(taskB, id)
 		s.wantClaim("task-c", store.Claimed, old)
 		s.wantClaim(taskB, store.Busy, store.Record{})
 	},
-	"FailedOfFormerTask_TriedInVain_ClaimedAgain": func(s *suite) {
+	"FailedOfEarlierTask_AttemptFailed_ClaimedAgain": func(s *suite) {
 		old := s.failed(id, "no")
 		s.save(taskA, old)
 		s.claim(taskB, id)
@@ -94,16 +94,16 @@ var claimRules = map[string]func(*suite){
 		s.wantClaim("task-c", store.Claimed, old)
 	},
 	"ClaimOfMany_EachByItself": func(s *suite) {
-		resolved, former, mine := s.resolved("r", `{}`), s.failed("f", "no"), s.expired("e")
-		s.save(taskA, resolved, former)
+		resolved, earlier, mine := s.resolved("r", `{}`), s.failed("f", "no"), s.expired("e")
+		s.save(taskA, resolved, earlier)
 		s.save(taskB, mine)
-		s.claim(taskA, "held")
-		got := s.claim(taskB, "new", "r", "held", "f", "e")
+		s.claim(taskA, "busy")
+		got := s.claim(taskB, "new", "r", "busy", "f", "e")
 		s.equal("Claim", got, []store.ClaimResult{
 			{State: store.Claimed, Record: s.pending("new")},
 			{State: store.Done, Record: resolved},
 			{State: store.Busy},
-			{State: store.Claimed, Record: former},
+			{State: store.Claimed, Record: earlier},
 			{State: store.Done, Record: mine},
 		})
 	},
@@ -115,7 +115,7 @@ var claimRules = map[string]func(*suite){
 		}
 		s.wantUnknown("other", id)
 	},
-	"ClaimOfForeignRecord_Refused": func(s *suite) {
+	"ClaimForAnotherApp_Refused": func(s *suite) {
 		c := store.Claim{AppID: s.app + "x", TaskID: taskA, For: time.Hour}
 		c.Records = []store.Record{s.pending(id)}
 		if _, err := s.results.Claim(s.Context(), c); err == nil {

@@ -8,8 +8,8 @@ import (
 
 // eraseRules are the rules of Erase. The random calls check Erase too.
 var eraseRules = map[string]func(*suite){
-	"Erase_NobodyKnown": func(s *suite) { s.equal("erased", s.erase("o-nobody"), 0) },
-	"Erase_AllRecordsOfOnePerson": func(s *suite) {
+	"Erase_UnknownUser": func(s *suite) { s.equal("erased", s.erase("o-nobody"), 0) },
+	"Erase_AllRecordsOfOneUser": func(s *suite) {
 		other := s.of("o-other", s.resolved("73_other", `{}`))
 		s.claimRecords(taskA, s.of("o-1", s.pending("73_1")), s.of("o-1", s.pending("73_2")), s.of("o-other", s.pending("73_other")))
 		s.save(taskA, s.of("o-1", s.resolved("73_1", `{}`)), other)
@@ -18,22 +18,22 @@ var eraseRules = map[string]func(*suite){
 		s.wantStored(other)
 		s.equal("erased again", s.erase("o-1"), 0)
 	},
-	"Erase_LateAnswerDoesNotComeBack": func(s *suite) {
+	"Erase_LateAnswerIsNotStored": func(s *suite) {
 		rec := s.of("o-1", s.pending(id))
 		s.claimRecords(taskA, rec)
 		s.erase("o-1")
 		s.save(taskA, s.of("o-1", s.resolved(id, `{}`)))
 		s.wantUnknown(id)
-		s.equal("asked again", s.claimRecords(taskB, rec)[0], store.ClaimResult{State: store.Erased})
+		s.equal("claimed again", s.claimRecords(taskB, rec)[0], store.ClaimResult{State: store.Erased})
 	},
-	"Erase_WhatIsStillInTheQueue": func(s *suite) {
+	"Erase_QueuedCloudIDs": func(s *suite) {
 		s.erase("o-1")
 		queued := s.of("o-1", s.pending(id))
 		s.equal("accepted before", s.claimRecords(taskA, queued)[0], store.ClaimResult{State: store.Erased})
 		s.save(taskA, s.of("o-1", s.resolved("73_unclaimed", `{}`)))
 		s.wantUnknown(id, "73_unclaimed")
 	},
-	"Erase_PersonMayComeAgain": func(s *suite) {
+	"Erase_UserMayReturn": func(s *suite) {
 		s.erase("o-1")
 		later := s.of("o-1", s.pending("73_new"))
 		later.AcceptedAt = store.At(time.Now().Add(time.Minute))

@@ -7,20 +7,20 @@ import (
 	"cloudidq/store"
 )
 
-// hold is the state of the last claim on a record.
-type hold int
+// claimStatus is the state of the last claim on a record.
+type claimStatus int
 
 const (
-	free hold = iota
-	held
-	past // lapsed
+	unclaimed claimStatus = iota
+	claimed
+	lapsed
 )
 
 // entry is a record in the model.
 type entry struct {
 	rec   store.Record
 	owner string // the task that last claimed or finished it; empty = no task
-	hold  hold
+	claim claimStatus
 	gone  bool // erased
 }
 
@@ -36,16 +36,16 @@ func newModel() model {
 	return model{records: map[string]*entry{}, erased: map[string]bool{}, outbox: map[string][]store.Record{}}
 }
 
-func personKey(appID, openID string) string { return appID + "\x00" + openID }
+func userKey(appID, openID string) string { return appID + "\x00" + openID }
 
 // forgotten reports whether a record must not be stored or updated, because its user was erased
 // after it was accepted.
 func (m model) forgotten(r store.Record) bool {
-	return r.OpenID != "" && m.erased[personKey(r.AppID, r.OpenID)] && r.AcceptedAt.Before(time.Now())
+	return r.OpenID != "" && m.erased[userKey(r.AppID, r.OpenID)] && r.AcceptedAt.Before(time.Now())
 }
 
 func (m model) erase(appID, openID string) (n int) {
-	m.erased[personKey(appID, openID)] = true
+	m.erased[userKey(appID, openID)] = true
 	for _, e := range m.records {
 		if e.rec.AppID == appID && e.rec.OpenID == openID && !e.gone {
 			e.gone = true
@@ -58,7 +58,7 @@ func (m model) erase(appID, openID string) (n int) {
 
 func modelKey(r store.Record) string { return r.AppID + "\x00" + r.CloudID }
 
-func (m model) claim(task string, h hold, rec store.Record) store.ClaimResult {
+func (m model) claim(task string, c claimStatus, rec store.Record) store.ClaimResult {
 	e := m.records[modelKey(rec)]
 	switch {
 	case e != nil && e.gone:
@@ -71,17 +71,17 @@ func (m model) claim(task string, h hold, rec store.Record) store.ClaimResult {
 		}
 		return store.ClaimResult{State: store.Erased}
 	case e == nil:
-		m.records[modelKey(rec)] = &entry{rec: rec, owner: task, hold: h}
+		m.records[modelKey(rec)] = &entry{rec: rec, owner: task, claim: c}
 		return store.ClaimResult{State: store.Claimed, Record: rec}
-	case e.rec.Status != store.Pending && e.owner == task && e.hold == free:
+	case e.rec.Status != store.Pending && e.owner == task && e.claim == unclaimed:
 		return store.ClaimResult{State: store.Done, Record: e.rec}
-	case e.owner != task && e.hold == held:
+	case e.owner != task && e.claim == claimed:
 		return store.ClaimResult{State: store.Busy}
 	case e.rec.OpenID != rec.OpenID:
-		*e = entry{rec: rec, owner: task, hold: h}
+		*e = entry{rec: rec, owner: task, claim: c}
 		return store.ClaimResult{State: store.Claimed, Record: rec}
 	}
-	e.owner, e.hold = task, h
+	e.owner, e.claim = task, c
 	return store.ClaimResult{State: store.Claimed, Record: e.rec}
 }
 
@@ -97,8 +97,8 @@ func (m model) save(task string, rec store.Record) {
 	switch {
 	case e != nil && (e.gone || e.rec.Status == store.Resolved):
 	case m.forgotten(rec):
-		if e != nil && e.owner == task && e.hold != free {
-			e.owner, e.hold = "", free
+		if e != nil && e.owner == task && e.claim != unclaimed {
+			e.owner, e.claim = "", unclaimed
 		}
 	case e == nil:
 		m.records[modelKey(rec)] = &entry{rec: rec, owner: task}
@@ -106,7 +106,7 @@ func (m model) save(task string, rec store.Record) {
 	case rec.Status != store.Pending:
 		// If this task has already completed the record, the save is a repetition and is not
 		// delivered, unless it is resolved now.
-		if e.rec.Status == store.Pending || e.owner != task || e.hold != free || rec.Status == store.Resolved {
+		if e.rec.Status == store.Pending || e.owner != task || e.claim != unclaimed || rec.Status == store.Resolved {
 			deliver()
 		}
 		*e = entry{rec: rec, owner: task}
@@ -114,8 +114,8 @@ func (m model) save(task string, rec store.Record) {
 		*e = entry{rec: rec, owner: task}
 	case e.rec.Status == store.Pending && e.rec.OpenID == rec.OpenID:
 		e.rec = rec
-	case e.rec.Status != store.Pending && e.owner == task && e.hold != free:
-		e.owner, e.hold = "", free
+	case e.rec.Status != store.Pending && e.owner == task && e.claim != unclaimed:
+		e.owner, e.claim = "", unclaimed
 	}
 }
 

@@ -12,33 +12,33 @@ import (
 	"cloudidq/store"
 )
 
-// there describes the record that a call of task T finds, by the conditions of the table in
+// existing describes the record that a call of task T finds, by the conditions of the table in
 // store/keys.go. The zero value means no record.
-type there struct {
-	status   store.Status
-	gone     bool
-	owner    string
-	hold     hold
-	stranger bool // it belongs to another user than the call's
-	erased   bool // the call's user was erased after the call's record was accepted
+type existing struct {
+	status    store.Status
+	gone      bool
+	owner     string
+	claim     claimStatus
+	otherUser bool // it belongs to another user than the call's
+	erased    bool // the call's user was erased after the call's record was accepted
 }
 
-func (w there) none() bool   { return w.status == "" && !w.gone }
-func (w there) failed() bool { return !w.gone && w.status == store.Failed }
+func (e existing) none() bool   { return e.status == "" && !e.gone }
+func (e existing) failed() bool { return !e.gone && e.status == store.Failed }
 
 // conditions are the words of the table's first column.
-var conditions = map[string]func(there) bool{
-	"none":            there.none,
-	"0":               func(w there) bool { return !w.gone && w.status == store.Pending },
-	"1":               there.failed,
-	"2":               func(w there) bool { return !w.gone && w.status == store.Resolved },
-	"3":               func(w there) bool { return w.gone },
-	"erased since":    func(w there) bool { return w.erased },
-	"a stranger's":    func(w there) bool { return w.stranger },
-	"another's":       func(w there) bool { return w.owner != taskA },
-	"held by another": func(w there) bool { return w.owner != taskA && w.hold == held },
-	"T's claim":       func(w there) bool { return w.owner == taskA && w.hold != free },
-	"ended by T":      func(w there) bool { return w.owner == taskA && w.hold == free },
+var conditions = map[string]func(existing) bool{
+	"none":            existing.none,
+	"0":               func(e existing) bool { return !e.gone && e.status == store.Pending },
+	"1":               existing.failed,
+	"2":               func(e existing) bool { return !e.gone && e.status == store.Resolved },
+	"3":               func(e existing) bool { return e.gone },
+	"erased since":    func(e existing) bool { return e.erased },
+	"another user's":  func(e existing) bool { return e.otherUser },
+	"another task's":  func(e existing) bool { return e.owner != taskA },
+	"another's claim": func(e existing) bool { return e.owner != taskA && e.claim == claimed },
+	"T's claim":       func(e existing) bool { return e.owner == taskA && e.claim != unclaimed },
+	"finished by T":   func(e existing) bool { return e.owner == taskA && e.claim == unclaimed },
 }
 
 // row is one row of the table.
@@ -47,10 +47,10 @@ type row struct {
 	cells [3]string // claim, save final, save pending
 }
 
-// fits reports whether all conditions of the row hold for w.
-func (r row) fits(w there) bool {
+// fits reports whether all conditions of the row hold for e.
+func (r row) fits(e existing) bool {
 	for word := range strings.SplitSeq(r.name, ", ") {
-		if !conditions[word](w) {
+		if !conditions[word](e) {
 			return false
 		}
 	}
@@ -64,7 +64,7 @@ func readTable(t *testing.T) []row {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, text, found := strings.Cut(string(source), "//\tthere ")
+	_, text, found := strings.Cut(string(source), "//\texisting record ")
 	if !found {
 		t.Fatal("store/keys.go has no table")
 	}
@@ -85,18 +85,20 @@ func readTable(t *testing.T) []row {
 	return rows
 }
 
-// allThere returns every record that a call can find.
-func allThere() []there {
-	all := []there{{}, {erased: true}, {gone: true}, {gone: true, erased: true}}
+// allExisting returns every record that a call can find.
+func allExisting() []existing {
+	all := []existing{{}, {erased: true}, {gone: true}, {gone: true, erased: true}}
 	for _, status := range []store.Status{store.Pending, store.Failed, store.Resolved} {
 		for _, owner := range []string{taskA, taskB, ""} {
-			for _, hold := range []hold{free, held, past} {
-				if owner == "" && hold != free || status == store.Resolved && hold != free {
+			for _, claim := range []claimStatus{unclaimed, claimed, lapsed} {
+				if claim != unclaimed && (owner == "" || status == store.Resolved) {
 					continue
 				}
-				for _, stranger := range []bool{false, true} {
+				for _, otherUser := range []bool{false, true} {
 					for _, erased := range []bool{false, true} {
-						all = append(all, there{status: status, owner: owner, hold: hold, stranger: stranger, erased: erased})
+						all = append(all, existing{
+							status: status, owner: owner, claim: claim, otherUser: otherUser, erased: erased,
+						})
 					}
 				}
 			}
@@ -107,42 +109,43 @@ func allThere() []there {
 
 // The model of the random calls agrees with the table in store/keys.go for every record that
 // can exist, so the two cannot drift apart.
-func TestModel_AsTheTable(t *testing.T) {
+func TestModel_MatchesTheTable(t *testing.T) {
 	rows := readTable(t)
 	used := make([]bool, len(rows))
-	for _, w := range allThere() {
-		i := slices.IndexFunc(rows, func(r row) bool { return r.fits(w) })
+	for _, e := range allExisting() {
+		i := slices.IndexFunc(rows, func(r row) bool { return r.fits(e) })
 		if i < 0 {
-			t.Errorf("no row of the table fits %+v", w)
+			t.Errorf("no row of the table fits %+v", e)
 			continue
 		}
 		used[i] = true
 		for n, call := range []store.Status{"claim", store.Failed, store.Pending} {
-			t.Run(fmt.Sprintf("%s/%+v/%s", rows[i].name, w, call), func(t *testing.T) { checkCell(t, rows[i].cells[n], w, call) })
+			name := fmt.Sprintf("%s/%+v/%s", rows[i].name, e, call)
+			t.Run(name, func(t *testing.T) { checkCell(t, rows[i].cells[n], e, call) })
 		}
 	}
 	for i, used := range used {
 		if !used {
-			t.Errorf("nothing fits the row %q", rows[i].name)
+			t.Errorf("no existing record fits the row %q", rows[i].name)
 		}
 	}
 }
 
 // checkCell makes one call on the model and compares the resulting record and answer with a
 // cell.
-func checkCell(t *testing.T, cell string, w there, call store.Status) {
+func checkCell(t *testing.T, cell string, e existing, call store.Status) {
 	t.Helper()
 	m := newModel()
-	was := store.Record{AppID: "wx", CloudID: id, OpenID: "o-1", Status: w.status, Attempts: 1}
-	if w.stranger {
-		was.OpenID = "o-stranger"
+	was := store.Record{AppID: "wx", CloudID: id, OpenID: "o-1", Status: e.status, Attempts: 1}
+	if e.otherUser {
+		was.OpenID = "o-2"
 	}
-	if !w.none() {
-		m.records[modelKey(was)] = &entry{rec: was, owner: w.owner, hold: w.hold, gone: w.gone}
+	if !e.none() {
+		m.records[modelKey(was)] = &entry{rec: was, owner: e.owner, claim: e.claim, gone: e.gone}
 	}
 	rec := store.Record{AppID: "wx", CloudID: id, OpenID: "o-1", Status: call, Attempts: 2, AcceptedAt: accepted}
-	if w.erased {
-		m.erased[personKey(rec.AppID, rec.OpenID)] = true
+	if e.erased {
+		m.erased[userKey(rec.AppID, rec.OpenID)] = true
 	} else {
 		rec.AcceptedAt = store.At(time.Now())
 	}
@@ -151,39 +154,39 @@ func checkCell(t *testing.T, cell string, w there, call store.Status) {
 		rec.Status = store.Pending
 		state = map[store.ClaimState]string{
 			store.Claimed: "Claimed", store.Busy: "Busy", store.Done: "Done", store.Erased: "Erased",
-		}[m.claim(taskA, held, rec).State]
+		}[m.claim(taskA, claimed, rec).State]
 	} else {
 		m.save(taskA, rec)
 	}
 
-	want, now := entry{rec: was, owner: w.owner, hold: w.hold, gone: w.gone}, free
+	want, claim := entry{rec: was, owner: e.owner, claim: e.claim, gone: e.gone}, unclaimed
 	if call == "claim" {
-		now = held
+		claim = claimed
 	}
-	effect, says, _ := strings.Cut(cell, "; ")
+	effect, answer, _ := strings.Cut(cell, "; ")
 	switch effect {
 	case "write":
-		want = entry{rec: rec, owner: taskA, hold: now}
-	case "write, owner and until stay":
+		want = entry{rec: rec, owner: taskA, claim: claim}
+	case "write, same owner":
 		want.rec = rec
 	case "write a tombstone":
 		want = entry{rec: rec, gone: true}
-	case "owner and until":
-		want.owner, want.hold = taskA, held
-	case "owner and until := 0":
-		want.owner, want.hold = "", free
+	case "claim, full TTL", "claim, same TTL":
+		want.owner, want.claim = taskA, claimed
+	case "release":
+		want.owner, want.claim = "", unclaimed
 	case "nothing":
 	default:
-		says = effect
+		answer = effect
 	}
-	is := m.records[modelKey(rec)]
-	if is == nil {
-		is = &entry{rec: was}
+	got := m.records[modelKey(rec)]
+	if got == nil {
+		got = &entry{rec: was}
 	}
-	if fmt.Sprint(*is) != fmt.Sprint(want) {
-		t.Errorf("the model leaves %+v, the table %+v", *is, want)
+	if fmt.Sprint(*got) != fmt.Sprint(want) {
+		t.Errorf("the model has the record %+v, the table says %+v", *got, want)
 	}
-	if says = says[strings.LastIndex(says, " ")+1:]; says != state {
-		t.Errorf("the model says %q, the table %q", state, says)
+	if answer != state {
+		t.Errorf("the model answers %q, the table says %q", state, answer)
 	}
 }

@@ -11,20 +11,20 @@ import (
 // must find it.
 var ownerRules = map[string]func(*suite){
 	"Owner_FailedOfAnother_ThenResolved_ErasedWithTheOwner": func(s *suite) {
-		for _, former := range []string{"o-former", ""} {
-			s := s.inApp("f" + former)
-			s.save(taskA, s.of(former, s.failed(id, "no")))
+		for _, previous := range []string{"o-2", ""} {
+			s := s.inApp("p" + previous)
+			s.save(taskA, s.of(previous, s.failed(id, "no")))
 			s.claimRecords(taskB, s.of("o-1", s.pending(id)))
 			want := s.of("o-1", s.resolved(id, `{}`))
 			s.save(taskB, want)
-			s.equal("erased of the other", s.erase("o-former"), 0)
+			s.equal("erased of the other", s.erase("o-2"), 0)
 			s.wantStored(want)
 			s.equal("erased of the owner", s.erase("o-1"), 1)
 			s.wantUnknown(id)
 		}
 	},
 	"Owner_ErasureBetweenClaimAndSave_NothingIsStored": func(s *suite) {
-		s.save(taskA, s.of("o-former", s.failed(id, "no")), s.of("", s.failed("73_nobody", "no")))
+		s.save(taskA, s.of("o-2", s.failed(id, "no")), s.of("", s.failed("73_nobody", "no")))
 		mine := []store.Record{s.of("o-1", s.pending(id)), s.of("o-1", s.pending("73_nobody"))}
 		for _, got := range s.claimRecords(taskB, mine...) {
 			s.equal("claim", got.State, store.Claimed)
@@ -32,18 +32,18 @@ var ownerRules = map[string]func(*suite){
 		s.equal("erased", s.erase("o-1"), 2)
 		s.save(taskB, s.of("o-1", s.resolved(id, `{}`)), s.of("o-1", s.resolved("73_nobody", `{}`)))
 		s.wantUnknown(id, "73_nobody")
-		s.equal("asked for again", s.claimRecords("task-c", mine[0])[0].State, store.Erased)
+		s.equal("claimed again", s.claimRecords("task-c", mine[0])[0].State, store.Erased)
 	},
 	"Owner_ErasureOfTheOtherBetweenClaimAndSave_ChangesNothing": func(s *suite) {
-		s.save(taskA, s.of("o-former", s.failed(id, "no")))
+		s.save(taskA, s.of("o-2", s.failed(id, "no")))
 		s.claimRecords(taskB, s.of("o-1", s.pending(id)))
-		s.equal("erased", s.erase("o-former"), 0)
+		s.equal("erased", s.erase("o-2"), 0)
 		want := s.of("o-1", s.resolved(id, `{}`))
 		s.save(taskB, want)
 		s.wantStored(want)
 	},
 	"Owner_ErasedSinceAccepted_RecordOfAnotherStays": func(s *suite) {
-		other := s.of("o-former", s.failed(id, "no"))
+		other := s.of("o-2", s.failed(id, "no"))
 		s.save(taskA, other)
 		s.erase("o-1")
 		s.equal("claim", s.claimRecords(taskB, s.of("o-1", s.pending(id)))[0], store.ClaimResult{State: store.Erased})
@@ -51,15 +51,15 @@ var ownerRules = map[string]func(*suite){
 		s.wantStored(other)
 	},
 	"Owner_SavedWithoutAClaim_Moves": func(s *suite) {
-		s.save(taskA, s.of("o-former", s.failed(id, "no")))
+		s.save(taskA, s.of("o-2", s.failed(id, "no")))
 		want := s.of("o-1", s.failed(id, "no"))
 		s.save(taskB, want)
-		s.equal("erased of the other", s.erase("o-former"), 0)
+		s.equal("erased of the other", s.erase("o-2"), 0)
 		s.wantStored(want)
 		s.equal("erased of the owner", s.erase("o-1"), 1)
 	},
-	"Owner_ClaimOnAnothersFailed_IsAnAskOfItsOwn": func(s *suite) {
-		s.save(taskA, s.of("o-former", s.failed(id, "no")))
+	"Owner_ClaimOnAnothersFailed_IsANewRequest": func(s *suite) {
+		s.save(taskA, s.of("o-2", s.failed(id, "no")))
 		mine := s.of("o-1", s.pending(id))
 		s.equal("claim", s.claimRecords(taskB, mine)[0], store.ClaimResult{State: store.Claimed, Record: mine})
 		s.wantStored(mine) // nothing of the other user's record remains

@@ -14,32 +14,32 @@ import (
 	"cloudidq/store"
 )
 
-// Take removes all results from the outbox of an endpoint and returns them in order.
-type Take = func(ctx context.Context, appID, endpoint string) ([]json.RawMessage, error)
+// Drain removes all results from the outbox of an endpoint and returns them in order.
+type Drain = func(ctx context.Context, appID, endpoint string) ([]json.RawMessage, error)
 
 // RunOutbox checks a store that delivers against the rules: its outbox gets every final record
 // that was written, once.
-func RunOutbox(t *testing.T, results store.Results, take Take) {
+func RunOutbox(t *testing.T, results store.Results, drain Drain) {
 	t.Helper()
-	anyCalls(t, results, take)
+	anyCalls(t, results, drain)
 }
 
 // anyCalls makes random calls of a few tasks on a few cloudIDs of two apps, and compares every
-// answer with the model's. take is nil for a store that delivers nothing.
-func anyCalls(t *testing.T, results store.Results, take Take) {
+// answer with the model's. drain is nil for a store that delivers nothing.
+func anyCalls(t *testing.T, results store.Results, drain Drain) {
 	rapid.Check(t, func(rt *rapid.T) {
-		m := &machine{tb: t, results: results, take: take, model: newModel(), accepted: map[acceptance]store.Time{}}
+		m := &machine{tb: t, results: results, drain: drain, model: newModel(), accepted: map[acceptance]store.Time{}}
 		for i := range m.apps { // new apps for each run, because all runs share the store
 			m.apps[i] = "wx" + rand.Text()
 		}
 		calls := map[string]func(*rapid.T){"claim": m.claim, "save": m.save, "lookup": m.lookup, "erase": m.erase}
-		if take != nil {
-			calls["take"] = m.takeAll
+		if drain != nil {
+			calls["drain"] = m.drainAll
 		}
 		rt.Repeat(calls)
 		m.lookup(rt)
-		if take != nil {
-			m.takeAll(rt)
+		if drain != nil {
+			m.drainAll(rt)
 		}
 	})
 }
@@ -48,7 +48,7 @@ func anyCalls(t *testing.T, results store.Results, take Take) {
 type machine struct {
 	tb      testing.TB
 	results store.Results
-	take    Take
+	drain   Drain
 	model   model
 	apps    [2]string
 	calls   int // makes every record unique
@@ -60,23 +60,23 @@ type machine struct {
 type acceptance struct{ task, app, id string }
 
 var (
-	anyTask   = rapid.SampledFrom([]string{taskA, taskB, "task-c"})
-	anyIDs    = rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"1", "2", "3", "4"}), 1, 4, rapid.ID[string])
-	anyHold   = rapid.SampledFrom([]hold{held, held, past})
-	anyStatus = rapid.SampledFrom([]store.Status{store.Pending, store.Pending, store.Failed, store.Expired, store.Resolved})
+	anyTask        = rapid.SampledFrom([]string{taskA, taskB, "task-c"})
+	anyIDs         = rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"1", "2", "3", "4"}), 1, 4, rapid.ID[string])
+	anyClaimStatus = rapid.SampledFrom([]claimStatus{claimed, claimed, lapsed})
+	anyStatus      = rapid.SampledFrom([]store.Status{store.Pending, store.Pending, store.Failed, store.Expired, store.Resolved})
 )
 
 func (m *machine) claim(rt *rapid.T) {
-	task, hold := anyTask.Draw(rt, "task"), anyHold.Draw(rt, "hold")
+	task, status := anyTask.Draw(rt, "task"), anyClaimStatus.Draw(rt, "claim")
 	c := store.Claim{AppID: rapid.SampledFrom(m.apps[:]).Draw(rt, "app"), TaskID: task, For: time.Hour}
-	if hold == past {
+	if status == lapsed {
 		c.For = -time.Hour
 	}
 	var want []store.ClaimResult
 	for _, id := range anyIDs.Draw(rt, "ids") {
 		rec := m.record(rt, task, c.AppID, id, store.Pending)
 		c.Records = append(c.Records, rec)
-		want = append(want, m.model.claim(task, hold, rec))
+		want = append(want, m.model.claim(task, status, rec))
 	}
 	got, err := m.results.Claim(m.tb.Context(), c)
 	m.compare(rt, "Claim", err, want, got)
@@ -91,7 +91,7 @@ func (m *machine) save(rt *rapid.T) {
 		}
 		for _, id := range anyIDs.Draw(rt, "ids") {
 			rec := m.record(rt, task, app, id, anyStatus.Draw(rt, "status"))
-			if m.take != nil && rapid.Bool().Draw(rt, "delivered") {
+			if m.drain != nil && rapid.Bool().Draw(rt, "delivered") {
 				rec.Deliver = store.Outlet{Endpoint: outlet}
 			}
 			records = append(records, rec)
@@ -104,10 +104,10 @@ func (m *machine) save(rt *rapid.T) {
 // outlet is the endpoint for final records.
 const outlet = "orders"
 
-// takeAll compares everything that waits for delivery.
-func (m *machine) takeAll(rt *rapid.T) {
+// drainAll compares everything that waits for delivery.
+func (m *machine) drainAll(rt *rapid.T) {
 	for _, app := range m.apps {
-		items, err := m.take(m.tb.Context(), app, outlet)
+		items, err := m.drain(m.tb.Context(), app, outlet)
 		got := []store.Record{}
 		for _, item := range items {
 			var rec store.Record
@@ -134,8 +134,8 @@ func (m *machine) lookup(rt *rapid.T) {
 	}
 }
 
-// anyPerson draws the user of a cloudID for each call. Empty means no user.
-var anyPerson = rapid.SampledFrom([]string{"oA", "oA", "oB", ""})
+// anyUser draws the user of a cloudID for each call. Empty means no user.
+var anyUser = rapid.SampledFrom([]string{"oA", "oA", "oB", ""})
 
 func (m *machine) erase(rt *rapid.T) {
 	app, openID := rapid.SampledFrom(m.apps[:]).Draw(rt, "app"), rapid.SampledFrom([]string{"oA", "oB", "oC"}).Draw(rt, "openid")
@@ -147,7 +147,7 @@ func (m *machine) erase(rt *rapid.T) {
 // record returns a record that differs from those of all other calls.
 func (m *machine) record(rt *rapid.T, task, app, id string, status store.Status) store.Record {
 	m.calls++
-	r := store.Record{AppID: app, OpenID: anyPerson.Draw(rt, "openid"), CloudID: id, Status: status, Attempts: m.calls}
+	r := store.Record{AppID: app, OpenID: anyUser.Draw(rt, "openid"), CloudID: id, Status: status, Attempts: m.calls}
 	r.AcceptedAt = m.acceptedAt(rt, acceptance{task, app, id})
 	if status.Final() {
 		r.FinishedAt = finished

@@ -51,7 +51,7 @@ var saveRules = map[string]func(*suite){
 			s.wantStored(want)
 		}
 	},
-	"PendingOfItsTaskAfterItsEnd_StillDone": func(s *suite) {
+	"PendingOfItsTaskAfterItsFinal_StillDone": func(s *suite) {
 		s.save(taskA, s.failed(id, "no"))
 		s.save(taskA, s.pending(id))
 		s.wantClaim(taskA, store.Done, s.failed(id, "no"))
@@ -72,7 +72,7 @@ var saveRules = map[string]func(*suite){
 		s.save(taskA, s.pending(id))
 		s.wantClaim("task-c", store.Busy, store.Record{})
 	},
-	"FinalOfOther_EndsTheClaim": func(s *suite) {
+	"FinalOfOther_ReleasesTheClaim": func(s *suite) {
 		s.claim(taskA, id)
 		s.save(taskB, s.failed(id, "no"))
 		s.wantClaim("task-c", store.Claimed, s.failed(id, "no"))

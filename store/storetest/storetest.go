@@ -165,7 +165,7 @@ func (s *suite) eventually(what string, ok func() bool) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			s.Fatalf("still not: %s", what)
+			s.Fatalf("timed out waiting: %s", what)
 		}
 	}
 }

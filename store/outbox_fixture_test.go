@@ -15,8 +15,8 @@ import (
 	"cloudidq/store"
 )
 
-// outboxBed is a fixture: a store and its deliveries over one Redis, sealed.
-type outboxBed struct {
+// outboxFixture is a fixture: a store and its deliveries over one Redis, sealed.
+type outboxFixture struct {
 	*testing.T
 	rdb        *redis.Client
 	results    store.Results
@@ -25,26 +25,26 @@ type outboxBed struct {
 
 // eachStore runs a test on each kind of store. The outbox is in Redis, wherever the records
 // are.
-func eachStore(t *testing.T, test func(*testing.T, *outboxBed)) {
+func eachStore(t *testing.T, test func(*testing.T, *outboxFixture)) {
 	t.Helper()
-	t.Run("Redis", func(t *testing.T) { test(t, newOutboxBed(t)) })
+	t.Run("Redis", func(t *testing.T) { test(t, newOutboxFixture(t)) })
 	t.Run("Postgres", func(t *testing.T) {
 		keyset, _, _ := sealtest.Keysets(t)
 		rdb := redistest.Start(t).Client(t)
 		deliveries := store.NewDeliveries(rdb, store.Sealed(keyset))
-		test(t, &outboxBed{
+		test(t, &outboxFixture{
 			T: t, rdb: rdb, deliveries: deliveries,
 			results: openPostgres(t, pgtest.Database(t), time.Hour, store.Sealed(keyset), store.WithOutbox(deliveries)),
 		})
 	})
 }
 
-// newOutboxBed returns a fixture with records in Redis.
-func newOutboxBed(t *testing.T) *outboxBed {
+// newOutboxFixture returns a fixture with records in Redis.
+func newOutboxFixture(t *testing.T) *outboxFixture {
 	t.Helper()
 	rdb := redistest.Start(t).Client(t)
 	keyset, _, _ := sealtest.Keysets(t)
-	return &outboxBed{
+	return &outboxFixture{
 		T: t, rdb: rdb, results: store.NewRedis(rdb, time.Hour, store.Sealed(keyset)),
 		deliveries: store.NewDeliveries(rdb, store.Sealed(keyset)),
 	}
@@ -62,7 +62,7 @@ func outgoing(n int, status store.Status) store.Record {
 	return rec
 }
 
-func (b *outboxBed) save(task string, records ...store.Record) {
+func (b *outboxFixture) save(task string, records ...store.Record) {
 	b.Helper()
 	if err := b.results.Save(b.Context(), task, records); err != nil {
 		b.Fatal(err)
@@ -71,7 +71,7 @@ func (b *outboxBed) save(task string, records ...store.Record) {
 }
 
 // relay relays saved results to Redis, as Run does after a save.
-func (b *outboxBed) relay() {
+func (b *outboxFixture) relay() {
 	b.Helper()
 	if p, ok := b.results.(*store.Postgres); ok {
 		if err := p.Relay(b.Context(), nil); err != nil {
@@ -81,7 +81,7 @@ func (b *outboxBed) relay() {
 }
 
 // cut makes a delivery from waiting results of wx1. The id is empty if none wait.
-func (b *outboxBed) cut(maximum int) (id string, left int) {
+func (b *outboxFixture) cut(maximum int) (id string, left int) {
 	b.Helper()
 	id, left, err := b.deliveries.Cut(b.Context(), "wx1", "orders", maximum)
 	if err != nil {
@@ -90,7 +90,7 @@ func (b *outboxBed) cut(maximum int) (id string, left int) {
 	return id, left
 }
 
-func (b *outboxBed) load(id string) store.Delivery {
+func (b *outboxFixture) load(id string) store.Delivery {
 	b.Helper()
 	d, err := b.deliveries.Load(b.Context(), id)
 	if err != nil {
@@ -114,7 +114,7 @@ func cloudIDs(t *testing.T, d store.Delivery) []string {
 }
 
 // list returns the ids of the deliveries that match filter, in order.
-func (b *outboxBed) list(filter store.Filter) []string {
+func (b *outboxFixture) list(filter store.Filter) []string {
 	b.Helper()
 	var ids []string
 	if err := b.deliveries.List(b.Context(), filter, func(d store.Delivery) bool { ids = append(ids, d.ID); return true }); err != nil {

@@ -12,22 +12,22 @@
 --
 -- Returns whether the hash is new. If it is, nothing was known of the user, not even an
 -- erasure.
-local function remember(person, field, keep)
+local function remember(user, field, keep)
   local call, n = redis.call, 0
-  if call('HSET', person, field, '1') == 1 then
-    n = call('HLEN', person)
+  if call('HSET', user, field, '1') == 1 then
+    n = call('HLEN', user)
     if n >= 64 and n % 32 == 0 then
-      local prefix = string.sub(person, 1, -25) -- the key without "p:" and the hash
-      for _, one in ipairs(call('HRANDFIELD', person, 64)) do
+      local prefix = string.sub(user, 1, -25) -- the key without "p:" and the hash
+      for _, one in ipairs(call('HRANDFIELD', user, 64)) do
         if one ~= field and one ~= 'erased' and call('EXISTS', prefix .. one) == 0 then
-          call('HDEL', person, one)
+          call('HDEL', user, one)
         end
       end
     end
   end
   local new = n == 1 -- the hash has this field only, and no TTL yet
-  if new or call('PTTL', person) < tonumber(keep) then
-    call('PEXPIRE', person, keep)
+  if new or call('PTTL', user) < tonumber(keep) then
+    call('PEXPIRE', user, keep)
   end
   return new
 end

@@ -10,8 +10,8 @@ import (
 	"cloudidq/store"
 )
 
-// putFormer writes a record as the former version did: without a person in its value.
-func putFormer(t *testing.T, rdb *redis.Client, task string, rec store.Record) {
+// putOlder writes a record as an older version did: without a user in its value.
+func putOlder(t *testing.T, rdb *redis.Client, task string, rec store.Record) {
 	t.Helper()
 	value, err := store.Encode(task, rec)
 	if err != nil {
@@ -22,31 +22,31 @@ func putFormer(t *testing.T, rdb *redis.Client, task string, rec store.Record) {
 		t.Fatal(err)
 	}
 	if rec.OpenID != "" {
-		if err := rdb.HSet(t.Context(), store.PersonKey(rec.AppID, rec.OpenID), key[len(key)-22:], "1").Err(); err != nil {
+		if err := rdb.HSet(t.Context(), store.UserKey(rec.AppID, rec.OpenID), key[len(key)-22:], "1").Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-// Values of the former version are read, claimed by their task, erased with their person, and go over to another when that
-// one claims or saves them.
-func TestRedis_ValuesOfTheFormerVersion(t *testing.T) {
+// Values of an older version can be read, claimed by their task, and erased with their user. They
+// move to another user when a task claims or saves them for that user.
+func TestRedis_ValuesOfAnOlderVersion(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *store.Redis, store.Record, store.Record){
 		"ReadAndErased": func(t *testing.T, results *store.Redis, pending, failed store.Record) {
 			wantRecords(t, results, pending, failed)
 			wantErased(t, results, "o1", 2)
 			wantRecords(t, results, store.Record{CloudID: pending.CloudID}, store.Record{CloudID: failed.CloudID})
 		},
-		"TriedAgain": func(t *testing.T, results *store.Redis, pending, failed store.Record) {
+		"ClaimedAgain": func(t *testing.T, results *store.Redis, pending, failed store.Record) {
 			again := pending
 			again.Attempts = 0
 			if got, err := results.Claim(t.Context(), claimOf("t", again)); err != nil || got[0].State != store.Claimed || got[0].Record.Attempts != 1 {
-				t.Errorf("Claim = %v, %v, want what was there", got, err)
+				t.Errorf("Claim = %v, %v, want the existing record", got, err)
 			}
 			wantRecords(t, results, pending, failed)
 			wantErased(t, results, "o1", 2)
 		},
-		"ClaimedByAnother": func(t *testing.T, results *store.Redis, pending, failed store.Record) {
+		"ClaimedForAnotherUser": func(t *testing.T, results *store.Redis, pending, failed store.Record) {
 			mine := []store.Record{pending, failed}
 			for i := range mine {
 				mine[i].OpenID, mine[i].Status, mine[i].Error, mine[i].FinishedAt, mine[i].Attempts = "o2", store.Pending, nil, store.Time{}, 0
@@ -58,7 +58,7 @@ func TestRedis_ValuesOfTheFormerVersion(t *testing.T) {
 			wantRecords(t, results, mine...)
 			wantErased(t, results, "o2", 2)
 		},
-		"SavedByAnother": func(t *testing.T, results *store.Redis, pending, failed store.Record) {
+		"SavedForAnotherUser": func(t *testing.T, results *store.Redis, pending, failed store.Record) {
 			mine := []store.Record{failed, failed}
 			mine[0].CloudID = pending.CloudID
 			mine[0].OpenID, mine[1].OpenID = "o2", "o2"
@@ -76,8 +76,8 @@ func TestRedis_ValuesOfTheFormerVersion(t *testing.T) {
 			pending.OpenID, pending.Attempts = "o1", 1
 			failed.OpenID, failed.Status, failed.Error = "o1", store.Failed, &store.Error{Code: 1, Message: "no"}
 			failed.FinishedAt = store.At(time.Now())
-			putFormer(t, rdb, "t", pending)
-			putFormer(t, rdb, "t", failed)
+			putOlder(t, rdb, "t", pending)
+			putOlder(t, rdb, "t", failed)
 			test(t, store.NewRedis(rdb, time.Hour), pending, failed)
 		})
 	}
@@ -90,7 +90,8 @@ func wantErased(t *testing.T, results store.Results, openID string, want int) {
 	}
 }
 
-// wantRecords looks records up; one without a status must be unknown.
+// wantRecords looks up records and compares them with want. A record without a status must be
+// unknown.
 func wantRecords(t *testing.T, results store.Results, want ...store.Record) {
 	t.Helper()
 	for _, rec := range want {

@@ -8,44 +8,46 @@ import (
 	"strings"
 )
 
-// FormerEnds holds the final statuses that cloudIDs had at some time, so that a later lookup
+// EarlierFinals holds the final statuses that cloudIDs had at some time, so that a later lookup
 // can recognize a new one. It identifies a status by its content, not by its time: the clocks
 // of the processes that accept, complete and wait need not agree. The zero value knows no final
 // status.
-type FormerEnds struct {
+type EarlierFinals struct {
 	marks   []string // one per cloudID, in order; empty = the cloudID had not failed or expired
 	unknown bool     // the store did not answer
 }
 
-// endsUnknown is the text of FormerEnds that could not be read from the store.
-const endsUnknown = "?"
+// finalsUnknown is the text of EarlierFinals that could not be read from the store.
+const finalsUnknown = "?"
 
-// EndsSoFar records the final statuses that cloudIDs of one app have now. Call it before you
-// request the cloudIDs, and pass its result to [Wait]. If the store does not answer, EndsSoFar
-// returns the error and FormerEnds with which Wait never accepts a failed or expired record as
+// FinalsSoFar records the final statuses that cloudIDs of one app have now. Call it before you
+// request the cloudIDs, and pass its result to [Wait]. If the store does not answer, FinalsSoFar
+// returns the error and EarlierFinals with which Wait never accepts a failed or expired record as
 // new.
-func EndsSoFar(ctx context.Context, r Results, appID string, cloudIDs []string) (FormerEnds, error) {
+func FinalsSoFar(
+	ctx context.Context, r Results, appID string, cloudIDs []string,
+) (EarlierFinals, error) {
 	records, err := r.Lookup(ctx, appID, cloudIDs)
 	if err != nil {
-		return FormerEnds{unknown: true}, fmt.Errorf("looking for former ends: %w", err)
+		return EarlierFinals{unknown: true}, fmt.Errorf("looking up earlier final statuses: %w", err)
 	}
-	var ends FormerEnds
+	var finals EarlierFinals
 	for i := range records {
 		mark := records[i].mark()
 		// Most cloudIDs are new, so allocate only when the first mark appears.
-		if mark != "" && ends.marks == nil {
-			ends.marks = make([]string, len(records))
+		if mark != "" && finals.marks == nil {
+			finals.marks = make([]string, len(records))
 		}
-		if ends.marks != nil {
-			ends.marks[i] = mark
+		if finals.marks != nil {
+			finals.marks[i] = mark
 		}
 	}
-	return ends, nil
+	return finals, nil
 }
 
 // answeredBy reports whether rec completes the i-th cloudID for a caller that took e before its
 // request. rec must be resolved, or have failed or expired in another way than e has recorded.
-func (e FormerEnds) answeredBy(i int, rec *Record) bool {
+func (e EarlierFinals) answeredBy(i int, rec *Record) bool {
 	switch {
 	case rec.Status == Resolved:
 		return true
@@ -66,27 +68,28 @@ func (rec *Record) mark() string {
 	if rec.Error != nil {
 		text += fmt.Sprintf(" %d %s", rec.Error.Code, rec.Error.RID)
 	}
-	// A hash keeps the mark short: with many cloudIDs, FormerEnds are stored as one text.
+	// A hash keeps the mark short: with many cloudIDs, EarlierFinals are stored as one text.
 	sum := sha256.Sum256([]byte(text))
 	return base64.RawURLEncoding.EncodeToString(sum[:9])
 }
 
-// String returns a text that ParseFormerEnds reads. It is empty if no cloudID had failed or expired.
-func (e FormerEnds) String() string {
+// String returns a text that ParseEarlierFinals reads. It is empty if no cloudID had failed or
+// expired.
+func (e EarlierFinals) String() string {
 	if e.unknown {
-		return endsUnknown
+		return finalsUnknown
 	}
 	return strings.Join(e.marks, ",")
 }
 
-// ParseFormerEnds reads a text from String.
-func ParseFormerEnds(text string) FormerEnds {
+// ParseEarlierFinals reads a text from String.
+func ParseEarlierFinals(text string) EarlierFinals {
 	switch text {
 	case "":
-		return FormerEnds{}
-	case endsUnknown:
-		return FormerEnds{unknown: true}
+		return EarlierFinals{}
+	case finalsUnknown:
+		return EarlierFinals{unknown: true}
 	default:
-		return FormerEnds{marks: strings.Split(text, ",")}
+		return EarlierFinals{marks: strings.Split(text, ",")}
 	}
 }
