@@ -105,17 +105,17 @@ func serveAPI(b *testing.B, rdb *redis.Client, producer interface {
 		b.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- server.Run(ctx) }()
+	stopped := make(chan error, 1)
+	go func() { stopped <- server.Run(ctx) }()
 	b.Cleanup(func() {
 		stop()
-		if err := <-ended; err != nil {
+		if err := <-stopped; err != nil {
 			b.Error(err)
 		}
 	})
 	select {
 	case <-server.Ready():
-	case err := <-ended:
+	case err := <-stopped:
 		b.Fatal(err)
 	}
 	return server.Addr()
@@ -125,7 +125,7 @@ func serveAPI(b *testing.B, rdb *redis.Client, producer interface {
 type way struct {
 	name, addr string
 	clients    []*apiClient
-	asked      atomic.Int64 // requests of all runs; makes every cloudID unique
+	requested  atomic.Int64 // requests of all runs; makes every cloudID unique
 	answered   atomic.Int64
 
 	timed     int
@@ -152,7 +152,7 @@ func (w *way) run(b *testing.B, n int) (took time.Duration) {
 		c.latencies = c.latencies[:0]
 		wg.Go(func() {
 			for left.Add(-1) >= 0 {
-				if err := c.resolve(w.asked.Add(1)); err != nil {
+				if err := c.resolve(w.requested.Add(1)); err != nil {
 					failed <- err
 					return
 				}

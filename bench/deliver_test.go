@@ -110,15 +110,15 @@ func (e *endpoint) wait(b *testing.B) int {
 	return e.posts
 }
 
-// deliverBed holds the stores of a worker, sealed as by default.
-type deliverBed struct {
-	*bed
+// deliverEnv holds the stores of a worker, sealed as by default.
+type deliverEnv struct {
+	*env
 	results    store.Results
 	deliveries *store.Deliveries
 	postgres   *store.Postgres // nil means that the results are in Redis
 }
 
-func newDeliverBed(b *testing.B, sim *simulator, postgres bool) *deliverBed {
+func newDeliverEnv(b *testing.B, sim *simulator, postgres bool) *deliverEnv {
 	b.Helper()
 	text, err := seal.New()
 	if err != nil {
@@ -128,10 +128,10 @@ func newDeliverBed(b *testing.B, sim *simulator, postgres bool) *deliverBed {
 	if err != nil {
 		b.Fatal(err)
 	}
-	bd, sealed := newBed(b, sim), store.Sealed(keyset)
-	deliveries := store.NewDeliveries(bd.rdb, sealed)
+	e, sealed := newEnv(b, sim), store.Sealed(keyset)
+	deliveries := store.NewDeliveries(e.rdb, sealed)
 	if !postgres {
-		return &deliverBed{bd, store.NewRedis(bd.rdb, time.Hour, sealed), deliveries, nil}
+		return &deliverEnv{e, store.NewRedis(e.rdb, time.Hour, sealed), deliveries, nil}
 	}
 	dsn := pgtest.Start(b, "fsync=on", "synchronous_commit=on", "full_page_writes=on").Database(b)
 	p, err := store.OpenPostgres(b.Context(), dsn, time.Hour, sealed, store.WithOutbox(deliveries))
@@ -139,11 +139,11 @@ func newDeliverBed(b *testing.B, sim *simulator, postgres bool) *deliverBed {
 		b.Fatal(err)
 	}
 	b.Cleanup(p.Close)
-	return &deliverBed{bd, p, deliveries, p}
+	return &deliverEnv{e, p, deliveries, p}
 }
 
 // tend runs the background work that the store needs in addition to the worker.
-func (d *deliverBed) tend(ctx context.Context, w *worker.Worker) error {
+func (d *deliverEnv) tend(ctx context.Context, w *worker.Worker) error {
 	if d.postgres == nil {
 		return nil
 	}
@@ -152,7 +152,7 @@ func (d *deliverBed) tend(ctx context.Context, w *worker.Worker) error {
 
 // worker returns a worker that resolves for the endpoint e and also knows others. It has the
 // default settings, with the largest batches of cloudIDs.
-func (d *deliverBed) worker(b *testing.B, e *endpoint, others ...worker.Webhook) *worker.Worker {
+func (d *deliverEnv) worker(b *testing.B, e *endpoint, others ...worker.Webhook) *worker.Worker {
 	b.Helper()
 	w, err := worker.New(worker.Config{
 		Apps: []worker.App{{
@@ -174,7 +174,7 @@ func (d *deliverBed) worker(b *testing.B, e *endpoint, others ...worker.Webhook)
 
 // BenchmarkDeliver measures the complete path of a result to an endpoint that answers after 20
 // ms. A result is resolved, saved with its outbox row, made part of a delivery, signed, sent and
-// settled. The clock runs from the start of the worker to the last result.
+// recorded. The clock runs from the start of the worker to the last result.
 func BenchmarkDeliver(b *testing.B) {
 	n := size(b, "BENCH_RESULTS", 50_000)
 	sim := startSimulator(b)
@@ -183,7 +183,7 @@ func BenchmarkDeliver(b *testing.B) {
 			var took time.Duration
 			var posts int
 			for b.Loop() {
-				t, p := deliverAll(b, newDeliverBed(b, sim, name == "postgres"), n)
+				t, p := deliverAll(b, newDeliverEnv(b, sim, name == "postgres"), n)
 				took, posts = took+t, posts+p
 			}
 			b.ReportMetric(0, "ns/op") // one iteration is a whole drain, so the rate is the useful figure
@@ -194,7 +194,7 @@ func BenchmarkDeliver(b *testing.B) {
 }
 
 // deliverAll returns how long n results took to arrive, and in how many requests.
-func deliverAll(b *testing.B, d *deliverBed, n int) (took time.Duration, posts int) {
+func deliverAll(b *testing.B, d *deliverEnv, n int) (took time.Duration, posts int) {
 	b.Helper()
 	producer := tasks.NewClient(d.rdb, tasks.Options{})
 	defer producer.Close()
@@ -204,15 +204,15 @@ func deliverAll(b *testing.B, d *deliverBed, n int) (took time.Duration, posts i
 	e := newEndpoint(b, n)
 	w := d.worker(b, e)
 	ctx, stop := context.WithCancel(b.Context())
-	ended := make(chan error, 2)
+	stopped := make(chan error, 2)
 	begun := time.Now()
-	go func() { ended <- w.Run(ctx) }()
-	go func() { ended <- d.tend(ctx, w) }()
+	go func() { stopped <- w.Run(ctx) }()
+	go func() { stopped <- d.tend(ctx, w) }()
 	posts = e.wait(b)
 	took = time.Since(begun)
 	stop()
-	for range cap(ended) {
-		if err := <-ended; err != nil {
+	for range cap(stopped) {
+		if err := <-stopped; err != nil {
 			b.Fatal(err)
 		}
 	}

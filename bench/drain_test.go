@@ -48,23 +48,23 @@ func size(tb testing.TB, name string, n int) int {
 	return given
 }
 
-// bed is the environment of one measurement: a fresh Redis and the simulator's process.
-type bed struct {
+// env is the environment of one measurement: a fresh Redis and the simulator's process.
+type env struct {
 	rdb *redis.Client
 	sim *simulator
 }
 
-func newBed(b *testing.B, sim *simulator) *bed {
+func newEnv(b *testing.B, sim *simulator) *env {
 	b.Helper()
 	srv := redistest.Start(b)
 	rdb := redis.NewClient(&redis.Options{Addr: srv.Addr, MaxRetries: -1, PoolSize: 2 * connections})
 	b.Cleanup(func() { _ = rdb.Close() })
-	return &bed{rdb: rdb, sim: sim}
+	return &env{rdb: rdb, sim: sim}
 }
 
-func (bd *bed) client(b *testing.B) *wechat.Client {
+func (e *env) client(b *testing.B) *wechat.Client {
 	b.Helper()
-	client, err := wechat.New(wechat.Config{BaseURL: bd.sim.url, Timeout: 10 * time.Second, MaxConns: connections})
+	client, err := wechat.New(wechat.Config{BaseURL: e.sim.url, Timeout: 10 * time.Second, MaxConns: connections})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -96,52 +96,52 @@ func items(all []wechattest.Tap) []tasks.Item {
 
 // drain makes cloudidq resolve all cloudIDs. It returns the time until the last record is saved.
 // change may modify the app.
-func drain(b *testing.B, bd *bed, all []wechattest.Tap, change func(*worker.App)) time.Duration {
+func drain(b *testing.B, e *env, all []wechattest.Tap, change func(*worker.App)) time.Duration {
 	b.Helper()
-	client := bd.client(b)
+	client := e.client(b)
 	app := worker.App{
-		AppID: appID, Tokens: wechat.StaticToken(secret.New(bd.sim.token)),
+		AppID: appID, Tokens: wechat.StaticToken(secret.New(e.sim.token)),
 		BatchMax: 20, BatchLinger: 5 * time.Millisecond, MaxInFlight: connections,
 	}
 	if change != nil {
 		change(&app)
 	}
-	counted := newCounter(store.NewRedis(bd.rdb, time.Hour), len(all))
+	counted := newCounter(store.NewRedis(e.rdb, time.Hour), len(all))
 	w, err := worker.New(worker.Config{
 		Apps: []worker.App{app}, Lifetime: 5 * time.Minute,
 		Shares:      map[string]int{tasks.QueueEvents: 6, tasks.QueueBackfill: 1},
 		Concurrency: 64, Fetchers: 2, ShutdownTimeout: 20 * time.Second,
 	}, worker.Parts{
-		Queue: bd.rdb, Results: counted, WeChat: client, Pauses: coord.NewPauses(bd.rdb), Log: slog.New(slog.DiscardHandler),
+		Queue: e.rdb, Results: counted, WeChat: client, Pauses: coord.NewPauses(e.rdb), Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		b.Fatal(err)
 	}
-	producer := tasks.NewClient(bd.rdb, tasks.Options{})
+	producer := tasks.NewClient(e.rdb, tasks.Options{})
 	defer producer.Close()
 	if _, err := producer.ResolveAll(b.Context(), tasks.Request{AppID: appID, Items: items(all)}); err != nil {
 		b.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(b.Context())
 	// The tasks are already in the queue, so the time is that of the worker alone.
-	ended := make(chan error, 1)
+	stopped := make(chan error, 1)
 	begun := time.Now()
-	go func() { ended <- w.Run(ctx) }()
+	go func() { stopped <- w.Run(ctx) }()
 	counted.wait(b)
 	took := time.Since(begun)
 	stop()
-	if err := <-ended; err != nil {
+	if err := <-stopped; err != nil {
 		b.Fatal(err)
 	}
-	bd.check(b, all)
+	e.check(b, all)
 	return took
 }
 
 // check verifies that all records are resolved, so that the measured rate counts correct answers
 // only.
-func (bd *bed) check(b *testing.B, all []wechattest.Tap) {
+func (e *env) check(b *testing.B, all []wechattest.Tap) {
 	b.Helper()
-	results := store.NewRedis(bd.rdb, time.Hour)
+	results := store.NewRedis(e.rdb, time.Hour)
 	for at := 0; at < len(all); at += 1000 {
 		part := all[at:min(at+1000, len(all))]
 		ids := make([]string, len(part))
@@ -166,10 +166,10 @@ func BenchmarkDrain(b *testing.B) {
 	users, bulk := size(b, "BENCH_USERS", 40_000), size(b, "BENCH_BULK", 100_000)
 	sim := startSimulator(b)
 	rates := map[string]float64{}
-	run := func(name string, n int, f func(b *testing.B, bd *bed, all []wechattest.Tap) time.Duration) {
+	run := func(name string, n int, f func(b *testing.B, e *env, all []wechattest.Tap) time.Duration) {
 		b.Run(fmt.Sprintf("%s/cloudIDs=%d", name, n), func(b *testing.B) {
 			for b.Loop() {
-				took := f(b, newBed(b, sim), taps(n))
+				took := f(b, newEnv(b, sim), taps(n))
 				rates[name] = float64(n) / took.Seconds()
 			}
 			report(b, rates, name)
@@ -177,11 +177,11 @@ func BenchmarkDrain(b *testing.B) {
 	}
 	run(bare, users, bareLoop)
 	run(plain, users, plainWorker)
-	run("cloudidq/group_by=openid", users, func(b *testing.B, bd *bed, all []wechattest.Tap) time.Duration {
-		return drain(b, bd, all, nil)
+	run("cloudidq/group_by=openid", users, func(b *testing.B, e *env, all []wechattest.Tap) time.Duration {
+		return drain(b, e, all, nil)
 	})
-	run("cloudidq/group_by=app", bulk, func(b *testing.B, bd *bed, all []wechattest.Tap) time.Duration {
-		return drain(b, bd, all, func(app *worker.App) { app.GroupByApp, app.BatchMax = true, 100 })
+	run("cloudidq/group_by=app", bulk, func(b *testing.B, e *env, all []wechattest.Tap) time.Duration {
+		return drain(b, e, all, func(app *worker.App) { app.GroupByApp, app.BatchMax = true, 100 })
 	})
 }
 

@@ -19,26 +19,26 @@ import (
 // BenchmarkIdleLatency measures how long one user waits in an idle system: from Resolve to the
 // record that Wait returns. It uses the default settings and a simulator with a latency of 1 ms.
 func BenchmarkIdleLatency(b *testing.B) {
-	bd := newBed(b, startSimulator(b, latencyEnv+"=1ms"))
-	client := bd.client(b)
-	results := store.NewRedis(bd.rdb, time.Hour)
+	e := newEnv(b, startSimulator(b, latencyEnv+"=1ms"))
+	client := e.client(b)
+	results := store.NewRedis(e.rdb, time.Hour)
 	w, err := worker.New(worker.Config{
 		Apps: []worker.App{{
-			AppID: appID, Tokens: wechat.StaticToken(secret.New(bd.sim.token)),
+			AppID: appID, Tokens: wechat.StaticToken(secret.New(e.sim.token)),
 			BatchMax: 20, BatchLinger: 5 * time.Millisecond, MaxInFlight: 64,
 		}},
 		Lifetime: 5 * time.Minute, Shares: map[string]int{tasks.QueueEvents: 6, tasks.QueueBackfill: 1},
 		Concurrency: 64, Fetchers: 2, ShutdownTimeout: 20 * time.Second,
 	}, worker.Parts{
-		Queue: bd.rdb, Results: results, WeChat: client, Pauses: coord.NewPauses(bd.rdb), Log: slog.New(slog.DiscardHandler),
+		Queue: e.rdb, Results: results, WeChat: client, Pauses: coord.NewPauses(e.rdb), Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		b.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(b.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- w.Run(ctx) }()
-	producer := tasks.NewClient(bd.rdb, tasks.Options{})
+	stopped := make(chan error, 1)
+	go func() { stopped <- w.Run(ctx) }()
+	producer := tasks.NewClient(e.rdb, tasks.Options{})
 	defer producer.Close()
 
 	var took []time.Duration
@@ -49,7 +49,7 @@ func BenchmarkIdleLatency(b *testing.B) {
 	}
 	b.StopTimer()
 	stop()
-	if err := <-ended; err != nil {
+	if err := <-stopped; err != nil {
 		b.Fatal(err)
 	}
 	slices.Sort(took)

@@ -22,7 +22,7 @@ import (
 
 // bareLoop is the upper bound: the same requests with net/http alone. It has no queue and no
 // store, and parses only the first level of the answer.
-func bareLoop(b *testing.B, bd *bed, all []wechattest.Tap) time.Duration {
+func bareLoop(b *testing.B, e *env, all []wechattest.Tap) time.Duration {
 	b.Helper()
 	client := &http.Client{Transport: &http.Transport{
 		MaxConnsPerHost: connections, MaxIdleConns: connections, MaxIdleConnsPerHost: connections, DisableCompression: true,
@@ -34,7 +34,7 @@ func bareLoop(b *testing.B, bd *bed, all []wechattest.Tap) time.Duration {
 	for range connections {
 		wg.Go(func() {
 			for at := next.Add(1) - 1; at < int64(len(all)); at = next.Add(1) - 1 {
-				if err := bareCall(b.Context(), client, bd.sim, all[at]); err != nil {
+				if err := bareCall(b.Context(), client, e.sim, all[at]); err != nil {
 					failed.Add(1)
 				}
 			}
@@ -79,12 +79,12 @@ func bareCall(ctx context.Context, client *http.Client, sim *simulator, tap wech
 // plainWorker is a simple asynq worker: one task per cloudID, one request per task, and the
 // handler writes the result. For a fair comparison, it has as many concurrent tasks as
 // connections and polls as often as cloudidq.
-func plainWorker(b *testing.B, bd *bed, all []wechattest.Tap) time.Duration {
+func plainWorker(b *testing.B, e *env, all []wechattest.Tap) time.Duration {
 	b.Helper()
 	const queue, taskType = "plain", "plain:resolve"
-	enqueuePlain(b, bd, all, queue, taskType)
-	client, tokens := bd.client(b), wechat.StaticToken(secret.New(bd.sim.token))
-	results := newCounter(store.NewRedis(bd.rdb, time.Hour), len(all))
+	enqueuePlain(b, e, all, queue, taskType)
+	client, tokens := e.client(b), wechat.StaticToken(secret.New(e.sim.token))
+	results := newCounter(store.NewRedis(e.rdb, time.Hour), len(all))
 	handler := asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
 		var tap wechattest.Tap
 		if err := json.Unmarshal(task.Payload(), &tap); err != nil {
@@ -102,7 +102,7 @@ func plainWorker(b *testing.B, bd *bed, all []wechattest.Tap) time.Duration {
 			Kind: outcome.Kind, Data: outcome.Data, Attempts: 1, FinishedAt: store.At(time.Now()),
 		}})
 	})
-	srv := asynq.NewServerFromRedisClient(bd.rdb, asynq.Config{
+	srv := asynq.NewServerFromRedisClient(e.rdb, asynq.Config{
 		Concurrency: connections, Queues: map[string]int{queue: 1}, TaskCheckInterval: 20 * time.Millisecond,
 		LogLevel: asynq.FatalLevel,
 	})
@@ -113,13 +113,13 @@ func plainWorker(b *testing.B, bd *bed, all []wechattest.Tap) time.Duration {
 	results.wait(b)
 	took := time.Since(begun)
 	srv.Shutdown()
-	bd.check(b, all)
+	e.check(b, all)
 	return took
 }
 
-func enqueuePlain(b *testing.B, bd *bed, all []wechattest.Tap, queue, taskType string) {
+func enqueuePlain(b *testing.B, e *env, all []wechattest.Tap, queue, taskType string) {
 	b.Helper()
-	client := asynq.NewClientFromRedisClient(bd.rdb)
+	client := asynq.NewClientFromRedisClient(e.rdb)
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	for range 32 {

@@ -69,21 +69,21 @@ func BenchmarkStandstill(b *testing.B) {
 		}
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				d, alive, dead := newDeliverBed(b, sim, false), newEndpoint(b, others), newDeadEndpoint(b, name == "hangs")
+				d, alive, dead := newDeliverEnv(b, sim, false), newEndpoint(b, others), newDeadEndpoint(b, name == "hangs")
 				w := d.worker(b, alive, hookAt(b, "dead", dead.server.URL, 1))
 				d.save(b, "dead", waiting)
 				ctx, stop := context.WithCancel(b.Context())
-				ended := make(chan error, 1)
-				go func() { ended <- w.Run(ctx) }()
+				stopped := make(chan error, 1)
+				go func() { stopped <- w.Run(ctx) }()
 				if waiting > 0 {
-					d.settle(b, waiting)
+					d.awaitParked(b, waiting)
 				}
 				d.standstill(b, alive, dead)
 				if waiting > 0 {
 					d.recovery(b, dead, waiting)
 				}
 				stop()
-				if err := <-ended; err != nil {
+				if err := <-stopped; err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -91,9 +91,9 @@ func BenchmarkStandstill(b *testing.B) {
 	}
 }
 
-// settle waits until the endpoint's circuit is open and all deliveries except those already
+// awaitParked waits until the endpoint's circuit is open and all deliveries except those already
 // attempted are in the wait list.
-func (d *deliverBed) settle(b *testing.B, waiting int) {
+func (d *deliverEnv) awaitParked(b *testing.B, waiting int) {
 	b.Helper()
 	for limit := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		state, err := d.deliveries.Endpoint(b.Context(), "dead")
@@ -114,7 +114,7 @@ func (d *deliverBed) settle(b *testing.B, waiting int) {
 }
 
 // standstill measures while no delivery succeeds. It then measures the rate of another endpoint.
-func (d *deliverBed) standstill(b *testing.B, alive *endpoint, dead *deadEndpoint) {
+func (d *deliverEnv) standstill(b *testing.B, alive *endpoint, dead *deadEndpoint) {
 	b.Helper()
 	before, tried := d.commands(b), dead.attempts.Load()
 	time.Sleep(watchFor)
@@ -133,7 +133,7 @@ func (d *deliverBed) standstill(b *testing.B, alive *endpoint, dead *deadEndpoin
 
 // recovery measures from the first successful delivery after the endpoint has recovered to the
 // last one. It does not wait for deliveries that wait for the next step of their schedule.
-func (d *deliverBed) recovery(b *testing.B, dead *deadEndpoint, waiting int) {
+func (d *deliverEnv) recovery(b *testing.B, dead *deadEndpoint, waiting int) {
 	b.Helper()
 	want := int64(waiting) - dead.attempts.Load()
 	dead.well.Store(true)
@@ -157,7 +157,7 @@ func (d *deliverBed) recovery(b *testing.B, dead *deadEndpoint, waiting int) {
 }
 
 // save stores n results for an endpoint. The worker finds them with its sweep.
-func (d *deliverBed) save(b *testing.B, endpoint string, n int) {
+func (d *deliverEnv) save(b *testing.B, endpoint string, n int) {
 	b.Helper()
 	now := store.At(time.Now())
 	for at := 0; at < n; at += 1000 {
@@ -175,7 +175,7 @@ func (d *deliverBed) save(b *testing.B, endpoint string, n int) {
 }
 
 // commands returns how many commands Redis has executed, including those inside of scripts.
-func (d *deliverBed) commands(b *testing.B) (sum int64) {
+func (d *deliverEnv) commands(b *testing.B) (sum int64) {
 	b.Helper()
 	text, err := d.rdb.Info(b.Context(), "commandstats").Result()
 	if err != nil {

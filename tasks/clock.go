@@ -64,16 +64,16 @@ func (c *Clock) Measure(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, clockFor)
 	defer cancel()
-	asked := c.now()
+	sent := c.now()
 	theirs, err := c.rdb.Time(ctx).Result()
-	way := c.now().Sub(asked)
+	way := c.now().Sub(sent)
 	if err == nil && way > clockFor {
 		err = errors.New("the answer took too long")
 	}
 	if err != nil {
-		return fmt.Errorf("asking Redis for its clock: %w", err)
+		return fmt.Errorf("reading the clock of Redis: %w", err)
 	}
-	ahead := theirs.Sub(asked.Add(way / 2))
+	ahead := theirs.Sub(sent.Add(way / 2))
 	if ahead.Abs() < clockNear {
 		ahead = 0
 	}

@@ -23,12 +23,12 @@ type fakeClock struct {
 	ahead time.Duration
 	delay time.Duration // one-way delay of request and answer
 	fail  error
-	asked atomic.Int64
+	reads atomic.Int64
 }
 
 // Time implements asker.
 func (f *fakeClock) Time(ctx context.Context) *redis.TimeCmd {
-	f.asked.Add(1)
+	f.reads.Add(1)
 	cmd := redis.NewTimeCmd(ctx)
 	time.Sleep(f.delay)
 	if f.fail != nil {
@@ -49,7 +49,7 @@ func clientBy(clock *fakeClock, linger time.Duration) (*Client, *fakeQueue) {
 
 // Any number of calls read Redis's clock once in 30 seconds, and even the first calls use its
 // time.
-func TestResolve_AsksForTheClockOnceInHalfAMinute(t *testing.T) {
+func TestResolve_RequestsTheClockOncePerHalfMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clock := &fakeClock{ahead: wrong, delay: 20 * time.Millisecond}
 		c, q := clientBy(clock, time.Millisecond)
@@ -67,8 +67,8 @@ func TestResolve_AsksForTheClockOnceInHalfAMinute(t *testing.T) {
 			wg.Wait()
 			time.Sleep(time.Second)
 		}
-		if n := clock.asked.Load(); n != 1 {
-			t.Errorf("Redis was asked for its clock %d times in 29 s, want once", n)
+		if n := clock.reads.Load(); n != 1 {
+			t.Errorf("the clock of Redis was read %d times in 29 s, want once", n)
 		}
 		time.Sleep(2 * time.Second)
 		for i := range 40 {
@@ -76,8 +76,8 @@ func TestResolve_AsksForTheClockOnceInHalfAMinute(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if n := clock.asked.Load(); n != 2 {
-			t.Errorf("Redis was asked for its clock %d times in 31 s, want twice", n)
+		if n := clock.reads.Load(); n != 2 {
+			t.Errorf("the clock of Redis was read %d times in 31 s, want twice", n)
 		}
 		for _, p := range q.payloads {
 			if off := time.Until(p.AcceptedAt); off < wrong-time.Minute || !p.Items[0].ObtainedAt.Equal(p.AcceptedAt) {
@@ -88,18 +88,18 @@ func TestResolve_AsksForTheClockOnceInHalfAMinute(t *testing.T) {
 }
 
 // If Redis does not answer, the last measurement applies, or this machine's clock if there is
-// none. The client asks Redis again a second later.
+// none. The client reads it again a second later.
 func TestClientNow_RedisDoesNotSay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clock := &fakeClock{ahead: wrong, fail: errors.New("connection refused")}
 		c, _ := clientBy(clock, -1)
 		for _, step := range []struct {
-			say  string
-			fail error
-			slow time.Duration
-			wait time.Duration
-			want time.Duration
-			asks int64
+			say   string
+			fail  error
+			slow  time.Duration
+			wait  time.Duration
+			want  time.Duration
+			reads int64
 		}{
 			{"never measured", errors.New("refused"), 0, 0, 0, 1},
 			{"within a second", nil, 0, 0, 0, 1},
@@ -116,8 +116,8 @@ func TestClientNow_RedisDoesNotSay(t *testing.T) {
 			if got := now.Sub(time.Now().Truncate(time.Millisecond)); err != nil || got != step.want {
 				t.Errorf("%s: %s ahead, %v, want %s", step.say, got, err, step.want)
 			}
-			if n := clock.asked.Load(); n != step.asks {
-				t.Errorf("%s: asked %d times, want %d", step.say, n, step.asks)
+			if n := clock.reads.Load(); n != step.reads {
+				t.Errorf("%s: %d reads, want %d", step.say, n, step.reads)
 			}
 		}
 	})
@@ -146,7 +146,7 @@ func TestResolve_ClockHangs(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		defer cancel()
 		if _, err := c.Resolve(ctx, one("wx1", 1)); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Resolve() = %v, want the end of its context", err)
+			t.Errorf("Resolve() = %v, want the error of its context", err)
 		}
 		c.Close()
 		if len(q.payloads) != 0 {

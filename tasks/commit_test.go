@@ -172,7 +172,7 @@ func TestResolve_CancelledCallerLeavesAlone(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			if _, err := c.Resolve(ctx, one("wx1", 1)); !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("Resolve() = %v, want the end of its context", err)
+				t.Errorf("Resolve() = %v, want the error of its context", err)
 			}
 		})
 		wg.Go(func() {

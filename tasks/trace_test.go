@@ -51,8 +51,8 @@ func TestTrace_OneCallIsTheTasksParent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		foreign := ParseTraceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").WithTraceState(state)
-		ctx, request := provider.Tracer("test").Start(trace.ContextWithSpanContext(t.Context(), foreign), "POST")
+		remote := ParseTraceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").WithTraceState(state)
+		ctx, request := provider.Tracer("test").Start(trace.ContextWithSpanContext(t.Context(), remote), "POST")
 		if _, err := c.Resolve(ctx, Request{AppID: "wx1", Items: planted(2)}); err != nil {
 			t.Fatal(err)
 		}
@@ -154,11 +154,11 @@ func TestTrace_ResolveAllIsOneSpan(t *testing.T) {
 	if _, err := c.ResolveAll(t.Context(), Request{AppID: "wx1", Items: planted(1)}); err == nil {
 		t.Fatal("ResolveAll = nil without a queue")
 	}
-	ended := spans.Ended()
-	if len(ended) != 2 || !strings.Contains(attributes(ended[0]), "{messaging.batch.message_count 3}") {
-		t.Fatalf("%d spans, the first %s; want one each, of 3 tasks", len(ended), attributes(ended[0]))
+	sent := spans.Ended()
+	if len(sent) != 2 || !strings.Contains(attributes(sent[0]), "{messaging.batch.message_count 3}") {
+		t.Fatalf("%d spans, the first %s; want one each, of 3 tasks", len(sent), attributes(sent[0]))
 	}
-	if got := attributes(ended[1]) + ended[1].Status().Description; !strings.Contains(got, "{error.type queue}") || strings.Contains(got, "planted") {
+	if got := attributes(sent[1]) + sent[1].Status().Description; !strings.Contains(got, "{error.type queue}") || strings.Contains(got, "planted") {
 		t.Errorf("the span that failed: %s", got)
 	}
 }
@@ -189,7 +189,7 @@ func TestOrigin_WhatIsNotWellFormedIsLeftOut(t *testing.T) {
 		links   int
 	}{
 		"None":          {nil, false, 0},
-		"Foreign":       {map[string]string{"traceparent": good, "tracestate": "a=b"}, true, 0},
+		"Remote":        {map[string]string{"traceparent": good, "tracestate": "a=b"}, true, 0},
 		"Broken":        {map[string]string{"traceparent": "00-planted"}, false, 0},
 		"BrokenLinks":   {map[string]string{headerLinks: good + ",," + good[:20] + ",x," + good}, false, 2},
 		"TooManyLinks":  {map[string]string{headerLinks: strings.Repeat(good+",", 10*MaxItems)}, false, MaxItems},

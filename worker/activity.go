@@ -9,7 +9,7 @@ import (
 	"cloudidq/store"
 )
 
-// recorder counts what the status page shows; [activity.Recorder] implements it. Ended and Sent do
+// recorder counts what the status page shows; [activity.Recorder] implements it. Finished and Sent do
 // not block.
 type recorder interface {
 	// Finished is called for each cloudID whose final record was saved. took is the time since its

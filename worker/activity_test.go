@@ -17,17 +17,17 @@ import (
 // notedActivity records the reports that it receives.
 type notedActivity struct {
 	noActivity
-	mu   sync.Mutex
-	told []string
+	mu       sync.Mutex
+	reported []string
 }
 
 func (n *notedActivity) note(format string, args ...any) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.told = append(n.told, strings.ReplaceAll(fmt.Sprintf(format, args...), testApp, "wx1"))
+	n.reported = append(n.reported, strings.ReplaceAll(fmt.Sprintf(format, args...), testApp, "wx1"))
 }
 
-func (n *notedActivity) Ended(appID string, status store.Status, took time.Duration) {
+func (n *notedActivity) Finished(appID string, status store.Status, took time.Duration) {
 	n.note("%s %s after %s", appID, status, took.Truncate(time.Minute))
 }
 
@@ -36,7 +36,7 @@ func (n *notedActivity) Sent(appID string, requests, cloudIDs int) {
 }
 
 // Each finished cloudID is reported once, by the attempt that has saved it.
-func TestTry_TellsItsEndsOnce(t *testing.T) {
+func TestAttempt_ReportsFinishedCloudIDsOnce(t *testing.T) {
 	f := &batchtest.WeChat{Answer: func(req wechat.Request) *wechat.Error {
 		switch req.Items[0].CloudID {
 		case "73_001":
@@ -47,22 +47,22 @@ func TestTry_TellsItsEndsOnce(t *testing.T) {
 		return nil
 	}}
 	noted := &notedActivity{}
-	b := newResolverBed(t, f, batch.Options{Activity: noted})
+	b := newResolverFixture(t, f, batch.Options{Activity: noted})
 	b.activity = noted
 	p := payloadOf(3, time.Now().Add(-2*time.Minute))
-	_ = b.try(t, "task-1", p) // leaves one open
+	_ = b.attempt(t, "task-1", p) // leaves one open
 	want := []string{
 		"wx1 failed after 2m0s", "wx1 resolved after 2m0s", "wx1 sent 1 in 1", "wx1 sent 1 in 1", "wx1 sent 1 in 1",
 	}
-	slices.Sort(noted.told)
-	if !slices.Equal(noted.told, want) {
-		t.Errorf("told = %q, want %q", noted.told, want)
+	slices.Sort(noted.reported)
+	if !slices.Equal(noted.reported, want) {
+		t.Errorf("reported = %q, want %q", noted.reported, want)
 	}
-	f.Answer, noted.told = nil, nil
-	if err := b.try(t, "task-1", p); err != nil {
+	f.Answer, noted.reported = nil, nil
+	if err := b.attempt(t, "task-1", p); err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"wx1 sent 1 in 1", "wx1 resolved after 2m0s"}; !slices.Equal(noted.told, want) {
-		t.Errorf("told of the second try = %q, want %q", noted.told, want)
+	if want := []string{"wx1 sent 1 in 1", "wx1 resolved after 2m0s"}; !slices.Equal(noted.reported, want) {
+		t.Errorf("reports of the second attempt = %q, want %q", noted.reported, want)
 	}
 }

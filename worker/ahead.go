@@ -23,7 +23,7 @@ const (
 )
 
 // ahead scans a queue past the tasks of an app that waits for its share of the slots, and lets
-// the tasks of other apps go first. For each of these, one waiting task makes way: it is
+// the tasks of other apps go first. For each of these, one waiting task yields its slot: it is
 // requeued for a retry and then moved back to the head of the queue, by [queue.MoveAhead].
 //
 // Every worker process has one per queue. It does nothing unless tasks wait.
@@ -36,7 +36,7 @@ type ahead struct {
 	mark string // where the next scan reads on; used by run only
 }
 
-// run scans until ctx ends. Then it brings back the tasks that have made way.
+// run scans until ctx ends. Then it returns the tasks that have yielded to the head of the queue.
 func (a *ahead) run(ctx context.Context) {
 	tick := time.NewTicker(aheadEvery)
 	defer tick.Stop()
@@ -44,20 +44,22 @@ func (a *ahead) run(ctx context.Context) {
 		select {
 		case <-tick.C:
 			if err := a.scan(ctx); err != nil && ctx.Err() == nil {
-				a.log.Error("cannot look for the tasks of other apps", "queue", a.queue, "error", err)
+				a.log.Error("cannot scan the queue for tasks of other apps",
+					"queue", a.queue, "error", err)
 			}
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), aheadLast)
 			defer cancel()
 			if err := a.scan(last); err != nil {
-				a.log.Error("tasks that have made way stay behind those that came after them", "queue", a.queue, "error", err)
+				a.log.Error("cannot return tasks to the head of their queue",
+					"queue", a.queue, "error", err)
 			}
 			return
 		}
 	}
 }
 
-// scan makes one scan, if tasks wait or have made way.
+// scan makes one scan, if tasks wait or have yielded.
 func (a *ahead) scan(ctx context.Context) error {
 	appID, waiting, back := a.shares.crowd(a.queue, time.Now())
 	if waiting == 0 && len(back) == 0 {
@@ -76,7 +78,7 @@ func (a *ahead) scan(ctx context.Context) error {
 }
 
 // crowd returns the app whose tasks wait for slots and the number of these tasks. It also
-// returns the ids of the tasks that have made way, the oldest first.
+// returns the ids of the tasks that have yielded, the oldest first.
 func (s *shares) crowd(queue string, now time.Time) (appID string, waiting int, back []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,9 +88,9 @@ func (s *shares) crowd(queue string, now time.Time) (appID string, waiting int, 
 	}
 	// Forget tasks past their time. They have come due by themselves or a worker has them, so
 	// they are back already.
-	r.back = slices.DeleteFunc(r.back, func(b wentBack) bool { return now.After(b.until) })
-	slices.SortFunc(r.back, func(a, b wentBack) int { return a.number - b.number })
-	for _, b := range r.back {
+	r.yielded = slices.DeleteFunc(r.yielded, func(b yieldedTask) bool { return now.After(b.until) })
+	slices.SortFunc(r.yielded, func(a, b yieldedTask) int { return a.number - b.number })
+	for _, b := range r.yielded {
 		appID, back = b.appID, append(back, b.taskID)
 	}
 	if len(r.waiting) > 0 {
@@ -101,22 +103,22 @@ func (s *shares) crowd(queue string, now time.Time) (appID string, waiting int, 
 }
 
 // applyScan applies the result of a scan: tasks that are back at the head need no more help, and
-// as many waiting tasks make way as tasks of other apps need slots.
+// as many waiting tasks yield as tasks of other apps need slots.
 func (s *shares) applyScan(name string, moved queue.Moved, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := s.rooms[name]
-	r.back = slices.DeleteFunc(r.back, func(b wentBack) bool {
+	r.yielded = slices.DeleteFunc(r.yielded, func(b yieldedTask) bool {
 		return slices.Contains(moved.Returned, b.taskID)
 	})
 	r.nobody = moved.Unread == 0 && moved.Others == 0
-	held := len(r.waiting)
+	occupied := len(r.waiting)
 	for _, n := range r.working {
-		held += n
+		occupied += n
 	}
-	// Free slots take tasks of others first. Only for the rest must waiting tasks make way.
-	if need := moved.Others - max(0, r.slots-held); need > 0 {
-		r.tellToGo(need)
+	// Free slots take tasks of others first. Only for the rest must waiting tasks yield.
+	if need := moved.Others - max(0, r.slots-occupied); need > 0 {
+		r.requeueLast(need)
 	}
 	r.admit(now)
 }

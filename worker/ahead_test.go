@@ -16,22 +16,22 @@ import (
 	"cloudidq/tasks"
 )
 
-// aheadBed is a queue with tasks that asynq has written, and an ahead that scans it.
-type aheadBed struct {
+// aheadFixture is a queue with tasks that asynq has written, and an ahead that scans it.
+type aheadFixture struct {
 	*testing.T
 	rdb *redis.Client
 	*ahead
 }
 
-func newAheadBed(t *testing.T, slots int) *aheadBed {
+func newAheadFixture(t *testing.T, slots int) *aheadFixture {
 	rdb := redistest.Start(t).Client(t)
-	return &aheadBed{t, rdb, &ahead{
+	return &aheadFixture{t, rdb, &ahead{
 		rdb: rdb, queue: tasks.QueueEvents, shares: newShares(true, map[string]int{tasks.QueueEvents: slots}), log: slog.New(slog.DiscardHandler),
 	}}
 }
 
 // enqueue puts one task of an app at the end of the queue.
-func (b *aheadBed) enqueue(appID, id string) {
+func (b *aheadFixture) enqueue(appID, id string) {
 	b.Helper()
 	payload := fmt.Sprintf(`{"v":1, "appid" : %q,"items":[{"cloud_id":"73_%s","reference":"\"appid\":\"wx9\""}]}`, appID, id)
 	_, err := asynq.NewClientFromRedisClient(b.rdb).EnqueueContext(b.Context(),
@@ -42,7 +42,7 @@ func (b *aheadBed) enqueue(appID, id string) {
 }
 
 // order returns the ids of the tasks in the order in which they will be fetched.
-func (b *aheadBed) order() []string {
+func (b *aheadFixture) order() []string {
 	b.Helper()
 	ids, err := b.rdb.LRange(b.Context(), "asynq:{"+b.queue+"}:pending", 0, -1).Result()
 	if err != nil {
@@ -53,14 +53,14 @@ func (b *aheadBed) order() []string {
 }
 
 // scanOnce makes one scan.
-func (b *aheadBed) scanOnce() {
+func (b *aheadFixture) scanOnce() {
 	b.Helper()
 	if err := b.scan(b.Context()); err != nil {
 		b.Fatal(err)
 	}
 }
 
-func (b *aheadBed) wantOrder(want string) {
+func (b *aheadFixture) wantOrder(want string) {
 	b.Helper()
 	if got := strings.Join(b.order(), " "); got != want {
 		b.Errorf("the order is\n%s, want\n%s", got, want)
@@ -70,7 +70,7 @@ func (b *aheadBed) wantOrder(want string) {
 // Tasks of other apps move in front of the tasks of the app that waits for its share, both in
 // their order. As many move as there are waiting tasks to make way.
 func TestAhead_OthersGoFirst(t *testing.T) {
-	b := newAheadBed(t, 8)
+	b := newAheadFixture(t, 8)
 	for i := range 5 {
 		b.enqueue("wx1", fmt.Sprint("a", i))
 	}
@@ -84,17 +84,17 @@ func TestAhead_OthersGoFirst(t *testing.T) {
 	b.scanOnce()
 	b.wantOrder("b0 c0 a0 a1 a2 a3 a4 a5 b1")
 	if places[6].wait(t.Context(), 0) || places[7].wait(t.Context(), 0) {
-		t.Error("those that wait have not made way")
+		t.Error("the waiting tasks have not yielded")
 	}
 	enterAll(b.shares, 2)
 	b.scanOnce()
 	b.wantOrder("b0 c0 a0 a1 a2 a3 a4 a5 b1") // as many as can be fetched are first already
 }
 
-// Tasks that have made way are back at the head after one scan. They are in their order, behind
-// the tasks for which they made way.
-func TestAhead_WhatHasMadeWayIsBackAtTheHead(t *testing.T) {
-	b := newAheadBed(t, 8)
+// Tasks that have yielded are back at the head after one scan. They are in their order, behind
+// the tasks to which they yielded.
+func TestAhead_YieldedTasksReturnToTheHead(t *testing.T) {
+	b := newAheadFixture(t, 8)
 	for _, id := range []string{"a0", "a1"} {
 		b.enqueue("wx1", id)
 	}
@@ -111,8 +111,8 @@ func TestAhead_WhatHasMadeWayIsBackAtTheHead(t *testing.T) {
 	b.enqueue("wx2", "b0")
 	b.rdb.LMove(t.Context(), "asynq:{events}:pending", "asynq:{events}:pending", "LEFT", "RIGHT")
 	places := enterAll(b.shares, 8)
-	places[7].makesWay("a1")
-	places[6].makesWay("a0")
+	places[7].yield("a1")
+	places[6].yield("a0")
 	b.scanOnce()
 	b.wantOrder("b0 a0 a1 a2 a3")
 	info, err := inspector.GetTaskInfo(b.queue, "a0")
@@ -126,7 +126,7 @@ func TestAhead_WhatHasMadeWayIsBackAtTheHead(t *testing.T) {
 
 // A scan reads each task of a backlog once. After that it reads only new tasks.
 func TestAhead_ReadsATaskOnce(t *testing.T) {
-	b := newAheadBed(t, 8)
+	b := newAheadFixture(t, 8)
 	const n = 4 * aheadReads
 	for i := range n {
 		b.enqueue("wx1", fmt.Sprintf("a%03d", i))

@@ -13,7 +13,7 @@ import (
 // backfills is the part of [backfill.Store] that the worker uses.
 type backfills interface {
 	// Report sets the total of finished cloudIDs of a chunk. It may be repeated.
-	Report(ctx context.Context, id string, chunk int, ends backfill.Counts) error
+	Report(ctx context.Context, id string, chunk int, finished backfill.Counts) error
 	// ReportLost counts as failed all cloudIDs of a chunk without a final status.
 	ReportLost(ctx context.Context, id string, chunk int) error
 	// Canceled reports whether a backfill was canceled, so that no request is made for it any
@@ -54,9 +54,9 @@ const maxSeen = 1000
 func (b *bulk) canceled(ctx context.Context, id string) (bool, error) {
 	now := time.Now()
 	b.mu.Lock()
-	last, known := b.seen[id]
+	last, cached := b.seen[id]
 	b.mu.Unlock()
-	if known && now.Before(last.until) {
+	if cached && now.Before(last.until) {
 		return last.canceled, nil
 	}
 	canceled, err := b.backfills.Canceled(ctx, id)
@@ -98,8 +98,8 @@ func (b *bulk) partOf(taskID string, p tasks.ResolvePayload) *part {
 	return &part{id, chunk}
 }
 
-// lookUp sets canceled if the task is part of a canceled backfill.
-func (r *resolution) lookUp(ctx context.Context) error {
+// checkCanceled sets canceled if the task is part of a canceled backfill.
+func (r *resolution) checkCanceled(ctx context.Context) error {
 	if r.part == nil {
 		return nil
 	}
@@ -110,14 +110,14 @@ func (r *resolution) lookUp(ctx context.Context) error {
 	return nil
 }
 
-// endCanceled gives the open cloudIDs the status failed, if their backfill was canceled.
-func (r *resolution) endCanceled(now time.Time) {
+// failCanceled gives the open cloudIDs the status failed, if their backfill was canceled.
+func (r *resolution) failCanceled(now time.Time) {
 	if !r.canceled {
 		return
 	}
 	for i := range r.items {
 		if it := &r.items[i]; it.open {
-			r.end(it, store.Failed, lastWords(it, "its backfill was canceled"), now)
+			r.finish(it, store.Failed, finalError(it, "its backfill was canceled"), now)
 		}
 	}
 }
@@ -130,23 +130,23 @@ func (r *resolution) tally(ctx context.Context, err error) error {
 	if r.part == nil || len(r.unsaved) > 0 || ctx.Err() != nil {
 		return err
 	}
-	ends := backfill.Counts{Failed: r.payload.Erased} // erased cloudIDs count as failed
+	finished := backfill.Counts{Failed: r.payload.Erased} // erased cloudIDs count as failed
 	for i := range r.items {
-		switch it := &r.items[i]; it.ended {
+		switch it := &r.items[i]; it.finalStatus {
 		case store.Resolved:
-			ends.Resolved += it.lines
+			finished.Resolved += it.lines
 		case store.Failed:
-			ends.Failed += it.lines
+			finished.Failed += it.lines
 		case store.Expired:
-			ends.Expired += it.lines
+			finished.Expired += it.lines
 		case store.Pending, "":
 		}
 	}
-	if ends == (backfill.Counts{}) {
+	if finished == (backfill.Counts{}) {
 		return err
 	}
-	if told := r.h.bulk.backfills.Report(ctx, r.part.id, r.part.chunk, ends); told != nil {
-		return r.storeTrouble(ctx, told)
+	if failed := r.h.bulk.backfills.Report(ctx, r.part.id, r.part.chunk, finished); failed != nil {
+		return r.storeTrouble(ctx, failed)
 	}
 	return err
 }

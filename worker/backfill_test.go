@@ -20,9 +20,9 @@ import (
 	"cloudidq/tasks"
 )
 
-// backfillBed is a fixture: a resolver and a backfill of one chunk.
-type backfillBed struct {
-	*resolverBed
+// backfillFixture is a fixture: a resolver and a backfill of one chunk.
+type backfillFixture struct {
+	*resolverFixture
 	store *flakyBackfills
 	id    string
 	p     tasks.ResolvePayload
@@ -32,18 +32,18 @@ type backfillBed struct {
 type flakyBackfills struct {
 	*backfill.Store
 	away    atomic.Bool
-	asked   atomic.Int64 // calls of Canceled
+	lookups atomic.Int64 // calls of Canceled
 	reports atomic.Int64 // calls of Report
 }
 
 var errAway = errors.New("connection refused")
 
-func (f *flakyBackfills) Report(ctx context.Context, id string, chunk int, ends backfill.Counts) error {
+func (f *flakyBackfills) Report(ctx context.Context, id string, chunk int, finished backfill.Counts) error {
 	f.reports.Add(1)
 	if f.away.Load() {
 		return errAway
 	}
-	return f.Store.Report(ctx, id, chunk, ends)
+	return f.Store.Report(ctx, id, chunk, finished)
 }
 
 func (f *flakyBackfills) ReportLost(ctx context.Context, id string, chunk int) error {
@@ -54,17 +54,17 @@ func (f *flakyBackfills) ReportLost(ctx context.Context, id string, chunk int) e
 }
 
 func (f *flakyBackfills) Canceled(ctx context.Context, id string) (bool, error) {
-	f.asked.Add(1)
+	f.lookups.Add(1)
 	if f.away.Load() {
 		return false, errAway
 	}
 	return f.Store.Canceled(ctx, id)
 }
 
-// newBackfillBed loads n lines, and one more line that repeats the first.
-func newBackfillBed(t *testing.T, f *batchtest.WeChat, n int) *backfillBed {
+// newBackfillFixture loads n lines, and one more line that repeats the first.
+func newBackfillFixture(t *testing.T, f *batchtest.WeChat, n int) *backfillFixture {
 	t.Helper()
-	b := &backfillBed{resolverBed: newResolverBed(t, f), id: backfill.NewID()}
+	b := &backfillFixture{resolverFixture: newResolverFixture(t, f), id: backfill.NewID()}
 	rdb := redistest.Start(t).Client(t)
 	b.store = &flakyBackfills{Store: backfill.NewStore(rdb, time.Hour, nil)}
 	b.bulk = newBulk(b.store)
@@ -93,12 +93,12 @@ func loadChunk(t *testing.T, backfills *backfill.Store, id string, p tasks.Resol
 	}
 }
 
-func (b *backfillBed) run(t *testing.T) error {
+func (b *backfillFixture) run(t *testing.T) error {
 	t.Helper()
-	return newResolution(b.resolver, tasks.ChunkTaskID(b.id, 0), b.p).run(t.Context(), &place{})
+	return newResolution(b.resolver, tasks.ChunkTaskID(b.id, 0), b.p).process(t.Context(), &place{})
 }
 
-func (b *backfillBed) want(t *testing.T, pending, resolved, failed, expired int) {
+func (b *backfillFixture) want(t *testing.T, pending, resolved, failed, expired int) {
 	t.Helper()
 	got, err := b.store.Get(t.Context(), b.id)
 	if err != nil {
@@ -125,17 +125,17 @@ func TestBackfill_EveryLineCountsOnce(t *testing.T) {
 		}
 		return nil
 	}}
-	b := newBackfillBed(t, f, 6)
+	b := newBackfillFixture(t, f, 6)
 	before := payloadOf(6, time.Now().Add(-time.Minute))
 	before.Items = before.Items[4:5]
-	if err := b.try(t, "another-task", before); err != nil { // 73_004 is resolved before
+	if err := b.attempt(t, "another-task", before); err != nil { // 73_004 is resolved before
 		t.Fatal(err)
 	}
 	if _, err := b.results.Erase(t.Context(), testApp, "o5"); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if again, ok := errors.AsType[*againError](b.run(t)); !ok || again.open != 1 {
+		if again, ok := errors.AsType[*requeueError](b.run(t)); !ok || again.open != 1 {
 			t.Fatalf("run = %v, want one open", again)
 		}
 		b.want(t, 1, 3, 2, 1)
@@ -150,7 +150,7 @@ func TestBackfill_EveryLineCountsOnce(t *testing.T) {
 	// Another task for the same cloudIDs counts nothing, even if its producer has set
 	// the backfill field.
 	for _, taskID := range []string{"another-task", "bf_x_0", b.id} {
-		if err := newResolution(b.resolver, taskID, b.p).run(t.Context(), &place{}); err != nil {
+		if err := newResolution(b.resolver, taskID, b.p).process(t.Context(), &place{}); err != nil {
 			t.Errorf("run = %v", err)
 		}
 	}
@@ -159,14 +159,14 @@ func TestBackfill_EveryLineCountsOnce(t *testing.T) {
 
 // The task is not acknowledged before its counts are reported. A crash or an outage in between
 // leads to another attempt.
-func TestBackfill_CountsAreToldBeforeTheEnd(t *testing.T) {
-	b := newBackfillBed(t, &batchtest.WeChat{}, 3)
+func TestBackfill_CountsAreReportedBeforeTheTaskIsDone(t *testing.T) {
+	b := newBackfillFixture(t, &batchtest.WeChat{}, 3)
 	// The answer is cached for a second, so that run does not query it.
 	if _, err := b.bulk.canceled(t.Context(), b.id); err != nil {
 		t.Fatal(err)
 	}
 	b.store.away.Store(true)
-	again, ok := errors.AsType[*againError](b.run(t))
+	again, ok := errors.AsType[*requeueError](b.run(t))
 	if !ok || !again.failure || strings.Contains(again.Error(), "refused") {
 		t.Errorf("run = %v, want that the task comes back", again)
 	}
@@ -186,7 +186,7 @@ func TestBackfill_CountsAreToldBeforeTheEnd(t *testing.T) {
 // No request is made for a canceled backfill. Its open cloudIDs fail at once, even while
 // the app is paused.
 func TestBackfill_Canceled(t *testing.T) {
-	b := newBackfillBed(t, &batchtest.WeChat{}, 3)
+	b := newBackfillFixture(t, &batchtest.WeChat{}, 3)
 	if _, err := b.store.Cancel(t.Context(), b.id); err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ func TestBackfill_Canceled(t *testing.T) {
 	}
 	b.want(t, 0, 0, 4, 0)
 	for _, rec := range b.lookup(t, b.p) {
-		if rec.Status != store.Failed || rec.Error.Code != 0 || rec.Error.Message != "its backfill was canceled before it was asked for" || rec.Attempts != 0 {
+		if rec.Status != store.Failed || rec.Error.Code != 0 || rec.Error.Message != "its backfill was canceled before it was sent to WeChat" || rec.Attempts != 0 {
 			t.Errorf("record = %+v, %+v", rec, rec.Error)
 		}
 	}
@@ -214,7 +214,7 @@ func TestBackfill_CanceledInTheMiddle(t *testing.T) {
 		}
 		return nil
 	}}
-	b := newBackfillBed(t, f, 3)
+	b := newBackfillFixture(t, f, 3)
 	if err := b.run(t); err == nil {
 		t.Fatal("run = nil, want it to come back")
 	}
@@ -234,14 +234,14 @@ func TestBackfill_CanceledInTheMiddle(t *testing.T) {
 // The worker queries once a second whether a backfill is canceled. If the query fails, the
 // task is requeued.
 func TestBackfill_CancellationIsLookedUp(t *testing.T) {
-	b := newBackfillBed(t, &batchtest.WeChat{}, 1)
+	b := newBackfillFixture(t, &batchtest.WeChat{}, 1)
 	for range 5 {
 		if canceled, err := b.bulk.canceled(t.Context(), b.id); canceled || err != nil {
 			t.Errorf("canceled = %v, %v", canceled, err)
 		}
 	}
-	if n := b.store.asked.Load(); n != 1 {
-		t.Errorf("asked %d times, want once", n)
+	if n := b.store.lookups.Load(); n != 1 {
+		t.Errorf("Canceled was called %d times, want once", n)
 	}
 	for i := range 3 * maxSeen { // other backfills
 		if _, err := b.bulk.canceled(t.Context(), tasks.ChunkTaskID("bf", i)); err != nil {
@@ -253,7 +253,7 @@ func TestBackfill_CancellationIsLookedUp(t *testing.T) {
 	}
 	b.bulk.seen = map[string]sighting{}
 	b.store.away.Store(true)
-	if again, ok := errors.AsType[*againError](b.run(t)); !ok || !again.failure {
+	if again, ok := errors.AsType[*requeueError](b.run(t)); !ok || !again.failure {
 		t.Errorf("run = %v, want that the task comes back", again)
 	}
 	if n := len(b.wechat.Requests); n != 0 {
@@ -263,9 +263,9 @@ func TestBackfill_CancellationIsLookedUp(t *testing.T) {
 
 // An unreadable task of a backfill is counted by its id.
 func TestBackfill_Unreadable(t *testing.T) {
-	b := newBackfillBed(t, &batchtest.WeChat{}, 3)
+	b := newBackfillFixture(t, &batchtest.WeChat{}, 3)
 	b.store.away.Store(true)
-	if again, ok := errors.AsType[*againError](b.unreadable(t.Context(), tasks.ChunkTaskID(b.id, 0), tasks.ErrUnreadable)); !ok {
+	if again, ok := errors.AsType[*requeueError](b.unreadable(t.Context(), tasks.ChunkTaskID(b.id, 0), tasks.ErrUnreadable)); !ok {
 		t.Errorf("unreadable = %v, want that it comes back", again)
 	}
 	b.store.away.Store(false)
@@ -279,18 +279,18 @@ func TestBackfill_Unreadable(t *testing.T) {
 
 // If the records cannot be saved, their counts are not reported.
 func TestBackfill_UnsavedDoesNotCount(t *testing.T) {
-	b := newBackfillBed(t, &batchtest.WeChat{}, 3)
+	b := newBackfillFixture(t, &batchtest.WeChat{}, 3)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	b.results = unsaving{b.results, cancel}
 	b.resolver.results = b.results
 	r := newResolution(b.resolver, tasks.ChunkTaskID(b.id, 0), b.p)
-	err := r.run(ctx, &place{})
+	err := r.process(ctx, &place{})
 	if err == nil || r.resolved != 3 {
 		t.Errorf("run = %v, %d resolved", err, r.resolved)
 	}
-	if told := r.tally(t.Context(), err); !errors.Is(told, err) {
-		t.Errorf("tally = %v, want %v", told, err)
+	if got := r.tally(t.Context(), err); !errors.Is(got, err) {
+		t.Errorf("tally = %v, want %v", got, err)
 	}
 	b.want(t, 4, 0, 0, 0)
 	if n := b.store.reports.Load(); n != 0 {

@@ -32,20 +32,20 @@ func BenchmarkBatcher(b *testing.B) {
 		b.Run(fmt.Sprintf("users=%d", users), func(b *testing.B) {
 			bt := batch.New(instant{}, []App{{AppID: testApp, BatchMax: 20, BatchLinger: time.Microsecond, MaxInFlight: 64}}, batch.Options{})
 			defer bt.Close()
-			asks := make([]batch.CloudID, 100)
-			for i := range asks {
-				asks[i] = batch.CloudID{OpenID: fmt.Sprintf("o%d", i%users), Item: wechat.Item{CloudID: fmt.Sprintf("73_%d", i)}}
+			cloudIDs := make([]batch.CloudID, 100)
+			for i := range cloudIDs {
+				cloudIDs[i] = batch.CloudID{OpenID: fmt.Sprintf("o%d", i%users), Item: wechat.Item{CloudID: fmt.Sprintf("73_%d", i)}}
 			}
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					w := bt.Add(untraced, testApp, asks)
-					for range asks {
+					w := bt.Add(untraced, testApp, cloudIDs)
+					for range cloudIDs {
 						<-w.Answers
 					}
 				}
 			})
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(asks)), "ns/cloudID")
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(cloudIDs)), "ns/cloudID")
 		})
 	}
 }
@@ -66,7 +66,7 @@ func BenchmarkDeliver(b *testing.B) {
 	for b.Loop() {
 		b.StopTimer()
 		for range per / 1000 {
-			saveEnds(b, results, "orders", 1000)
+			saveFinished(b, results, "orders", 1000)
 		}
 		want := (arrived.Load()/per + 1) * per
 		b.StartTimer()

@@ -26,8 +26,8 @@ type slowApps struct {
 	gate  chan struct{} // of the slow app
 	delay time.Duration // of the slow app
 
-	mu    sync.Mutex
-	asked map[string][]string // cloudIDs by app; guarded by mu
+	mu        sync.Mutex
+	requested map[string][]string // cloudIDs by app; guarded by mu
 }
 
 // GetOpenData implements openData.
@@ -35,7 +35,7 @@ func (s *slowApps) GetOpenData(ctx context.Context, _ wechat.TokenSource, req we
 	s.mu.Lock()
 	outcomes := make([]wechat.Outcome, len(req.Items))
 	for i, it := range req.Items {
-		s.asked[req.AppID] = append(s.asked[req.AppID], it.CloudID)
+		s.requested[req.AppID] = append(s.requested[req.AppID], it.CloudID)
 		outcomes[i] = wechat.Outcome{CloudID: it.CloudID, Attempts: 1, Data: []byte(`{}`)}
 	}
 	s.mu.Unlock()
@@ -51,14 +51,14 @@ func (s *slowApps) GetOpenData(ctx context.Context, _ wechat.TokenSource, req we
 }
 
 func newSlowApps(delay time.Duration) *slowApps {
-	return &slowApps{gate: make(chan struct{}), delay: delay, asked: make(map[string][]string)}
+	return &slowApps{gate: make(chan struct{}), delay: delay, requested: make(map[string][]string)}
 }
 
 // of returns the cloudIDs of an app in the order of their requests.
 func (s *slowApps) of(appID string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.asked[appID])
+	return slices.Clone(s.requested[appID])
 }
 
 const slow, quick = "wx00000000000000aa", "wx00000000000000bb"
@@ -103,12 +103,12 @@ func enqueueOf(t *testing.T, rdb *redis.Client, appID string, n int) {
 // wantInOrder checks that no cloudID was requested before more than n others that precede it in
 // the queue. That many tasks may be working at the same time. One cloudID may be late by any
 // number, because others pass it while its goroutine does not run.
-func wantInOrder(t *testing.T, asked []string, n int) {
+func wantInOrder(t *testing.T, requested []string, n int) {
 	t.Helper()
-	sorted := slices.Sorted(slices.Values(asked))
-	for at, id := range asked {
+	sorted := slices.Sorted(slices.Values(requested))
+	for at, id := range requested {
 		if right, _ := slices.BinarySearch(sorted, id); right-at > n {
-			t.Fatalf("cloudID %d of the queue was asked for as number %d, want the order kept but for %d at work", right, at, n)
+			t.Fatalf("cloudID %d of the queue was requested as number %d, want the order kept except for %d in flight", right, at, n)
 		}
 	}
 }
@@ -172,7 +172,7 @@ func TestBacklogOfOneApp_BesideAnIdleOne(t *testing.T) {
 	}
 	// A task that has waited for waitsFor goes back.
 	if came, most := wk.shares.cameSoFar(), n+room.slots*int(time.Since(begun)/waitsFor); came > most {
-		t.Errorf("%d tries of %d tasks, want at most %d", came, n, most)
+		t.Errorf("%d attempts of %d tasks, want at most %d", came, n, most)
 	}
 	wantInOrder(t, w.of(slow), room.slots)
 }
@@ -188,22 +188,22 @@ func TestBacklogOfOneApp_DoesNotKeepAnother(t *testing.T) {
 	w := newSlowApps(0)
 	begun := time.Now()
 	wk := twoAppWorker(t, srv, w)
-	await(t, "all slots to be held", func() bool { return wk.shares.waitingNow() > 0 })
+	await(t, "all slots to be occupied", func() bool { return wk.shares.waitingNow() > 0 })
 	enqueueOf(t, rdb, quick, others)
-	await(t, "the other app, while nothing of the first ends", func() bool { return len(w.of(quick)) == others })
+	await(t, "the other app, while no request of the first is answered", func() bool { return len(w.of(quick)) == others })
 	room := wk.shares.rooms[tasks.QueueEvents]
 	// Tasks that reached their handlers at the same time may have changed places.
-	await(t, "what has made way to be back in its place", func() bool {
+	await(t, "the yielded tasks to return to their places", func() bool {
 		back := rdb.ZCard(t.Context(), "asynq:{events}:retry").Val()
 		return back == 0 && nearlySorted(queued(t, rdb), 2*room.slots)
 	})
 	close(w.gate)
 	await(t, "the backlog to end", func() bool { return len(w.of(slow)) >= n })
 	came := wk.shares.cameSoFar()
-	t.Logf("%d tries of %d tasks", came, n+others)
+	t.Logf("%d attempts of %d tasks", came, n+others)
 	// A task that has waited for waitsFor goes back as well.
 	if most := n + 2*others + room.slots*(1+int(time.Since(begun)/waitsFor)); came > most {
-		t.Errorf("%d tries of %d tasks, want at most %d", came, n+others, most)
+		t.Errorf("%d attempts of %d tasks, want at most %d", came, n+others, most)
 	}
 	wantInOrder(t, w.of(slow), 2*room.slots)
 	wantInOrder(t, w.of(quick), room.slots)

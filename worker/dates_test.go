@@ -31,19 +31,19 @@ const clockAhead = 10 * time.Minute
 
 // The lifetime of a cloudID starts when it is first seen. A later attempt does not start it
 // again, even if the producer's clock is ten minutes ahead or the payload has no times.
-func TestTry_LifetimeBeginsOnce(t *testing.T) {
+func TestAttempt_LifetimeBeginsOnce(t *testing.T) {
 	first := store.At(time.Now().Add(-6 * time.Minute)) // when an earlier attempt of the task saw the cloudID
 	for name, p := range map[string]tasks.ResolvePayload{
 		"StillAhead": acceptedAt(first.Add(clockAhead)), "AheadNoMore": acceptedAt(first.Add(4 * time.Minute)), "SaysNothing": acceptedAt(time.Time{}),
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newResolverBed(t, &batchtest.WeChat{})
+			b := newResolverFixture(t, &batchtest.WeChat{})
 			seen := newResolution(b.resolver, "task-1", p).pending()
 			seen[0].AcceptedAt = first
 			if _, err := b.results.Claim(t.Context(), store.Claim{AppID: testApp, TaskID: "task-1", Records: seen}); err != nil {
 				t.Fatal(err)
 			}
-			_ = b.try(t, "task-1", p)
+			_ = b.attempt(t, "task-1", p)
 			if n := len(b.wechat.Requests); n != 0 {
 				t.Errorf("%d requests for a cloudID that was seen six minutes ago, want none", n)
 			}
@@ -55,15 +55,15 @@ func TestTry_LifetimeBeginsOnce(t *testing.T) {
 }
 
 // The time of the first attempt is stored with the record, and later attempts do not change it.
-func TestTry_FirstLookIsKept(t *testing.T) {
+func TestAttempt_FirstSightIsKept(t *testing.T) {
 	busy := &wechat.Error{Class: wechat.ClassRetry, Code: -1, Message: "system error"}
-	b := newResolverBed(t, &batchtest.WeChat{Answer: func(wechat.Request) *wechat.Error { return busy }})
+	b := newResolverFixture(t, &batchtest.WeChat{Answer: func(wechat.Request) *wechat.Error { return busy }})
 	p := acceptedAt(time.Now().Add(clockAhead))
 	var latest, accepted time.Time
 	for range 3 {
-		again, ok := errors.AsType[*againError](b.try(t, "task-1", p))
+		again, ok := errors.AsType[*requeueError](b.attempt(t, "task-1", p))
 		if !ok {
-			t.Fatal("the try has ended")
+			t.Fatal("the task is done, want it requeued")
 		}
 		rec := b.lookup(t, p)[0]
 		if accepted.IsZero() {
@@ -71,7 +71,7 @@ func TestTry_FirstLookIsKept(t *testing.T) {
 			continue
 		}
 		if again.latest.After(latest) || !rec.AcceptedAt.Equal(accepted) {
-			t.Errorf("accepted at %s, to be sent by %s; want %s and %s, as by the first try", rec.AcceptedAt, again.latest, accepted, latest)
+			t.Errorf("accepted at %s, to be sent by %s; want %s and %s, as after the first attempt", rec.AcceptedAt, again.latest, accepted, latest)
 		}
 	}
 	if time.Until(accepted) > 0 {
@@ -81,13 +81,13 @@ func TestTry_FirstLookIsKept(t *testing.T) {
 
 // The lifetime of a cloudID runs while its task waits for the end of a pause. The task holds no
 // claim during that time.
-func TestTry_LifetimeRunsInAPause(t *testing.T) {
-	b := newResolverBed(t, &batchtest.WeChat{})
+func TestAttempt_LifetimeRunsInAPause(t *testing.T) {
+	b := newResolverFixture(t, &batchtest.WeChat{})
 	b.batcher.SetBlock(testApp, batch.NewBlock(wechat.ClassQuota, 45009, time.Now().Add(time.Hour)), false)
 	p := acceptedAt(time.Now().Add(clockAhead))
 	var latest time.Time
 	for range 3 {
-		again, ok := errors.AsType[*againError](newResolution(b.resolver, "task-1", p).run(t.Context(), &place{}))
+		again, ok := errors.AsType[*requeueError](newResolution(b.resolver, "task-1", p).process(t.Context(), &place{}))
 		if !ok {
 			t.Fatal("the task does not wait")
 		}
@@ -108,7 +108,7 @@ func TestTry_LifetimeRunsInAPause(t *testing.T) {
 
 // A worker whose clock is wrong by ten minutes compares the times that others have written with
 // Redis's clock.
-func TestTry_ClockOfTheWorkerHasNoSay(t *testing.T) {
+func TestAttempt_WorkerClockIsNotUsed(t *testing.T) {
 	for name, tt := range map[string]struct {
 		skew time.Duration // of Redis's and the producer's clocks against the worker's
 		age  time.Duration // age of the cloudID
@@ -118,14 +118,14 @@ func TestTry_ClockOfTheWorkerHasNoSay(t *testing.T) {
 		"Ahead_Old": {-clockAhead, 6 * time.Minute, store.Expired}, "Ahead_Young": {-clockAhead, time.Minute, store.Resolved},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newResolverBed(t, &batchtest.WeChat{})
+			b := newResolverFixture(t, &batchtest.WeChat{})
 			b.clock = tasks.NewClock(skewed{by: tt.skew})
 			if err := b.clock.Measure(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			accepted := time.Now().Add(tt.skew - tt.age)
 			p := acceptedAt(accepted)
-			_ = b.try(t, "task-1", p)
+			_ = b.attempt(t, "task-1", p)
 			rec := b.lookup(t, p)[0]
 			if rec.Status != tt.want || !rec.AcceptedAt.Equal(store.At(accepted).Time) || rec.FinishedAt.Before(rec.AcceptedAt.Time) {
 				t.Errorf("record = %+v, want it %s, with moments of one clock", rec, tt.want)
@@ -139,7 +139,7 @@ func TestTry_ClockOfTheWorkerHasNoSay(t *testing.T) {
 
 // A cloudID is accepted and compared by Redis's clock. So neither the clock of the accepting
 // machine nor the time that the task waits for a worker changes its lifetime.
-func TestTry_ClockOfTheAcceptingMachineHasNoSay(t *testing.T) {
+func TestAttempt_ProducerClockIsNotUsed(t *testing.T) {
 	for name, tt := range map[string]struct {
 		skew   time.Duration // of Redis's clock against the accepting machine's
 		waited time.Duration // by Redis's clock
@@ -150,12 +150,12 @@ func TestTry_ClockOfTheAcceptingMachineHasNoSay(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := acceptedBy(t, skewed{redistest.Start(t).Client(t), tt.skew})
-			b := newResolverBed(t, &batchtest.WeChat{})
+			b := newResolverFixture(t, &batchtest.WeChat{})
 			b.clock = tasks.NewClock(skewed{by: tt.skew + tt.waited})
 			if err := b.clock.Measure(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			_ = b.try(t, "task-1", p)
+			_ = b.attempt(t, "task-1", p)
 			if rec := b.lookup(t, p)[0]; rec.Status != tt.want || !rec.AcceptedAt.Equal(p.AcceptedAt) {
 				t.Errorf("record = %+v, want it %s, accepted when Redis has taken it", rec, tt.want)
 			}
@@ -190,14 +190,14 @@ func TestRun_KnowsRedisClock(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	w := leastWorker(t, Parts{Queue: skewed{rdb, clockAhead}, Pauses: coord.NewPauses(rdb)})
 	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error)
-	go func() { ended <- w.Run(ctx) }()
+	stopped := make(chan error)
+	go func() { stopped <- w.Run(ctx) }()
 	<-w.Ready()
 	if ahead := w.clock.Ahead(); (ahead - clockAhead).Abs() > time.Minute {
 		t.Errorf("the worker takes Redis's clock to be %s ahead, want %s", ahead, clockAhead)
 	}
 	stop()
-	if err := <-ended; err != nil {
+	if err := <-stopped; err != nil {
 		t.Error(err)
 	}
 }

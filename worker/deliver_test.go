@@ -43,11 +43,11 @@ func TestDeliver_HangingEndpointBlocksNobody(t *testing.T) {
 	hangs := &stuck{healed: make(chan struct{})}
 	healthy := hookAt(t, "healthy", 10, func(_ http.ResponseWriter, r *http.Request) { arrived.Add(countResults(r)) })
 	results := store.NewRedis(rdb, time.Hour)
-	saveEnds(t, results, "hanging", 200)
+	saveFinished(t, results, "hanging", 200)
 	deliveryWorker(t, rdb, Webhook{Name: "hanging", Sender: hangs, BatchMax: 1}, healthy)
 	t.Cleanup(func() { close(hangs.healed) }) // before the worker stops
 	await(t, "attempts that hang", func() bool { return hangs.begun.Load() > 0 })
-	saveEnds(t, results, "healthy", 1000)
+	saveFinished(t, results, "healthy", 1000)
 	await(t, "all results of the healthy endpoint", func() bool { return arrived.Load() >= 1000 })
 }
 
@@ -73,8 +73,8 @@ func TestWaitList_DeadEndpointBesideOthers(t *testing.T) {
 	})
 	healthy := hookAt(t, "healthy", 10, func(_ http.ResponseWriter, r *http.Request) { others.Add(countResults(r)) })
 	results, rows := store.NewRedis(rdb, time.Hour), store.NewDeliveries(rdb)
-	saveEnds(t, results, "dead", waiting)
-	saveEnds(t, results, "healthy", 1000)
+	saveFinished(t, results, "dead", waiting)
+	saveFinished(t, results, "healthy", 1000)
 	w := deliveryWorker(t, rdb, dead, healthy)
 	deliveryWorker(t, rdb, dead, healthy)
 	slots := int64(w.slots(tasks.QueueWebhooks) / 2 * 2) // half of the slots of each of two workers
@@ -156,8 +156,8 @@ func countResults(r *http.Request) int64 {
 
 var endsSaved atomic.Int64
 
-// saveEnds saves n resolved records for an endpoint.
-func saveEnds(tb testing.TB, results *store.Redis, endpoint string, n int) {
+// saveFinished saves n resolved records for an endpoint.
+func saveFinished(tb testing.TB, results *store.Redis, endpoint string, n int) {
 	tb.Helper()
 	records := make([]store.Record, n)
 	for i := range records {

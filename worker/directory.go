@@ -24,30 +24,31 @@ type directory struct {
 // Reasons why an app is not served. The dashboard shows them, so they do not contain Redis's
 // error texts.
 var (
-	errUnknownApp = errors.New("the app is neither configured in this worker nor has it authorised a platform")
-	errNoLookup   = errors.New("whether the app has authorised a platform cannot be looked up")
+	errUnknownApp = errors.New(
+		"the app is neither configured in this worker nor has it authorised a platform")
+	errNoLookup = errors.New("whether the app has authorised a platform cannot be looked up")
 )
 
-// know reports whether this worker serves the app. It opens the app's queue in the batcher if
-// authorizers finds the app. If the worker does not serve the app, the error says why:
+// lookUp returns nil if this worker serves the app. It opens the app's queue in the batcher if
+// authorizers finds the app. Otherwise the error says why the worker does not serve the app:
 // errUnknownApp, errNoLookup, or invalid settings.
-func (d *directory) know(ctx context.Context, appID string) (bool, error) {
+func (d *directory) lookUp(ctx context.Context, appID string) error {
 	if d.batcher.Has(appID) {
-		return true, nil
+		return nil
 	}
 	if d.authorizers == nil {
-		return false, errUnknownApp
+		return errUnknownApp
 	}
 	app, found, err := d.authorizers.Find(ctx, appID)
 	switch {
 	case err != nil:
-		return false, errNoLookup
+		return errNoLookup
 	case !found:
-		return false, errUnknownApp
+		return errUnknownApp
 	}
 	if err := app.Validate(); err != nil {
-		return false, err
+		return err
 	}
 	d.batcher.Open(app)
-	return true, nil
+	return nil
 }

@@ -34,10 +34,10 @@ func mixed(name string, n int, accepted time.Time) tasks.ResolvePayload {
 	return p
 }
 
-// A task that is held by a worker is not rewritten. If the task is requeued, it loses the user,
+// A task that a worker has fetched is not rewritten. If the task is requeued, it loses the user,
 // because the handler has found the user erased and reported that to the redactor.
 func TestEraser_TaskInFlight_LosesThePersonWhenItComesBack(t *testing.T) {
-	b := newEndsBed(t)
+	b := newFinishFixture(t)
 	now := time.Now()
 	b.enqueue(t, tasks.QueueEvents, "in-flight", mixed("flight", 5, now))
 	batches := batch.New(&batchtest.WeChat{}, []App{app(nil)}, batch.Options{})
@@ -98,8 +98,8 @@ func TestEraser_TaskInFlight_LosesThePersonWhenItComesBack(t *testing.T) {
 
 // A task that has lost all of its cloudIDs is done. In a backfill, erased cloudIDs
 // count as failed.
-func TestTry_ErasedFromThePayload_CountsAsFailed(t *testing.T) {
-	b := newBackfillBed(t, &batchtest.WeChat{}, 3)
+func TestAttempt_ErasedFromThePayload_CountsAsFailed(t *testing.T) {
+	b := newBackfillFixture(t, &batchtest.WeChat{}, 3)
 	first := b.p.Items[0].OpenID
 	b.p.TakeOut(func(it tasks.Item) bool { return it.OpenID == first })
 	if err := b.run(t); err != nil {
@@ -108,6 +108,6 @@ func TestTry_ErasedFromThePayload_CountsAsFailed(t *testing.T) {
 	b.want(t, 0, 2, 2, 0)
 	b.p.TakeOut(func(tasks.Item) bool { return true })
 	if err := b.run(t); err != nil {
-		t.Errorf("a try of nothing = %v, want done", err)
+		t.Errorf("an attempt without cloudIDs = %v, want done", err)
 	}
 }

@@ -62,8 +62,8 @@ func (w *oneAppInTrouble) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	_, _ = fmt.Fprint(rw, `{"errcode":45009,"errmsg":"reach max api daily quota limit rid: 68aeab00-21ea7900-3a442400"}`)
 }
 
-// world is an environment of two workers, as in two processes, over one Redis and one WeChat.
-type world struct {
+// twoWorkers is an environment of two workers, as in two processes, over one Redis and one WeChat.
+type twoWorkers struct {
 	rdb     *redis.Client
 	wechat  *oneAppInTrouble
 	results *store.Redis
@@ -71,8 +71,8 @@ type world struct {
 	users   int // number of users that have tapped so far
 }
 
-// newWorld starts both workers. timeout bounds a request to WeChat.
-func newWorld(t *testing.T, timeout time.Duration) *world {
+// newTwoWorkers starts both workers. timeout bounds a request to WeChat.
+func newTwoWorkers(t *testing.T, timeout time.Duration) *twoWorkers {
 	t.Helper()
 	sim, err := wechattest.New(wechattest.Config{Seed: 21, Latency: 5 * time.Millisecond})
 	if err != nil {
@@ -82,7 +82,7 @@ func newWorld(t *testing.T, timeout time.Duration) *world {
 	server := httptest.NewServer(api)
 	t.Cleanup(server.Close)
 	srv := redistest.Start(t)
-	w := &world{rdb: srv.Client(t), wechat: api}
+	w := &twoWorkers{rdb: srv.Client(t), wechat: api}
 	w.results, w.pauses = store.NewRedis(w.rdb, time.Hour), coord.NewPauses(w.rdb)
 	for range 2 {
 		w.start(t, srv, server.URL, timeout)
@@ -91,7 +91,7 @@ func newWorld(t *testing.T, timeout time.Duration) *world {
 }
 
 // start runs a worker with a Redis client of its own until the test ends, as a process would.
-func (w *world) start(t *testing.T, srv *redistest.Server, url string, timeout time.Duration) {
+func (w *twoWorkers) start(t *testing.T, srv *redistest.Server, url string, timeout time.Duration) {
 	t.Helper()
 	rdb := redis.NewClient(&redis.Options{Addr: srv.Addr, MaxRetries: -1, PoolSize: 64, DisableIdentity: true})
 	client, err := wechat.New(wechat.Config{BaseURL: url, Timeout: timeout})
@@ -116,11 +116,11 @@ func (w *world) start(t *testing.T, srv *redistest.Server, url string, timeout t
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- wk.Run(ctx) }()
+	stopped := make(chan error, 1)
+	go func() { stopped <- wk.Run(ctx) }()
 	t.Cleanup(func() {
 		stop()
-		if err := <-ended; err != nil {
+		if err := <-stopped; err != nil {
 			t.Error(err)
 		}
 		client.Close()
@@ -129,7 +129,7 @@ func (w *world) start(t *testing.T, srv *redistest.Server, url string, timeout t
 }
 
 // enqueue puts n cloudIDs of an app into the queue, each of another user, in tasks of 20.
-func (w *world) enqueue(t *testing.T, appID string, n int) (ids []string) {
+func (w *twoWorkers) enqueue(t *testing.T, appID string, n int) (ids []string) {
 	t.Helper()
 	w.users += n // earlier users have their cloudIDs already
 	client := tasks.NewClient(w.rdb, tasks.Options{CommitLinger: -1})
@@ -149,7 +149,7 @@ func (w *world) enqueue(t *testing.T, appID string, n int) (ids []string) {
 }
 
 // resolved waits until all of ids are resolved.
-func (w *world) resolved(t *testing.T, appID string, ids []string) {
+func (w *twoWorkers) resolved(t *testing.T, appID string, ids []string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
@@ -169,11 +169,11 @@ func (w *world) resolved(t *testing.T, appID string, ids []string) {
 // app goes on. After the pause is lifted the app goes on, and nothing is lost.
 func TestQuota_StopsOneAppEverywhere(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 10*time.Second)
+	w := newTwoWorkers(t, 10*time.Second)
 	w.wechat.quota.Store(true)
 	waiting := w.enqueue(t, troubled, 400)
 	w.resolved(t, healthy, w.enqueue(t, healthy, 400))
-	w.until(t, "the pause and all 20 tasks put back", func() bool {
+	w.until(t, "the pause and all 20 tasks requeued", func() bool {
 		list, err := w.pauses.List(t.Context())
 		n, retryErr := w.rdb.ZCard(t.Context(), "asynq:{events}:retry").Result()
 		return err == nil && retryErr == nil && n == 20 &&
@@ -199,18 +199,18 @@ func TestQuota_StopsOneAppEverywhere(t *testing.T) {
 // all of its answers while every request of the first still waits.
 func TestHangingApp_DoesNotStopAnother(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, time.Hour)
+	w := newTwoWorkers(t, time.Hour)
 	w.wechat.hangs.Store(true)
 	w.enqueue(t, troubled, 2000) // more tasks than both workers have slots for
 	w.until(t, "requests that hang", func() bool { return w.wechat.hang.Load() > 0 })
 	w.resolved(t, healthy, w.enqueue(t, healthy, 400))
 	if n := w.wechat.let.Load(); n != 0 {
-		t.Errorf("%d of %d requests that hang had ended before the other app had its answers", n, w.wechat.hang.Load())
+		t.Errorf("%d of %d hanging requests had returned before the other app had its answers", n, w.wechat.hang.Load())
 	}
 }
 
 // until polls for a state, for as long as a very busy machine may need.
-func (w *world) until(t *testing.T, what string, done func() bool) {
+func (w *twoWorkers) until(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for limit := time.Now().Add(5 * time.Minute); !done(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(limit) {

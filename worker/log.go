@@ -16,8 +16,7 @@ func (l asynqLog) Debug(args ...any) { l.log.Debug(fmt.Sprint(args...), "from", 
 func (l asynqLog) Info(args ...any) { l.log.Debug(fmt.Sprint(args...), "from", "asynq") }
 
 // Warn logs at debug level, because asynq warns of every task that it archives at the handler's
-// request. The handlers have reported those: in logTry, logAttempt, or where a payload cannot be
-// read.
+// request. The handlers have already logged those tasks.
 func (l asynqLog) Warn(args ...any) { l.log.Debug(fmt.Sprint(args...), "from", "asynq") }
 
 func (l asynqLog) Error(args ...any) { l.log.Error(fmt.Sprint(args...), "from", "asynq") }

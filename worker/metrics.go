@@ -13,7 +13,7 @@ import (
 	"cloudidq/store"
 )
 
-// Labels of retries: the layer at which a cloudID was sent back to be requested again.
+// Labels of retries: the layer at which a cloudID is returned to be requested again.
 const (
 	layerCall  = "call"  // within a call, after seconds
 	layerQueue = "queue" // to the queue, after a failed attempt
@@ -21,7 +21,7 @@ const (
 )
 
 // metrics holds the metrics of a worker. The methods that count accept a nil *metrics and do
-// nothing then. observeTries, showQuota and dropQuota need one.
+// nothing then. observeAttempts, showQuota and dropQuota need one.
 type metrics struct {
 	apps wechat.AppLabels
 
@@ -29,17 +29,17 @@ type metrics struct {
 	duration *prometheus.HistogramVec // app, status
 	left     *prometheus.HistogramVec // status
 	retries  *prometheus.CounterVec   // app, layer
-	tries    *prometheus.HistogramVec // queue, result
-	inHand   *prometheus.GaugeVec     // queue
+	attempts *prometheus.HistogramVec // queue, result
+	inFlight *prometheus.GaugeVec     // queue
 	rescued  *prometheus.CounterVec   // queue
 	quota    *prometheus.GaugeVec     // app, of
 }
 
 // Buckets in seconds. The lifetime of a cloudID is 300 s.
 var (
-	lifeBuckets = []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 180, 240, 300}
-	leftBuckets = []float64{0, 5, 15, 30, 60, 120, 180, 240, 270, 285, 295}
-	tryBuckets  = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
+	lifeBuckets    = []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 180, 240, 300}
+	leftBuckets    = []float64{0, 5, 15, 30, 60, 120, 180, 240, 270, 285, 295}
+	attemptBuckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
 )
 
 // newMetrics creates the metrics of a worker and registers them with r. If r is nil, they are
@@ -50,27 +50,31 @@ func newMetrics(r prometheus.Registerer, cfg *Config) *metrics {
 		apps: cfg.appLabels(),
 		finished: with.NewCounterVec(prometheus.CounterOpts{
 			Name: "cloudidq_cloudids_finished_total",
-			Help: "CloudIDs that have ended, by status (resolved, failed, expired), class and errcode of the reason.",
+			Help: "Finished cloudIDs, by final status (resolved, failed, expired), " +
+				"and class and errcode of the reason.",
 		}, []string{"app", "status", "class", "errcode"}),
 		duration: with.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "cloudidq_cloudid_duration_seconds", Buckets: lifeBuckets,
-			Help: "Time from the acceptance of a cloudID to its end.",
+			Help: "Time from the acceptance of a cloudID to its final status.",
 		}, []string{"app", "status"}),
 		left: with.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "cloudidq_cloudid_lifetime_left_seconds", Buckets: leftBuckets,
-			Help: "What was left, at its end, of the time in which a cloudID may be sent; 0 if that was over.",
+			Help: "Time in which a cloudID could still have been sent when it finished; " +
+				"0 if its lifetime was over.",
 		}, []string{"status"}),
 		retries: with.NewCounterVec(prometheus.CounterOpts{
 			Name: "cloudidq_cloudid_retries_total",
-			Help: "CloudIDs that were put off, by layer: asked for again within a call, sent back to the queue by a try that failed, or made to wait there.",
+			Help: "Postponed cloudIDs, by layer: sent again within a call, " +
+				"requeued by a failed attempt, or requeued to wait.",
 		}, []string{"app", "layer"}),
-		tries: with.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "cloudidq_task_try_duration_seconds", Buckets: tryBuckets,
-			Help: "Time of a try of a task, by queue and what became of the task (done, again, wait, archived, canceled, failed).",
+		attempts: with.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "cloudidq_task_try_duration_seconds", Buckets: attemptBuckets,
+			Help: "Duration of an attempt of a task, by queue and result " +
+				"(done, again, wait, archived, canceled, failed).",
 		}, []string{"queue", "result"}),
-		inHand: with.NewGaugeVec(prometheus.GaugeOpts{
+		inFlight: with.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "cloudidq_tasks_in_flight",
-			Help: "Tasks that this process has in hand.",
+			Help: "Tasks in flight in this process.",
 		}, []string{"queue"}),
 		rescued: with.NewCounterVec(prometheus.CounterOpts{
 			Name: "cloudidq_tasks_rescued_total",
@@ -78,7 +82,8 @@ func newMetrics(r prometheus.Registerer, cfg *Config) *metrics {
 		}, []string{"queue"}),
 		quota: with.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "cloudidq_wechat_quota_requests",
-			Help: "What WeChat says of an app's requests to /wxa/getopendata today: limit, used, remain. One process asks, every 10 minutes.",
+			Help: "WeChat's quota of an app for /wxa/getopendata today: limit, used, remain. " +
+				"One process looks it up every 10 minutes.",
 		}, []string{"app", "of"}),
 	}
 	m.expect(cfg)
@@ -105,14 +110,14 @@ func (m *metrics) expect(cfg *Config) {
 		}
 	}
 	for _, queue := range cfg.queues() {
-		m.tries.WithLabelValues(queue, attempt.Done)
-		m.inHand.WithLabelValues(queue)
+		m.attempts.WithLabelValues(queue, attempt.Done)
+		m.inFlight.WithLabelValues(queue)
 		m.rescued.WithLabelValues(queue)
 	}
 }
 
-// end describes how a cloudID finished.
-type end struct {
+// finishedCloudID describes how a cloudID finished.
+type finishedCloudID struct {
 	status store.Status
 	class  wechat.Class
 	code   int
@@ -120,13 +125,13 @@ type end struct {
 	left   time.Duration // rest of the time in which it may be sent; negative if that is over
 }
 
-// ended counts finished cloudIDs whose records are in the store.
-func (m *metrics) ended(appID string, ends []end) {
+// countFinished counts finished cloudIDs whose records are in the store.
+func (m *metrics) countFinished(appID string, cloudIDs []finishedCloudID) {
 	if m == nil {
 		return
 	}
 	app := m.apps.Of(appID)
-	for _, e := range ends {
+	for _, e := range cloudIDs {
 		status := string(e.status)
 		m.finished.WithLabelValues(app, status, e.class.String(), wechat.CodeLabel(e.code)).Inc()
 		m.duration.WithLabelValues(app, status).Observe(e.took.Seconds())
@@ -141,16 +146,16 @@ func (m *metrics) retried(appID, layer string, n int) {
 	}
 }
 
-// observeTries is a middleware that measures attempts and counts the tasks in flight.
-func (m *metrics) observeTries(next asynq.Handler) asynq.Handler {
+// observeAttempts is a middleware that measures attempts and counts the tasks in flight.
+func (m *metrics) observeAttempts(next asynq.Handler) asynq.Handler {
 	return asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
 		queue, _ := asynq.GetQueueName(ctx)
-		inHand := m.inHand.WithLabelValues(queue)
-		inHand.Inc()
-		defer inHand.Dec()
+		inFlight := m.inFlight.WithLabelValues(queue)
+		inFlight.Inc()
+		defer inFlight.Dec()
 		begun := time.Now()
 		err := next.ProcessTask(ctx, task)
-		m.tries.WithLabelValues(queue, attempt.Result(err)).Observe(time.Since(begun).Seconds())
+		m.attempts.WithLabelValues(queue, attempt.Result(err)).Observe(time.Since(begun).Seconds())
 		return err
 	})
 }

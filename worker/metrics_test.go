@@ -66,9 +66,9 @@ func wantShown(t *testing.T, registry *prometheus.Registry, want map[string]stri
 
 // Each finished cloudID counts once, by status, class and errcode. Unknown errcodes share one
 // label.
-func TestMetrics_EndsAndRetries(t *testing.T) {
+func TestMetrics_FinishedAndRetried(t *testing.T) {
 	busy := true
-	b := newResolverBed(t, &batchtest.WeChat{Answer: func(req wechat.Request) *wechat.Error {
+	b := newResolverFixture(t, &batchtest.WeChat{Answer: func(req wechat.Request) *wechat.Error {
 		switch req.Items[0].CloudID {
 		case "73_001":
 			return &wechat.Error{Class: wechat.ClassItem, Code: -601007, Message: "no"}
@@ -87,18 +87,18 @@ func TestMetrics_EndsAndRetries(t *testing.T) {
 	b.metrics = m
 	p := payloadOf(6, time.Now())
 	p.Items[5].ObtainedAt = time.Now().Add(-10 * time.Minute)
-	try := func() error {
+	attemptOnce := func() error {
 		r := newResolution(b.resolver, "task-1", p)
-		err := r.try(t.Context())
+		err := r.attempt(t.Context())
 		r.countRetries()
 		return err
 	}
-	if err := try(); attempt.Result(err) != attempt.Again {
-		t.Fatalf("try() = %v, want again", err)
+	if err := attemptOnce(); attempt.Result(err) != attempt.Again {
+		t.Fatalf("attempt() = %v, want again", err)
 	}
 	busy = false
-	if err := try(); err != nil {
-		t.Fatalf("second try() = %v", err)
+	if err := attemptOnce(); err != nil {
+		t.Fatalf("second attempt() = %v", err)
 	}
 	wantShown(t, registry, map[string]string{
 		"cloudidq_cloudids_finished_total": "wx1 call other failed=1, wx1 expired 0 expired=1, wx1 item -601007 failed=1, " +
@@ -110,23 +110,23 @@ func TestMetrics_EndsAndRetries(t *testing.T) {
 }
 
 // A cloudID whose record is not saved is requested again, so it does not count as finished.
-func TestMetrics_EndsThatAreNotSavedDoNotCount(t *testing.T) {
-	b := newResolverBed(t, &batchtest.WeChat{})
+func TestMetrics_UnsavedCloudIDsAreNotCounted(t *testing.T) {
+	b := newResolverFixture(t, &batchtest.WeChat{})
 	m, registry := counting()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	b.metrics, b.resolver.results = m, unsaving{b.results, cancel}
-	if err := newResolution(b.resolver, "task-1", payloadOf(2, time.Now())).try(ctx); err == nil {
-		t.Fatal("try() = nil without a store")
+	if err := newResolution(b.resolver, "task-1", payloadOf(2, time.Now())).attempt(ctx); err == nil {
+		t.Fatal("attempt() = nil without a store")
 	}
 	wantShown(t, registry, map[string]string{"cloudidq_cloudids_finished_total": ""})
 }
 
 // Each attempt is observed with the result of its task, and no task stays in flight.
-func TestMetrics_TriesByWhatBecameOfTheTask(t *testing.T) {
+func TestMetrics_AttemptsByResult(t *testing.T) {
 	m, registry := counting()
 	var answer error
-	handler := m.observeTries(recoverPanics(slog.New(slog.DiscardHandler))(asynq.HandlerFunc(
+	handler := m.observeAttempts(recoverPanics(slog.New(slog.DiscardHandler))(asynq.HandlerFunc(
 		func(context.Context, *asynq.Task) error {
 			if answer == nil {
 				return nil
@@ -137,7 +137,7 @@ func TestMetrics_TriesByWhatBecameOfTheTask(t *testing.T) {
 			return answer
 		})))
 	for _, answer = range []error{
-		nil, &againError{failure: true}, &againError{}, &attempt.SnoozeError{Failure: true}, &attempt.SnoozeError{},
+		nil, &requeueError{failure: true}, &requeueError{}, &attempt.SnoozeError{Failure: true}, &attempt.SnoozeError{},
 		attempt.Archive("x"),
 		context.Canceled, errors.New("panic"),
 	} {
@@ -200,12 +200,12 @@ func TestMetrics_PausesOfAllProcesses(t *testing.T) {
 
 // fakeQuotas returns the same quota for every app, or an error while away is set.
 type fakeQuotas struct {
-	asked atomic.Int64
-	away  atomic.Bool
+	lookups atomic.Int64
+	away    atomic.Bool
 }
 
 func (f *fakeQuotas) Quota(context.Context, wechat.TokenSource) (wechat.Quota, error) {
-	f.asked.Add(1)
+	f.lookups.Add(1)
 	if f.away.Load() {
 		return wechat.Quota{}, errors.New("no answer")
 	}
@@ -240,7 +240,7 @@ func (l *memoryLeases) Release(_ context.Context, _, holder string) error {
 
 // One process looks the quotas up, every ten minutes. Another continues when it stops. A failed
 // lookup removes the old values.
-func TestQuotaWatch_OneProcessAsksNowAndThen(t *testing.T) {
+func TestQuotaWatch_OneProcessLooksUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		leases := &memoryLeases{}
 		type watching struct {
@@ -262,8 +262,8 @@ func TestQuotaWatch_OneProcessAsksNowAndThen(t *testing.T) {
 		time.Sleep(time.Second)
 		two := start()
 		time.Sleep(30*time.Second + time.Hour)
-		if n, m := one.quotas.asked.Load(), two.quotas.asked.Load(); n != 6 || m != 0 {
-			t.Errorf("asked %d and %d times in an hour, want one process to ask every 10 minutes", n, m)
+		if n, m := one.quotas.lookups.Load(), two.quotas.lookups.Load(); n != 6 || m != 0 {
+			t.Errorf("%d and %d lookups in an hour, want one process to look up every 10 minutes", n, m)
 		}
 		const quotas = "wx1 limit=1000, wx1 remain=600, wx1 used=400"
 		wantShown(t, one.registry, map[string]string{"cloudidq_wechat_quota_requests": quotas})
@@ -284,7 +284,7 @@ func TestMetrics_LabelsAreBounded(t *testing.T) {
 	m, registry := counting()
 	for i := range 1000 {
 		appID := fmt.Sprint("wxmerchant", i)
-		m.ended(appID, []end{{status: store.Failed, class: wechat.ClassCall, code: 100_000 + i}})
+		m.countFinished(appID, []finishedCloudID{{status: store.Failed, class: wechat.ClassCall, code: 100_000 + i}})
 		m.retried(appID, layerCall, 1)
 	}
 	families, err := registry.Gather()

@@ -33,9 +33,9 @@ func recoverPanics(log *slog.Logger) asynq.MiddlewareFunc {
 	}
 }
 
-// logTry writes the one log line of an attempt. It contains counts and codes only: no cloudID,
+// logAttempt writes the one log line of an attempt. It contains counts and codes only: no cloudID,
 // no openid, no data.
-func (h *resolver) logTry(ctx context.Context, r *resolution, err error) {
+func (h *resolver) logAttempt(ctx context.Context, r *resolution, err error) {
 	level := slog.LevelDebug
 	if err != nil {
 		level = slog.LevelInfo
@@ -49,7 +49,7 @@ func (h *resolver) logTry(ctx context.Context, r *resolution, err error) {
 		slog.String("task_id", r.taskID), slog.String("queue", queue), slog.Int("attempt", retried+1),
 		slog.String("appid", r.payload.AppID), slog.Int("cloudids", len(r.items)),
 		slog.Int("resolved", r.resolved), slog.Int("failed", r.failed), slog.Int("expired", r.expired),
-		slog.Int("open", r.again.open),
+		slog.Int("open", r.requeue.open),
 	}
 	if err != nil {
 		attrs = append(attrs, slog.String("error", err.Error()))

@@ -13,10 +13,10 @@ import (
 
 // The log line of an attempt names the task, the status of its cloudIDs and the reason, with
 // WeChat's request id. It contains no cloudID and no openid.
-func TestLogTry_SaysWhyAndNamesNobody(t *testing.T) {
+func TestLogAttempt_ReasonWithoutUserData(t *testing.T) {
 	const rid = "607d4cbc-12345678-9abcdef0"
 	var answer *wechat.Error
-	b := newResolverBed(t, &batchtest.WeChat{Answer: func(wechat.Request) *wechat.Error { return answer }})
+	b := newResolverFixture(t, &batchtest.WeChat{Answer: func(wechat.Request) *wechat.Error { return answer }})
 	var out strings.Builder
 	b.log = slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	for i, tt := range []struct {

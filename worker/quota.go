@@ -24,9 +24,9 @@ type leases interface {
 const (
 	quotaLease = "quota"
 	// quotaTurn is how often a process requests or extends the lease. The process that gets it
-	// holds it for quotaHeld.
-	quotaTurn = time.Minute
-	quotaHeld = 3 * time.Minute
+	// holds it for quotaLeaseFor.
+	quotaTurn     = time.Minute
+	quotaLeaseFor = 3 * time.Minute
 	// quotaEvery is how often the holder of the lease looks up the quotas.
 	quotaEvery = 10 * time.Minute
 	// quotaPatience bounds one lookup.
@@ -43,8 +43,9 @@ type quotaWatch struct {
 	metrics *metrics
 	log     *slog.Logger
 
-	me    string
-	asked time.Time // time of the last lookup; zero = another process looks up; used by run only
+	me string
+	// lookedUp is the time of the last lookup; zero = another process looks up. Used by run only.
+	lookedUp time.Time
 }
 
 // newQuotaWatch returns a watch with a random name as the holder of the lease.
@@ -71,41 +72,41 @@ func (q *quotaWatch) run(ctx context.Context) {
 // turn looks up the quotas if this process has the lease and the last lookup is long enough
 // ago.
 func (q *quotaWatch) turn(ctx context.Context) {
-	mine, err := q.leases.Hold(ctx, quotaLease, q.me, quotaHeld)
+	mine, err := q.leases.Hold(ctx, quotaLease, q.me, quotaLeaseFor)
 	if err != nil || !mine {
 		q.forget()
 		return
 	}
-	if time.Since(q.asked) < quotaEvery {
+	if time.Since(q.lookedUp) < quotaEvery {
 		return
 	}
-	q.asked = time.Now()
+	q.lookedUp = time.Now()
 	for _, app := range q.apps {
 		if q.metrics.apps.Of(app.AppID) == wechat.OtherLabel {
 			continue // the app has no label of its own
 		}
-		q.ask(ctx, app)
+		q.lookUp(ctx, app)
 	}
 }
 
 // forget deletes the quotas from this process's metrics, because another process shows them
 // from now on.
 func (q *quotaWatch) forget() {
-	if !q.asked.IsZero() {
-		q.asked = time.Time{}
+	if !q.lookedUp.IsZero() {
+		q.lookedUp = time.Time{}
 		q.metrics.quota.Reset()
 	}
 }
 
-// ask looks up the quota of one app. If that fails, the app's series are deleted.
-func (q *quotaWatch) ask(ctx context.Context, app App) {
+// lookUp looks up the quota of one app. If that fails, the app's series are deleted.
+func (q *quotaWatch) lookUp(ctx context.Context, app App) {
 	ctx, cancel := context.WithTimeout(ctx, quotaPatience)
 	defer cancel()
 	got, err := q.wechat.Quota(ctx, app.Tokens)
 	if err != nil {
 		q.metrics.dropQuota(app.AppID)
 		if !errors.Is(err, wechat.ErrNoQuota) && ctx.Err() == nil {
-			q.log.Debug("the quota of an app cannot be had", "appid", app.AppID, "error", err)
+			q.log.Debug("cannot look up the quota of an app", "appid", app.AppID, "error", err)
 		}
 		return
 	}
@@ -114,7 +115,7 @@ func (q *quotaWatch) ask(ctx context.Context, app App) {
 
 // leave releases the lease, so that another process can continue at once.
 func (q *quotaWatch) leave(ctx context.Context) {
-	if q.asked.IsZero() {
+	if q.lookedUp.IsZero() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)

@@ -14,31 +14,46 @@ import (
 
 // resolution is the state of one attempt of one task. Only its handler's goroutine uses it.
 type resolution struct {
-	h       *resolver
+	h *resolver
+	given
+	progress
+	counts
+}
+
+// given is what is known of a task before its attempt.
+type given struct {
 	taskID  string
-	held    time.Time     // no other process takes the task over before, even if this one is suspended
-	ahead   time.Duration // how far Redis's clock is ahead of this machine's clock
-	undated bool          // the payload has no acceptance time, or one in the future
 	payload tasks.ResolvePayload
-	known   bool  // whether this worker serves the app
-	unknown error // why it does not
+	part    *part // the task's chunk of a backfill; nil = it belongs to none
+	undated bool  // the payload has no acceptance time, or one in the future
+	// ownedUntil is the time before which no other process takes the task over, even if this
+	// process is suspended.
+	ownedUntil time.Time
+	ahead      time.Duration // how far Redis's clock is ahead of this machine's clock
+}
 
-	part     *part // the task's chunk of a backfill; nil = it belongs to none
-	canceled bool  // the backfill was canceled
-	claimed  bool  // the cloudIDs have records in the store
+// progress is what an attempt has found and done so far.
+type progress struct {
+	notServed error // why this worker does not serve the app; nil = it does
+	canceled  bool  // the backfill was canceled
+	claimed   bool  // the cloudIDs have records in the store
+	// waited is the time spent waiting for a slot. It counts as part of the attempt.
+	waited time.Duration
 
-	waited time.Duration // time spent waiting for a slot; it counts as part of the attempt
+	items     []item            // one per cloudID
+	requested []int             // positions in items of the cloudIDs given to the batcher
+	unsaved   []store.Record    // outcomes that the store does not have yet
+	finished  []finishedCloudID // the final ones among them, for metrics
+	requeue   requeueError      // returned if cloudIDs are still open
+}
 
-	items   []item         // one per cloudID
-	asked   []int          // positions in items of the cloudIDs given to the batcher
-	unsaved []store.Record // outcomes that the store does not have yet
-	ends    []end          // the final ones among them, for metrics
-
+// counts are the totals of an attempt.
+type counts struct {
 	resolved, failed, expired int // final records, including those of earlier attempts
 	erased                    int // cloudIDs of erased users
-	endedNow                  int // cloudIDs that endWithoutAsking has finished
-	again                     againError
-	cause                     *store.Error // error of the first cloudID that finished without data, for the archive
+	newlyFinished             int // cloudIDs that finishWithoutRequest has finished
+	// cause is the error of the first cloudID that finished without data, for the archive.
+	cause *store.Error
 }
 
 // item is a cloudID and its record, as far as it is known.
@@ -48,8 +63,9 @@ type item struct {
 	class  wechat.Class // class of the answer that finished it; zero if none did
 	open   bool
 	erased bool
-	ended  store.Status // final status as a backfill counts it; empty = not finished
-	lines  int          // number of payload items with this cloudID
+	// finalStatus is the status that a backfill counts; empty = not finished.
+	finalStatus store.Status
+	lines       int // number of payload items with this cloudID
 }
 
 // newResolution prepares an attempt of the task taskID with payload p. It reads no store.
@@ -64,8 +80,12 @@ func newResolution(h *resolver, taskID string, p tasks.ResolvePayload) *resoluti
 		accepted = now
 	}
 	r := &resolution{
-		h: h, taskID: taskID, held: begun.Add(heldFor), ahead: ahead, undated: undated, payload: p,
-		items: make([]item, 0, len(p.Items)), part: h.bulk.partOf(taskID, p),
+		h: h,
+		given: given{
+			taskID: taskID, payload: p, part: h.bulk.partOf(taskID, p), undated: undated,
+			ownedUntil: begun.Add(ownedFor), ahead: ahead,
+		},
+		progress: progress{items: make([]item, 0, len(p.Items))},
 	}
 	seen := make(map[string]int, len(p.Items))
 	for _, it := range p.Items {
@@ -98,28 +118,28 @@ func obtainedAt(it tasks.Item, accepted time.Time) time.Time {
 	return it.ObtainedAt
 }
 
-// putBack requeues the task unchanged. It returns nil if the lifetime of a cloudID is over. The
-// attempt must then go on, to finish that cloudID.
-func (r *resolution) putBack(again againError, now time.Time) error {
-	// Check all before the first merge: r.again must stay empty if the attempt goes on.
+// requeueUnlessOverdue requeues the task unchanged. It returns nil if the lifetime of a cloudID
+// is over. The attempt must then go on, to finish that cloudID.
+func (r *resolution) requeueUnlessOverdue(requeue requeueError, now time.Time) error {
+	// Check all before the first merge: r.requeue must stay empty if the attempt goes on.
 	for i := range r.items {
 		if !now.Before(r.items[i].sendBy) {
 			return nil
 		}
 	}
 	for i := range r.items {
-		again.latest = r.items[i].sendBy
-		r.again.merge(again)
+		requeue.latest = r.items[i].sendBy
+		r.requeue.merge(requeue)
 	}
-	return &r.again
+	return &r.requeue
 }
 
-// firstEnd returns the earliest end of a cloudID's lifetime in the task.
-func (r *resolution) firstEnd() time.Time {
+// earliestSendBy returns the earliest time at which a cloudID of the task can no longer be sent.
+func (r *resolution) earliestSendBy() time.Time {
 	first := r.items[0].sendBy
 	for i := range r.items {
-		if end := r.items[i].sendBy; end.Before(first) {
-			first = end
+		if by := r.items[i].sendBy; by.Before(first) {
+			first = by
 		}
 	}
 	return first
@@ -137,25 +157,26 @@ func (r *resolution) claim(ctx context.Context, length time.Duration) error {
 	}
 	r.claimed = true
 	for i, c := range claimed {
-		r.takeClaim(&r.items[i], c)
+		r.applyClaim(&r.items[i], c)
 	}
 	return nil
 }
 
-// takeClaim applies the result of the claim to one cloudID.
-func (r *resolution) takeClaim(it *item, c store.ClaimResult) {
+// applyClaim applies the result of the claim to one cloudID.
+func (r *resolution) applyClaim(it *item, c store.ClaimResult) {
 	switch c.State {
 	case store.Done:
-		it.open, it.ended = false, c.Record.Status
-		if !it.ended.Final() {
-			it.ended = store.Failed // the record cannot be read
+		it.open, it.finalStatus = false, c.Record.Status
+		if !it.finalStatus.Final() {
+			it.finalStatus = store.Failed // the record cannot be read
 		}
 		r.count(c.Record)
 	case store.Busy:
 		it.open = false
-		r.again.merge(againError{reason: "another task is asking for it", delay: delayWaiting})
+		r.requeue.merge(requeueError{reason: "another task is requesting it", delay: delayWaiting})
 	case store.Erased:
-		it.open, it.ended, it.erased = false, store.Failed, true // counted as failed, although it has no record
+		// An erased cloudID is counted as failed, although it has no record.
+		it.open, it.finalStatus, it.erased = false, store.Failed, true
 		r.erased++
 	case store.Claimed:
 		r.resume(it, c.Record)
@@ -190,7 +211,9 @@ func (r *resolution) bound(it *item, seen store.Time) {
 // no length, so it lapses at once.
 func (r *resolution) date(ctx context.Context) error {
 	r.setOrigin()
-	seen, err := r.h.results.Claim(ctx, store.Claim{AppID: r.payload.AppID, TaskID: r.taskID, Records: r.pending()})
+	seen, err := r.h.results.Claim(ctx, store.Claim{
+		AppID: r.payload.AppID, TaskID: r.taskID, Records: r.pending(),
+	})
 	if err != nil {
 		return r.storeTrouble(ctx, err)
 	}
@@ -212,54 +235,57 @@ func (r *resolution) pending() []store.Record {
 	return pending
 }
 
-// asks returns the open cloudIDs in the form that the batcher takes, and notes their positions.
-func (r *resolution) asks() []batch.CloudID {
-	asks := make([]batch.CloudID, 0, len(r.items))
+// requests returns the open cloudIDs in the form that the batcher takes, and notes their positions.
+func (r *resolution) requests() []batch.CloudID {
+	cloudIDs := make([]batch.CloudID, 0, len(r.items))
 	for i := range r.items {
 		if it := &r.items[i]; it.open {
-			r.asked = append(r.asked, i)
-			asks = append(asks, batch.CloudID{OpenID: it.record.OpenID, Item: wechat.Item{
-				CloudID: it.record.CloudID, SendBy: it.sendBy, LeaseUntil: r.held,
+			r.requested = append(r.requested, i)
+			cloudIDs = append(cloudIDs, batch.CloudID{OpenID: it.record.OpenID, Item: wechat.Item{
+				CloudID: it.record.CloudID, SendBy: it.sendBy, LeaseUntil: r.ownedUntil,
 			}})
 		}
 	}
-	return asks
+	return cloudIDs
 }
 
 // countRetries counts the cloudIDs that the attempt returns to the queue.
 func (r *resolution) countRetries() {
 	layer := layerWait
-	if r.again.failure {
+	if r.requeue.failure {
 		layer = layerQueue
 	}
-	r.h.metrics.retried(r.payload.AppID, layer, r.again.open)
+	r.h.metrics.retried(r.payload.AppID, layer, r.requeue.open)
 }
 
-// verdict decides what happens to the task. If cloudIDs are open, it goes back to the queue. If
+// decide decides what happens to the task. If cloudIDs are open, it goes back to the queue. If
 // cloudIDs have finished and none brought data, it is archived. Otherwise it is done.
-func (r *resolution) verdict() error {
+func (r *resolution) decide() error {
 	for i := range r.items {
 		if it := &r.items[i]; it.open { // withdrawn before it was sent
-			r.again.merge(againError{reason: "no request of the app was free", delay: delayWaiting, latest: it.sendBy})
+			r.requeue.merge(requeueError{
+				reason: "no request of the app was free", delay: delayWaiting, latest: it.sendBy,
+			})
 		}
 	}
-	if r.again.open > 0 {
-		return &r.again
+	if r.requeue.open > 0 {
+		return &r.requeue
 	}
 	// Not archived, although nothing was resolved: all users were erased, or the backfill was
 	// canceled. Neither needs an operator.
 	if r.resolved > 0 || r.failed+r.expired == 0 || r.canceled {
 		return nil
 	}
-	return attempt.Archive(r.sadEnd())
+	return attempt.Archive(r.noDataReason())
 }
 
-// sadEnd returns why a task brought no data, without any submitted value. It does not repeat
+// noDataReason returns why a task brought no data, without any submitted value. It does not repeat
 // WeChat's own message, because the queue stores this text for 90 days, unsealed.
-func (r *resolution) sadEnd() string {
+func (r *resolution) noDataReason() string {
 	text := fmt.Sprintf("no cloudID brought data: %d failed, %d expired", r.failed, r.expired)
 	if r.cause == nil || r.cause.Code == 0 {
 		return text
 	}
-	return fmt.Sprintf("%s, the first with errcode %d (%s)", text, r.cause.Code, wechat.CodeText(r.cause.Code))
+	return fmt.Sprintf("%s, the first with errcode %d (%s)",
+		text, r.cause.Code, wechat.CodeText(r.cause.Code))
 }

@@ -21,15 +21,15 @@ import (
 )
 
 const (
-	// tryFor is how long one attempt of a task waits for its cloudIDs to be sent. The cloudIDs
+	// attemptFor is how long one attempt of a task waits for its cloudIDs to be sent. The cloudIDs
 	// that are still unsent then go back to the queue. The attempt waits for the requests in
 	// flight, and still stays below the task's timeout of one minute.
-	tryFor = 25 * time.Second
-	// heldFor is how long a task certainly belongs to this process after it was fetched.
+	attemptFor = 25 * time.Second
+	// ownedFor is how long a task certainly belongs to this process after it was fetched.
 	// Rescuers leave a task alone for [queue.DeadAfter], and no request for it begins after
-	// heldFor. So a process that was suspended and then continues does not send cloudIDs that
+	// ownedFor. So a process that was suspended and then continues does not send cloudIDs that
 	// another process has taken over.
-	heldFor = 28 * time.Second
+	ownedFor = 28 * time.Second
 	// claimFor is the length of a claim in the store. It is longer than an attempt, so only the
 	// claims of dead workers lapse.
 	claimFor = 2 * time.Minute
@@ -47,7 +47,7 @@ const (
 )
 
 // resolver handles cloudid:resolve. Only a resolver writes the final status of a cloudID: in an
-// attempt, or outside of one for a task that gets no more attempts (ends.go).
+// attempt, or outside of one for a task that gets no more attempts (finish.go).
 type resolver struct {
 	apps     *directory
 	lifetime time.Duration
@@ -70,7 +70,7 @@ type resolver struct {
 
 // ProcessTask makes one attempt of a task. It claims the task's cloudIDs, expires those past
 // their lifetime, requests the others from WeChat, and saves every outcome as it arrives. It
-// returns nil if the task is done. If cloudIDs are open, it returns an [againError], which says
+// returns nil if the task is done. If cloudIDs are open, it returns an [requeueError], which says
 // when the task is attempted again. If all are finished and none brought data, it returns an
 // error that archives the task.
 func (h *resolver) ProcessTask(ctx context.Context, task *asynq.Task) (err error) {
@@ -81,30 +81,34 @@ func (h *resolver) ProcessTask(ctx context.Context, task *asynq.Task) (err error
 	// is archived.
 	payload, err := tasks.ParseResolve(task.Payload())
 	if errors.Is(err, tasks.ErrNewer) {
-		return leftToNewer(err)
+		return requeueForNewer(err)
 	}
 	if err != nil {
 		return h.unreadable(ctx, taskID, err)
 	}
+	// Prepare the state of the attempt. This reads no store and sends nothing.
 	r := newResolution(h, taskID, payload)
 	queueName, _ := asynq.GetQueueName(ctx)
 	// The attempt counts against the slots of its app until it returns.
 	place := h.shares.enter(queueName, payload.AppID)
 	defer place.leave()
-	err = r.run(ctx, place)
-	// Record what the attempt left open, and report it.
+	err = r.process(ctx, place)
+	// The task may be requeued: remove the cloudIDs of erased users from it, and record the open
+	// cloudIDs, so that they are finished even if the task vanishes.
 	h.redactErased(r, queueName, err)
 	h.noteOpen(ctx, r, err)
+	// Report the attempt to metrics, trace and log.
 	r.countRetries()
 	r.describe(span)
-	h.logTry(ctx, r, err)
+	h.logAttempt(ctx, r, err)
 	return err
 }
 
 // redactErased schedules the removal of erased users' cloudIDs from a task that is requeued.
 // asynq requeues the payload that it fetched, so the redactor removes them after that.
 func (h *resolver) redactErased(r *resolution, queueName string, err error) {
-	if _, again := errors.AsType[*againError](err); !again || r.erased == 0 || h.redactor == nil {
+	_, requeued := errors.AsType[*requeueError](err)
+	if !requeued || r.erased == 0 || h.redactor == nil {
 		return
 	}
 	cloudIDs := make(map[string]bool, r.erased)
@@ -116,19 +120,21 @@ func (h *resolver) redactErased(r *resolution, queueName string, err error) {
 	h.redactor.Defer(queueName, r.taskID, cloudIDs)
 }
 
-// run makes the attempt, or requeues the task if its app is paused or over its share of the
+// process makes the attempt, or requeues the task if its app is paused or over its share of the
 // slots. A task of a canceled backfill does not wait: its cloudIDs only have to be finished.
-func (r *resolution) run(ctx context.Context, place *place) error {
-	if err := r.lookUp(ctx); err != nil {
+func (r *resolution) process(ctx context.Context, place *place) error {
+	if err := r.checkCanceled(ctx); err != nil {
 		return err
 	}
 	if !r.canceled && len(r.items) > 0 {
-		if err := r.mayTry(ctx, place); err != nil {
+		if err := r.awaitSlot(ctx, place); err != nil {
 			return err
 		}
 	}
+	// From here on the task uses a slot of its app. It does so beyond the app's share if one of
+	// its cloudIDs must be finished now.
 	place.workAnyway()
-	return r.tally(ctx, r.try(ctx))
+	return r.tally(ctx, r.attempt(ctx))
 }
 
 // unreadable archives a task that no retry can make readable. A chunk of a backfill is first
@@ -139,106 +145,116 @@ func (h *resolver) unreadable(ctx context.Context, taskID string, why error) err
 		// If the queue still works, the pause keeps it from bringing task after task to the
 		// same refusal.
 		pause(ctx, troublePause)
-		return &againError{reason: "the store does not answer", failure: true}
+		return &requeueError{reason: "the store does not answer", failure: true}
 	}
 	h.log.Error("archived a task whose payload cannot be read", "task_id", taskID, "error", why)
 	return attempt.Archive(why.Error())
 }
 
-// mayTry returns nil if the task may be attempted now. If its app is paused, it requeues the
+// awaitSlot returns nil if the task may be attempted now. If its app is paused, it requeues the
 // task unchanged. If its app uses its whole share of the slots, the task waits for a slot. It
 // is requeued unchanged if a task of another app needs its slot, or if the wait takes too long.
-func (r *resolution) mayTry(ctx context.Context, place *place) error {
+// It also returns nil if the lifetime of a cloudID is over, because that cloudID must be finished.
+func (r *resolution) awaitSlot(ctx context.Context, place *place) error {
 	if err := r.notPaused(ctx); err != nil || place.mayWork() {
 		return err
 	}
+	// Wait for a slot, but not past the lifetime of any cloudID.
 	begun := time.Now()
-	works := place.wait(ctx, min(waitsFor, r.firstEnd().Sub(begun)))
+	works := place.wait(ctx, min(waitsFor, r.earliestSendBy().Sub(begun)))
 	r.waited = time.Since(begun)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err() // asynq has taken the task away already
 	case works:
-		return r.notPaused(ctx)
+		return r.notPaused(ctx) // the app may have been paused during the wait
 	}
-	// A task that goes back because of a store failure has not made way: at the head of the
-	// queue it would meet the same failure at once.
-	err := r.putBackUntouched(ctx, makeWay())
-	if again, ok := errors.AsType[*againError](err); ok && !again.failure {
-		place.makesWay(r.taskID)
+	// No slot was free in time, so the task yields its slot and later returns to the head of the
+	// queue. If it is requeued because the store has failed, it does not return to the head:
+	// there it would meet the same failure at once.
+	err := r.requeueUnchanged(ctx, requeueForShare())
+	if requeue, ok := errors.AsType[*requeueError](err); ok && !requeue.failure {
+		place.yield(r.taskID)
 	}
 	return err
 }
 
 // notPaused requeues the task unchanged if its app is paused.
 func (r *resolution) notPaused(ctx context.Context) error {
-	if h := r.h.batcher.Paused(r.payload.AppID); h != nil {
-		return r.putBackUntouched(ctx, againAfter(h, time.Now()))
+	if block := r.h.batcher.Paused(r.payload.AppID); block != nil {
+		return r.requeueUnchanged(ctx, requeueAfterPause(block, time.Now()))
 	}
 	return nil
 }
 
-// putBackUntouched requeues the task unchanged. If the task carries no acceptance time, the
+// requeueUnchanged requeues the task unchanged. If the task carries no acceptance time, the
 // store first records when its cloudIDs were seen. Their lifetime thus starts now and not at
-// the next attempt. It returns nil if a cloudID must be finished now, see putBack.
-func (r *resolution) putBackUntouched(ctx context.Context, again againError) error {
+// the next attempt. It returns nil if a cloudID must be finished now, see requeueUnlessOverdue.
+func (r *resolution) requeueUnchanged(ctx context.Context, requeue requeueError) error {
 	if r.undated {
 		if err := r.date(ctx); err != nil {
 			return err
 		}
 	}
-	return r.putBack(again, time.Now())
+	return r.requeueUnlessOverdue(requeue, time.Now())
 }
 
-// try makes the attempt itself. It claims the cloudIDs, finishes those that need no request,
+// attempt makes the attempt itself. It claims the cloudIDs, finishes those that need no request,
 // requests the others, and decides what happens to the task.
-func (r *resolution) try(ctx context.Context) error {
-	r.known, r.unknown = r.h.apps.know(ctx, r.payload.AppID)
+func (r *resolution) attempt(ctx context.Context) error {
+	// Find out whether this worker serves the app. The lookup also opens the app's queue.
+	r.notServed = r.h.apps.lookUp(ctx, r.payload.AppID)
+	// Claim the cloudIDs, so that no other task requests them at the same time. The claim leaves
+	// open only those without a final status.
 	if err := r.claim(ctx, claimFor); err != nil {
 		return r.storeTrouble(ctx, err)
 	}
-	r.endOutlived(time.Now())
-	r.endCanceled(time.Now())
-	if err := r.ask(ctx); err != nil {
+	// Finish cloudIDs that need no request.
+	now := time.Now()
+	r.expireOverdue(now)
+	r.failCanceled(now)
+	// Request the others from WeChat. Each answer is saved soon after it arrives.
+	if err := r.requestOpen(ctx); err != nil {
 		return err
 	}
-	return r.verdict()
+	return r.decide()
 }
 
-// ask sends the open cloudIDs through the batcher and saves the answers in groups.
-func (r *resolution) ask(ctx context.Context) error {
-	asks := r.asks()
-	if !r.known {
+// requestOpen sends the open cloudIDs through the batcher and saves the answers in groups.
+func (r *resolution) requestOpen(ctx context.Context) error {
+	cloudIDs := r.requests()
+	if r.notServed != nil {
 		// This worker does not serve the app: the cloudIDs wait for an operator.
-		r.leaveOpen(r.unknown.Error())
-		asks = nil
+		r.requeueOpen(r.notServed.Error())
+		cloudIDs = nil
 	}
-	if len(asks) == 0 {
+	if len(cloudIDs) == 0 {
 		return r.save(ctx)
 	}
-	w := r.h.batcher.Add(trace.SpanContextFromContext(ctx), r.payload.AppID, asks)
+	// Hand the cloudIDs to the batcher. Withdraw removes those that are still unsent on return.
+	w := r.h.batcher.Add(trace.SpanContextFromContext(ctx), r.payload.AppID, cloudIDs)
 	defer r.h.batcher.Withdraw(w)
 
-	limit := time.NewTimer(tryFor - r.waited)
+	limit := time.NewTimer(attemptFor - r.waited)
 	defer limit.Stop()
 	save := time.NewTimer(saveLinger) // runs while there are unsaved records
 	defer save.Stop()
 	// Collect the answers. They are saved saveLinger after the first unsaved one, and at the
 	// end.
-	for left := len(asks); left > 0; {
+	for left := len(cloudIDs); left > 0; {
 		select {
 		case a := <-w.Answers:
 			left--
 			if len(r.unsaved) == 0 {
 				save.Reset(saveLinger)
 			}
-			r.settle(a.Index, a.Outcome, time.Now())
+			r.applyOutcome(a.Index, a.Outcome, time.Now())
 		case <-save.C:
 			if err := r.save(ctx); err != nil {
 				return err
 			}
 		case <-limit.C:
-			left -= r.h.batcher.Withdraw(w)
+			left -= r.h.batcher.Withdraw(w) // keep waiting for the requests in flight
 		case <-ctx.Done():
 			return ctx.Err() // asynq has taken the task away already
 		}
@@ -252,8 +268,10 @@ func (r *resolution) save(ctx context.Context) error {
 	if len(r.unsaved) == 0 {
 		return nil
 	}
-	to, ends := r.address(ctx)
-	b := retry.WithMaxDuration(saveFor, retry.WithJitterPercent(50, retry.NewExponential(50*time.Millisecond)))
+	// A delivery is saved in the same call as its records, so none is lost in a crash.
+	endpoint, final := r.address(ctx)
+	b := retry.NewExponential(50 * time.Millisecond)
+	b = retry.WithMaxDuration(saveFor, retry.WithJitterPercent(50, b))
 	err := retry.Do(ctx, b, func(ctx context.Context) error {
 		return retry.RetryableError(r.h.results.Save(ctx, r.taskID, r.unsaved))
 	})
@@ -263,17 +281,18 @@ func (r *resolution) save(ctx context.Context) error {
 	// Report only what the store has accepted.
 	reportFinished(r.h.activity, r.unsaved)
 	r.unsaved = r.unsaved[:0]
-	r.h.metrics.ended(r.payload.AppID, r.ends)
-	r.ends = r.ends[:0]
-	if ends > 0 && r.h.deliver != nil {
-		r.h.deliver.Saved(r.payload.AppID, to, ends)
+	r.h.metrics.countFinished(r.payload.AppID, r.finished)
+	r.finished = r.finished[:0]
+	// Start the delivery at once if this process makes deliveries.
+	if final > 0 && r.h.deliver != nil {
+		r.h.deliver.Saved(r.payload.AppID, endpoint, final)
 	}
 	return nil
 }
 
 // address sets the endpoint of delivery in the unsaved records that are final. It returns the
 // name of the endpoint and the number of these records.
-func (r *resolution) address(ctx context.Context) (endpoint string, ends int) {
+func (r *resolution) address(ctx context.Context) (endpoint string, final int) {
 	if r.h.outlets == nil {
 		return "", 0
 	}
@@ -285,10 +304,10 @@ func (r *resolution) address(ctx context.Context) (endpoint string, ends int) {
 	for i := range r.unsaved {
 		if rec := &r.unsaved[i]; rec.Status.Final() {
 			rec.Deliver = to.Outlet(rec, parent)
-			ends++
+			final++
 		}
 	}
-	return to.Endpoint, ends
+	return to.Endpoint, final
 }
 
 // storeTrouble requeues the task because the store does not answer. The cloudIDs whose records
@@ -300,7 +319,7 @@ func (r *resolution) storeTrouble(ctx context.Context, err error) error {
 	}
 	r.h.log.Error("the store does not answer", "task_id", r.taskID, "error", err)
 	pause(ctx, troublePause)
-	return &againError{open: len(r.items), reason: "the store does not answer", failure: true}
+	return &requeueError{open: len(r.items), reason: "the store does not answer", failure: true}
 }
 
 // pause waits for half to one and a half times mean, or until ctx ends.

@@ -22,21 +22,21 @@ import (
 	"cloudidq/tasks"
 )
 
-// resolverBed is the fixture of the resolver tests: a resolver on a real store, with a WeChat
+// resolverFixture is the fixture of the resolver tests: a resolver on a real store, with a WeChat
 // that the test scripts.
-type resolverBed struct {
+type resolverFixture struct {
 	*resolver
 	wechat  *batchtest.WeChat
 	results store.Results
 }
 
-func newResolverBed(t *testing.T, f *batchtest.WeChat, options ...batch.Options) *resolverBed {
+func newResolverFixture(t *testing.T, f *batchtest.WeChat, options ...batch.Options) *resolverFixture {
 	t.Helper()
 	results := store.NewRedis(redistest.Start(t).Client(t), time.Hour)
 	a := app(nil)
 	b := batch.New(f, []App{a}, append(options, batch.Options{})[0])
 	t.Cleanup(b.Close)
-	return &resolverBed{
+	return &resolverFixture{
 		resolver: &resolver{
 			apps: &directory{batcher: b}, lifetime: 5 * time.Minute, results: results, batcher: b, shares: &shares{},
 			activity: noActivity{}, log: slog.New(slog.DiscardHandler),
@@ -45,15 +45,15 @@ func newResolverBed(t *testing.T, f *batchtest.WeChat, options ...batch.Options)
 	}
 }
 
-// try makes one attempt of the task with this id and payload.
-func (b *resolverBed) try(t *testing.T, id string, p tasks.ResolvePayload) error {
+// attempt makes one attempt of the task with this id and payload.
+func (b *resolverFixture) attempt(t *testing.T, id string, p tasks.ResolvePayload) error {
 	t.Helper()
 	h, ctx := b.resolver, t.Context()
 	r := newResolution(h, id, p)
-	return r.try(ctx)
+	return r.attempt(ctx)
 }
 
-func (b *resolverBed) lookup(t *testing.T, p tasks.ResolvePayload) []store.Record {
+func (b *resolverFixture) lookup(t *testing.T, p tasks.ResolvePayload) []store.Record {
 	t.Helper()
 	var ids []string
 	for _, it := range p.Items {
@@ -78,23 +78,23 @@ func payloadOf(n int, obtained time.Time) tasks.ResolvePayload {
 	return p
 }
 
-// An attempt that resolves all cloudIDs ends the task. Neither the same task nor another one
+// An attempt that resolves all cloudIDs completes the task. Neither the same task nor another one
 // requests resolved cloudIDs again.
-func TestTry_AllResolved(t *testing.T) {
-	b := newResolverBed(t, &batchtest.WeChat{})
+func TestAttempt_AllResolved(t *testing.T) {
+	b := newResolverFixture(t, &batchtest.WeChat{})
 	p := payloadOf(3, time.Now())
-	if err := b.try(t, "task-1", p); err != nil {
-		t.Fatalf("try() = %v, want nil", err)
+	if err := b.attempt(t, "task-1", p); err != nil {
+		t.Fatalf("attempt() = %v, want nil", err)
 	}
 	for i, rec := range b.lookup(t, p) {
 		if rec.Status != store.Resolved || rec.Attempts != 1 || rec.Reference != fmt.Sprint(i) || rec.FinishedAt.IsZero() {
 			t.Errorf("record = %+v", rec)
 		}
 	}
-	if err := b.try(t, "task-1", p); err != nil {
+	if err := b.attempt(t, "task-1", p); err != nil {
 		t.Errorf("the same task again = %v, want nil", err)
 	}
-	if err := b.try(t, "task-2", p); err != nil {
+	if err := b.attempt(t, "task-2", p); err != nil {
 		t.Errorf("another task for them = %v, want nil", err)
 	}
 	if n := len(b.wechat.Requests); n != 3 {
@@ -104,7 +104,7 @@ func TestTry_AllResolved(t *testing.T) {
 
 // A task is requeued for its open cloudIDs only. The next attempt requests these and leaves the
 // finished ones alone.
-func TestTry_OnlyWhatIsOpenIsAskedAgain(t *testing.T) {
+func TestAttempt_OnlyOpenCloudIDsAreRequestedAgain(t *testing.T) {
 	busy := map[string]bool{"73_001": true}
 	f := &batchtest.WeChat{Answer: func(req wechat.Request) *wechat.Error {
 		switch {
@@ -115,21 +115,21 @@ func TestTry_OnlyWhatIsOpenIsAskedAgain(t *testing.T) {
 		}
 		return nil
 	}}
-	b := newResolverBed(t, f)
+	b := newResolverFixture(t, f)
 	p := payloadOf(3, time.Now())
-	again, ok := errors.AsType[*againError](b.try(t, "task-1", p))
+	again, ok := errors.AsType[*requeueError](b.attempt(t, "task-1", p))
 	if !ok || again.open != 1 || !again.failure || again.latest.IsZero() {
-		t.Fatalf("try() = %+v, want one open, a failure, with its end of life", again)
+		t.Fatalf("attempt() = %+v, want one open, a failure, with its end of life", again)
 	}
 	if rec := b.lookup(t, p)[1]; rec.Status != store.Pending || rec.Attempts != 1 || rec.Error == nil || rec.Error.Code != -1 {
-		t.Errorf("record between two tries = %+v, %+v", rec, rec.Error)
+		t.Errorf("record between two attempts = %+v, %+v", rec, rec.Error)
 	}
 	busy["73_001"], f.Requests = false, nil
-	if err := b.try(t, "task-1", p); err != nil {
-		t.Fatalf("second try() = %v, want nil", err)
+	if err := b.attempt(t, "task-1", p); err != nil {
+		t.Fatalf("second attempt() = %v, want nil", err)
 	}
 	if len(f.Requests) != 1 || f.Requests[0].Items[0].CloudID != "73_001" {
-		t.Errorf("second try asked for %v, want only what was open", f.Requests)
+		t.Errorf("second attempt requested %v, want only the open cloudIDs", f.Requests)
 	}
 	records := b.lookup(t, p)
 	if rec := records[1]; rec.Status != store.Resolved || rec.Attempts != 2 || rec.Error != nil {
@@ -142,25 +142,25 @@ func TestTry_OnlyWhatIsOpenIsAskedAgain(t *testing.T) {
 
 // A task is archived if none of its cloudIDs brought data. Its reason holds counts and the
 // first errcode.
-func TestTry_AllBad_Archived(t *testing.T) {
+func TestAttempt_AllFailed_Archived(t *testing.T) {
 	f := &batchtest.WeChat{Answer: func(wechat.Request) *wechat.Error {
 		return &wechat.Error{Class: wechat.ClassCall, Code: 40003, Message: "invalid openid"}
 	}}
-	b := newResolverBed(t, f)
+	b := newResolverFixture(t, f)
 	p := payloadOf(2, time.Now())
-	err := b.try(t, "task-1", p)
+	err := b.attempt(t, "task-1", p)
 	if !errors.Is(err, asynq.SkipRetry) {
-		t.Fatalf("try() = %v, want it archived", err)
+		t.Fatalf("attempt() = %v, want it archived", err)
 	}
 	if want := "no cloudID brought data: 2 failed, 0 expired, the first with errcode 40003"; !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("reason = %q, want %q …", err, want)
 	}
 	// A new task may request failed cloudIDs again. The same task may not.
 	f.Answer, f.Requests = nil, nil
-	if err := b.try(t, "task-1", p); !errors.Is(err, asynq.SkipRetry) || len(f.Requests) != 0 {
+	if err := b.attempt(t, "task-1", p); !errors.Is(err, asynq.SkipRetry) || len(f.Requests) != 0 {
 		t.Errorf("the same task again = %v with %d requests, want archived without one", err, len(f.Requests))
 	}
-	if err := b.try(t, "task-2", p); err != nil {
+	if err := b.attempt(t, "task-2", p); err != nil {
 		t.Errorf("a new task = %v, want nil", err)
 	}
 	if rec := b.lookup(t, p)[0]; rec.Status != store.Resolved {
@@ -170,8 +170,8 @@ func TestTry_AllBad_Archived(t *testing.T) {
 
 // A task waits, without a failure and without a request, while another task holds the claim on
 // its cloudID.
-func TestTry_HeldByAnotherTask_Waits(t *testing.T) {
-	b := newResolverBed(t, &batchtest.WeChat{})
+func TestAttempt_ClaimedByAnotherTask_Waits(t *testing.T) {
+	b := newResolverFixture(t, &batchtest.WeChat{})
 	p := payloadOf(1, time.Now())
 	_, err := b.results.Claim(t.Context(), store.Claim{
 		AppID: testApp, TaskID: "task-1", For: time.Minute,
@@ -180,31 +180,31 @@ func TestTry_HeldByAnotherTask_Waits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, ok := errors.AsType[*againError](b.try(t, "task-2", p))
+	again, ok := errors.AsType[*requeueError](b.attempt(t, "task-2", p))
 	if !ok || again.open != 1 || again.failure || len(b.wechat.Requests) != 0 {
-		t.Errorf("try() = %+v with %d requests, want to wait without one", again, len(b.wechat.Requests))
+		t.Errorf("attempt() = %+v with %d requests, want to wait without one", again, len(b.wechat.Requests))
 	}
-	if err := b.try(t, "task-1", p); err != nil {
+	if err := b.attempt(t, "task-1", p); err != nil {
 		t.Errorf("the holder = %v, want nil", err)
 	}
 }
 
 // A cloudID past its lifetime expires without a request. Its record keeps the last answer of
 // WeChat.
-func TestTry_Outlived_ExpiredWithTheLastAnswer(t *testing.T) {
+func TestAttempt_Overdue_ExpiredWithTheLastAnswer(t *testing.T) {
 	f := &batchtest.WeChat{Answer: func(wechat.Request) *wechat.Error {
 		return &wechat.Error{Class: wechat.ClassRetry, Code: -1, Message: "system error", RID: "68aeab00-21ea7900-3a442400"}
 	}}
-	b := newResolverBed(t, f)
+	b := newResolverFixture(t, f)
 	b.lifetime = time.Hour
 	p := payloadOf(1, time.Now().Add(-30*time.Minute))
-	if _, ok := errors.AsType[*againError](b.try(t, "task-1", p)); !ok {
-		t.Fatal("want it open after the first try")
+	if _, ok := errors.AsType[*requeueError](b.attempt(t, "task-1", p)); !ok {
+		t.Fatal("want it open after the first attempt")
 	}
 	b.lifetime = time.Minute
 	f.Requests = nil
-	if err := b.try(t, "task-1", p); !errors.Is(err, asynq.SkipRetry) {
-		t.Fatalf("try() = %v, want archived", err)
+	if err := b.attempt(t, "task-1", p); !errors.Is(err, asynq.SkipRetry) {
+		t.Fatalf("attempt() = %v, want archived", err)
 	}
 	rec := b.lookup(t, p)[0]
 	if rec.Status != store.Expired || rec.Attempts != 1 || rec.Error.Code != -1 || rec.Error.RID == "" {
@@ -217,40 +217,40 @@ func TestTry_Outlived_ExpiredWithTheLastAnswer(t *testing.T) {
 
 // An external producer may leave out all times. The lifetime then runs from the first attempt,
 // and does not start again with each attempt.
-func TestTry_NoTimes_LifetimeFromTheFirstTry(t *testing.T) {
+func TestAttempt_NoTimes_LifetimeFromTheFirstAttempt(t *testing.T) {
 	f := &batchtest.WeChat{Answer: func(wechat.Request) *wechat.Error {
 		return &wechat.Error{Class: wechat.ClassRetry, Code: -1, Message: "system error"}
 	}}
-	b := newResolverBed(t, f)
+	b := newResolverFixture(t, f)
 	p := payloadOf(1, time.Time{})
 	b.lifetime = time.Minute
-	if _, ok := errors.AsType[*againError](b.try(t, "task-1", p)); !ok {
-		t.Fatal("want it open after the first try")
+	if _, ok := errors.AsType[*requeueError](b.attempt(t, "task-1", p)); !ok {
+		t.Fatal("want it open after the first attempt")
 	}
 	first := b.lookup(t, p)[0].AcceptedAt
 	b.lifetime = time.Since(first.Time) / 2 // over by now, counted from the first attempt
-	if err := b.try(t, "task-1", p); !errors.Is(err, asynq.SkipRetry) {
-		t.Errorf("try() = %v, want expired and archived", err)
+	if err := b.attempt(t, "task-1", p); !errors.Is(err, asynq.SkipRetry) {
+		t.Errorf("attempt() = %v, want expired and archived", err)
 	}
 }
 
 // A task of an app that this worker does not serve is requeued, without a failure.
-func TestTry_UnknownApp_WaitsForAWorkerThatKnowsIt(t *testing.T) {
-	b := newResolverBed(t, &batchtest.WeChat{})
+func TestAttempt_UnknownApp_WaitsForAWorkerThatServesIt(t *testing.T) {
+	b := newResolverFixture(t, &batchtest.WeChat{})
 	p := payloadOf(1, time.Now())
 	p.AppID = "wx0000000000000009"
-	again, ok := errors.AsType[*againError](b.try(t, "task-1", p))
+	again, ok := errors.AsType[*requeueError](b.attempt(t, "task-1", p))
 	if !ok || again.failure || !strings.Contains(again.Error(), "neither configured") {
-		t.Errorf("try() = %v, want it back in the queue", again)
+		t.Errorf("attempt() = %v, want it back in the queue", again)
 	}
 }
 
 // A cloudID that appears twice in a payload is requested once.
-func TestTry_RepeatedCloudID_AskedOnce(t *testing.T) {
-	b := newResolverBed(t, &batchtest.WeChat{})
+func TestAttempt_RepeatedCloudID_RequestedOnce(t *testing.T) {
+	b := newResolverFixture(t, &batchtest.WeChat{})
 	p := payloadOf(1, time.Now())
 	p.Items = append(p.Items, p.Items[0])
-	if err := b.try(t, "task-1", p); err != nil {
+	if err := b.attempt(t, "task-1", p); err != nil {
 		t.Fatal(err)
 	}
 	if len(b.wechat.Requests) != 1 || len(b.wechat.Requests[0].Items) != 1 {
@@ -273,12 +273,12 @@ func (s *brokenStore) Save(ctx context.Context, taskID string, records []store.R
 }
 
 // A save that fails a few times is retried within the attempt. No cloudID is requested twice.
-func TestTry_StoreFailsForAMoment_NothingIsAskedTwice(t *testing.T) {
-	b := newResolverBed(t, &batchtest.WeChat{})
+func TestAttempt_StoreFailsBriefly_NothingIsRequestedTwice(t *testing.T) {
+	b := newResolverFixture(t, &batchtest.WeChat{})
 	b.resolver.results = &brokenStore{Results: b.results, fail: 3}
 	p := payloadOf(5, time.Now())
-	if err := b.try(t, "task-1", p); err != nil {
-		t.Fatalf("try() = %v, want nil", err)
+	if err := b.attempt(t, "task-1", p); err != nil {
+		t.Fatalf("attempt() = %v, want nil", err)
 	}
 	if rec := b.lookup(t, p)[0]; rec.Status != store.Resolved {
 		t.Errorf("record = %+v", rec)
@@ -289,10 +289,10 @@ func TestTry_StoreFailsForAMoment_NothingIsAskedTwice(t *testing.T) {
 }
 
 // During an upgrade an older worker leaves a task that it cannot read to a newer worker.
-func TestProcessTask_Newer_LeftToANewerWorker(t *testing.T) {
-	b := newResolverBed(t, &batchtest.WeChat{})
+func TestProcessTask_Newer_RequeuedForANewerWorker(t *testing.T) {
+	b := newResolverFixture(t, &batchtest.WeChat{})
 	err := b.ProcessTask(t.Context(), asynq.NewTask(tasks.TypeResolve, []byte(`{"v":2,"items":"changed"}`)))
-	again, ok := errors.AsType[*againError](err)
+	again, ok := errors.AsType[*requeueError](err)
 	if !ok || attempt.IsFailure(err) || retryDelay(7, err, nil) > 10*time.Second {
 		t.Errorf("ProcessTask() = %v, want it back soon and not counted", err)
 	}
@@ -303,7 +303,7 @@ func TestProcessTask_Newer_LeftToANewerWorker(t *testing.T) {
 
 // A task with a broken payload is archived at once.
 func TestProcessTask_Unreadable_Archived(t *testing.T) {
-	b := newResolverBed(t, &batchtest.WeChat{})
+	b := newResolverFixture(t, &batchtest.WeChat{})
 	err := b.ProcessTask(t.Context(), asynq.NewTask(tasks.TypeResolve, []byte("{")))
 	if !errors.Is(err, asynq.SkipRetry) || !strings.HasPrefix(err.Error(), "payload cannot be read") {
 		t.Errorf("ProcessTask() = %v, want archived", err)
@@ -325,28 +325,28 @@ func TestRecoverPanics_NoValueInTheError(t *testing.T) {
 		t.Errorf("the log has no stack: %s", said.String())
 	}
 	if strings.Contains(said.String()+err.Error(), "planted") {
-		t.Errorf("the panic's value was told: %s", said.String())
+		t.Errorf("the panic's value was stored: %s", said.String())
 	}
 }
 
 // Every cloudID is sent with the time until which the task belongs to this process, counted
 // from the start of the attempt.
-func TestTry_HoldsCloudIDsNoLongerThanTheTask(t *testing.T) {
-	b := newResolverBed(t, &batchtest.WeChat{})
+func TestAttempt_OwnsCloudIDsNoLongerThanTheTask(t *testing.T) {
+	b := newResolverFixture(t, &batchtest.WeChat{})
 	begun := time.Now()
-	if err := b.try(t, "task-1", payloadOf(1, begun)); err != nil {
+	if err := b.attempt(t, "task-1", payloadOf(1, begun)); err != nil {
 		t.Fatal(err)
 	}
 	until := b.wechat.Requests[0].Items[0].LeaseUntil
-	if until.Before(begun.Add(heldFor)) || until.After(time.Now().Add(heldFor)) {
-		t.Errorf("held until %s after the beginning, want %s", until.Sub(begun), heldFor)
+	if until.Before(begun.Add(ownedFor)) || until.After(time.Now().Add(ownedFor)) {
+		t.Errorf("owned until %s after the beginning, want %s", until.Sub(begun), ownedFor)
 	}
 }
 
 // A frozen worker sends no request for a task once other workers may take the task over.
 func TestRescuer_LeavesTimeToTheHolder(t *testing.T) {
-	if heldFor >= queue.DeadAfter || tryFor >= heldFor {
-		t.Errorf("tryFor %s, heldFor %s, queue.DeadAfter %s, want them to grow",
-			tryFor, heldFor, queue.DeadAfter)
+	if ownedFor >= queue.DeadAfter || attemptFor >= ownedFor {
+		t.Errorf("attemptFor %s, ownedFor %s, queue.DeadAfter %s, want them to grow",
+			attemptFor, ownedFor, queue.DeadAfter)
 	}
 }

@@ -47,11 +47,13 @@ const (
 )
 
 // backoff is the delay after the n-th failed attempt of a task. The last value repeats.
-var backoff = [...]time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 15 * time.Second}
+var backoff = [...]time.Duration{
+	time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 15 * time.Second,
+}
 
-// endStatus returns the final status that an error of WeChat gives a cloudID. It returns
+// finalStatus returns the final status that an error of WeChat gives a cloudID. It returns
 // [store.Pending] if the error is not final.
-func endStatus(err *wechat.Error) store.Status {
+func finalStatus(err *wechat.Error) store.Status {
 	switch err.Class {
 	case wechat.ClassItem, wechat.ClassCall, wechat.ClassBatch, wechat.ClassBug:
 		return store.Failed
@@ -62,8 +64,8 @@ func endStatus(err *wechat.Error) store.Status {
 	}
 }
 
-// againError requeues a task for the cloudIDs that are still open.
-type againError struct {
+// requeueError requeues a task for the cloudIDs that are still open.
+type requeueError struct {
 	open int // cloudIDs without a final status
 	// reason says why. It contains no submitted value, because asynq stores it and the
 	// dashboard shows it.
@@ -76,41 +78,42 @@ type againError struct {
 }
 
 // CountsAsFailure implements [attempt.Requeue].
-func (e *againError) CountsAsFailure() bool { return e.failure }
+func (e *requeueError) CountsAsFailure() bool { return e.failure }
 
 // Error is what the dashboard shows.
-func (e *againError) Error() string {
+func (e *requeueError) Error() string {
 	if e.open == 0 {
 		return e.reason
 	}
 	return fmt.Sprintf("open cloudIDs: %d; %s", e.open, e.reason)
 }
 
-// againFor returns how the task is requeued after an error of WeChat, while the cloudID's
+// requeueFor returns how the task is requeued after an error of WeChat, while the cloudID's
 // lifetime lasts.
-func againFor(err *wechat.Error, now time.Time) againError {
-	again := againError{reason: err.Error()}
+func requeueFor(err *wechat.Error, now time.Time) requeueError {
+	requeue := requeueError{reason: err.Error()}
 	switch err.Class {
 	case wechat.ClassRate:
-		again.delay = batch.NextMinute(now).Sub(now)
+		requeue.delay = batch.NextMinute(now).Sub(now)
 	case wechat.ClassQuota:
-		again.delay = delayQuota
+		requeue.delay = delayQuota
 	case wechat.ClassApp:
-		again.delay = delayApp
+		requeue.delay = delayApp
 	default:
-		again.failure = true
+		requeue.failure = true
 	}
-	return again
+	return requeue
 }
 
-// againAfter returns how a task is requeued whose app is paused.
-func againAfter(b *batch.Block, now time.Time) againError {
-	return againError{reason: b.Err.Message, delay: min(max(0, b.Until.Sub(now))+delayPaused, maxPaused)}
+// requeueAfterPause returns how a task is requeued whose app is paused.
+func requeueAfterPause(b *batch.Block, now time.Time) requeueError {
+	delay := min(max(0, b.Until.Sub(now))+delayPaused, maxPaused)
+	return requeueError{reason: b.Err.Message, delay: delay}
 }
 
 // merge adds one more open cloudID to e. The soonest next attempt wins, and its reason is
 // shown. The task counts as failed if any cloudID counts as a failure.
-func (e *againError) merge(other againError) {
+func (e *requeueError) merge(other requeueError) {
 	first := e.open == 0
 	e.open++
 	if first || other.wait(0) < e.wait(0) {
@@ -122,33 +125,35 @@ func (e *againError) merge(other againError) {
 	}
 }
 
-func (e *againError) wait(retried int) time.Duration {
+func (e *requeueError) wait(retried int) time.Duration {
 	if e.delay > 0 {
 		return e.delay
 	}
 	return backoff[min(retried, len(backoff)-1)]
 }
 
-// makeWay is for a task that waits for its app's share of the slots and gives up its slot to a
-// task of another app.
-func makeWay() againError {
-	return againError{reason: "its app has its share of the slots", delay: delayShare + rand.N(delayShare)}
+// requeueForShare returns how a task is requeued that has waited beyond its app's share of the
+// slots and yields its slot to a task of another app.
+func requeueForShare() requeueError {
+	return requeueError{
+		reason: "its app has its share of the slots", delay: delayShare + rand.N(delayShare),
+	}
 }
 
-// leftToNewer requeues a task until a newer worker reads it, as during an upgrade. This worker
+// requeueForNewer requeues a task until a newer worker reads it, as during an upgrade. This worker
 // cannot read the task, so it does not know the lifetimes of its cloudIDs either.
-func leftToNewer(err error) error {
-	return &againError{reason: err.Error(), delay: delayNewer + rand.N(delayNewer)}
+func requeueForNewer(err error) error {
+	return &requeueError{reason: err.Error(), delay: delayNewer + rand.N(delayNewer)}
 }
 
 // retryDelay is asynq's RetryDelayFunc. asynq truncates the retry time to whole seconds, so a
 // random part of a second is added to spread tasks that failed together.
 func retryDelay(retried int, err error, _ *asynq.Task) time.Duration {
-	again, ok := errors.AsType[*againError](err)
+	requeue, ok := errors.AsType[*requeueError](err)
 	snooze, isSnooze := errors.AsType[*attempt.SnoozeError](err)
 	switch {
 	case ok:
-		return again.capped(again.wait(retried)+rand.N(time.Second), time.Now())
+		return requeue.capped(requeue.wait(retried)+rand.N(time.Second), time.Now())
 	case isSnooze:
 		return snooze.Delay
 	case errors.Is(err, asynq.ErrLeaseExpired):
@@ -160,7 +165,7 @@ func retryDelay(retried int, err error, _ *asynq.Task) time.Duration {
 
 // capped shortens d so that the next attempt comes right after the lifetime of the first open
 // cloudID has ended, and can finish it as expired.
-func (e *againError) capped(d time.Duration, now time.Time) time.Duration {
+func (e *requeueError) capped(d time.Duration, now time.Time) time.Duration {
 	if e.latest.IsZero() {
 		return d
 	}

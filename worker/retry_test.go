@@ -21,15 +21,15 @@ func TestEndStatus_EveryClass(t *testing.T) {
 		wechat.ClassBatch: store.Failed, wechat.ClassCall: store.Failed, wechat.ClassItem: store.Failed,
 		wechat.ClassBug: store.Failed, wechat.ClassExpired: store.Expired,
 	} {
-		if got := endStatus(&wechat.Error{Class: class}); got != want {
-			t.Errorf("endStatus(%s) = %s, want %s", class, got, want)
+		if got := finalStatus(&wechat.Error{Class: class}); got != want {
+			t.Errorf("finalStatus(%s) = %s, want %s", class, got, want)
 		}
 	}
 }
 
 // The delay of a failed attempt grows up to 15 s, plus a random part of a second.
 func TestRetryDelay_BacksOff(t *testing.T) {
-	err := &againError{open: 1, failure: true}
+	err := &requeueError{open: 1, failure: true}
 	for retried, want := range []time.Duration{1, 2, 4, 8, 15, 15, 15} {
 		want *= time.Second
 		if got := retryDelay(retried, err, nil); got < want || got >= want+time.Second {
@@ -40,9 +40,9 @@ func TestRetryDelay_BacksOff(t *testing.T) {
 
 // The next attempt comes no later than the end of the first open cloudID's lifetime.
 func TestRetryDelay_ComesBackForTheEndOfLife(t *testing.T) {
-	err := &againError{open: 1, delay: time.Minute, latest: time.Now().Add(3 * time.Second)}
+	err := &requeueError{open: 1, delay: time.Minute, latest: time.Now().Add(3 * time.Second)}
 	if got := retryDelay(0, err, nil); got > 4*time.Second || got < 3*time.Second {
-		t.Errorf("retryDelay() = %s, want about 4s: the first open cloudID ends in 3s", got)
+		t.Errorf("retryDelay() = %s, want about 4s: the first open cloudID expires in 3s", got)
 	}
 	err.latest = time.Now().Add(-time.Minute)
 	if got := retryDelay(0, err, nil); got != 0 {
@@ -73,8 +73,8 @@ func TestIsFailure_WaitingIsNot(t *testing.T) {
 		err  error
 		want bool
 	}{
-		"busy":         {&againError{failure: true}, true},
-		"quota":        {&againError{delay: delayQuota}, false},
+		"busy":         {&requeueError{failure: true}, true},
+		"quota":        {&requeueError{delay: delayQuota}, false},
 		"snoozed":      {&attempt.SnoozeError{}, false},
 		"refused":      {&attempt.SnoozeError{Failure: true}, true},
 		"dead worker":  {asynq.ErrLeaseExpired, false},
@@ -91,9 +91,9 @@ func TestIsFailure_WaitingIsNot(t *testing.T) {
 // Of several open cloudIDs the soonest next attempt and the earliest end of a lifetime count.
 func TestAgain_SoonestWins(t *testing.T) {
 	now := time.Now()
-	var again againError
+	var again requeueError
 	for _, class := range []wechat.Class{wechat.ClassQuota, wechat.ClassRetry, wechat.ClassApp} {
-		a := againFor(&wechat.Error{Class: class, Code: 1}, now)
+		a := requeueFor(&wechat.Error{Class: class, Code: 1}, now)
 		a.latest = now.Add(time.Duration(class) * time.Minute)
 		again.merge(a)
 	}
@@ -108,7 +108,7 @@ func TestAgain_SoonestWins(t *testing.T) {
 // A rate limit is retried in the next minute.
 func TestAgainFor_RateWaitsForTheNextMinute(t *testing.T) {
 	now := time.Date(2026, 11, 22, 8, 0, 47, 0, time.UTC)
-	if got := againFor(&wechat.Error{Class: wechat.ClassRate, Code: 45011}, now); got.delay != 13*time.Second {
+	if got := requeueFor(&wechat.Error{Class: wechat.ClassRate, Code: 45011}, now); got.delay != 13*time.Second {
 		t.Errorf("delay = %s, want 13s", got.delay)
 	}
 }

@@ -33,8 +33,8 @@ type room struct {
 	alone   int
 	working map[string]int // working tasks by app
 	waiting []*place       // in the order of arrival
-	// back holds the tasks that have made way, until they are back at the head of the queue.
-	back    []wentBack
+	// yielded holds the tasks that have yielded, until they are back at the head of the queue.
+	yielded []yieldedTask
 	seen    [2]sightedApp // the two apps seen last
 	nobody  bool          // the last scan of the whole queue found no task of another app
 	stopped bool          // tasks do not wait any more
@@ -47,8 +47,8 @@ type sightedApp struct {
 	at    time.Time
 }
 
-// wentBack is a task that has made way and waits for its retry.
-type wentBack struct {
+// yieldedTask is a task that has yielded its slot and waits for its retry.
+type yieldedTask struct {
 	taskID, appID string
 	number        int // number of its place: the order in which tasks were fetched
 	// until is when ahead.go stops looking for the task.
@@ -61,9 +61,9 @@ const (
 	// waitsFor is how long a task waits in the handler for a slot of its app. The wait counts
 	// as part of the attempt.
 	waitsFor = 10 * time.Second
-	// backFor is how long ahead.go tries to bring back a task that has made way. Within this
-	// time the task has not come due by itself.
-	backFor = delayShare
+	// returnFor is how long ahead.go tries to return a task that has yielded to the head. Within
+	// this time the task has not come due by itself.
+	returnFor = delayShare
 )
 
 // newShares returns the shares of a worker. If several is true, one app may use at most three
@@ -76,7 +76,9 @@ func newShares(several bool, slots map[string]int) *shares {
 	}
 	for queue, n := range slots {
 		most := max(1, n*3/4)
-		s.rooms[queue] = &room{slots: n, most: most, alone: n - (n-most+1)/2, working: make(map[string]int)}
+		s.rooms[queue] = &room{
+			slots: n, most: most, alone: n - (n-most+1)/2, working: make(map[string]int),
+		}
 	}
 	return s
 }
@@ -88,14 +90,14 @@ type place struct {
 	appID  string
 	number int
 	works  bool // guarded by shares.mu
-	// told has room for the one answer to a waiting task: true = work, false = make way.
-	told chan bool
+	// admitted has room for the one answer to a waiting task: true = work, false = yield.
+	admitted chan bool
 }
 
 // enter takes a place for a task of an app. The caller must call leave in any case.
 func (s *shares) enter(queue, appID string) *place {
 	r := s.rooms[queue]
-	p := &place{shares: s, room: r, appID: appID, told: make(chan bool, 1)}
+	p := &place{shares: s, room: r, appID: appID, admitted: make(chan bool, 1)}
 	if r == nil {
 		p.works = true
 		return p
@@ -108,7 +110,7 @@ func (s *shares) enter(queue, appID string) *place {
 	r.waiting = append(r.waiting, p)
 	r.admit(time.Now())
 	if r.stopped && !p.works {
-		r.tellToGo(1)
+		r.requeueLast(1)
 	}
 	return p
 }
@@ -123,13 +125,13 @@ func (p *place) mayWork() bool {
 	return p.works
 }
 
-// wait waits until the task may work. It reports false if the task must make way, if d is over,
+// wait waits until the task may work. It reports false if the task must yield, if d is over,
 // or if ctx ends.
 func (p *place) wait(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
-	case works := <-p.told:
+	case works := <-p.admitted:
 		return works
 	case <-timer.C:
 	case <-ctx.Done():
@@ -155,14 +157,15 @@ func (p *place) workAnyway() {
 	}
 }
 
-// makesWay records that the task was requeued unchanged and belongs at the head of its queue.
-func (p *place) makesWay(taskID string) {
+// yield records that the task was requeued unchanged and belongs at the head of its queue.
+func (p *place) yield(taskID string) {
 	if p.room == nil {
 		return
 	}
 	p.shares.mu.Lock()
 	defer p.shares.mu.Unlock()
-	p.room.back = append(p.room.back, wentBack{taskID, p.appID, p.number, time.Now().Add(backFor)})
+	task := yieldedTask{taskID, p.appID, p.number, time.Now().Add(returnFor)}
+	p.room.yielded = append(p.room.yielded, task)
 }
 
 // leave gives up the place. The next waiting task may then work.
@@ -188,7 +191,7 @@ func (s *shares) stop() {
 	defer s.mu.Unlock()
 	for _, r := range s.rooms {
 		r.stopped = true
-		r.tellToGo(len(r.waiting))
+		r.requeueLast(len(r.waiting))
 	}
 }
 
@@ -202,7 +205,7 @@ func (r *room) admit(now time.Time) {
 		}
 		r.working[p.appID]++
 		p.works = true
-		p.told <- true
+		p.admitted <- true
 	}
 	clear(r.waiting[len(still):])
 	r.waiting = still
@@ -229,12 +232,12 @@ func (r *room) see(appID string, now time.Time) {
 	r.seen[0] = sightedApp{appID, now}
 }
 
-// tellToGo makes the n waiting tasks that came last make way. The oldest stay, because they are
-// the next to work.
-func (r *room) tellToGo(n int) {
+// requeueLast makes the n waiting tasks that came last yield their slots. The
+// oldest stay, because they are the next to work.
+func (r *room) requeueLast(n int) {
 	stay := max(0, len(r.waiting)-n)
 	for i := stay; i < len(r.waiting); i++ {
-		r.waiting[i].told <- false
+		r.waiting[i].admitted <- false
 		r.waiting[i] = nil
 	}
 	r.waiting = r.waiting[:stay]

@@ -88,14 +88,14 @@ func TestShares_TheYoungestMakeWay(t *testing.T) {
 	extra := s.enter(tasks.QueueEvents, "wx1") // the third waiting task; no slot is free
 	s.applyScan(tasks.QueueEvents, queue.Moved{Others: 2, Unread: 1}, time.Now())
 	if extra.wait(t.Context(), time.Hour) || p[7].wait(t.Context(), time.Hour) {
-		t.Error("the youngest two have not made way")
+		t.Error("the youngest two have not yielded")
 	}
 	p[0].leave()
 	if !p[6].wait(t.Context(), time.Hour) {
 		t.Error("the oldest of those that wait does not work when a slot is free")
 	}
-	p[7].makesWay("task-7")
-	extra.makesWay("task-8")
+	p[7].yield("task-7")
+	extra.yield("task-8")
 	if _, _, back := s.crowd(tasks.QueueEvents, time.Now()); len(back) != 2 || back[0] != "task-7" {
 		t.Errorf("crowd() = %v, want both, the oldest first", back)
 	}

@@ -22,7 +22,9 @@ const (
 // startSpan starts the span of an attempt of cloudid:resolve. Its parent is the call that has
 // enqueued the task. If several calls share the task, the span is linked to all of them
 // instead.
-func (h *resolver) startSpan(ctx context.Context, task *asynq.Task) (context.Context, attempt.Span) {
+func (h *resolver) startSpan(
+	ctx context.Context, task *asynq.Task,
+) (context.Context, attempt.Span) {
 	if h.tracer == nil {
 		return ctx, attempt.Span{}
 	}
@@ -37,6 +39,7 @@ func (r *resolution) describe(span attempt.Span) {
 	}
 	span.Set(
 		tasks.AttrAppID.String(r.payload.AppID), tasks.AttrCloudIDs.Int(len(r.items)),
-		attrResolved.Int(r.resolved), attrFailed.Int(r.failed), attrExpired.Int(r.expired), attrOpen.Int(r.again.open),
+		attrResolved.Int(r.resolved), attrFailed.Int(r.failed), attrExpired.Int(r.expired),
+		attrOpen.Int(r.requeue.open),
 	)
 }

@@ -42,10 +42,10 @@ func says(span sdktrace.ReadOnlySpan, key string) string {
 
 // The span of an attempt shows the result of its task. Waiting is not an error, and no
 // submitted value is in the span.
-func TestTrace_ATryByWhatBecameOfTheTask(t *testing.T) {
+func TestTrace_AttemptByResult(t *testing.T) {
 	provider, spans := recording(t)
 	var answer *wechat.Error
-	b := newResolverBed(t, &batchtest.WeChat{Answer: func(wechat.Request) *wechat.Error { return answer }})
+	b := newResolverFixture(t, &batchtest.WeChat{Answer: func(wechat.Request) *wechat.Error { return answer }})
 	b.tracer = attempt.NewTracer(provider)
 	for _, tt := range []struct {
 		answer         *wechat.Error
@@ -77,7 +77,7 @@ func TestTrace_ATryByWhatBecameOfTheTask(t *testing.T) {
 }
 
 // A request carries the spans of the attempts that it is made for, each span once.
-func TestTrace_ARequestKnowsItsTries(t *testing.T) {
+func TestTrace_RequestLinksItsAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		provider, _ := recording(t)
 		f := &batchtest.WeChat{}
@@ -118,7 +118,7 @@ func TestTrace_OffCostsNothing(t *testing.T) {
 		r.describe(span)
 		span.End(nil)
 	}); n != 0 {
-		t.Errorf("%v allocations for a try that is not traced", n)
+		t.Errorf("%v allocations for an attempt that is not traced", n)
 	}
 }
 
@@ -136,15 +136,15 @@ func BenchmarkBatcherObserved(b *testing.B) {
 				_, span := provider.Tracer("test").Start(b.Context(), "process")
 				from = span.SpanContext()
 			}
-			asks := make([]batch.CloudID, 100)
-			for i := range asks {
-				asks[i] = batch.CloudID{OpenID: fmt.Sprintf("o%d", i%20), Item: wechat.Item{CloudID: fmt.Sprintf("73_%d", i)}}
+			cloudIDs := make([]batch.CloudID, 100)
+			for i := range cloudIDs {
+				cloudIDs[i] = batch.CloudID{OpenID: fmt.Sprintf("o%d", i%20), Item: wechat.Item{CloudID: fmt.Sprintf("73_%d", i)}}
 			}
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					w := bt.Add(from, testApp, asks)
-					for range asks {
+					w := bt.Add(from, testApp, cloudIDs)
+					for range cloudIDs {
 						<-w.Answers
 					}
 				}

@@ -25,7 +25,8 @@ type openTasks interface {
 // their open chunks.
 type stalled interface {
 	Stalled(ctx context.Context, since time.Time, done map[string]bool) ([]backfill.Backfill, error)
-	OpenChunks(ctx context.Context, of *backfill.Backfill, from, most int) (open []backfill.OpenChunk, more bool, err error)
+	OpenChunks(ctx context.Context, of *backfill.Backfill, from, most int) (
+		open []backfill.OpenChunk, more bool, err error)
 }
 
 const (
@@ -47,23 +48,24 @@ type vanished struct {
 	open     openTasks     // nil = attempts note nothing
 	stalled  stalled       // nil = no backfills
 	results  store.Results // its Lookup finishes overdue records
-	ends     *resolver
+	finisher *resolver
 	lifetime time.Duration
 	log      *slog.Logger
 
-	done map[string]bool         // backfills that have finished
-	next map[string]stalledAgain // by id: the next check of a stalled backfill
+	done map[string]bool      // backfills that have finished
+	next map[string]nextCheck // by id: the next check of a stalled backfill
 }
 
-// stalledAgain is the time of the next check, and the interval before it.
-type stalledAgain struct {
+// nextCheck is the time of the next check, and the interval before it.
+type nextCheck struct {
 	at    time.Time
 	after time.Duration
 }
 
-func newVanished(ends *resolver, parts Parts) *vanished {
+func newVanished(finisher *resolver, parts Parts) *vanished {
 	v := &vanished{
-		rdb: parts.Queue, open: parts.Open, results: parts.Results, ends: ends, lifetime: ends.lifetime, log: parts.Log,
+		rdb: parts.Queue, open: parts.Open, results: parts.Results,
+		finisher: finisher, lifetime: finisher.lifetime, log: parts.Log,
 		done: make(map[string]bool),
 	}
 	v.stalled, _ = parts.Backfills.(stalled)
@@ -81,19 +83,19 @@ func (v *vanished) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			err = v.endOverdue(ctx, v.ends.clock.Now())
+			err = v.finishOverdue(ctx, v.finisher.clock.Now())
 		case <-slow.C:
-			err = v.endStalled(ctx, time.Now())
+			err = v.finishStalled(ctx, time.Now())
 		}
 		if err != nil && !errors.Is(err, context.Canceled) {
-			v.log.Error("cannot end what tasks that are gone have left open", "error", err)
+			v.log.Error("cannot finish the cloudIDs of vanished tasks", "error", err)
 		}
 	}
 }
 
-// endOverdue looks up the noted cloudIDs that are overdue. The look-up itself gives them their
+// finishOverdue looks up the noted cloudIDs that are overdue. The look-up itself gives them their
 // final status ([store.Timely]).
-func (v *vanished) endOverdue(ctx context.Context, now time.Time) error {
+func (v *vanished) finishOverdue(ctx context.Context, now time.Time) error {
 	for v.open != nil {
 		due, err := v.open.Due(ctx, now, vanishedPage)
 		if err != nil {
@@ -125,9 +127,9 @@ func (v *vanished) lookAt(ctx context.Context, task store.OpenTask, now time.Tim
 	return v.open.Forget(ctx, task.TaskID)
 }
 
-// endStalled finishes chunks whose task is gone. It checks the backfills that have made no
+// finishStalled finishes chunks whose task is gone. It checks the backfills that have made no
 // progress for longer than the lifetime of a cloudID.
-func (v *vanished) endStalled(ctx context.Context, now time.Time) error {
+func (v *vanished) finishStalled(ctx context.Context, now time.Time) error {
 	if v.stalled == nil {
 		return nil
 	}
@@ -136,25 +138,25 @@ func (v *vanished) endStalled(ctx context.Context, now time.Time) error {
 		return err
 	}
 	// Only backfills that are still stalled go into the new map.
-	next := make(map[string]stalledAgain, len(found))
+	next := make(map[string]nextCheck, len(found))
 	for i := range found {
-		again := v.next[found[i].ID]
-		if now.Before(again.at) {
-			next[found[i].ID] = again
+		check := v.next[found[i].ID]
+		if now.Before(check.at) {
+			next[found[i].ID] = check
 			continue
 		}
-		if err := v.endChunks(ctx, &found[i]); err != nil {
+		if err := v.finishChunks(ctx, &found[i]); err != nil {
 			return err
 		}
-		after := min(stalledLast, max(stalledEvery, 2*again.after))
-		next[found[i].ID] = stalledAgain{now.Add(after), after}
+		after := min(stalledLast, max(stalledEvery, 2*check.after))
+		next[found[i].ID] = nextCheck{now.Add(after), after}
 	}
 	v.next = next
 	return nil
 }
 
-// endChunks finishes the open chunks of a backfill whose task is gone.
-func (v *vanished) endChunks(ctx context.Context, of *backfill.Backfill) error {
+// finishChunks finishes the open chunks of a backfill whose task is gone.
+func (v *vanished) finishChunks(ctx context.Context, of *backfill.Backfill) error {
 	for from, more := 0, true; more; from += vanishedPage {
 		var open []backfill.OpenChunk
 		var err error
@@ -174,7 +176,7 @@ func (v *vanished) endChunks(ctx context.Context, of *backfill.Backfill) error {
 			if exist[i] {
 				continue
 			}
-			if err := v.endChunk(ctx, of, id, open[i].CloudIDs); err != nil {
+			if err := v.finishChunk(ctx, of, id, open[i].CloudIDs); err != nil {
 				return err
 			}
 		}
@@ -182,18 +184,23 @@ func (v *vanished) endChunks(ctx context.Context, of *backfill.Backfill) error {
 	return nil
 }
 
-// endChunk finishes a chunk whose task is gone. The times at which its cloudIDs were obtained
-// are lost with the task, so endChunk uses the creation time of the backfill. The cloudIDs are
+// finishChunk finishes a chunk whose task is gone. The times at which its cloudIDs were obtained
+// are lost with the task, so finishChunk uses the creation time of the backfill. The cloudIDs are
 // older than their chunk, and the backfill has received nothing for longer than their lifetime.
 // So all of them have outlived it.
-func (v *vanished) endChunk(ctx context.Context, of *backfill.Backfill, taskID string, cloudIDs []string) error {
-	p := tasks.ResolvePayload{AppID: of.AppID, AcceptedAt: of.CreatedAt.Time, Webhook: of.Webhook, Backfill: of.ID}
+func (v *vanished) finishChunk(
+	ctx context.Context, of *backfill.Backfill, taskID string, cloudIDs []string,
+) error {
+	p := tasks.ResolvePayload{
+		AppID: of.AppID, AcceptedAt: of.CreatedAt.Time, Webhook: of.Webhook, Backfill: of.ID,
+	}
 	for _, id := range cloudIDs {
 		p.Items = append(p.Items, tasks.Item{CloudID: id, ObtainedAt: of.CreatedAt.Time})
 	}
-	_, err := v.ends.FinishOverdue(ctx, taskID, p)
+	_, err := v.finisher.FinishOverdue(ctx, taskID, p)
 	if err == nil {
-		v.log.Warn("ended cloudIDs of a backfill whose task is gone from the queue", "backfill", of.ID, "cloudids", len(cloudIDs))
+		v.log.Warn("finished the cloudIDs of a vanished backfill task",
+			"backfill", of.ID, "cloudids", len(cloudIDs))
 	}
 	return err
 }
@@ -201,14 +208,15 @@ func (v *vanished) endChunk(ctx context.Context, of *backfill.Backfill, taskID s
 // noteOpen notes the cloudIDs that an attempt has left open, in case the task vanishes before
 // its next attempt. It notes nothing if the task is not requeued. It logs errors.
 func (h *resolver) noteOpen(ctx context.Context, r *resolution, err error) {
-	if _, again := errors.AsType[*againError](err); !again || h.open == nil || !r.claimed {
+	_, requeued := errors.AsType[*requeueError](err)
+	if !requeued || h.open == nil || !r.claimed {
 		return
 	}
 	// Collect the cloudIDs without a final status.
 	task := store.OpenTask{TaskID: r.taskID, AppID: r.payload.AppID}
 	var accepted time.Time
 	for i := range r.items {
-		if it := &r.items[i]; !it.ended.Final() {
+		if it := &r.items[i]; !it.finalStatus.Final() {
 			task.CloudIDs = append(task.CloudIDs, it.record.CloudID)
 			accepted = it.record.AcceptedAt.Time
 		}
@@ -217,8 +225,9 @@ func (h *resolver) noteOpen(ctx context.Context, r *resolution, err error) {
 		return
 	}
 	// One second is added so that the look-up finds the records overdue.
-	if err := h.open.Note(ctx, task, accepted.Add(h.lifetime+store.OverdueAfter+time.Second)); err != nil && ctx.Err() == nil {
-		h.log.Error("cannot note what a task has left open", "task_id", r.taskID, "error", err)
+	due := accepted.Add(h.lifetime + store.OverdueAfter + time.Second)
+	if err := h.open.Note(ctx, task, due); err != nil && ctx.Err() == nil {
+		h.log.Error("cannot record the open cloudIDs of a task", "task_id", r.taskID, "error", err)
 	}
 }
 

@@ -20,8 +20,8 @@ import (
 
 // If another tool deletes a task between two attempts, its cloudIDs do not stay pending. They
 // get the status expired, once, and are delivered. No look-up by a user is needed.
-func TestVanished_BetweenTwoTries(t *testing.T) {
-	b := newResolverBed(t, &batchtest.WeChat{Answer: func(req wechat.Request) *wechat.Error {
+func TestVanished_BetweenTwoAttempts(t *testing.T) {
+	b := newResolverFixture(t, &batchtest.WeChat{Answer: func(req wechat.Request) *wechat.Error {
 		if req.Items[0].CloudID == "73_000" {
 			return nil
 		}
@@ -34,9 +34,9 @@ func TestVanished_BetweenTwoTries(t *testing.T) {
 	b.outlets = outletsOf(nil, func(string) string { return "orders" })
 	p := payloadOf(3, time.Now().Add(-3*time.Minute))
 	r := newResolution(b.resolver, "gone", p)
-	err := r.run(t.Context(), &place{})
-	if _, again := errors.AsType[*againError](err); !again {
-		t.Fatalf("the try = %v, want two cloudIDs left open", err)
+	err := r.process(t.Context(), &place{})
+	if _, again := errors.AsType[*requeueError](err); !again {
+		t.Fatalf("the attempt = %v, want two cloudIDs left open", err)
 	}
 	b.noteOpen(t.Context(), r, err)
 
@@ -45,7 +45,7 @@ func TestVanished_BetweenTwoTries(t *testing.T) {
 	v := newVanished(b.resolver, Parts{Queue: rdb, Open: b.open, Results: timely, Log: slog.New(slog.DiscardHandler)})
 	look := func(now time.Time, want ...store.Status) {
 		t.Helper()
-		if err := v.endOverdue(t.Context(), now); err != nil {
+		if err := v.finishOverdue(t.Context(), now); err != nil {
 			t.Fatal(err)
 		}
 		records, err := b.resolver.results.Lookup(t.Context(), testApp, []string{"73_000", "73_001", "73_002"})
@@ -74,7 +74,7 @@ func TestVanished_BetweenTwoTries(t *testing.T) {
 // A backfill whose tasks are gone finishes. The open cloudIDs of these tasks expire and are
 // counted, even if no attempt was ever made. A chunk whose task exists is left to that task.
 func TestVanished_ChunksOfABackfill(t *testing.T) {
-	b := newEndsBed(t)
+	b := newFinishFixture(t)
 	gone, there := backfill.NewID(), backfill.NewID()
 	p := payloadOf(3, time.Now())
 	loadChunk(t, b.backfills, gone, p)
@@ -94,14 +94,14 @@ func TestVanished_ChunksOfABackfill(t *testing.T) {
 		}
 		return of
 	}
-	if err := v.endStalled(t.Context(), time.Now()); err != nil {
+	if err := v.finishStalled(t.Context(), time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	if of := counts(gone); of.Pending != 3 {
 		t.Errorf("backfill = %+v, want it left alone while its cloudIDs may live", of)
 	}
 	for range 2 {
-		if err := v.endStalled(t.Context(), time.Now().Add(time.Hour)); err != nil {
+		if err := v.finishStalled(t.Context(), time.Now().Add(time.Hour)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -121,19 +121,19 @@ func TestVanished_ChunksOfABackfill(t *testing.T) {
 	}
 	count := &counted{}
 	b.rdb.AddHook(count)
-	if err := v.endStalled(t.Context(), time.Now().Add(time.Hour)); err != nil || count.n > 2 {
+	if err := v.finishStalled(t.Context(), time.Now().Add(time.Hour)); err != nil || count.n > 2 {
 		t.Errorf("%d commands, %v, want one list and one backfill", count.n, err)
 	}
 }
 
 // A task of a paused app makes no attempt, and still gets records, which note when its lifetime
 // began. So its cloudIDs are found too if the task vanishes.
-func TestVanished_BeforeTheFirstTry(t *testing.T) {
-	b := newResolverBed(t, &batchtest.WeChat{})
+func TestVanished_BeforeTheFirstAttempt(t *testing.T) {
+	b := newResolverFixture(t, &batchtest.WeChat{})
 	b.open = store.NewOpenTasks(redistest.Start(t).Client(t))
 	b.batcher.SetBlock(testApp, batch.NewBlock(wechat.ClassQuota, 45009, time.Now().Add(time.Hour)), false)
 	r := newResolution(b.resolver, "gone", acceptedAt(time.Time{}))
-	b.noteOpen(t.Context(), r, r.run(t.Context(), &place{}))
+	b.noteOpen(t.Context(), r, r.process(t.Context(), &place{}))
 	due, err := b.open.Due(t.Context(), time.Now().Add(time.Hour), 10)
 	if err != nil || len(due) != 1 || len(due[0].CloudIDs) != 1 {
 		t.Errorf("noted = %+v, %v, want the one cloudID", due, err)

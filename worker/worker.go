@@ -133,11 +133,11 @@ func New(cfg Config, parts Parts) (*Worker, error) {
 	// The parts below refer to each other, so the order of the steps matters.
 	mux := asynq.NewServeMux()
 	// Tasks of all types go through this middleware.
-	mux.Use(m.observeTries, recoverPanics(parts.Log))
+	mux.Use(m.observeAttempts, recoverPanics(parts.Log))
 	w.deliverWith(mux, parts)
 	w.background = append(w.background, queue.NewAnnouncer(w.rdb, cfg.queues(), w.log).Run)
 	w.shareSlots(len(cfg.Apps) > 1 || parts.Authorizers != nil)
-	// The handler of cloudid:resolve is also used without a task, to finish cloudIDs (ends.go).
+	// The handler of cloudid:resolve is also used without a task, to finish cloudIDs (finish.go).
 	h := &resolver{
 		apps:     &directory{batcher: b, authorizers: parts.Authorizers},
 		lifetime: cfg.Lifetime, clock: w.clock, results: parts.Results, batcher: b, shares: w.shares,

@@ -69,12 +69,12 @@ func TestNew_AddsNothingToTheClient(t *testing.T) {
 }
 
 // hanging is a fake WeChat that answers only after the context of its request has ended.
-type hanging struct{ asked, ended chan struct{} }
+type hanging struct{ requested, released chan struct{} }
 
 func (h hanging) GetOpenData(ctx context.Context, _ wechat.TokenSource, req wechat.Request) []wechat.Outcome {
-	close(h.asked)
+	close(h.requested)
 	<-ctx.Done()
-	close(h.ended)
+	close(h.released)
 	return []wechat.Outcome{{CloudID: req.Items[0].CloudID, Err: &wechat.Error{Class: wechat.ClassRetry}}}
 }
 
@@ -84,13 +84,13 @@ func TestRun_AFailedStartClosesTheBatcher(t *testing.T) {
 	h := hanging{make(chan struct{}), make(chan struct{})}
 	w := leastWorker(t, Parts{Queue: &watched{}, WeChat: h})
 	w.batcher.Add(untraced, testApp, []batch.CloudID{{Item: wechat.Item{CloudID: "73_1"}}})
-	<-h.asked
+	<-h.requested
 	w.handler = nil // asynq refuses to start without a handler
 	if err := w.Run(t.Context()); err == nil {
 		t.Fatal("a worker without a handler has started")
 	}
 	select {
-	case <-h.ended:
+	case <-h.released:
 	default:
 		t.Error("a request goes on after Run has returned")
 		w.batcher.Close()

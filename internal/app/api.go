@@ -43,7 +43,7 @@ func (p *process) newAPI(d *open.Deps, producer *tasks.Client) (*httpapi.Server,
 	if err != nil {
 		return nil, err
 	}
-	pages, err := monitoring.New(d.Redis, p.newEnder(d))
+	pages, err := monitoring.New(d.Redis, p.newFinisher(d))
 	if err != nil {
 		return nil, err
 	}

@@ -43,9 +43,9 @@ func apiTLS(cfg *config.Config) func() (httpapi.TLS, error) {
 	}
 }
 
-// newEnder creates the part that finalizes the cloudIDs of tasks deleted at /monitoring/.
-func (p *process) newEnder(d *open.Deps) *worker.Ender {
-	return worker.NewEnder(worker.EnderParts{
+// newFinisher creates the part that finalizes the cloudIDs of tasks deleted at /monitoring/.
+func (p *process) newFinisher(d *open.Deps) *worker.Finisher {
+	return worker.NewFinisher(worker.FinisherParts{
 		Queue: d.Redis, Results: d.Observed, Backfills: d.Records.Backfills, Webhooks: d.Webhooks,
 		Endpoint: func(ctx context.Context, appID string) (string, error) {
 			return open.WebhookOf(ctx, p.cfg, d.WeChat, appID)

@@ -175,7 +175,7 @@ func TestPauseEnd(t *testing.T) {
 
 // After breakerTrips requests without an answer nothing is sent for breakerOpen. Then the app
 // goes on.
-func TestBreaker_StopsAskingAWeChatThatDoesNotAnswer(t *testing.T) {
+func TestBreaker_StopsRequestsWhenWeChatDoesNotAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dead := true
 		f := &batchtest.WeChat{Delay: 5 * time.Second, Answer: func(wechat.Request) *wechat.Error {
@@ -203,16 +203,16 @@ func TestBreaker_StopsAskingAWeChatThatDoesNotAnswer(t *testing.T) {
 
 // fixedRate permits one request a second.
 type fixedRate struct {
-	mu       sync.Mutex
-	next     time.Time
-	cloudIDs int
-	gave     int
+	mu    sync.Mutex
+	next  time.Time
+	calls int
+	gave  int
 }
 
 func (r *fixedRate) Take(context.Context, string, int) (time.Duration, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.cloudIDs++
+	r.calls++
 	now := time.Now()
 	if now.Before(r.next) {
 		return r.next.Sub(now), nil
@@ -237,8 +237,8 @@ func TestPace_KeepsTheRate(t *testing.T) {
 		synctest.Wait()
 		rate.mu.Lock()
 		defer rate.mu.Unlock()
-		if rate.gave != 10 || rate.cloudIDs > 40 {
-			t.Errorf("%d requests of the minute by asking %d times, want 10 for 10, and one to ask for all", rate.gave, rate.cloudIDs)
+		if rate.gave != 10 || rate.calls > 40 {
+			t.Errorf("%d requests in %d calls, want 10 requests in at most 40 calls", rate.gave, rate.calls)
 		}
 	})
 }

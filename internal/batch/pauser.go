@@ -13,7 +13,9 @@ import (
 // Pauses is the part of [coord.Pauses] that the worker uses.
 type Pauses interface {
 	List(ctx context.Context) ([]coord.Pause, error)
-	Set(ctx context.Context, appID string, code int, reason string, until func(times int) time.Time) (coord.Pause, error)
+	Set(
+		ctx context.Context, appID string, code int, reason string, until func(times int) time.Time,
+	) (coord.Pause, error)
 	Probe(ctx context.Context, appID string, lease time.Duration) (bool, error)
 	Lift(ctx context.Context, appID string) (bool, error)
 }
@@ -36,7 +38,7 @@ type Pauser struct {
 	pauses  Pauses
 	batcher *Batcher
 	news    chan pauseReport
-	held    map[string]bool // apps that it has blocked; used by run only
+	blocked map[string]bool // apps that it has blocked; used by run only
 	metrics *Metrics
 	shown   map[pauseLabels]float64 // pauses shown by the metrics; used by run only
 	log     *slog.Logger
@@ -45,7 +47,10 @@ type Pauser struct {
 // NewPauser returns a pauser of b's app queues. Only one pauser can serve a batcher. metrics may
 // be nil.
 func NewPauser(p Pauses, b *Batcher, metrics *Metrics, log *slog.Logger) *Pauser {
-	ps := &Pauser{pauses: p, batcher: b, news: make(chan pauseReport, 1024), held: make(map[string]bool), metrics: metrics, log: log}
+	ps := &Pauser{
+		pauses: p, batcher: b, news: make(chan pauseReport, 1024), blocked: make(map[string]bool),
+		metrics: metrics, log: log,
+	}
 	b.report = func(n pauseReport) {
 		select {
 		case ps.news <- n:
@@ -65,7 +70,7 @@ func (p *Pauser) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case n := <-p.news:
-			p.report(ctx, p.take(ctx, n))
+			p.report(ctx, p.write(ctx, n))
 		case <-tick.C:
 			p.report(ctx, p.sync(ctx))
 		}
@@ -74,15 +79,15 @@ func (p *Pauser) Run(ctx context.Context) {
 
 func (p *Pauser) report(ctx context.Context, err error) {
 	if err != nil && ctx.Err() == nil {
-		p.log.Error("the pauses cannot be kept in step", "error", err)
+		p.log.Error("cannot synchronize the pauses", "error", err)
 	}
 }
 
-// take writes the report of an app queue to Redis. It ends the pause after a probe that passed,
+// write writes the report of an app queue to Redis. It ends the pause after a probe that passed,
 // or sets a pause.
-func (p *Pauser) take(ctx context.Context, n pauseReport) error {
+func (p *Pauser) write(ctx context.Context, n pauseReport) error {
 	if n.err == nil {
-		delete(p.held, n.appID)
+		delete(p.blocked, n.appID)
 		if there, err := p.pauses.Lift(ctx, n.appID); err != nil || !there {
 			return err
 		}
@@ -111,7 +116,7 @@ func (p *Pauser) take(ctx context.Context, n pauseReport) error {
 
 // hold blocks an app for a pause in Redis.
 func (p *Pauser) hold(pause coord.Pause) {
-	p.held[pause.AppID] = true
+	p.blocked[pause.AppID] = true
 	p.batcher.SetBlock(pause.AppID, NewBlock(classNamed(pause.Reason), pause.Code, pause.Until.Time), false)
 }
 
@@ -136,9 +141,9 @@ func (p *Pauser) sync(ctx context.Context) error {
 		}
 	}
 	// An app that is no longer listed is not paused any more.
-	for appID := range p.held {
+	for appID := range p.blocked {
 		if !listed[appID] {
-			delete(p.held, appID)
+			delete(p.blocked, appID)
 			p.batcher.SetBlock(appID, nil, false)
 		}
 	}
@@ -161,7 +166,7 @@ func (p *Pauser) follow(ctx context.Context, pause coord.Pause, now time.Time) e
 		_, err := p.pauses.Lift(ctx, pause.AppID)
 		return err
 	case pause.ProbeUntil.After(now):
-		if !p.held[pause.AppID] { // another process probes; if this one does, it has set the block
+		if !p.blocked[pause.AppID] { // another process probes; if this one does, it has set the block
 			p.hold(pause)
 		}
 		return nil

@@ -128,7 +128,7 @@ func TestDeliver_Delivered(t *testing.T) {
 
 // A failed attempt is retried until the schedule is used up. Then the delivery is exhausted and
 // its task archived. All attempts have the same message id.
-func TestDeliver_TheScheduleEnds(t *testing.T) {
+func TestDeliver_LastAttemptOfTheSchedule(t *testing.T) {
 	b := newDeliverEnv(t, webhook.Attempt{Status: 500, Class: webhook.Refused})
 	id := b.delivery(1)
 	for n := 1; n < webhook.MaxAttempts; n++ {

@@ -15,7 +15,7 @@ import (
 
 // The sweep makes the tasks that a dead worker has not made: for results without a delivery,
 // and for deliveries without a task.
-func TestOutbox_SweepsWhatOthersLeft(t *testing.T) {
+func TestOutbox_SweepsResultsOfOtherProcesses(t *testing.T) {
 	b := newDeliverEnv(t, webhook.Attempt{})
 	o := newOutbox(b.rows, asynq.NewClientFromRedisClient(b.rdb), b.d.endpoints, b.d.log)
 	saveEnds(t, b.results, "orders", 25)

@@ -36,7 +36,7 @@ func says(span sdktrace.ReadOnlySpan, key string) string {
 
 // The span of a delivery has as its parent the attempt that has saved its results. If several
 // attempts have, it is linked to all of them.
-func TestTrace_ADeliveryKnowsItsTries(t *testing.T) {
+func TestTrace_DeliverySpanLinksItsAttempts(t *testing.T) {
 	provider, spans := recording(t)
 	b := newDeliverEnv(t, webhook.Attempt{Status: 500, Class: webhook.Refused, Duration: time.Millisecond})
 	b.d.tracer = attempt.NewTracer(provider)

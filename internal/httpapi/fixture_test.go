@@ -168,7 +168,7 @@ func startFixture(
 	b.results, b.deliveries = store.NewRedis(b.rdb, time.Hour), store.NewDeliveries(b.rdb)
 	b.backfills = backfill.NewStore(b.rdb, time.Hour, nil)
 	b.producer = tasks.NewClient(b.rdb, tasks.Options{})
-	pages, err := monitoring.New(b.rdb, worker.NewEnder(worker.EnderParts{
+	pages, err := monitoring.New(b.rdb, worker.NewFinisher(worker.FinisherParts{
 		Queue: b.rdb, Results: b.results, Backfills: b.backfills, Lifetime: 5 * time.Minute, Log: slog.New(slog.DiscardHandler),
 		Endpoint: func(context.Context, string) (string, error) { return "orders", nil },
 	}))

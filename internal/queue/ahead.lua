@@ -1,6 +1,6 @@
 -- Reads past the tasks of an app that uses its whole share of the slots, and moves the tasks of
--- other apps to the head of the queue. Tasks of the app that have made way for others go back
--- to the head, too. The layout is that of asynq v0.26.0 (internal/rdb/rdb.go:227 dequeueCmd,
+-- other apps to the head of the queue. Tasks of the app that have yielded their slots to others
+-- return to the head, too. The layout is that of asynq v0.26.0 (internal/rdb/rdb.go:227 dequeueCmd,
 -- :772 retryCmd, :960 forwardCmd). The head of the list is its right end.
 --
 -- KEYS    pending, retry
@@ -21,8 +21,8 @@ local function other(id)
 	return whose and whose ~= app
 end
 
--- Take the tasks of others that are at the head already. The end of the script puts them back,
--- in front of the tasks that are moved now.
+-- Take the tasks of others that are at the head already. The script puts them back in its last
+-- step, in front of the tasks that are moved now.
 local first = {}
 while #first < math.max(most, 8) do
 	local id = call('LINDEX', pending, -1)
@@ -33,7 +33,7 @@ while #first < math.max(most, 8) do
 end
 local unseen = call('LLEN', pending)
 
--- Bring back the tasks that have made way, unless they have come due by themselves. The last id
+-- Return the tasks that have yielded, unless they have come due by themselves. The last id
 -- is pushed first, so that the oldest ends up at the head.
 local back, now = {}, call('TIME')
 for i = #ARGV, 6, -1 do
@@ -68,7 +68,7 @@ if unseen > 0 then
 		unseen = unseen - 1
 	end
 end
--- Move what was found to the head, then put back the tasks that were there before.
+-- Move what was found to the head, then the tasks that were there before.
 for i = #found, 1, -1 do
 	call('LREM', pending, 1, found[i])
 	call('RPUSH', pending, found[i])

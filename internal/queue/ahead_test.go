@@ -14,14 +14,14 @@ import (
 	"cloudidq/tasks"
 )
 
-// aheadBed is a queue with tasks that asynq has written.
-type aheadBed struct {
+// aheadFixture is a queue with tasks that asynq has written.
+type aheadFixture struct {
 	*testing.T
 	rdb *redis.Client
 }
 
 // enqueue puts tasks at the end of the queue. The app of a task is the first letter of its id.
-func (b *aheadBed) enqueue(ids ...string) {
+func (b *aheadFixture) enqueue(ids ...string) {
 	b.Helper()
 	for _, id := range ids {
 		// The text of an item may look like an appid.
@@ -37,7 +37,7 @@ func (b *aheadBed) enqueue(ids ...string) {
 }
 
 // move calls MoveAhead, and checks its result and the order in which tasks will be fetched.
-func (b *aheadBed) move(a Ahead, want Moved, order string) {
+func (b *aheadFixture) move(a Ahead, want Moved, order string) {
 	b.Helper()
 	moved, err := MoveAhead(b.Context(), b.rdb, tasks.QueueEvents, a)
 	if err != nil {
@@ -59,7 +59,7 @@ func (b *aheadBed) move(a Ahead, want Moved, order string) {
 // As many tasks of other apps go first as may, in their order. A call reads no more tasks than it
 // may, and the next call reads on behind them.
 func TestMoveAhead_OthersGoFirst(t *testing.T) {
-	b := &aheadBed{t, redistest.Start(t).Client(t)}
+	b := &aheadFixture{t, redistest.Start(t).Client(t)}
 	b.enqueue("a0", "a1", "a2", "b0", "a3", "c0", "b1")
 	b.move(Ahead{AppID: "wxa", Most: 2, Reads: 2}, Moved{Mark: "a1", Unread: 5},
 		"a0 a1 a2 b0 a3 c0 b1")
@@ -74,7 +74,7 @@ func TestMoveAhead_OthersGoFirst(t *testing.T) {
 // Tasks to return come back to the head in their order, behind the tasks of other apps. A task
 // that is not in the retry set any more stays where it is.
 func TestMoveAhead_ReturnsTasksToTheHead(t *testing.T) {
-	b := &aheadBed{t, redistest.Start(t).Client(t)}
+	b := &aheadFixture{t, redistest.Start(t).Client(t)}
 	b.enqueue("a0", "a1")
 	for _, id := range []string{"a0", "a1"} { // as asynq leaves tasks that wait for a retry
 		b.rdb.LRem(t.Context(), stateKey(tasks.QueueEvents, statePending), 1, id)

@@ -15,7 +15,7 @@ import (
 // A task archived by a machine with a slow clock sorts before others. If another task leaves at
 // the same time, the counts hide the new one, until the whole span is read again.
 func TestRedactor_SlowClockOfTheArchivingMachine(t *testing.T) {
-	b := newEraserBed(t)
+	b := newEraserFixture(t)
 	archived := stateKey(tasks.QueueEvents, stateArchived)
 	r := NewRedactor(b.rdb, &fakeFinisher{}, slog.New(slog.DiscardHandler))
 	archive := func(id string, at int64) {

@@ -53,7 +53,7 @@ func TestOutageBrake(t *testing.T) {
 }
 
 // The pause ends with the context.
-func TestOutageBrake_EndsWithTheContext(t *testing.T) {
+func TestOutageBrake_StopsWithTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()

@@ -14,7 +14,7 @@ import (
 // A deferred redaction waits until the task is back in its queue. The redaction of a task that is
 // gone is forgotten.
 func TestRedactor_DefersUntilTheTaskIsBack(t *testing.T) {
-	b := newEraserBed(t)
+	b := newEraserFixture(t)
 	b.enqueue("in-flight", mixed("flight", 5, time.Now()))
 	r := NewRedactor(b.rdb, &fakeFinisher{}, slog.New(slog.DiscardHandler))
 	b.serve(1, func(ctx context.Context, _ *asynq.Task) error {

@@ -17,7 +17,7 @@ import (
 func TestEraser_AppendOnlyFile_KeepsThePersonUntilItIsRewritten(t *testing.T) {
 	options := []string{"--appendonly", "yes", "--appendfsync", "always", "--rdbcompression", "no"}
 	rdb := redistest.Start(t, options...).Client(t)
-	b := newEraserBedOn(t, rdb)
+	b := newEraserFixtureOn(t, rdb)
 	b.enqueue("waits", mixed("waits", 4, time.Now()))
 	if _, err := NewEraser(b.results, rdb).Erase(t.Context(), testApp, planted); err != nil {
 		t.Fatal(err)

@@ -34,9 +34,9 @@ func mixed(name string, n int, accepted time.Time) tasks.ResolvePayload {
 	return p
 }
 
-// eraserBed is a fixture: a real Redis with asynq's client and inspector. Its method serve
+// eraserFixture is a fixture: a real Redis with asynq's client and inspector. Its method serve
 // brings tasks into their states.
-type eraserBed struct {
+type eraserFixture struct {
 	*testing.T
 	rdb       *redis.Client
 	client    *asynq.Client
@@ -44,20 +44,20 @@ type eraserBed struct {
 	results   *store.Redis
 }
 
-func newEraserBed(t *testing.T) *eraserBed {
+func newEraserFixture(t *testing.T) *eraserFixture {
 	t.Helper()
-	return newEraserBedOn(t, redistest.Start(t).Client(t))
+	return newEraserFixtureOn(t, redistest.Start(t).Client(t))
 }
 
-func newEraserBedOn(t *testing.T, rdb *redis.Client) *eraserBed {
-	return &eraserBed{
+func newEraserFixtureOn(t *testing.T, rdb *redis.Client) *eraserFixture {
+	return &eraserFixture{
 		t, rdb, asynq.NewClientFromRedisClient(rdb), asynq.NewInspectorFromRedisClient(rdb),
 		store.NewRedis(rdb, time.Hour),
 	}
 }
 
 // enqueue enqueues a payload as a task with this id.
-func (b *eraserBed) enqueue(id string, p tasks.ResolvePayload, options ...asynq.Option) {
+func (b *eraserFixture) enqueue(id string, p tasks.ResolvePayload, options ...asynq.Option) {
 	b.Helper()
 	task, err := tasks.NewResolveTask(p, tasks.QueueEvents)
 	if err == nil {
@@ -70,7 +70,7 @@ func (b *eraserBed) enqueue(id string, p tasks.ResolvePayload, options ...asynq.
 }
 
 // serve runs an asynq server until n tasks were handled.
-func (b *eraserBed) serve(n int, handler asynq.HandlerFunc) {
+func (b *eraserFixture) serve(n int, handler asynq.HandlerFunc) {
 	b.Helper()
 	handled := make(chan struct{}, n)
 	srv := asynq.NewServerFromRedisClient(b.rdb, asynq.Config{
@@ -92,7 +92,7 @@ func (b *eraserBed) serve(n int, handler asynq.HandlerFunc) {
 }
 
 // everything returns a dump of all keys of Redis.
-func (b *eraserBed) everything() string {
+func (b *eraserFixture) everything() string {
 	b.Helper()
 	// DUMP compresses as well.
 	if err := b.rdb.ConfigSet(b.Context(), "rdbcompression", "no").Err(); err != nil {
@@ -108,7 +108,7 @@ func (b *eraserBed) everything() string {
 // Erase removes the user from tasks in every state. The eraser accesses asynq's own keys. So this
 // test lets the asynq version of go.mod write the tasks, and reads the result by its Inspector.
 func TestEraser_EveryState_FitsTheLayoutOfAsynq(t *testing.T) {
-	b := newEraserBed(t)
+	b := newEraserFixture(t)
 	const n = 5 // three of them are the planted user's
 	now := time.Now()
 	b.enqueue("retry", mixed("retry", n, now))
@@ -183,7 +183,7 @@ func checkOthers(t *testing.T, id string, was, is []byte) {
 }
 
 // tasks returns all tasks of the queue by id, as asynq reads them.
-func (b *eraserBed) tasks() map[string]*asynq.TaskInfo {
+func (b *eraserFixture) tasks() map[string]*asynq.TaskInfo {
 	b.Helper()
 	found := make(map[string]*asynq.TaskInfo)
 	for _, list := range []func(string, ...asynq.ListOption) ([]*asynq.TaskInfo, error){
@@ -205,7 +205,7 @@ func (b *eraserBed) tasks() map[string]*asynq.TaskInfo {
 // the clock of its producer was an hour ahead. A cloudID of the user that is enqueued after the
 // erasure is processed as usual. So are the cloudIDs of another app.
 func TestEraser_WhatWaited_StaysErased(t *testing.T) {
-	b := newEraserBed(t)
+	b := newEraserFixture(t)
 	b.enqueue("before", mixed("before", 2, time.Now()))
 	b.enqueue("ahead", mixed("ahead", 2, time.Now().Add(time.Hour)))
 	elsewhere := mixed("elsewhere", 2, time.Now())
@@ -240,7 +240,7 @@ func TestEraser_WhatWaited_StaysErased(t *testing.T) {
 // A task that a worker has fetched and not claimed yet finds its user erased, even if the clock
 // of its producer is an hour ahead.
 func TestEraser_TaskBegunAndNotClaimed_ProducerAhead_FindsThePersonErased(t *testing.T) {
-	b := newEraserBed(t)
+	b := newEraserFixture(t)
 	ahead := time.Now().Add(time.Hour)
 	b.enqueue("begun", mixed("begun", 2, ahead))
 	b.serve(1, func(ctx context.Context, _ *asynq.Task) error {
@@ -264,7 +264,7 @@ func TestEraser_TaskBegunAndNotClaimed_ProducerAhead_FindsThePersonErased(t *tes
 	})
 }
 
-func (b *eraserBed) message(id string) []byte {
+func (b *eraserFixture) message(id string) []byte {
 	b.Helper()
 	message, err := b.rdb.HGet(b.Context(), taskKey(tasks.QueueEvents, id), "msg").Bytes()
 	if err != nil {

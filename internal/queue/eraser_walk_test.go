@@ -50,7 +50,7 @@ func TestEraser_TasksGoAheadDuringTheWalk_NoneIsMissed(t *testing.T) {
 	for name, moved := range map[string]int{"Few": taskPage / 4, "MoreThanHalfAPage": taskPage - 1} {
 		for what, back := range map[string]bool{"GoAhead": true, "Deleted": false} {
 			t.Run(name+what, func(t *testing.T) {
-				b := newEraserBed(t)
+				b := newEraserFixture(t)
 				pending := stateKey(tasks.QueueEvents, statePending)
 				for i := range n {
 					b.enqueue(fmt.Sprint("pending-", i), mixed(fmt.Sprint(i), 1, time.Now()))
@@ -87,7 +87,7 @@ func TestEraser_TasksGoAheadDuringTheWalk_NoneIsMissed(t *testing.T) {
 // An external producer may put a task into a group. It waits there while no worker runs, and an
 // erasure finds it.
 func TestEraser_GroupedTask_LosesThePerson(t *testing.T) {
-	b := newEraserBed(t)
+	b := newEraserFixture(t)
 	b.enqueue("grouped", mixed("grouped", 2, time.Time{}), asynq.Group("g"))
 	if _, err := NewEraser(b.results, b.rdb).Erase(t.Context(), testApp, planted); err != nil {
 		t.Fatal(err)

@@ -16,7 +16,7 @@ import "cloudidq/tasks"
 const queuesKey = "asynq:queues"
 
 // The states of a task. asynq uses the same words in the keys that list the tasks of a state:
-// pending and active are lists, the others are sorted sets. Only an active task is held by a
+// pending and active are lists, the others are sorted sets. Only an active task is owned by a
 // worker. An aggregating task is listed by its group.
 const (
 	statePending     = "pending"

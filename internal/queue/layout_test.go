@@ -33,7 +33,7 @@ func TestLayout_VersionOfAsynq(t *testing.T) {
 // The asynq version of go.mod uses the keys, the states and the message fields that layout.go and
 // message.go name.
 func TestLayout(t *testing.T) {
-	b := newEraserBed(t)
+	b := newEraserFixture(t)
 	const queue = tasks.QueueEvents
 	p := payloadOf(1, time.Now())
 	deadline := time.Now().Add(time.Hour).Truncate(time.Second)
@@ -87,7 +87,7 @@ func TestLayout(t *testing.T) {
 
 // checkLists checks that each task is in the key that lists the tasks of its state, and no task
 // in another one. The id of each task is its state.
-func checkLists(t *testing.T, b *eraserBed) {
+func checkLists(t *testing.T, b *eraserFixture) {
 	t.Helper()
 	const queue = tasks.QueueEvents
 	for _, state := range []string{statePending, stateActive} {
@@ -117,7 +117,7 @@ func checkLists(t *testing.T, b *eraserBed) {
 }
 
 // checkMessages checks the hash and the message of each task. asynq wrote them for payload p.
-func checkMessages(t *testing.T, b *eraserBed, p tasks.ResolvePayload, deadline time.Time) {
+func checkMessages(t *testing.T, b *eraserFixture, p tasks.ResolvePayload, deadline time.Time) {
 	t.Helper()
 	states := []string{
 		statePending, stateActive, stateScheduled, stateRetry, stateArchived, stateCompleted,

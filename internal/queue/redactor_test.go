@@ -117,7 +117,7 @@ func TestRedactor_FitsTheLayoutOfAsynq(t *testing.T) {
 // While an archived task has open cloudIDs, it stays as it is, and is checked again only when the
 // next of them may be finished.
 func TestRedactor_LeavesATaskWithOpenCloudIDs(t *testing.T) {
-	b := newEraserBed(t)
+	b := newEraserFixture(t)
 	b.enqueue("by-hand", payloadOf(2, time.Now()))
 	if err := b.inspector.ArchiveTask(tasks.QueueEvents, "by-hand"); err != nil {
 		t.Fatal(err)
@@ -143,7 +143,7 @@ func TestRedactor_LeavesATaskWithOpenCloudIDs(t *testing.T) {
 // A task that asynq has archived because of its producer's options runs again, with the options
 // of our own producers. So does a task that waits in a group.
 func TestRedactor_AdoptsTasksOfExternalProducers(t *testing.T) {
-	b := newEraserBed(t)
+	b := newEraserFixture(t)
 	b.enqueue("given-up", payloadOf(1, time.Now()), asynq.MaxRetry(0))
 	b.serve(1, func(context.Context, *asynq.Task) error { return errors.New("again") })
 	b.enqueue("grouped", payloadOf(1, time.Now()), asynq.Group("g"))

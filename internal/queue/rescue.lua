@@ -30,9 +30,9 @@ end
 -- active or is gone.
 local function rescue(id)
 	redis.call("ZREM", KEYS[1], id)
-	local held = redis.call("LREM", KEYS[2], 0, id)
+	local removed = redis.call("LREM", KEYS[2], 0, id)
 	local key = ARGV[1] .. id
-	if held == 0 or redis.call("EXISTS", key) == 0 then
+	if removed == 0 or redis.call("EXISTS", key) == 0 then
 		return 0
 	end
 	local nanoseconds = clock[1] .. string.format("%06d", clock[2]) .. "000"

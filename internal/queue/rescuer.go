@@ -26,7 +26,7 @@ var rescueScript = redis.NewScript(rescueLua)
 const (
 	rescueEvery = 2 * time.Second
 	// DeadAfter is how long the lease of a task must stay unchanged, by Redis's clock, until its
-	// worker counts as dead. A worker must begin no request for a task that it has held for that
+	// worker counts as dead. A worker must begin no request for a task that it has owned for that
 	// long: it may have been frozen, and another worker has the task.
 	DeadAfter = 30 * time.Second
 	// lapsedFor replaces DeadAfter if the lease has also expired, for example because all

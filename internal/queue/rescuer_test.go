@@ -155,14 +155,14 @@ func TestRescuer_ClockOfTheWorkerHasNoSay(t *testing.T) {
 type hangingServer struct {
 	srv     *asynq.Server
 	release chan struct{}
-	held    chan struct{}
+	fetched chan struct{}
 }
 
 func newHangingServer(t *testing.T, open func() *asynq.Server) *hangingServer {
 	t.Helper()
-	h := &hangingServer{srv: open(), release: make(chan struct{}), held: make(chan struct{}, 100)}
+	h := &hangingServer{srv: open(), release: make(chan struct{}), fetched: make(chan struct{}, 100)}
 	if err := h.srv.Start(asynq.HandlerFunc(func(context.Context, *asynq.Task) error {
-		h.held <- struct{}{}
+		h.fetched <- struct{}{}
 		<-h.release
 		return nil
 	})); err != nil {
@@ -175,7 +175,7 @@ func (h *hangingServer) waitForTasks(t *testing.T, n int) {
 	t.Helper()
 	for range n {
 		select {
-		case <-h.held:
+		case <-h.fetched:
 		case <-time.After(2 * time.Minute):
 			t.Fatal("the tasks do not come")
 		}

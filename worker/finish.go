@@ -16,8 +16,8 @@ import (
 // under the same task id. If the task is attempted again after all, that attempt finds the
 // cloudIDs done.
 
-// busyAgain is the delay before the next check of a cloudID that another task has claimed.
-const busyAgain = 5 * time.Second
+// busyRetry is the delay before the next check of a cloudID that another task has claimed.
+const busyRetry = 5 * time.Second
 
 var _ queue.Finisher = (*resolver)(nil)
 
@@ -26,7 +26,7 @@ func (h *resolver) FinishOverdue(
 	ctx context.Context, taskID string, p tasks.ResolvePayload,
 ) (queue.Open, error) {
 	r := newResolution(h, taskID, p)
-	if err := r.tally(ctx, r.endWithoutAsking(ctx, "")); err != nil {
+	if err := r.tally(ctx, r.finishWithoutRequest(ctx, "")); err != nil {
 		return queue.Open{}, err
 	}
 	return r.stillOpen(time.Now()), nil
@@ -37,63 +37,65 @@ func (h *resolver) CountUnreadable(ctx context.Context, taskID string) error {
 	return h.bulk.lost(ctx, taskID)
 }
 
-// endAllOf finishes all open cloudIDs of a task as failed and returns their number. A cloudID
+// failAll finishes all open cloudIDs of a task as failed and returns their number. A cloudID
 // that another task has claimed is left to that task. If the task is a chunk of a backfill, the
 // backfill counts such a cloudID as failed.
-func (h *resolver) endAllOf(ctx context.Context, taskID string, p tasks.ResolvePayload, why string) (int, error) {
+func (h *resolver) failAll(
+	ctx context.Context, taskID string, p tasks.ResolvePayload, why string,
+) (int, error) {
 	r := newResolution(h, taskID, p)
-	if err := r.tally(ctx, r.endWithoutAsking(ctx, why)); err != nil {
+	if err := r.tally(ctx, r.finishWithoutRequest(ctx, why)); err != nil {
 		return 0, err
 	}
-	ended := r.endedNow
+	finished := r.newlyFinished
 	if r.part != nil {
 		if err := h.bulk.lost(ctx, taskID); err != nil {
-			return ended, r.storeTrouble(ctx, err)
+			return finished, r.storeTrouble(ctx, err)
 		}
 	}
-	return ended, nil
+	return finished, nil
 }
 
-// endWithoutAsking finishes open cloudIDs without a request to WeChat. It finishes those past
+// finishWithoutRequest finishes open cloudIDs without a request to WeChat. It finishes those past
 // their lifetime and those of a canceled backfill, and all if why is not empty. Its claim has
 // no length, so it lapses at once.
-func (r *resolution) endWithoutAsking(ctx context.Context, why string) error {
-	if err := r.lookUp(ctx); err != nil {
+func (r *resolution) finishWithoutRequest(ctx context.Context, why string) error {
+	if err := r.checkCanceled(ctx); err != nil {
 		return err
 	}
 	if r.h.apps != nil {
 		// The lookup makes the app's endpoint known if the app belongs to a merchant.
-		if _, why := r.h.apps.know(ctx, r.payload.AppID); errors.Is(why, errNoLookup) {
-			return r.storeTrouble(ctx, why)
+		if err := r.h.apps.lookUp(ctx, r.payload.AppID); errors.Is(err, errNoLookup) {
+			return r.storeTrouble(ctx, err)
 		}
 	}
 	if err := r.claim(ctx, 0); err != nil {
 		return r.storeTrouble(ctx, err)
 	}
 	now := time.Now()
-	r.endOutlived(now)
-	r.endCanceled(now)
+	r.expireOverdue(now)
+	r.failCanceled(now)
 	for i := range r.items {
 		if it := &r.items[i]; it.open && why != "" {
-			r.end(it, store.Failed, lastWords(it, why), now)
+			r.finish(it, store.Failed, finalError(it, why), now)
 		}
 	}
-	r.endedNow = len(r.unsaved)
+	r.newlyFinished = len(r.unsaved)
 	return r.save(ctx)
 }
 
-// stillOpen returns what endWithoutAsking has left open.
+// stillOpen returns what finishWithoutRequest has left open.
 func (r *resolution) stillOpen(now time.Time) queue.Open {
 	var open queue.Open
 	for i := range r.items {
 		it := &r.items[i]
-		if it.ended.Final() {
+		if it.finalStatus.Final() {
 			continue
 		}
 		next := it.sendBy
 		// Another task has claimed it.
 		if !it.open {
-			next = now.Add(busyAgain)
+			next = now.Add(busyRetry)
 		}
 		open.CloudIDs++
 		if open.Next.IsZero() || next.Before(open.Next) {

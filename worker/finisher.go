@@ -14,17 +14,17 @@ import (
 	"cloudidq/tasks"
 )
 
-// Ender finishes the cloudIDs of tasks that an operator removes from the queues, in a process
+// Finisher finishes the cloudIDs of tasks that an operator removes from the queues, in a process
 // without a worker. Each open cloudID gets its record, its delivery and its count in the
 // backfill, as after an attempt.
-type Ender struct {
+type Finisher struct {
 	rdb      redis.UniversalClient
 	h        *resolver
 	endpoint func(ctx context.Context, appID string) (string, error) // nil = nothing is delivered
 }
 
-// EnderParts are the dependencies of an Ender. The caller closes them.
-type EnderParts struct {
+// FinisherParts are the dependencies of a Finisher. The caller closes them.
+type FinisherParts struct {
 	Queue     redis.UniversalClient // Redis that holds the queues
 	Results   store.Results
 	Backfills backfills // nil = backfills are not counted
@@ -36,28 +36,30 @@ type EnderParts struct {
 	Log      *slog.Logger
 }
 
-// NewEnder returns an ender. It makes no request by itself.
-func NewEnder(parts EnderParts) *Ender {
+// NewFinisher returns a finisher. It makes no request by itself.
+func NewFinisher(parts FinisherParts) *Finisher {
 	h := &resolver{
-		lifetime: parts.Lifetime, results: parts.Results, bulk: newBulk(parts.Backfills), activity: noActivity{}, log: parts.Log,
+		lifetime: parts.Lifetime, results: parts.Results, bulk: newBulk(parts.Backfills),
+		activity: noActivity{}, log: parts.Log,
 	}
 	if parts.Endpoint != nil {
 		h.outlets = outletsOf(parts.Webhooks, func(string) string { return "" })
 	}
-	return &Ender{parts.Queue, h, parts.Endpoint}
+	return &Finisher{parts.Queue, h, parts.Endpoint}
 }
 
 // deletedByHand is the error message of a cloudID whose task an operator has deleted.
 const deletedByHand = "an operator deleted its task"
 
-var errNewerTask = errors.New("a task is of a newer version, whose cloudIDs this one cannot end: use the newer version")
+var errNewerTask = errors.New(
+	"a newer version has written the task: use that version to finish its cloudIDs")
 
 // FinishTask finishes all open cloudIDs of a waiting task as failed, before the task is deleted.
 // It returns the number of cloudIDs that it finished. It does nothing for a task that does not
 // exist, that a worker has claimed, that is completed, or that has another type. It returns an
 // error for a task that a newer version has written. After an error the caller must not delete
 // the task, and may call FinishTask again.
-func (e *Ender) FinishTask(ctx context.Context, queueName, taskID string) (int, error) {
+func (e *Finisher) FinishTask(ctx context.Context, queueName, taskID string) (int, error) {
 	payload, ok, err := queue.OpenPayload(ctx, e.rdb, queueName, taskID)
 	if err != nil || !ok {
 		return 0, err
@@ -78,9 +80,9 @@ func (e *Ender) FinishTask(ctx context.Context, queueName, taskID string) (int, 
 			return 0, fmt.Errorf("looking up where an app's results go: %w", err)
 		}
 	}
-	ended, err := e.h.endAllOf(ctx, taskID, p, deletedByHand)
+	finished, err := e.h.failAll(ctx, taskID, p, deletedByHand)
 	if err != nil {
-		return ended, fmt.Errorf("ending the cloudIDs of a task: %w", err)
+		return finished, fmt.Errorf("finishing the cloudIDs of a task: %w", err)
 	}
-	return ended, nil
+	return finished, nil
 }

@@ -23,16 +23,16 @@ import (
 	"cloudidq/tasks"
 )
 
-// foreign is an external producer with asynq options of its own.
-type foreign struct {
+// externalProducer is an external producer with asynq options of its own.
+type externalProducer struct {
 	options []asynq.Option
 	busy    int  // how many requests WeChat answers with "busy"
 	hangs   bool // the first request hangs until asynq has taken the task away from its handler
 	look    func(t *testing.T, inspector *asynq.Inspector, id string)
 }
 
-// foreigners has one entry for each row of the table in docs/producers.md, by option.
-var foreigners = map[string]foreign{
+// externalProducers has one entry for each row of the table in docs/producers.md, by option.
+var externalProducers = map[string]externalProducer{
 	"MaxRetry":  {options: []asynq.Option{asynq.MaxRetry(0)}, busy: 2},
 	"Timeout":   {options: []asynq.Option{asynq.Timeout(time.Second)}, hangs: true},
 	"Deadline":  {options: []asynq.Option{asynq.Deadline(time.Now().Add(-time.Minute))}, busy: 1},
@@ -55,15 +55,15 @@ var foreigners = map[string]foreign{
 	"Queue": {options: nil}, // queue events; the test checks another queue separately
 }
 
-// moody is a fake WeChat that fails as the entries of foreigners require.
-type moody struct {
+// faultyWeChat is a fake WeChat that fails as the entries of externalProducers require.
+type faultyWeChat struct {
 	batchtest.WeChat
 	mu      sync.Mutex
 	busy    map[string]int           // by cloudID
 	hanging map[string]chan struct{} // by cloudID
 }
 
-func (m *moody) decide(req wechat.Request) *wechat.Error {
+func (m *faultyWeChat) decide(req wechat.Request) *wechat.Error {
 	id := req.Items[0].CloudID
 	m.mu.Lock()
 	until := m.hanging[id]
@@ -83,11 +83,11 @@ func (m *moody) decide(req wechat.Request) *wechat.Error {
 // All cloudIDs of external producers are requested until they have a final status, whatever
 // asynq options a producer sets. There is a case for each row of the table in
 // docs/producers.md.
-func TestForeignProducer_EveryOption(t *testing.T) {
+func TestExternalProducer_EveryOption(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Start(t).Client(t)
 	client, inspector := asynq.NewClientFromRedisClient(rdb), asynq.NewInspectorFromRedisClient(rdb)
-	m := &moody{busy: make(map[string]int), hanging: make(map[string]chan struct{})}
+	m := &faultyWeChat{busy: make(map[string]int), hanging: make(map[string]chan struct{})}
 	m.Answer = m.decide
 	results := store.NewRedis(rdb, time.Hour)
 	w, err := New(Config{
@@ -102,7 +102,7 @@ func TestForeignProducer_EveryOption(t *testing.T) {
 	runUntilTheEnd(t, w)
 
 	ids := make(map[string]string)
-	for name, f := range foreigners {
+	for name, f := range externalProducers {
 		id := "73_" + name
 		m.mu.Lock()
 		m.busy[id] = f.busy
@@ -129,7 +129,7 @@ func TestForeignProducer_EveryOption(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, f := range foreigners {
+	for name, f := range externalProducers {
 		await(t, name+" to be resolved", func() bool {
 			records, err := results.Lookup(t.Context(), testApp, []string{"73_" + name})
 			return err == nil && records[0].Status == store.Resolved
@@ -145,22 +145,22 @@ func TestForeignProducer_EveryOption(t *testing.T) {
 
 var optionRow = regexp.MustCompile("(?m)^\\| `([A-Z][A-Za-z]+)` \\|")
 
-// The table in docs/producers.md has the same rows as foreigners.
-func TestForeignProducer_TableIsTested(t *testing.T) {
+// The table in docs/producers.md has the same rows as externalProducers.
+func TestExternalProducer_TableIsTested(t *testing.T) {
 	text, err := os.ReadFile("../docs/producers.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var told, tested []string
+	var documented, tested []string
 	for _, row := range optionRow.FindAllStringSubmatch(string(text), -1) {
-		told = append(told, row[1])
+		documented = append(documented, row[1])
 	}
-	for name := range foreigners {
+	for name := range externalProducers {
 		tested = append(tested, name)
 	}
-	slices.Sort(told)
+	slices.Sort(documented)
 	slices.Sort(tested)
-	if !slices.Equal(told, tested) {
-		t.Errorf("docs/producers.md tells of %v, tested are %v", told, tested)
+	if !slices.Equal(documented, tested) {
+		t.Errorf("docs/producers.md lists %v, tested are %v", documented, tested)
 	}
 }

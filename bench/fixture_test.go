@@ -107,13 +107,13 @@ func (c *counter) Save(ctx context.Context, taskID string, records []store.Recor
 	if err := c.Results.Save(ctx, taskID, records); err != nil {
 		return err
 	}
-	ends := 0
+	final := 0
 	for i := range records {
 		if records[i].Status.Final() {
-			ends++
+			final++
 		}
 	}
-	if ends > 0 && c.left.Add(-int64(ends)) == 0 {
+	if final > 0 && c.left.Add(-int64(final)) == 0 {
 		close(c.done)
 	}
 	return nil
@@ -125,6 +125,6 @@ func (c *counter) wait(b *testing.B) {
 	select {
 	case <-c.done:
 	case <-time.After(4 * time.Minute):
-		b.Fatalf("%d cloudIDs have not ended", c.left.Load())
+		b.Fatalf("%d cloudIDs are not finished", c.left.Load())
 	}
 }

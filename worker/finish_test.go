@@ -17,9 +17,9 @@ import (
 	"cloudidq/tasks"
 )
 
-// endsBed is a redactor with the parts that a worker gives it. It has no worker, so nothing is
+// finishFixture is a redactor with the parts that a worker gives it. It has no worker, so nothing is
 // requested from WeChat.
-type endsBed struct {
+type finishFixture struct {
 	*queue.Redactor
 	resolver   *resolver
 	log        *slog.Logger
@@ -31,11 +31,11 @@ type endsBed struct {
 	backfills  *backfill.Store
 }
 
-func newEndsBed(t *testing.T) *endsBed {
+func newFinishFixture(t *testing.T) *finishFixture {
 	t.Helper()
 	rdb := redistest.Start(t).Client(t)
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
-	b := &endsBed{
+	b := &finishFixture{
 		log: log, rdb: rdb, client: asynq.NewClientFromRedisClient(rdb),
 		inspector: asynq.NewInspectorFromRedisClient(rdb), results: store.NewRedis(rdb, time.Hour),
 		deliveries: store.NewDeliveries(rdb), backfills: backfill.NewStore(rdb, time.Hour, nil),
@@ -49,7 +49,7 @@ func newEndsBed(t *testing.T) *endsBed {
 }
 
 // enqueue puts a cloudid:resolve task with this id into a queue.
-func (b *endsBed) enqueue(t *testing.T, queue, id string, p tasks.ResolvePayload, options ...asynq.Option) {
+func (b *finishFixture) enqueue(t *testing.T, queue, id string, p tasks.ResolvePayload, options ...asynq.Option) {
 	t.Helper()
 	task, err := tasks.NewResolveTask(p, queue)
 	if err == nil {
@@ -60,14 +60,14 @@ func (b *endsBed) enqueue(t *testing.T, queue, id string, p tasks.ResolvePayload
 	}
 }
 
-func (b *endsBed) archiveByHand(t *testing.T, queue, id string) {
+func (b *finishFixture) archiveByHand(t *testing.T, queue, id string) {
 	t.Helper()
 	if err := b.inspector.ArchiveTask(queue, id); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (b *endsBed) task(t *testing.T, queue, id string) *asynq.TaskInfo {
+func (b *finishFixture) task(t *testing.T, queue, id string) *asynq.TaskInfo {
 	t.Helper()
 	info, err := b.inspector.GetTaskInfo(queue, id)
 	if err != nil {
@@ -76,7 +76,7 @@ func (b *endsBed) task(t *testing.T, queue, id string) *asynq.TaskInfo {
 	return info
 }
 
-func (b *endsBed) records(t *testing.T, p tasks.ResolvePayload) []store.Record {
+func (b *finishFixture) records(t *testing.T, p tasks.ResolvePayload) []store.Record {
 	t.Helper()
 	ids := make([]string, len(p.Items))
 	for i, it := range p.Items {
@@ -90,7 +90,7 @@ func (b *endsBed) records(t *testing.T, p tasks.ResolvePayload) []store.Record {
 }
 
 // delivered takes the results that wait for the endpoint, and returns their number.
-func (b *endsBed) delivered(t *testing.T) int {
+func (b *finishFixture) delivered(t *testing.T) int {
 	t.Helper()
 	id, left, err := b.deliveries.Cut(t.Context(), testApp, "orders", 1000)
 	if err != nil || left > 0 {
@@ -108,13 +108,13 @@ func (b *endsBed) delivered(t *testing.T) int {
 
 // restart replaces the redactor, as a restart of the worker does. The first pass of the new one
 // checks all archived tasks.
-func (b *endsBed) restart() { b.Redactor = queue.NewRedactor(b.rdb, b.resolver, b.log) }
+func (b *finishFixture) restart() { b.Redactor = queue.NewRedactor(b.rdb, b.resolver, b.log) }
 
 // A task that an operator archives keeps its open cloudIDs for their lifetime, so that it can
 // be run again. Then each cloudID gets a record, a delivery and its count in the backfill. Only
 // after that the task is redacted.
-func TestRedactor_ArchivedByHand_EndsWithItsLifetime(t *testing.T) {
-	b := newEndsBed(t)
+func TestRedactor_ArchivedByHand_ExpiresWithItsLifetime(t *testing.T) {
+	b := newFinishFixture(t)
 	id := backfill.NewID()
 	p := payloadOf(3, time.Now())
 	p.Backfill = id
@@ -136,7 +136,7 @@ func TestRedactor_ArchivedByHand_EndsWithItsLifetime(t *testing.T) {
 		}
 	}
 	if n := b.delivered(t); n != 0 {
-		t.Errorf("%d results are delivered of what has not ended", n)
+		t.Errorf("%d results of open cloudIDs are delivered", n)
 	}
 
 	b.resolver.lifetime = time.Nanosecond // the lifetime is over now
@@ -165,7 +165,7 @@ func TestRedactor_ArchivedByHand_EndsWithItsLifetime(t *testing.T) {
 
 // The erasure of one user leaves the open cloudIDs of the other users in an archived task.
 func TestEraser_ArchivedTask_KeepsWhatIsOpenOfOthers(t *testing.T) {
-	b := newEndsBed(t)
+	b := newFinishFixture(t)
 	p := mixed("archived", 4, time.Now())
 	b.enqueue(t, tasks.QueueEvents, "by-hand", p)
 	b.archiveByHand(t, tasks.QueueEvents, "by-hand")
@@ -190,7 +190,7 @@ func TestEraser_ArchivedTask_KeepsWhatIsOpenOfOthers(t *testing.T) {
 // An archived task that cannot be read is counted in its backfill and redacted. A task of a
 // newer version is left to a newer worker for an hour.
 func TestRedactor_Unreadable(t *testing.T) {
-	b := newEndsBed(t)
+	b := newFinishFixture(t)
 	id := backfill.NewID()
 	p := payloadOf(2, time.Now())
 	loadChunk(t, b.backfills, id, p)
@@ -242,7 +242,7 @@ const redactedMark = `{"v":0,"redacted":true`
 // With asynq's limit of 10,000 tasks, all archived within the last minute, a pass takes a few
 // commands for both queues, and one new task takes a few more.
 func TestRedactor_CostsWhatIsNew(t *testing.T) {
-	b := newEndsBed(t)
+	b := newFinishFixture(t)
 	const n = 9_999
 	now := time.Now().Unix()
 	payload := []byte(redactedMark + `,"appid":"` + testApp + `","items":1}`)
@@ -285,7 +285,7 @@ func TestRedactor_CostsWhatIsNew(t *testing.T) {
 // messageOf returns the message that asynq stores for a cloudid:resolve task.
 func messageOf(t *testing.T, payload []byte) []byte {
 	t.Helper()
-	b := newEndsBed(t)
+	b := newFinishFixture(t)
 	task := asynq.NewTask(tasks.TypeResolve, payload)
 	_, err := b.client.Enqueue(task, asynq.TaskID("model"), asynq.Queue(tasks.QueueEvents))
 	if err != nil {
