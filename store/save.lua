@@ -1,4 +1,5 @@
 -- Saves records for one task. keys.go describes a value, and what happens to which record.
+-- user.lua and whose.lua precede this file.
 --
 -- KEYS  one key per record, then per record the key of its user, or the record's own key for no
 --       user

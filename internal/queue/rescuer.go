@@ -21,8 +21,7 @@ var rescueScript = redis.NewScript(rescueLua)
 // worker that is dead or frozen.
 //
 // With the constants below, the tasks of a dead worker return to the queue in under 35 s.
-// asynq's own recoverer takes 55 to 120 s, uses up a retry, and adds its delay. That is too
-// long for a lifetime of 5 minutes.
+// asynq's own recoverer takes 55 to 120 s, which is too long for a lifetime of 5 minutes.
 const (
 	rescueEvery = 2 * time.Second
 	// DeadAfter is how long the lease of a task must stay unchanged, by Redis's clock, until its
