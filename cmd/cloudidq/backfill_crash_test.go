@@ -45,7 +45,7 @@ func backfillLines(t *testing.T, n int) int {
 func (s *site) backfillCrashes(t *testing.T, dice *rand.Rand, tasksOfWindow int) []crashPoint {
 	t.Helper()
 	const task = "asynq:{backfill}:t:bf_"
-	begin, commit := s.script(t, "backfill.lua", "backfill_begin.lua"), s.script(t, "backfill.lua", "backfill_commit.lua")
+	begin, commit := s.script(t, "shared.lua", "begin.lua"), s.script(t, "shared.lua", "commit.lua")
 	crashes := []crashPoint{
 		{mark: begin},
 		{mark: task, skip: dice.IntN(tasksOfWindow)},
@@ -57,13 +57,13 @@ func (s *site) backfillCrashes(t *testing.T, dice *rand.Rand, tasksOfWindow int)
 	return crashes
 }
 
-// script returns the command that calls a script of the store. It loads the script into Redis,
+// script returns the command that calls a script of a backfill. It loads the script into Redis,
 // so that the first call executes it too.
 func (s *site) script(t *testing.T, parts ...string) string {
 	t.Helper()
 	var lua strings.Builder
 	for _, part := range parts {
-		text, err := os.ReadFile("../../store/" + part)
+		text, err := os.ReadFile("../../internal/backfill/" + part)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -52,7 +52,7 @@ type Tally struct {
 	Took     Latencies `json:"l,omitempty"` // from acceptance to the final status
 }
 
-// Ended returns how many cloudIDs reached a final status.
+// Finished returns how many cloudIDs reached a final status.
 func (t *Tally) Finished() int64 { return t.Resolved + t.Failed + t.Expired }
 
 // Add adds other to t.
@@ -83,7 +83,7 @@ func NewRecorder(rdb redis.Cmdable) *Recorder {
 	return &Recorder{rdb: rdb, process: rand.Text()[:12], now: time.Now, slots: make(map[int64]map[string]*Tally)}
 }
 
-// Ended counts a cloudID that reached the final status, and how long that took since its
+// Finished counts a cloudID that reached the final status, and how long that took since its
 // acceptance. A status that is not final counts nothing.
 func (a *Recorder) Finished(appID string, status store.Status, took time.Duration) {
 	if !status.Final() {

@@ -66,7 +66,7 @@ func newDeliverEnv(t *testing.T, a webhook.Attempt) *deliverEnv {
 // delivery makes a delivery of n results and returns its id.
 func (b *deliverEnv) delivery(n int) string {
 	b.Helper()
-	saveEnds(b, b.results, "orders", n)
+	saveFinished(b, b.results, n)
 	id, _, err := b.rows.Cut(b.Context(), testApp, "orders", n)
 	if err != nil || id == "" {
 		b.Fatalf("Cut = %q, %v", id, err)
@@ -74,17 +74,17 @@ func (b *deliverEnv) delivery(n int) string {
 	return id
 }
 
-var endsSaved atomic.Int64
+var finishedSaved atomic.Int64
 
-// saveEnds saves n resolved records for an endpoint.
-func saveEnds(tb testing.TB, results *store.Redis, endpoint string, n int) {
+// saveFinished saves n resolved records for the endpoint "orders".
+func saveFinished(tb testing.TB, results *store.Redis, n int) {
 	tb.Helper()
 	records := make([]store.Record, n)
 	for i := range records {
 		records[i] = store.Record{
-			AppID: testApp, OpenID: "o1", CloudID: fmt.Sprintf("73_%d", endsSaved.Add(1)), Status: store.Resolved, Kind: "werun",
+			AppID: testApp, OpenID: "o1", CloudID: fmt.Sprintf("73_%d", finishedSaved.Add(1)), Status: store.Resolved, Kind: "werun",
 			Data:    json.RawMessage(`{"stepInfoList":[{"timestamp":1603641600,"step":1234}],"watermark":{"appid":"wx1","timestamp":1603641700}}`),
-			Deliver: store.Outlet{Endpoint: endpoint}, AcceptedAt: store.At(time.Now()), FinishedAt: store.At(time.Now()),
+			Deliver: store.Outlet{Endpoint: "orders"}, AcceptedAt: store.At(time.Now()), FinishedAt: store.At(time.Now()),
 		}
 	}
 	if err := results.Save(tb.Context(), "t", records); err != nil {

@@ -18,7 +18,7 @@ import (
 func TestOutbox_SweepsResultsOfOtherProcesses(t *testing.T) {
 	b := newDeliverEnv(t, webhook.Attempt{})
 	o := newOutbox(b.rows, asynq.NewClientFromRedisClient(b.rdb), b.d.endpoints, b.d.log)
-	saveEnds(t, b.results, "orders", 25)
+	saveFinished(t, b.results, 25)
 	inspector := asynq.NewInspectorFromRedisClient(b.rdb)
 	o.sweep(t.Context(), false)
 	pending, err := inspector.ListPendingTasks(tasks.QueueWebhooks)
@@ -48,7 +48,7 @@ func TestOutbox_StoreThatRelaysLater_RelaysAtTheStop(t *testing.T) {
 	b := newDeliverEnv(t, webhook.Attempt{})
 	o := newOutbox(b.rows, asynq.NewClientFromRedisClient(b.rdb), b.d.endpoints, b.d.log)
 	o.relay = func(_ context.Context, relayed store.Relayed) error {
-		saveEnds(t, b.results, "orders", 15)
+		saveFinished(t, b.results, 15)
 		relayed(testApp, "orders", 15)
 		return nil
 	}

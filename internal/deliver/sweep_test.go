@@ -36,7 +36,7 @@ func TestOutbox_CutsWhileItSweeps(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); o.run(ctx) }()
 	<-slow.called
-	saveEnds(t, b.results, "orders", 10)
+	saveFinished(t, b.results, 10)
 	o.saved(testApp, "orders", 10)
 	inspector := asynq.NewInspectorFromRedisClient(b.rdb)
 	await(t, "the delivery, while the sweep goes on", func() bool {

@@ -43,7 +43,7 @@ func TestTrace_DeliverySpanLinksItsAttempts(t *testing.T) {
 	deliver := func(traces ...string) sdktrace.ReadOnlySpan {
 		t.Helper()
 		for _, parent := range traces {
-			rec := store.Record{AppID: testApp, CloudID: fmt.Sprint("73_trace", endsSaved.Add(1)), Status: store.Resolved, Data: []byte(`{}`),
+			rec := store.Record{AppID: testApp, CloudID: fmt.Sprint("73_trace", finishedSaved.Add(1)), Status: store.Resolved, Data: []byte(`{}`),
 				Deliver: store.Outlet{Endpoint: "orders", Trace: parent}}
 			if err := b.results.Save(t.Context(), "t", []store.Record{rec}); err != nil {
 				t.Fatal(err)

@@ -42,7 +42,7 @@ func TestRun_EveryRecordIsTheTruth(t *testing.T) {
 	}
 }
 
-// A demo that stays up can be looked at while its users go on, and ends when it is told to.
+// A demo that stays up serves its pages while its users keep tapping, and stops with its context.
 func TestServe_StaysUp(t *testing.T) {
 	t.Parallel()
 	ctx, stop := context.WithCancel(t.Context())
@@ -75,7 +75,7 @@ func TestServe_StaysUp(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
-// look waits until the status tells of users of every app, and opens the pages.
+// look opens the pages, and waits until the status shows users of every app.
 func look(ctx context.Context, at demo.Addresses) error {
 	origin := at.API
 	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute)
@@ -109,7 +109,7 @@ func look(ctx context.Context, at demo.Addresses) error {
 	}
 }
 
-// scrape waits for every kind of series. The queues are left out of a scrape that a loaded machine does not count in time.
+// scrape waits for every kind of series. A busy machine may leave out the queues of a scrape.
 func scrape(ctx context.Context, url string, tick <-chan time.Time) error {
 	for {
 		counted, err := get(ctx, url)
@@ -133,7 +133,7 @@ func scrape(ctx context.Context, url string, tick <-chan time.Time) error {
 	}
 }
 
-// submitBackfill hands a line in and waits until it has ended.
+// submitBackfill submits one line and waits until it is finished.
 func submitBackfill(ctx context.Context, origin string, tick <-chan time.Time) error {
 	const appID = "wx0000000000000001"
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, origin+"/v1/backfills?appid="+appID, strings.NewReader(`{"cloud_id":"73_x","openid":"o1"}`))
@@ -168,7 +168,7 @@ func submitBackfill(ctx context.Context, origin string, tick <-chan time.Time) e
 	}
 }
 
-// get asks again where a loaded machine has let a time-out go by, as the answer says it shall be.
+// get retries after a 503, which a busy machine may cause.
 func get(ctx context.Context, url string) ([]byte, error) {
 	for {
 		code, body, err := getOnce(ctx, url)
