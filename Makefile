@@ -34,7 +34,7 @@ test: deps ## run all tests, with the race detector and in random order
 test-long: deps ## run the tests that take minutes: large files, an outage, more random calls
 	CLOUDIDQ_TEST_BACKFILL_LINES=200000 CLOUDIDQ_TEST_DOWN=60s $(GO) test $(TESTFLAGS) -count=1 -timeout 60m \
 		-run '^(TestBackfill_CommandLineKilled|TestWebhooks_ReceiverIsDown)$$' ./cmd/cloudidq
-	$(GO) test $(TESTFLAGS) -count=1 -timeout 60m -run 'Contract/AnyCalls|AnyCalls|EveryEndInOneDelivery|Backfill_Property' ./store -rapid.checks=$(CHECKS)
+	$(GO) test $(TESTFLAGS) -count=1 -timeout 60m -run 'Contract/AnyCalls|AnyCalls|EveryResultInOneDelivery|Backfill_Property' ./store ./internal/backfill -rapid.checks=$(CHECKS)
 
 test-browser: deps ## test the pages in a headless Chromium, which it installs
 	@.ci/deps chromium
@@ -75,7 +75,7 @@ bench: ## run the benchmarks of the whole program against other designs
 	$(GO) test -run '^$$' -bench . -benchmem ./bench
 
 bench-micro: ## run the benchmarks of single packages
-	$(GO) test -run '^$$' -bench . -benchmem ./worker ./internal/queue ./internal/wechat ./store ./tasks ./internal/lines ./internal/backfill
+	$(GO) test -run '^$$' -bench . -benchmem ./worker ./internal/queue ./internal/batch ./internal/activity ./internal/deliver ./internal/wechat ./store ./tasks ./internal/lines ./internal/backfill
 
 fuzz: ## run every fuzz test for FUZZTIME (20s)
 	@GO=$(GO) .ci/fuzz $(FUZZTIME)
