@@ -80,8 +80,8 @@ func (m *faultyWeChat) decide(req wechat.Request) *wechat.Error {
 	return nil
 }
 
-// All cloudIDs of external producers are requested until they have a final status, whatever
-// asynq options a producer sets. There is a case for each row of the table in
+// All cloudIDs of external producers are requested until they have a final status, for all
+// asynq options that a producer may set. There is a case for each row of the table in
 // docs/producers.md.
 func TestExternalProducer_EveryOption(t *testing.T) {
 	t.Parallel()

@@ -35,16 +35,13 @@ type Opened struct {
 	close   []func()
 }
 
-// Open makes a worker that runs inside of your own program. cfg is a configuration whose secrets
+// Open makes a worker that runs inside your own program. cfg is a configuration whose secrets
 // are resolved, see [config.LoadSecrets]. Open connects to Redis and to the store, and returns an
 // error if one does not answer. Call Run once, and Close after it.
 func Open(ctx context.Context, cfg *config.Config, options Options) (*Opened, error) {
-	ids := make([]string, len(cfg.Apps))
-	for i, app := range cfg.Apps {
-		ids[i] = app.AppID
-	}
 	d, err := open.All(ctx, cfg, open.Shared{
-		WeChat: wechat.NewMetrics(options.Metrics, wechat.NewAppLabels(ids...)), Store: store.NewMetrics(options.Metrics),
+		WeChat:  wechat.NewMetrics(options.Metrics, wechat.NewAppLabels(open.AppIDs(cfg)...)),
+		Store:   store.NewMetrics(options.Metrics),
 		Tracers: options.Tracers, UserAgent: "cloudidq",
 	})
 	if err != nil {

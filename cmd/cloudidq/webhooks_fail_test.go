@@ -216,7 +216,7 @@ func TestWebhooks_ErasedWhileWaiting(t *testing.T) {
 	}
 }
 
-// An endpoint inside the network is rejected, whatever its name and proxy. The attempt has a
+// An endpoint inside the network is rejected under any name and through any proxy. The attempt has a
 // class and a text that explains it, as for any other unreachable endpoint.
 func TestWebhooks_Egress(t *testing.T) {
 	t.Parallel()

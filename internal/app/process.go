@@ -57,7 +57,7 @@ func runProcess(
 	p := &process{
 		cfg: cfg, tel: tel, log: tel.Log, userAgent: open.UserAgent(options.Version),
 		ready:  readiness{missing: len(parts), report: options.Ready},
-		wechat: wechat.NewMetrics(tel.Registry, wechat.NewAppLabels(appIDs(cfg)...)), store: store.NewMetrics(tel.Registry),
+		wechat: wechat.NewMetrics(tel.Registry, wechat.NewAppLabels(open.AppIDs(cfg)...)), store: store.NewMetrics(tel.Registry),
 	}
 	stopQueues, err := collectQueues(cfg, tel.Registry)
 	if err != nil {
@@ -113,18 +113,6 @@ func OpenTelemetry(ctx context.Context, cfg *config.Config, options Options, onc
 	return tel, nil
 }
 
-// appIDs returns the appids of all apps and platforms of the configuration.
-func appIDs(cfg *config.Config) []string {
-	var ids []string
-	for _, app := range cfg.Apps {
-		ids = append(ids, app.AppID)
-	}
-	for _, component := range cfg.Components {
-		ids = append(ids, component.AppID)
-	}
-	return ids
-}
-
 // collectQueues registers the metrics of the queues. It uses its own Redis client, so that a
 // scrape takes no connection from the workers and its commands are not repeated.
 func collectQueues(cfg *config.Config, r prometheus.Registerer) (stop func(), err error) {
@@ -152,6 +140,20 @@ type readiness struct {
 	at      Addresses // guarded by mu
 }
 
+// partIsUp counts one more part, and returns the addresses so far and whether all parts are up.
+func (r *readiness) partIsUp(p *process, api func() string) (at Addresses, all bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.missing--
+	if api != nil {
+		r.at.API = api()
+	}
+	if p.ops != nil {
+		r.at.Ops = p.ops.Addr()
+	}
+	return r.at, r.missing == 0
+}
+
 // reportReady marks a part as up after ready is closed. After the last part it calls
 // [Options.Ready]. api returns the address of the API; it is nil for another part.
 func (p *process) reportReady(
@@ -165,17 +167,8 @@ func (p *process) reportReady(
 	if p.ops != nil {
 		p.ops.Up(part, checks...)
 	}
-	p.ready.mu.Lock()
-	defer p.ready.mu.Unlock()
-	p.ready.missing--
-	if api != nil {
-		p.ready.at.API = api()
-	}
-	if p.ops != nil {
-		p.ready.at.Ops = p.ops.Addr()
-	}
-	if p.ready.missing == 0 && p.ready.report != nil {
-		p.ready.report(p.ready.at)
+	if at, all := p.ready.partIsUp(p, api); all && p.ready.report != nil {
+		p.ready.report(at)
 	}
 	return nil
 }

@@ -193,7 +193,7 @@ func TestBatcher_WithdrawnIsNotSent(t *testing.T) {
 		w := b.Add(untraced, testApp, cloudIDs)
 		time.Sleep(100 * time.Millisecond)
 		if dropped := b.Withdraw(w); dropped != 2 {
-			t.Fatalf("withdraw() = %d, want 2 of which nothing was sent", dropped)
+			t.Fatalf("withdraw() = %d, want 2, the cloudIDs that were not sent", dropped)
 		}
 		w.collect(1)
 		time.Sleep(time.Minute)

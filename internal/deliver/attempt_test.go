@@ -228,7 +228,7 @@ func TestDeliver_NotAttempted(t *testing.T) {
 		err := b.attempt(id)
 		later, ok := errors.AsType[*attempt.SnoozeError](err)
 		if !ok || later.Failure || attempt.IsFailure(err) || later.Delay <= 0 {
-			t.Errorf("ProcessTask = %v, want it put off", err)
+			t.Errorf("ProcessTask = %v, want it snoozed", err)
 		}
 	}
 	wantParked := func(t *testing.T, b *deliverEnv, id string) {

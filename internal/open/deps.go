@@ -31,13 +31,7 @@ type Deps struct {
 	Webhooks []deliver.Webhook
 
 	shared  Shared
-	cleanup []cleanup // Close runs them in reverse order
-}
-
-// cleanup releases one dependency. The name is for the reader of open.
-type cleanup struct {
-	name string
-	run  func()
+	cleanup []func() // Close runs them in reverse order
 }
 
 // All opens all dependencies, or none if one fails. The caller closes them, after everything
@@ -56,15 +50,15 @@ func (d *Deps) open(ctx context.Context, cfg *config.Config) (err error) {
 	if d.Redis, err = Redis(ctx, cfg, RepeatCommands); err != nil {
 		return err
 	}
-	d.onClose("redis", func() { _ = d.Redis.Close() })
+	d.onClose(func() { _ = d.Redis.Close() })
 	if d.WeChat, err = openWeChat(cfg, coord.NewTokens(d.Redis), d.shared); err != nil {
 		return err
 	}
-	d.onClose("wechat", d.WeChat.Client.Close)
+	d.onClose(d.WeChat.Client.Close)
 	if d.Records, err = Store(ctx, cfg, d.Redis); err != nil {
 		return err
 	}
-	d.onClose("records", d.Records.Close)
+	d.onClose(d.Records.Close)
 	d.Observed = store.NewTimely(
 		store.Observed(d.Records.stored, d.shared.Store, d.shared.Tracers),
 		cfg.CloudIDLifetime, clockOf(d.Redis), deliver.ThinResult,
@@ -74,7 +68,7 @@ func (d *Deps) open(ctx context.Context, cfg *config.Config) (err error) {
 		return err
 	}
 	d.Webhooks = webhooks
-	d.onClose("webhooks", closeWebhooks)
+	d.onClose(closeWebhooks)
 	return nil
 }
 
@@ -83,11 +77,11 @@ func (d *Deps) Deliveries() *store.ObservedDeliveries {
 	return store.ObserveDeliveries(d.Records.Deliveries, d.shared.Store, d.shared.Tracers)
 }
 
-func (d *Deps) onClose(name string, run func()) { d.cleanup = append(d.cleanup, cleanup{name, run}) }
+func (d *Deps) onClose(run func()) { d.cleanup = append(d.cleanup, run) }
 
 // Close closes the dependencies.
 func (d *Deps) Close() {
-	for _, c := range slices.Backward(d.cleanup) {
-		c.run()
+	for _, run := range slices.Backward(d.cleanup) {
+		run()
 	}
 }

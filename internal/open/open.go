@@ -3,7 +3,11 @@
 // stays up.
 package open
 
-import "fmt"
+import (
+	"fmt"
+
+	"cloudidq/config"
+)
 
 // SettingError reports an invalid setting that package config does not know. Nothing was opened.
 type SettingError struct{ Err error }
@@ -16,4 +20,16 @@ func (e *SettingError) Unwrap() error { return e.Err }
 
 func settingf(format string, args ...any) error {
 	return &SettingError{fmt.Errorf(format, args...)}
+}
+
+// AppIDs returns the appids of all apps and platforms of the configuration.
+func AppIDs(cfg *config.Config) []string {
+	var ids []string
+	for _, app := range cfg.Apps {
+		ids = append(ids, app.AppID)
+	}
+	for _, component := range cfg.Components {
+		ids = append(ids, component.AppID)
+	}
+	return ids
 }

@@ -43,8 +43,7 @@ type Records struct {
 	store.Results
 	Deliveries *store.Deliveries
 	Backfills  *backfill.Store
-
-	OpenTasks *store.OpenTasks
+	OpenTasks  *store.OpenTasks
 
 	stored   store.Results   // without expiry
 	postgres *store.Postgres // nil means that the records are in Redis

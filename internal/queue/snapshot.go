@@ -38,7 +38,7 @@ const (
 	sampleRetry     = 32
 )
 
-// TakeSnapshot takes a snapshot of a queue in two round trips, whatever the queue's length. A
+// TakeSnapshot takes a snapshot of a queue in two round trips, for a queue of any length. A
 // requeued task still names all of its cloudIDs, including final ones. TakeSnapshot therefore
 // ignores cloudIDs past their lifetime, unless a task holds no others. A queue that does not exist
 // is empty.

@@ -163,7 +163,7 @@ func (x *exchange) send(ctx context.Context) error {
 	if late {
 		return errLate
 	}
-	// The request was sent, so it counts for every open item, whatever the answer.
+	// The request was sent, so it counts for every open item.
 	for _, at := range x.open {
 		x.outcomes[at].Attempts++
 	}

@@ -276,8 +276,8 @@ func TestKind(t *testing.T) {
 	}
 }
 
-// Each cloudID gets the outcome of its own entry, whatever the order of the entries and whatever
-// else the answer contains.
+// Each cloudID gets the outcome of its own entry, in any order of the entries and beside any other
+// content of the answer.
 func TestParseResponse_MatchesByCloudID(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 12).Draw(t, "items")

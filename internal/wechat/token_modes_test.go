@@ -156,8 +156,8 @@ func TestSidecar_SendsNoCredential(t *testing.T) {
 	}
 }
 
-// The side-car's certificate is not valid. Therefore calls through a side-car use http, whatever
-// the scheme of the base URL; all other calls keep the scheme.
+// The side-car's certificate is not valid. Therefore calls through a side-car use http
+// even if the base URL has https. All other calls keep the scheme.
 func TestSidecar_UsesHTTP(t *testing.T) {
 	for name, tt := range map[string]struct {
 		source wechat.TokenSource

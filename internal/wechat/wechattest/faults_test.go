@@ -260,8 +260,8 @@ func TestPoison_FailsItsBatch(t *testing.T) {
 	}
 }
 
-// The same seed leads to the same faults, whatever the order of requests. Another seed leads to
-// other faults.
+// The same seed leads to the same faults in any order of requests. Another seed leads to other
+// faults.
 func TestFaults_Deterministic(t *testing.T) {
 	run := func(seed uint64, backwards bool) string {
 		env := newEnv(t, wechattest.Config{Seed: seed, Faults: wechattest.Faults{"busy": 0.4,
